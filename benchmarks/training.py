@@ -1,0 +1,153 @@
+"""Training tokens/s against transformers and LitGPT: the same Qwen3 shape, data, precision, threads and optimiser work.
+
+Each contestant runs in a process of its own, in turns, so that none inherits another's memory or compiled code:
+
+    groundup      the loop as it is shipped (compiled blocks, dense attention for short rows, chunked head, memory kept)
+    groundup-e    the same without a C++ compiler: eager
+    transformers  Qwen3ForCausalLM, autocast, a plain torch loop
+    litgpt        litgpt.GPT with the same configuration, autocast, a plain torch loop
+    *-c           the peer under torch.compile as well, for the record
+
+Every one trains with AdamW here, so that only the model's forward and backward differ; rows are full, one document each.
+
+    python benchmarks/training.py [--depth 4 8] [--rounds 3]
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+ROWS, CONTEXT, VOCAB, STEPS = 32, 256, 8192, 6
+CONTESTANTS = ("groundup", "groundup-e", "transformers", "transformers-c", "litgpt", "litgpt-c")
+
+
+def shape_of(depth: int) -> "object":
+    from groundup.model.shape import Shape
+    from groundup.recipe import ModelPart
+
+    return Shape.of(ModelPart(depth=depth, context=CONTEXT), VOCAB)
+
+
+def groundup(depth: int, compiled: bool) -> Callable[[], None]:
+    import torch
+
+    from groundup import device
+    from groundup.model.trunk import Trunk
+    from groundup.train.objective import Learner, speed_up
+
+    here = device.pick()
+    trunk = Trunk(shape_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()
+    if compiled:
+        speed_up(trunk, here, CONTEXT)
+    learner = Learner(trunk)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
+    ids = torch.randint(0, VOCAB, (ROWS, CONTEXT))
+    segments = torch.zeros_like(ids)
+    positions = torch.arange(CONTEXT).expand(ROWS, CONTEXT).contiguous()
+    weights = torch.ones(ROWS, CONTEXT)
+
+    def step() -> None:
+        (learner(ids, ids.roll(-1, 1), weights, segments, positions) / ids.numel()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def plain_loop(model: "object", loss: Callable[["object", "object"], "object"]) -> Callable[[], None]:
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    ids = torch.randint(0, VOCAB, (ROWS, CONTEXT))
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(model, ids)
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def transformers(depth: int, compiled: bool) -> Callable[[], None]:
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    model = Qwen3ForCausalLM(Qwen3Config(**shape_of(depth).config("float32", None))).train()
+    target = torch.compile(model) if compiled else model
+    return plain_loop(target, lambda net, ids: net(input_ids=ids, labels=ids, use_cache=False).loss)
+
+
+def litgpt(depth: int, compiled: bool) -> Callable[[], None]:
+    import torch
+    import torch.nn.functional as F
+    from litgpt import GPT, Config
+
+    shape = shape_of(depth)
+    config = Config(
+        name="same-shape", block_size=CONTEXT, vocab_size=VOCAB, padded_vocab_size=VOCAB, n_layer=shape.depth, n_head=shape.heads,
+        n_query_groups=shape.kv_heads, head_size=shape.head_dim, n_embd=shape.width, intermediate_size=shape.ffn, rotary_percentage=1.0,
+        parallel_residual=False, bias=False, norm_class_name="RMSNorm", mlp_class_name="LLaMAMLP", norm_eps=1e-6, norm_qk=True,
+    )  # fmt: skip
+    model = GPT(config).train()
+    model.lm_head.weight = model.transformer.wte.weight  # tied, as the others are
+    target = torch.compile(model) if compiled else model
+    return plain_loop(target, lambda net, ids: F.cross_entropy(net(ids).float().flatten(0, 1), ids.roll(-1, 1).flatten()))
+
+
+def measure(name: str, depth: int) -> dict[str, float]:
+    """Tokens/s of one contestant in this process, and the bf16 matrix peak beside it."""
+    if name.startswith("groundup"):
+        from groundup import process
+
+        process.settle()
+    from groundup import device
+
+    kind, _, suffix = name.partition("-")
+    maker = {"groundup": groundup, "transformers": transformers, "litgpt": litgpt}[kind]
+    step = maker(depth, suffix == "c" or name == "groundup")
+    for _ in range(3):
+        step()
+    times = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    here = device.pick()
+    return {"speed": ROWS * CONTEXT / statistics.median(times), "peak": here.matrix_peak(here.precision("auto"))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--depth", type=int, nargs="+", default=[4, 8])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(measure(arguments.only, arguments.depth[0])))
+        return
+    from common import machine, table
+
+    print(machine())
+    for depth in arguments.depth:
+        print(f"\ndepth {depth}: {shape_of(depth).total:,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary {VOCAB:,}\n")
+        results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
+        for _ in range(arguments.rounds):
+            for name in CONTESTANTS:
+                command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--depth", str(depth)]
+                results[name].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+        speed = {name: statistics.median(run["speed"] for run in runs) for name, runs in results.items()}
+        peak = statistics.median(run["peak"] for runs in results.values() for run in runs)
+        better = max(speed["transformers"], speed["litgpt"])
+        flops = shape_of(depth).training_flops()
+        rows = [(name, f"{value:,.0f}", f"{value / better:.2f}x", f"{value * flops / peak:.0%}") for name, value in speed.items()]
+        print(table(("contestant", "tokens/s", "of the better plain peer", "of the bf16 matrix peak"), rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The front door: one verb a stage. Heavy imports wait until a verb needs them, so that help is instant."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from groundup import console, process
+from groundup.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from groundup.recipe import Recipe
+
+app = typer.Typer(
+    name="groundup",
+    help="Grow foundation models from the ground up: raw files to a model you own, with its record.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML).", show_default=False)]
+Model = Annotated[Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)]
+DeviceName = Annotated[str | None, typer.Option("--device", help="Where to compute; left out: the accelerator that is there, else the processor.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 bad input (one sentence says what), 130 stopped by the user."""
+    process.settle()
+    try:
+        app()
+    except InputError as error:
+        console.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except Interrupted as stop:
+        console.note(str(stop))
+        sys.exit(130)
+    except KeyboardInterrupt:
+        console.note("stopped; the same command goes on from the last finished work")
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as model.depth=6; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and every derived value; run nothing.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train again a finished model that no longer fits the recipe: it is lost.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files beside metrics.jsonl.")] = False,
+    device: DeviceName = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Run what is stale of a recipe: data, training, evaluation, report. Killed or stopped, the same command goes on."""
+    from groundup import pipeline
+    from groundup.recipe import load
+
+    table = load(recipe, overrides or [])
+    if dry_run:
+        _print(as_json, *_plan(table, recipe.parent, runs / table.name))
+        return
+    manifests = pipeline.run(table, recipe.parent, runs / table.name, pipeline.Options(until, retrain, device, tensorboard))
+    if as_json:
+        print(json.dumps({name: manifest.metrics for name, manifest in manifests.items()}, ensure_ascii=False))
+    elif "report" in manifests:
+        _closing(runs / table.name, table.stage[-1].title, manifests)
+
+
+def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
+    from groundup import ledger, pipeline
+    from groundup.model.shape import Shape
+    from groundup.recipe import derivations
+
+    states = list(pipeline.states(recipe, pipeline.plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
+    values = derivations(recipe)
+    shape = Shape.of(recipe.model, recipe.tokenizer.vocab_size)
+    tokens = sum(stage.tokens for stage in recipe.stage)
+    table = {
+        "stages": {state.stage.name: state.reason or "fresh" for state in states},
+        "values": {value.key: {"value": value.value, "origin": value.origin, "reason": value.reason} for value in values},
+        "parameters": {**shape.parameters(), "total": shape.total},
+        "training_flops": tokens * shape.training_flops(),
+    }
+    lines = ["stages"] + [f"  {state.stage.name:<28} {state.reason or 'fresh'}" for state in states]
+    lines += ["values"] + [f"  {value.key:<28} {value.value!s:<12} {value.origin:<10} {value.reason}" for value in values]
+    lines += [f"parameters  {shape.total:,}: " + ", ".join(f"{name} {count:,}" for name, count in shape.parameters().items())]
+    lines += [f"training    {tokens:,} tokens, {tokens * shape.training_flops():.2e} FLOPs"]
+    return table, lines
+
+
+def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:
+    """Figures, answers, the report and the line that starts a chat."""
+    from groundup.release.terminal import render
+
+    if "evaluate" in manifests:
+        console.result(render(manifests["evaluate"].metrics))
+    print(f"\nreport  {root / 'report' / 'report.html'}")
+    print(f"chat    groundup chat {root / model}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new recipe; NAME.toml is written here.", show_default=False)],
+    like: Annotated[str, typer.Option(help="A recipe to begin with: a file, or the name of one that comes along.")] = "demo",
+) -> None:
+    """Write a new recipe from an existing one."""
+    import re
+
+    from groundup.files import write_text
+    from groundup.recipe import NAME, load
+
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"{name}: not a recipe's name; use lower-case letters, digits, - and _")
+    source = Path(like) if Path(like).is_file() else _recipes() / f"{like}.toml"
+    if not source.is_file():
+        raise InputError(f"--like {like}: no such recipe; there are {', '.join(sorted(path.stem for path in _recipes().glob('*.toml')))}")
+    target = Path(f"{name}.toml")
+    if target.exists():
+        raise InputError(f"{target}: there already; choose another name or remove it")
+    load(source)
+    write_text(target, re.sub(r'(?m)^name = ".*"', f'name = "{name}"', source.read_text(encoding="utf-8"), count=1))
+    print(f"{target}: edit it, then `groundup run {target} --dry-run`")
+
+
+def _recipes() -> Path:
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir())
+
+
+@app.command()
+def chat(
+    model: Model,
+    ask: Annotated[list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")] = None,
+    system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Sample among this many; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Sample among the likeliest that hold this much probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same answers.")] = 0,
+    tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    device: DeviceName = None,
+    as_json: Json = False,
+) -> None:
+    """Talk to a model in the terminal. /reset begins anew, /exit leaves."""
+    from groundup import device as devices
+    from groundup.generate.engine import Engine
+    from groundup.generate.sampling import Sampling
+    from groundup.pipeline import model_folder
+    from groundup.talk import Conversation
+
+    engine = Engine.load(model_folder(model), devices.pick(device))
+    talk = Conversation(engine, system, Sampling(temperature, top_k, top_p, seed), tokens)
+    if ask:
+        for question in ask:
+            for piece in talk.answer(question):
+                _stream("" if as_json else piece)
+            _stream("" if as_json else "\n")
+        if as_json:
+            print(json.dumps(talk.messages, ensure_ascii=False))
+        return
+    console.note("/reset begins anew, /exit leaves")
+    while (line := _line()) is not None:
+        if line == "/reset":
+            talk.reset()
+        elif line:
+            for piece in talk.answer(line):
+                _stream(piece)
+            _stream("\n")
+
+
+def _line() -> str | None:
+    try:
+        line = input("you> ").strip()
+    except EOFError:
+        return None
+    return None if line == "/exit" else line
+
+
+def _stream(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe with the suites; left out: the one the model was grown by.")] = None,
+    choice: Annotated[list[Path] | None, typer.Option(help="Multiple-choice JSONL to measure instead; may be repeated.")] = None,
+    device: DeviceName = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Measure a model by the suites of its recipe, or on multiple-choice files."""
+    from groundup import pipeline
+    from groundup.release.terminal import render
+
+    result = pipeline.evaluate(model, recipe, choice or [], device, runs)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        console.result(render(result))
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    to: Annotated[Literal["hf"], typer.Option(help="Layout of the files: hf is read by transformers, vLLM and llama.cpp's converter.")] = "hf",
+    dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of the weights.")] = "fp32",
+    as_json: Json = False,
+) -> None:
+    """Write a model for other tools, with its card and its lineage."""
+    from groundup.pipeline import model_folder
+    from groundup.release.hf import export as write
+
+    files = write(model_folder(model), out, dtype)
+    _print(as_json, {"files": [str(file) for file in files]}, [str(file) for file in files])
+
+
+@app.command()
+def trace(
+    model: Model,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every output again and compare its hash.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every file and licence that went into a model, and check the chain of manifests."""
+    from groundup.pipeline import model_folder
+    from groundup.release.lineage import kept, lineage
+    from groundup.release.trace import render
+
+    folder = model_folder(model)
+    found = lineage(folder)
+    if verify:
+        size = sum(output["bytes"] for _, stage in kept(folder, found) for output in stage.outputs.values())
+        with console.progress("verify", size, "bytes") as advance:
+            found = lineage(folder, verify=True, advance=advance)
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
+    else:
+        console.result(render(found))
+    found.require()
+
+
+@app.command()
+def doctor(device: DeviceName = None, as_json: Json = False) -> None:
+    """Say what this machine can do: device, precision, memory, versions, and what is missing for which extra."""
+    from groundup.health import examine
+
+    table = examine(device)
+    lines = [f"{key:<16} {', '.join(value) if isinstance(value, list) else value}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, group in table.items():
+        if isinstance(group, dict):
+            lines += [key] + [f"  {name:<14} {value}" for name, value in group.items()]
+    _print(as_json, table, lines)
+
+
+def _print(as_json: bool, table: Any, lines: list[str]) -> None:
+    if as_json:
+        print(json.dumps(table, ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

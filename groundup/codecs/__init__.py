@@ -1,0 +1,1 @@
+"""Codecs: things to sequences of elements and back, one file a kind of thing."""

@@ -1,0 +1,198 @@
+"""Text to ids and back: byte-level byte pair encoding (Sennrich et al. 2016; on bytes, Radford et al. 2019).
+
+rustbpe learns the merges and tiktoken applies them: each is several times as fast as Hugging Face tokenizers
+(`benchmarks/tokenizer.py`), which reads the same file and gives the same ids.
+"""
+
+import unicodedata
+from codecs import getincrementaldecoder
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import rustbpe
+import tiktoken
+
+from groundup.codecs import tokenizer_json
+from groundup.codecs.tokenizer_json import Vocabulary
+from groundup.errors import InputError
+from groundup.files import digest, read_json, write_json
+
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
+SPOKEN = SPECIALS[3:]  # the specials that are part of what an assistant says, not of the frame around it
+CHAT_TEMPLATE = Path(__file__).with_name("chat.jinja")
+BYTES = 256
+
+# The pieces inside which bytes merge: a word with the mark before it, a digit, marks, line ends; then spaces, less the last
+# if something follows. Together they are the pattern of Qwen2, which llama.cpp knows as "qwen2".
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+_SPACES = r"|\s+(?!\S)|"
+PATTERN = _WORDS + _SPACES + r"\s+"
+
+# At _SPACES the engine that learning and encoding use keeps a note for each space, and gives up at a million. For long runs,
+# the same with a note for 256:
+_MANY_SPACES = r"|(?=\s{512})(?:(?>\s+)(?!\S)|(?:\s{256})*(?:\s(?=\s))+)" + _SPACES
+
+
+class Tokenizer:
+    """A vocabulary of `size` ids: bytes, merged bytes, and special tokens that no text encodes to.
+
+    Made by `learn` or `load`; `origin` is the name that errors give it, `table` the tokenizer.json it was read from.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, origin: str, table: dict[str, Any] | None = None):
+        self._vocabulary = vocabulary
+        self._origin = origin
+        self._loaded = table
+        self.size = max(vocabulary.tokens) + 1
+        try:
+            self._encoding = tiktoken.Encoding(
+                origin, pat_str=_engine_pattern(vocabulary.pattern), mergeable_ranks=vocabulary.ranks, special_tokens={}
+            )
+        except ValueError as error:
+            raise InputError(f"{origin}: pre_tokenizer: the pattern is not a regular expression that can be used ({error})") from None
+
+    @staticmethod
+    def learn(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
+        """Learn a vocabulary of exactly `vocab_size` ids; the same texts give the same vocabulary, on any number of threads.
+
+        Texts stream through: memory grows with the number of different words. Raises InputError if `vocab_size` does not
+        hold the bytes and SPECIALS, or if the texts do not support that many merges.
+        """
+        merged = vocab_size - len(SPECIALS)
+        if merged < BYTES:
+            raise InputError(f"a vocabulary of {vocab_size} ids is too small; the bytes and special tokens alone are {BYTES + len(SPECIALS)}")
+        trainer = rustbpe.Tokenizer()
+        # The trainer holds this many texts at once.
+        trainer.train_from_iterator(map(mend, texts), merged, buffer_size=256, pattern=_engine_pattern(PATTERN))
+        ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
+        if len(ranks) < merged:
+            supported = len(ranks) + len(SPECIALS)
+            raise InputError(f"the text supports a vocabulary of {supported} ids, and {vocab_size} are asked for; ask for fewer or add text")
+        specials = {name: len(ranks) + place for place, name in enumerate(SPECIALS)}
+        return Tokenizer(Vocabulary.of(PATTERN, ranks, specials), "the learned vocabulary")
+
+    @staticmethod
+    def load(folder: Path) -> "Tokenizer":
+        """Read the tokenizer.json in a folder: one saved here, or any byte-level BPE with one Split pattern, such as Qwen's.
+
+        Raises InputError that names the file for one that is missing or of another kind.
+        """
+        path = folder / "tokenizer.json"
+        try:
+            table = read_json(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); name a folder that holds a tokenizer.json") from None
+        return Tokenizer.read(table, str(path))
+
+    @staticmethod
+    def read(table: Any, origin: str = "tokenizer.json") -> "Tokenizer":
+        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for one of another kind."""
+        return Tokenizer(tokenizer_json.read(table, origin), origin, table)
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json, unchanged if it was loaded, and tokenizer_config.json with the chat template."""
+        write_json(folder / "tokenizer.json", self._table)
+        write_json(
+            folder / "tokenizer_config.json",
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "eos_token": "<|im_end|>" if "<|im_end|>" in self._vocabulary.specials else None,
+                "pad_token": "<|endoftext|>" if "<|endoftext|>" in self._vocabulary.specials else None,
+                "clean_up_tokenization_spaces": False,
+                "chat_template": CHAT_TEMPLATE.read_text(encoding="utf-8"),
+            },
+        )
+
+    @cached_property
+    def _table(self) -> dict[str, Any]:
+        return self._loaded or tokenizer_json.compose(self._vocabulary, SPOKEN)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of the vocabulary, for fingerprints."""
+        return digest(self._table)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; never a special id, whatever the text contains.
+
+        Decoding gives the text back, but for lone surrogates (`mend`) and, with a loaded tokenizer that asks for it,
+        characters that normalisation form C replaces.
+        """
+        return self._encoding.encode_ordinary(unicodedata.normalize("NFC", text) if self._vocabulary.nfc else text)
+
+    def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
+        """The ids of each text; the threads run at the same time, as the encoder works outside the interpreter's lock."""
+        if threads == 1 or len(texts) < 2:
+            return [self.encode(text) for text in texts]
+        step = -(-len(texts) // (8 * threads))  # eight shares a thread: they end at nearly the same time
+        shares = [texts[start : start + step] for start in range(0, len(texts), step)]
+        with ThreadPoolExecutor(threads) as pool:
+            return [ids for share in pool.map(self.encode_batch, shares) for ids in share]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; bytes that are not UTF-8 become U+FFFD. Raises InputError for an id outside the vocabulary."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of ids, special tokens as they are written. Raises InputError for an id outside the vocabulary."""
+        try:
+            return b"".join(map(self._vocabulary.tokens.__getitem__, ids))
+        except KeyError as error:
+            raise InputError(f"{self._origin}: no token has the id {error.args[0]}; there are {self.size}") from None
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes of one id. Raises InputError for an id outside the vocabulary."""
+        return self.decode_bytes((id,))
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text of ids as they come, a character only once it is whole; together equal to `decode`."""
+        decoder = getincrementaldecoder("utf-8")(errors="replace")
+        for id in ids:
+            if text := decoder.decode(self.token_bytes(id)):
+                yield text
+        if rest := decoder.decode(b"", final=True):
+            yield rest
+
+    def special(self, name: str) -> int:
+        """The id of a special token. Raises InputError if this tokenizer has none of that name."""
+        try:
+            return self._vocabulary.specials[name]
+        except KeyError:
+            raise InputError(f"{self._origin}: there is no special token {name}; add it to added_tokens or learn a tokenizer") from None
+
+    @property
+    def end(self) -> int:
+        """The id that ends a document."""
+        return self.special("<|endoftext|>")
+
+    @property
+    def im_start(self) -> int:
+        """The id that starts a turn of a conversation."""
+        return self.special("<|im_start|>")
+
+    @property
+    def im_end(self) -> int:
+        """The id that ends a turn of a conversation."""
+        return self.special("<|im_end|>")
+
+
+def mend(text: str) -> str:
+    """The text with paired surrogates joined and lone ones, which are no text, as U+FFFD: what `encode` encodes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
+    return text
+
+
+def _engine_pattern(pattern: str) -> str:
+    """The same pieces, for the engine that learning and encoding use: it takes _WORDS in one step if they stand in a group.
+
+    It drops text that a pattern leaves out, where Hugging Face tokenizers makes it a piece; so a pattern that is
+    not known to leave nothing out gets one more alternative.
+    """
+    whole = f"(?:{_WORDS}){_SPACES}\\s+" if pattern == PATTERN else rf"{pattern}|(?:(?!{pattern})[\s\S])+"
+    return whole.replace(_SPACES, _MANY_SPACES)

@@ -1,0 +1,114 @@
+"""Batches: `batches[step]` is a pure function of the shards, the mix, the seed and the step.
+
+It does not depend on the process, on how many there are, or on what was asked before, so a run that resumes, or
+goes on with another number of processes, sees the same tokens in the same order.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from groundup.data.order import assign, mixing_tree, shuffled, stream_key
+from groundup.data.shards import PAD, START, TRAINED, Shards
+from groundup.errors import InputError
+from groundup.files import digest
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of packed tokens, ready for one forward pass; B rows of T tokens."""
+
+    ids: npt.NDArray[np.int64]  # [B, T]
+    targets: npt.NDArray[np.int64]  # [B, T], the id that follows in the row
+    weights: npt.NDArray[np.float32]  # [B, T], 1 where the target counts in the loss, else 0
+    segments: npt.NDArray[np.int32]  # [B, T], number of the document in its row: attention stays inside; padding has its own
+    positions: npt.NDArray[np.int64]  # [B, T], from 0 in each document
+
+    def part(self, rank: int, world: int) -> "Batch":
+        """The contiguous rows of one of `world` processes; joined in order of rank they are the batch."""
+        rows = len(self.ids)
+        return self._rows(rows * rank // world, rows * (rank + 1) // world)
+
+    def micro(self, rows: int) -> list["Batch"]:
+        """The batch in pieces of at most `rows` rows, in order."""
+        return [self._rows(start, start + rows) for start in range(0, len(self.ids), rows)]
+
+    def _rows(self, start: int, stop: int) -> "Batch":
+        return Batch(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+
+class Batches:
+    """The endless training data of one stage.
+
+    `mix` gives the share of the tokens that each source has; padding is no token, so a source whose rows are less full
+    gives more of them. After any number of rows a source is at most two rows off its share, half a row when
+    there are two sources (`order.deviation` says how much exactly). Each source is read in epochs, every row once in
+    an epoch, in an order of its own. With `assistant_only`, tokens count in the loss only where they are flagged TRAINED.
+
+    Raises InputError for a source without rows, or shards of different contexts.
+    """
+
+    def __init__(self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool):
+        self.names = sorted(mix)
+        self.shards = [shards[name] for name in self.names]
+        self.rows = rows
+        self.assistant_only = assistant_only
+        self._check()
+        self._keys = [stream_key(seed, name) for name in self.names]
+        tokens_a_row = [part.tokens / part.rows for part in self.shards]
+        self._tree = mixing_tree([mix[name] / tokens for name, tokens in zip(self.names, tokens_a_row, strict=True)])
+        self.fingerprint = digest(
+            {
+                "shards": {name: part.digest for name, part in zip(self.names, self.shards, strict=True)},
+                "mix": {name: float(mix[name]) for name in self.names},
+                "rows": rows,
+                "seed": seed,
+                "assistant_only": assistant_only,
+            }
+        )
+
+    def _check(self) -> None:
+        for name, part in zip(self.names, self.shards, strict=True):
+            if not part.rows:
+                raise InputError(f"source {name!r} has no rows to train on; leave it out of the mix or give it more documents")
+            if part.context != self.shards[0].context:
+                raise InputError(
+                    f"source {name!r} is packed in rows of {part.context} tokens, {self.names[0]!r} in rows of {self.shards[0].context}; "
+                    "pack both with the same context"
+                )
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step (from 0): `rows` rows."""
+        if step < 0:
+            raise IndexError(f"step {step} is negative")
+        ids, flags = self._take(np.arange(step * self.rows, (step + 1) * self.rows))
+        return _batch(ids, flags, self.assistant_only)
+
+    def _take(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        shape = (len(rows), self.shards[0].context)
+        ids, flags = np.empty(shape, np.int64), np.empty(shape, np.uint8)
+        sources, indices = assign(rows, self._tree)
+        for number, (part, key) in enumerate(zip(self.shards, self._keys, strict=True)):
+            if (mine := sources == number).any():
+                ids[mine], flags[mine] = part.take(shuffled(indices[mine], part.rows, key))
+        return ids, flags
+
+
+def _batch(ids: npt.NDArray[np.int64], flags: npt.NDArray[np.uint8], assistant_only: bool) -> Batch:
+    padding = (flags & PAD) > 0
+    starts = (flags & START) > 0
+    starts[:, 1:] |= padding[:, 1:] & ~padding[:, :-1]  # padding is a document of its own
+    targets, counts = np.zeros_like(ids), np.zeros(ids.shape, bool)
+    targets[:, :-1] = ids[:, 1:]
+    counts[:, :-1] = ~starts[:, 1:] & ~padding[:, 1:]
+    if assistant_only:
+        counts[:, :-1] &= (flags[:, 1:] & TRAINED) > 0
+    columns = np.arange(ids.shape[1])
+    return Batch(
+        ids=ids,
+        targets=targets,
+        weights=counts.astype(np.float32),
+        segments=np.cumsum(starts, axis=1, dtype=np.int32) - np.int32(1),
+        positions=columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1),
+    )

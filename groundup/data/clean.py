@@ -1,0 +1,112 @@
+"""Cleaning: what is mended in a document, what is dropped and why, and which part of the split it belongs to."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from groundup.data.document import Document
+from groundup.data.drops import Drops
+from groundup.recipe import SourceBase
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # every control character but tab and line feed
+
+
+def normalise(text: str) -> str:
+    r"""Canonical composition (Unicode NFC), line ends as \n, no control characters but tab and line feed.
+
+    Nothing else: spaces at line ends, blank lines and compatibility forms carry meaning in Markdown, code and names.
+
+    >>> normalise("cafe\u0301\r\nbar\x07")
+    'café\nbar'
+    """
+    text = unicodedata.normalize("NFC", text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("", text)
+
+
+def normalised(document: Document) -> Document:
+    """The document with its text, or the content of its messages, normalised; tool calls stay as they are."""
+    if document.text is not None:
+        text = normalise(document.text)
+        return document if text == document.text else replace(document, text=text)
+    messages = [{**message, "content": _content(message.get("content"))} for message in document.messages or []]
+    return document if messages == document.messages else replace(document, messages=messages)
+
+
+def _content(content: str | list[dict[str, str]] | None) -> str | None:
+    """Content as one normal text: parts are joined, as the chat template joins them; an assistant that only calls tools has none."""
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content)
+    return content if content is None else normalise(content)
+
+
+def clean(documents: Iterator[Document], source: SourceBase, drops: Drops) -> Iterator[Document]:
+    """Mend each document; drop, counting the reason, what is empty, too short, too long or no Unicode text."""
+    for document in documents:
+        document = normalised(document)
+        if reason := _misfit(document, source):
+            drops.note(reason, document.origin)
+        else:
+            yield document
+
+
+def _misfit(document: Document, source: SourceBase) -> str | None:
+    characters = document.characters
+    if characters == 0 or (document.text is not None and document.text.isspace()):
+        return "empty"
+    if characters < source.min_chars:
+        return "too short"
+    if characters > source.max_chars:
+        return "too long"
+    try:
+        _ = document.digest
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON's \u escapes can spell
+        return "invalid Unicode"
+    return None
+
+
+def is_heldout(digest: bytes, share: float) -> bool:
+    """Whether content with this digest is kept for validation: a pure function of the content and the share.
+
+    A document therefore stays on its side when others come or go, and its duplicates with it. What a share holds
+    out, every larger share holds out too.
+    """
+    return int.from_bytes(digest[8:16], "big") < share * 2**64
+
+
+class Seen:
+    """Digests met so far, 8 bytes each (16 for the moment in which two runs merge).
+
+    Sorted runs, merged when a later one has grown to half the one before it (a log-structured merge): a look-up
+    is a binary search in each of at most log2(n) runs. Among a billion different documents the chance that any two
+    share their 64 bits, and one is taken for a duplicate, is 3 % (the birthday bound, n^2 / 2^65).
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[npt.NDArray[np.uint64]] = []
+
+    def add(self, digests: list[bytes]) -> npt.NDArray[np.bool_]:
+        """Add digests [n]; True where one was met for the first time, within the list too."""
+        keys = np.frombuffer(b"".join(digest[:8] for digest in digests), np.uint64)
+        unique, first = np.unique(keys, return_index=True)
+        known = np.zeros(len(unique), bool)
+        for run in self.runs:
+            at = np.minimum(np.searchsorted(run, unique), len(run) - 1)
+            known |= run[at] == unique
+        fresh = np.zeros(len(keys), bool)
+        fresh[first[~known]] = True
+        self._push(unique[~known])
+        return fresh
+
+    def _push(self, run: npt.NDArray[np.uint64]) -> None:
+        if not len(run):
+            return
+        while self.runs and len(self.runs[-1]) < 2 * len(run):
+            run = np.concatenate([self.runs.pop(), run])
+            run.sort(kind="stable")  # timsort: merges two sorted runs in one pass
+        self.runs.append(run)

@@ -1,0 +1,58 @@
+"""The account of what was left out: every drop counted by its reason, the first ones by name."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from groundup.errors import InputError
+from groundup.recipe import FileSource
+
+EXAMPLES, EXAMPLES_A_REASON = 20, 5
+
+
+@dataclass
+class Drops:
+    """Counts of dropped documents by reason, with the first examples of each as `where: reason`."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def note(self, reason: str, where: str, detail: str = "") -> None:
+        """Count one drop; `where` is a file, with the line or row inside it."""
+        self.counts[reason] += 1
+        if self.counts[reason] <= EXAMPLES_A_REASON and len(self.examples) < EXAMPLES:
+            self.examples.append(sentence(reason, where, detail))
+
+
+def sentence(reason: str, where: str, detail: str = "") -> str:
+    """One drop in words.
+
+    >>> sentence("broken line", "a.jsonl:7", "not valid JSON")
+    'a.jsonl:7: broken line (not valid JSON)'
+    """
+    return f"{where}: {reason} ({detail})" if detail else f"{where}: {reason}"
+
+
+@dataclass
+class Damage:
+    """The damaged files or lines of one source; it refuses the source when they are too large a share of it."""
+
+    source: FileSource
+    drops: Drops
+    unit: str  # "files", "lines" or "rows"
+    seen: int = 0
+    bad: int = 0
+    first: str = ""
+
+    def note(self, reason: str, where: str, detail: str = "") -> None:
+        """Count one damaged file or line, and remember the first."""
+        self.bad += 1
+        self.first = self.first or sentence(reason, where, detail)
+        self.drops.note(reason, where, detail)
+
+    def settle(self) -> None:
+        """Raise InputError, naming the first damage, when its share of everything seen is over `bad_share`."""
+        if self.bad > self.source.bad_share * self.seen:
+            raise InputError(
+                f"source {self.source.name!r}: {self.bad} of {self.seen} {self.unit} cannot be used, more than bad_share = "
+                f"{self.source.bad_share:g} allows; the first is {self.first}; mend or remove them, or raise bad_share"
+            )

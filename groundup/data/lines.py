@@ -1,0 +1,39 @@
+"""JSON lines, read so that one endless line cannot fill memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from groundup.data.drops import Damage
+from groundup.errors import InputError
+
+LONGEST_ESCAPE = 12  # bytes of one character in JSON: an escaped surrogate pair
+LINE_OVERHEAD = 65_536  # bytes a line may have beyond its characters: braces, keys, numbers
+
+
+def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
+    """Stream the lines of a file with their origin, `name:number`; empty ones and those over the source's limit are dropped and counted.
+
+    Raises InputError when the file cannot be read.
+    """
+    limit = LONGEST_ESCAPE * damage.source.max_chars + LINE_OVERHEAD
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(limit):
+                number += 1
+                damage.seen += 1
+                if len(line) == limit and not line.endswith(b"\n"):
+                    damage.drops.note("too long", f"{name}:{number}")
+                    _skip_line(file, limit)
+                elif not line.strip():
+                    damage.drops.note("empty", f"{name}:{number}")
+                else:
+                    yield f"{name}:{number}", line
+    except OSError as error:
+        raise InputError(f"source {damage.source.name!r}: {path} cannot be read ({error.strerror}); mend or remove it") from error
+
+
+def _skip_line(file: IO[bytes], limit: int) -> None:
+    while (rest := file.readline(limit)) and not rest.endswith(b"\n"):
+        pass

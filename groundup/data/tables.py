@@ -1,0 +1,153 @@
+"""Tables: one document a row of a text column, from Parquet, CSV, JSON lines, Arrow IPC or a Hugging Face dataset saved to disk."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from groundup.data.document import Document
+from groundup.data.drops import Damage, Drops
+from groundup.data.lines import lines
+from groundup.data.paths import located, names, shown
+from groundup.errors import InputError
+from groundup.files import read_json
+from groundup.recipe import TableSource
+
+SUFFIXES = (".parquet", ".csv", ".jsonl", ".arrow")
+BATCH_ROWS = 256  # few, since one row may be a whole book
+CSV_BLOCK = 1 << 23  # bytes parsed at once
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary)
+
+
+def inputs(source: TableSource, folder: Path) -> list[Path]:
+    """The files of a table source; of a dataset saved to disk, those that its state.json lists, in its order."""
+    place = located(source, folder)
+    if (place / "dataset_dict.json").is_file():
+        splits = ", ".join(_entry(place / "dataset_dict.json", "splits"))
+        raise InputError(f"source {source.name!r}: {place} holds several splits ({splits}); name one of them, such as path = '{source.path}/train'")
+    if not (place / "state.json").is_file():
+        return [Path(name) for name in names(source, folder, SUFFIXES)]
+    paths = [place / entry["filename"] for entry in _entry(place / "state.json", "_data_files")]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"source {source.name!r}: {path} is missing, though state.json beside it lists it; copy the whole folder again")
+    return paths
+
+
+def _entry(path: Path, key: str) -> Any:
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get(key), list):
+        raise InputError(
+            f"{path}: no list {key!r} in it, so the folder is no saved dataset; name its files with a pattern, such as {path.parent}/*.parquet"
+        )
+    return value[key]
+
+
+def rows(source: TableSource, folder: Path, drops: Drops) -> Iterator[Document]:
+    """Stream the rows of all files; null is dropped as "empty", what is no UTF-8 as damage.
+
+    Raises InputError for a file that cannot be read at all, a missing column, and one that holds no text.
+    """
+    damage = Damage(source, drops, "rows")
+    for path in inputs(source, folder):
+        read = _json_rows if path.suffix.lower() == ".jsonl" else _column_rows
+        for origin, text in read(path, shown(path, folder), source, damage):
+            yield Document(source.name, origin, source.licence, text=text)
+    damage.settle()
+
+
+def _json_rows(path: Path, name: str, source: TableSource, damage: Damage) -> Iterator[tuple[str, str]]:
+    """The column of each JSON line, with the line's origin."""
+    for origin, line in lines(path, name, damage):
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            damage.note("broken line", origin, str(error))
+            continue
+        if isinstance(row, dict) and isinstance(row.get(source.column), str):
+            yield origin, row[source.column]
+        else:
+            keys = ", ".join(row) if isinstance(row, dict) else "no keys"
+            damage.note("broken line", origin, f"no text under {source.column!r}; it has {keys}")
+
+
+def _column_rows(path: Path, name: str, source: TableSource, damage: Damage) -> Iterator[tuple[str, str]]:
+    """The column's value in each row, with the row's origin."""
+    for number, value in enumerate(_values(path, source, damage), 1):
+        damage.seen += 1
+        try:
+            yield f"{name}:{number}", (value or b"").decode()
+        except UnicodeDecodeError as error:
+            damage.note("invalid UTF-8", f"{name}:{number}", f"byte {error.start}")
+
+
+def _values(path: Path, source: TableSource, damage: Damage) -> Iterator[bytes | None]:
+    """The column's values as bytes: readers do not check UTF-8, so decoding row by row finds the bad ones."""
+    try:
+        for column in _columns(path, source, damage):
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            if not any(is_text(column.type) for is_text in _TEXTS):
+                raise InputError(f"source {source.name!r}: {path}: column {source.column!r} holds {column.type}, not text; set column to another")
+            yield from column.cast(pa.large_binary()).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"source {source.name!r}: {path} cannot be read as a table ({error}); mend or remove it") from error
+
+
+def _columns(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:
+    match path.suffix.lower():
+        case ".parquet":
+            return _parquet(path, source)
+        case ".csv":
+            return _csv(path, source, damage)
+        case ".arrow":
+            return _arrow(path, source)
+        case _:
+            raise InputError(f"source {source.name!r}: {path}: a table is one of {', '.join(SUFFIXES)}; convert it or correct the path")
+
+
+def _present(path: Path, source: TableSource, columns: list[str]) -> None:
+    if source.column not in columns:
+        raise InputError(f"source {source.name!r}: {path} has no column {source.column!r}; it has {', '.join(columns)}; set column to one of them")
+
+
+def _parquet(path: Path, source: TableSource) -> Iterator[pa.Array]:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        _present(path, source, file.schema_arrow.names)
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[source.column], use_threads=False):
+            yield batch.column(0)
+
+
+def _arrow(path: Path, source: TableSource) -> Iterator[pa.Array]:
+    with pa.OSFile(str(path)) as file:
+        indexed = file.read(6) == b"ARROW1"  # the file format; datasets saved to disk use the stream format
+        file.seek(0)
+        with pa.ipc.open_file(file) if indexed else pa.ipc.open_stream(file) as reader:
+            _present(path, source, reader.schema.names)
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader
+            for batch in batches:
+                yield batch.column(source.column)
+
+
+def _csv(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:
+    block = min(max(CSV_BLOCK, 8 * source.max_chars), 1 << 30)  # a row must fit in it: text of up to 4 bytes a character, and the other columns
+    reading = pacsv.ReadOptions(use_threads=False, block_size=block)
+    parsing = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=partial(_skip_row, path=path, damage=damage))
+    with closing(pacsv.open_csv(path, reading, pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: "skip"))) as header:
+        _present(path, source, header.schema.names)
+    converting = pacsv.ConvertOptions(include_columns=[source.column], column_types={source.column: pa.large_binary()})
+    with closing(pacsv.open_csv(path, reading, parsing, converting)) as reader:
+        for batch in reader:
+            yield batch.column(0)
+
+
+def _skip_row(row: Any, path: Path, damage: Damage) -> str:
+    damage.seen += 1
+    damage.note("broken row", f"{path}: row {row.number}", f"{row.actual_columns} columns where {row.expected_columns} are expected")
+    return "skip"

@@ -1,0 +1,165 @@
+"""What this machine's device can do. The only file that names a type of device."""
+
+import os
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from groundup.errors import InputError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as a value: what to compute on and what it can do."""
+
+    kind: str
+    index: int = 0
+
+    @property
+    def handle(self) -> torch.device:
+        """The device as torch names it."""
+        return torch.device(self.kind) if self.kind == "cpu" else torch.device(self.kind, self.index)
+
+    @property
+    def is_host(self) -> bool:
+        """Whether tensors of this device lie in the processor's own memory."""
+        return self.kind == "cpu"
+
+    @property
+    def name(self) -> str:
+        """The model of the device, for the record."""
+        if self.is_host:
+            return _processor()
+        return torch.cuda.get_device_name(self.index) if self.kind == "cuda" else self.kind
+
+    @property
+    def multiplies_bf16(self) -> bool:
+        """Whether bf16 matrix products run in hardware."""
+        match self.kind:
+            case "cpu":
+                return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+            case "cuda":
+                return torch.cuda.is_bf16_supported(including_emulation=False)
+            case "xpu":
+                return True
+            case _:
+                return False
+
+    def precision(self, asked: Literal["auto", "bf16", "fp32"]) -> torch.dtype:
+        """The dtype to compute in."""
+        if asked == "auto":
+            return torch.bfloat16 if self.multiplies_bf16 else torch.float32
+        return {"bf16": torch.bfloat16, "fp32": torch.float32}[asked]
+
+    @property
+    def collectives(self) -> str:
+        """The back end of `torch.distributed` for tensors of this device."""
+        return {"cuda": "nccl", "xpu": "xccl"}.get(self.kind, "gloo")
+
+    @property
+    def compiles(self) -> bool:
+        """Whether `torch.compile` produces code for it: on a processor that needs a C++ compiler."""
+        if not self.is_host:
+            return self.kind in ("cuda", "xpu")
+        from torch._inductor import config, cpp_builder, exc
+
+        try:
+            return bool(cpp_builder.get_cpp_compiler()) and config.cpp.cxx is not None
+        except exc.InvalidCxxCompiler:
+            return False
+
+    @property
+    def dense_attention_length(self) -> int:
+        """Longest row for which attention as plain matrix products, compiled, beats the library's fused kernel."""
+        return 512 if self.is_host else 0
+
+    def synchronise(self) -> None:
+        """Wait until all work given to the device is done."""
+        if self.kind in ("cuda", "xpu"):
+            torch.accelerator.synchronize()
+
+    def memory(self) -> int:
+        """Bytes of memory the device has."""
+        if self.kind == "cuda":
+            return int(torch.cuda.get_device_properties(self.index).total_memory)
+        return host_memory()
+
+    def peak_memory(self) -> int:
+        """Largest number of bytes in use so far."""
+        if self.kind == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.index))
+        scale = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+    def matrix_peak(self, dtype: torch.dtype, size: int = 1024) -> float:
+        """FLOP/s of a square matrix product, the best of five: the floor against which training is held."""
+        size = size if self.is_host else 8 * size
+        a, b = (torch.randn(size, size, device=self.handle).to(dtype) for _ in range(2))
+        times = []
+        for _ in range(6):
+            self.synchronise()
+            start = time.perf_counter()
+            a @ b
+            self.synchronise()
+            times.append(time.perf_counter() - start)
+        return 2 * size**3 / min(times[1:])
+
+
+def pick(name: str | None = None) -> Device:
+    """The device asked for, or the accelerator that is there, or the processor.
+
+    Raises InputError when the one asked for is not there.
+    """
+    local = _local_rank()
+    if name is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return Device(accelerator.type, local) if accelerator is not None and accelerator.type != "mps" else Device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not available here ({str(error).splitlines()[0]}); leave it out to use what is there") from None
+    return Device(device.type, device.index if device.index is not None else local)
+
+
+def host_memory() -> int:
+    """Bytes of memory this machine has."""
+    return _meminfo("MemTotal")
+
+
+def free_memory() -> int:
+    """Bytes of memory that could be had now without swapping."""
+    return _meminfo("MemAvailable")
+
+
+def energy() -> float | None:
+    """Joules counted by the processor since some moment in the past, or None where it cannot be read."""
+    counters = sorted(Path("/sys/class/powercap").glob("*-rapl:?/energy_uj"))
+    try:
+        return sum(int(counter.read_text()) for counter in counters) / 1e6 if counters else None
+    except OSError:
+        return None
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def _meminfo(key: str) -> int:
+    table = Path("/proc/meminfo")
+    if not table.exists():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    line = next(line for line in table.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()

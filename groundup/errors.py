@@ -1,0 +1,13 @@
+"""What ends a command early and is no fault of the program."""
+
+
+class InputError(Exception):
+    """Input that cannot be used.
+
+    The message is one sentence that names the file, line or key, what was found there and what would
+    do. The command line prints it and exits with code 2; nothing half-written is left behind.
+    """
+
+
+class Interrupted(Exception):
+    """The user asked to stop; all work done so far is saved."""

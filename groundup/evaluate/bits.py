@@ -1,0 +1,61 @@
+"""Bits per byte: how short a model would write a text, whatever its tokenizer."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+from groundup.codecs.text import Tokenizer
+from groundup.errors import InputError
+from groundup.evaluate.figure import Figure, ratio
+from groundup.evaluate.likelihood import Row, nats
+from groundup.model.trunk import Trunk
+
+CHARACTERS = 1 << 20  # text measured at a time: bounds the memory of its ids
+
+
+def bits_per_byte(trunk: Trunk, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None) -> Figure:
+    """-log2 p of the texts by their bytes of UTF-8, the texts being cases of which any might have been drawn.
+
+    Each text is coded by itself and each of its tokens once. The first has nothing before it, and no training predicts
+    it: it costs log2 of the vocabulary. The <|endoftext|> that closes a document in training is not part of the text and
+    costs nothing. A text longer than the context is read in windows that overlap by half, so that every token after the
+    first window is predicted from at least half a context. `advance` is told of texts done. Raises InputError without text.
+    """
+    bits: list[float] = []
+    sizes: list[float] = []
+    for group in _groups(texts):
+        bits += _bits(trunk, [tokenizer.encode(text) for text in group])
+        sizes += [len(text.encode()) for text in group]
+        advance(len(group))
+    if not bits:
+        raise InputError("there is no text to measure bits per byte on; keep some held out (heldout_share)")
+    return ratio(bits, sizes)
+
+
+def windows(ids: list[int], context: int) -> Iterator[Row]:
+    """Cut a text into rows of which all ids but the first of the text count, each once."""
+    if len(ids) > 1:
+        yield Row(ids[: context + 1], 1)
+    step = max(1, context // 2)
+    for start in range(context + 1, len(ids), step):
+        stop = min(start + step, len(ids))
+        begin = stop - context - 1
+        yield Row(ids[begin:stop], start - begin)
+
+
+def _bits(trunk: Trunk, texts: list[list[int]]) -> list[float]:
+    rows = [list(windows(ids, trunk.shape.context)) for ids in texts]
+    values = iter(nats(trunk, [row for text in rows for row in text]))
+    first = math.log(trunk.shape.vocab)
+    return [(first + sum(next(values) for _ in text)) / math.log(2) for text in rows]
+
+
+def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts that are not empty, in lists of about CHARACTERS."""
+    group: list[str] = []
+    for text in filter(None, texts):
+        group.append(text)
+        if sum(map(len, group)) >= CHARACTERS:
+            yield group
+            group = []
+    if group:
+        yield group

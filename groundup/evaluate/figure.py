@@ -1,0 +1,57 @@
+"""A figure: a value that never travels without its 95 % interval and the number of cases behind it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Z = 1.959963984540054  # standard normal quantile of 97.5 %
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value, the ends of its 95 % interval (None where a single case, or the method, gives none) and n cases."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, for JSON."""
+        return asdict(self)
+
+
+def proportion(successes: int, n: int) -> Figure:
+    """A share of successes with the score interval of Wilson (1927), which is right near 0 and 1 and for small n, too."""
+    share = successes / n
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return Figure(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n)
+
+
+def mean(figures: Sequence[Figure]) -> Figure:
+    """The plain mean of independent figures that have intervals.
+
+    Its interval recovers their variances from the ends of theirs (MOVER; Zou and Donner 2008), so that a mean of shares
+    that are all 1 is not taken for certain.
+    """
+    count = len(figures)
+    value = sum(figure.value for figure in figures) / count
+    below = math.hypot(*(figure.value - figure.low for figure in figures if figure.low is not None)) / count
+    above = math.hypot(*(figure.high - figure.value for figure in figures if figure.high is not None)) / count
+    return Figure(value, value - below, value + above, sum(figure.n for figure in figures))
+
+
+def ratio(amounts: Sequence[float], sizes: Sequence[float]) -> Figure:
+    """Total amount by total size of n cases, with the interval of the ratio estimator (Cochran 1977, section 6.4).
+
+    It takes the cases for a random sample; whole documents are cases, as tokens of one document are not independent.
+    """
+    count, size = len(sizes), sum(sizes)
+    value = sum(amounts) / size
+    if count == 1:
+        return Figure(value, None, None, 1)
+    squares = sum((amount - value * part) ** 2 for amount, part in zip(amounts, sizes, strict=True))
+    half = Z * math.sqrt(squares * count / (count - 1)) / size
+    return Figure(value, value - half, value + half, count)

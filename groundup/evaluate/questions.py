@@ -1,0 +1,72 @@
+"""Multiple-choice questions from JSON lines.
+
+A line is {"question": text, "choices": [text, ...], "answer": place from 0, or letter from "A"}, with a "subject" if wanted.
+"""
+
+import json
+import string
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groundup.errors import InputError
+
+_KEYS = ("question", "choices", "answer", "subject")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, its choices, the place of the right one, and its subject ("" if it has none)."""
+
+    text: str
+    choices: tuple[str, ...]
+    answer: int
+    subject: str
+
+
+def read(path: Path) -> list[Question]:
+    """The questions of a file; raises InputError that names the line and what is wrong with it, or an empty or missing file."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSONL file of questions") from None
+    questions = [_question(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not questions:
+        raise InputError(f"{path}: holds no questions; give one JSON object a line")
+    return questions
+
+
+def _question(line: bytes, where: str) -> Question:
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not a JSON object ({error}); mend or remove the line") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: not a JSON object; mend or remove the line")
+    for key in value:
+        if key not in _KEYS:
+            raise InputError(f"{where}: unknown key {key!r}; known are {', '.join(_KEYS)}")
+    choices = _choices(value.get("choices"), where)
+    return Question(_text(value, "question", where), choices, _answer(value.get("answer"), len(choices), where), _text(value, "subject", where, ""))
+
+
+def _text(value: dict[str, Any], key: str, where: str, default: str | None = None) -> str:
+    found = value.get(key, default)
+    if not isinstance(found, str):
+        raise InputError(f"{where}: {key!r} must be a text, found {json.dumps(found)}")
+    return found
+
+
+def _choices(found: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(found, list) or len(found) < 2 or not all(isinstance(choice, str) and choice for choice in found):
+        raise InputError(f"{where}: 'choices' must be a list of two or more texts that are not empty, found {json.dumps(found)}")
+    return tuple(found)
+
+
+def _answer(found: Any, count: int, where: str) -> int:
+    places = dict(zip(string.ascii_uppercase, range(count), strict=False))
+    place = places.get(found.strip().upper()) if isinstance(found, str) else found
+    if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < count:
+        letters = f" or a letter from A to {list(places)[-1]}"
+        raise InputError(f"{where}: 'answer' must be a number from 0 to {count - 1}{letters}, found {json.dumps(found)}")
+    return place

@@ -1,0 +1,214 @@
+"""The one transformer: a decoder trunk in the Qwen3 layout (arXiv:2505.09388).
+
+Parameter names are those of `Qwen3ForCausalLM`, so a state dict is a Hugging Face checkpoint.
+
+Shapes: B rows, T tokens, S tokens attended to, D width, H query heads, K key/value heads, E features a head,
+F features inside the feed-forward, V vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from groundup.model.shape import Shape
+
+
+class Cache(Protocol):
+    """Where attention keeps keys and values between calls."""
+
+    def update(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the new keys and values; return all that the queries may look at, [B, K, S, E]."""
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+def fused_attention(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask_BTS: Tensor | None) -> Tensor:
+    """Attention by the library's kernel, which never holds the scores: right for long rows."""
+    mask = None if mask_BTS is None else mask_BTS[:, None]
+    return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
+
+
+def dense_attention(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask_BTS: Tensor | None) -> Tensor:
+    """Attention as two matrix products around a softmax: faster than the kernel for short rows, once compiled.
+
+    The query heads that share a key head are stacked into one taller matrix, so nothing is copied.
+    """
+    (B, H, T, E), (K, S) = q_BHTE.shape, k_BKSE.shape[1:3]
+    mask_BTS = torch.ones(1, T, S, dtype=torch.bool, device=q_BHTE.device).tril(S - T) if mask_BTS is None else mask_BTS
+    scores = torch.bmm(q_BHTE.reshape(B * K, -1, E), k_BKSE.reshape(B * K, S, E).transpose(1, 2)).view(B, K, -1, T, S)
+    masked = (scores.float() * E**-0.5).masked_fill(~mask_BTS[:, None, None], float("-inf"))
+    shares = masked.softmax(-1).to(q_BHTE.dtype).view(B * K, -1, S)
+    return torch.bmm(shares, v_BKSE.reshape(B * K, S, E)).view(B, H, T, E)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all layers share in one forward: rotary angles, who may look at whom, and the cache."""
+
+    cos_BTE: Tensor
+    sin_BTE: Tensor
+    mask_BTS: Tensor | None  # True where a query may look; None: plain causal
+    cache: Cache | None
+    attend: Attend
+
+
+class Linear(nn.Linear):
+    """A matrix kept in the master precision and multiplied in the precision of what comes in."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, in fp32 (arXiv:1910.07467)."""
+
+    def __init__(self, width: int, epsilon: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
+        return (self.weight.float() * normed.to(x.dtype)).to(x.dtype)
+
+
+def rotary(positions_BT: Tensor, features: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary positions (arXiv:2104.09864), [B, T, features], fp32."""
+    exponents = torch.arange(0, features, 2, device=positions_BT.device, dtype=torch.float32) / features
+    angles = positions_BT[..., None].float() * base**-exponents
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BHTE: Tensor, context: Context) -> Tensor:
+    """Turn each pair of features (e, e + E/2) by its position's angle."""
+    first, second = x_BHTE.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return (x_BHTE * context.cos_BTE[:, None] + turned * context.sin_BTE[:, None]).to(x_BHTE.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention (arXiv:2305.13245) with normalised queries and keys."""
+
+    def __init__(self, shape: Shape, layer: int):
+        super().__init__()
+        self.layer, self.head_dim = layer, shape.head_dim
+        self.q_proj = Linear(shape.width, shape.heads * shape.head_dim)
+        self.k_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
+        self.v_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
+        self.o_proj = Linear(shape.heads * shape.head_dim, shape.width)
+        self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+        self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        split = (*x_BTD.shape[:2], -1, self.head_dim)
+        q_BHTE = rotate(self.q_norm(self.q_proj(x_BTD).view(split)).transpose(1, 2), context)
+        k_BKSE = rotate(self.k_norm(self.k_proj(x_BTD).view(split)).transpose(1, 2), context)
+        v_BKSE = self.v_proj(x_BTD).view(split).transpose(1, 2)
+        if context.cache is not None:
+            k_BKSE, v_BKSE = context.cache.update(self.layer, k_BKSE, v_BKSE)
+        o_BHTE = context.attend(q_BHTE, k_BKSE, v_BKSE, context.mask_BTS)
+        return self.o_proj(o_BHTE.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (arXiv:2002.05202): down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.gate_proj = Linear(shape.width, shape.ffn)
+        self.up_proj = Linear(shape.width, shape.ffn)
+        self.down_proj = Linear(shape.ffn, shape.width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
+
+    def __init__(self, shape: Shape, layer: int):
+        super().__init__()
+        self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.self_attn = Attention(shape, layer)
+        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.mlp = FeedForward(shape)
+
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), context)
+        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+
+
+class Stack(nn.Module):
+    """Embedding, blocks and final norm."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
+        self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.depth))
+        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+
+
+class Trunk(nn.Module):
+    """The whole model. `precision` is the dtype activations are computed in; weights stay as they are."""
+
+    def __init__(self, shape: Shape, precision: torch.dtype = torch.float32):
+        super().__init__()
+        self.shape, self.precision = shape, precision
+        self.attend: Attend = fused_attention
+        self.recompute = False
+        self.model = Stack(shape)
+        self.lm_head = Linear(shape.width, shape.vocab)
+        if shape.tied:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> "Trunk":
+        """Fill the weights from a seed, the same on every device.
+
+        Matrices into the block are uniform with variance 1/inputs, those out of it are zero, so that every block
+        starts as the identity; the embedding has deviation 0.02.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, weight in self.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                weight.zero_()
+            elif name.endswith("norm.weight"):
+                weight.fill_(1.0)
+            elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.02)
+            else:
+                weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * (3 / weight.shape[1]) ** 0.5)
+        return self
+
+    def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """The final, normalised states [B, T, D] of the tokens; `logits` turns them into scores."""
+        cos_BTE, sin_BTE = rotary(positions_BT, self.shape.head_dim, self.shape.rope_base)
+        context = Context(cos_BTE, sin_BTE, mask_BTS, cache, self.attend)
+        x_BTD = self.model.embed_tokens(ids_BT).to(self.precision)
+        for block in self.model.layers:
+            if self.recompute and self.training:
+                x_BTD = checkpoint(block, x_BTD, context, use_reentrant=False)
+            else:
+                x_BTD = block(x_BTD, context)
+        return self.model.norm(x_BTD)
+
+    def logits(self, x_BTD: Tensor) -> Tensor:
+        """Scores of the next token, [..., V]."""
+        return self.lm_head(x_BTD)
+
+
+def document_mask(segments_BT: Tensor) -> Tensor:
+    """Who may look at whom in packed rows, [B, T, T]: the past of the same document and oneself."""
+    same = segments_BT[:, :, None] == segments_BT[:, None, :]
+    return same.tril()

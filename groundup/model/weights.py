@@ -1,0 +1,80 @@
+"""Weights in and out, in the Hugging Face layout: `model.safetensors` (or its shards) beside `config.json`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from groundup.errors import InputError
+from groundup.files import read_json, write_json, write_with
+from groundup.model.shape import Shape
+from groundup.model.tensor_file import write_tensors
+from groundup.model.trunk import Trunk
+
+
+def save(trunk: Trunk, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
+    """Write `config.json` and `model.safetensors`; the head is left out where it is tied, as the layout wants."""
+    save_tensors(trunk.shape, trunk.state_dict(), folder, end, dtype)
+
+
+def save_tensors(shape: Shape, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
+    """The same for a state dict of whole tensors."""
+    kept = {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in tensors.items()
+        if not (shape.tied and name == "lm_head.weight")
+    }  # fmt: skip
+    write_with(folder / "model.safetensors", lambda path: write_tensors(kept, path, {"format": "pt"}))
+    write_json(folder / "config.json", shape.config(str(dtype).removeprefix("torch."), end))
+
+
+def shape_of(folder: Path) -> Shape:
+    """The shape of the model in a folder."""
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder}: holds no config.json, so no model; give the folder of a finished stage or of an exported model")
+    return Shape.from_config(read_json(folder / "config.json"), str(folder / "config.json"))
+
+
+def load(folder: Path, device: torch.device, precision: torch.dtype = torch.float32) -> Trunk:
+    """Build the trunk of a folder on a device, weights in fp32, activations in `precision`.
+
+    Raises InputError for a missing or damaged file, another architecture, or tensors that do not fit.
+    """
+    shape = shape_of(folder)
+    with torch.device("meta"):
+        trunk = Trunk(shape, precision)
+    trunk.to_empty(device=device)
+    if shape.tied:
+        trunk.lm_head.weight = trunk.model.embed_tokens.weight
+    fill(trunk, folder)
+    return trunk.eval()
+
+
+@torch.no_grad()
+def fill(trunk: Trunk, folder: Path) -> None:
+    """Copy the weights of a folder into a trunk of the same shape."""
+    waiting = dict(trunk.named_parameters())
+    for name, tensor, file in _tensors(folder):
+        if trunk.shape.tied and name == "lm_head.weight":
+            continue
+        if name not in waiting or waiting[name].shape != tensor.shape:
+            wanted = tuple(waiting[name].shape) if name in waiting else "nothing of that name"
+            raise InputError(f"{file}: tensor {name} has shape {tuple(tensor.shape)}, the model has {wanted}; it belongs to another config.json")
+        waiting.pop(name).copy_(tensor)
+    if waiting:
+        raise InputError(f"{folder}: the weights lack {len(waiting)} tensors, among them {sorted(waiting)[0]}")
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Tensor, Path]]:
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise InputError(f"{folder}: holds no model.safetensors")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    yield name, tensors.get_tensor(name), file
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file}: damaged or not a safetensors file ({error})") from error

@@ -1,0 +1,329 @@
+"""A recipe as a chain of stages; runs those that are stale."""
+
+import fcntl
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from groundup import console, device, ledger, stages
+from groundup.data import tasks
+from groundup.data.sources import inputs
+from groundup.errors import InputError
+from groundup.files import read_json, write_json
+from groundup.ledger import Manifest
+from groundup.recipe import EvaluatePart, LibrarySource, Recipe, TasksSource, load, schedules
+from groundup.stages import Result, Site
+from groundup.train.parallel import World, join
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what it depends on, and its work."""
+
+    name: str
+    module: str  # whose code the result depends on
+    part: Any  # the recipe's part that the result depends on
+    parents: tuple[str, ...]
+    files: tuple[Path, ...]
+    work: Callable[[Site], Result]
+    trains: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether a stage has to run, and why. `reason` is empty for a fresh one."""
+
+    stage: Stage
+    key: str
+    code: str
+    reason: str
+    manifest: Manifest | None
+
+
+def plan(recipe: Recipe, home: Path) -> list[Stage]:
+    """The stages of a recipe, each after those it depends on.
+
+    Raises InputError for missing files and unknown task families: before anything runs.
+    """
+    used = [source for source in recipe.source if not recipe.stage or any(source.name in stage.mix for stage in recipe.stage)]
+    names = [source.name for source in used]
+    result = []
+    for source in used:
+        if isinstance(source, TasksSource):
+            tasks.check(source)
+        part = source.model_dump(mode="json") | ({"python": platform.python_version()} if isinstance(source, LibrarySource) else {})
+        work = partial(stages.documents, source=source)
+        result.append(Stage(f"documents-{source.name}", "groundup.data.prepare", part, (), tuple(inputs(source, home)), work))
+    result.append(_tokenizer(recipe, home, names))
+    for name in names:
+        parents = (f"documents-{name}", "tokenizer")
+        part = {"context": recipe.model.context}
+        result.append(Stage(f"shards-{name}", "groundup.data.shards", part, parents, (), partial(stages.shards, source=name)))
+    result += _training(recipe, home)
+    if recipe.stage:
+        result += _ending(recipe, home, names, [stage.name for stage in result])
+    return result
+
+
+def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
+    given = recipe.tokenizer.path or recipe.model.start
+    files = () if given is None else ((home / given).expanduser() / "tokenizer.json",)
+    parents = tuple(f"documents-{name}" for name in names) if given is None else ()
+    return Stage("tokenizer", "groundup.codecs.text", recipe.tokenizer.model_dump(), parents, files, partial(stages.tokenizer, sources=names))
+
+
+def _training(recipe: Recipe, home: Path) -> Iterator[Stage]:
+    start = None if recipe.model.start is None else (home / recipe.model.start).expanduser()
+    before: str | None = None
+    for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
+        part = {
+            "stage": stage.model_dump(mode="json", exclude={"checkpoint_steps", "keep"}),
+            "schedule": vars(schedule),
+            "model": recipe.model.model_dump(mode="json"),
+        }
+        parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *((before,) if before else ()))
+        files = tuple(sorted(start.glob("*.safetensors"))) if start is not None and before is None else ()
+        work = partial(_train, stage=stage, schedule=schedule, before=before, start=start)
+        yield Stage(stage.title, "groundup.train.loop", part, parents, files, work, trains=True)
+        before = stage.title
+
+
+def _train(site: Site, stage: Any, schedule: Any, before: str | None, start: Path | None) -> Result:
+    return stages.train(site, stage, schedule, site.folder(before) if before else start)
+
+
+def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) -> Iterator[Stage]:
+    model = recipe.stage[-1].title
+    ending: tuple[str, ...] = ()
+    if recipe.evaluate is not None:
+        parents = (model, *(f"documents-{name}" for name in names))
+        files = tuple((home / path).expanduser() for path in recipe.evaluate.choice)
+        work = partial(_measure, model=model, sources=names)
+        yield Stage("evaluate", "groundup.evaluate.suite", recipe.evaluate.model_dump(mode="json"), parents, files, work)
+        ending = ("evaluate",)
+    yield Stage("report", "groundup.release.report", recipe.name, (*all_names, *ending), (), stages.report)
+
+
+def _measure(site: Site, model: str, sources: list[str]) -> Result:
+    return stages.measure(site, site.folder(model), sources)
+
+
+# --- what is stale -----------------------------------------------------------------------------------------
+
+
+def states(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes) -> Iterator[State]:
+    """The state of each stage in turn; a stage's key needs those before it done, so consume it while running them."""
+    digests: dict[str, str] = {}
+    for stage in chain:
+        manifest = ledger.read(root / stage.name)
+        if any(parent not in digests for parent in stage.parents):
+            yield State(stage, "", "", "a stage before it has to run first", manifest)
+        else:
+            yield _state(recipe, stage, root, hashes, {parent: digests[parent] for parent in stage.parents}, manifest)
+        manifest = ledger.read(root / stage.name)
+        if manifest is not None and _fresh(recipe, stage, root, hashes, digests, manifest):
+            digests[stage.name] = manifest.digest
+
+
+def _fresh(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, digests: dict[str, str], manifest: Manifest) -> bool:
+    if any(parent not in digests for parent in stage.parents):
+        return False
+    return not _state(recipe, stage, root, hashes, {parent: digests[parent] for parent in stage.parents}, manifest).reason
+
+
+def _state(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, parents: dict[str, str], manifest: Manifest | None) -> State:
+    files = _inputs(stage, hashes)
+    code = ledger.code_version(stage.module)
+    key = ledger.key(stage.name, stage.part, code, recipe.seed, files, parents)
+    if manifest is None:
+        return State(stage, key, code, "not run yet", None)
+    if manifest.key == key:
+        gone = ledger.missing(root / stage.name, manifest)
+        return State(stage, key, code, f"its {gone} is gone or has another size" if gone else "", manifest)
+    causes = {
+        "the recipe": manifest.part != stage.part or manifest.seed != recipe.seed,
+        "the source files": sorted(manifest.inputs.values()) != sorted(files.values()),
+        "the code": manifest.code != code,
+        **{parent: manifest.parents.get(parent) != digest for parent, digest in parents.items()},
+    }
+    return State(stage, key, code, f"{' and '.join(cause for cause, changed in causes.items() if changed)} changed", manifest)
+
+
+def _inputs(stage: Stage, hashes: ledger.Hashes) -> dict[str, str]:
+    for path in stage.files:
+        if not path.exists():
+            raise InputError(f"{path}: no such file, but {stage.name} needs it")
+    return {str(path): hashes.of(path) for path in stage.files}
+
+
+# --- running -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: the last stage, whether finished training may be done again, on which device, with TensorBoard events or not."""
+
+    until: str | None = None
+    retrain: bool = False
+    device: str | None = None
+    tensorboard: bool = False
+
+
+def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, Manifest]:
+    """Run every stale stage, in order; returns all manifests by stage.
+
+    Raises InputError when another run holds the folder, or a finished training stage would be lost.
+    """
+    chain = plan(recipe, home)
+    if options.until is not None:
+        chain = _until(chain, options.until)
+    chosen = device.pick(options.device)
+    world = join(chosen)
+    site = Site(recipe, home, root, chosen, world, options.tensorboard)
+    with locked(root) if world.leads else nothing():
+        if world.leads:
+            remember(recipe, home, root)
+        hashes = ledger.Hashes(root / "hashes.json")
+        for state in states(recipe, chain, root, hashes):
+            if not state.reason:
+                _say(site, f"{state.stage.name}: fresh")
+                continue
+            _guard(state, root, options.retrain)
+            _say(site, f"{state.stage.name}: {state.reason}")
+            if options.retrain and state.stage.trains and world.leads:
+                shutil.rmtree(site.folder(state.stage.name) / "checkpoints", ignore_errors=True)
+            _perform(site, state, hashes)
+        if world.leads:
+            hashes.keep()
+    return {stage.name: manifest for stage in chain if (manifest := ledger.read(root / stage.name)) is not None}
+
+
+def _until(chain: list[Stage], name: str) -> list[Stage]:
+    names = [stage.name for stage in chain]
+    if name not in names:
+        raise InputError(f"--until {name}: no such stage; the stages are {', '.join(names)}")
+    return chain[: names.index(name) + 1]
+
+
+def _guard(state: State, root: Path, retrain: bool) -> None:
+    if state.stage.trains and state.manifest is not None and not retrain:
+        raise InputError(
+            f"{root / state.stage.name}: finished, but {state.reason} since; give the recipe another name to keep this model, "
+            "or run with --retrain to train it again"
+        )
+
+
+def _say(site: Site, text: str) -> None:
+    if site.world.leads:
+        console.note(text)
+
+
+def _perform(site: Site, state: State, hashes: ledger.Hashes) -> None:
+    """Run one stage and record it. Stages that do not train run on the first process alone."""
+    stage, folder = state.stage, site.folder(state.stage.name)
+    began, joules = time.perf_counter(), device.energy()
+    parents = {parent: manifest.digest for parent in stage.parents if (manifest := ledger.read(site.folder(parent))) is not None}
+    if site.world.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").unlink(missing_ok=True)
+    site.world.wait()
+    stages.seeded(site)
+    if stage.trains or site.world.leads:
+        result = stage.work(site)
+    if site.world.leads:
+        spent = device.energy()
+        manifest = Manifest(
+            stage=stage.name,
+            key=state.key,
+            parents=parents,
+            part=stage.part,
+            code=state.code,
+            inputs=_inputs(stage, hashes),
+            seed=site.recipe.seed,
+            outputs=ledger.outputs(folder, result.outputs),
+            licences=result.licences,
+            libraries=ledger.libraries(),
+            device={"kind": site.device.kind, "name": site.device.name, "processes": site.world.size},
+            flops=result.flops,
+            seconds=time.perf_counter() - began,
+            joules=None if joules is None or spent is None else spent - joules,
+            metrics=result.metrics,
+            finished=ledger.now(),
+        )
+        ledger.write(folder, manifest)
+    site.world.wait()
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold a run's folder; the lock goes with the process, however it ends."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{root}: another run is at work in this folder; wait for it, or give the recipe another name") from None
+        yield
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    """Hold nothing."""
+    yield
+
+
+# --- finished models ---------------------------------------------------------------------------------------
+
+
+def model_folder(path: Path) -> Path:
+    """The folder that holds the model meant: itself, or the last stage trained in a run's folder.
+
+    Raises InputError when there is none.
+    """
+    if (path / "config.json").exists():
+        return path
+    found = [(manifest.finished, folder) for folder in _stages_of(path) if (manifest := ledger.read(folder)) is not None]
+    if not found:
+        raise InputError(f"{path}: no finished model there; give a run's folder, a finished training stage, or an exported model")
+    return max(found)[1]
+
+
+def _stages_of(path: Path) -> list[Path]:
+    return [file.parent for file in path.glob("*/config.json")]
+
+
+def evaluate(model: Path, recipe_file: Path | None, choice: list[Path], name: str | None, runs: Path) -> dict[str, Any]:
+    """Measure a finished model: by its recipe's suites, by another recipe's, or on multiple-choice files alone."""
+    folder = model_folder(model)
+    if recipe_file is not None:
+        recipe, home = load(recipe_file), recipe_file.parent
+        root = runs / recipe.name
+    else:
+        root = folder.parent
+        recipe, home = recall(root)
+    part = EvaluatePart(suites=("choice",), choice=tuple(str(path.resolve()) for path in choice)) if choice else recipe.evaluate
+    if part is None:
+        raise InputError(f"{recipe.name}: its recipe has no [evaluate]; name one with --recipe, or a file with --choice")
+    recipe = recipe.model_copy(update={"evaluate": part})
+    site = Site(recipe, home, root, device.pick(name), World())
+    return stages.measure(site, folder, [source.name for source in recipe.source]).metrics
+
+
+def remember(recipe: Recipe, home: Path, root: Path) -> None:
+    """Keep the recipe as it is run beside what it makes."""
+    write_json(root / "recipe.json", {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")})
+
+
+def recall(root: Path) -> tuple[Recipe, Path]:
+    """The recipe a run's folder was made by, and the folder its paths are relative to."""
+    path = root / "recipe.json"
+    if not path.exists():
+        raise InputError(f"{path}: not there, so the model's recipe is unknown; name one with --recipe, or a file with --choice")
+    table = read_json(path)
+    return Recipe.model_validate(table["recipe"]), Path(table["home"])

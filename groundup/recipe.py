@@ -1,0 +1,412 @@
+"""The recipe: every knob a user can turn, typed, with its unit, default and reason.
+
+A recipe is one TOML file. `load` checks it whole before anything runs and refuses it with one sentence
+that names the file, the line and the key. What a recipe leaves out is derived from one dial, `model.depth`;
+`derivations` lists every derived value with the reason.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from groundup.errors import InputError
+
+NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+
+
+class Part(BaseModel):
+    """A table of the recipe: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def knob(default: Any, unit: str, reason: str, **limits: Any) -> Any:
+    """Declare one knob: its default, its unit, and what it decides and why that default.
+
+    >>> knob(8192, "ids", "vocabulary", ge=258).json_schema_extra
+    {'unit': 'ids'}
+    """
+    return Field(default, description=reason, json_schema_extra={"unit": unit}, **limits)
+
+
+# --- sources -----------------------------------------------------------------------------------------------
+
+
+class SourceBase(Part):
+    """What every source has."""
+
+    name: str = knob(..., "name", "what mixes and reports call this source", pattern=NAME)
+    licence: str = knob("unstated", "SPDX id", "recorded for every document; unstated is warned about")
+    heldout_share: float = knob(0.01, "share", "documents kept for validation, chosen by content hash", ge=0, le=0.5)
+    min_chars: int = knob(1, "characters", "shorter documents are dropped and counted", ge=1)
+    max_chars: int = knob(1_000_000, "characters", "longer documents are dropped and counted: one bad file must not fill memory", ge=1)
+
+
+class FileSource(SourceBase):
+    """A source that reads files."""
+
+    path: str = knob(..., "path or glob", "files to read, relative to the recipe's folder; ** crosses folders")
+    bad_share: float = knob(0.01, "share", "unreadable files or lines tolerated before the source is refused", ge=0, le=1)
+
+
+class TextSource(FileSource):
+    """Text and Markdown files, one document a file."""
+
+    kind: Literal["text"]
+
+
+class MessagesSource(FileSource):
+    """Conversations: JSON lines with `messages` (and `tools`) in the OpenAI shape."""
+
+    kind: Literal["messages"]
+
+
+class TableSource(FileSource):
+    """Parquet, CSV, JSON lines or Arrow files (Hugging Face datasets saved to disk), one document a row."""
+
+    kind: Literal["table"]
+    column: str = knob("text", "column", "the column that holds the text")
+
+
+class LibrarySource(SourceBase):
+    """The running Python's own library: real text that is on every machine."""
+
+    kind: Literal["python-library"]
+    licence: str = knob("PSF-2.0", "SPDX id", "the licence of CPython and its library")
+    parts: tuple[Literal["docstrings", "source", "topics"], ...] = knob(
+        ("docstrings", "topics"), "names", "prose first: code is much larger and harder", min_length=1
+    )
+
+
+class TasksSource(SourceBase):
+    """Verifiable instructions made by procedures; training and held-out instances never meet."""
+
+    kind: Literal["tasks"]
+    licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
+    heldout_share: float = knob(0.1, "share", "instances kept for evaluation, chosen by content hash", ge=0.01, le=0.5)
+    count: int = knob(..., "conversations", "how many training instances to make", ge=1)
+    languages: tuple[Literal["en", "zh"], ...] = knob(("en", "zh"), "names", "languages of the instructions", min_length=1)
+    families: dict[str, Annotated[int, Field(ge=1, le=5)]] = knob(..., "family: level", "task families and their difficulty, 1 to 5", min_length=1)
+    seed: int = knob(0, "number", "another seed makes other instances", ge=0)
+
+
+Source = Annotated[TextSource | MessagesSource | TableSource | LibrarySource | TasksSource, Field(discriminator="kind")]
+
+
+# --- tokenizer and model -----------------------------------------------------------------------------------
+
+
+class TokenizerPart(Part):
+    """How text becomes ids."""
+
+    vocab_size: int = knob(8192, "ids", "bytes, merges and special tokens together", ge=288, le=1_000_000)
+    sample_megabytes: int = knob(256, "MB", "text the merges are learned from; more changes little", ge=1)
+    path: str | None = knob(None, "folder", "take this tokenizer.json instead of training one")
+
+
+class ModelPart(Part):
+    """The shape of the transformer; `depth` is the one dial."""
+
+    depth: int = knob(4, "layers", "the dial: width, heads, batch and rates follow from it", ge=1, le=1024)
+    width: int | None = knob(None, "features", "64 a layer", ge=8)
+    head_dim: int | None = knob(None, "features", "64, or the width where that is less", ge=2)
+    heads: int | None = knob(None, "heads", "width / head_dim", ge=1)
+    kv_heads: int | None = knob(None, "heads", "half the heads: half the cache for nearly the same loss", ge=1)
+    ffn: int | None = knob(None, "features", "8/3 of the width, to a multiple of 64: as many weights as a 4x layer without a gate", ge=8)
+    context: int = knob(512, "tokens", "longest sequence the model sees", ge=8)
+    tied: bool = knob(True, "flag", "one matrix for embedding and head: right for small models")
+    rope_base: float = knob(10_000.0, "number", "base of the rotary wavelengths; raise it for long contexts", gt=1)
+    start: str | None = knob(None, "folder", "take weights in the Hugging Face layout instead of random ones")
+    precision: Literal["auto", "bf16", "fp32"] = knob("auto", "name", "bf16 where the device multiplies it fast; master weights stay fp32")
+
+
+# --- stages ------------------------------------------------------------------------------------------------
+
+
+class StagePart(Part):
+    """One training stage: an objective, its data and how to optimise."""
+
+    do: Literal["pretrain", "instruct"] = knob(..., "name", "pretrain: every token counts; instruct: only the assistant's")
+    name: str | None = knob(None, "name", "name of the stage's folder; the objective's name when left out", pattern=NAME)
+    tokens: int = knob(..., "tokens", "how much to train", ge=1)
+    mix: dict[str, Annotated[float, Field(gt=0)]] = knob(..., "source: weight", "shares of the tokens seen", min_length=1)
+    batch_tokens: int | None = knob(None, "tokens", "tokens a step, all processes together", ge=8)
+    micro_tokens: int | None = knob(None, "tokens", "tokens a forward on one process: less needs less memory, the numbers stay", ge=8)
+    matrix_lr: float | None = knob(None, "rate", "peak rate of Muon, for the matrices of the blocks", gt=0)
+    other_lr: float | None = knob(None, "rate", "peak rate of AdamW, for embedding, head and norms", gt=0)
+    weight_decay: float | None = knob(None, "rate", "pull towards zero, on matrices only", ge=0)
+    clip: float | None = knob(None, "norm", "largest norm of the whole gradient", gt=0)
+    warmup: float | None = knob(None, "share", "of the steps, rate rising from zero", ge=0, le=1)
+    decay: float | None = knob(None, "share", "of the steps, rate falling to zero; between them it is stable", ge=0, le=1)
+    recompute: bool = knob(False, "flag", "gradient checkpointing: a third more work, far less memory")
+    checkpoint_steps: int = knob(200, "steps", "between checkpoints: the most work a crash can cost", ge=1)
+    keep: int = knob(2, "checkpoints", "last ones kept; the one before serves when the last is damaged", ge=1)
+    sample_steps: int = knob(500, "steps", "between samples of the model's text; 0 for none", ge=0)
+    validate_steps: int = knob(250, "steps", "between looks at the held-out loss; 0 for none", ge=0)
+
+    @property
+    def title(self) -> str:
+        """Name of the stage and of its folder."""
+        return self.name or self.do
+
+
+class EvaluatePart(Part):
+    """What is measured on the grown model."""
+
+    suites: tuple[Literal["bits-per-byte", "tasks", "choice"], ...] = knob(("bits-per-byte",), "names", "measurements to make")
+    per_family: int = knob(50, "instances", "held-out instances a task family and language", ge=1)
+    choice: tuple[str, ...] = knob((), "paths", "multiple-choice JSONL files: question, choices, answer")
+    baselines: bool = knob(False, "flag", "gzip, xz and an n-gram model beside the bits per byte")
+    validation_megabytes: float = knob(1.0, "MB", "held-out text a source for bits per byte", gt=0)
+    prompts: tuple[str, ...] = knob((), "texts", "questions answered at the end of the run and in the report")
+
+
+class Recipe(Part):
+    """A whole recipe."""
+
+    name: str = knob(..., "name", "names the run's folder", pattern=NAME)
+    seed: int = knob(17, "number", "every random choice follows from it", ge=0, lt=2**63)
+    source: tuple[Source, ...] = knob(..., "tables", "where the data comes from", min_length=1)
+    tokenizer: TokenizerPart = TokenizerPart()
+    model: ModelPart = ModelPart()
+    stage: tuple[StagePart, ...] = knob((), "tables", "training stages, in order")
+    evaluate: EvaluatePart | None = None
+
+    @model_validator(mode="after")
+    def _combinations(self) -> "Recipe":
+        names = [source.name for source in self.source]
+        _unique("source", names)
+        _unique("stage", [stage.title for stage in self.stage])
+        for number, stage in enumerate(self.stage):
+            for name in stage.mix:
+                if name not in names:
+                    raise Misfit(("stage", number, "mix", name), f"mix names {name!r}, which is no source; the sources are {', '.join(names)}")
+            if (stage.warmup or 0) + (stage.decay or 0) > 1:
+                raise Misfit(("stage", number, "decay"), "warmup and decay together are more than the whole stage; lower one")
+        shape = derived_shape(self.model)
+        if shape["heads"] % shape["kv_heads"]:
+            raise Misfit(("model", "kv_heads"), f"kv_heads {shape['kv_heads']} does not divide heads {shape['heads']}; choose a divisor")
+        if shape["head_dim"] % 2:
+            raise Misfit(("model", "head_dim"), f"head_dim {shape['head_dim']} is odd; rotary positions turn pairs of features: choose an even one")
+        return self
+
+
+class Misfit(ValueError):
+    """A combination of values that cannot work, with the place of the one to change."""
+
+    def __init__(self, place: tuple[str | int, ...], message: str):
+        super().__init__(message)
+        self.place = place
+
+
+def _unique(key: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for number, name in enumerate(names):
+        if name in seen:
+            raise Misfit((key, number, "name"), f"two {key}s are called {name!r}; give each its own name")
+        seen.add(name)
+
+
+# --- derived values ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """One value of the finished recipe and how it came about."""
+
+    key: str
+    value: Any
+    origin: Literal["set", "derived", "inherited"]
+    reason: str
+
+
+def derived_shape(part: ModelPart) -> dict[str, int]:
+    """Width, head_dim, heads, kv_heads and ffn of a model: as set, else from the depth."""
+    width = part.width or 64 * part.depth
+    head_dim = part.head_dim or (width // part.heads if part.heads else min(64, width))
+    heads = part.heads or max(1, width // head_dim)
+    kv_heads = part.kv_heads or (heads // 2 if heads % 2 == 0 else heads)
+    ffn = part.ffn or max(64, round(width * 8 / 3 / 64) * 64)
+    return {"width": width, "head_dim": head_dim, "heads": heads, "kv_heads": kv_heads, "ffn": ffn}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The optimisation of one stage, every value settled."""
+
+    batch_tokens: int
+    micro_tokens: int
+    matrix_lr: float
+    other_lr: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    decay: float
+
+
+_INHERITED = ("batch_tokens", "micro_tokens", "matrix_lr", "other_lr", "weight_decay", "clip")
+
+
+def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
+    """The settled schedule of each stage, with the origin of every value.
+
+    A value that a stage leaves out is inherited from the stage before where that one was set, else derived.
+    """
+    result: list[tuple[Schedule, list[Derivation]]] = []
+    inherited: dict[str, Any] = {}
+    for stage in recipe.stage:
+        values, notes = {}, []
+        for key, (value, reason) in _derived_schedule(recipe, stage).items():
+            origin: Literal["set", "derived", "inherited"] = "derived"
+            if (given := getattr(stage, key)) is not None:
+                value, origin, reason = given, "set", "by the recipe"
+                inherited[key] = given
+            elif key in _INHERITED and key in inherited:
+                value, origin, reason = inherited[key], "inherited", "from the stage before"
+            values[key] = value
+            notes.append(Derivation(f"{stage.title}.{key}", value, origin, reason))
+        result.append((Schedule(**values), notes))
+    return result
+
+
+def _derived_schedule(recipe: Recipe, stage: StagePart) -> dict[str, tuple[Any, str]]:
+    context, width = recipe.model.context, derived_shape(recipe.model)["width"]
+    rows = max(1, 8192 * recipe.model.depth // 4 // context)
+    batch = stage.batch_tokens or rows * context
+    return {
+        "batch_tokens": (rows * context, "2,048 tokens a layer, in whole rows of the context"),
+        "micro_tokens": (min(batch, max(context, 8192)), "8,192 tokens a forward keep a small machine's memory low"),
+        "matrix_lr": (0.02 if stage.do == "pretrain" else 0.01, "Muon's update has the same size at every width"),
+        "other_lr": (0.004 * (768 / width) ** 0.5, "0.004 at width 768, with the inverse root of the width"),
+        "weight_decay": (0.01, "mild: most runs see each token few times"),
+        "clip": (1.0, "cuts rare bursts, leaves ordinary steps alone"),
+        "warmup": (0.02, "Muon needs little"),
+        "decay": (0.4 if stage.do == "pretrain" else 0.6, "a long fall to zero gives the lower loss"),
+    }
+
+
+def derivations(recipe: Recipe) -> list[Derivation]:
+    """Every derived, inherited or set value of model and stages, with its reason."""
+    fields = ModelPart.model_fields
+    model = [
+        Derivation(f"model.{key}", value, "set", "by the recipe")
+        if getattr(recipe.model, key) is not None
+        else Derivation(f"model.{key}", value, "derived", str(fields[key].description))
+        for key, value in derived_shape(recipe.model).items()
+    ]
+    return model + [note for _, notes in schedules(recipe) for note in notes]
+
+
+# --- loading -----------------------------------------------------------------------------------------------
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read and check a recipe; `overrides` are `key=value` texts such as `model.depth=6` or `stage.pretrain.tokens=1000`.
+
+    Raises InputError that names file, line and key for anything unknown, missing or impossible.
+    """
+    changes = list(overrides)
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such recipe; `groundup new NAME --like demo` makes one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error})") from error
+    for change in changes:
+        _override(table, change)
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise InputError(_explain(path, text, table, changes, error)) from None
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    steps = key.strip().split(".")
+    if not equals or not all(steps):
+        raise InputError(f"--set {override}: expected key=value, such as model.depth=6")
+    target: Any = table
+    for step in steps[:-1]:
+        if isinstance(target, list):
+            target = _member(target, step, override)
+        elif isinstance(target, dict):
+            target = target.setdefault(step, {})
+        else:
+            raise InputError(f"--set {override}: {step!r} lies inside a plain value; see `groundup run --dry-run` for the keys")
+    if not isinstance(target, dict):
+        raise InputError(f"--set {override}: {key} is a list; name one of its tables, such as stage.pretrain.tokens")
+    target[steps[-1]] = _value(value.strip())
+
+
+def _member(tables: list[dict[str, Any]], step: str, override: str) -> dict[str, Any]:
+    for number, table in enumerate(tables):
+        if step in (str(number), table.get("name"), table.get("do")):
+            return table
+    names = ", ".join(str(table.get("name") or table.get("do")) for table in tables)
+    raise InputError(f"--set {override}: nothing is called {step!r} there; there are {names}")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], error: ValidationError) -> str:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    place = cause.place if isinstance(cause, Misfit) else tuple(first["loc"])
+    kinds = ("text", "messages", "table", "python-library", "tasks")
+    place = tuple(step for number, step in enumerate(place) if not (number == 2 and place[0] == "source" and step in kinds))
+    key = ".".join(str(step) for step in place) or "the recipe"
+    line = _line(text, place)
+    where = f"{path} with --set {' '.join(changes)}" if changes else f"{path}:{line}" if line else f"{path}"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key}; known there: {', '.join(_known(place, table))}"
+    if first["type"] == "missing":
+        return f"{where}: {key} is missing; add it"
+    if isinstance(cause, Misfit):
+        return f"{where}: {key}: {cause}"
+    found = first.get("input")
+    shown = "" if isinstance(found, dict | list) else f", found {found!r}"
+    return f"{where}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
+
+
+def _known(place: tuple[str | int, ...], table: dict[str, Any]) -> list[str]:
+    parts: dict[str, type[Part]] = {"tokenizer": TokenizerPart, "model": ModelPart, "stage": StagePart, "evaluate": EvaluatePart}
+    sources: dict[str, type[Part]] = {
+        "text": TextSource, "messages": MessagesSource, "table": TableSource, "python-library": LibrarySource, "tasks": TasksSource
+    }  # fmt: skip
+    if len(place) < 2:
+        return list(Recipe.model_fields)
+    if place[0] == "source":
+        return list(sources[table["source"][place[1]]["kind"]].model_fields)
+    return list(parts[str(place[0])].model_fields)
+
+
+def _line(text: str, place: tuple[str | int, ...]) -> int | None:
+    """The line of the file where a key stands, or of its table, or None (set on the command line)."""
+    if not place:
+        return None
+    keys = [str(step) for step in place if not isinstance(step, int)]
+    index = next((step for step in place if isinstance(step, int)), 0)
+    table, count, best = "", -1, None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line):
+            table = header.group(1)
+            count += table == keys[0] and line.lstrip().startswith("[[")
+            if table == keys[0] and index in (count, 0) and (best is None or index == count):
+                best = number
+            continue
+        inside = (table == keys[0] and (count in (index, -1))) if len(place) > 1 else table == ""
+        name = keys[min(1, len(keys) - 1)] if len(place) > 1 else keys[0]
+        if inside and re.match(rf'\s*"?{re.escape(name)}"?\s*=', line):
+            return number
+    return best

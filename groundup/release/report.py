@@ -1,0 +1,149 @@
+"""The report of a run: one page that stands alone, rendered from the manifests and the training logs.
+
+Whatever a model or a file says is escaped by the template; nothing is loaded and nothing runs in the page.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from groundup.errors import InputError
+from groundup.files import write_text
+from groundup.ledger import Manifest
+from groundup.recipe import Recipe, derivations
+from groundup.release import figures, plots, tables, words
+from groundup.release.lineage import Lineage, lineage
+from groundup.release.picture import picture
+from groundup.release.plots import Chart, Record
+from groundup.release.tables import Cell, Row, Table
+
+HERE = Path(__file__).parent
+SAMPLES = 6  # moments of training whose samples are shown
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the page shows of a training stage."""
+
+    name: str
+    charts: list[Chart]
+    samples: Table
+
+
+def write_report(root: Path, recipe: Recipe, out: Path) -> None:
+    """Render the run in `root` to `out`, an HTML file.
+
+    Raises InputError when the last training stage has no manifest, or a log cannot be read.
+    """
+    found = lineage(root / recipe.stage[-1].title)
+    logs = {stage.stage: read_log(root / stage.stage / "metrics.jsonl") for stage in found.trainings}
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    write_text(out, environment.get_template("report.html.jinja").render(_page(found, recipe, logs)))
+
+
+def read_log(path: Path) -> list[Record]:
+    """The lines of a training log. Raises InputError when it is gone, or that names a line which is not JSON."""
+    if not path.exists():
+        raise InputError(f"{path}: no such log, but the report shows it; run the recipe again")
+    records: list[Record] = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number}: not valid JSON ({error}); run the stage again") from error
+    return records
+
+
+def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]]) -> dict[str, Any]:
+    """Everything the template shows."""
+    evaluation = found.evaluation.metrics if found.evaluation else {}
+    return {
+        "name": recipe.name,
+        "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        "lead": _lead(found),
+        "headline": [*_size(found), *figures.headline(evaluation), *_effort(found.timed)],
+        "warnings": [*found.breaks, *(sentence for stage in found.sources for sentence in stage.metrics["warnings"])],
+        "contents": [*(["Figures"] if evaluation else []), "Training", "Data", "Lineage", "Cost", "Environment"],
+        "answers": figures.answers(evaluation),
+        "measured": bool(evaluation),
+        "figures": figures.tables(evaluation),
+        "notes": evaluation.get("notes", []),
+        "mistakes": figures.mistakes(evaluation),
+        "stages": [Training(name, _charts(name, records), _samples(name, records)) for name, records in logs.items()],
+        "training": [tables.training(found), tables.model(found)],
+        "settings": _settings(recipe),
+        "data": [tables.sources(found), tables.licences(found), tables.drops(found)],
+        "examples": [sentence for stage in found.sources for sentence in stage.metrics["examples"]],
+        "picture": picture(found),
+        "digests": tables.digests(found.timed),
+        "cost": tables.cost(found.timed),
+        "environment": tables.environment(found.timed),
+    }
+
+
+# --- the header ------------------------------------------------------------------------------------------------
+
+
+def _lead(found: Lineage) -> str:
+    model = found.trainings[-1]
+    total = words.short(sum(model.metrics["parameters"].values()))
+    sources = words.listed([stage.part["name"] for stage in found.sources])
+    start = "" if found.base is None else f" and the weights of {found.base.model.stage}"
+    stages = ", then ".join(stage.stage for stage in found.trainings)
+    return f"A language model of {total} parameters, grown from {sources}{start} by {stages}, on {model.device.get('name', 'an unnamed device')}."
+
+
+def _size(found: Lineage) -> list[tuple[str, str, str]]:
+    model = found.trainings[-1]
+    tokens = [stage.metrics["tokens"] for stage in found.trainings]
+    shape = model.part["model"]
+    total = words.short(sum(model.metrics["parameters"].values()))
+    return [
+        ("Parameters", total, f"depth {shape['depth']}, context {shape['context']}"),
+        ("Tokens trained on", words.short(sum(tokens)), " + ".join(map(words.short, tokens))),
+    ]
+
+
+def _effort(stages: Sequence[Manifest]) -> list[tuple[str, str, str]]:
+    energy = [stage.joules for stage in stages]
+    spent = "energy not measured" if None in energy else words.energy(sum(amount for amount in energy if amount is not None))
+    return [("Time, all stages", words.duration(sum(stage.seconds for stage in stages)), spent)]
+
+
+# --- training --------------------------------------------------------------------------------------------------
+
+
+def _charts(stage: str, records: list[Record]) -> list[Chart]:
+    return [plots.loss(stage, records), plots.speed(stage, records)] if records else []
+
+
+def _samples(stage: str, records: list[Record]) -> Table:
+    """Samples of a few moments, spread evenly, grouped by prompt."""
+    moments = [record for record in records if record.get("samples")]
+    kept = moments[:: -(-len(moments) // SAMPLES) or 1]
+    prompts = dict.fromkeys(sample["prompt"] for record in kept for sample in record["samples"])
+    rows: list[Row] = [
+        [Cell(prompt, said=True), f"{record['step']:,}", Cell(sample["text"], said=True)]
+        for prompt in prompts
+        for record in kept
+        for sample in record["samples"]
+        if sample["prompt"] == prompt
+    ]
+    return Table(f"Samples during {stage}", ("prompt", ">step", "what came"), rows)
+
+
+def _settings(recipe: Recipe) -> Table:
+    rows = [[setting.key, _value(setting.value), setting.origin, setting.reason] for setting in derivations(recipe)]
+    return Table("Settings of model and stages", ("setting", ">value", "origin", "reason"), rows)
+
+
+def _value(value: float) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

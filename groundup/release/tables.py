@@ -1,0 +1,139 @@
+"""The tables of a report and of a model card: the same rows for the page and for Markdown, all from the manifests."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from groundup.ledger import Manifest
+from groundup.release import words
+from groundup.release.lineage import UNSTATED, Lineage
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text in a table; `warn` where the reader should look twice, `said` by a user or a model and so of any length,
+    `share` with a value and its interval to be drawn."""
+
+    text: str
+    warn: bool = False
+    said: bool = False
+    share: tuple[float, float, float] | None = None
+
+
+Row = Sequence[str | Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its caption, its columns (those that begin with ">" are figures), rows, and the row that sums them up."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+    foot: Row = ()
+
+
+# --- data ----------------------------------------------------------------------------------------------------
+
+
+def sources(found: Lineage) -> Table:
+    """What went in, a row a source."""
+    rows: list[Row] = []
+    totals = [0] * 5
+    for stage in found.sources:
+        metrics, licence = stage.metrics, ", ".join(stage.licences)
+        counts = [len(stage.inputs), metrics["documents"], metrics["heldout"], metrics["characters"], sum(metrics["dropped"].values())]
+        totals = [total + count for total, count in zip(totals, counts, strict=True)]
+        rows.append([stage.part["name"], stage.part["kind"], Cell(licence, UNSTATED in licence), *map(words.number, counts)])
+    columns = ("source", "kind", "licence", ">files", ">documents", ">held out", ">characters", ">dropped")
+    return Table("Sources, with what was kept and what was dropped", columns, rows, ["together", "", "", *map(words.number, totals)])
+
+
+def licences(found: Lineage) -> Table:
+    """Documents by licence."""
+    rows: list[Row] = [[Cell(name, UNSTATED in name), f"{count:,}"] for name, count in found.licences.items()]
+    return Table("Documents by licence", ("licence", ">documents"), rows)
+
+
+def drops(found: Lineage) -> Table:
+    """What was left out, a row a source and reason."""
+    rows = [[stage.part["name"], reason, f"{count:,}"] for stage in found.sources for reason, count in stage.metrics["dropped"].items()]
+    return Table("Documents dropped", ("source", "reason", ">documents"), rows)
+
+
+# --- training ------------------------------------------------------------------------------------------------
+
+
+def model(found: Lineage) -> Table:
+    """Parameters by group."""
+    groups = found.trainings[-1].metrics["parameters"]
+    rows = [[name, f"{count:,}"] for name, count in groups.items() if count]
+    return Table("Parameters by group", ("group", ">parameters"), rows, ["together", f"{sum(groups.values()):,}"])
+
+
+def training(found: Lineage) -> Table:
+    """How the model was trained, a row a stage."""
+    rows = []
+    for stage in found.trainings:
+        part, schedule, metrics = stage.part["stage"], stage.part["schedule"], stage.metrics
+        mix = ", ".join(f"{source} {weight:g}" for source, weight in part["mix"].items())
+        rates = [f"{schedule[key]:.2g}" for key in ("matrix_lr", "other_lr")]
+        counts = [f"{metrics['tokens']:,}", f"{metrics['steps']:,}", f"{schedule['batch_tokens']:,}"]
+        rows.append([stage.stage, part["do"], mix, *counts, *rates, words.number(metrics["loss"], 3), _heldout(metrics["heldout"])])
+    columns = ("stage", "objective", "mix", ">tokens", ">steps", ">tokens a step", ">Muon rate", ">AdamW rate", ">last loss", "held-out loss")
+    return Table("Training, losses in nats a token", columns, rows)
+
+
+def _heldout(losses: dict[str, float]) -> str:
+    return ", ".join(f"{source} {loss:.3f}" for source, loss in losses.items()) or words.NONE
+
+
+# --- cost and surroundings -------------------------------------------------------------------------------------
+
+
+def cost(stages: Iterable[Manifest]) -> Table:
+    """What each stage took. Memory is what training added to the program at its peak."""
+    stages = list(stages)
+    rows = [[stage.stage, *_effort(stage), *_work(stage.metrics), words.energy(stage.joules)] for stage in stages]
+    energy = [stage.joules for stage in stages]
+    tokens = sum(stage.metrics["tokens"] for stage in stages if stage.flops)
+    memory = [max((stage.metrics.get(key, 0) for stage in stages), default=0) for key in ("predicted_memory", "peak_memory")]
+    foot = [
+        "together",
+        words.duration(sum(stage.seconds for stage in stages)),
+        words.flops(sum(stage.flops for stage in stages)),
+        words.short(tokens) if tokens else words.NONE,
+        "",
+        *(words.size(amount) if amount else words.NONE for amount in memory),
+        words.energy(None if None in energy else sum(amount for amount in energy if amount is not None)),
+    ]
+    columns = ("stage", ">time", ">operations", ">tokens", ">tokens a second", ">memory predicted", ">memory used", ">energy")
+    return Table("Cost of each stage; memory at its peak, not summed", columns, rows, foot)
+
+
+def _effort(stage: Manifest) -> list[str]:
+    return [words.duration(stage.seconds), words.flops(stage.flops)]
+
+
+def _work(metrics: dict[str, Any]) -> list[str]:
+    if "tokens_per_second" not in metrics:
+        return [words.NONE] * 4
+    speed = f"{words.number(metrics['tokens_per_second'])} ({words.percent(metrics['share_of_peak'], 0)} of peak)"
+    return [words.short(metrics["tokens"]), speed, words.size(metrics["predicted_memory"]), words.size(metrics["peak_memory"])]
+
+
+def environment(stages: Iterable[Manifest]) -> Table:
+    """Devices and versions; where stages differ, all that were used."""
+    seen: dict[str, list[str]] = {}
+    for stage in stages:
+        described = {"device": stage.device.get("name"), "kind of device": stage.device.get("kind"), "processes": stage.device.get("processes")}
+        for name, value in (described | stage.libraries | {"seed": stage.seed}).items():
+            if value is not None and str(value) not in seen.setdefault(name, []):
+                seen[name].append(str(value))
+    return Table("Device, versions and seed", ("what", "value"), [[name, ", ".join(values)] for name, values in seen.items() if values])
+
+
+def digests(stages: Iterable[Manifest]) -> Table:
+    """The chain: what each stage is, and what it was made from."""
+    rows = [[stage.stage, stage.digest[:16], ", ".join(stage.parents) or words.NONE, stage.code[:8], stage.finished] for stage in stages]
+    return Table("The chain of manifests", ("stage", "digest", "made from", "code", ">finished"), rows)

@@ -1,0 +1,70 @@
+"""A lineage for the terminal: the chain as a tree, then what went in as tables."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from groundup.ledger import Manifest
+from groundup.release import words
+from groundup.release.lineage import UNSTATED, Lineage
+
+FILES_SHOWN = 40  # a corpus can have a million; all of them are in the JSON
+
+
+def render(found: Lineage) -> RenderableType:
+    """The whole answer to "what is in this model?", for a rich console."""
+    parts: list[RenderableType] = [_tree(found), "", _sources(found)]
+    if found.files:
+        parts += ["", _files(found)]
+    if found.base is not None:
+        parts += ["", Text(f"{found.model.stage} began with the weights of {found.base.model.stage}, which has its own chain:"), render(found.base)]
+    return Group(*parts, *(Text(f"broken: {sentence}", style="bold red") for sentence in found.breaks))
+
+
+def _tree(found: Lineage) -> Tree:
+    """The model at the root, what it was made from below; a stage that was shown is not opened again."""
+    stages = {stage.stage: stage for stage in found.stages}
+    shown: set[str] = set()
+
+    def grow(tree: Tree, stage: Manifest) -> Tree:
+        shown.add(stage.stage)
+        for parent in sorted(stage.parents, key=lambda name: name in shown):
+            if parent not in stages:
+                tree.add(Text(f"{parent}  not known", style="bold red"))
+            elif parent in shown:
+                tree.add(Text(f"{parent}  (above)", style="dim"))
+            else:
+                grow(tree.add(_label(stages[parent])), stages[parent])
+        return tree
+
+    return grow(Tree(_label(found.model)), found.model)
+
+
+def _label(stage: Manifest) -> Text:
+    text = Text(stage.stage, style="bold")
+    return text.append(f"  {stage.digest[:12]}", style="dim not bold").append(f"  {stage.finished}", style="dim not bold")
+
+
+def _sources(found: Lineage) -> Table:
+    table = Table("source", "kind", "licence", title="Documents that went in", title_justify="left", box=None, pad_edge=False)
+    for column in ("files", "documents", "held out"):
+        table.add_column(column, justify="right")
+    for stage in found.sources:
+        figures = (len(stage.inputs), stage.metrics.get("documents"), stage.metrics.get("heldout"))
+        table.add_row(stage.part["name"], stage.part["kind"], _licence(", ".join(stage.licences)), *map(words.number, figures))
+    return table
+
+
+def _files(found: Lineage) -> Table:
+    files = found.files
+    title = f"Files that went in: {len(files):,}" + (f", the first {FILES_SHOWN} of them (--json lists all)" if len(files) > FILES_SHOWN else "")
+    table = Table("SHA-256", "licence", title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    for file in files[:FILES_SHOWN]:
+        table.add_row(Text(file.sha256[:12], style="dim"), _licence(file.licence), Text(file.path))
+    return table
+
+
+def _licence(name: str) -> Text:
+    return Text(name, style="yellow" if UNSTATED in name else "")

@@ -1,0 +1,223 @@
+"""The work of each stage of a run: which function of which room, on which folders."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from groundup import console
+from groundup.codecs import chat
+from groundup.codecs.text import Tokenizer
+from groundup.data.batches import Batch, Batches
+from groundup.data.document import Document, read
+from groundup.data.prepare import write_documents
+from groundup.data.shards import Shards, write_shards
+from groundup.device import Device
+from groundup.errors import InputError
+from groundup.evaluate.suite import evaluate
+from groundup.files import read_json
+from groundup.generate.engine import Engine
+from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk
+from groundup.model.weights import shape_of
+from groundup.recipe import Recipe, Schedule, Source, StagePart
+from groundup.release.report import write_report
+from groundup.train.loop import Job, Trainer
+from groundup.train.parallel import World
+
+SAMPLE_TOKENS = 32  # longest sample while training
+HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run happens: its recipe, the folder the recipe lies in, the run's folder, the device and the peers."""
+
+    recipe: Recipe
+    home: Path
+    root: Path
+    device: Device
+    world: World
+    events: bool = False  # TensorBoard event files as well
+
+    def folder(self, stage: str) -> Path:
+        """The folder of a stage."""
+        return self.root / stage
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage hands to the ledger."""
+
+    outputs: list[str]
+    metrics: dict[str, Any]
+    flops: float = 0.0
+    licences: dict[str, int] = field(default_factory=dict)
+
+
+def documents(site: Site, source: Source) -> Result:
+    """Raw files to documents."""
+    folder = site.folder(f"documents-{source.name}")
+    with console.progress(f"documents {source.name}", None, "documents") as advance:
+        report = write_documents(source, site.home, folder, advance)
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report["dropped"].items()) or "none"
+    console.note(f"  {report['documents']:,} documents, {report['characters']:,} characters; dropped: {dropped}")
+    for warning in report["warnings"]:
+        console.warn(warning)
+    return Result(["documents.parquet"], report, licences=report["licences"])
+
+
+def tokenizer(site: Site, sources: list[str]) -> Result:
+    """Documents to a vocabulary, or one that is given."""
+    part, folder = site.recipe.tokenizer, site.folder("tokenizer")
+    given = part.path or site.recipe.model.start
+    if given is not None:
+        learned = Tokenizer.load((site.home / given).expanduser())
+    else:
+        budget = part.sample_megabytes * 1_000_000 // len(sources)
+        with console.progress("tokenizer", None, "documents") as advance:
+            learned = Tokenizer.learn(_sample(site, sources, budget, advance), part.vocab_size)
+    learned.save(folder)
+    return Result(["tokenizer.json", "tokenizer_config.json"], {"size": learned.size})
+
+
+def _sample(site: Site, sources: list[str], budget: int, advance: Any) -> Iterator[str]:
+    for source in sources:
+        left = budget
+        for document in read(site.folder(f"documents-{source}") / "documents.parquet", heldout=False):
+            text = _plain(document)
+            left -= len(text.encode())
+            advance(1)
+            yield text
+            if left <= 0:
+                break
+
+
+def _plain(document: Document) -> str:
+    return document.text if document.text is not None else "\n".join(str(message["content"]) for message in document.messages or [])
+
+
+def shards(site: Site, source: str) -> Result:
+    """Documents to packed rows."""
+    folder = site.folder(f"shards-{source}")
+    table = site.folder(f"documents-{source}")
+    total = read_json(table / "manifest.json")["metrics"]["documents"]
+    with console.progress(f"shards {source}", total, "documents") as advance:
+        report = write_shards(table / "documents.parquet", Tokenizer.load(site.folder("tokenizer")), site.recipe.model.context, folder, advance)
+    console.note(f"  {report['train']['tokens']:,} tokens in {report['train']['rows']:,} rows, {report['train']['fill']:.1%} full")
+    names = [f"{part}/{name}" for part in ("train", "heldout") for name in ("tokens.bin", "flags.bin", "shards.json")]
+    return Result(names, report)
+
+
+def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None) -> Result:
+    """Packed rows to weights."""
+    recipe, folder = site.recipe, site.folder(stage.title)
+    codec = Tokenizer.load(site.folder("tokenizer"))
+    shape = shape_of(start) if start is not None else Shape.of(recipe.model, codec.size)
+    rows = site.world.divide(max(1, schedule.batch_tokens // recipe.model.context))
+    parts = {name: Shards.open(site.folder(f"shards-{name}") / "train") for name in stage.mix}
+    job = Job(
+        title=stage.title,
+        shape=shape,
+        start=start,
+        seed=recipe.seed,
+        batches=Batches(parts, stage.mix, rows, recipe.seed, stage.do == "instruct"),
+        heldout={name: part for name in stage.mix if (part := _heldout(site, name, stage.do == "instruct"))},
+        steps=max(1, -(-stage.tokens // (rows * recipe.model.context))),
+        schedule=schedule,
+        precision=site.device.precision(recipe.model.precision),
+        recompute=stage.recompute,
+        checkpoint_steps=stage.checkpoint_steps,
+        keep=stage.keep,
+        sample_steps=stage.sample_steps,
+        validate_steps=stage.validate_steps,
+        end=codec.im_end,
+        folder=folder,
+    )
+    with console.training(stage.title, job.steps) as update:
+        outcome = Trainer(job, site.device, site.world, _Watch(site, codec, stage, update)).run()
+    if site.world.leads:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(site.folder("tokenizer") / name, folder / name)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    console.note(
+        f"  loss {outcome.loss:.3f} after {outcome.tokens:,} tokens in {outcome.seconds:.0f} s; {outcome.tokens_per_second:,.0f} tokens/s, "
+        f"{outcome.share_of_peak:.0%} of peak; memory {outcome.peak_memory / 2**20:,.0f} MiB, predicted {outcome.predicted_memory / 2**20:,.0f}"
+    )
+    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl"]
+    return Result(names, {"parameters": shape.parameters(), **asdict(outcome)}, outcome.flops)
+
+
+def _heldout(site: Site, source: str, assistant_only: bool) -> list[Batch]:
+    part = Shards.open(site.folder(f"shards-{source}") / "heldout")
+    rows = min(HELDOUT_ROWS, part.rows)
+    return [] if not rows else Batches({source: part}, {source: 1.0}, rows, 0, assistant_only)[0].micro(16)
+
+
+class _Watch:
+    """Shows training on the console and lets the model speak now and then."""
+
+    def __init__(self, site: Site, codec: Tokenizer, stage: StagePart, update: Callable[[int, str], None]):
+        self.site, self.codec, self.stage, self.update = site, codec, stage, update
+        self.events = _events(site.folder(stage.title)) if site.events and site.world.leads else None
+
+    def note(self, text: str) -> None:
+        if self.site.world.leads:
+            console.note(f"  {text}")
+
+    def begin(self, done: int) -> None:
+        self.update(done, "")
+
+    def step(self, record: dict[str, Any]) -> None:
+        text = f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s  {record['share_of_peak']:.0%} of peak"
+        self.update(record["step"], text)
+        if self.events is not None:
+            for name in ("loss", "norm", "rate", "tokens_per_second", "share_of_peak"):
+                self.events.add_scalar(f"{self.stage.title}/{name}", record[name], record["step"])
+            for source, loss in record.get("heldout", {}).items():
+                self.events.add_scalar(f"{self.stage.title}/heldout/{source}", loss, record["step"])
+        if "heldout" in record and self.site.world.leads:
+            shown = ", ".join(f"{source} {loss:.3f}" for source, loss in record["heldout"].items())
+            console.note(f"  step {record['step']:,}: {text}  held out: {shown}")
+
+    def sample(self, trunk: Trunk, step: int) -> list[dict[str, str]]:
+        prompts = self.site.recipe.evaluate.prompts if self.site.recipe.evaluate else ()
+        asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < trunk.shape.context}
+        answers = Engine(trunk, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)
+        samples = [{"prompt": prompt, "text": self.codec.decode(answer)} for prompt, answer in zip(asked, answers, strict=True)]
+        for sample in samples:
+            console.note(f"    {sample['prompt']!r} -> {sample['text']!r}")
+        return samples
+
+    def _ids(self, prompt: str) -> list[int]:
+        """A text to go on with while pre-training, a question afterwards."""
+        return self.codec.encode(prompt) if self.stage.do == "pretrain" else chat.prompt(self.codec, [{"role": "user", "content": prompt}])
+
+
+def _events(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("--tensorboard: TensorBoard is not installed; pip install 'groundup[tensorboard]', or leave the option out") from None
+    return SummaryWriter(str(folder / "events"))
+
+
+def measure(site: Site, model: Path, sources: list[str]) -> Result:
+    """Weights to figures."""
+    with console.progress("evaluate", None, "items") as advance:
+        figures = evaluate(model, site.recipe, site.home, {name: site.folder(f"documents-{name}") for name in sources}, site.device, advance)
+    return Result([], figures)
+
+
+def report(site: Site) -> Result:
+    """Manifests to a page."""
+    write_report(site.root, site.recipe, site.folder("report") / "report.html")
+    return Result(["report.html"], {})
+
+
+def seeded(site: Site) -> None:
+    """Fix the one global random state that libraries may look at."""
+    torch.manual_seed(site.recipe.seed)

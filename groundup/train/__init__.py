@@ -1,0 +1,1 @@
+"""Training: one loop, its objective, the optimisers, checkpoints, and more than one process."""

@@ -1,0 +1,177 @@
+"""Checkpoints: written beside and renamed, safetensors only, checked by hash, readable by any number of processes.
+
+A checkpoint is a folder `step-00000400` with `state.json` (step, fingerprint, hash of each file and of itself) and one
+`part-00001-of-00002.safetensors` a process, which holds its rows of every tensor; the number of the first of them stands in
+the file's metadata. Only complete folders bear the final name.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from groundup.errors import InputError
+from groundup.files import digest, disk_error, read_json, sha256, write_json, write_text
+from groundup.model.tensor_file import write_tensors
+from groundup.train.parallel import World, local, slice_of
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk."""
+
+    folder: Path
+    step: int
+    fingerprint: str
+
+
+class Saver:
+    """Writes checkpoints in the background: training goes on as soon as the tensors are copied."""
+
+    def __init__(self, folder: Path, fingerprint: str, world: World, keep: int):
+        self.folder, self.fingerprint, self.world, self.keep = folder, fingerprint, world, keep
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.pending: tuple[int, Future[None]] | None = None
+
+    @property
+    def writing(self) -> bool:
+        """Whether this process is still busy with its part."""
+        return self.pending is not None and not self.pending[1].done()
+
+    def clear(self) -> None:
+        """Remove what a killed process left half-written."""
+        if self.world.leads:
+            for leftover in self.folder.glob(".step-*.tmp"):
+                shutil.rmtree(leftover)
+        self.world.wait()
+
+    def save(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Copy the tensors and write them while training goes on. Raises InputError when the disk was full before."""
+        self.finish()
+        copies = {name: local(tensor).detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        places = {name: _first_row(tensor, self.world) for name, tensor in tensors.items()}
+        self.pending = (step, self.thread.submit(self._write, step, copies, places))
+
+    def finish(self) -> None:
+        """Wait for the write under way; then its checkpoint counts, and older ones than the last K go.
+
+        Every process must call it. Raises InputError when the disk is full; the checkpoints before are untouched.
+        """
+        if self.pending is None:
+            return
+        step, future = self.pending
+        self.pending = None
+        error = future.exception()
+        (failed,) = self.world.agree(error is not None)
+        if failed:
+            self.clear()
+            raise self._failure(step, error)
+        if self.world.leads:
+            self._publish(step)
+        self.world.wait()
+
+    def _failure(self, step: int, error: BaseException | None) -> BaseException:
+        if isinstance(error, OSError):
+            return disk_error(error, self.folder)
+        return error or InputError(f"{self.folder}: another process could not write its part of step {step}; see what it says")
+
+    def _beside(self, step: int) -> Path:
+        return self.folder / f".step-{step:08d}.tmp"
+
+    def _write(self, step: int, tensors: dict[str, Tensor], places: dict[str, int]) -> None:
+        file = self._beside(step) / f"part-{self.world.rank + 1:05d}-of-{self.world.size:05d}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(tensors, file, {"places": json.dumps(places)})
+        with file.open("rb+") as written:
+            os.fsync(written.fileno())
+        write_text(file.with_suffix(".sha256"), sha256(file))
+
+    def _publish(self, step: int) -> None:
+        beside, final = self._beside(step), self.folder / f"step-{step:08d}"
+        hashes = {file.name: file.with_suffix(".sha256").read_text() for file in sorted(beside.glob("*.safetensors"))}
+        state = {"step": step, "fingerprint": self.fingerprint, "files": hashes}
+        write_json(beside / "state.json", state | {"digest": digest(state)})
+        shutil.rmtree(final, ignore_errors=True)  # there when it was found damaged
+        beside.rename(final)
+        for old in complete(self.folder)[self.keep :]:
+            shutil.rmtree(old)
+
+
+def _first_row(tensor: Tensor, world: World) -> int:
+    """The number, in the whole tensor, of the first row this process holds."""
+    return slice_of(tensor.shape[0], world.rank, world.size).start if isinstance(tensor, DTensor) else 0
+
+
+def complete(folder: Path) -> list[Path]:
+    """The complete checkpoints of a folder, newest first."""
+    return sorted((path for path in folder.glob("step-*") if (path / "state.json").exists()), reverse=True)
+
+
+def newest(folder: Path, fingerprint: str, world: World, note: Callable[[str], None]) -> Checkpoint | None:
+    """The newest undamaged checkpoint, or None; `note` is told of damaged ones. Every process must call it.
+
+    Raises InputError when it was made from other data or another recipe.
+    """
+    for path in complete(folder):
+        problem = _damage(path, world)
+        (damaged,) = world.agree(problem is not None)
+        if damaged:
+            note(f"checkpoint {path} is damaged ({problem or 'another process found it'}); using the one before it")
+            continue
+        state = read_json(path / "state.json")
+        if state["fingerprint"] != fingerprint:
+            raise InputError(
+                f"{path}: made from other data or another recipe (fingerprint {state['fingerprint'][:12]}, now {fingerprint[:12]}); "
+                f"give the recipe another name, or run with --retrain to start this stage again"
+            )
+        return Checkpoint(path, state["step"], fingerprint)
+    return None
+
+
+def _damage(path: Path, world: World) -> str | None:
+    """What is wrong with a checkpoint; each process looks at its share of the files."""
+    try:
+        state = read_json(path / "state.json")
+    except InputError:
+        return "state.json cannot be read"
+    if not isinstance(state, dict) or digest({key: value for key, value in state.items() if key != "digest"}) != state.get("digest"):
+        return "state.json does not have the hash it was written with"
+    for name, expected in list(state["files"].items())[world.rank :: world.size]:
+        if not (path / name).exists():
+            return f"{name} is missing"
+        if sha256(path / name) != expected:
+            return f"{name} does not have the hash it was written with"
+    return None
+
+
+@torch.no_grad()
+def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], world: World) -> None:
+    """Fill tensors, whole or sharded over any number of processes, from a checkpoint of any number."""
+    missing = set(tensors)
+    for file in sorted(checkpoint.folder.glob("part-*.safetensors")):
+        with safe_open(file, framework="pt") as stored:
+            places = json.loads(stored.metadata()["places"])
+            for name in sorted(tensors.keys() & places.keys()):
+                _copy_shared_rows(local(tensors[name]), _first_row(tensors[name], world), stored.get_slice(name), places[name])
+            missing -= places.keys()
+    if missing:
+        raise InputError(f"{checkpoint.folder}: lacks {min(missing)}; it belongs to another model")
+
+
+def _copy_shared_rows(target: Tensor, first: int, source: Any, start: int) -> None:
+    """Copy the rows that a target and a stored slice have in common; their own first rows have these numbers in the whole."""
+    if target.ndim == 0:
+        target.copy_(source[...])
+        return
+    low, high = max(start, first), min(start + source.get_shape()[0], first + len(target))
+    if low < high:
+        target[low - first : high - first].copy_(source[low - start : high - start])

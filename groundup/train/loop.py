@@ -1,0 +1,273 @@
+"""The one loop: every stage that trains runs through it."""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from groundup.data.batches import Batch, Batches
+from groundup.device import Device
+from groundup.errors import InputError, Interrupted
+from groundup.files import digest, sha256, write_text
+from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk
+from groundup.model.weights import fill, save_tensors
+from groundup.recipe import Schedule
+from groundup.train import checkpoint, memory
+from groundup.train.objective import Learner, speed_up, tensors
+from groundup.train.optimizer import Optimizer
+from groundup.train.parallel import World, shard, whole
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one training stage needs to know."""
+
+    title: str
+    shape: Shape
+    start: Path | None  # folder of weights to begin with; None: from the seed
+    seed: int
+    batches: Batches
+    heldout: dict[str, list[Batch]]  # by source
+    steps: int
+    schedule: Schedule
+    precision: torch.dtype
+    recompute: bool
+    checkpoint_steps: int
+    keep: int
+    sample_steps: int
+    validate_steps: int
+    end: int  # id that ends a text, for config.json
+    folder: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """What a checkpoint must agree with to be continued: data, shape, schedule, length, seed and start."""
+        start = None if self.start is None else [sha256(file) for file in sorted(self.start.glob("model*.safetensors"))]
+        return digest([self.batches.fingerprint, self.shape.as_dict(), asdict(self.schedule), self.steps, self.seed, str(self.precision), start])
+
+
+class Watch(Protocol):
+    """Who looks on."""
+
+    def note(self, text: str) -> None:
+        """One sentence for the user."""
+
+    def begin(self, done: int) -> None:
+        """Training starts, so many steps being done."""
+
+    def step(self, record: dict[str, Any]) -> None:
+        """One step is done."""
+
+    def sample(self, trunk: Trunk, step: int) -> list[dict[str, str]]:
+        """Time to let the model speak; returns prompts and texts for the record."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage came to."""
+
+    steps: int
+    tokens: int
+    flops: float
+    loss: float
+    heldout: dict[str, float]
+    seconds: float
+    tokens_per_second: float
+    share_of_peak: float
+    predicted_memory: int
+    peak_memory: int
+
+
+class Trainer:
+    """Runs one job, from its newest checkpoint if there is one, to its final weights."""
+
+    def __init__(self, job: Job, device: Device, world: World, watch: Watch):
+        self.job, self.device, self.world, self.watch = job, device, world, watch
+        trunk = Trunk(job.shape, job.precision).initialise(job.seed)
+        if job.start is not None:
+            fill(trunk, job.start)
+        trunk.recompute = job.recompute
+        self.trunk = trunk.to(device.handle).train()
+        self.compiled = speed_up(self.trunk, device, job.shape.context)
+        self.learner = Learner(self.trunk)
+        shard(self.learner, world)
+        self.optimizer = Optimizer(self.learner, job.schedule, job.steps, world)
+        self.saver = checkpoint.Saver(job.folder / "checkpoints", job.fingerprint, world, job.keep)
+        self.micro_rows = max(1, job.schedule.micro_tokens // job.shape.context)
+        self.peak = device.matrix_peak(job.precision)
+        self.log = job.folder / "metrics.jsonl"
+
+    def run(self) -> Outcome:
+        """Train to the end and write the final weights.
+
+        Raises InputError when the loss stops being a number or the disk is full, Interrupted on Ctrl-C (saved first).
+        """
+        job = self.job
+        job.folder.mkdir(parents=True, exist_ok=True)
+        predicted = memory.predict(job.shape, job.precision, self.micro_rows, self.world.size, job.recompute, self.trunk.attend)
+        self.watch.note(f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs")
+        before = self.device.peak_memory()
+        done = self._resume()
+        self.watch.begin(done)
+        start = time.perf_counter()
+        with _stoppable() as stopped:
+            for step in range(done, job.steps):
+                self._record(step, self._update(step))
+                if self._keep(step + 1, stopped()):
+                    raise Interrupted(f"{job.title}: stopped after step {step + 1}; the same command goes on from there")
+        self.saver.finish()
+        seconds = time.perf_counter() - start
+        heldout = self._validate()
+        self._write_weights()
+        tokens = job.steps * job.batches.rows * job.shape.context
+        records = [json.loads(line) for line in self._logged()]
+        speed = _median([record["tokens_per_second"] for record in records[2:] or records])
+        return Outcome(
+            steps=job.steps,
+            tokens=tokens,
+            flops=float(tokens * job.shape.training_flops()),
+            loss=records[-1]["loss"],
+            heldout=heldout,
+            seconds=seconds,
+            tokens_per_second=speed,
+            share_of_peak=speed * job.shape.training_flops() / self.peak / self.world.size,
+            predicted_memory=predicted,
+            peak_memory=self.device.peak_memory() - before,
+        )
+
+    def _keep(self, step: int, asked: bool) -> bool:
+        """Save when it is time to, or when a process was asked to stop; whether to stop."""
+        stop, writing = self.world.agree(asked, self.saver.writing)
+        if not writing:
+            self.saver.finish()
+        if stop or (step % self.job.checkpoint_steps == 0 and step < self.job.steps):
+            self.saver.save(step, self._tensors())
+        if stop:
+            self.saver.finish()
+        return stop
+
+    def _resume(self) -> int:
+        self.saver.clear()
+        found = checkpoint.newest(self.saver.folder, self.job.fingerprint, self.world, self.watch.note)
+        if found is None:
+            self._keep_log(0)
+            return 0
+        self.optimizer.prepare()
+        checkpoint.read_into(found, self._tensors(), self.world)
+        self._keep_log(found.step)
+        self.watch.note(f"{self.job.title}: going on from step {found.step}")
+        return found.step
+
+    def _update(self, step: int) -> dict[str, float]:
+        """One optimiser step over one global batch; returns loss, norm and seconds."""
+        began = time.perf_counter()
+        batch = self.job.batches[step]
+        count = float(batch.weights.sum())
+        total = torch.zeros((), device=self.device.handle)
+        for micro in batch.part(self.world.rank, self.world.size).micro(self.micro_rows):
+            loss = self.learner(*tensors(micro, self.device.handle))
+            (loss * (self.world.size / max(count, 1.0))).backward()
+            total += loss.detach()
+        mean = self.world.total(total).item() / max(count, 1.0)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)).item()
+        if not math.isfinite(mean + norm):
+            self.saver.finish()
+            raise InputError(
+                f"{self.job.title}: the loss is {mean} and the gradient's norm {norm} at step {step + 1}; lower matrix_lr or other_lr "
+                f"(now {self.job.schedule.matrix_lr:g} and {self.job.schedule.other_lr:g}) or raise warmup; checkpoints before it are kept"
+            )
+        self.optimizer.step(step)
+        return {"loss": mean, "norm": norm, "seconds": time.perf_counter() - began}
+
+    def _record(self, step: int, values: dict[str, float]) -> None:
+        tokens = self.job.batches.rows * self.job.shape.context
+        speed = tokens / values["seconds"]
+        record: dict[str, Any] = {
+            "step": step + 1,
+            "tokens": (step + 1) * tokens,
+            "loss": values["loss"],
+            "norm": values["norm"],
+            "rate": self.job.schedule.matrix_lr * self.optimizer.factor(step),
+            "tokens_per_second": speed,
+            "share_of_peak": speed * self.job.shape.training_flops() / self.peak / self.world.size,
+        }
+        if _due(step + 1, self.job.validate_steps):
+            record["heldout"] = self._validate()
+        if _due(step + 1, self.job.sample_steps) and self.world.mesh is None:
+            record["samples"] = self._sample(step + 1)
+        if self.world.leads:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.watch.step(record)
+
+    def _sample(self, step: int) -> list[dict[str, str]]:
+        self.trunk.eval()
+        with torch.compiler.set_stance("force_eager"):  # each new length would be compiled again
+            samples = self.watch.sample(self.trunk, step)
+        self.trunk.train()
+        return samples
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """Held-out loss in nats a token, by source. Every process computes all of it: the parts are small."""
+        losses = {}
+        for source, batches in self.job.heldout.items():
+            total = sum(self.learner(*tensors(batch, self.device.handle)).item() for batch in batches)
+            losses[source] = total / max(1.0, sum(float(batch.weights.sum()) for batch in batches))
+        return losses
+
+    def _tensors(self) -> dict[str, Tensor]:
+        weights = {f"model/{name}": parameter for name, parameter in self.learner.named_parameters()}
+        return weights | {f"optimizer/{name}": value for name, value in self.optimizer.state().items()}
+
+    def _write_weights(self) -> None:
+        gathered = {name.removeprefix("trunk."): whole(value).cpu() for name, value in self.learner.named_parameters()}
+        if self.world.leads:
+            save_tensors(self.job.shape, gathered, self.job.folder, self.job.end)
+        self.world.wait()
+
+    def _keep_log(self, steps: int) -> None:
+        """Drop the records after a step: those steps are about to be done again."""
+        if self.world.leads and self.log.exists():
+            write_text(self.log, "".join(line + "\n" for line in self._logged()[:steps]))
+        self.world.wait()
+
+    def _logged(self) -> list[str]:
+        """The records so far, one a step."""
+        return self.log.read_text(encoding="utf-8").splitlines()
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else math.nan
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) into a flag, so that the step under way ends; the second one interrupts."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

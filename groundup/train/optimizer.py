@@ -1,0 +1,67 @@
+"""Muon for the matrices of the blocks, AdamW for the rest, and the schedule of their rates."""
+
+import torch
+from torch import Tensor, nn
+
+from groundup.recipe import Schedule
+from groundup.train.owners import Owners
+from groundup.train.parallel import World
+
+
+def is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether Muon trains it: the matrices inside the blocks, not the embedding, the head or the norms."""
+    return parameter.ndim == 2 and ".layers." in f".{name}"
+
+
+class Optimizer:
+    """torch's Muon (Jordan et al. 2024) and AdamW (arXiv:1711.05101) over one module, with one schedule.
+
+    Rates rise linearly over the first `warmup` share of the steps, stay, and fall linearly to zero over the last `decay`
+    share (warm-up/stable/decay, arXiv:2404.06395). Where parameters are sharded, Muon updates whole copies on their owners.
+    """
+
+    def __init__(self, module: nn.Module, schedule: Schedule, steps: int, world: World):
+        self.schedule, self.steps = schedule, steps
+        self.named = dict(module.named_parameters())
+        matrices = {name: parameter for name, parameter in self.named.items() if is_matrix(name, parameter)}
+        others = [parameter for name, parameter in self.named.items() if name not in matrices]
+        self.owners = Owners(matrices, world)
+        self.muon = torch.optim.Muon(
+            [{"params": list(self.owners.whole.values())}], lr=schedule.matrix_lr, weight_decay=schedule.weight_decay, momentum=0.95
+        )  # fmt: skip
+        self.adamw = torch.optim.AdamW(others, lr=schedule.other_lr, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
+
+    def factor(self, step: int) -> float:
+        """The schedule's factor at a step, 0 to 1."""
+        rising = self.schedule.warmup * self.steps
+        falling = self.schedule.decay * self.steps
+        return min(1.0, (step + 1) / rising if rising else 1.0, (self.steps - step) / falling if falling else 1.0)
+
+    def step(self, step: int) -> None:
+        """Update every parameter from its gradient and clear the gradients; every process must call it."""
+        self._update(self.factor(step))
+
+    def _update(self, factor: float) -> None:
+        self.muon.param_groups[0]["lr"] = self.schedule.matrix_lr * factor
+        self.adamw.param_groups[0]["lr"] = self.schedule.other_lr * factor
+        with self.owners.gathered():
+            self.muon.step()  # type: ignore[no-untyped-call]
+        self.adamw.step()
+        for parameter in [*self.named.values(), *self.owners.whole.values()]:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """The state tensors that this process holds, named `<parameter>/<part>`; AdamW's step counts included."""
+        held = [(self.owners.whole, self.muon.state), (self.named, self.adamw.state)]
+        return {
+            f"{name}/{part}": value
+            for named, states in held
+            for name, parameter in named.items()
+            for part, value in states.get(parameter, {}).items()
+        }  # fmt: skip
+
+    def prepare(self) -> None:
+        """Create every state tensor, so that a checkpoint can be read into them, by a step at rate zero."""
+        for parameter in self.named.values():
+            parameter.grad = torch.zeros_like(parameter)
+        self._update(0.0)

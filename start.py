@@ -1,0 +1,85 @@
+"""Set up and go, on a machine with nothing but Python 3.11 or newer.
+
+    python3 start.py demo     set up, then run the embedded demo recipe
+    python3 start.py test     set up, then run the checks and the tests
+    python3 start.py setup    set up only
+    python3 start.py peers    set up what the benchmarks and judges compare with
+
+The virtual environment is `.venv` beside this file. What is installed already is not installed again.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent
+VENV = HOME / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+TORCH = "torch==2.13.0"  # the version everything was tested with; any from 2.9 on should do
+CHECKS = (
+    ["ruff", "check", "."],
+    ["ruff", "format", "--check", "."],
+    ["mypy"],
+    ["lint-imports"],
+    ["python", "-m", "tests.lines"],
+    ["pytest", "-q"],
+)
+
+
+def main() -> int:
+    """Do what was asked; returns the exit code."""
+    verbs = {"demo": demo, "test": test, "setup": setup, "peers": peers}
+    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
+        print(__doc__)
+        return 2
+    os.chdir(HOME)
+    return verbs[sys.argv[1]]()
+
+
+def demo() -> int:
+    """The main job."""
+    return setup() or run("groundup", "run", "recipes/demo.toml")
+
+
+def test() -> int:
+    """The checks and the tests, all of them, stopping at the first that fails."""
+    return setup("dev") or next((code for check in CHECKS if (code := run(*check))), 0)
+
+
+def peers() -> int:
+    """Packages that benchmarks measure against and judges compare with."""
+    # LitGPT first: it asks for an old hub client, which transformers then replaces and LitGPT works with as well
+    return setup("dev") or pip("litgpt") or pip("-e", ".[judges,browser,gym,tensorboard]")
+
+
+def setup(*extras: str) -> int:
+    """Make the virtual environment and install this project with some extras."""
+    wanted = f".[{','.join(extras)}]" if extras else "."
+    stamp = VENV / f"installed-{'-'.join(extras) or 'core'}"
+    facts = (HOME / "pyproject.toml").read_text(encoding="utf-8") + TORCH
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == facts:
+        return 0
+    if not BIN.exists():
+        print("making .venv", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    print(f"installing {TORCH}, then groundup{wanted[1:]}: a few minutes the first time", flush=True)
+    # torch first and alone, so that no other package decides which build of it comes
+    code = pip(TORCH) or pip("-e", wanted)
+    if code == 0:
+        stamp.write_text(facts, encoding="utf-8")
+    return code
+
+
+def pip(*wanted: str) -> int:
+    """Install packages into the environment."""
+    return run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted)
+
+
+def run(program: str, *arguments: str) -> int:
+    """Run a program of the environment; returns its exit code."""
+    return subprocess.run([str(BIN / program), *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

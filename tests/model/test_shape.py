@@ -1,0 +1,98 @@
+"""What a shape says of itself equals what is built and counted."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from groundup.errors import InputError
+from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk, dense_attention
+from groundup.recipe import ModelPart
+from tests.random_models import SHAPE, random_trunk
+
+HUGE = Shape(depth=80, width=8192, heads=64, kv_heads=8, head_dim=128, ffn=29568, vocab=152_064, context=131_072, tied=False)
+
+
+def groups(trunk: Trunk) -> dict[str, int]:
+    """Parameters of a built model by the groups of Shape.parameters."""
+    counts = dict.fromkeys(("embedding", "attention", "feed-forward", "norms", "head"), 0)
+    for name, parameter in trunk.named_parameters():
+        parts = {"embed_tokens": "embedding", "lm_head": "head", "norm": "norms", "_proj": "attention"}
+        group = "feed-forward" if ".mlp." in name else next(parts[part] for part in parts if part in name.removesuffix(".weight").rpartition(".")[2])
+        counts[group] += parameter.numel()
+    return counts
+
+
+DERIVED = [Shape.of(ModelPart(depth=depth), 8192) for depth in (1, 4, 20)]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, tied=False), replace(SHAPE, kv_heads=1), replace(SHAPE, head_dim=8), *DERIVED])
+def test_parameters_equal_the_built_model(shape):
+    with torch.device("meta"):
+        trunk = Trunk(shape)
+    assert shape.parameters() == groups(trunk)
+    assert shape.total == sum(parameter.numel() for parameter in trunk.parameters())
+
+
+def test_a_very_large_model_costs_nothing_to_examine():
+    start = time.process_time()
+    with torch.device("meta"):
+        trunk = Trunk(HUGE, torch.bfloat16)
+        ids = torch.zeros(1, 4096, dtype=torch.long)
+        logits = trunk.logits(trunk(ids, ids))
+    assert logits.shape == (1, 4096, HUGE.vocab)
+    assert HUGE.parameters() == groups(trunk)
+    assert 72e9 < HUGE.total < 73e9
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_flops_of_a_forward_equal_those_counted(kv_heads):
+    trunk = random_trunk(kv_heads=kv_heads)
+    trunk.attend = dense_attention  # counts every score, the masked ones too
+    ids = torch.zeros(2, 40, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        trunk.logits(trunk(ids, torch.arange(40).expand_as(ids)))
+    shape = trunk.shape
+    assert counter.get_total_flops() == 2 * 40 * (shape.matrix_flops() + shape.attention_flops(40))
+
+
+def test_flops_of_training_are_three_forwards():
+    trunk = random_trunk(tied=False).train()
+    trunk.attend = dense_attention
+    ids = torch.zeros(2, 40, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        trunk.logits(trunk(ids, torch.arange(40).expand_as(ids))).sum().backward()
+    shape = trunk.shape
+    counted = 2 * 40 * (3 * shape.matrix_flops() + 3 * shape.attention_flops(40))
+    assert counter.get_total_flops() == counted
+    assert 2 * 40 * shape.training_flops(40) == counted - 2 * 40 * 3 * shape.attention_flops(20)  # half is masked: the future
+
+
+def test_config_is_read_back():
+    for shape in (SHAPE, HUGE, replace(SHAPE, rope_base=1e6, norm_epsilon=1e-5)):
+        assert Shape.from_config(shape.config("float32", 5), "config.json") == shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": "llama"}, "model_type is 'llama'"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}}, "scaled rotary positions"),
+        ({"attention_bias": True}, "attention biases"),
+        ({"use_sliding_window": True}, "sliding windows"),
+    ],
+)
+def test_another_architecture_is_refused(changes, words):
+    with pytest.raises(InputError, match=f"somewhere/config.json: .*{words}"):
+        Shape.from_config(SHAPE.config("float32", None) | changes, "somewhere/config.json")
+
+
+def test_a_config_that_lacks_a_key_is_refused_by_its_name():
+    config = SHAPE.config("float32", None)
+    del config["num_key_value_heads"]
+    with pytest.raises(InputError, match="num_key_value_heads"):
+        Shape.from_config(config, "config.json")

@@ -1,0 +1,21 @@
+"""Small models with random weights, for the tests of every room."""
+
+from dataclasses import replace
+
+import torch
+
+from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk
+
+SHAPE = Shape(depth=3, width=48, heads=4, kv_heads=2, head_dim=16, ffn=80, vocab=300, context=64)
+
+
+def random_trunk(seed: int = 0, precision: torch.dtype = torch.float32, **changes: object) -> Trunk:
+    """A trunk of SHAPE, with changes, in which every weight matters: a fresh one starts with blocks that do nothing."""
+    trunk = Trunk(replace(SHAPE, **changes), precision)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in trunk.parameters():
+            noise = torch.randn(weight.shape, generator=generator)
+            weight.copy_(1 + 0.2 * noise if weight.dim() == 1 else noise * weight.shape[1] ** -0.5)
+    return trunk.eval()

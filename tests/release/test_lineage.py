@@ -1,0 +1,210 @@
+"""A lineage names every file and licence that went in, and says where a chain does not hold."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from release_helpers import edit
+from rich.console import Console
+
+from groundup import ledger
+from groundup.errors import InputError
+from groundup.files import sha256
+from groundup.release.hf import export
+from groundup.release.lineage import kept, lineage
+from groundup.release.trace import render
+
+
+def shown(model: Path, **options: bool) -> str:
+    text = io.StringIO()
+    Console(width=200, file=text).print(render(lineage(model, **options)))
+    return text.getvalue()
+
+
+def test_stages_come_after_those_they_were_made_from(original):
+    stages = lineage(original / "instruct").stages
+    seen: set[str] = set()
+    for stage in stages:
+        assert set(stage.parents) <= seen
+        seen.add(stage.stage)
+    assert stages[-1].stage == "instruct" and len(stages) == 9
+
+
+def test_every_file_is_named_with_its_hash_and_licence(original):
+    files = lineage(original / "instruct").files
+    assert len(files) == 4
+    for file in files:
+        assert file.sha256 == sha256(Path(file.path))
+        assert (file.stage, file.licence) == ("documents-handbook", "unstated")
+
+
+def test_licences_are_counted_over_all_sources(original):
+    assert lineage(original / "instruct").licences == {"CC0-1.0": 90_300, "PSF-2.0": 12_345, "unstated": 3}
+
+
+def test_an_earlier_stage_has_only_its_own_sources(original):
+    found = lineage(original / "pretrain")
+    assert {stage.stage for stage in found.stages} == {
+        *("documents-handbook", "documents-library", "documents-tasks"),  # the tokenizer learned from all three
+        *("tokenizer", "shards-handbook", "shards-library", "pretrain"),
+    }
+
+
+def test_figures_belong_to_the_weights_that_were_measured(original):
+    assert lineage(original / "instruct").evaluation.stage == "evaluate"
+    assert lineage(original / "pretrain").evaluation is None
+
+
+def test_a_sound_chain_has_no_breaks(original):
+    assert lineage(original / "instruct", verify=True).breaks == ()
+
+
+# --- broken chains -----------------------------------------------------------------------------------------
+
+
+def test_a_stage_that_ran_again_is_named(run):
+    before = ledger.read(run / "shards-tasks")
+    ledger.write(run / "shards-tasks", replace(before, outputs={}))
+    (sentence,) = lineage(run / "instruct").breaks
+    assert f"{run / 'shards-tasks' / 'manifest.json'}: has digest" in sentence and f"instruct was made from {before.digest[:12]}" in sentence
+
+
+def test_a_missing_stage_is_named_and_nothing_behind_it_is_claimed(run):
+    shutil.rmtree(run / "tokenizer")
+    found = lineage(run / "instruct")
+    assert {sentence.split(": ")[0] for sentence in found.breaks} == {str(run / "tokenizer" / "manifest.json")}
+    assert "tokenizer" not in {stage.stage for stage in found.stages}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("inputs", {"other.md": "0" * 64}), ("licences", {"MIT": 3}), ("seed", 18), ("parents", {"shards-library": "0" * 64})],
+)
+def test_an_edited_manifest_is_named(run, field, value):
+    edit(run / "documents-handbook", **{field: value})
+    sentence = lineage(run / "instruct").breaks[0]
+    assert str(run / "documents-handbook" / "manifest.json") in sentence and "edited" in sentence
+
+
+def test_a_manifest_whose_outputs_were_edited_is_named(run):
+    edit(run / "shards-tasks", outputs={"shards.json": {"sha256": "0" * 64, "bytes": 5}})
+    sentence = lineage(run / "instruct").breaks[0]
+    assert str(run / "shards-tasks" / "manifest.json") in sentence and "changed since it was written" in sentence
+
+
+def test_verifying_finds_a_changed_file(run):
+    (run / "shards-tasks" / "shards.json").write_text("tusks")
+    assert lineage(run / "instruct").breaks == ()
+    (sentence,) = lineage(run / "instruct", verify=True).breaks
+    assert sentence.startswith(f"{run / 'shards-tasks' / 'shards.json'}: has other content")
+
+
+def test_verifying_finds_a_missing_file(run):
+    (run / "pretrain" / "metrics.jsonl").unlink()
+    (sentence,) = lineage(run / "instruct", verify=True).breaks
+    assert sentence.startswith(f"{run / 'pretrain' / 'metrics.jsonl'}: is gone")
+
+
+def test_verifying_tells_of_all_bytes(original):
+    done: list[int] = []
+    found = lineage(original / "instruct", verify=True, advance=done.append)
+    assert sum(done) == sum(
+        path.stat().st_size for folder, stage in kept(original / "instruct", found) for path in map(folder.joinpath, stage.outputs)
+    )
+
+
+def test_a_model_is_found_from_inside_its_folder(original, monkeypatch):
+    monkeypatch.chdir(original / "instruct")
+    assert lineage(Path(), verify=True) == lineage(original / "instruct")
+
+
+def test_a_folder_without_a_record_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"manifest\.json.*lineage\.json"):
+        lineage(tmp_path)
+
+
+# --- exported models ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(original, tmp_path):
+    export(original / "instruct", tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_an_export_carries_the_whole_chain(original, exported):
+    here, there = lineage(original / "instruct"), lineage(exported)
+    assert there.stages[:-1] == here.stages and there.evaluation == here.evaluation
+    assert (there.files, there.licences, there.breaks) == (here.files, here.licences, ())
+
+
+def test_an_exported_file_that_changed_is_found(exported):
+    (exported / "generation_config.json").write_text("{}")
+    (sentence,) = lineage(exported, verify=True).breaks
+    assert sentence.startswith(f"{exported / 'generation_config.json'}: has other content")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table["stages"][0]["outputs"].clear(), "changed since it was written"),
+        (lambda table: table["stages"][0].pop("key"), "damaged"),
+        (lambda table: table.pop("stages"), "damaged"),
+        (lambda table: table.update(format="other"), "not a lineage of this version"),
+    ],
+)
+def test_a_carried_lineage_that_was_edited_is_refused(exported, change, words):
+    table = json.loads((exported / "lineage.json").read_text())
+    change(table)
+    (exported / "lineage.json").write_text(json.dumps(table))
+    with pytest.raises(InputError, match=rf"lineage\.json.*{words}"):
+        lineage(exported)
+
+
+def test_a_carried_lineage_without_a_stage_is_broken_there(exported):
+    table = json.loads((exported / "lineage.json").read_text())
+    table["stages"] = [stage for stage in table["stages"] if stage["stage"] != "shards-tasks"]
+    (exported / "lineage.json").write_text(json.dumps(table))
+    (sentence,) = lineage(exported).breaks
+    assert "lineage.json (shards-tasks): is gone, and instruct was made from it" in sentence
+
+
+# --- weights to begin with ---------------------------------------------------------------------------------
+
+
+def test_weights_of_a_model_on_record_bring_its_files_and_licences(original, begun):
+    found = lineage(begun)
+    assert found.base == lineage(original / "instruct")
+    assert [file for file in found.files if file.licence == "unstated"][-4:] == found.base.files
+    assert found.files[0].licence == "CC0-1.0, PSF-2.0, unstated"
+
+
+def test_the_chain_of_those_weights_is_carried_along(begun, tmp_path):
+    found = lineage(begun)
+    (tmp_path / "lineage.json").write_text(json.dumps(found.as_json()))
+    assert lineage(tmp_path) == found
+
+
+def test_weights_of_a_model_that_changed_bring_nothing(run, begun_from):
+    model = begun_from(run / "instruct")
+    (run / "instruct" / "manifest.json").unlink()
+    found = lineage(model)
+    assert found.base is None and [file.licence for file in found.files] == ["unstated"]
+
+
+# --- on the terminal ---------------------------------------------------------------------------------------
+
+
+def test_the_terminal_shows_stages_sources_and_files(original):
+    text = shown(original / "instruct")
+    for words in ("instruct", "pretrain", "shards-tasks", "python-library", "PSF-2.0", "12,345", "page-3.md", "Files that went in: 4"):
+        assert words in text
+
+
+def test_the_terminal_shows_a_break(run):
+    shutil.rmtree(run / "shards-tasks")
+    text = shown(run / "instruct")
+    assert "shards-tasks  not known" in text and "broken:" in text

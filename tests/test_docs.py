@@ -1,0 +1,74 @@
+"""Documents say what the code does: the page of knobs is generated, links lead somewhere, commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from tests.test_recipe import PARTS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+HEAD = """\
+# Recipes
+
+A recipe is one TOML file. `groundup run RECIPE --dry-run` prints every value it settles and why;
+what is unknown or impossible is refused before anything runs.
+`--set key=value` changes one value: `--set model.depth=6`, `--set stage.pretrain.tokens=1000`.
+Paths are relative to the recipe's folder.
+
+`recipes/demo.toml` needs no data; `recipes/corpus.toml` wants the files it names. This page is made by `python -m tests.test_docs > docs/recipes.md`.
+"""
+
+
+def knob_page() -> str:
+    """Every knob with unit, default and reason, from the recipe's own declarations."""
+    lines = [HEAD]
+    for part in PARTS:
+        lines += [
+            f"\n## {part.__name__}\n",
+            f"{(part.__doc__ or '').strip()}\n",
+            "| knob | default | unit | what it decides, and why |",
+            "| --- | --- | --- | --- |",
+        ]
+        for name, field in part.model_fields.items():
+            if field.description is None:
+                continue
+            default = "needed" if field.default is PydanticUndefined else "derived" if field.default is None else f"`{field.default!r}`"
+            lines.append(f"| `{name}` | {default} | {field.json_schema_extra['unit']} | {field.description} |")
+    return "\n".join(lines)
+
+
+def test_the_page_of_knobs_is_current() -> None:
+    assert (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").strip() == knob_page().strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_options_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:groundup|tests|benchmarks|recipes)/[\w/.-]+\.(?:py|toml|txt))`", text):
+        assert (ROOT / path).exists(), path
+    source = "".join((ROOT / "groundup" / name).read_text(encoding="utf-8") for name in ("cli.py",))
+    for verb in re.findall(r"^groundup (\w+)", text, re.MULTILINE):
+        assert f"def {verb}(" in source, verb
+
+
+@pytest.mark.parametrize("benchmark", sorted((ROOT / "benchmarks").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_benchmarks_explain_themselves(benchmark: Path) -> None:
+    if benchmark.stem == "common":
+        pytest.skip("shared by the others")
+    out = subprocess.run([sys.executable, str(benchmark), "--help"], capture_output=True, text=True, check=True).stdout
+    assert f"python benchmarks/{benchmark.name}" in out
+
+
+if __name__ == "__main__":
+    print(knob_page())
