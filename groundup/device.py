@@ -1,10 +1,12 @@
 """What this machine's device can do. The only file that names a type of device."""
 
+import ctypes
 import os
 import platform
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,12 +92,13 @@ class Device:
             return int(torch.cuda.get_device_properties(self.index).total_memory)
         return host_memory()
 
-    def peak_memory(self) -> int:
-        """Largest number of bytes in use so far."""
-        if self.kind == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.index))
-        scale = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    def memory_growth(self) -> Callable[[], int]:
+        """Begin to watch memory; the function returned says by how many bytes its use has grown since, at most."""
+        if self.kind not in ("cuda", "xpu"):
+            return _host_growth()
+        torch.accelerator.reset_peak_memory_stats(self.index)
+        before = torch.accelerator.memory_allocated(self.index)
+        return lambda: torch.accelerator.max_memory_allocated(self.index) - before
 
     def matrix_peak(self, dtype: torch.dtype, size: int = 1024) -> float:
         """FLOP/s of a square matrix product, the best of five: the floor against which training is held."""
@@ -138,6 +141,23 @@ def free_memory() -> int:
     return _meminfo("MemAvailable")
 
 
+def _host_growth() -> Callable[[], int]:
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # what earlier stages freed is no part of what comes now
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak starts again
+        before = _bytes_of("/proc/self/status", "VmRSS")
+        return lambda: _bytes_of("/proc/self/status", "VmHWM") - before
+    except OSError:
+        before = _largest_ever()
+        return lambda: _largest_ever() - before
+
+
+def _largest_ever() -> int:
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
 def energy() -> float | None:
     """Joules counted by the processor since some moment in the past, or None where it cannot be read."""
     counters = sorted(Path("/sys/class/powercap").glob("*-rapl:?/energy_uj"))
@@ -152,10 +172,14 @@ def _local_rank() -> int:
 
 
 def _meminfo(key: str) -> int:
-    table = Path("/proc/meminfo")
-    if not table.exists():
+    if not Path("/proc/meminfo").exists():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    line = next(line for line in table.read_text().splitlines() if line.startswith(key))
+    return _bytes_of("/proc/meminfo", key)
+
+
+def _bytes_of(table: str, key: str) -> int:
+    """A line such as `MemTotal: 1024 kB` of a file in /proc, in bytes."""
+    line = next(line for line in Path(table).read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) * 1024
 
 

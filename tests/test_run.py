@@ -13,6 +13,7 @@ import pytest
 
 from groundup.files import sha256
 
+RECIPES = Path(__file__).parent.parent / "recipes"
 RECIPE = """\
 name = "tiny"
 
@@ -257,3 +258,30 @@ def test_help_does_not_load_torch(tmp_path: Path) -> None:
     script = tmp_path / "help.py"
     script.write_text("import sys\nfrom groundup.cli import app\napp(['--help'], standalone_mode=False)\nassert 'torch' not in sys.modules\n")
     subprocess.run([sys.executable, str(script)], check=True, capture_output=True)
+
+
+SMALLER = {
+    "model.depth": 1,
+    "model.context": 64,
+    "stage.pretrain.tokens": 2048,
+    "stage.instruct.tokens": 2048,
+    "stage.pretrain.batch_tokens": 1024,
+    "source.tasks.count": 400,
+    "tokenizer.vocab_size": 400,
+    "evaluate.per_family": 1,
+    "evaluate.baselines": "false",
+}
+SMALL = [f"--set={key}={value}" for key, value in SMALLER.items()]
+
+
+def test_the_demo_recipe_runs_when_made_small(tmp_path: Path) -> None:
+    out = groundup(tmp_path, "run", str(RECIPES / "demo.toml"), "--set=source.library.parts=['topics']", *SMALL).stdout
+    assert "groundup chat runs/demo/instruct" in out
+
+
+def test_the_corpus_recipe_runs_when_made_small(tmp_path: Path) -> None:
+    texts = [" ".join(random.Random(number).choices(WORDS, k=80)) for number in range(300)]
+    (tmp_path / "books.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "novel.txt").write_text("\n".join(texts))
+    places = [f"--set=source.{name}.path={tmp_path / file}" for name, file in (("novels", "novel.txt"), ("textbooks", "books.jsonl"))]
+    groundup(tmp_path, "run", str(RECIPES / "corpus.toml"), *places, *SMALL)

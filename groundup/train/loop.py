@@ -92,6 +92,7 @@ class Trainer:
 
     def __init__(self, job: Job, device: Device, world: World, watch: Watch):
         self.job, self.device, self.world, self.watch = job, device, world, watch
+        self.memory_growth = device.memory_growth()
         trunk = Trunk(job.shape, job.precision).initialise(job.seed)
         if job.start is not None:
             fill(trunk, job.start)
@@ -113,9 +114,8 @@ class Trainer:
         """
         job = self.job
         job.folder.mkdir(parents=True, exist_ok=True)
-        predicted = memory.predict(job.shape, job.precision, self.micro_rows, self.world.size, job.recompute, self.trunk.attend)
+        predicted = memory.predict(self.trunk, self.micro_rows, self.world, self.device, job.steps > job.checkpoint_steps)
         self.watch.note(f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs")
-        before = self.device.peak_memory()
         done = self._resume()
         self.watch.begin(done)
         start = time.perf_counter()
@@ -141,7 +141,7 @@ class Trainer:
             tokens_per_second=speed,
             share_of_peak=speed * job.shape.training_flops() / self.peak / self.world.size,
             predicted_memory=predicted,
-            peak_memory=self.device.peak_memory() - before,
+            peak_memory=self.memory_growth(),
         )
 
     def _keep(self, step: int, asked: bool) -> bool:

@@ -45,15 +45,25 @@ class Owners:
     def _gather(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """From this process's rows of every matrix, the whole of each that it owns."""
         sent = [[rows[number] for number in numbers] for numbers in self.owned]
-        received = _exchange(sent, [[self._shape(number, peer) for number in self.mine] for peer in range(self.world.size)])
+        received = self._exchange(sent, [[self._shape(number, peer) for number in self.mine] for peer in range(self.world.size)])
         return [torch.cat(parts) for parts in zip(*received, strict=True)]
 
     def _scatter(self, wholes: Sequence[Tensor]) -> list[Tensor]:
         """From the whole of each matrix that this process owns, its rows of every matrix."""
         sent = [[whole[self._rows(number, peer)] for number, whole in zip(self.mine, wholes, strict=True)] for peer in range(self.world.size)]
-        received = _exchange(sent, [[self._shape(number, self.world.rank) for number in numbers] for numbers in self.owned])
+        received = self._exchange(sent, [[self._shape(number, self.world.rank) for number in numbers] for numbers in self.owned])
         parts = {number: part for peer in zip(self.owned, received, strict=True) for number, part in zip(*peer, strict=True)}
         return [parts[number] for number in range(len(self.matrices))]
+
+    def _exchange(self, sent: list[list[Tensor]], shapes: list[list[tuple[int, int]]]) -> list[list[Tensor]]:
+        """Give `sent[peer]` to each peer, and get from it tensors of `shapes[peer]`."""
+        sizes = [[rows * columns for rows, columns in peer] for peer in shapes]
+        nothing = local(self.matrices[0]).new_empty(0)  # for a process that owns no matrix
+        packed = torch.cat([nothing, *(tensor.flatten() for tensors in sent for tensor in tensors)])
+        buffer = packed.new_empty(sum(map(sum, sizes)))
+        dist.all_to_all_single(buffer, packed, [sum(peer) for peer in sizes], [sum(tensor.numel() for tensor in tensors) for tensors in sent])
+        parts = iter(torch.split(buffer, [size for peer in sizes for size in peer]))
+        return [[next(parts).view(shape) for shape in peer] for peer in shapes]
 
     def _rows(self, number: int, rank: int) -> slice:
         return slice_of(self.matrices[number].shape[0], rank, self.world.size)
@@ -76,13 +86,3 @@ def _shares(sizes: list[int], owners: int) -> list[list[int]]:
 
 def _empty_copy(matrix: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(torch.empty(matrix.shape, dtype=matrix.dtype, device=matrix.device))
-
-
-def _exchange(sent: list[list[Tensor]], shapes: list[list[tuple[int, int]]]) -> list[list[Tensor]]:
-    """Give `sent[peer]` to each peer, and get from it tensors of `shapes[peer]`."""
-    sizes = [[rows * columns for rows, columns in peer] for peer in shapes]
-    packed = torch.cat([tensor.flatten() for tensors in sent for tensor in tensors])
-    buffer = packed.new_empty(sum(map(sum, sizes)))
-    dist.all_to_all_single(buffer, packed, [sum(peer) for peer in sizes], [sum(tensor.numel() for tensor in tensors) for tensors in sent])
-    parts = iter(torch.split(buffer, [size for peer in sizes for size in peer]))
-    return [[next(parts).view(shape) for shape in peer] for peer in shapes]

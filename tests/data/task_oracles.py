@@ -49,7 +49,7 @@ def reversing(question, language):
 def spelling(question, language):
     if language == "zh":
         return "、".join(" ".join(word) for word in items(question, language))
-    text = re.sub(r"^(How do you spell|Spell|Write|What are the letters of) |( letter by letter)?[.?]$", "", question)
+    text = re.sub(r"^(How do you spell|Please spell|Spell|What are the letters of) |[.?]$", "", question)
     return ", ".join(" ".join(word) for word in text.split(", "))
 
 
@@ -59,12 +59,14 @@ def sorting(question, language):
 
 
 def counting(question, language):
-    (item,), _ = mentioned(question.splitlines()[0], language)
-    return str(items(question, language).count(item))
+    counted, _ = mentioned(question.splitlines()[0], language)
+    listed = items(question, language)
+    return str(listed.count(counted[0]) if counted else len(listed))
 
 
 def membership(question, language):
-    (item,), _ = mentioned(question.splitlines()[0], language)
+    first = question.splitlines()[0]
+    (item,) = re.findall(r"\d", first) or mentioned(first, language)[0]
     found = item in items(question, language)
     return {"en": ("no", "yes"), "zh": ("否", "是")}[language][found]
 
@@ -94,7 +96,7 @@ def deleting(question, language):
 
 
 def comparing(question, language):
-    largest = asks_for(question, "largest", "maximum", "最大")
+    largest = asks_for(question, "larg", "maximum", "greater", "最大", "更大", "较大", "哪个大")
     return str((max if largest else min)(numbers(question)))
 
 
@@ -248,6 +250,9 @@ def units(question, language):
 
 def lookup(question, language):
     *story, asked = question.splitlines()
+    if prices := re.findall(r"(\w+?) ?(\d)", "\n".join(story)):
+        ((thing,), _) = mentioned(asked, language)
+        return dict(prices)[thing]
     owners = {}
     for line in story:
         (thing,), people = mentioned(line, language)

@@ -14,7 +14,7 @@ from task_oracles import ORACLES
 
 from groundup.data.tasks import FAMILIES, Language, check, heldout, is_heldout, training
 from groundup.data.tasks.table import markdown
-from groundup.data.tasks.vocabulary import PEOPLE, SPELLING, THINGS
+from groundup.data.tasks.vocabulary import PEOPLE, THINGS, WORDS
 from groundup.errors import InputError
 from groundup.recipe import TasksSource
 
@@ -88,7 +88,7 @@ def test_several_wordings(name):
 def test_words_are_told_apart_in_both_languages():
     for words in (THINGS, PEOPLE):
         assert len(set(words.values())) == len(words)
-    for words in SPELLING.values():
+    for words in WORDS.values():
         assert len(set(words)) == len(words)
 
 

@@ -18,6 +18,10 @@ _COUNT: Phrases = {
     "en": ("How often does {item} occur here?\n{items}", "Count {item} in this list:\n{items}", "How many times is {item} in this list?\n{items}"),
     "zh": ("{item}在这里出现了几次？\n{items}", "{item}出现的次数是多少？\n{items}", "{item}在下面有几个？\n{items}"),
 }
+_LENGTH: Phrases = {
+    "en": ("How many words are in this list?\n{items}", "Count the words:\n{items}", "How long is this list?\n{items}"),
+    "zh": ("这里有几个词？\n{items}", "数一数有多少个词：\n{items}", "这个列表有多长？\n{items}"),
+}
 _MEMBER: Phrases = {
     "en": ("Is {item} in this list?\n{items}", "Does this list contain {item}?\n{items}", "Can you find {item} here?\n{items}"),
     "zh": ("{item}在这个列表里吗？\n{items}", "{item}在下面出现了吗？\n{items}", "{item}是否在其中？\n{items}"),
@@ -50,17 +54,23 @@ def _sorting(rng: Random, level: int, language: Language) -> Task:
 
 
 def _counting(rng: Random, level: int, language: Language) -> Task:
-    shortest, longest = ((2, 3), (4, 7), (8, 12), (13, 20), (21, 35))[level - 1]
-    length = rng.randint(shortest, longest)
+    if level == 1:
+        return _length(rng, language)
+    length = rng.randint(*((3, 5), (6, 10), (11, 18), (19, 35))[level - 2])
     kinds = things(rng, 2 + level // 2, level)
     items = rng.choices(kinds, k=length)
     answer = str(items.count(kinds[0]))
-    return ask(rng, _COUNT, language, answer, (kinds[0], *items), item=named(kinds[0], language), items=_listing(items, language))
+    return ask(rng, _COUNT, language, answer, ("count", kinds[0], *items), item=named(kinds[0], language), items=_listing(items, language))
+
+
+def _length(rng: Random, language: Language) -> Task:
+    items = things(rng, rng.randint(2, 6), 1)
+    return ask(rng, _LENGTH, language, str(len(items)), ("length", *items), items=_listing(items, language))
 
 
 def _membership(rng: Random, level: int, language: Language) -> Task:
-    length = (3, 5, 8, 13, 20)[level - 1]
-    *items, item = things(rng, length + 1, level)
+    length = (3, 4, 7, 12, 20)[level - 1]
+    *items, item = rng.sample("0123456789", length + 1) if level == 1 else things(rng, length + 1, level)
     if rng.random() < 0.5:
         item = rng.choice(items)
     found = item in items
@@ -107,8 +117,8 @@ SORTING = Family(
         "12 below 10,000, either way",
     ),
 )
-COUNTING = Family(_counting, ("2-3 items of 2 kinds", "4-7 of 3 kinds", "8-12 of 3 kinds", "13-20 of 4 kinds", "21-35 of 4 kinds"))
-MEMBERSHIP = Family(_membership, ("3 of 24 words", "5 of 190 words", "8 words", "13 words", "20 words"))
+COUNTING = Family(_counting, ("all of 2-6 words", "one word among 3-5", "one among 6-10", "one among 11-18", "one among 19-35"))
+MEMBERSHIP = Family(_membership, ("3 digits", "4 words", "7 words", "12 words", "20 words"))
 CHOOSING = Family(
     _choosing, ("of 3, from the front", "of 5, from either end", "of 8, from either end", "of 12, from either end", "of 16, from either end")
 )

@@ -7,14 +7,14 @@ from itertools import islice
 from random import Random
 
 from groundup.data.document import Document
-from groundup.data.tasks import dates, facts, gym, lists, numbers, numerals, words
+from groundup.data.tasks import dates, gym, lists, lookup, numbers, numerals, units, words
 from groundup.data.tasks.family import Family, Language, Task
 from groundup.errors import InputError
 from groundup.recipe import TasksSource
 
 FAMILIES: dict[str, Family] = {
     "copying": words.COPYING,
-    "spelling": words.SPELLING_FAMILY,
+    "spelling": words.SPELLING,
     "reversing": words.REVERSING,
     "sorting": lists.SORTING,
     "counting": lists.COUNTING,
@@ -26,8 +26,8 @@ FAMILIES: dict[str, Family] = {
     "sequence": numbers.SEQUENCE,
     "numerals": numerals.NUMERALS,
     "dates": dates.DATES,
-    "units": facts.UNITS,
-    "lookup": facts.LOOKUP,
+    "units": units.UNITS,
+    "lookup": lookup.LOOKUP,
 }
 """The families, by the names that recipes use."""
 

@@ -12,6 +12,14 @@ _SMALLEST: Phrases = {
     "en": ("Which is the smallest?\n{items}", "Give the smallest number:\n{items}", "What is the minimum?\n{items}"),
     "zh": ("哪个数最小？\n{items}", "写出最小的数：\n{items}", "求最小值：\n{items}"),
 }
+_LARGER: Phrases = {
+    "en": ("Which is larger, {a} or {b}?", "Give the larger of {a} and {b}.", "Which number is greater, {a} or {b}?"),
+    "zh": ("{a}和{b}哪个大？", "哪个数更大，{a}还是{b}？", "{a}与{b}中较大的数是多少？"),
+}
+_SMALLER: Phrases = {
+    "en": ("Which is smaller, {a} or {b}?", "Give the smaller of {a} and {b}.", "Which number is less, {a} or {b}?"),
+    "zh": ("{a}和{b}哪个小？", "哪个数更小，{a}还是{b}？", "{a}与{b}中较小的数是多少？"),
+}
 _COMPUTE: Phrases = {
     "en": ("What is {sum}?", "Calculate {sum}.", "Work out {sum}.", "{sum} = ?"),
     "zh": ("{sum}等于多少？", "计算：{sum}", "{sum}得多少？", "请算出{sum}。"),
@@ -26,8 +34,10 @@ def _comparing(rng: Random, level: int, language: Language) -> Task:
     length, limit = ((2, 20), (3, 100), (4, 1000), (6, 100_000), (9, 10_000_000))[level - 1]
     numbers = rng.sample(range(limit), length)
     largest = rng.random() < 0.5
-    phrases, kind, answer = (_LARGEST, "largest", max(numbers)) if largest else (_SMALLEST, "smallest", min(numbers))
-    return ask(rng, phrases, language, str(answer), (kind, *numbers), items=listing(numbers, language))
+    kind, answer = ("largest", max(numbers)) if largest else ("smallest", min(numbers))
+    if length == 2:
+        return ask(rng, _LARGER if largest else _SMALLER, language, str(answer), (kind, *numbers), a=numbers[0], b=numbers[1])
+    return ask(rng, _LARGEST if largest else _SMALLEST, language, str(answer), (kind, *numbers), items=listing(numbers, language))
 
 
 def _arithmetic(rng: Random, level: int, language: Language) -> Task:
@@ -82,11 +92,11 @@ def _arithmetic_progression(start: int, step: int, length: int) -> list[int]:
 
 
 def _counting_on(rng: Random) -> list[int]:
-    return _arithmetic_progression(rng.randrange(120), rng.choice((1, 2, 10)), 4)
+    return _arithmetic_progression(rng.randrange(200), rng.choice((1, 2, 10)), 4)
 
 
 def _small_steps(rng: Random) -> list[int]:
-    return _either_way(rng, _arithmetic_progression(rng.randrange(200), rng.randint(1, 12), 5))
+    return _either_way(rng, _arithmetic_progression(rng.randrange(500), rng.randint(1, 12), 5))
 
 
 def _large_steps(rng: Random) -> list[int]:
@@ -123,5 +133,5 @@ ARITHMETIC = Family(
 )
 SEQUENCE = Family(
     _sequence,
-    ("steps of 1, 2 or 10 from below 120", "steps up to 12, either way", "steps up to 199, either way", "a factor and a summand", "growing steps"),
+    ("steps of 1, 2 or 10 from below 200", "steps up to 12, either way", "steps up to 199, either way", "a factor and a summand", "growing steps"),
 )

@@ -38,7 +38,7 @@ Tom 小明 Anna 小红 Ben 小华 Lucy 小丽 Max 小刚 Emma 小芳 Sam 小军 
 Paul 小亮 Nina 小燕 Adam 小东 Ella 小云 Mark 小杰 Sara 小梅 Peter 小伟 Julia 小玲 David 小波 Laura 小英 Simon 小林 Helen 小月
 """
 
-_SPELLING = """
+_WORDS_EN = """
 able about above accept across act actor add adult afraid after again age agree ahead air alarm album alive allow almost alone
 along aloud also always amount angle angry animal answer any appear april area arm army around arrive art ask asleep attack aunt
 autumn awake away baby back bad bake band bar base basic basin bath battle beach beard beat become beef before begin behind below
@@ -97,29 +97,30 @@ wood wool word work world worm worry worth wound wrap wreck wrist write wrong ya
 zero zone
 """
 
-_SPELLING_ZH = """
+_WORDS_ZH = """
 大人 大小 大学 大家 大地 大方 大会 大力 大气 大风 大路 大事 大水 大火 小人 小心 小学 小时 小路 小事 小说 小气 人生 人心
 人口 人家 人力 人事 人物 学生 学年 学会 学力 生日 生活 生气 生物 生长 生动 工人 工作 工会 工地 工业 天气 天地 天上 天下
-天生 天文 日本 日出 日用 日常 日光 月光 水力 水手 水分 水路 水面 火力 火山 火光 电车 电力 电工 电动 电灯 车手 车间 车头
-手工 手心 手法 手动 手机 心情 心意 心思 心理 心事 家人 家事 家长 家用 家电 国家 国人 国会 国力 国外 中国 中学 中年 中心
-中间 中文 中午 上学 上山 上车 上面 上方 上午 上海 下车 下面 下山 下方 下午 下雨 开会 开学 开车 开心 开发 开口 开工 出国
-出发 出现 出口 出生 出门 入学 入口 入门 行动 行人 行车 行走 动物 动作 动力 动人 动手 动心 力气 力量 气力 气象 风力 风气
-风水 风光 山水 山风 山路 山地 山口 花生 花草 海风 海水 海口 海面 海外 时间 时事 时光 年会 年老 年长 分心 分明 分开 分手
-会话 会心 会长 书本 书法 书面 书信 书店 文学 文明 文化 文人 文物 文字 本人 本事 本地 本国 本年 本来 事情 事物 事理 物理
-物品 发现 发明 发生 发动 发行 发电 发出 成人 成年 成长 成家 成事 成分 成功 长年 长大 长方 长老 高大 高手 高中 高明 高地
-明天 明年 明月 明白 美好 美人 美国 美化 好人 好心 好事 好用 好看 新年 新人 新手 新家 新生 新书 新车 老人 老大 老家 老手
-老年 老化 老师 头上 头发 口气 口头 口水 口语 面上 面前 面对 路上 路人 路口 路面 地方 地上 地下 地面 地理 地心 方法 方面
-方向 法国 法人 理想 理发 想法 想到 感动 感情 感人 感想 情感 情人 情理 意思 意见 意外 意向 思想 信心 信用 作用 作家 作文
-作法 作品 用心 用力 用法 用人 用品 活动 活力 活用 外国 外语 外面 外出 外地 前面 前方 前天 后面 后方 后天 后来 前后 今天
-今年 白天 白云 白水 明亮 光明 光亮 来信 来到 来年 到来 到家 回家 回来 回国 回信 回头 走路 走动 看书 看见 看到 见面 听见
-听说 听力 说话 说明 语文 英语 英文 英国 汉语 汉字 字母 名字 名人 有名 有时 有用 有力 有人 没有 没用 主人 主要 主动 要点
-重要 重点 重新 点心 点头 数学 数字 数量 量力 科学 科目 目光 目前 东西 东方 西方 南方 北方 东北 西南 平时 平安 平地 公平
-公开 公家 公里 里面 安心 安家 安全 全家 全国 全面 全力 完全 完成 自然 自动 自家 自学 然后 同学 同时 同意 同样 样子 孩子
-儿子 女儿 女子 女人 男人 男子 男女 父子 母女 早上 早饭 午饭 晚饭 晚上 晚会 饭店 店主 商人 商业 业主 作业 开业 农业 农民
-人民 民间 民主 主意 注意 注重 体育 体力 身体 全身 动身 教育 教学 教师 师生 医生 医学 医书 中医 西医 药水 药店 医药 中药
-草药 草地 青草 青年 青春 春天 春风 春雨 雨水 雨天 秋天 秋风 空气 空中 空间 日子 云海 风雨 风云 办法 办公 表演 部分 代表
-道理 道路 灯光 弟弟 对面 父母 高兴 公司 功课 话题 机会 姐姐 课本 妹妹 男孩 平常 全部 时代 叔叔 司机 题目 想象 兴趣 演出
-药品 爷爷 有趣
+天生 天文 日本 日出 日用 日光 水力 水手 水分 水路 水面 火力 火山 火光 电车 电力 电工 电动 车手 车间 车头 手工 手心 手法
+手动 心情 心意 心思 心理 心事 家人 家事 家长 家用 家电 国家 国人 国会 国力 国外 中国 中学 中年 中心 中间 中文 中午 上学
+上山 上车 上面 上方 上午 上海 下车 下面 下山 下方 下午 下雨 开会 开学 开车 开心 开发 开口 开工 出国 出发 出口 出生 行动
+行人 行车 行走 动物 动作 动力 动人 动手 动心 力气 力量 气力 风力 风气 风水 风光 山水 山风 山路 山地 山口 海风 海水 海口
+海面 海外 时间 时事 时光 年会 年老 年长 分心 分明 分开 分手 会心 会长 书本 书法 书面 书信 书店 文学 文明 文化 文人 文物
+文字 本人 本事 本地 本国 本年 本来 事情 事物 事理 物理 物品 发明 发生 发动 发行 发电 发出 成人 成年 成长 成家 成事 成分
+长年 长大 长方 长老 高大 高手 高中 高明 高地 明天 明年 明白 美好 美人 美国 美化 好人 好心 好事 好用 好看 新年 新人 新手
+新家 新生 新书 新车 老人 老大 老家 老手 老年 老化 头上 头发 口气 口头 口水 口语 面上 面前 路上 路人 路口 路面 地方 地上
+地下 地面 地理 地心 方法 方面 法国 法人 理想 理发 想法 想到 感动 感情 感人 感想 情感 情人 情理 意思 意见 意外 思想 信心
+信用 作用 作家 作文 作法 作品 用心 用力 用法 用人 用品 活动 活力 活用 外国 外语 外面 外出 外地 前面 前方 前天 后面 后方
+后天 后来 前后 白天 白云 白水 光明 来信 来到 来年 到来 到家 回家 回来 回国 回信 回头 走路 走动 看书 看见 看到 见面 听见
+听说 听力 说明 语文 英语 英文 英国 名字 名人 有名 有时 有用 有力 有人 主人 主要 主动 要点 重要 重点 重新 点心 点头 数学
+数字 数量 量力 平时 平安 平地 公平 公开 公家 安心 安家 安全 全家 全国 全面 全力 自动 自家 自学 同学 同时 同意 女子 女人
+男人 男子 男女 午饭 晚饭 晚上 晚会 饭店 店主 业主 作业 开业 人民 民间 民主 主意 医生 医学 医书 中医 药水 药店 医药 中药
+草药 草地 青草 青年 青春 春天 春风 春雨 雨水 雨天 空气 空中 空间 日子 云海 风雨 风云 药品 大年 大车 大山 大手 大雨 大头
+小雨 小车 小手 小山 小口 小国 天国 天明 天意 天理 天时 日后 水上 水下 水中 水车 水电 水平 火海 山上 山下 山中 海上 海中
+海路 风车 风头 风行 车上 车下 手上 手下 手头 手书 心中 心上 心头 心力 心地 人工 人面 人情 人间 人文 家中 家法 家书 国事
+国法 国学 国语 国民 中方 书中 书生 学家 学业 生火 生手 生前 生平 工头 工时 文书 文法 文理 事后 事前 事主 事业 理事 理学
+理工 后人 前人 后手 中用 中看 地主 路中 出山 出海 出手 出面 出力 出名 出动 行业 行书 开头 开路 开山 开明 动用 力学 用手
+用水 用电 平手 平日 平年 平面 平民 明日 明理 白日 白手 年头 年中 年前 年后 头年 面子 面生 长生 长工 老子 老生 老天 高见
+高人 好手 好学 好意 好感 美意 美学 新意 情面 情意 意想 想见 信手 语气 语感 语法 听信 看中 看好 来人 来日 来头 来路
 """
 
 
@@ -137,29 +138,29 @@ THINGS = HANDY | _pairs(_LARGE_OR_ALIVE)
 PEOPLE = _pairs(_PEOPLE)
 """English given name -> Chinese given name."""
 
-SPELLING: dict[Language, tuple[str, ...]] = {"en": tuple(_SPELLING.split()), "zh": tuple(_SPELLING_ZH.split())}
+WORDS: dict[Language, tuple[str, ...]] = {"en": tuple(_WORDS_EN.split()), "zh": tuple(_WORDS_ZH.split())}
 """Words to spell, for each language its own: letters of one word, characters of the other."""
 
 _THING_NAMES, _HANDY_NAMES, _PEOPLE_NAMES = tuple(THINGS), tuple(HANDY), tuple(PEOPLE)
-_FEW_THINGS, _FEW_PEOPLE = 24, 8  # at level 1: the fewer words, the sooner each is learned
+_FEW = _THING_NAMES[:24]  # at level 1: the fewer words, the sooner each is learned
 _CHINESE = THINGS | PEOPLE
 
 
 def things(rng: Random, count: int, level: int) -> list[str]:
-    """Different things, by their English names."""
-    return rng.sample(_THING_NAMES[:_FEW_THINGS] if level == 1 else _THING_NAMES, count)
+    """Different things, by their English names; at level 1 from a few that are handy, too."""
+    return rng.sample(_FEW if level == 1 else _THING_NAMES, count)
 
 
-def handy_things(rng: Random, count: int, level: int) -> list[str]:
+def handy_things(rng: Random, count: int) -> list[str]:
     """Different things that a person can have and give, by their English names."""
-    return rng.sample(_HANDY_NAMES[:_FEW_THINGS] if level == 1 else _HANDY_NAMES, count)
+    return rng.sample(_HANDY_NAMES, count)
 
 
-def people(rng: Random, count: int, level: int) -> list[str]:
+def people(rng: Random, count: int) -> list[str]:
     """Different people, by their English names."""
-    return rng.sample(_PEOPLE_NAMES[:_FEW_PEOPLE] if level == 1 else _PEOPLE_NAMES, count)
+    return rng.sample(_PEOPLE_NAMES, count)
 
 
 def named(word: str, language: Language) -> str:
-    """A thing or a person in a language, from the English name."""
-    return word if language == "en" else _CHINESE[word]
+    """A thing or a person in a language, from the English name; digits stay digits."""
+    return word if language == "en" or word.isdigit() else _CHINESE[word]
