@@ -128,10 +128,13 @@ def main() -> None:
     for step, loss, seconds in curve:
         print(f"  step {step:5}  validation loss {loss:.3f}  {seconds:6.1f} s")
     reached = next(((step, seconds) for step, loss, seconds in curve if loss <= TARGET), None)
-    rows = [("groundup, first below 1.88", *(reached or ("not reached", "")), curve[-1][1] if reached is None else TARGET)]
+    best = min(loss for _, loss, _ in curve)
+    rows = [
+        ("groundup, first below 1.88", *(reached and (reached[0], f"{reached[1]:.1f}") or ("not reached", "")), f"{TARGET if reached else best:.2f}")
+    ]
     if arguments.nanogpt is not None:
         loss, seconds = nanogpt(arguments.nanogpt)
-        rows.append(("nanoGPT, its whole setting", REFERENCE_STEPS, seconds, loss))
+        rows.append(("nanoGPT, its whole setting", REFERENCE_STEPS, f"{seconds:.1f}", f"{loss:.2f}"))
         if reached is not None:
             print(f"ratio: {REFERENCE_STEPS / reached[0]:.1f}x fewer steps, {seconds / reached[1]:.1f}x less time")
     print(table(("contestant", "steps", "seconds", "validation loss"), rows))

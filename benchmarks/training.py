@@ -6,8 +6,9 @@ Each contestant runs in a process of its own, in turns, so that none inherits an
     groundup-e    the same without a C++ compiler: eager
     transformers  Qwen3ForCausalLM, autocast, a plain torch loop
     litgpt        litgpt.GPT with the same configuration, autocast, a plain torch loop
-    *-c           the peer under torch.compile as well, for the record
+    *-c           the peer under torch.compile as well, for the record (with --compiled)
 
+Threads wait asleep for every contestant (OMP_WAIT_POLICY=PASSIVE): spinning, the peers lose most of their speed to any busy neighbour.
 Every one trains with AdamW here, so that only the model's forward and backward differ; rows are full, one document each.
 
     python benchmarks/training.py [--depth 4 8] [--rounds 3]
@@ -15,6 +16,7 @@ Every one trains with AdamW here, so that only the model's forward and backward 
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +24,8 @@ import time
 from collections.abc import Callable
 
 ROWS, CONTEXT, VOCAB, STEPS = 32, 256, 8192, 6
-CONTESTANTS = ("groundup", "groundup-e", "transformers", "transformers-c", "litgpt", "litgpt-c")
+CONTESTANTS = ("groundup", "groundup-e", "transformers", "litgpt")
+COMPILED = ("transformers-c", "litgpt-c")
 
 
 def shape_of(depth: int) -> "object":
@@ -126,7 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depth", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--compiled", action="store_true", help="the peers under torch.compile as well")
+    parser.add_argument("--only", choices=CONTESTANTS + COMPILED, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
         print(json.dumps(measure(arguments.only, arguments.depth[0])))
@@ -134,13 +138,15 @@ def main() -> None:
     from common import machine, table
 
     print(machine())
+    contestants = CONTESTANTS + (COMPILED if arguments.compiled else ())
     for depth in arguments.depth:
         print(f"\ndepth {depth}: {shape_of(depth).total:,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary {VOCAB:,}\n")
-        results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
+        results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
         for _ in range(arguments.rounds):
-            for name in CONTESTANTS:
+            for name in contestants:
                 command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--depth", str(depth)]
-                results[name].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+                out = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}).stdout
+                results[name].append(json.loads(out.splitlines()[-1]))
         speed = {name: statistics.median(run["speed"] for run in runs) for name, runs in results.items()}
         peak = statistics.median(run["peak"] for runs in results.values() for run in runs)
         better = max(speed["transformers"], speed["litgpt"])

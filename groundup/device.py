@@ -100,9 +100,17 @@ class Device:
         before = torch.accelerator.memory_allocated(self.index)
         return lambda: torch.accelerator.max_memory_allocated(self.index) - before
 
-    def matrix_peak(self, dtype: torch.dtype, size: int = 1024) -> float:
-        """FLOP/s of a square matrix product, the best of five: the floor against which training is held."""
-        size = size if self.is_host else 8 * size
+    def matrix_peak(self, dtype: torch.dtype) -> float:
+        """FLOP/s of a square matrix product, the best of five: the floor against which training is held.
+
+        The matrices grow until one product takes two milliseconds, so that starting it costs little beside it.
+        """
+        size = 512
+        while (seconds := self._product_seconds(dtype, size)) < 0.002 and size < 8192:
+            size *= 2
+        return 2 * size**3 / seconds
+
+    def _product_seconds(self, dtype: torch.dtype, size: int) -> float:
         a, b = (torch.randn(size, size, device=self.handle).to(dtype) for _ in range(2))
         times = []
         for _ in range(6):
@@ -111,7 +119,7 @@ class Device:
             a @ b
             self.synchronise()
             times.append(time.perf_counter() - start)
-        return 2 * size**3 / min(times[1:])
+        return min(times[1:])
 
 
 def pick(name: str | None = None) -> Device:

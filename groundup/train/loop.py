@@ -93,11 +93,12 @@ class Trainer:
     def __init__(self, job: Job, device: Device, world: World, watch: Watch):
         self.job, self.device, self.world, self.watch = job, device, world, watch
         self.memory_growth = device.memory_growth()
-        trunk = Trunk(job.shape, job.precision).initialise(job.seed)
+        with device.handle:  # built where it stays: moving it would untie tied weights on some devices
+            self.trunk = Trunk(job.shape, job.precision).train()
+        self.trunk.initialise(job.seed)
         if job.start is not None:
-            fill(trunk, job.start)
-        trunk.recompute = job.recompute
-        self.trunk = trunk.to(device.handle).train()
+            fill(self.trunk, job.start)
+        self.trunk.recompute = job.recompute
         self.compiled = speed_up(self.trunk, device, job.shape.context)
         self.learner = Learner(self.trunk)
         shard(self.learner, world)

@@ -86,22 +86,28 @@ def _stop_one(step: int) -> None:
 
 
 @pytest.fixture(scope="module")
+def two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    train_together(2, data, folder, {"checkpoint_steps": 3})
+    return folder
+
+
+@pytest.fixture(scope="module")
 def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two processes, one of which was told to stop after step 4."""
+    """The same, when one of the processes was told to stop after step 4."""
     folder = tmp_path_factory.mktemp("stopped")
     assert len(train_together(2, data, folder, {"checkpoint_steps": 3}, _stop_one)) == 4
     return folder
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_a_checkpoint_of_two_processes_resumes_on_any_number(data: Path, tmp_path: Path, stopped: Path, size: int) -> None:
-    train_together(2, data, tmp_path / "whole", {})
-    shutil.copytree(stopped, tmp_path / "resumed")
-    train_together(size, data, tmp_path / "resumed", {"checkpoint_steps": 3})
-    resumed, whole = logged(tmp_path / "resumed"), logged(tmp_path / "whole")
-    assert losses(resumed)[:4] == losses(whole)[:4]
-    assert losses(resumed)[4:] == pytest.approx(losses(whole)[4:], rel=ROUNDING[torch.float32])
-    assert (weights(tmp_path / "resumed") == weights(tmp_path / "whole")) == (size == 2)
+def test_a_checkpoint_of_two_processes_resumes_on_any_number(data: Path, tmp_path: Path, two: Path, stopped: Path, size: int) -> None:
+    folder = shutil.copytree(stopped, tmp_path / "resumed")
+    train_together(size, data, folder, {"checkpoint_steps": 3})
+    assert losses(logged(folder))[:4] == losses(logged(two))[:4]
+    assert losses(logged(folder))[4:] == pytest.approx(losses(logged(two))[4:], rel=ROUNDING[torch.float32])
+    assert (weights(folder) == weights(two)) == (size == 2)
 
 
 def test_each_process_writes_its_rows(stopped: Path) -> None:
@@ -119,13 +125,20 @@ def test_each_process_writes_its_rows(stopped: Path) -> None:
     assert max(sizes) < 1.1 * min(sizes)
 
 
-def test_damage_that_one_process_finds_is_told_to_all(data: Path, tmp_path: Path, stopped: Path) -> None:
-    shutil.copytree(stopped, tmp_path / "resumed")
-    part = tmp_path / "resumed" / "checkpoints" / "step-00000004" / "part-00002-of-00002.safetensors"
+def _resume_from_the_one_before(data: Path, folder: Path) -> None:
+    device = Eager("cpu")
+    world = join(device)
+    watch, _ = train(make_job(data, folder, checkpoint_steps=3), device=device, world=world)
+    assert watch.done == 3
+    assert any(("another process found it" if world.leads else "part-00002-of-00002") in note for note in watch.notes)
+
+
+def test_damage_that_one_process_finds_is_told_to_all(data: Path, tmp_path: Path, two: Path, stopped: Path) -> None:
+    folder = shutil.copytree(stopped, tmp_path / "resumed")
+    part = folder / "checkpoints" / "step-00000004" / "part-00002-of-00002.safetensors"
     part.write_bytes(part.read_bytes()[:-1])
-    train_together(2, data, tmp_path / "resumed", {"checkpoint_steps": 3})
-    train_together(2, data, tmp_path / "whole", {})
-    assert weights(tmp_path / "resumed") == weights(tmp_path / "whole")
+    together(2, _resume_from_the_one_before, data, folder)
+    assert weights(folder) == weights(two)
 
 
 def _fill_the_disk_of_one(data: Path, folder: Path) -> None:
