@@ -11,10 +11,9 @@ from train_helpers import Record, bytes_only, logged, make_job, train, weights
 
 import groundup
 from groundup.device import pick
-from groundup.errors import InputError
+from groundup.errors import InputError, Interrupted
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import Sampling
-from groundup.train.loop import Interrupted
 
 Pretend = Callable[..., Any]
 

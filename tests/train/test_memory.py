@@ -21,7 +21,7 @@ def _measure(data: Path, folder: Path, changes: dict[str, Any], results: Any) ->
     results.put((outcome.predicted_memory, outcome.peak_memory))
 
 
-ROWS = {"depth": 4, "width": 256, "ffn": 768, "heads": 8, "kv_heads": 4, "head_dim": 32, "batch_tokens": 128 * CONTEXT, "micro_tokens": 128 * CONTEXT}
+ROWS = {"depth": 4, "width": 256, "ffn": 768, "heads": 8, "kv_heads": 4, "head_dim": 32, "batch_tokens": 64 * CONTEXT, "micro_tokens": 64 * CONTEXT}
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ ROWS = {"depth": 4, "width": 256, "ffn": 768, "heads": 8, "kv_heads": 4, "head_d
         ROWS | {"precision": torch.float32},
         ROWS | {"precision": torch.bfloat16},
         ROWS | {"precision": torch.float32, "recompute": True},
-        ROWS | {"micro_tokens": 16 * CONTEXT},
+        ROWS | {"micro_tokens": 8 * CONTEXT},
         {"depth": 4, "width": 512, "ffn": 1536, "tied": False},
         {"depth": 4, "width": 512, "ffn": 1536, "tied": False, "checkpoint_steps": 1},
     ],
@@ -43,6 +43,7 @@ def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes:
     child.start()
     predicted, measured = results.get()
     child.join()
+    print(f"{predicted / 2**20:.0f} {measured / 2**20:.0f} {predicted / measured:.2f}")
     assert 0.6 < predicted / measured < 1.6
 
 

@@ -28,10 +28,10 @@ from groundup.data.batches import Batches  # noqa: E402
 from groundup.data.document import SCHEMA, Document  # noqa: E402
 from groundup.data.shards import Shards, write_shards  # noqa: E402
 from groundup.device import Device  # noqa: E402
+from groundup.errors import Interrupted  # noqa: E402
 from groundup.files import sha256  # noqa: E402
 from groundup.model.shape import Shape  # noqa: E402
 from groundup.recipe import Schedule  # noqa: E402
-from groundup.train import loop  # noqa: E402
 from groundup.train.loop import Job, Outcome, Trainer  # noqa: E402
 from groundup.train.parallel import World, join  # noqa: E402
 
@@ -181,7 +181,7 @@ def train_together(size: int, data: Path, folder: Path, changes: dict[str, Any],
 
 def _train_as_peer(data: Path, folder: Path, changes: dict[str, Any], act: Callable[[int], None]) -> None:
     device = Eager("cpu")
-    with suppress(loop.Interrupted):
+    with suppress(Interrupted):
         train(make_job(data, folder, **changes), Record(after_step=act), device, join(device))
 
 
