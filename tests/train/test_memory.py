@@ -37,14 +37,13 @@ ROWS = {"depth": 4, "width": 256, "ffn": 768, "heads": 8, "kv_heads": 4, "head_d
     ids=["activations", "activations in bf16", "recomputed", "accumulated", "weights", "weights and checkpoint"],
 )
 def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """0.6 to 1.6 times: what the allocator keeps beside what is in use depends on the order of sizes, and is known only that well."""
+    """A factor of 1.6: what the allocator keeps beside what is in use depends on the order of sizes, and is known only that well."""
     results = FORKS.SimpleQueue()
     child = FORKS.Process(target=_measure, args=(data, tmp_path, changes, results))
     child.start()
     predicted, measured = results.get()
     child.join()
-    print(f"{predicted / 2**20:.0f} {measured / 2**20:.0f} {predicted / measured:.2f}")
-    assert 0.6 < predicted / measured < 1.6
+    assert 1 / 1.6 < predicted / measured < 1.6
 
 
 def test_weights_and_state_are_counted_exactly() -> None:
