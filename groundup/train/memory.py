@@ -20,8 +20,9 @@ from groundup.model.trunk import Trunk, document_mask
 from groundup.train.parallel import World
 
 # Bytes that a host's process holds for each one in use: its allocator keeps what is freed, in pieces that do not always fit
-# again, and compiled code keeps less of what it computes. Measured: 1.1 to 2.3 eager, 1.1 to 2.0 compiled; most when recomputing.
-EAGER_HOLDS, COMPILED_HOLDS = 1.7, 1.2
+# again. 1.1 to 2.3 were measured, most when recomputing; compiled code keeps less of what it computes, which leaves 1.1.
+HOLDS, COMPILED_HOLDS = 1.7, 1.2
+COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
 def predict(trunk: Trunk, rows: int, world: World, device: Device, saves: bool) -> int:
@@ -34,7 +35,9 @@ def predict(trunk: Trunk, rows: int, world: World, device: Device, saves: bool) 
     used = _used(trunk, rows, world) + _gathered(trunk, world)
     if not device.is_host:
         return held + used
-    return int(held * (2 if saves else 1) + used * (COMPILED_HOLDS if device.compiles else EAGER_HOLDS))
+    compiles = device.compiles
+    holds = COMPILED_HOLDS if compiles and not trunk.recompute else HOLDS
+    return int(held * (2 if saves else 1) + used * holds + COMPILER * compiles)
 
 
 def _held(shape: Shape, world: World) -> int:

@@ -250,9 +250,9 @@ def units(question, language):
 
 def lookup(question, language):
     *story, asked = question.splitlines()
-    if prices := re.findall(r"(\w+?) ?(\d)", "\n".join(story)):
-        ((thing,), _) = mentioned(asked, language)
-        return dict(prices)[thing]
+    if number := re.search(r"\d", asked):
+        (line,) = (line for line in story if line.startswith(number[0]))
+        return line
     owners = {}
     for line in story:
         (thing,), people = mentioned(line, language)

@@ -164,7 +164,7 @@ def test_questions_are_distinct():
 
 
 def test_an_exhausted_space_comes_round_again():
-    """Level 1 of sequences has 360 instances in three wordings: every question comes once before any comes again."""
+    """Level 1 of sequences has 600 instances in three wordings: every question comes once before any comes again."""
     asked = questions(training(source(count=4000, families={"sequence": 1}, languages=["en"])))
     times = Counter(asked).values()
     assert 300 < len(times) < 2000

@@ -8,7 +8,7 @@ from groundup.data.tasks.vocabulary import handy_things, named, people, things
 _LINE = {"en": "{number} {thing}", "zh": "{number}{thing}"}
 _WHICH_LINE: Phrases = {
     "en": ("{text}\nQuote line {number}.", "{text}\nWhich line begins with {number}?", "{text}\nWrite the line of {number}."),
-    "zh": ("{text}\n写出第{number}行。", "{text}\n哪一行以{number}开头？", "{text}\n抄写编号为{number}的一行。"),
+    "zh": ("{text}\n写出{number}那一行。", "{text}\n哪一行以{number}开头？", "{text}\n抄写编号为{number}的一行。"),
 }
 _HAS = {"en": "{person} has the {thing}.", "zh": "{person}有{thing}。"}
 _GIVES = {"en": "{giver} gives the {thing} to {person}.", "zh": "{giver}把{thing}给了{person}。"}
@@ -40,10 +40,13 @@ def _lookup(rng: Random, level: int, language: Language) -> Task:
 
 
 def _line(rng: Random, language: Language) -> Task:
+    """A line by its number: to quote, a model says the number and goes on as it did in the text, the first thing models learn."""
     numbers, words = rng.sample(range(1, 10), 3), things(rng, 3, 1)
-    lines = {number: _LINE[language].format(number=number, thing=named(word, language)) for number, word in zip(numbers, words, strict=True)}
+    rows = zip(numbers, words, strict=True)
+    lines = {number: _LINE[language].format(number=number, thing=named(word, language)) for number, word in rows}
     number = rng.choice(numbers)
-    return ask(rng, _WHICH_LINE, language, lines[number], ("line", number, *numbers, *words), text="\n".join(lines.values()), number=number)
+    payload = ("line", number, *numbers, *words)
+    return ask(rng, _WHICH_LINE, language, lines[number], payload, text="\n".join(lines.values()), number=number)
 
 
 def _give(rng: Random, owners: dict[str, str]) -> tuple[str, str, str]:
@@ -61,5 +64,5 @@ def _fact(giver: str, thing: str, person: str, language: Language) -> str:
 
 LOOKUP = Family(
     _lookup,
-    ("3 numbered words: the line of a number", "3 facts of who has what", "7 facts of who has what", "7 facts and 2 gifts", "10 facts and 5 gifts"),
+    ("3 numbered lines, quote one", "3 facts of who has what", "7 facts of who has what", "7 facts and 2 gifts", "10 facts and 5 gifts"),
 )
