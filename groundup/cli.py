@@ -65,7 +65,7 @@ def run(
         _print(as_json, *_plan(table, recipe.parent, runs / table.name))
         return
     manifests = pipeline.run(table, recipe.parent, runs / table.name, pipeline.Options(until, retrain, device, tensorboard))
-    if as_json:
+    if as_json and manifests:
         print(json.dumps({name: manifest.metrics for name, manifest in manifests.items()}, ensure_ascii=False))
     elif "report" in manifests:
         _closing(runs / table.name, table.stage[-1].title, manifests)

@@ -9,6 +9,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 console = Console(stderr=True, highlight=False)
 
 
+def hush() -> None:
+    """Say nothing from here on: one of several processes speaks for all."""
+    console.quiet = True
+
+
 def result(what: RenderableType) -> None:
     """Show a table or tree on standard output."""
     Console(highlight=False).print(what)

@@ -21,6 +21,8 @@ from groundup.recipe import EvaluatePart, LibrarySource, Recipe, TasksSource, lo
 from groundup.stages import Result, Site
 from groundup.train.parallel import World, join
 
+RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -176,7 +178,7 @@ class Options:
 
 
 def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, Manifest]:
-    """Run every stale stage, in order; returns all manifests by stage.
+    """Run every stale stage, in order; returns all manifests by stage, in the first of several processes.
 
     Raises InputError when another run holds the folder, or a finished training stage would be lost.
     """
@@ -185,6 +187,8 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
         chain = _until(chain, options.until)
     chosen = device.pick(options.device)
     world = join(chosen)
+    if not world.leads:
+        console.hush()
     site = Site(recipe, home, root, chosen, world, options.tensorboard)
     with locked(root) if world.leads else nothing():
         if world.leads:
@@ -192,15 +196,16 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
         hashes = ledger.Hashes(root / "hashes.json")
         for state in states(recipe, chain, root, hashes):
             if not state.reason:
-                _say(site, f"{state.stage.name}: fresh")
+                console.note(f"{state.stage.name}: fresh")
                 continue
             _guard(state, root, options.retrain)
-            _say(site, f"{state.stage.name}: {state.reason}")
+            console.note(f"{state.stage.name}: {state.reason}")
             if options.retrain and state.stage.trains and world.leads:
                 shutil.rmtree(site.folder(state.stage.name) / "checkpoints", ignore_errors=True)
             _perform(site, state, hashes)
-        if world.leads:
-            hashes.keep()
+        if not world.leads:
+            return {}
+        hashes.keep()
     return {stage.name: manifest for stage in chain if (manifest := ledger.read(root / stage.name)) is not None}
 
 
@@ -217,11 +222,6 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
             f"{root / state.stage.name}: finished, but {state.reason} since; give the recipe another name to keep this model, "
             "or run with --retrain to train it again"
         )
-
-
-def _say(site: Site, text: str) -> None:
-    if site.world.leads:
-        console.note(text)
 
 
 def _perform(site: Site, state: State, hashes: ledger.Hashes) -> None:
@@ -282,20 +282,17 @@ def nothing() -> Iterator[None]:
 
 
 def model_folder(path: Path) -> Path:
-    """The folder that holds the model meant: itself, or the last stage trained in a run's folder.
+    """The folder that holds the model meant: itself, or the last finished training stage of a run's folder.
 
     Raises InputError when there is none.
     """
     if (path / "config.json").exists():
         return path
-    found = [(manifest.finished, folder) for folder in _stages_of(path) if (manifest := ledger.read(folder)) is not None]
-    if not found:
-        raise InputError(f"{path}: no finished model there; give a run's folder, a finished training stage, or an exported model")
-    return max(found)[1]
-
-
-def _stages_of(path: Path) -> list[Path]:
-    return [file.parent for file in path.glob("*/config.json")]
+    titles = [stage.title for stage in recall(path)[0].stage] if (path / RECIPE).exists() else []
+    for title in reversed(titles):
+        if ledger.read(path / title) is not None:
+            return path / title
+    raise InputError(f"{path}: no finished model there; give a run's folder, a finished training stage, or an exported model")
 
 
 def evaluate(model: Path, recipe_file: Path | None, choice: list[Path], name: str | None, runs: Path) -> dict[str, Any]:
@@ -317,12 +314,12 @@ def evaluate(model: Path, recipe_file: Path | None, choice: list[Path], name: st
 
 def remember(recipe: Recipe, home: Path, root: Path) -> None:
     """Keep the recipe as it is run beside what it makes."""
-    write_json(root / "recipe.json", {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")})
+    write_json(root / RECIPE, {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")})
 
 
 def recall(root: Path) -> tuple[Recipe, Path]:
     """The recipe a run's folder was made by, and the folder its paths are relative to."""
-    path = root / "recipe.json"
+    path = root / RECIPE
     if not path.exists():
         raise InputError(f"{path}: not there, so the model's recipe is unknown; name one with --recipe, or a file with --choice")
     table = read_json(path)

@@ -165,8 +165,7 @@ class _Watch:
         self.events = _events(site.folder(stage.title)) if site.events and site.world.leads else None
 
     def note(self, text: str) -> None:
-        if self.site.world.leads:
-            console.note(f"  {text}")
+        console.note(f"  {text}")
 
     def begin(self, done: int) -> None:
         self.update(done, "")
@@ -179,7 +178,7 @@ class _Watch:
                 self.events.add_scalar(f"{self.stage.title}/{name}", record[name], record["step"])
             for source, loss in record.get("heldout", {}).items():
                 self.events.add_scalar(f"{self.stage.title}/heldout/{source}", loss, record["step"])
-        if "heldout" in record and self.site.world.leads:
+        if "heldout" in record:
             shown = ", ".join(f"{source} {loss:.3f}" for source, loss in record["heldout"].items())
             console.note(f"  step {record['step']:,}: {text}  held out: {shown}")
 

@@ -223,6 +223,19 @@ def test_killed_at_random_moments_the_weights_are_bit_identical(home: Path) -> N
     assert sha256(home / "runs/tiny/pretrain/model.safetensors") == expected
 
 
+def test_two_processes_train_as_one_does(home: Path) -> None:
+    groundup(home, "run", "tiny.toml", "--until", "pretrain", "--runs", "one")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "groundup.cli"]
+    result = subprocess.run([*launcher, "run", "tiny.toml"], cwd=home, capture_output=True, text=True, env=environment(), check=True)
+    assert result.stdout.count("groundup chat") == 1
+    losses = {folder: logged_losses(home / folder / "tiny/pretrain/metrics.jsonl") for folder in ("one", "runs")}
+    assert losses["runs"] == pytest.approx(losses["one"], rel=5e-3)  # sums in another order, sharpened by Muon's bf16 iteration
+
+
+def logged_losses(log: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in log.read_text(encoding="utf-8").splitlines()]
+
+
 def test_two_runs_in_one_folder_are_told_so(home: Path) -> None:
     from groundup.pipeline import locked
 

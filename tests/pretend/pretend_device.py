@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
+from groundup import process
+
 NAME = "pretend"
 _HELD: dict[int, torch.UntypedStorage] = {}  # content of the device's storages, by their address
 _LIBRARIES: list[torch.library.Library] = []  # registrations last as long as these
@@ -27,6 +29,14 @@ class _Module(_DummyBackendModule):
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return []
+
+
+def begin() -> None:
+    """What a process does first that is to have the device."""
+    process.settle()
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    register()
 
 
 def register() -> None:
