@@ -1,5 +1,6 @@
 """What the user sees while work goes on. Everything goes to standard error; standard output is for results."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,8 @@ def hush() -> None:
 
 
 def result(what: RenderableType) -> None:
-    """Show a table or tree on standard output."""
-    Console(highlight=False).print(what)
+    """Show a table or tree on standard output; in a pipe as wide as most tables need."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(what)
 
 
 def note(text: str) -> None:

@@ -25,7 +25,7 @@ def _table(table: Table) -> rich.table.Table:
     shown = rich.table.Table(title=table.caption, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_footer=bool(table.foot))
     feet = [_text(cell) for cell in table.foot] or [Text()] * len(table.columns)
     for column, foot in zip(table.columns, feet, strict=True):
-        shown.add_column(column.removeprefix(">"), foot, justify="right" if column.startswith(">") else "left")
+        shown.add_column(column.removeprefix(">"), foot, justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in table.rows:
         shown.add_row(*map(_text, row))
     return shown
