@@ -145,7 +145,7 @@ def chat(
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Talk to a model in the terminal. /reset begins anew, /exit leaves."""
+    """Talk to a model in the terminal. /reset begins anew, /exit leaves, a backslash at the end of a line goes on in the next."""
     from groundup import device as devices
     from groundup.generate.engine import Engine
     from groundup.generate.sampling import Sampling
@@ -162,7 +162,7 @@ def chat(
         if as_json:
             print(json.dumps(talk.messages, ensure_ascii=False))
         return
-    console.note("/reset begins anew, /exit leaves")
+    console.note("/reset begins anew, /exit leaves, \\ at the end of a line goes on in the next")
     while (line := _line()) is not None:
         if line == "/reset":
             talk.reset()
@@ -173,11 +173,14 @@ def chat(
 
 
 def _line() -> str | None:
+    """What the user says, or None to leave; a line that ends in a backslash goes on in the next."""
     try:
-        line = input("you> ").strip()
+        line = input("you> ")
+        while line.endswith("\\"):
+            line = f"{line[:-1]}\n{input('...> ')}"
     except EOFError:
         return None
-    return None if line == "/exit" else line
+    return None if line.strip() == "/exit" else line.strip()
 
 
 def _stream(text: str) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from groundup import console, device, ledger, stages
-from groundup.data import tasks
 from groundup.data.sources import inputs
 from groundup.errors import InputError
 from groundup.files import read_json, write_json
 from groundup.ledger import Manifest
-from groundup.recipe import EvaluatePart, LibrarySource, Recipe, TasksSource, load, schedules
+from groundup.recipe import EvaluatePart, LibrarySource, Recipe, load, schedules
 from groundup.stages import Result, Site
 from groundup.train.parallel import World, join
 
@@ -57,8 +56,6 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
     names = [source.name for source in used]
     result = []
     for source in used:
-        if isinstance(source, TasksSource):
-            tasks.check(source)
         part = source.model_dump(mode="json") | ({"python": platform.python_version()} if isinstance(source, LibrarySource) else {})
         work = partial(stages.documents, source=source)
         result.append(Stage(f"documents-{source.name}", "groundup.data.prepare", part, (), tuple(inputs(source, home)), work))

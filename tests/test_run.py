@@ -129,10 +129,10 @@ def test_chat_answers(finished: Path) -> None:
     assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
 
 
-def test_chat_reads_from_a_pipe(finished: Path) -> None:
-    asked = {"cwd": finished, "input": "hello\n/reset\nhello\n", "env": environment()}
+def test_chat_reads_from_a_pipe_and_over_several_lines(finished: Path) -> None:
+    asked = {"cwd": finished, "input": "Sort:\\\n2, 1\n/reset\nSort:\\\n2, 1\n", "env": environment()}
     process = subprocess.run(command("chat", "runs/tiny/instruct", "--tokens", "3"), capture_output=True, text=True, check=True, **asked)
-    first, second = process.stdout.replace("you> ", "").splitlines()[:2]
+    first, second = process.stdout.replace("you> ", "").replace("...> ", "").splitlines()[:2]
     assert first == second  # the conversation began anew, and the answers are greedy
 
 
