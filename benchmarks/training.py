@@ -8,7 +8,8 @@ Each contestant runs in a process of its own, in turns, so that none inherits an
     litgpt        litgpt.GPT with the same configuration, autocast, a plain torch loop
     *-c           the peer under torch.compile as well, for the record (with --compiled)
 
-Threads wait asleep for every contestant (OMP_WAIT_POLICY=PASSIVE): spinning, the peers lose most of their speed to any busy neighbour.
+Threads of every contestant wait as ours do (`groundup.process.settle`): spinning for long, the peers lose most of their speed to any
+busy neighbour.
 Every one trains with AdamW here, so that only the model's forward and backward differ; rows are full, one document each.
 
     python benchmarks/training.py [--depth 4 8] [--rounds 3]
@@ -137,6 +138,9 @@ def main() -> None:
         return
     from common import machine, table
 
+    from groundup import process
+
+    process.settle()
     print(machine())
     contestants = CONTESTANTS + (COMPILED if arguments.compiled else ())
     for depth in arguments.depth:
@@ -145,7 +149,9 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name in contestants:
                 command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--depth", str(depth)]
-                out = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}).stdout
+                out = subprocess.run(
+                    command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+                ).stdout
                 results[name].append(json.loads(out.splitlines()[-1]))
         speed = {name: statistics.median(run["speed"] for run in runs) for name, runs in results.items()}
         peak = statistics.median(run["peak"] for runs in results.values() for run in runs)

@@ -8,13 +8,15 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 
 
 def settle() -> None:
-    """Make threads wait asleep and freed memory stay with the process.
+    """Make threads wait a moment awake and then asleep, and freed memory stay with the process.
 
-    Spinning threads lose most of their speed when another program is busy. Returning every large buffer to the system
-    costs a page fault for each of its pages at the next step; keeping it makes eager training on a CPU about 1.4x faster
-    (`benchmarks/training.py` measures it). Has no effect where the C library is not glibc.
+    Threads that spin for long lose most of their speed when another program is busy; threads that sleep at once take 50
+    microseconds to wake, at every operation. Returning every large buffer to the system costs a page fault for each of its
+    pages at the next step; keeping it makes eager training on a CPU about 1.4x faster (`benchmarks/training.py` measures
+    it). Has no effect where the C library is not glibc.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a few microseconds: most of the gaps between two operations
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_MMAP_THRESHOLD, 1 << 30)

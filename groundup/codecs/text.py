@@ -4,6 +4,7 @@ rustbpe learns the merges and tiktoken applies them: each is several times as fa
 (`benchmarks/tokenizer.py`), which reads the same file and gives the same ids.
 """
 
+import json
 import unicodedata
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,6 +110,11 @@ class Tokenizer:
     @cached_property
     def _table(self) -> dict[str, Any]:
         return self._loaded or tokenizer_json.compose(self._vocabulary, SPOKEN)
+
+    @property
+    def json(self) -> str:
+        """The content of tokenizer.json."""
+        return json.dumps(self._table, ensure_ascii=False)
 
     @cached_property
     def digest(self) -> str:

@@ -45,7 +45,7 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[int]]:
 
 
 def _nats(trunk: Trunk, rows: list[Row]) -> list[float]:
-    device, longest = trunk.lm_head.weight.device, max(len(row.ids) for row in rows)
+    device, longest = trunk.device, max(len(row.ids) for row in rows)
     ids_BT = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows], device=device)
     places_T = torch.arange(1, longest, device=device)
     first_B1 = torch.tensor([[row.first] for row in rows], device=device)

@@ -1,12 +1,11 @@
-"""The engine: prompts in, ids out. No HTTP and no text here.
+"""The engine: requests in, pieces of answers out, many at a time. No HTTP here.
 
-Shapes: B rows, T tokens, D width, V vocabulary.
+Shapes: B rows, R tokens of a step, N sequences, D width, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from math import nan
 from pathlib import Path
-from random import Random
 from typing import Literal
 
 import torch
@@ -15,49 +14,63 @@ from torch import Tensor, nn
 from groundup.codecs.text import Tokenizer
 from groundup.device import Device
 from groundup.errors import InputError
-from groundup.generate.cache import DenseCache
-from groundup.generate.sampling import Sampling
-from groundup.model import weights
+from groundup.generate.answer import Answer, Listen
+from groundup.generate.cache import NativeStore, PlainStore, Store, Stretch
+from groundup.generate.native.leaves import Workshop, plant, workshop
+from groundup.generate.native.matrix import Weights
+from groundup.generate.pages import PAGE
+from groundup.generate.request import Piece, Request, Score
+from groundup.generate.sampling import GREEDY, Sampling
+from groundup.generate.scheduler import ROWS, Scheduler
+from groundup.model import weights as files
 from groundup.model.trunk import Linear, Trunk
 
-ROWS = 128  # rows of a batch: more make a step longer and hardly more of it useful
-MEMORY = 1 << 30  # bytes for the cache of a batch and the activations of its prompts
-GREEDY = Sampling()
-
-
-@dataclass
-class _Row:
-    """A row of a batch: the prompt it continues, how many more ids it may have, and its random numbers."""
-
-    number: int
-    left: int
-    source: Random
+MEMORY = 1 << 30  # bytes for the cache, unless another number is given
+TOP = 20  # most log-probabilities an id comes with
+ECHO = 64  # positions of a prompt whose scores are in memory at a time
 
 
 class Engine:
-    """Continues prompts with a model, many at a time.
+    """Continues prompts with a model.
 
+    `add` a request and call `step` until there is nothing left to do; or `complete` and `stream`, which do that. One thread at a time.
     Raises InputError when the tokenizer has ids that the model lacks.
     """
 
-    def __init__(self, trunk: Trunk, tokenizer: Tokenizer):
+    def __init__(self, trunk: Trunk, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = MEMORY):
         if tokenizer.size > trunk.shape.vocab:
             raise InputError(f"the tokenizer has {tokenizer.size} ids, the model {trunk.shape.vocab}; they do not belong together")
         self.trunk, self.tokenizer = trunk, tokenizer
-        self.device = trunk.lm_head.weight.device
-        self._stops = frozenset((tokenizer.im_end, tokenizer.end))
+        self.device = trunk.device
+        shape, dtype = trunk.shape, trunk.precision
+        pages = min(ROWS * -(-shape.context // PAGE), cache_bytes // shape.cache_bytes(PAGE, dtype.itemsize))
+        if pages * PAGE < shape.context:
+            needed = shape.cache_bytes(shape.context + PAGE, dtype.itemsize)
+            raise InputError(f"a cache of {cache_bytes:,} bytes does not hold one context of {shape.context} tokens; it needs {needed:,}")
+        self.scheduler = Scheduler(pages)
+        self._store: Store = (
+            PlainStore(shape, pages, self.device, dtype) if shop is None else NativeStore(shape, pages, dtype, shop)
+        )  # fmt: skip
+        self._ends = frozenset((tokenizer.im_end, tokenizer.end))
+        self.steps = self.read = self.said = self.found = 0  # forwards; ids of prompts computed, ids generated, ids of prompts found
 
     @staticmethod
-    def load(folder: Path, device: Device, precision: Literal["auto", "bf16", "fp32"] = "auto") -> "Engine":
-        """The engine of a model folder; raises InputError as `weights.load` and `Tokenizer.load` do.
+    def load(
+        folder: Path, device: Device, precision: Literal["auto", "bf16", "fp32"] = "auto", weights: Weights = "full", cache_bytes: int = MEMORY
+    ) -> "Engine":
+        """The engine of a model folder; raises InputError as `weights.load`, `Tokenizer.load` and `plant` do.
 
-        Matrices are kept in the precision they are multiplied in: the same bits come out, and no step converts them again.
+        Matrices are kept in the precision they are multiplied in, or in `weights`: whole numbers of 8 or 4 bits.
         """
-        trunk = weights.load(folder, device.handle, device.precision(precision))
+        trunk = files.load(folder, device.handle, device.precision(precision))
+        shop = workshop(trunk.shape) if device.is_host else None
+        plant(trunk, weights, shop)
         for module in trunk.modules():
             if isinstance(module, Linear | nn.Embedding):
                 module.weight.data = module.weight.data.to(trunk.precision)
-        return Engine(trunk, Tokenizer.load(folder))
+        return Engine(trunk, Tokenizer.load(folder), shop, cache_bytes)
+
+    # --- one request after another, or all at once ----------------------------------------------------------------
 
     def complete(
         self, prompts: Sequence[list[int]], limit: int, sampling: Sampling = GREEDY, advance: Callable[[int], None] = lambda done: None
@@ -67,70 +80,160 @@ class Engine:
         A prompt's answer does not depend on the others. `advance` is told of prompts done. Raises InputError for a prompt
         that is empty or leaves no room in the context.
         """
-        self._check(prompts, limit)
+        requests = [Request(prompt, limit, sampling, number) for number, prompt in enumerate(prompts)]
+        for request in requests:
+            self.check(request)
         answers: list[list[int]] = [[] for _ in prompts]
-        for batch in self._batches(prompts, limit):
-            for number, id in self._generate({number: prompts[number] for number in batch}, limit, sampling):
-                answers[number].append(id)
-            advance(len(batch))
+
+        def listen(number: int, piece: Piece) -> None:
+            answers[number] += piece.ids
+            if piece.finish:
+                advance(1)
+
+        for number, request in enumerate(requests):
+            self.add(request, lambda piece, number=number: listen(number, piece))  # type: ignore[misc]
+        while self.step():
+            pass
         return answers
 
     def stream(self, prompt: list[int], limit: int, sampling: Sampling = GREEDY) -> Iterator[int]:
         """The same for one prompt, each id as it comes."""
-        self._check([prompt], limit)
-        return (id for _, id in self._generate({0: prompt}, limit, sampling))
+        pieces: list[Piece] = []
+        answer = self.add(Request(prompt, limit, sampling), pieces.append)
+        return self._ids(answer, pieces)
 
-    def _check(self, prompts: Sequence[list[int]], limit: int) -> None:
-        context = self.trunk.shape.context
-        if limit < 1:
-            raise InputError(f"the limit of an answer is {limit} tokens; ask for at least 1")
-        for prompt in prompts:
-            if not prompt:
-                raise InputError("a prompt has no tokens; give it at least one")
-            if len(prompt) >= context:
-                raise InputError(f"a prompt of {len(prompt)} tokens leaves no room for an answer in a context of {context}; shorten it")
+    def _ids(self, answer: Answer, pieces: list[Piece]) -> Iterator[int]:
+        try:
+            while self.step():
+                for piece in pieces:
+                    yield from piece.ids
+                pieces.clear()
+        finally:
+            self.cancel(answer)
 
-    def _batches(self, prompts: Sequence[list[int]], limit: int) -> Iterator[list[int]]:
-        """Numbers of prompts in batches of similar length, longest first: too little memory shows at once."""
-        order = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
-        while order:
-            rows = self._rows(min(len(prompts[order[0]]) + limit, self.trunk.shape.context))
-            yield order[:rows]
-            order = order[rows:]
+    # --- many at a time --------------------------------------------------------------------------------------------
 
-    def _rows(self, length: int) -> int:
-        """How many rows of a length fit into MEMORY: their cache, and a dozen states a token while the prompts are read."""
-        shape, each = self.trunk.shape, self.trunk.precision.itemsize
-        row = shape.cache_bytes(length, each) + 12 * each * length * (shape.width + shape.ffn)
-        return max(1, min(ROWS, MEMORY // row))
+    def add(self, request: Request, listen: Listen) -> Answer:
+        """Queue a request; `listen` gets its pieces. Raises InputError for one that cannot be answered."""
+        self.check(request)
+        answer = Answer(request, self.tokenizer, listen)
+        self.scheduler.waiting.append(answer)
+        return answer
+
+    def cancel(self, answer: Answer) -> None:
+        """Forget an answer; its pages are free at once."""
+        self.scheduler.remove(answer)
+
+    def check(self, request: Request) -> None:
+        """Raise InputError for a request that cannot be answered."""
+        context, size = self.trunk.shape.context, len(request.prompt)
+        if request.limit < 1:
+            raise InputError(f"the limit of an answer is {request.limit} tokens; ask for at least 1")
+        if not size:
+            raise InputError("a prompt has no tokens; give it at least one")
+        if size >= context:
+            raise InputError(f"a prompt of {size} tokens leaves no room for an answer in a context of {context}; shorten it")
+        for id in (*request.prompt, *request.sampling.bias):
+            if not 0 <= id < self.tokenizer.size:
+                raise InputError(f"there is no token with the id {id}; they go from 0 to {self.tokenizer.size - 1}")
+        if request.logprobs is not None and not 0 <= request.logprobs <= TOP:
+            raise InputError(f"log-probabilities of {request.logprobs} ids are asked for; the most is {TOP}")
 
     @torch.inference_mode()
-    def _generate(self, prompts: dict[int, list[int]], limit: int, sampling: Sampling) -> Iterator[tuple[int, int]]:
-        """Continue numbered prompts together; yields (number, next id). A row that is done leaves the batch."""
-        context = self.trunk.shape.context
-        rows = [_Row(number, min(limit, context - len(prompt)), sampling.source(number)) for number, prompt in prompts.items()]
-        length = max(len(prompts[row.number]) + row.left for row in rows)
-        cache = DenseCache(self.trunk.shape, len(rows), length, self.device, self.trunk.precision)
-        pieces = list(prompts.values())
-        while rows:
-            ids = sampling.choose(self._scores(cache, pieces), [row.source for row in rows])
-            for place in reversed(range(len(rows))):
-                row, stopped = rows[place], ids[place] in self._stops
-                if not stopped:
-                    row.left -= 1
-                    yield row.number, ids[place]
-                if stopped or not row.left:
-                    cache.drop(place)
-                    rows[place], ids[place] = rows[-1], ids[-1]
-                    rows.pop()
-                    ids.pop()
-            pieces = [[id] for id in ids]
+    def step(self) -> bool:
+        """One forward: the next id of each answer, and a chunk of the prompts that wait. False if there was nothing to do."""
+        step = self.scheduler.plan()
+        if not step:
+            return False
+        positions_1R = self._store.begin([Stretch(answer.computed, count, answer.pages) for answer, count in step])
+        ids = [id for answer, count in step for id in answer.ids[answer.computed : answer.computed + count]]
+        x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store)[0]
+        self._count(step)
+        ready, last, row = [], [], 0
+        for answer, count in step:
+            if answer.request.echo and answer.computed < answer.asked:
+                answer.prompt_scores += self._echo(answer, x_RD[row : row + count])
+            row += count
+            self.scheduler.computed(answer, count)
+            if not answer.left:
+                ready.append(answer)
+                last.append(row - 1)
+        if ready:
+            self._answer(ready, self.trunk.logits(x_RD[last])[:, : self.tokenizer.size])
+        return True
 
-    def _scores(self, cache: DenseCache, pieces: list[list[int]]) -> Tensor:
-        """Scores of what follows each piece, [B, V] for the tokenizer's ids, fp32."""
-        counts = [len(piece) for piece in pieces]
-        positions_BT, mask_BTS = cache.place(counts)
-        padded = [piece + [0] * (max(counts) - len(piece)) for piece in pieces]
-        x_BTD = self.trunk(torch.tensor(padded, device=self.device), positions_BT, mask_BTS, cache)
-        rows_B, last_B = torch.arange(len(pieces), device=self.device), torch.tensor(counts, device=self.device) - 1
-        return self.trunk.logits(x_BTD[rows_B, last_B])[:, : self.tokenizer.size].float()
+    def _count(self, step: list[tuple[Answer, int]]) -> None:
+        self.steps += 1
+        for answer, count in step:
+            if answer.computed == (answer.cached or 0) and answer.computed < answer.asked:
+                self.found += answer.computed
+            self.read += min(count, max(0, answer.asked - answer.computed))
+
+    def _answer(self, ready: list[Answer], scores_NV: Tensor) -> None:
+        """Choose the next id of each answer and tell those who asked."""
+        best = scores_NV.argmax(-1).tolist()
+        for place, answer in enumerate(ready):
+            if answer.plain:
+                self._tell(answer, best[place], ())
+            else:
+                try:
+                    self._tell(answer, *self._choose(answer, scores_NV[place].float()))
+                except InputError as error:
+                    self._end(answer, Piece(error=str(error)))
+
+    def _choose(self, answer: Answer, scores_V: Tensor) -> tuple[int, tuple[Score, ...]]:
+        request, narrowed = answer.request, scores_V
+        if request.sampling.shifts:
+            narrowed = scores_V.clone()
+            request.sampling.shift(narrowed, answer.ids[: answer.asked], answer.ids[answer.asked :])
+        if answer.constraint is not None:
+            allowed = torch.from_numpy(answer.constraint.allowed()).to(scores_V.device)
+            narrowed = narrowed.masked_fill(~allowed, float("-inf"))
+        id = request.sampling.choose(narrowed, answer.source)
+        if answer.constraint is not None:
+            answer.constraint.accept(id)
+        return id, () if request.logprobs is None else (score(scores_V, id, request.logprobs),)
+
+    def _tell(self, answer: Answer, id: int, scores: tuple[Score, ...]) -> None:
+        cached = (answer.cached or 0) if len(answer.ids) == answer.asked else 0
+        prompt_scores, answer.prompt_scores = tuple(answer.prompt_scores), []
+        if id in self._ends:
+            return self._end(answer, Piece(answer.reader.rest(), prompt_scores=prompt_scores, finish="stop", cached=cached))
+        answer.ids.append(id)
+        self.said += 1
+        text = answer.reader.read(id)
+        long = len(answer.ids) - answer.asked >= answer.request.limit or len(answer.ids) >= self.trunk.shape.context
+        if not answer.reader.stopped and not long:
+            return answer.say(Piece(text, (id,), scores, prompt_scores, None, cached))
+        text, finish = text + answer.reader.rest(), "stop" if answer.reader.stopped else "length"
+        return self._end(answer, Piece(text, (id,), scores, prompt_scores, "stop" if finish == "stop" else "length", cached))
+
+    def _end(self, answer: Answer, piece: Piece) -> None:
+        self.scheduler.remove(answer)
+        answer.say(piece)
+
+    def _echo(self, answer: Answer, x_RD: Tensor) -> list[Score]:
+        """Scores of the prompt's ids that these states predict, the first id of all before them."""
+        start = answer.computed
+        targets = answer.ids[start + 1 : min(start + 1 + len(x_RD), answer.asked)]
+        found = [] if start else [Score(answer.ids[0], nan)]
+        for at in range(0, len(targets), ECHO):
+            part = targets[at : at + ECHO]
+            scores_NV = self.trunk.logits(x_RD[at : at + len(part)])[:, : self.tokenizer.size].float()
+            found += [score(row, id, answer.request.logprobs or 0) for row, id in zip(scores_NV, part, strict=True)]
+        return found
+
+    @torch.inference_mode()
+    def embed(self, ids: list[int]) -> list[float]:
+        """The mean of a text's last states, scaled to length 1, [D]. Raises InputError for a text that is empty or does not fit."""
+        if not 0 < len(ids) <= self.trunk.shape.context:
+            raise InputError(f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.trunk.shape.context}")
+        x_TD = self.trunk(torch.tensor([ids], device=self.device), torch.arange(len(ids), device=self.device)[None])[0]
+        return nn.functional.normalize(x_TD.float().mean(0), dim=0).tolist()
+
+
+def score(scores_V: Tensor, id: int, top: int) -> Score:
+    """The log-probability of an id, and of the `top` likeliest, the likeliest first."""
+    logs_V = scores_V.log_softmax(-1)
+    best, ids = logs_V.topk(top) if top else (logs_V[:0], logs_V[:0])
+    return Score(id, float(logs_V[id]), tuple(zip(ids.tolist(), best.tolist(), strict=True)))

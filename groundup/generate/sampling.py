@@ -1,10 +1,11 @@
 """How the next token is drawn from the scores.
 
-Shapes: B rows, V vocabulary.
+Shapes: V vocabulary, N rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 
 import torch
@@ -12,43 +13,103 @@ from torch import Tensor
 
 from groundup.errors import InputError
 
+NUCLEUS = 1024  # likeliest ids looked at for top_p; where they do not hold enough, all are sorted
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """Greedy at temperature 0; else a draw from softmax(scores / temperature), narrowed first to the `top_k` best ids
-    (0: all) and then to the fewest of these whose probability reaches `top_p` (nucleus sampling, arXiv:1904.09751).
+    """Greedy at temperature 0; else a draw from softmax(scores / temperature).
 
-    The same seed, prompts and scores give the same draws. Raises InputError for a value out of range.
+    The ids are narrowed first to the `top_k` best (0: all), then to the fewest of these whose probability reaches `top_p` (nucleus
+    sampling, arXiv:1904.09751), then to those with at least `min_p` of the best one's probability (arXiv:2407.01082). Before all that the
+    scores of ids that were there change: `repetition_penalty` divides positive and multiplies negative scores of all ids in the text
+    (arXiv:1909.05858); `presence_penalty` is taken once from each id of the answer, `frequency_penalty` once for each time. `bias` is
+    added to the scores of ids. The same seed, number and scores give the same draws. Raises InputError for a value out of range.
     """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     seed: int = 0
+    bias: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, allowed, range_ in (
-            ("temperature", self.temperature >= 0, "0 (greedy) or more"),
+            ("temperature", 0 <= self.temperature < float("inf"), "0 (greedy) or more"),
             ("top_k", self.top_k >= 0, "0 (all ids) or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("min_p", 0 <= self.min_p < 1, "0 or more and below 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "above 0; 1 changes nothing"),
+            ("presence_penalty", -100 <= self.presence_penalty <= 100, "between -100 and 100"),
+            ("frequency_penalty", -100 <= self.frequency_penalty <= 100, "between -100 and 100"),
         ):
             if not allowed:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be {range_}")
 
+    @property
+    def shifts(self) -> bool:
+        """Whether scores change before an id is chosen."""
+        return bool(self.bias or self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
+
     def source(self, number: int) -> Random:
-        """The random numbers of one prompt: its own, so that it is continued alike in whatever company."""
+        """The random numbers of one answer: its own, so that it is continued alike in whatever company."""
         return Random(f"{self.seed}/{number}")
 
-    def choose(self, scores_BV: Tensor, sources: Sequence[Random]) -> list[int]:
-        """One id for each row, drawn with the row's random numbers."""
+    def shift(self, scores_V: Tensor, prompt: Sequence[int], answer: Sequence[int]) -> None:
+        """Apply bias and penalties to scores, in place."""
+        if self.bias:
+            ids = torch.tensor(list(self.bias), device=scores_V.device)
+            scores_V.index_add_(0, ids, torch.tensor(list(self.bias.values()), device=scores_V.device, dtype=scores_V.dtype))
+        if self.repetition_penalty != 1:
+            ids = torch.tensor(sorted({*prompt, *answer}), device=scores_V.device)
+            found = scores_V[ids]
+            scores_V[ids] = torch.where(found > 0, found / self.repetition_penalty, found * self.repetition_penalty)
+        if answer and (self.presence_penalty or self.frequency_penalty):
+            counts = Counter(answer)
+            taken = [self.presence_penalty + self.frequency_penalty * count for count in counts.values()]
+            scores_V[torch.tensor(list(counts))] -= torch.tensor(taken, device=scores_V.device, dtype=scores_V.dtype)
+
+    def choose(self, scores_V: Tensor, source: Random) -> int:
+        """One id, drawn with the next random number; nothing is drawn greedily."""
         if self.temperature == 0:
-            return scores_BV.argmax(-1).tolist()
-        best_BK, ids_BK = scores_BV.float().topk(min(self.top_k or scores_BV.shape[1], scores_BV.shape[1]))
-        shares_BK = (best_BK / self.temperature).softmax(-1)
-        above_BK = shares_BK.cumsum(-1) - shares_BK  # probability of the ids before this one
-        kept_BK = shares_BK * (above_BK < self.top_p)
-        draws_B1 = torch.tensor([[source.random()] for source in sources], device=scores_BV.device, dtype=torch.float32)
-        sums_BK = kept_BK.cumsum(-1)
-        places_B1 = (sums_BK <= draws_B1 * sums_BK[:, -1:]).sum(-1, keepdim=True)
-        last_B1 = (kept_BK > 0).sum(-1, keepdim=True) - 1  # a draw that rounds up to the whole sum
-        return ids_BK.gather(1, places_B1.minimum(last_B1))[:, 0].tolist()
+            return int(scores_V.argmax())
+        scores_V = scores_V.float() / self.temperature
+        draw = source.random()
+        if not self.top_k and self.top_p == 1:
+            shares = (scores_V - scores_V.max()).exp()
+            kept = torch.where(shares >= self.min_p, shares, 0.0)
+            return _drawn(kept, draw)
+        best, ids = self._best(scores_V)
+        shares = (best - best[0]).exp()
+        if self.top_k:
+            shares, ids = shares[: self.top_k], ids[: self.top_k]
+            whole = shares.sum()
+        else:
+            whole = (scores_V - best[0]).exp().sum()
+        above = shares.cumsum(-1) - shares  # weight of the ids before this one
+        kept = torch.where((above < self.top_p * whole) & (shares >= self.min_p), shares, 0.0)
+        return int(ids[_drawn(kept, draw)])
+
+    def _best(self, scores_V: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest ids with their scores, the best first, as many as can matter."""
+        count = min(self.top_k or NUCLEUS, len(scores_V))
+        best, ids = scores_V.topk(count)
+        if not self.top_k and count < len(scores_V):
+            weight = (best - best[0]).exp().sum() / (scores_V - best[0]).exp().sum()
+            if weight < self.top_p:
+                best, ids = scores_V.sort(descending=True, stable=True)
+        return best, ids
+
+
+def _drawn(weights_N: Tensor, draw: float) -> int:
+    """The place where a draw in [0, 1) falls among weights."""
+    sums = weights_N.double().cumsum(-1)
+    place = int(torch.searchsorted(sums, draw * sums[-1], right=True))
+    return min(place, int(weights_N.nonzero()[-1]))  # a draw that rounds up to the whole sum
+
+
+GREEDY = Sampling()

@@ -19,32 +19,34 @@ from groundup.model.shape import Shape
 
 
 class Cache(Protocol):
-    """Where attention keeps keys and values between calls."""
+    """Keeps keys and values between calls, and attends to them."""
 
-    def update(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new keys and values; return all that the queries may look at, [B, K, S, E]."""
+    def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
+        """Store the new keys and values; return what the queries gather from all they may look at, [B, T, H, E]."""
 
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
-def fused_attention(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask_BTS: Tensor | None) -> Tensor:
+def fused_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
     """Attention by the library's kernel, which never holds the scores: right for long rows."""
     mask = None if mask_BTS is None else mask_BTS[:, None]
-    return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
+    q, k, v = (each.transpose(1, 2) for each in (q_BTHE, k_BSKE, v_BSKE))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True).transpose(1, 2)
 
 
-def dense_attention(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask_BTS: Tensor | None) -> Tensor:
+def dense_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
     """Attention as two matrix products around a softmax: faster than the kernel for short rows, once compiled.
 
-    The query heads that share a key head are stacked into one taller matrix, so nothing is copied.
+    The query heads that share a key head are stacked into one taller matrix.
     """
+    q_BHTE, k_BKSE, v_BKSE = (each.transpose(1, 2) for each in (q_BTHE, k_BSKE, v_BSKE))
     (B, H, T, E), (K, S) = q_BHTE.shape, k_BKSE.shape[1:3]
     mask_BTS = torch.ones(1, T, S, dtype=torch.bool, device=q_BHTE.device).tril(S - T) if mask_BTS is None else mask_BTS
     scores = torch.bmm(q_BHTE.reshape(B * K, -1, E), k_BKSE.reshape(B * K, S, E).transpose(1, 2)).view(B, K, -1, T, S)
     masked = (scores.float() * E**-0.5).masked_fill(~mask_BTS[:, None, None], float("-inf"))
     shares = masked.softmax(-1).to(q_BHTE.dtype).view(B * K, -1, S)
-    return torch.bmm(shares, v_BKSE.reshape(B * K, S, E)).view(B, H, T, E)
+    return torch.bmm(shares, v_BKSE.reshape(B * K, S, E)).view(B, H, T, E).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,13 @@ def rotary(positions_BT: Tensor, features: int, base: float) -> tuple[Tensor, Te
     return angles.cos(), angles.sin()
 
 
-def rotate(x_BHTE: Tensor, context: Context) -> Tensor:
-    """Turn each pair of features (e, e + E/2) by its position's angle."""
-    first, second = x_BHTE.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return (x_BHTE * context.cos_BTE[:, None] + turned * context.sin_BTE[:, None]).to(x_BHTE.dtype)
+class Rotation(nn.Module):
+    """Turns each pair of features (e, e + E/2) of every head by its position's angle."""
+
+    def forward(self, x_BTHE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
+        first, second = x_BTHE.chunk(2, dim=-1)
+        turned = torch.cat((-second, first), dim=-1)
+        return (x_BTHE * cos_BTE[:, :, None] + turned * sin_BTE[:, :, None]).to(x_BTHE.dtype)
 
 
 class Attention(nn.Module):
@@ -109,16 +113,25 @@ class Attention(nn.Module):
         self.o_proj = Linear(shape.heads * shape.head_dim, shape.width)
         self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
         self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+        self.rotate = Rotation()
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         split = (*x_BTD.shape[:2], -1, self.head_dim)
-        q_BHTE = rotate(self.q_norm(self.q_proj(x_BTD).view(split)).transpose(1, 2), context)
-        k_BKSE = rotate(self.k_norm(self.k_proj(x_BTD).view(split)).transpose(1, 2), context)
-        v_BKSE = self.v_proj(x_BTD).view(split).transpose(1, 2)
-        if context.cache is not None:
-            k_BKSE, v_BKSE = context.cache.update(self.layer, k_BKSE, v_BKSE)
-        o_BHTE = context.attend(q_BHTE, k_BKSE, v_BKSE, context.mask_BTS)
-        return self.o_proj(o_BHTE.transpose(1, 2).flatten(2))
+        q_BTHE = self.rotate(self.q_norm(self.q_proj(x_BTD).view(split)), context.cos_BTE, context.sin_BTE)
+        k_BTKE = self.rotate(self.k_norm(self.k_proj(x_BTD).view(split)), context.cos_BTE, context.sin_BTE)
+        v_BTKE = self.v_proj(x_BTD).view(split)
+        if context.cache is None:
+            o_BTHE = context.attend(q_BTHE, k_BTKE, v_BTKE, context.mask_BTS)
+        else:
+            o_BTHE = context.cache.attend(self.layer, q_BTHE, k_BTKE, v_BTKE)
+        return self.o_proj(o_BTHE.flatten(2))
+
+
+class Gate(nn.Module):
+    """silu(gate) * up."""
+
+    def forward(self, gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
+        return F.silu(gate_BTF) * up_BTF
 
 
 class FeedForward(nn.Module):
@@ -126,12 +139,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, shape: Shape):
         super().__init__()
+        self.gate = Gate()
         self.gate_proj = Linear(shape.width, shape.ffn)
         self.up_proj = Linear(shape.width, shape.ffn)
         self.down_proj = Linear(shape.ffn, shape.width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+        return self.down_proj(self.gate(self.gate_proj(x_BTD), self.up_proj(x_BTD)))
 
 
 class Block(nn.Module):
@@ -202,6 +216,11 @@ class Trunk(nn.Module):
             else:
                 x_BTD = block(x_BTD, context)
         return self.model.norm(x_BTD)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.model.embed_tokens.weight.device
 
     def logits(self, x_BTD: Tensor) -> Tensor:
         """Scores of the next token, [..., V]."""

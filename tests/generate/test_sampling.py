@@ -7,72 +7,118 @@ import torch
 from torch import Tensor
 
 from groundup.errors import InputError
+from groundup.generate import sampling as sampling_module
 from groundup.generate.sampling import Sampling
 
 DRAWS = 4000
 
 
-def scores(rows: int = 1, vocab: int = 40) -> Tensor:
-    return 2 * torch.randn(rows, vocab, generator=torch.Generator().manual_seed(5))
+def scores(vocab: int = 40) -> Tensor:
+    return 2 * torch.randn(vocab, generator=torch.Generator().manual_seed(5))
 
 
 def draw(sampling: Sampling, row: Tensor) -> Tensor:
     """How often each id is drawn, as a share, [V]."""
-    ids = sampling.choose(row.expand(DRAWS, -1), [sampling.source(number) for number in range(DRAWS)])
-    return torch.bincount(torch.tensor(ids), minlength=row.shape[1]) / DRAWS
+    source = sampling.source(0)
+    return torch.bincount(torch.tensor([sampling.choose(row, source) for _ in range(DRAWS)]), minlength=len(row)) / DRAWS
 
 
-def test_temperature_zero_takes_the_best():
-    table = scores(rows=6)
-    assert Sampling().choose(table, [Random(0)] * 6) == table.argmax(-1).tolist()
+def within_chance(found: Tensor, shares: Tensor) -> bool:
+    """Four standard deviations: one of 40 ids is beyond by chance in 1 of 400 seeds, and the seed is fixed."""
+    return bool(((found - shares).abs() <= 4 * (shares * (1 - shares) / DRAWS).sqrt() + 1e-3).all())
+
+
+def test_temperature_zero_takes_the_best_and_the_first_of_equals():
+    assert Sampling().choose(scores(), Random(0)) == int(scores().argmax())
+    assert Sampling().choose(torch.tensor([1.0, 3.0, 3.0]), Random(0)) == 1
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_ids_come_with_their_probability(temperature):
-    shares = (scores()[0] / temperature).softmax(-1)
-    found = draw(Sampling(temperature=temperature), scores())
-    # Four standard deviations: one of 40 ids is beyond by chance in 1 of 400 seeds, and the seed is fixed.
-    assert ((found - shares).abs() <= 4 * (shares * (1 - shares) / DRAWS).sqrt() + 1e-3).all()
+    assert within_chance(draw(Sampling(temperature=temperature), scores()), (scores() / temperature).softmax(-1))
 
 
 def test_top_k_keeps_the_k_best():
     found = draw(Sampling(temperature=3.0, top_k=5), scores())
-    assert set(found.nonzero()[:, 0].tolist()) == set(scores()[0].topk(5).indices.tolist())
+    assert set(found.nonzero()[:, 0].tolist()) == set(scores().topk(5).indices.tolist())
 
 
-def test_top_p_keeps_the_fewest_that_reach_it():
-    shares = torch.tensor([[0.05, 0.4, 0.2, 0.3, 0.05]])
+@pytest.mark.parametrize("looked_at", [1024, 3, 1])
+def test_top_p_keeps_the_fewest_that_reach_it_however_many_are_looked_at(monkeypatch, looked_at):
+    monkeypatch.setattr(sampling_module, "NUCLEUS", looked_at)
+    shares = torch.tensor([0.05, 0.4, 0.2, 0.3, 0.05])
     found = draw(Sampling(temperature=1.0, top_p=0.65), shares.log())
     torch.testing.assert_close(found, torch.tensor([0.0, 4 / 7, 0.0, 3 / 7, 0.0]), rtol=0, atol=0.04)
 
 
 @pytest.mark.judge
-@pytest.mark.parametrize(("top_k", "top_p"), [(0, 0.3), (0, 0.9), (7, 1.0), (7, 0.6), (30, 0.95)])
-def test_possible_ids_are_those_of_transformers(top_k, top_p):
-    logits_process = pytest.importorskip("transformers.generation.logits_process")
-    wanted = scores() / 1.7
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "min_p"), [(0, 0.3, 0), (0, 0.9, 0), (7, 1.0, 0), (7, 0.6, 0), (30, 0.95, 0), (0, 1.0, 0.1), (0, 0.9, 0.05), (7, 1.0, 0.2)]
+)
+def test_possible_ids_are_those_of_transformers(top_k, top_p, min_p):
+    process = pytest.importorskip("transformers.generation.logits_process")
+    wanted = scores()[None] / 1.7
     if top_k:
-        wanted = logits_process.TopKLogitsWarper(top_k)(None, wanted)
-    wanted = logits_process.TopPLogitsWarper(top_p)(None, wanted)[0].softmax(-1)
-    found = draw(Sampling(temperature=1.7, top_k=top_k, top_p=top_p), scores())
-    assert found[wanted == 0].sum() == 0
-    assert ((found - wanted).abs() <= 4 * (wanted * (1 - wanted) / DRAWS).sqrt() + 1e-3).all()
+        wanted = process.TopKLogitsWarper(top_k)(None, wanted)
+    wanted = process.TopPLogitsWarper(top_p)(None, wanted)
+    if min_p:
+        wanted = process.MinPLogitsWarper(min_p)(None, wanted)
+    found = draw(Sampling(temperature=1.7, top_k=top_k, top_p=top_p, min_p=min_p), scores())
+    assert found[wanted[0].softmax(-1) == 0].sum() == 0
+    assert within_chance(found, wanted[0].softmax(-1))
 
 
-def test_a_row_is_drawn_with_its_own_random_numbers():
-    sampling, table = Sampling(temperature=1.5), scores(rows=8)
-    together = sampling.choose(table, [sampling.source(number) for number in range(8)])
-    alone = [sampling.choose(table[number : number + 1], [sampling.source(number)])[0] for number in range(8)]
-    assert together == alone
+@pytest.mark.judge
+def test_the_repetition_penalty_is_that_of_transformers():
+    process = pytest.importorskip("transformers.generation.logits_process")
+    prompt, answer, found = [3, 5, 5], [7, 39], scores()
+    expected = process.RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([prompt + answer]), scores()[None])[0]
+    Sampling(repetition_penalty=1.3).shift(found, prompt, answer)
+    torch.testing.assert_close(found, expected)
 
 
-def test_another_seed_draws_otherwise():
-    table = scores(rows=32)
-    first, second = ([Sampling(1.0, seed=seed).source(number) for number in range(32)] for seed in (1, 2))
-    assert Sampling(1.0).choose(table, first) != Sampling(1.0).choose(table, second)
+def test_presence_and_frequency_are_taken_from_the_ids_of_the_answer():
+    """As the OpenAI API says: score - count * frequency - (count > 0) * presence."""
+    found, expected = scores(), scores()
+    expected[7] -= 0.5 + 2 * 0.25
+    expected[9] -= 0.5 + 0.25
+    Sampling(presence_penalty=0.5, frequency_penalty=0.25).shift(found, [1, 2], [7, 9, 7])
+    torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -0.1}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.01}, {"temperature": float("nan")}])
+def test_a_bias_is_added():
+    found, expected = scores(), scores()
+    expected[3] += 100
+    expected[int(scores().argmax())] -= 100
+    Sampling(bias={3: 100.0, int(scores().argmax()): -100.0}).shift(found, [], [])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=3, min_p=0.1)])
+def test_what_shifts_no_score_says_so(sampling):
+    found = scores()
+    assert not sampling.shifts
+    sampling.shift(found, [1], [2])
+    assert torch.equal(found, scores())
+
+
+def test_the_same_seed_and_number_draw_alike_another_otherwise():
+    def drawn(seed: int, number: int) -> list[int]:
+        sampling = Sampling(1.5, seed=seed)
+        source = sampling.source(number)
+        return [sampling.choose(scores(), source) for _ in range(40)]
+
+    assert drawn(1, 0) == drawn(1, 0)
+    assert len({tuple(drawn(seed, number)) for seed in (1, 2) for number in (0, 1)}) == 4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.01},
+        {"min_p": 1.0}, {"min_p": -0.1}, {"repetition_penalty": 0.0}, {"presence_penalty": float("nan")}, {"frequency_penalty": 101.0},
+    ],
+)  # fmt: skip
 def test_values_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampling(**wrong)

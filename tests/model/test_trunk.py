@@ -63,7 +63,7 @@ def test_a_packed_document_has_the_states_it_has_alone(trunk):
 @pytest.mark.parametrize("masked", [False, True])
 def test_dense_attention_equals_fused_attention(kv_heads, masked):
     generator = torch.Generator().manual_seed(2)
-    q, k, v = (torch.randn(3, heads, 12, 16, generator=generator) for heads in (4, kv_heads, kv_heads))
+    q, k, v = (torch.randn(3, 12, heads, 16, generator=generator) for heads in (4, kv_heads, kv_heads))
     mask = document_mask(torch.tensor([[0] * 5 + [1] * 7, [0] * 12, [0] * 2 + [1] * 10])) if masked else None
     # One softmax over 12 terms and one sum: a few units of fp32's last place.
     torch.testing.assert_close(dense_attention(q, k, v, mask), fused_attention(q, k, v, mask), rtol=0, atol=2e-6)

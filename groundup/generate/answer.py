@@ -1,0 +1,53 @@
+"""One request on its way to its answer."""
+
+from collections.abc import Callable
+
+from groundup.codecs.text import Tokenizer
+from groundup.generate.grammar import Constraint
+from groundup.generate.pages import PAGE, names
+from groundup.generate.reader import Reader
+from groundup.generate.request import Piece, Request, Score
+
+Listen = Callable[[Piece], None]
+
+
+class Answer:
+    """What has been said so far, and how much of it the cache holds.
+
+    `ids` are the prompt's and the answer's; keys and values of the first `computed` lie in `pages`. All of them may go and be computed
+    again, with the same bits.
+    """
+
+    def __init__(self, request: Request, tokenizer: Tokenizer, listen: Listen):
+        self.request, self.listen = request, listen
+        self.ids, self.asked = list(request.prompt), len(request.prompt)
+        self.computed = 0
+        self.pages: list[int] = []
+        self.cached: int | None = None  # ids of the prompt that others had computed; None before it is admitted
+        self.prompt_scores: list[Score] = []
+        self.source = request.sampling.source(request.number)
+        self.reader = Reader(tokenizer, request.stops)
+        self.constraint = None if request.grammar is None else Constraint(request.grammar, tokenizer)
+        self._names: list[bytes] = []
+
+    @property
+    def left(self) -> int:
+        """Ids to be computed: one while answering."""
+        return len(self.ids) - self.computed
+
+    @property
+    def plain(self) -> bool:
+        """Whether the next id is the likeliest one, and nobody asks for more."""
+        request = self.request
+        return request.sampling.temperature == 0 and not request.sampling.shifts and request.logprobs is None and self.constraint is None
+
+    def names(self) -> list[bytes]:
+        """The name of each whole page of the ids."""
+        known = len(self._names)
+        if len(self.ids) - known * PAGE >= PAGE:
+            self._names += names(self.ids[known * PAGE :], self._names[-1] if self._names else b"")
+        return self._names
+
+    def say(self, piece: Piece) -> None:
+        """Tell the one who asked."""
+        self.listen(piece)

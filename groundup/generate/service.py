@@ -1,0 +1,176 @@
+"""An engine at work in a thread of its own, for callers in many threads."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from groundup.errors import InputError
+from groundup.generate.answer import Answer, Listen
+from groundup.generate.engine import Engine
+from groundup.generate.request import Piece, Request
+
+
+class Busy(Exception):
+    """The queue is full; `retry_after` says in how many seconds there may be room."""
+
+    def __init__(self, retry_after: float):
+        super().__init__(f"too many requests are waiting; try again in {retry_after:.0f} seconds")
+        self.retry_after = retry_after
+
+
+class Ticket:
+    """A request that was handed in."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.cancelled = False
+
+
+@dataclass(frozen=True)
+class State:
+    """Numbers of an engine at work: answers, pages of the cache, ids, and what it took."""
+
+    running: int
+    waiting: int
+    pages_total: int
+    pages_used: int
+    pages_cached: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    preemptions: int
+    steps: int
+    alive: bool
+
+
+class Service:
+    """Runs an engine until it is closed. `queue` requests may wait for their turn, those that the engine has admitted not counted."""
+
+    def __init__(self, engine: Engine, queue: int = 256):
+        self.engine = engine
+        self._queue = queue
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._news = threading.Condition()
+        self._closing = False
+        self._pending = 0
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, listen: Listen) -> Ticket:
+        """Hand in a request; `listen` is called in the engine's thread and must be quick.
+
+        Raises InputError for a request that cannot be answered, and Busy.
+        """
+        self.engine.check(request)
+        ticket = Ticket()
+
+        def begin() -> None:
+            self._pending -= 1
+            if not ticket.cancelled:
+                try:
+                    ticket.answer = self.engine.add(request, listen)
+                except InputError as error:
+                    listen(Piece(error=str(error)))
+
+        with self._news:
+            if self._closing or not self._thread.is_alive():
+                raise InputError("the server is shutting down; ask another, or later")
+            waiting = len(self.engine.scheduler.waiting) + self._pending
+            if waiting >= self._queue:
+                raise Busy(max(1.0, waiting / 16))
+            self._pending += 1
+        self._hand_in(begin)
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Forget a request; no further piece comes once the step under way is done."""
+
+        def forget() -> None:
+            ticket.cancelled = True
+            if ticket.answer is not None:
+                self.engine.cancel(ticket.answer)
+
+        self._hand_in(forget)
+
+    def embed(self, rows: list[list[int]]) -> "Future[list[list[float]]]":
+        """The embedding of each row of ids, between two steps; the future raises InputError as `Engine.embed` does."""
+        future: Future[list[list[float]]] = Future()
+        found: list[list[float]] = []
+
+        def one() -> None:
+            if future.cancelled():
+                return
+            try:
+                found.append(self.engine.embed(rows[len(found)]))
+            except InputError as error:
+                future.set_exception(error)
+                return
+            if len(found) == len(rows):
+                future.set_result(found)
+            else:
+                self._hand_in(one)
+
+        self._hand_in(one)
+        return future
+
+    def state(self) -> State:
+        """The numbers now."""
+        engine, scheduler = self.engine, self.engine.scheduler
+        return State(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting) + self._pending,
+            pages_total=scheduler.pages.count,
+            pages_used=scheduler.pages.count - scheduler.pages.available,
+            pages_cached=scheduler.pages.idle,
+            prompt_tokens=engine.read,
+            cached_tokens=engine.found,
+            generated_tokens=engine.said,
+            preemptions=scheduler.preemptions,
+            steps=engine.steps,
+            alive=self._thread.is_alive(),
+        )
+
+    def close(self, seconds: float | None = None) -> None:
+        """Take no more requests, finish those taken for at most so many seconds (None: all of them), and stop."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._hand_in(self._drop)
+            self._thread.join()
+
+    def _hand_in(self, work: Callable[[], None]) -> None:
+        with self._news:
+            self._inbox.append(work)
+            self._news.notify()
+
+    def _work(self) -> None:
+        try:
+            while self._gather():
+                self.engine.step()
+        except BaseException as error:
+            self._drop(f"the engine failed: {error}")
+            raise
+
+    def _gather(self) -> bool:
+        """Do what was handed in; sleep while there is nothing to do. False once all is done and the service closes."""
+        while True:
+            while self._inbox:
+                self._inbox.popleft()()
+            scheduler = self.engine.scheduler
+            if scheduler.running or scheduler.waiting:
+                return True
+            with self._news:
+                if not self._inbox:
+                    scheduler.check()
+                    if self._closing:
+                        return False
+                    self._news.wait()
+
+    def _drop(self, reason: str = "the server is shutting down") -> None:
+        for answer in [*self.engine.scheduler.running, *self.engine.scheduler.waiting]:
+            self.engine.cancel(answer)
+            answer.say(Piece(error=reason))

@@ -1,0 +1,93 @@
+"""Engines on small random models."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from groundup.codecs.text import Tokenizer
+from groundup.generate.engine import MEMORY, Engine
+from groundup.generate.native.leaves import plant, workshop
+from groundup.generate.request import Piece, Request
+from groundup.model.trunk import Trunk
+from tests.random_models import SHAPE, random_trunk
+
+
+@dataclass
+class Ids:
+    """All that the engine asks of a tokenizer; the ends are ids that the random model likes to say."""
+
+    size: int = SHAPE.vocab
+    im_end: int = 26
+    end: int = 40
+
+    def token_bytes(self, id: int) -> bytes:
+        return f"{id} ".encode()
+
+
+@dataclass
+class Heard:
+    """Listens to one answer."""
+
+    pieces: list[Piece] = field(default_factory=list)
+
+    def __call__(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+
+    @property
+    def ids(self) -> list[int]:
+        return [id for piece in self.pieces for id in piece.ids]
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def scores(self) -> list[Any]:
+        return [score for piece in self.pieces for score in piece.scores]
+
+    @property
+    def finish(self) -> str | None:
+        return self.pieces[-1].finish if self.pieces else None
+
+
+def native_trunk(precision: torch.dtype = torch.float32, weights: Any = "full", **changes: object) -> tuple[Trunk, Any]:
+    trunk = random_trunk(precision=precision, **changes)
+    trunk.model.embed_tokens.weight.data = trunk.model.embed_tokens.weight.data.to(precision)
+    shop = workshop(trunk.shape)
+    if shop is None:
+        pytest.skip("no C compiler")
+    plant(trunk, weights, shop)
+    return trunk, shop
+
+
+def engine(
+    native: bool = False, tokenizer: Any = None, cache_bytes: int = MEMORY, precision: torch.dtype = torch.float32, **changes: object
+) -> Engine:
+    trunk, shop = native_trunk(precision, **changes) if native else (random_trunk(precision=precision, **changes), None)
+    return Engine(trunk, tokenizer or Ids(), shop, cache_bytes)
+
+
+def ask(engine: Engine, *requests: Request) -> list[Heard]:
+    """Add all at once and run to the end."""
+    heard = [Heard() for _ in requests]
+    for request, listen in zip(requests, heard, strict=True):
+        engine.add(request, listen)
+    while engine.step():
+        pass
+    engine.scheduler.check()
+    return heard
+
+
+def random_prompts(count: int, longest: int = 40, seed: int = 11) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest, (count,), generator=generator).tolist()
+    return [torch.randint(0, SHAPE.vocab, (length,), generator=generator).tolist() for length in lengths]
+
+
+def small_tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = Tokenizer.learn(["one two three four five six seven eight nine ten " * 20], 290)
+    tokenizer.save(folder)
+    return Tokenizer.load(folder)

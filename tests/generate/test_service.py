@@ -1,0 +1,121 @@
+"""The engine in its thread: answers come, cancelling and closing lose nothing they should not."""
+
+import threading
+import time
+
+import pytest
+
+from groundup.errors import InputError
+from groundup.generate.request import Request
+from groundup.generate.sampling import Sampling
+from groundup.generate.service import Busy, Service
+from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts
+from tests.random_models import SHAPE
+
+NEVER = Ids(im_end=-1, end=-2)
+
+
+class Waited(Heard):
+    """Heard, and told when the end has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+
+    def __call__(self, piece) -> None:
+        super().__call__(piece)
+        if piece.finish or piece.error:
+            self.ended.set()
+
+
+@pytest.fixture
+def service():
+    made = Service(engine(tokenizer=NEVER), queue=8)
+    yield made
+    made.close(0)
+
+
+def test_answers_are_those_of_the_engine(service):
+    requests = [Request(prompt, 10, Sampling(temperature=1.0), number) for number, prompt in enumerate(random_prompts(8))]
+    heard = [Waited() for _ in requests]
+    for request, listen in zip(requests, heard, strict=True):
+        service.submit(request, listen)
+    assert all(each.ended.wait(60) for each in heard)
+    assert [each.ids for each in heard] == [each.ids for each in ask(engine(tokenizer=NEVER), *requests)]
+    assert service.state().generated_tokens == 80
+
+
+def test_a_request_that_cannot_be_answered_is_refused_where_it_is_handed_in(service):
+    with pytest.raises(InputError, match="no tokens"):
+        service.submit(Request([], 1), Heard())
+
+
+def test_a_full_queue_says_when_to_come_again(service):
+    held, go = threading.Event(), threading.Event()
+    service._hand_in(lambda: held.set() or go.wait(60))
+    held.wait(60)
+    heard = [Waited() for _ in range(8)]
+    for listen in heard:
+        service.submit(Request([1], 2), listen)
+    with pytest.raises(Busy, match="try again in 1 second"):
+        service.submit(Request([1], 2), Heard())
+    go.set()
+    assert all(each.ended.wait(60) for each in heard)
+
+
+def test_a_cancelled_request_is_silent_and_leaves_nothing(service):
+    heard, other = Waited(), Waited()
+    service.cancel(service.submit(Request([1], 50), heard))
+    service.submit(Request([1], 3), other)
+    assert other.ended.wait(60)
+    before = len(heard.pieces)
+    assert not heard.ended.is_set()
+    until(lambda: service.state().running == 0)
+    assert len(heard.pieces) == before
+    assert service.state().pages_used == 0
+
+
+def until(true) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")
+
+
+def test_closing_finishes_what_was_taken_and_takes_no_more():
+    service, heard = Service(engine(tokenizer=NEVER)), Waited()
+    service.submit(Request([1], 40), heard)
+    service.close()
+    assert (heard.finish, len(heard.ids)) == ("length", 40)
+    assert not service.state().alive
+    with pytest.raises(InputError, match="shutting down"):
+        service.submit(Request([1], 2), Heard())
+
+
+def test_closing_at_once_tells_those_who_wait():
+    service, heard = Service(engine(tokenizer=NEVER)), Waited()
+    service.submit(Request([1], SHAPE.context - 1), heard)
+    service.close(0)
+    assert heard.ended.is_set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_that_fails_tells_everybody(monkeypatch):
+    broken = engine(tokenizer=NEVER)
+    monkeypatch.setattr(broken.trunk, "logits", lambda states: 1 / 0)
+    service, heard = Service(broken), Waited()
+    service.submit(Request([1], 5), heard)
+    assert heard.ended.wait(60)
+    assert "the engine failed: division by zero" in heard.pieces[-1].error
+    until(lambda: not service.state().alive)
+
+
+def test_embeddings_come_between_the_steps(service):
+    heard = Waited()
+    service.submit(Request([1], 30), heard)
+    rows = [[1, 2, 3], [4], [5] * 20]
+    assert service.embed(rows).result(60) == [service.engine.embed(row) for row in rows]
+    with pytest.raises(InputError, match="cannot be embedded"):
+        service.embed([[1], []]).result(60)
+    assert heard.ended.wait(60)
