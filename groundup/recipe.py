@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -40,6 +40,7 @@ def knob(default: Any, unit: str, reason: str, **limits: Any) -> Any:
 class SourceBase(Part):
     """What every source has."""
 
+    holds: ClassVar[Literal["text", "conversations"]] = "text"  # what its documents are; text is measured in bits per byte
     name: str = knob(..., "name", "what mixes and reports call this source", pattern=NAME)
     licence: str = knob("unstated", "SPDX id", "recorded for every document; unstated is warned about")
     heldout_share: float = knob(0.01, "share", "documents kept for validation, chosen by content hash", ge=0, le=0.5)
@@ -63,6 +64,7 @@ class TextSource(FileSource):
 class MessagesSource(FileSource):
     """Conversations: JSON lines with `messages` (and `tools`) in the OpenAI shape."""
 
+    holds = "conversations"
     kind: Literal["messages"]
 
 
@@ -86,6 +88,7 @@ class LibrarySource(SourceBase):
 class TasksSource(SourceBase):
     """Verifiable instructions made by procedures; training and held-out instances never meet."""
 
+    holds = "conversations"
     kind: Literal["tasks"]
     licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
     heldout_share: float = knob(0.1, "share", "instances kept for evaluation, chosen by content hash", ge=0.01, le=0.5)
@@ -96,6 +99,7 @@ class TasksSource(SourceBase):
 
 
 Source = Annotated[TextSource | MessagesSource | TableSource | LibrarySource | TasksSource, Field(discriminator="kind")]
+KINDS: dict[str, type[SourceBase]] = {get_args(source.model_fields["kind"].annotation)[0]: source for source in get_args(get_args(Source)[0])}
 
 
 # --- tokenizer and model -----------------------------------------------------------------------------------
@@ -363,8 +367,7 @@ def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], e
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     place = cause.place if isinstance(cause, Misfit) else tuple(first["loc"])
-    kinds = ("text", "messages", "table", "python-library", "tasks")
-    place = tuple(step for number, step in enumerate(place) if not (number == 2 and place[0] == "source" and step in kinds))
+    place = tuple(step for number, step in enumerate(place) if not (number == 2 and place[0] == "source" and step in KINDS))
     key = ".".join(str(step) for step in place) or "the recipe"
     line = _line(text, place)
     where = f"{path} with --set {' '.join(changes)}" if changes else f"{path}:{line}" if line else f"{path}"
@@ -380,15 +383,13 @@ def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], e
 
 
 def _known(place: tuple[str | int, ...], table: dict[str, Any]) -> list[str]:
-    parts: dict[str, type[Part]] = {"tokenizer": TokenizerPart, "model": ModelPart, "stage": StagePart, "evaluate": EvaluatePart}
-    sources: dict[str, type[Part]] = {
-        "text": TextSource, "messages": MessagesSource, "table": TableSource, "python-library": LibrarySource, "tasks": TasksSource
-    }  # fmt: skip
     if len(place) < 2:
         return list(Recipe.model_fields)
     if place[0] == "source":
-        return list(sources[table["source"][place[1]]["kind"]].model_fields)
-    return list(parts[str(place[0])].model_fields)
+        return list(KINDS[table["source"][place[1]]["kind"]].model_fields)
+    annotation = Recipe.model_fields[str(place[0])].annotation  # a part, a tuple of parts, or a part or None
+    part = next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Part))
+    return list(part.model_fields)
 
 
 def _line(text: str, place: tuple[str | int, ...]) -> int | None:

@@ -5,23 +5,14 @@ from pathlib import Path
 import pytest
 
 from groundup.errors import InputError
-from groundup.recipe import (
-    EvaluatePart,
-    LibrarySource,
-    MessagesSource,
-    ModelPart,
-    Recipe,
-    StagePart,
-    TableSource,
-    TasksSource,
-    TextSource,
-    TokenizerPart,
-    derivations,
-    load,
-    schedules,
-)
+from groundup.recipe import Part, Recipe, TableSource, TextSource, derivations, load, schedules
 
-PARTS = (Recipe, TextSource, MessagesSource, TableSource, LibrarySource, TasksSource, TokenizerPart, ModelPart, StagePart, EvaluatePart)
+
+def _leaves(part: type[Part]) -> list[type[Part]]:
+    return [leaf for child in part.__subclasses__() for leaf in _leaves(child)] or [part]
+
+
+PARTS = sorted(_leaves(Part), key=lambda part: part is not Recipe)  # every table of a recipe, so that no new one is forgotten
 KNOBS = Path(__file__).parent / "knobs.txt"
 KNOB_BUDGET = 120
 
@@ -88,6 +79,9 @@ def test_every_knob_has_unit_and_reason(part: type) -> None:
     ("override", "says"),
     [
         ("model.dept=3", "unknown key model.dept; known there: depth"),
+        ("source.made.cuont=3", "unknown key source.1.cuont; known there: name"),
+        ("stage.pretrain.token=3", "unknown key stage.0.token; known there: do, name"),
+        ("evaluate.suite=[]", "unknown key evaluate.suite; known there: suites"),
         ("stage.instruct.mix={z=1}", "mix names 'z', which is no source; the sources are lib, made"),
         ("source.made.count=0", "source.1.count: input should be greater than or equal to 1, found 0"),
         ("model.kv_heads=3", "kv_heads 3 does not divide heads 2"),

@@ -27,7 +27,7 @@ from groundup.evaluate.choice import choices
 from groundup.evaluate.tasks import average, exact_match
 from groundup.evaluate.texts import sample
 from groundup.generate.engine import Engine
-from groundup.recipe import EvaluatePart, LibrarySource, Recipe, TableSource, TasksSource, TextSource
+from groundup.recipe import EvaluatePart, Recipe, TasksSource
 
 ANSWER_TOKENS = 256  # longest answer to a recipe's prompt
 
@@ -60,7 +60,7 @@ def evaluate(model: Path, recipe: Recipe, home: Path, documents: dict[str, Path]
 def _bits(engine: Engine, recipe: Recipe, part: EvaluatePart, documents: dict[str, Path], notes: list[str], advance: Advance) -> Table:
     table = {}
     for source in recipe.source:
-        if not isinstance(source, TextSource | TableSource | LibrarySource) or source.name not in documents:
+        if source.holds != "text" or source.name not in documents:
             continue
         file = documents[source.name] / "documents.parquet"
         if texts := sample(file, heldout=True, limit=part.validation_megabytes * 1e6) if file.is_file() else []:
