@@ -125,8 +125,8 @@ def test_training_makes_exactly_the_count_evenly():
     lanes = Counter((document.labels["family"], document.labels["language"]) for document in documents)
     assert len(documents) == 1000
     assert len(lanes) == len(FAMILIES) * 2
-    assert set(lanes.values()) == {33, 34}
-    assert len({document.labels["family"] for document in documents[:30]}) == len(FAMILIES)
+    assert max(lanes.values()) - min(lanes.values()) <= 1
+    assert len({document.labels["family"] for document in documents[: len(lanes)]}) == len(FAMILIES)
 
 
 def test_documents_say_what_they_are():
