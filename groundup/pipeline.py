@@ -50,7 +50,7 @@ class State:
 def plan(recipe: Recipe, home: Path) -> list[Stage]:
     """The stages of a recipe, each after those it depends on.
 
-    Raises InputError for missing files and unknown task families: before anything runs.
+    Raises InputError for missing files, unknown task families and stages of one name: before anything runs.
     """
     used = [source for source in recipe.source if not recipe.stage or any(source.name in stage.mix for stage in recipe.stage)]
     names = [source.name for source in used]
@@ -67,7 +67,14 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
     result += _training(recipe, home)
     if recipe.stage:
         result += _ending(recipe, home, names, [stage.name for stage in result])
+    _require_own_folders([stage.name for stage in result])
     return result
+
+
+def _require_own_folders(names: list[str]) -> None:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise InputError(f"two stages are called {name!r}, which names their folder; give the training stage another name")
 
 
 def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:

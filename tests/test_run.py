@@ -250,6 +250,7 @@ def test_two_runs_in_one_folder_are_told_so(home: Path) -> None:
         (("copying = 1", "copyin = 1"), "copying"),
         (("vocab_size = 320", "vocab_size = 60000"), "60000"),
         (("pretrain", "pretrian"), "stage.0.do"),
+        (('do = "pretrain"', 'do = "pretrain"\nname = "tokenizer"'), "two stages are called 'tokenizer'"),
     ],
 )
 def test_bad_input_ends_with_one_sentence_and_code_2(home: Path, change: tuple[str, str], says: str) -> None:
