@@ -4,7 +4,6 @@ One forward takes the new tokens of several sequences, one sequence after the ot
 step, N sequences, P pages of the longest, S positions, L layers, H query heads, K key/value heads, E features a head.
 """
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.generate.native.kernels import Attention
-from groundup.generate.native.leaves import Workshop
+from groundup.generate.native.kernels import Table
+from groundup.generate.native.leaves import GROUP, Tape, Workshop, attend, best, store
 from groundup.generate.pages import PAGE
 from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -80,40 +80,79 @@ class PlainStore:
 
 
 class NativeStore:
-    """Pages laid out for the kernels, keys [L, pages, K, E, PAGE] and values [L, pages, K, PAGE, E]; attention reads them where they lie."""
+    """Pages laid out for the kernels, keys [L, pages, K, E, PAGE] and values [L, pages, K, PAGE, E]; attention reads them where they lie.
 
-    def __init__(self, shape: Shape, pages: int, dtype: torch.dtype, shop: Workshop):
-        self._shop, self._wide = shop, dtype == torch.float32
-        self._keys = torch.zeros((shape.depth, pages, shape.kv_heads, shape.head_dim, PAGE), dtype=dtype)
-        self._values = torch.zeros((shape.depth, pages, shape.kv_heads, PAGE, shape.head_dim), dtype=dtype)
-        self._layers = [(k.data_ptr(), v.data_ptr()) for k, v in zip(self._keys, self._values, strict=True)]
-        self._call = Attention(H=shape.heads, K=shape.kv_heads, E=shape.head_dim, wide=self._wide)
-        self._pointer = ctypes.pointer(self._call)
+    What `begin` prepares for up to `tokens` tokens lies in one place for good, so that a recorded forward finds it.
+    """
+
+    def __init__(self, shape: Shape, pages: int, dtype: torch.dtype, shop: Workshop, tokens: int):
+        self._shop = shop
+        keys = torch.zeros((shape.depth, pages, shape.kv_heads, shape.head_dim, PAGE), dtype=dtype)
+        self.keys, self.values = keys, torch.zeros_like(keys).view(shape.depth, pages, shape.kv_heads, PAGE, shape.head_dim)
+        width = -(-shape.context // PAGE)
+        self._pages, self._tiles = np.zeros((tokens, width), np.int32), np.zeros((tokens, 2), np.int32)
+        self._sequence, self._seen = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
+        self._positions_R, self._slots_R = torch.zeros(tokens, dtype=torch.int64), torch.zeros(tokens, dtype=torch.int64)
+        self._positions, self._slots = self._positions_R.numpy(), self._slots_R.numpy()
+        space = 8 * (shape.head_dim + width * PAGE)
+        self._space = torch.empty(shop.threads * space)
+        addresses = (each.ctypes.data for each in (self._pages, self._sequence, self._seen, self._tiles))
+        self._table = Table(*addresses, 0, width, shape.heads, shape.kv_heads, shape.head_dim, space)
+        self._neighbours = GROUP // (shape.heads // shape.kv_heads)
 
     def begin(self, step: Sequence[Stretch]) -> Tensor:
-        """Tables for the kernel; their memory lives until the next step."""
+        """Fill in the tables."""
         counts = np.array([part.count for part in step])
-        starts = np.array([part.start for part in step])
-        sequence = np.repeat(np.arange(len(step), dtype=np.int32), counts)
-        positions = np.arange(len(sequence)) - np.repeat(np.cumsum(counts) - counts - starts, counts)
-        width = max(len(part.pages) for part in step)
-        tables = np.array([part.pages + [0] * (width - len(part.pages)) for part in step], dtype=np.int32)
-        self._slots = tables[sequence, positions // PAGE].astype(np.int64) * PAGE + positions % PAGE
-        self._kept = sequence, tables, seen = sequence, tables, (positions + 1).astype(np.int32)
-        call = self._call
-        call.tables, call.sequence, call.seen, call.width = tables.ctypes.data, sequence.ctypes.data, seen.ctypes.data, width
-        self._each = 8 * (call.E + width * PAGE)
-        return torch.from_numpy(positions)[None]
+        ends = np.cumsum(counts)
+        R = int(ends[-1])
+        for place, part in enumerate(step):
+            self._pages[place, : len(part.pages)] = part.pages
+        sequence = self._sequence[:R] = np.repeat(np.arange(len(step)), counts)
+        positions = self._positions[:R] = np.arange(R) - np.repeat(ends - counts - [part.start for part in step], counts)
+        self._seen[:R] = positions + 1
+        self._slots[:R] = self._pages[sequence, positions // PAGE].astype(np.int64) * PAGE + positions % PAGE
+        self._lay(counts, ends)
+        return self._positions_R[None, :R]
+
+    def _lay(self, counts: np.ndarray, ends: np.ndarray) -> None:
+        """Cut the rows into tiles of neighbours."""
+        each = -(-counts // self._neighbours)
+        count = int(each.sum())
+        place = np.arange(count) - np.repeat(np.cumsum(each) - each, each)
+        first = np.repeat(ends - counts, each) + place * self._neighbours
+        self._tiles[:count, 0] = first
+        self._tiles[:count, 1] = np.minimum(self._neighbours, np.repeat(ends, each) - first)
+        self._table.count = count
 
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
         """Store, then attend in place."""
-        call, shop, rows = self._call, self._shop, q_BTHE.shape[1]
-        keys, values = self._layers[layer]
-        o_BTHE = torch.empty_like(q_BTHE)
-        shop.kernels.store(k_BTKE.data_ptr(), v_BTKE.data_ptr(), keys, values, self._slots.ctypes.data, rows, call.K, call.E, self._wide)
-        call.q, call.o, call.keys, call.values = q_BTHE.data_ptr(), o_BTHE.data_ptr(), keys, values
-        shop.kernels.attend(self._pointer, rows, shop.threads, shop.space(4 * shop.threads * self._each), self._each)
-        return o_BTHE
+        pages = self.keys[layer], self.values[layer]
+        store(self._shop, (k_BTKE, v_BTKE), pages, self._slots_R)
+        return attend(self._shop, q_BTHE, pages, self._table, self._space)
+
+
+class Decoder:
+    """The forward of a step in which each sequence has one new token: made once, then played from its tape.
+
+    It is the trunk's own forward; only the program around the kernels is left out. `size` ids may be chosen.
+    """
+
+    def __init__(self, trunk: Trunk, cache: NativeStore, shop: Workshop, rows: int, size: int):
+        self._ids_BT = torch.zeros((1, rows), dtype=torch.int64)
+        self._ids = self._ids_BT.numpy()[0]
+        self._tape = shop.tape = Tape()
+        x_BTD = trunk(self._ids_BT, cache.begin([Stretch(0, 1, [0])] * rows), cache=cache)
+        scores_NV = trunk.logits(x_BTD)[0]
+        self._best_N = best(shop, scores_NV, size)
+        self._scores_NV = scores_NV[:, :size]
+        shop.tape = None
+        self._tape.wind(shop)
+
+    def next(self, ids: list[int]) -> tuple[list[int], Tensor]:
+        """The likeliest to follow each id of the step that the cache has begun, and the scores of all, [N, V], until the next call."""
+        self._ids[: len(ids)] = ids
+        self._tape.play(len(ids))
+        return self._best_N[: len(ids)].tolist(), self._scores_NV[: len(ids)]
 
 
 def _slots(pages: list[int], length: int) -> np.ndarray:

@@ -15,13 +15,13 @@ from groundup.codecs.text import Tokenizer
 from groundup.device import Device
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
-from groundup.generate.cache import NativeStore, PlainStore, Store, Stretch
+from groundup.generate.cache import Decoder, NativeStore, PlainStore, Store, Stretch
 from groundup.generate.native.leaves import Workshop, plant, workshop
 from groundup.generate.native.matrix import Weights
 from groundup.generate.pages import PAGE
 from groundup.generate.request import Piece, Request, Score
 from groundup.generate.sampling import GREEDY, Sampling
-from groundup.generate.scheduler import ROWS, Scheduler
+from groundup.generate.scheduler import ROWS, STEP, Scheduler
 from groundup.model import weights as files
 from groundup.model.trunk import Linear, Trunk
 
@@ -48,9 +48,14 @@ class Engine:
             needed = shape.cache_bytes(shape.context + PAGE, dtype.itemsize)
             raise InputError(f"a cache of {cache_bytes:,} bytes does not hold one context of {shape.context} tokens; it needs {needed:,}")
         self.scheduler = Scheduler(pages)
-        self._store: Store = (
-            PlainStore(shape, pages, self.device, dtype) if shop is None else NativeStore(shape, pages, dtype, shop)
-        )  # fmt: skip
+        self._store: Store
+        self._decoder: Decoder | None = None
+        if shop is None:
+            self._store = PlainStore(shape, pages, self.device, dtype)
+        else:
+            self._store = native = NativeStore(shape, pages, dtype, shop, STEP)
+            with torch.inference_mode():
+                self._decoder = Decoder(trunk, native, shop, ROWS, tokenizer.size)
         self._ends = frozenset((tokenizer.im_end, tokenizer.end))
         self.steps = self.read = self.said = self.found = 0  # forwards; ids of prompts computed, ids generated, ids of prompts found
 
@@ -146,9 +151,20 @@ class Engine:
         if not step:
             return False
         positions_1R = self._store.begin([Stretch(answer.computed, count, answer.pages) for answer, count in step])
+        self._count(step)
+        if self._decoder is not None and all(answer.left == 1 and not answer.request.echo for answer, _ in step):
+            best, scores_NV = self._decoder.next([answer.ids[-1] for answer, _ in step])
+            for answer, _ in step:
+                self.scheduler.computed(answer, 1)
+            self._answer([answer for answer, _ in step], best, scores_NV)
+        else:
+            self._read(step, positions_1R)
+        return True
+
+    def _read(self, step: list[tuple[Answer, int]], positions_1R: Tensor) -> None:
+        """A step with several ids of a prompt."""
         ids = [id for answer, count in step for id in answer.ids[answer.computed : answer.computed + count]]
         x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store)[0]
-        self._count(step)
         ready, last, row = [], [], 0
         for answer, count in step:
             if answer.request.echo and answer.computed < answer.asked:
@@ -159,8 +175,8 @@ class Engine:
                 ready.append(answer)
                 last.append(row - 1)
         if ready:
-            self._answer(ready, self.trunk.logits(x_RD[last])[:, : self.tokenizer.size])
-        return True
+            scores_NV = self.trunk.logits(x_RD[None, last])[0, :, : self.tokenizer.size]
+            self._answer(ready, scores_NV.argmax(-1).tolist(), scores_NV)
 
     def _count(self, step: list[tuple[Answer, int]]) -> None:
         self.steps += 1
@@ -169,9 +185,8 @@ class Engine:
                 self.found += answer.computed
             self.read += min(count, max(0, answer.asked - answer.computed))
 
-    def _answer(self, ready: list[Answer], scores_NV: Tensor) -> None:
-        """Choose the next id of each answer and tell those who asked."""
-        best = scores_NV.argmax(-1).tolist()
+    def _answer(self, ready: list[Answer], best: list[int], scores_NV: Tensor) -> None:
+        """Choose the next id of each answer, knowing the likeliest, and tell those who asked."""
         for place, answer in enumerate(ready):
             if answer.plain:
                 self._tell(answer, best[place], ())
@@ -219,7 +234,7 @@ class Engine:
         found = [] if start else [Score(answer.ids[0], nan)]
         for at in range(0, len(targets), ECHO):
             part = targets[at : at + ECHO]
-            scores_NV = self.trunk.logits(x_RD[at : at + len(part)])[:, : self.tokenizer.size].float()
+            scores_NV = self.trunk.logits(x_RD[None, at : at + len(part)])[0, :, : self.tokenizer.size].float()
             found += [score(row, id, answer.request.logprobs or 0) for row, id in zip(scores_NV, part, strict=True)]
         return found
 

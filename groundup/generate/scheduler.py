@@ -11,6 +11,7 @@ from groundup.generate.pages import PAGE, Pages
 
 ROWS = 128  # answers at a time: more make a step longer and hardly more of it useful
 CHUNK = 128  # tokens of prompts a step while others wait for their next id; four times that when nobody does
+STEP = 4 * CHUNK + ROWS  # tokens that no step exceeds
 
 
 class Scheduler:

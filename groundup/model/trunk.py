@@ -84,12 +84,18 @@ class RMSNorm(nn.Module):
         return (self.weight.float() * normed.to(x.dtype)).to(x.dtype)
 
 
-def rotary(positions_BT: Tensor, features: int, base: float) -> tuple[Tensor, Tensor]:
+class Rotary(nn.Module):
     """Cosines and sines of the rotary positions (arXiv:2104.09864), [B, T, features], fp32."""
-    exponents = torch.arange(0, features, 2, device=positions_BT.device, dtype=torch.float32) / features
-    angles = positions_BT[..., None].float() * base**-exponents
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+
+    def __init__(self, features: int, base: float):
+        super().__init__()
+        self.features, self.base = features, base
+
+    def forward(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
+        exponents = torch.arange(0, self.features, 2, device=positions_BT.device, dtype=torch.float32) / self.features
+        angles = positions_BT[..., None].float() * self.base**-exponents
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos(), angles.sin()
 
 
 class Rotation(nn.Module):
@@ -148,6 +154,13 @@ class FeedForward(nn.Module):
         return self.down_proj(self.gate(self.gate_proj(x_BTD), self.up_proj(x_BTD)))
 
 
+class Sum(nn.Module):
+    """What a layer found, added to the stream."""
+
+    def forward(self, stream_BTD: Tensor, found_BTD: Tensor) -> Tensor:
+        return stream_BTD + found_BTD
+
+
 class Block(nn.Module):
     """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
 
@@ -157,10 +170,11 @@ class Block(nn.Module):
         self.self_attn = Attention(shape, layer)
         self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.mlp = FeedForward(shape)
+        self.add = Sum()
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), context)
-        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+        x_BTD = self.add(x_BTD, self.self_attn(self.input_layernorm(x_BTD), context))
+        return self.add(x_BTD, self.mlp(self.post_attention_layernorm(x_BTD)))
 
 
 class Stack(nn.Module):
@@ -181,6 +195,7 @@ class Trunk(nn.Module):
         self.shape, self.precision = shape, precision
         self.attend: Attend = fused_attention
         self.recompute = False
+        self.rotary = Rotary(shape.head_dim, shape.rope_base)
         self.model = Stack(shape)
         self.lm_head = Linear(shape.width, shape.vocab)
         if shape.tied:
@@ -207,7 +222,7 @@ class Trunk(nn.Module):
 
     def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """The final, normalised states [B, T, D] of the tokens; `logits` turns them into scores."""
-        cos_BTE, sin_BTE = rotary(positions_BT, self.shape.head_dim, self.shape.rope_base)
+        cos_BTE, sin_BTE = self.rotary(positions_BT)
         context = Context(cos_BTE, sin_BTE, mask_BTS, cache, self.attend)
         x_BTD = self.model.embed_tokens(ids_BT).to(self.precision)
         for block in self.model.layers:

@@ -55,7 +55,6 @@ class Heard:
 
 def native_trunk(precision: torch.dtype = torch.float32, weights: Any = "full", **changes: object) -> tuple[Trunk, Any]:
     trunk = random_trunk(precision=precision, **changes)
-    trunk.model.embed_tokens.weight.data = trunk.model.embed_tokens.weight.data.to(precision)
     shop = workshop(trunk.shape)
     if shop is None:
         pytest.skip("no C compiler")

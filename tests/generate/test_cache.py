@@ -22,7 +22,7 @@ def whole(trunk: Trunk, ids: list[int]) -> torch.Tensor:
 def made(native: bool, **changes: object) -> tuple[Trunk, Store]:
     if native:
         trunk, shop = native_trunk(**changes)
-        return trunk, NativeStore(trunk.shape, 12, torch.float32, shop)
+        return trunk, NativeStore(trunk.shape, 12, torch.float32, shop, 128)
     trunk = random_trunk(**changes)
     return trunk, PlainStore(trunk.shape, 12, torch.device("cpu"), torch.float32)
 

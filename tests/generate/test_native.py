@@ -1,5 +1,7 @@
 """The kernels: each computes what the module it replaces computes, and a row's bits depend on that row alone."""
 
+import math
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from groundup.generate.native import kernels, leaves
 from groundup.generate.native.leaves import plant, workshop
 from groundup.generate.native.matrix import Packed, quantise
 from groundup.generate.sampling import Sampling
-from groundup.model.trunk import Gate, Linear, RMSNorm, Rotation, rotary
+from groundup.model.trunk import Gate, Linear, RMSNorm, Rotary, Rotation
 from tests.generate.generate_helpers import Ids, native_trunk, random_prompts
 from tests.random_models import SHAPE, random_trunk
 
@@ -49,7 +51,7 @@ def test_linear_equals_the_module(shop, dtype, rows, outputs, inputs):
 def test_whole_numbers_are_multiplied_exactly(shop, dtype, weights, steps, tolerance, inputs):
     """Against the same whole numbers times their scales in fp32: what remains is the rounding of x to 8 bits, under 1/127 of its largest."""
     weight, x = noise(40, inputs).to(dtype) / inputs**0.5, noise(9, inputs, seed=2).to(dtype)
-    whole, scales = quantise(weight, 32 if inputs % 32 == 0 else 16, steps)
+    whole, scales = quantise(weight, math.gcd(inputs, 64 if weights == "int8" else 32), steps)
     expected = x.float() @ (whole.view(40, scales.shape[1], -1) * scales[..., None]).view(40, inputs).T
     found = native_linear(weight, weights, shop)(x).float()
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
@@ -68,13 +70,13 @@ def test_norm_equals_the_module(shop, dtype):
     module = RMSNorm(48, 1e-6)
     module.weight.data = noise(48)
     x = noise(11, 48, seed=2).to(dtype)
-    torch.testing.assert_close(leaves._Norm(module, shop)(x), module(x).detach(), **CLOSE[dtype])
+    torch.testing.assert_close(leaves._Norm(module, shop)(x[None])[0], module(x).detach(), **CLOSE[dtype])
 
 
 @BOTH
 def test_rotation_equals_the_module(shop, dtype):
     x = noise(2, 9, 4, 16).to(dtype)
-    cos, sin = rotary(torch.stack([torch.arange(9), torch.arange(40, 49)]), 16, 10_000.0)
+    cos, sin = Rotary(16, 10_000.0)(torch.stack([torch.arange(9), torch.arange(40, 49)]))
     expected = Rotation()(x, cos, sin)
     torch.testing.assert_close(leaves._Rotation(shop)(x.clone(), cos, sin), expected, **CLOSE[dtype])
 
@@ -84,6 +86,14 @@ def test_gate_equals_the_module(shop, dtype):
     wide = torch.linspace(-100, 100, 1600).view(1, 20, 80).to(dtype)
     up = noise(1, 20, 80).to(dtype)
     torch.testing.assert_close(leaves._Gate(shop)(wide, up), Gate()(wide, up), **CLOSE[dtype])
+
+
+@BOTH
+def test_the_best_is_the_first_of_the_largest(shop, dtype):
+    scores = noise(30, 300).to(dtype)
+    scores[3, 17] = scores[3, 250] = 9.0
+    scores[4, 299] = scores[5, 280] = 9.0
+    assert leaves.best(shop, scores, 290).tolist() == scores[:, :290].argmax(-1).tolist()
 
 
 @BOTH

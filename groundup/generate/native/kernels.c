@@ -8,7 +8,6 @@
  */
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -18,14 +17,18 @@
 #endif
 
 #define LANES 16
-#define TILE 8 /* rows that share one reading of the weights */
+#define TILE 16 /* rows that share one reading of the weights */
+#define QUERIES 8 /* of one key head that share one reading of the keys */
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
+#define SHARE _Pragma("omp for schedule(static)") /* among the threads that run the call */
+#define TAKE_TURNS _Pragma("omp for schedule(dynamic, 1)")
 
 typedef float v16f __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t v16i __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t v16u __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint16_t v16h __attribute__((vector_size(32), aligned(2), may_alias));
+typedef int8_t v16b __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint16_t bf16;
 
 /* --- numbers ------------------------------------------------------------------------------------------------- */
@@ -41,7 +44,6 @@ INLINE bf16 narrow(float x) { /* to the nearest, ties to even, as torch rounds *
     return (bf16)((bits.u + 0x7fff + ((bits.u >> 16) & 1)) >> 16);
 }
 
-INLINE float round_to(float x, int wide) { return wide ? x : widen(narrow(x)); }
 INLINE float get(const void *x, long i, int wide) { return wide ? ((const float *)x)[i] : widen(((const bf16 *)x)[i]); }
 INLINE void put(void *x, long i, float value, int wide) {
     if (wide) ((float *)x)[i] = value;
@@ -49,6 +51,21 @@ INLINE void put(void *x, long i, float value, int wide) {
 }
 INLINE v16f widen16(const bf16 *x) { return (v16f)(__builtin_convertvector(*(const v16h *)x, v16u) << 16); }
 INLINE v16f get16(const void *x, long i, int wide) { return wide ? *(const v16f *)((const float *)x + i) : widen16((const bf16 *)x + i); }
+INLINE void put16(void *x, long i, v16f value, int wide) {
+    if (wide) {
+        *(v16f *)((float *)x + i) = value;
+    } else {
+        v16u bits = (v16u)value, rounded = bits + 0x7fff + ((bits >> 16) & 1);
+        v16u number = (v16u)(value == value);
+        *(v16h *)((bf16 *)x + i) = __builtin_convertvector(((rounded & number) | (~number & 0x7fc00000u)) >> 16, v16h);
+    }
+}
+INLINE v16f round16(v16f x, int wide) {
+    bf16 kept[LANES];
+    if (wide) return x;
+    put16(kept, 0, x, 0);
+    return widen16(kept);
+}
 INLINE v16f splat(float x) { return (v16f){} + x; }
 INLINE v16f choose(v16i which, v16f yes, v16f no) { return (v16f)((which & (v16i)yes) | (~which & (v16i)no)); }
 INLINE v16f larger(v16f x, v16f y) { return choose(x > y, x, y); }
@@ -124,16 +141,12 @@ INLINE void panel_float(const Matrix *m, const Rows *x, const float *w, v16f *ou
 
 INLINE void panel_bf16(const Matrix *m, const Rows *x, const bf16 *w, v16f *out, int rows) {
     long pairs = m->inputs / 2;
-    v16f even[TILE] = {}, odd[TILE] = {}; /* two sums a row, so that one need not wait for the other */
-    long k = 0;
-    for (; k + 2 <= pairs; k += 2) {
-        UNROLL for (int r = 0; r < rows; r++) {
-            even[r] = dot_pairs(even[r], w + k * 32, x->pairs[r * pairs + k]);
-            odd[r] = dot_pairs(odd[r], w + k * 32 + 32, x->pairs[r * pairs + k + 1]);
-        }
+    v16f sum[TILE] = {};
+    for (long k = 0; k < pairs; k++) {
+        __builtin_prefetch(w + (k + pairs) * 32);
+        UNROLL for (int r = 0; r < rows; r++) sum[r] = dot_pairs(sum[r], w + k * 32, x->pairs[r * pairs + k]);
     }
-    for (; k < pairs; k++) UNROLL for (int r = 0; r < rows; r++) even[r] = dot_pairs(even[r], w + k * 32, x->pairs[r * pairs + k]);
-    UNROLL for (int r = 0; r < rows; r++) out[r] = even[r] + odd[r];
+    UNROLL for (int r = 0; r < rows; r++) out[r] = sum[r];
 }
 
 INLINE void panel_bytes(const Matrix *m, const Rows *x, const uint8_t *w, const float *scales, v16f *out, int rows, int halves) {
@@ -176,112 +189,167 @@ static void panel_of(const Matrix *m, const Rows *x, long p, v16f *out, int rows
         case 5: panel(m, x, p, out, 5); break;
         case 6: panel(m, x, p, out, 6); break;
         case 7: panel(m, x, p, out, 7); break;
-        default: panel(m, x, p, out, 8);
+        case 8: panel(m, x, p, out, 8); break;
+        case 9: panel(m, x, p, out, 9); break;
+        case 10: panel(m, x, p, out, 10); break;
+        case 11: panel(m, x, p, out, 11); break;
+        case 12: panel(m, x, p, out, 12); break;
+        case 13: panel(m, x, p, out, 13); break;
+        case 14: panel(m, x, p, out, 14); break;
+        case 15: panel(m, x, p, out, 15); break;
+        default: panel(m, x, p, out, 16);
     }
 }
+
+INLINE v16f absolute(v16f x) { return (v16f)((v16u)x & 0x7fffffffu); }
 
 INLINE void to_bytes(const Matrix *m, const void *x, long row, int wide, uint32_t *fours, float *units, int32_t *offsets) {
     int8_t *bytes = (int8_t *)fours;
     int32_t shift = m->kind == INT8 ? 128 : 8;
+    v16f magic = splat(12582912.0f); /* 1.5 * 2^23 rounds to the nearest integer */
     for (long g = 0; g < m->inputs / m->group; g++) {
         long first = row * m->inputs + g * m->group;
+        v16f most = {};
+        for (long k = 0; k < m->group; k += LANES) most = larger(absolute(get16(x, first + k, wide)), most);
         float largest = 0;
-        for (long k = 0; k < m->group; k++) largest = fmaxf(largest, fabsf(get(x, first + k, wide)));
+        for (int j = 0; j < LANES; j++) largest = fmaxf(largest, most[j]);
         float steps = largest > 0 ? 127.0f / largest : 0;
-        int32_t sum = 0;
-        for (long k = 0; k < m->group; k++) {
-            int32_t q = (int32_t)lrintf(get(x, first + k, wide) * steps);
-            bytes[g * m->group + k] = (int8_t)q;
+        v16i sum = {};
+        for (long k = 0; k < m->group; k += LANES) {
+            v16i q = __builtin_convertvector(get16(x, first + k, wide) * steps + magic - magic, v16i);
+            *(v16b *)(bytes + g * m->group + k) = __builtin_convertvector(q, v16b);
             sum += q;
         }
+        int32_t whole = 0;
+        for (int j = 0; j < LANES; j++) whole += sum[j];
         units[g] = largest / 127.0f;
-        offsets[g] = -shift * sum;
+        offsets[g] = -shift * whole;
     }
 }
 
-/* One row in the matrix's form. */
-static void prepare(const Matrix *m, const void *x, long row, int wide, const Rows *to, long at) {
+/* One row in the matrix's form; a row that has it already is left where it is. */
+static void prepare(const Matrix *m, const void *x, long row, int wide, const Rows *to) {
     long K = m->inputs, groups = m->group ? K / m->group : 0;
     switch (m->kind) {
         case FLOAT:
-            for (long k = 0; k < K; k++) to->wide[at * K + k] = get(x, row * K + k, wide);
+            for (long k = 0; k < K; k++) to->wide[row * K + k] = get(x, row * K + k, wide);
             break;
         case BF16:
             for (long k = 0; k < K / 2; k++) {
                 uint32_t low = narrow(get(x, row * K + 2 * k, wide)), high = narrow(get(x, row * K + 2 * k + 1, wide));
-                to->pairs[at * (K / 2) + k] = low | high << 16;
+                to->pairs[row * (K / 2) + k] = low | high << 16;
             }
             break;
         default:
-            to_bytes(m, x, row, wide, to->fours + at * (K / 4), to->units + at * groups, to->offsets + at * groups);
+            to_bytes(m, x, row, wide, to->fours + row * (K / 4), to->units + row * groups, to->offsets + row * groups);
     }
 }
 
 /* y [rows, N] = x [rows, K] W^T; `space` holds rows * K * 4 + rows * K / group * 8 bytes. */
-void linear(const Matrix *m, const void *x, void *y, long rows, int wide, int threads, void *space) {
+static void linear(const Matrix *m, const void *x, void *y, void *space, long rows, int wide) {
     long K = m->inputs, N = m->outputs, panels = (N + LANES - 1) / LANES, groups = m->group ? K / m->group : 0;
-    uint32_t *content = space;
+    long most = m->kind < INT8 ? TILE : TILE / 2; /* the integers of a group and the sum of all groups take two registers a row */
+    int ready = (m->kind == FLOAT && wide) || (m->kind == BF16 && !wide);
+    uint32_t *content = ready ? (uint32_t *)x : space;
     float *units = (float *)(content + rows * K);
     int32_t *offsets = (int32_t *)(units + rows * groups);
     Rows all = {(float *)content, content, content, units, offsets};
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-#pragma omp for schedule(static)
-        for (long r = 0; r < rows; r++) prepare(m, x, r, wide, &all, r);
-#pragma omp for schedule(static)
-        for (long p = 0; p < panels; p++) {
-            long width = N - p * LANES < LANES ? N - p * LANES : LANES;
-            for (long r = 0; r < rows; r += TILE) {
-                int count = rows - r < TILE ? (int)(rows - r) : TILE;
-                Rows tile = {all.wide + r * K, all.pairs + r * (K / 2), all.fours + r * (K / 4), units + r * groups, offsets + r * groups};
-                v16f out[TILE];
-                panel_of(m, &tile, p, out, count);
-                for (int i = 0; i < count; i++)
-                    for (long j = 0; j < width; j++) put(y, (r + i) * N + p * LANES + j, out[i][j], wide);
+    if (!ready) {
+        SHARE for (long r = 0; r < rows; r++) prepare(m, x, r, wide, &all);
+    }
+    SHARE for (long p = 0; p < panels; p++) {
+        long width = N - p * LANES < LANES ? N - p * LANES : LANES;
+        for (long r = 0; r < rows; r += most) {
+            int count = (int)(rows - r < most ? rows - r : most);
+            Rows tile = {all.wide + r * K, all.pairs + r * (K / 2), all.fours + r * (K / 4), units + r * groups, offsets + r * groups};
+            v16f out[TILE];
+            panel_of(m, &tile, p, out, count);
+            for (int i = 0; i < count; i++) {
+                if (width == LANES) put16(y, (r + i) * N + p * LANES, out[i], wide);
+                else for (long j = 0; j < width; j++) put(y, (r + i) * N + p * LANES + j, out[i][j], wide);
             }
         }
     }
 }
 
-/* --- row by row ------------------------------------------------------------------------------------------------ */
+/* --- row by row: all widths are multiples of 16 ------------------------------------------------------------------- */
+
+/* y = the rows of a table [ids, D]. */
+static void embed(const int64_t *ids, const void *rows_of, void *y, long rows, long D, int wide) {
+    size_t size = (size_t)D * (wide ? 4 : 2);
+    SHARE for (long r = 0; r < rows; r++) memcpy((char *)y + (size_t)r * size, (const char *)rows_of + (size_t)ids[r] * size, size);
+}
+
+/* The rows of two tables [positions, E] of float. */
+static void angles(const int64_t *positions, const float *cosines, const float *sines, float *cosine, float *sine, long rows, long E) {
+    SHARE for (long r = 0; r < rows; r++) {
+        memcpy(cosine + r * E, cosines + positions[r] * E, (size_t)E * sizeof(float));
+        memcpy(sine + r * E, sines + positions[r] * E, (size_t)E * sizeof(float));
+    }
+}
 
 /* y = x / rms(x) * weight for rows of D. */
-void norm(const void *x, const float *weight, void *y, long rows, long D, float epsilon, int wide) {
-    for (long r = 0; r < rows; r++) {
-        float part[LANES] = {0}, sum = 0;
-        for (long d = 0; d < D; d++) {
-            float value = get(x, r * D + d, wide);
-            part[d % LANES] += value * value;
+static void norm(const void *x, const float *weight, void *y, long rows, long D, float epsilon, int wide) {
+    SHARE for (long r = 0; r < rows; r++) {
+        v16f squares = {};
+        float sum = 0;
+        for (long d = 0; d < D; d += LANES) {
+            v16f value = get16(x, r * D + d, wide);
+            squares += value * value;
         }
-        for (int j = 0; j < LANES; j++) sum += part[j];
+        for (int j = 0; j < LANES; j++) sum += squares[j];
         float scale = 1.0f / sqrtf(sum / (float)D + epsilon);
-        for (long d = 0; d < D; d++) put(y, r * D + d, weight[d] * round_to(get(x, r * D + d, wide) * scale, wide), wide);
+        for (long d = 0; d < D; d += LANES) {
+            v16f value = round16(get16(x, r * D + d, wide) * scale, wide);
+            put16(y, r * D + d, *(const v16f *)(weight + d) * value, wide);
+        }
     }
 }
 
-/* Turns each pair (e, e + E/2) of `heads` heads a row, in place, by cosines and sines [rows, E]. */
-void rotate(void *x, const float *cosines, const float *sines, long rows, long heads, long E, int wide) {
-    for (long r = 0; r < rows; r++)
-        for (long h = 0; h < heads; h++) {
-            long at = (r * heads + h) * E;
-            for (long e = 0; e < E / 2; e++) {
+/* y = x with each pair (e, e + E/2) of `heads` heads a row turned by cosines and sines [rows, E]. */
+static void rotate(const void *x, const float *cosines, const float *sines, void *y, long rows, long heads, long E, int wide) {
+    SHARE for (long r = 0; r < rows; r++) {
+        const float *c = cosines + r * E, *s = sines + r * E;
+        for (long at = r * heads * E; at < (r + 1) * heads * E; at += E) {
+            long e = 0;
+            for (; e + LANES <= E / 2; e += LANES) {
+                v16f first = get16(x, at + e, wide), second = get16(x, at + e + E / 2, wide);
+                put16(y, at + e, first * *(const v16f *)(c + e) - second * *(const v16f *)(s + e), wide);
+                put16(y, at + e + E / 2, second * *(const v16f *)(c + e + E / 2) + first * *(const v16f *)(s + e + E / 2), wide);
+            }
+            for (; e < E / 2; e++) {
                 float first = get(x, at + e, wide), second = get(x, at + e + E / 2, wide);
-                put(x, at + e, first * cosines[r * E + e] - second * sines[r * E + e], wide);
-                put(x, at + e + E / 2, second * cosines[r * E + e + E / 2] + first * sines[r * E + e + E / 2], wide);
+                put(y, at + e, first * c[e] - second * s[e], wide);
+                put(y, at + e + E / 2, second * c[e + E / 2] + first * s[e + E / 2], wide);
             }
         }
+    }
 }
 
-/* y = silu(gate) * up, over n numbers. */
-void gate(const void *gated, const void *up, void *y, long n, int wide) {
-    long i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        v16f x = get16(gated, i, wide), s = x / (1.0f + exp16(-x)), u = get16(up, i, wide);
-        for (int j = 0; j < LANES; j++) put(y, i + j, round_to(s[j], wide) * u[j], wide);
+/* y = silu(gated) * up, over n numbers. */
+static void gate(const void *gated, const void *up, void *y, long n, int wide) {
+    SHARE for (long i = 0; i < n; i += LANES) {
+        v16f x = get16(gated, i, wide);
+        put16(y, i, round16(x / (1.0f + exp16(-x)), wide) * get16(up, i, wide), wide);
     }
-    for (; i < n; i++) {
-        float x = get(gated, i, wide);
-        put(y, i, round_to(x / (1.0f + exp16(splat(-x))[0]), wide) * get(up, i, wide), wide);
+}
+
+/* y = a + b, over n numbers. */
+static void add(const void *a, const void *b, void *y, long n, int wide) {
+    SHARE for (long i = 0; i < n; i += LANES) put16(y, i, get16(a, i, wide) + get16(b, i, wide), wide);
+}
+
+/* The place of the largest of the first `width` of N numbers in each row; the first of equals. */
+static void best(const void *x, int64_t *y, long rows, long N, long width, int wide) {
+    SHARE for (long r = 0; r < rows; r++) {
+        v16f most = splat(-INFINITY);
+        float highest = -INFINITY;
+        long i = 0;
+        for (; i + LANES <= width; i += LANES) most = larger(get16(x, r * N + i, wide), most);
+        for (int j = 0; j < LANES; j++) highest = fmaxf(highest, most[j]);
+        for (; i < width; i++) highest = fmaxf(highest, get(x, r * N + i, wide));
+        for (i = 0; i < width - 1 && get(x, r * N + i, wide) != highest; i++) continue;
+        y[r] = i;
     }
 }
 
@@ -290,9 +358,9 @@ void gate(const void *gated, const void *up, void *y, long n, int wide) {
 /* A page holds 16 tokens: keys [page][K][E][16], so that one vector is one feature of 16 tokens, and values [page][K][16][E]. */
 
 /* Puts the keys and values [rows, K, E] of new tokens into their slots, page * 16 + place. */
-void store(const void *k, const void *v, void *keys, void *values, const int64_t *slots, long rows, long K, long E, int wide) {
+static void store(const void *k, const void *v, void *keys, void *values, const int64_t *slots, long rows, long K, long E, int wide) {
     long size = wide ? 4 : 2;
-    for (long r = 0; r < rows; r++)
+    SHARE for (long r = 0; r < rows; r++)
         for (long h = 0; h < K; h++) {
             long page = slots[r] / LANES, place = slots[r] % LANES, from = (r * K + h) * E, to = (page * K + h) * E * LANES;
             memcpy((char *)values + (to + place * E) * size, (const char *)v + from * size, (size_t)(E * size));
@@ -301,43 +369,39 @@ void store(const void *k, const void *v, void *keys, void *values, const int64_t
 }
 
 typedef struct {
-    const void *q, *keys, *values;
-    void *o;
-    const int32_t *tables;   /* [sequences, width]: the pages of each sequence, in order */
+    const int32_t *pages;    /* [sequences, width]: the pages of each sequence, in order */
     const int32_t *sequence; /* [rows] */
     const int32_t *seen;     /* [rows]: how many positions of its sequence a token looks at */
-    long width, H, K, E;
+    const int32_t *tiles;    /* [count, 2]: first row and number of neighbours of one sequence that are worked on together */
+    long count, width, H, K, E, space; /* `space` floats for each thread: 8 * (E + the longest sequence in whole pages) */
+} Table;
+
+typedef struct {
+    const Table *table;
+    const void *q, *keys, *values;
+    void *o;
     int wide;
 } Attention;
 
-/* Queries of `tokens` neighbours of one sequence that share a key head; n = tokens * H / K of them. */
-INLINE void attend_tile(const Attention *a, long row, long head, int tokens, float *space, int n) {
-    long group = a->H / a->K, E = a->E, most = a->seen[row + tokens - 1], pages = (most + LANES - 1) / LANES;
-    const int32_t *table = a->tables + a->sequence[row] * a->width;
-    float *queries = space, *scores = space + n * E; /* [n][E], then [n][pages * 16] */
-    float scale = 1.0f / sqrtf((float)E), total[TILE];
-    for (int i = 0; i < n; i++)
-        for (long e = 0; e < E; e++) queries[i * E + e] = get(a->q, ((row + i / group) * a->H + head * group + i % group) * E + e, a->wide);
-    v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    v16f best[TILE];
-    UNROLL for (int i = 0; i < n; i++) best[i] = splat(-INFINITY);
-    for (long p = 0; p < pages; p++) {
-        long at = (table[p] * a->K + head) * E * LANES;
-        v16f sum[TILE] = {};
-        for (long e = 0; e < E; e++) {
-            v16f key = get16(a->keys, at + e * LANES, a->wide);
-            UNROLL for (int i = 0; i < n; i++) sum[i] += key * queries[i * E + e];
-        }
+/* One page of keys against n queries [n][E]: the scores of 16 tokens each. Two sums, so that one need not wait for the other. */
+INLINE void score_page(const void *keys, long at, const float *queries, long E, v16f *score, int n, int wide) {
+    v16f even[QUERIES] = {}, odd[QUERIES] = {};
+    for (long e = 0; e < E; e += 2) {
+        v16f key = get16(keys, at + e * LANES, wide), next = get16(keys, at + (e + 1) * LANES, wide);
         UNROLL for (int i = 0; i < n; i++) {
-            v16f score = choose(lane + (int32_t)(p * LANES) < a->seen[row + i / group], sum[i] * scale, splat(-INFINITY));
-            best[i] = larger(score, best[i]);
-            *(v16f *)(scores + (i * pages + p) * LANES) = score;
+            even[i] += key * queries[i * E + e];
+            odd[i] += next * queries[i * E + e + 1];
         }
     }
+    UNROLL for (int i = 0; i < n; i++) score[i] = even[i] + odd[i];
+}
+
+/* softmax of n rows of scores, in place but for the division; the sums. */
+INLINE void weigh(float *scores, long pages, const v16f *best, float *total, int n) {
     for (int i = 0; i < n; i++) {
+        v16f sum = {};
         float highest = -INFINITY;
         for (int j = 0; j < LANES; j++) highest = fmaxf(highest, best[i][j]);
-        v16f sum = {};
         for (long p = 0; p < pages; p++) {
             v16f *score = (v16f *)(scores + (i * pages + p) * LANES);
             *score = choose(*score > splat(-INFINITY), exp16(*score - highest), splat(0));
@@ -346,23 +410,61 @@ INLINE void attend_tile(const Attention *a, long row, long head, int tokens, flo
         total[i] = 0;
         for (int j = 0; j < LANES; j++) total[i] += sum[j];
     }
-    for (long c = 0; c < E; c += LANES) {
-        v16f sum[TILE] = {};
-        for (long p = 0; p < pages; p++) {
-            long at = (table[p] * a->K + head) * E * LANES + c;
-            for (int j = 0; j < LANES; j++) {
-                v16f value = get16(a->values, at + j * E, a->wide);
-                UNROLL for (int i = 0; i < n; i++) sum[i] += value * scores[(i * pages + p) * LANES + j];
+}
+
+/* 16 or, with `both`, 32 features of the values of all pages, weighed for n queries. */
+INLINE void gather(const void *values, const int32_t *table, long pages, long stride, long offset, long E, const float *scores, v16f *low, v16f *high, int n, int both, int wide) {
+    UNROLL for (int i = 0; i < n; i++) low[i] = high[i] = splat(0);
+    for (long p = 0; p < pages; p++) {
+        long at = table[p] * stride + offset;
+        for (int j = 0; j < LANES; j++) {
+            v16f value = get16(values, at + j * E, wide), next = both ? get16(values, at + j * E + LANES, wide) : splat(0);
+            UNROLL for (int i = 0; i < n; i++) {
+                float weight = scores[(i * pages + p) * LANES + j];
+                low[i] += value * weight;
+                if (both) high[i] += next * weight;
             }
         }
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j < LANES; j++)
-                put(a->o, ((row + i / group) * a->H + head * group + i % group) * E + c + j, sum[i][j] / total[i], a->wide);
+    }
+}
+
+/* Queries of `tokens` neighbours of one sequence that share a key head; n = tokens * H / K of them. */
+INLINE void attend_tile(const Attention *a, long row, long head, int tokens, float *space, int n) {
+    const Table *t = a->table;
+    long H = t->H, K = t->K, E = t->E, group = H / K, most = t->seen[row + tokens - 1], pages = (most + LANES - 1) / LANES;
+    const int32_t *table = t->pages + t->sequence[row] * t->width;
+    float *queries = space, *scores = space + n * E; /* [n][E], then [n][pages * 16] */
+    float scale = 1.0f / sqrtf((float)E), total[QUERIES];
+    long place[QUERIES];
+    for (int i = 0; i < n; i++) {
+        place[i] = ((row + i / group) * H + head * group + i % group) * E;
+        for (long e = 0; e < E; e += LANES) *(v16f *)(queries + i * E + e) = get16(a->q, place[i] + e, a->wide) * scale;
+    }
+    v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    v16f best[QUERIES], score[QUERIES];
+    UNROLL for (int i = 0; i < n; i++) best[i] = splat(-INFINITY);
+    for (long p = 0; p < pages; p++) {
+        score_page(a->keys, (table[p] * K + head) * E * LANES, queries, E, score, n, a->wide);
+        UNROLL for (int i = 0; i < n; i++) {
+            score[i] = choose(lane + (int32_t)(p * LANES) < t->seen[row + i / group], score[i], splat(-INFINITY));
+            best[i] = larger(score[i], best[i]);
+            *(v16f *)(scores + (i * pages + p) * LANES) = score[i];
+        }
+    }
+    weigh(scores, pages, best, total, n);
+    for (long c = 0; c < E; c += 2 * LANES) {
+        v16f low[QUERIES], high[QUERIES];
+        int both = c + LANES < E;
+        gather(a->values, table, pages, K * E * LANES, head * E * LANES + c, E, scores, low, high, n, both, a->wide);
+        for (int i = 0; i < n; i++) {
+            put16(a->o, place[i] + c, low[i] / total[i], a->wide);
+            if (both) put16(a->o, place[i] + c + LANES, high[i] / total[i], a->wide);
+        }
     }
 }
 
 static void attend_tokens(const Attention *a, long row, long head, int tokens, float *space) {
-    switch (tokens * (a->H / a->K)) {
+    switch (tokens * (a->table->H / a->table->K)) {
         case 1: attend_tile(a, row, head, tokens, space, 1); break;
         case 2: attend_tile(a, row, head, tokens, space, 2); break;
         case 3: attend_tile(a, row, head, tokens, space, 3); break;
@@ -374,29 +476,50 @@ static void attend_tokens(const Attention *a, long row, long head, int tokens, f
     }
 }
 
-/* o [rows, H, E] for queries [rows, H, E]; neighbours of one sequence are worked on together. H / K is at most 8.
- * `space`: for each thread 8 * (E + the longest `seen` in whole pages) floats. */
-void attend(const Attention *a, long rows, int threads, float *space, long space_each) {
-    int most = (int)(TILE / (a->H / a->K));
-    long *tiles = malloc((size_t)rows * 2 * sizeof(long)), count = 0;
-    for (long r = 0; r < rows; count++) {
-        long end = r + 1;
-        while (end < rows && end - r < most && a->sequence[end] == a->sequence[r]) end++;
-        tiles[2 * count] = r, tiles[2 * count + 1] = end - r;
-        r = end;
-    }
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
+/* o [rows, H, E] for queries [rows, H, E]. H / K is at most 8. */
+static void attend(const Attention *a, float *space) {
+    const Table *t = a->table;
 #ifdef _OPENMP
-        float *own = space + omp_get_thread_num() * space_each;
-#else
-        float *own = space;
+    space += omp_get_thread_num() * t->space;
 #endif
-#pragma omp for schedule(dynamic, 1)
-        for (long task = 0; task < count * a->K; task++) {
-            long t = task / a->K;
-            attend_tokens(a, tiles[2 * t], task % a->K, (int)tiles[2 * t + 1], own);
-        }
+    TAKE_TURNS for (long task = 0; task < t->count * t->K; task++) {
+        const int32_t *tile = t->tiles + 2 * (task / t->K);
+        attend_tokens(a, tile[0], task % t->K, tile[1], space);
     }
-    free(tiles);
+}
+
+/* --- calls -------------------------------------------------------------------------------------------------------- */
+
+enum { LINEAR, EMBED, ANGLES, NORM, ROTATE, GATE, ADD, BEST, STORE, ATTEND };
+
+/* One operation with its operands: addresses in the order of the function's own, then up to three sizes, the first for one token. */
+typedef struct {
+    long kind;
+    void *at[5];
+    long size[3];
+    float epsilon;
+    int wide;
+} Call;
+
+static void carry_out(const Call *c, long tokens) {
+    void *const *p = c->at;
+    const long *n = c->size, count = tokens * c->size[0];
+    switch (c->kind) {
+        case LINEAR: linear(p[0], p[1], p[2], p[3], count, c->wide); break;
+        case EMBED: embed(p[0], p[1], p[2], count, n[1], c->wide); break;
+        case ANGLES: angles(p[0], p[1], p[2], p[3], p[4], count, n[1]); break;
+        case NORM: norm(p[0], p[1], p[2], count, n[1], c->epsilon, c->wide); break;
+        case ROTATE: rotate(p[0], p[1], p[2], p[3], count, n[1], n[2], c->wide); break;
+        case GATE: gate(p[0], p[1], p[2], count, c->wide); break;
+        case ADD: add(p[0], p[1], p[2], count, c->wide); break;
+        case BEST: best(p[0], p[1], count, n[1], n[2], c->wide); break;
+        case STORE: store(p[0], p[1], p[2], p[3], p[4], count, n[1], n[2], c->wide); break;
+        default: attend(p[0], p[1]);
+    }
+}
+
+/* Calls for so many tokens, one after the other, each by all threads. */
+void run(const Call *calls, long count, long tokens, int threads) {
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    for (long i = 0; i < count; i++) carry_out(calls + i, tokens);
 }

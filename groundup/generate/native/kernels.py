@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
 
@@ -22,24 +23,40 @@ class Matrix(ctypes.Structure):
     _fields_ = (("outputs", LONG), ("inputs", LONG), ("kind", INT), ("group", INT), ("weights", ADDRESS), ("scales", ADDRESS))
 
 
-class Attention(ctypes.Structure):
-    """`Attention` of kernels.c."""
+class Table(ctypes.Structure):
+    """`Table` of kernels.c."""
 
     _fields_ = (
-        *((name, ADDRESS) for name in ("q", "keys", "values", "o", "tables", "sequence", "seen")),
-        *((name, LONG) for name in ("width", "H", "K", "E")),
-        ("wide", INT),
+        *((name, ADDRESS) for name in ("pages", "sequence", "seen", "tiles")),
+        *((name, LONG) for name in ("count", "width", "H", "K", "E", "space")),
     )
 
 
-_SIGNATURES = {
-    "linear": (ctypes.POINTER(Matrix), ADDRESS, ADDRESS, LONG, INT, INT, ADDRESS),
-    "norm": (ADDRESS, ADDRESS, ADDRESS, LONG, LONG, ctypes.c_float, INT),
-    "rotate": (ADDRESS, ADDRESS, ADDRESS, LONG, LONG, LONG, INT),
-    "gate": (ADDRESS, ADDRESS, ADDRESS, LONG, INT),
-    "store": (ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, LONG, LONG, LONG, INT),
-    "attend": (ctypes.POINTER(Attention), LONG, INT, ADDRESS, LONG),
-}
+class Attention(ctypes.Structure):
+    """`Attention` of kernels.c."""
+
+    _fields_ = (("table", ctypes.POINTER(Table)), *((name, ADDRESS) for name in ("q", "keys", "values", "o")), ("wide", INT))
+
+
+class Call(ctypes.Structure):
+    """`Call` of kernels.c."""
+
+    _fields_ = (("kind", LONG), ("at", ADDRESS * 5), ("size", LONG * 3), ("epsilon", ctypes.c_float), ("wide", INT))
+
+
+class Kind(IntEnum):
+    """What a call does."""
+
+    LINEAR = 0
+    EMBED = 1
+    ANGLES = 2
+    NORM = 3
+    ROTATE = 4
+    GATE = 5
+    ADD = 6
+    BEST = 7
+    STORE = 8
+    ATTEND = 9
 
 
 @cache
@@ -52,9 +69,7 @@ def library() -> ctypes.CDLL | None:
     if not target.exists() and not _compile(compiler, target):
         return None
     loaded = ctypes.CDLL(str(target))
-    for name, signature in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = signature, None
+    loaded.run.argtypes, loaded.run.restype = (ctypes.POINTER(Call), LONG, LONG, INT), None
     return loaded
 
 

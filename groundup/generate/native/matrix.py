@@ -4,6 +4,7 @@ Shapes: N outputs, K inputs, G inputs that share a scale.
 """
 
 import ctypes
+import math
 from typing import Literal
 
 import torch
@@ -35,14 +36,15 @@ class Packed:
             kind, deep = _KINDS[padded.dtype], 4 // padded.element_size()
             self._content = padded.view(panels, LANES, K // deep, deep).transpose(1, 2).contiguous()
         else:
-            kind, group = (_INT8, _group(K)) if weights == "int8" else (_INT4, _group(K))
+            kind, group = (_INT8, _group(K, 64)) if weights == "int8" else (_INT4, _group(K, 32))
             whole, scales = quantise(padded, group, 127 if weights == "int8" else 7)
             self._content = _bytes(whole.view(panels, LANES, K), weights)
             self._scales = scales.view(panels, LANES, K // group).transpose(1, 2).contiguous()
         scales_at = None if self._scales is None else self._scales.data_ptr()
         self.outputs, self.inputs = N, K
         self.bytes = self._content.nbytes + (0 if self._scales is None else self._scales.nbytes)
-        self.pointer = ctypes.pointer(Matrix(N, K, kind, group, self._content.data_ptr(), scales_at))
+        self._matrix = Matrix(N, K, kind, group, self._content.data_ptr(), scales_at)
+        self.address = ctypes.addressof(self._matrix)
         self.row_bytes = 4 * K + (8 * K // group if group else 0)  # of `space` that linear needs for a row
 
 
@@ -53,9 +55,9 @@ def quantise(weight_NK: Tensor, group: int, steps: int) -> tuple[Tensor, Tensor]
     return (parts / scales[..., None]).round().view(weight_NK.shape), scales
 
 
-def _group(inputs: int) -> int:
-    """Inputs that share a scale: 32 where they divide the row, else 16."""
-    return 32 if inputs % 32 == 0 else 16
+def _group(inputs: int, most: int) -> int:
+    """Inputs that share a scale: as many as divide the row, at most so many."""
+    return math.gcd(inputs, most)
 
 
 def _bytes(whole_PLK: Tensor, weights: Weights) -> Tensor:

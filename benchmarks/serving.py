@@ -1,0 +1,295 @@
+"""Decoding speed of the engine against transformers and llama.cpp: the same random weights, precision and threads.
+
+Each contestant runs in a process of its own, in turns. One stream: ids a second while 128 are generated after a prompt of 64. Sixteen
+streams: ids a second of all together. llama.cpp runs as `llama-bench` (one stream: its own loop, no server) and as `llama-server`
+(sixteen, over HTTP), built from the sources that come with llama-cpp-python:
+
+    pip download --no-deps --no-binary :all: llama-cpp-python && tar xf llama_cpp_python-*.tar.gz
+    cmake -S llama_cpp_python-*/vendor/llama.cpp -B FOLDER -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
+    cmake --build FOLDER --target llama-server llama-bench
+
+    python benchmarks/serving.py [--depth 8 14] [--rounds 3] [--llama FOLDER/bin]
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+VOCABULARY = {8: 8192, 14: 32768}
+CONTEXT, PROMPT, ANSWER, STREAMS = 1024, 64, 128, 16
+OURS = ("bf16", "int8", "int4", "fp32")
+THEIRS = {"bf16": "BF16", "fp32": "F32", "int8": "Q8_0", "int4": "Q4_0"}
+
+
+def shape_of(depth: int) -> Any:
+    """The shape that a recipe of this depth gets."""
+    from groundup.model.shape import Shape
+    from groundup.recipe import ModelPart
+
+    return Shape.of(ModelPart(depth=depth, context=CONTEXT), VOCABULARY.get(depth, 8192))
+
+
+def random_model(depth: int) -> Any:
+    """A trunk in which every weight matters."""
+    import torch
+
+    from groundup.model.trunk import Trunk
+
+    trunk, generator = Trunk(shape_of(depth)), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in trunk.parameters():
+            noise = torch.randn(weight.shape, generator=generator)
+            weight.copy_(1 + 0.1 * noise if weight.dim() == 1 else noise * weight.shape[1] ** -0.5)
+    return trunk.eval()
+
+
+def prompts(count: int, vocabulary: int) -> list[list[int]]:
+    """Different prompts of PROMPT ids."""
+    import random
+
+    source = random.Random(1)
+    return [[source.randrange(vocabulary - 8) for _ in range(PROMPT)] for _ in range(count)]
+
+
+# --- contestants ------------------------------------------------------------------------------------------------
+
+
+def groundup(depth: int, precision: str) -> dict[str, float]:
+    """The engine in this process, with ends that never come."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from groundup.generate.engine import Engine
+    from groundup.generate.native.leaves import plant, workshop
+    from groundup.generate.request import Request
+
+    trunk = random_model(depth)
+    trunk.precision = torch.float32 if precision == "fp32" else torch.bfloat16
+    shop = workshop(trunk.shape)
+    size = plant(trunk, precision if precision.startswith("int") else "full", shop)  # type: ignore[arg-type]
+    tokenizer: Any = SimpleNamespace(size=trunk.shape.vocab, im_end=-1, end=-1, token_bytes=lambda id: b"x")
+    engine = Engine(trunk, tokenizer, shop)
+
+    def rate(streams: int) -> float:
+        times: list[float] = []
+        for number, prompt in enumerate(prompts(streams, trunk.shape.vocab)):
+            engine.add(Request(prompt, ANSWER, number=number), lambda piece: times.append(time.perf_counter()))
+        while engine.step():
+            pass
+        start = times[streams - 1] if streams > 1 else times[0]
+        return sum(moment > start for moment in times) / (times[-1] - start)
+
+    rate(1)
+    one, many = rate(1), rate(STREAMS)
+    read = size - trunk.model.embed_tokens.weight.nbytes
+    return {"one": one, "many": many, "bandwidth": one * read}
+
+
+def transformers(depth: int, precision: str) -> dict[str, float]:
+    """Qwen3ForCausalLM.generate with its own cache."""
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    from groundup.model import weights
+
+    with tempfile.TemporaryDirectory() as folder:
+        weights.save(random_model(depth), Path(folder), None)
+        model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32 if precision == "fp32" else torch.bfloat16).eval()
+    model.generation_config.eos_token_id = None
+
+    def rate(streams: int) -> float:
+        ids = torch.tensor(prompts(streams, model.config.vocab_size))
+        times = []
+        for new in (8, ANSWER):  # the difference leaves the prompt out
+            start = time.perf_counter()
+            model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+            times.append(time.perf_counter() - start)
+        return streams * (ANSWER - 8) / (times[1] - times[0])
+
+    with torch.inference_mode():
+        rate(1)
+        return {"one": rate(1), "many": rate(STREAMS)}
+
+
+def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
+    """llama-bench and llama-server on the same weights as GGUF."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.gguf"
+        write_gguf(random_model(depth), file, THEIRS[precision])
+        command = [binaries / "llama-bench", "-m", file, "-t", torch.get_num_threads(), "-p", 0, "-n", ANSWER, "-d", PROMPT, "-r", 3, "-o", "json"]
+        out = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        return {"one": json.loads(out)[0]["avg_ts"], "many": llama_server(file, binaries, shape_of(depth).vocab)}
+
+
+def llama_server(file: Path, binaries: Path, vocabulary: int) -> float:
+    """Ids a second of sixteen streams."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    threads = str(os.cpu_count())
+    options = ["-m", file, "-t", threads, "-np", STREAMS, "-c", STREAMS * 256, "--host", "127.0.0.1", "--port", port, "--no-webui"]
+    server = subprocess.Popen([str(binaries / "llama-server"), *map(str, options)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until_ready(f"http://127.0.0.1:{port}/health")
+
+        def ask(ids: list[int]) -> tuple[float, float, int]:
+            body = json.dumps({"prompt": ids, "n_predict": ANSWER, "ignore_eos": True, "temperature": 0, "stream": True, "cache_prompt": False})
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/completion", body.encode(), {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=600) as answer:
+                moments = [time.perf_counter() for line in answer if line.startswith(b"data: ")]
+            return moments[0], moments[-1], len(moments)
+
+        with ThreadPoolExecutor(STREAMS) as pool:
+            list(pool.map(ask, prompts(2, vocabulary)))
+            spans = list(pool.map(ask, prompts(STREAMS, vocabulary)))
+        # from the moment the last stream has begun, as for the engine: what came before is nearly all prompt
+        start, stop = max(first for first, _, _ in spans), max(last for _, last, _ in spans)
+        return sum(count * (last - max(first, start)) / (last - first) for first, last, count in spans) / (stop - start)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def until_ready(address: str) -> None:
+    """Wait for a server, two minutes at most."""
+    for _ in range(1200):
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(address)
+
+
+def write_gguf(trunk: Any, file: Path, kind: str) -> None:
+    """The trunk in llama.cpp's format, with a vocabulary of placeholders."""
+    import gguf
+
+    shape = trunk.shape
+    writer = gguf.GGUFWriter(file, "qwen3")
+    writer.add_block_count(shape.depth)
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_feed_forward_length(shape.ffn)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_key_length(shape.head_dim)
+    writer.add_value_length(shape.head_dim)
+    writer.add_layer_norm_rms_eps(shape.norm_epsilon)
+    writer.add_rope_freq_base(shape.rope_base)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([f"<{id}>" for id in range(shape.vocab)])
+    writer.add_token_types([1] * shape.vocab)
+    writer.add_token_merges(["< 0"])
+    writer.add_eos_token_id(shape.vocab - 1)
+    asked = getattr(gguf.GGMLQuantizationType, kind)
+    for name, weight in trunk.state_dict().items():
+        if name == "lm_head.weight" and shape.tied:
+            continue
+        kept = asked if weight.dim() == 2 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(gguf_name(name), gguf.quants.quantize(weight.float().numpy(), kept), raw_dtype=kept)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def gguf_name(name: str) -> str:
+    """llama.cpp's name of a tensor."""
+    names = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+    if name in names:
+        return names[name]
+    _, _, layer, *rest = name.split(".")
+    parts = {
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+        "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    }  # fmt: skip
+    return f"blk.{layer}.{parts['.'.join(rest[:-1])]}.weight"
+
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+
+def copy_speed() -> float:
+    """Bytes a second that a copy reads and writes together, the best of five."""
+    import torch
+
+    source = torch.empty(1 << 28, dtype=torch.uint8).fill_(1)
+    target, times = torch.empty_like(source), []
+    for _ in range(6):
+        start = time.perf_counter()
+        target.copy_(source)
+        times.append(time.perf_counter() - start)
+    return 2 * source.nbytes / min(times[1:])
+
+
+def main() -> None:
+    """Run what was asked for."""
+    from groundup import process
+
+    process.settle()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--depth", type=int, nargs="+", default=[8, 14])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--llama", type=Path, help="folder with llama-bench and llama-server")
+    parser.add_argument("--precision", nargs="+", default=["bf16", "int8"], choices=OURS)
+    parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    contestants: dict[str, Callable[[int, str], dict[str, float]]] = {"groundup": groundup, "transformers": transformers}
+    if arguments.llama is not None:
+        contestants["llama.cpp"] = lambda depth, precision: llama(depth, precision, arguments.llama)
+    if arguments.only:
+        name, precision = arguments.only
+        print(json.dumps(contestants[name](arguments.depth[0], precision)))
+        return
+    report(arguments, contestants)
+
+
+def report(arguments: argparse.Namespace, contestants: dict[str, Any]) -> None:
+    """Contestants in turns; medians."""
+    from common import machine, table
+
+    print(machine())
+    print(f"a copy moves {copy_speed() / 1e9:.1f} GB/s")
+    given = ["--llama", str(arguments.llama)] if arguments.llama else []
+    for depth in arguments.depth:
+        print(f"\n{shape_of(depth).total:,} parameters, prompts of {PROMPT}, answers of {ANSWER}\n")
+        runs: dict[tuple[str, str], list[dict[str, float]]] = {}
+        for _ in range(arguments.rounds):
+            for precision in arguments.precision:
+                for name in contestants:
+                    if name == "transformers" and precision.startswith("int"):
+                        continue
+                    command = [sys.executable, "-W", "ignore", __file__, "--only", name, precision, "--depth", str(depth), *given]
+                    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+                    runs.setdefault((name, precision), []).append(json.loads(out.splitlines()[-1]))
+        medians = {key: {what: statistics.median(run[what] for run in found) for what in found[0]} for key, found in runs.items()}
+        rows = [row(name, precision, found, medians[("groundup", precision)]) for (name, precision), found in medians.items()]
+        print(table(("contestant", "weights", "one stream, ids/s", "groundup's is", "16 streams", "groundup's is", "reads GB/s"), rows), flush=True)
+
+
+def row(name: str, precision: str, found: dict[str, float], ours: dict[str, float]) -> list[str]:
+    """One line of the table."""
+    bandwidth = f"{found['bandwidth'] / 1e9:.1f}" if "bandwidth" in found else ""
+    one, many = (f"{ours[what] / found[what]:.2f}x" for what in ("one", "many"))
+    return [name, precision, f"{found['one']:,.0f}", one, f"{found['many']:,.0f}", many, bandwidth]
+
+
+if __name__ == "__main__":
+    main()
