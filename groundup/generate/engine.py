@@ -194,7 +194,7 @@ class Engine:
                 try:
                     self._tell(answer, *self._choose(answer, scores_NV[place].float()))
                 except InputError as error:
-                    self._end(answer, Piece(error=str(error)))
+                    self._end(answer, Piece(error=str(error), fault="request"))
 
     def _choose(self, answer: Answer, scores_V: Tensor) -> tuple[int, tuple[Score, ...]]:
         request, narrowed = answer.request, scores_V
@@ -213,7 +213,8 @@ class Engine:
         cached = (answer.cached or 0) if len(answer.ids) == answer.asked else 0
         prompt_scores, answer.prompt_scores = tuple(answer.prompt_scores), []
         if id in self._ends:
-            return self._end(answer, Piece(answer.reader.rest(), prompt_scores=prompt_scores, finish="stop", cached=cached))
+            ending = scores[0] if scores else None
+            return self._end(answer, Piece(answer.reader.rest(), prompt_scores=prompt_scores, finish="stop", cached=cached, ending=ending))
         answer.ids.append(id)
         self.said += 1
         text = answer.reader.read(id)

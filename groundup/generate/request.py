@@ -42,7 +42,8 @@ class Piece:
 
     `text` is certain: whole characters, and nothing that may turn out to be the beginning of a stop. `ids` are those generated, without
     the one that ended the answer, and `scores` theirs. The first piece says how many of the prompt's ids were found `cached`, and has the
-    `prompt_scores` if asked for (the first id has none: nan). The last has `finish`, or `error` if the engine failed.
+    `prompt_scores` if asked for (the first id has none: nan). The last has `finish`, with the score of the id that ended the answer as
+    `ending` if one did, or `error` with who is to blame: the request, the engine, or nobody, as it closes.
     """
 
     text: str = ""
@@ -51,4 +52,6 @@ class Piece:
     prompt_scores: tuple[Score, ...] = ()
     finish: Literal["stop", "length"] | None = None
     cached: int = 0
+    ending: Score | None = None
     error: str | None = None
+    fault: Literal["request", "engine", "closing"] | None = None

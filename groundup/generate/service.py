@@ -3,7 +3,8 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 
 from groundup.errors import InputError
@@ -18,6 +19,13 @@ class Busy(Exception):
     def __init__(self, retry_after: float):
         super().__init__(f"too many requests are waiting; try again in {retry_after:.0f} seconds")
         self.retry_after = retry_after
+
+
+class Closing(InputError):
+    """The service takes no more requests."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; ask another, or later")
 
 
 class Ticket:
@@ -61,7 +69,7 @@ class Service:
     def submit(self, request: Request, listen: Listen) -> Ticket:
         """Hand in a request; `listen` is called in the engine's thread and must be quick.
 
-        Raises InputError for a request that cannot be answered, and Busy.
+        Raises InputError for a request that cannot be answered, Closing among them, and Busy.
         """
         self.engine.check(request)
         ticket = Ticket()
@@ -72,11 +80,11 @@ class Service:
                 try:
                     ticket.answer = self.engine.add(request, listen)
                 except InputError as error:
-                    listen(Piece(error=str(error)))
+                    listen(Piece(error=str(error), fault="request"))
 
         with self._news:
             if self._closing or not self._thread.is_alive():
-                raise InputError("the server is shutting down; ask another, or later")
+                raise Closing
             waiting = len(self.engine.scheduler.waiting) + self._pending
             if waiting >= self._queue:
                 raise Busy(max(1.0, waiting / 16))
@@ -102,15 +110,14 @@ class Service:
         def one() -> None:
             if future.cancelled():
                 return
-            try:
-                found.append(self.engine.embed(rows[len(found)]))
-            except InputError as error:
-                future.set_exception(error)
-                return
-            if len(found) == len(rows):
-                future.set_result(found)
-            else:
-                self._hand_in(one)
+            with suppress(InvalidStateError):  # cancelled meanwhile
+                try:
+                    found.append(self.engine.embed(rows[len(found)]))
+                except InputError as error:
+                    return future.set_exception(error)
+                if len(found) == len(rows):
+                    return future.set_result(found)
+            self._hand_in(one)
 
         self._hand_in(one)
         return future
@@ -139,7 +146,7 @@ class Service:
             self._news.notify()
         self._thread.join(seconds)
         if self._thread.is_alive():
-            self._hand_in(self._drop)
+            self._hand_in(lambda: self._drop(Piece(error="the server is shutting down", fault="closing")))
             self._thread.join()
 
     def _hand_in(self, work: Callable[[], None]) -> None:
@@ -152,7 +159,7 @@ class Service:
             while self._gather():
                 self.engine.step()
         except BaseException as error:
-            self._drop(f"the engine failed: {error}")
+            self._drop(Piece(error=f"the engine failed: {error}", fault="engine"))
             raise
 
     def _gather(self) -> bool:
@@ -170,7 +177,7 @@ class Service:
                         return False
                     self._news.wait()
 
-    def _drop(self, reason: str = "the server is shutting down") -> None:
+    def _drop(self, last: Piece) -> None:
         for answer in [*self.engine.scheduler.running, *self.engine.scheduler.waiting]:
             self.engine.cancel(answer)
-            answer.say(Piece(error=reason))
+            answer.say(last)

@@ -100,6 +100,24 @@ def test_closing_at_once_tells_those_who_wait():
     assert heard.ended.is_set()
 
 
+def test_who_is_to_blame_is_told():
+    service, heard = Service(engine(tokenizer=NEVER)), Waited()
+    service.submit(Request([1], SHAPE.context - 1), heard)
+    service.close(0)
+    assert heard.pieces[-1].fault in (None, "closing")  # None: it was done before
+
+
+def test_embeddings_that_nobody_waits_for_harm_nothing(service, monkeypatch):
+    embed, futures = service.engine.embed, []
+    monkeypatch.setattr(service.engine, "embed", lambda row: futures[0].cancel() and embed(row))
+    held, go = threading.Event(), threading.Event()
+    service._hand_in(lambda: held.set() or go.wait(60))
+    held.wait(60)
+    futures.append(service.embed([[1]]))
+    go.set()
+    assert service.embed([[2]]).result(60) == [embed([2])]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_engine_that_fails_tells_everybody(monkeypatch):
     broken = engine(tokenizer=NEVER)
@@ -108,6 +126,7 @@ def test_an_engine_that_fails_tells_everybody(monkeypatch):
     service.submit(Request([1], 5), heard)
     assert heard.ended.wait(60)
     assert "the engine failed: division by zero" in heard.pieces[-1].error
+    assert heard.pieces[-1].fault == "engine"
     until(lambda: not service.state().alive)
 
 
