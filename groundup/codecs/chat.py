@@ -239,7 +239,7 @@ def parse_answer(text: str) -> Message:
     while rest:
         said, opened, rest = rest.partition("<tool_call>")
         content += said
-        if call := _call(rest):
+        if call := parse_call(rest):
             calls.append(call[0])
             rest = call[1]
         else:
@@ -247,8 +247,8 @@ def parse_answer(text: str) -> Message:
     return {"role": "assistant", "content": content.strip()} | ({"tool_calls": calls} if calls else {})
 
 
-def _call(text: str) -> tuple[dict[str, Any], str] | None:
-    """The call that the text begins with and what follows its end; None if there is none that can be read."""
+def parse_call(text: str) -> tuple[dict[str, Any], str] | None:
+    """The call that a text begins with, after its <tool_call>, and what follows its end; None if there is none that can be read."""
     try:
         value, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip()))
     except (json.JSONDecodeError, RecursionError):

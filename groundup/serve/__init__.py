@@ -1,0 +1,1 @@
+"""HTTP: the endpoints that OpenAI's clients speak to, and the page."""
