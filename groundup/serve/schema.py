@@ -1,0 +1,143 @@
+"""What may be asked, field by field. What is not here is refused by name; null is as good as left out."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+MESSAGES = 1024
+ANSWERS = 16  # n
+STOPS = 4
+STOP_LENGTH = 256  # characters
+TOP_LOGPROBS = 20
+PROMPTS = 64
+ROWS = 256  # texts to embed
+TOOLS = 128
+BIASES = 1024
+TOGETHER = 128  # answers of one request: n times the prompts
+
+
+class Part(BaseModel):
+    """An object of a request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+
+def _in_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _by_type(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class StreamOptions(Part):
+    """How an answer is streamed."""
+
+    include_usage: bool = False
+
+
+class Generation(Part):
+    """What chat and completions have in common."""
+
+    model: str
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    min_p: float = Field(0.0, ge=0, lt=1)
+    repetition_penalty: float = Field(1.0, gt=0, le=10)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=BIASES)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: int = Field(1, ge=1, le=ANSWERS)
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]], BeforeValidator(_in_a_list)] = Field([], max_length=STOPS)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: str | None = None  # this and what follows changes nothing
+    metadata: dict[str, str] = {}
+    store: Literal[False] = False
+    service_tier: Literal["auto"] = "auto"
+
+
+class Function(Part):
+    """A function that the model may call; its parameters are a JSON schema."""
+
+    name: str = Field(pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+
+
+class Tool(Part):
+    """A tool: always a function."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Part):
+    """The function to call."""
+
+    name: str
+
+
+class ToolChoice(Part):
+    """Whether tools are called: a word, or one function."""
+
+    type: Literal["none", "auto", "required", "function"]
+    function: FunctionName | None = None
+
+
+class JsonSchema(Part):
+    """A JSON schema; its name and description are for the reader of the request, the model does not see them."""
+
+    name: str
+    schema_: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool = True
+
+
+class ResponseFormat(Part):
+    """What an answer may be."""
+
+    type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
+    json_schema: JsonSchema | None = None
+    pattern: str | None = None
+    grammar: str | None = None
+
+
+class ChatRequest(Generation):
+    """POST /v1/chat/completions. Messages are checked where they are rendered."""
+
+    messages: list[dict[str, Any]] = Field(min_length=1, max_length=MESSAGES)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
+    response_format: ResponseFormat | None = None
+    tools: list[Tool] = Field([], max_length=TOOLS)
+    tool_choice: Annotated[ToolChoice | None, BeforeValidator(_by_type)] = None
+    parallel_tool_calls: bool = True
+
+
+class CompletionRequest(Generation):
+    """POST /v1/completions. The prompt is a text, ids, or a list of either."""
+
+    prompt: Any
+    max_tokens: int = Field(16, ge=0)
+    logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
+    echo: bool = False
+
+
+class EmbeddingRequest(Part):
+    """POST /v1/embeddings. The input is a text, ids, or a list of either."""
+
+    model: str
+    input: Any
+    encoding_format: Literal["float", "base64"] = "float"
+    user: str | None = None
