@@ -109,7 +109,7 @@ class Service:
 
         def one() -> None:
             if future.cancelled():
-                return
+                return None
             with suppress(InvalidStateError):  # cancelled meanwhile
                 try:
                     found.append(self.engine.embed(rows[len(found)]))

@@ -14,7 +14,14 @@ from groundup.errors import InputError
 from groundup.generate.request import Piece
 from groundup.generate.service import Busy, Closing
 
-TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+}
 GONE = 499  # a status nobody reads: the client has left
 
 
@@ -79,6 +86,11 @@ def of_piece(piece: Piece) -> ApiError:
             return ApiError(400, str(piece.error))
         case "closing":
             return ApiError(503, str(piece.error), code="shutting_down", headers={"Retry-After": "1"})
+    return failed()
+
+
+def failed() -> ApiError:
+    """The engine failed."""
     return ApiError(500, "the engine failed; the server's log says why", code="internal_error")
 
 

@@ -1,0 +1,47 @@
+"""The page: files of one folder, each at its own path, under headers that let nothing else in."""
+
+from functools import partial
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, Response
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+TYPES = {  # those of the machine may be anything
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+    ".woff2": "font/woff2",
+    ".txt": "text/plain",
+}
+
+
+def routes(folder: Path) -> APIRouter:
+    """A route for each file of a kind in TYPES that is in the folder now, and / for its index.html."""
+    router = APIRouter()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in TYPES:
+            place = path.relative_to(folder).as_posix()
+            for url in ("/", "/index.html") if place == "index.html" else (f"/{place}",):
+                router.add_route(url, partial(_send, path), methods=["GET"])
+    return router
+
+
+async def _send(path: Path, request: Request) -> Response:
+    response = FileResponse(path, media_type=TYPES[path.suffix], headers=HEADERS, stat_result=path.stat())
+    if request.headers.get("if-none-match") == response.headers["etag"]:
+        return Response(status_code=304, headers=HEADERS | {"ETag": response.headers["etag"]})
+    return response

@@ -1,0 +1,218 @@
+"""Answers on their way from the engine's thread to a client: bounded where it does not read, given up where it leaves."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from groundup.generate.request import Piece, Request
+from groundup.generate.service import Service, Ticket
+from groundup.serve import errors
+from groundup.serve.errors import ApiError, Gone
+from groundup.serve.record import Record
+
+T = TypeVar("T")
+News = list[tuple[int, Piece]]
+DONE = "data: [DONE]\n\n"
+HEARTBEAT = ": still here\n\n"  # a comment, which clients skip
+
+
+class Answers:
+    """The answers to some requests to one service; made and read in an event loop.
+
+    The constructor hands the requests in, all or none: it raises what `Service.submit` does. `slow` is set when more than `backlog`
+    pieces an answer wait to be taken; all is cancelled then. `cancel` when they are not wanted any more.
+    """
+
+    def __init__(self, service: Service, requests: Sequence[Request], record: Record, backlog: int):
+        self.slow = asyncio.Event()
+        self._service, self._requests, self._record = service, requests, record
+        self._loop, self._backlog = asyncio.get_running_loop(), backlog * len(requests)
+        self._news: deque[tuple[int, Piece]] = deque()
+        self._bell = asyncio.Event()
+        self._tickets: dict[int, Ticket] = {}
+        self._left = set(range(len(requests)))
+        self._cached = self._generated = 0
+        record.prompt_tokens = sum(len(request.prompt) for request in requests if request.number == 0)
+        try:
+            for place, request in enumerate(requests):
+                self._tickets[place] = service.submit(request, self._listener(place))
+        except BaseException:
+            self.cancel()
+            raise
+
+    @property
+    def done(self) -> bool:
+        """Whether all have ended and been taken."""
+        return not self._left
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens so far; a prompt counts once, however many answers it gets."""
+        prompt = self._record.prompt_tokens
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self._generated,
+            "total_tokens": prompt + self._generated,
+            "prompt_tokens_details": {"cached_tokens": self._cached},
+        }
+
+    async def take(self, seconds: float) -> News:
+        """What has come, with the place of its request; nothing if nothing comes for so long.
+
+        Raises ApiError, with all cancelled, if an answer fails.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        self._bell.clear()
+        news = list(self._news)
+        self._news.clear()
+        if not news and not self._service.state().alive:
+            raise errors.failed()
+        for place, piece in news:
+            self._note(place, piece)
+        return news
+
+    def cancel(self) -> None:
+        """Give up what is not done; nothing comes any more."""
+        for ticket in self._tickets.values():
+            self._service.cancel(ticket)
+        self._tickets.clear()
+        self._news.clear()
+
+    def _note(self, place: int, piece: Piece) -> None:
+        if piece.error is not None:
+            self.cancel()
+            raise errors.of_piece(piece)
+        if self._requests[place].number == 0:
+            self._cached += piece.cached
+            self._record.cached_tokens = self._cached
+        self._generated += len(piece.ids)
+        if piece.finish:
+            self._left.discard(place)
+            self._tickets.pop(place, None)
+
+    def _listener(self, place: int) -> Any:
+        def listen(piece: Piece) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the server has stopped, and nobody waits
+                self._loop.call_soon_threadsafe(self._hear, place, piece)
+
+        return listen
+
+    def _hear(self, place: int, piece: Piece) -> None:
+        if place not in self._tickets:
+            return
+        self._record.heard(place, piece)
+        self._news.append((place, piece))
+        self._bell.set()
+        if len(self._news) > self._backlog:
+            self._record.finish = "slow"
+            self.slow.set()
+            self.cancel()
+
+
+class Writer(Protocol):
+    """Puts answers into the form of an endpoint."""
+
+    def hear(self, place: int, piece: Piece) -> list[dict[str, Any]]:
+        """The chunks of a piece."""
+
+    def end(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
+        """The chunks after the last piece."""
+
+    def whole(self, answers: list[list[Piece]], usage: dict[str, Any]) -> dict[str, Any]:
+        """The answer in one."""
+
+
+# --- in one -------------------------------------------------------------------------------------------------
+
+
+async def collect(answers: Answers, count: int) -> list[list[Piece]]:
+    """The pieces of each answer, once all are there."""
+    pieces: list[list[Piece]] = [[] for _ in range(count)]
+    while not answers.done:
+        for place, piece in await answers.take(seconds=5):
+            pieces[place].append(piece)
+    return pieces
+
+
+async def unless_gone(receive: Receive, record: Record, work: Coroutine[Any, Any, T]) -> T:
+    """What the work comes to; it is cancelled when the client leaves, and Gone raised."""
+    job, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({job, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if job.done():
+            return job.result()
+        record.finish = "gone"
+        raise Gone
+    finally:
+        await _stop(job, leaving)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stop(*tasks: "asyncio.Future[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# --- as it comes --------------------------------------------------------------------------------------------
+
+
+class EventStream(Response):
+    """Answers as server-sent events; a comment where nothing comes for `heartbeat` seconds.
+
+    They are cancelled when the client leaves, and when it does not read: then the connection ends in the middle.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, answers: Answers, writer: Writer, record: Record, heartbeat: float):
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._answers, self._writer, self._record, self._heartbeat = answers, writer, record, heartbeat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        job, leaving = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_left(receive))
+        slow = asyncio.ensure_future(self._answers.slow.wait())
+        try:
+            await asyncio.wait({job, leaving, slow}, return_when=asyncio.FIRST_COMPLETED)
+            if job.done():
+                job.result()
+            elif leaving.done():
+                self._record.finish = "gone"
+        finally:
+            self._answers.cancel()
+            await _stop(job, leaving, slow)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for text in self._texts():
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _texts(self) -> AsyncIterator[str]:
+        try:
+            while not self._answers.done:
+                news = await self._answers.take(self._heartbeat)
+                chunks = [event(chunk) for place, piece in news for chunk in self._writer.hear(place, piece)]
+                if chunks or not news:
+                    yield "".join(chunks) or HEARTBEAT
+            yield "".join(map(event, self._writer.end(self._answers.usage())))
+        except ApiError as error:
+            yield event(error.body)
+        yield DONE
+
+
+def event(value: dict[str, Any]) -> str:
+    """One server-sent event."""
+    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
