@@ -249,6 +249,54 @@ def trace(
 
 
 @app.command()
+def serve(
+    models: Annotated[list[str], typer.Argument(help="Models, each FOLDER or NAME=FOLDER.", show_default=False)],
+    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs --keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys; `groundup key` makes them.")] = None,
+    weights: Annotated[Literal["full", "int8", "int4"], typer.Option(help="Weights as they are, or as whole numbers of 8 or 4 bits.")] = "full",
+    cache_gigabytes: Annotated[float, typer.Option(min=0.001, help="Memory for keys and values, for each model.")] = 1.0,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, for each model.")] = 256,
+    concurrent: Annotated[int, typer.Option(min=1, help="Requests at a time, for each key or address.")] = 64,
+    rate: Annotated[int, typer.Option(min=1, help="Requests a minute, for each key or address.")] = 6000,
+    together: Annotated[int, typer.Option(min=1, help="Requests at a time, all together.")] = 512,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds to finish answers when stopped.")] = 30.0,
+    watch: Annotated[bool, typer.Option("--watch", help="Load new versions of the models as they appear (SIGHUP does it once).")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write what is asked into the access log.")] = False,
+    device: DeviceName = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Serve models: an API that OpenAI's clients use, and a page to talk to them and to watch runs."""
+    from groundup.health import require
+
+    require("serve")
+    from groundup.pipeline import model_folder
+    from groundup.serve.command import Options
+    from groundup.serve.command import serve as run_server
+
+    run_server(
+        models,
+        model_folder,
+        Options(
+            host, port, keys, weights, round(cache_gigabytes * 2**30), queue, concurrent, rate, together, grace, watch, runs, log_prompts, device
+        ),
+    )  # fmt: skip
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.", show_default=False)],
+    keys: Annotated[Path, typer.Option(help="File to add it to.")],
+    rate: Annotated[int | None, typer.Option(min=1, help="Requests a minute; left out: what the server allows.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Requests at a time; left out: what the server allows.")] = None,
+) -> None:
+    """Make an API key for `groundup serve`. It is shown this once; the file keeps only its hash."""
+    from groundup.serve.keys import make
+
+    print(make(keys, name, rate, concurrent))
+
+
+@app.command()
 def doctor(device: DeviceName = None, as_json: Json = False) -> None:
     """Say what this machine can do: device, precision, memory, versions, and what is missing for which extra."""
     from groundup.health import examine

@@ -8,6 +8,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from groundup import device, ledger
+from groundup.errors import InputError
 
 
 def examine(name: str | None) -> dict[str, Any]:
@@ -39,6 +40,12 @@ def missing() -> dict[str, str]:
             if not _installed(requirement.name):
                 lacking[extra].append(requirement.name)
     return {extra: f"missing {', '.join(names)}: pip install 'groundup[{extra}]'" if names else "complete" for extra, names in lacking.items()}
+
+
+def require(extra: str) -> None:
+    """Raise InputError unless an extra is complete."""
+    if (said := missing().get(extra, "complete")) != "complete":
+        raise InputError(f"this needs the extra {extra}: {said}")
 
 
 def _installed(name: str) -> bool:

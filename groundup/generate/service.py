@@ -109,15 +109,17 @@ class Service:
 
         def one() -> None:
             if future.cancelled():
-                return None
+                return
             with suppress(InvalidStateError):  # cancelled meanwhile
                 try:
                     found.append(self.engine.embed(rows[len(found)]))
                 except InputError as error:
-                    return future.set_exception(error)
-                if len(found) == len(rows):
-                    return future.set_result(found)
-            self._hand_in(one)
+                    future.set_exception(error)
+                    return
+                if len(found) < len(rows):
+                    self._hand_in(one)
+                else:
+                    future.set_result(found)
 
         self._hand_in(one)
         return future

@@ -23,13 +23,13 @@ class Entry(Protocol):
     """A model that can be asked: when it was made, in seconds since 1970, and how many tokens it sees."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...
     @property
-    def service(self) -> Service: ...  # noqa: D102
+    def service(self) -> Service: ...
     @property
-    def created(self) -> int: ...  # noqa: D102
+    def created(self) -> int: ...
     @property
-    def context(self) -> int: ...  # noqa: D102
+    def context(self) -> int: ...
 
 
 class Registry(Protocol):

@@ -1,0 +1,172 @@
+"""`groundup serve`: models, gate and endpoints put together, run until somebody stops it."""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from groundup import console, device
+from groundup.errors import InputError
+from groundup.generate.engine import Engine
+from groundup.generate.native.matrix import Weights
+from groundup.generate.service import Service
+from groundup.serve import operate, runs
+from groundup.serve.app import make_app
+from groundup.serve.gate import Gate
+from groundup.serve.keys import Keys
+from groundup.serve.limits import Limiter
+from groundup.serve.log import AccessLog
+from groundup.serve.metrics import Metrics
+from groundup.serve.models import Registry
+from groundup.serve.site import Site
+
+WATCH = 2.0  # seconds between looks at the models' folders, and for which a new version must have stayed the same
+CONNECTIONS = 2048  # open at a time, idle ones among them
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve: where, to whom, how much at a time, and how to stop."""
+
+    host: str
+    port: int
+    keys: Path | None
+    weights: Weights
+    cache_bytes: int
+    queue: int
+    concurrent: int
+    a_minute: int
+    together: int
+    grace: float
+    watch: bool
+    runs: Path
+    log_prompts: bool
+    device: str | None
+
+
+def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> None:
+    """Serve models, each `FOLDER` or `NAME=FOLDER`, until SIGTERM or SIGINT; `find` gives the model's folder of a run.
+
+    Answers under way are finished for at most `grace` seconds; a second signal ends them. SIGHUP looks for new versions. Raises
+    InputError for models, keys or an address that cannot be used.
+    """
+    local = _is_local(options.host)
+    if not local and options.keys is None:
+        raise InputError(f"--host {options.host}: others can reach it, so API keys are needed; make one with `groundup key NAME --keys FILE`")
+    keys = None if options.keys is None else Keys(options.keys)
+    listener = _listen(options.host, options.port)
+    chosen = device.pick(options.device)
+
+    def load(folder: Path) -> Service:
+        return Service(Engine.load(folder, chosen, weights=options.weights, cache_bytes=options.cache_bytes), options.queue)
+
+    registry = Registry(named(models), find, load)
+    registry.load()
+    log = AccessLog(prompts=options.log_prompts)
+    server = Server(registry, log, options)
+    server.config.app = application(registry, keys, log, options, lambda: server.started and not server.should_exit, local)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    console.note(f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]} (page, /v1)")
+    try:
+        server.run(sockets=[listener])
+    finally:
+        registry.close(0)
+
+
+def application(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, ready: Callable[[], bool], local: bool) -> ASGIApp:
+    """The whole app, behind the gate."""
+    site, metrics = Site(registry), Metrics(registry.states)
+    app = make_app(site)
+    app.include_router(operate.router(registry, metrics, ready, site.limits, options.weights, options.runs))
+    app.include_router(runs.router(options.runs))
+    return Gate(app, keys, Limiter(options.a_minute, options.concurrent, options.together), log, metrics, local)
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our signals: one stops it, two stop it at once, and a hang-up looks for new versions of the models."""
+
+    def __init__(self, registry: Registry, log: AccessLog, options: Options):
+        grace = max(1, round(options.grace))
+        super().__init__(
+            uvicorn.Config(
+                app=_nothing, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=grace,
+                limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=64 * 1024, proxy_headers=False,
+            )
+        )  # fmt: skip
+        self._registry, self._log, self._watch = registry, log, options.watch
+        self._look = threading.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ours instead of uvicorn's, which would end the process by the signal and not with exit code 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        with suppress(AttributeError):  # not on every system
+            loop.add_signal_handler(signal.SIGHUP, self._look.set)
+        watcher = threading.Thread(target=self._keep_up, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            self.should_exit = True
+            self._look.set()
+            watcher.join()
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    def _keep_up(self) -> None:
+        """Look for new versions when told, and now and then if asked to."""
+        while not self.should_exit:
+            told = self._look.wait(WATCH if self._watch else None)
+            self._look.clear()
+            if not self.should_exit:
+                for said in self._registry.refresh(0.0 if told else WATCH):
+                    self._log.say({"event": "reload", "message": said})
+
+
+async def _nothing(*_: object) -> None:
+    """Stands where the app will be."""
+
+
+def named(models: list[str]) -> dict[str, Path]:
+    """Folders by name: as given, else the folder's own. Raises InputError for two of one name."""
+    found: dict[str, Path] = {}
+    for text in models:
+        name, equals, folder = text.partition("=")
+        path = Path(folder if equals else text)
+        name = name if equals else path.resolve().name
+        if not name or name in found:
+            raise InputError(f"{text}: the name {name!r} is {'taken' if name else 'empty'}; give each model its own with NAME=FOLDER")
+        found[name] = path
+    return found
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises InputError for an address that cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(CONNECTIONS)
+    except OSError as error:
+        raise InputError(f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another --host or --port") from None
+    return listener

@@ -1,0 +1,107 @@
+"""API keys: random texts of which only the hashes are kept.
+
+A line of the file is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` leaves a number open, `#` begins a comment. To revoke a key, delete its
+line: the file is read again when it has changed.
+"""
+
+import hmac
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from groundup.errors import InputError
+from groundup.files import replacing
+from groundup.recipe import NAME
+
+PREFIX = "gu-"  # lets a scanner for leaked secrets find them
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: whose it is, its hash, and what it may do (None: what the server allows)."""
+
+    name: str
+    digest: str
+    a_minute: int | None = None
+    at_a_time: int | None = None
+
+
+class Keys:
+    """The keys of a file. Raises InputError for one that is missing, empty or malformed; later changes that are so are not taken over."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._stamp = _stamp(path)
+        self._keys = read(path)
+        if not self._keys:
+            raise InputError(f"{path}: holds no key; `groundup key NAME --keys {path}` makes one")
+
+    def find(self, token: str) -> Key | None:
+        """The key that a client has shown, compared with all in a time that tells nothing of them."""
+        self._refresh()
+        digest, found = sha256(token.encode("utf-8", errors="surrogateescape")).hexdigest(), None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+    def _refresh(self) -> None:
+        try:
+            stamp = _stamp(self.path)
+            if stamp != self._stamp:
+                self._keys, self._stamp = read(self.path), stamp
+        except InputError:
+            return
+
+
+def read(path: Path) -> list[Key]:
+    """The keys of a file. Raises InputError that names the line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); `groundup key NAME --keys {path}` makes one") from None
+    found: list[Key] = []
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if not 2 <= len(words) <= 4 or not re.fullmatch(NAME, words[0]) or not re.fullmatch("[0-9a-f]{64}", words[1]):
+            raise InputError(f"{path}:{number}: no key; a line is NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]")
+        if words[0] in {key.name for key in found}:
+            raise InputError(f"{path}:{number}: a second key {words[0]!r}; give each its own name")
+        found.append(Key(words[0], words[1], *(_number(word, path, number) for word in words[2:])))
+    return found
+
+
+def make(path: Path, name: str, a_minute: int | None = None, at_a_time: int | None = None) -> str:
+    """Add a key to a file, which only its owner may read; returns the key, which is nowhere else. Raises InputError for a name that is taken."""
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"{name}: not a name for a key; use lower-case letters, digits, - and _")
+    if path.exists() and name in {key.name for key in read(path)}:
+        raise InputError(f"{path}: has a key {name!r} already; choose another name, or delete its line")
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    token = PREFIX + secrets.token_urlsafe(32)
+    limits = " ".join("-" if limit is None else str(limit) for limit in (a_minute, at_a_time))
+    with replacing(path) as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+        temporary.write_text(f"{before}{name} {sha256(token.encode()).hexdigest()} {limits}\n", encoding="utf-8")
+    return token
+
+
+def _number(word: str, path: Path, line: int) -> int | None:
+    if word == "-":
+        return None
+    if not word.isdigit() or not int(word):
+        raise InputError(f"{path}:{line}: {word!r} is no limit; give a whole number above 0, or - for none")
+    return int(word)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); `groundup key NAME --keys {path}` makes one") from None
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,69 @@
+"""Figures of a server for Prometheus."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from groundup.generate.service import State
+from groundup.serve.record import Record
+
+PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/api/settings", "/api/runs", "/health", "/ready", "/metrics")
+_QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_GAUGES = ("running", "waiting", "pages_total", "pages_used", "pages_cached", "alive")
+_COUNTERS = ("prompt_tokens", "cached_tokens", "generated_tokens", "preemptions", "steps")
+
+
+class Metrics:
+    """The figures of one server; `states` gives those of the engines by model."""
+
+    def __init__(self, states: Callable[[], Iterable[tuple[str, State]]]):
+        self._registry = CollectorRegistry()
+        self.requests = Counter("groundup_requests", "requests by path and status", ("path", "status"), registry=self._registry)
+        self.under_way = Gauge("groundup_requests_under_way", "requests being answered", registry=self._registry)
+        self.seconds = Histogram("groundup_request_seconds", "seconds to answer", ("path",), registry=self._registry, buckets=_QUICK)
+        self.first = Histogram("groundup_first_token_seconds", "seconds to the first token", ("model",), registry=self._registry, buckets=_QUICK)
+        self.gap = Histogram("groundup_token_gap_seconds", "seconds between tokens", ("model",), registry=self._registry, buckets=_GAPS)
+        self._registry.register(_Engines(states))
+
+    def note(self, path: str, status: int, seconds: float, record: Record) -> None:
+        """A request that has ended."""
+        self.requests.labels(label(path), str(status)).inc()
+        self.seconds.labels(label(path)).observe(seconds)
+        if record.model is not None and record.first_token_seconds is not None:
+            self.first.labels(record.model).observe(record.first_token_seconds)
+            for gap in record.token_gaps:
+                self.gap.labels(record.model).observe(gap)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return bytes(generate_latest(self._registry))
+
+
+class _Engines(Collector):
+    """The engines' own numbers, asked for when they are read."""
+
+    def __init__(self, states: Callable[[], Iterable[tuple[str, State]]]):
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        """A family for each number, a sample for each model."""
+        states = list(self._states())
+        for name in _GAUGES:
+            yield _family(GaugeMetricFamily(f"groundup_engine_{name}", f"{name.replace('_', ' ')} of the engine", labels=("model",)), name, states)
+        for name in _COUNTERS:
+            yield _family(CounterMetricFamily(f"groundup_engine_{name}", f"{name.replace('_', ' ')} of the engine", labels=("model",)), name, states)
+
+
+def _family(family: Any, name: str, states: list[tuple[str, State]]) -> Metric:
+    for model, state in states:
+        family.add_metric((model,), float(getattr(state, name)))
+    return family  # type: ignore[no-any-return]
+
+
+def label(path: str) -> str:
+    """A path as a label, of which there are few whatever clients ask for."""
+    return next((known for known in PATHS if path == known or path.startswith(known + "/")), "other")

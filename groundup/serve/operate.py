@@ -1,0 +1,59 @@
+"""What those who run the server ask it: is it alive, is it ready, what does it do; and what the page needs to know at its start."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from groundup.serve import schema
+from groundup.serve.metrics import Metrics
+from groundup.serve.models import Registry
+from groundup.serve.site import Limits
+
+
+def router(registry: Registry, metrics: Metrics, ready: Callable[[], bool], limits: Limits, weights: str, runs: Path) -> APIRouter:
+    """The endpoints."""
+    api = APIRouter()
+
+    @api.get("/health")
+    def health() -> Response:
+        dead = [name for name, state in registry.states() if not state.alive]
+        return JSONResponse({"status": "failed", "models": dead} if dead else {"status": "ok"}, 500 if dead else 200)
+
+    @api.get("/ready")
+    def is_ready() -> Response:
+        return JSONResponse({"ready": True}) if ready() else JSONResponse({"ready": False}, 503, {"Retry-After": "1"})
+
+    @api.get("/metrics")
+    def figures() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @api.get("/api/settings")
+    def settings() -> dict[str, Any]:
+        return {
+            "version": version("groundup"),
+            "models": [
+                {
+                    "id": entry.name,
+                    "context": entry.context,
+                    "images": False,
+                    "weights": weights,
+                    "parameters": entry.service.engine.trunk.shape.total,
+                }
+                for entry in registry.list()
+            ],
+            "limits": {
+                "body_bytes": limits.body_bytes,
+                "messages": schema.MESSAGES,
+                "stops": schema.STOPS,
+                "answers": schema.ANSWERS,
+                "top_logprobs": schema.TOP_LOGPROBS,
+            },
+            "defaults": {"temperature": 1.0, "top_p": 1.0, "max_tokens": None},
+            "runs": runs.is_dir(),
+        }
+
+    return api
