@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
@@ -110,16 +111,19 @@ class Service:
         def one() -> None:
             if future.cancelled():
                 return
-            with suppress(InvalidStateError):  # cancelled meanwhile
-                try:
-                    found.append(self.engine.embed(rows[len(found)]))
-                except InputError as error:
-                    future.set_exception(error)
-                    return
+            try:
+                found.append(self.engine.embed(rows[len(found)]))
+            except InputError as error:
+                settle(future.set_exception, error)
+            else:
                 if len(found) < len(rows):
                     self._hand_in(one)
                 else:
-                    future.set_result(found)
+                    settle(future.set_result, found)
+
+        def settle(how: Callable[[Any], None], what: object) -> None:
+            with suppress(InvalidStateError):  # cancelled meanwhile
+                how(what)
 
         self._hand_in(one)
         return future

@@ -21,6 +21,7 @@ class BodyLimit:
         self.app, self.most, self.seconds = app, most, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with a body that is watched."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         left, until, whole = self.most, time.monotonic() + self.seconds, False

@@ -182,6 +182,7 @@ class EventStream(Response):
         self._answers, self._writer, self._record, self._heartbeat = answers, writer, record, heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answers until they are done or not wanted any more."""
         job, leaving = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_left(receive))
         slow = asyncio.ensure_future(self._answers.slow.wait())
         try:

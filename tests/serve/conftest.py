@@ -1,0 +1,45 @@
+"""One server for the tests that do not break it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("uvicorn", reason="needs the extra serve")
+pytest.importorskip("llguidance", reason="needs the extra serve")
+
+from groundup.codecs.text import Tokenizer  # noqa: E402
+from tests.serve.serve_helpers import Server, serving, small_service, small_tokenizer  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return small_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("outside") / "page"
+    (folder / "parts").mkdir(parents=True)
+    (folder / "index.html").write_text("<!doctype html><title>page</title>")
+    (folder / "parts" / "app.js").write_text("export {}")
+    (folder / "look.css").write_text("body {}")
+    (folder / "notes.bak").write_text("not served")
+    (folder.parent / "secret.txt").write_text("secret")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tokenizer: Tokenizer, page: Path) -> Iterator[Server]:
+    service = small_service(tokenizer)
+    with serving(service, page) as running:
+        yield running
+    service.close(0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").idle()

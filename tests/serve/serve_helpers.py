@@ -1,0 +1,141 @@
+"""A server on the real engine with a small random model, on a free port of this machine."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from groundup.codecs.text import Tokenizer
+from groundup.generate.engine import Engine
+from groundup.generate.service import Service
+from groundup.serve import record
+from groundup.serve.app import make_app
+from groundup.serve.record import Record
+from groundup.serve.site import Limits, Site
+from tests.random_models import random_trunk
+
+WORDS = "one two three four five six seven eight nine ten "
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    service: Service
+    created: int = 1_800_000_000
+
+    @property
+    def context(self) -> int:
+        return self.service.engine.trunk.shape.context
+
+
+class Shelf:
+    """A registry of models that do not change."""
+
+    def __init__(self, *models: Model):
+        self.models = {model.name: model for model in models}
+
+    def get(self, name: str) -> Model:
+        return self.models[name]
+
+    def list(self) -> list[Model]:
+        return [*self.models.values()]
+
+
+class Notes:
+    """ASGI middleware that keeps the record of each request."""
+
+    def __init__(self, app: Any, kept: list[Record]):
+        self.app, self.kept = app, kept
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if scope["type"] == "http":
+                self.kept.append(record.of(scope))
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    shelf: Shelf
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def service(self) -> Service:
+        return self.shelf.list()[0].service
+
+    def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=60, **more)
+
+    def chat(self, content: str = "one two", **fields: Any) -> httpx.Response:
+        return self.post("/v1/chat/completions", {"model": "small", "messages": [{"role": "user", "content": content}]} | fields)
+
+    def complete(self, prompt: Any = "one two", **fields: Any) -> httpx.Response:
+        return self.post("/v1/completions", {"model": "small", "prompt": prompt} | fields)
+
+    def idle(self) -> None:
+        """Wait until the engine has nothing to do, and nothing is held."""
+        until(lambda: (state := self.service.state()).running == state.waiting == state.pages_used == 0)
+
+
+def until(true: Any) -> None:
+    for _ in range(3000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")
+
+
+def small_tokenizer() -> Tokenizer:
+    return Tokenizer.learn([WORDS * 20], 290)
+
+
+def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **changes: Any) -> Service:
+    trunk = random_trunk(**({"context": 512, "vocab": 290} | changes))
+    return Service(Engine(trunk, tokenizer or small_tokenizer(), cache_bytes=256 << 20), queue)
+
+
+@contextmanager
+def serving(service: Service, page: Path, limits: Limits = Limits()) -> Iterator[Server]:  # noqa: B008
+    shelf, records = Shelf(Model("small", service)), []
+    app = make_app(Site(shelf, page, limits))
+    app.add_middleware(Notes, kept=records)
+    with listening(app) as port:
+        yield Server(port, shelf, records)
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            until(lambda: server.started)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def events(text: str) -> list[Any]:
+    """The JSON of each event of a stream; the last line is checked and left out."""
+    found = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    assert found[-1] == "[DONE]"
+    return [json.loads(each) for each in found[:-1]]
