@@ -104,7 +104,7 @@ def small_tokenizer() -> Tokenizer:
 
 
 def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **changes: Any) -> Service:
-    trunk = random_trunk(**({"context": 512, "vocab": 290} | changes))
+    trunk = random_trunk(**({"context": 1024, "vocab": 290} | changes))
     return Service(Engine(trunk, tokenizer or small_tokenizer(), cache_bytes=256 << 20), queue)
 
 

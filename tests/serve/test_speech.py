@@ -1,0 +1,48 @@
+"""Calls told from speech while an answer comes: together what parse_answer makes of the whole."""
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from groundup.codecs import chat
+from groundup.serve.tools import Speech
+
+CALL = '<tool_call>\n{"name": "f", "arguments": {"x": "</tool_call>"}}\n</tool_call>'
+PARTS = st.sampled_from(
+    [CALL, "<tool_call>", "</tool_call>", "<think>", "</think>", " ", "\n", "one", "<", ">", "<tool", '{"name": "f", "arguments": {}}', '"', "{", "é"]
+)
+
+
+def heard(pieces: list[str]) -> dict:
+    speech = Speech()
+    found = [*map(speech.hear, pieces), speech.end()]
+    calls = [call for _, calls in found for call in calls]
+    return {"role": "assistant", "content": "".join(said for said, _ in found)} | ({"tool_calls": calls} if calls else {})
+
+
+@settings(max_examples=600, deadline=None)
+@given(parts=st.lists(PARTS, max_size=8), data=st.data())
+def test_pieces_add_up_to_the_whole(parts, data):
+    text = "".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert heard(pieces) == chat.parse_answer(text)
+    assert heard([*text]) == chat.parse_answer(text)
+
+
+def test_speech_is_not_held_back_longer_than_it_must():
+    speech = Speech()
+    assert speech.hear("one ") == ("one", [])
+    assert speech.hear("two <tool") == (" two", [])
+    assert speech.hear("box") == (" <toolbox", [])
+    assert speech.hear("<tool_call>") == ("", [])
+    assert speech.hear('\n{"name": "f", "arguments": {}}') == ("", [])
+    assert speech.hear("\n</tool_call>")[1][0]["function"] == {"name": "f", "arguments": "{}"}
+
+
+def test_a_thought_is_said_as_it_comes():
+    speech = Speech()
+    assert [speech.hear(text)[0] for text in ("<thi", "nk>one", "<tool_call></tool_call>")] == ["", "<think>one", "<tool_call></tool_call>"]
