@@ -76,21 +76,14 @@ class Service:
         ticket = Ticket()
 
         def begin() -> None:
-            self._pending -= 1
+            self._less(1)
             if not ticket.cancelled:
                 try:
                     ticket.answer = self.engine.add(request, listen)
                 except InputError as error:
                     listen(Piece(error=str(error), fault="request"))
 
-        with self._news:
-            if self._closing or not self._thread.is_alive():
-                raise Closing
-            waiting = len(self.engine.scheduler.waiting) + self._pending
-            if waiting >= self._queue:
-                raise Busy(max(1.0, waiting / 16))
-            self._pending += 1
-        self._hand_in(begin)
+        self._hand_in(begin, asked=1)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
@@ -104,28 +97,28 @@ class Service:
         self._hand_in(forget)
 
     def embed(self, rows: list[list[int]]) -> "Future[list[list[float]]]":
-        """The embedding of each row of ids, between two steps; the future raises InputError as `Engine.embed` does."""
+        """The embedding of each row of ids, between two steps; raises Closing and Busy, and the future InputError as `Engine.embed` does."""
         future: Future[list[list[float]]] = Future()
         found: list[list[float]] = []
 
         def one() -> None:
             if future.cancelled():
-                return
+                return self._less(len(rows) - len(found))
             try:
                 found.append(self.engine.embed(rows[len(found)]))
             except InputError as error:
-                settle(future.set_exception, error)
-            else:
-                if len(found) < len(rows):
-                    self._hand_in(one)
-                else:
-                    settle(future.set_result, found)
+                self._less(len(rows) - len(found))
+                return settle(future.set_exception, error)
+            self._less(1)
+            if len(found) < len(rows):
+                return self._hand_in(one)
+            return settle(future.set_result, found)
 
         def settle(how: Callable[[Any], None], what: object) -> None:
             with suppress(InvalidStateError):  # cancelled meanwhile
                 how(what)
 
-        self._hand_in(one)
+        self._hand_in(one, asked=len(rows))
         return future
 
     def state(self) -> State:
@@ -155,10 +148,21 @@ class Service:
             self._hand_in(lambda: self._drop(Piece(error="the server is shutting down", fault="closing")))
             self._thread.join()
 
-    def _hand_in(self, work: Callable[[], None]) -> None:
+    def _hand_in(self, work: Callable[[], None], asked: int = 0) -> None:
+        """Have work done in the thread; if something is asked of it, only if it is at work and not too much was asked before."""
         with self._news:
+            waiting = len(self.engine.scheduler.waiting) + self._pending
+            if asked and (self._closing or not self._thread.is_alive()):
+                raise Closing
+            if asked and waiting >= self._queue:
+                raise Busy(max(1.0, waiting / 16))
+            self._pending += asked
             self._inbox.append(work)
             self._news.notify()
+
+    def _less(self, begun: int) -> None:
+        with self._news:
+            self._pending -= begun
 
     def _work(self) -> None:
         try:
@@ -171,7 +175,7 @@ class Service:
     def _gather(self) -> bool:
         """Do what was handed in; sleep while there is nothing to do. False once all is done and the service closes."""
         while True:
-            while self._inbox:
+            for _ in range(len(self._inbox)):  # what these hand in comes after the next step
                 self._inbox.popleft()()
             scheduler = self.engine.scheduler
             if scheduler.running or scheduler.waiting:

@@ -63,6 +63,19 @@ def test_a_full_queue_says_when_to_come_again(service):
     assert all(each.ended.wait(60) for each in heard)
 
 
+def test_embeddings_wait_in_the_same_queue(service):
+    held, go = threading.Event(), threading.Event()
+    service._hand_in(lambda: held.set() or go.wait(60))
+    held.wait(60)
+    futures = [service.embed([[1]] * 5), service.embed([[2]] * 5)]
+    with pytest.raises(Busy):
+        service.embed([[3]])
+    futures[0].cancel()
+    go.set()
+    assert len(futures[1].result(60)) == 5
+    until(lambda: service.state().waiting == 0)
+
+
 def test_a_cancelled_request_is_silent_and_leaves_nothing(service):
     heard, other = Waited(), Waited()
     service.cancel(service.submit(Request([1], 50), heard))
@@ -91,6 +104,8 @@ def test_closing_finishes_what_was_taken_and_takes_no_more():
     assert not service.state().alive
     with pytest.raises(InputError, match="shutting down"):
         service.submit(Request([1], 2), Heard())
+    with pytest.raises(InputError, match="shutting down"):
+        service.embed([[1]])
 
 
 def test_closing_at_once_tells_those_who_wait():
@@ -130,11 +145,14 @@ def test_an_engine_that_fails_tells_everybody(monkeypatch):
     until(lambda: not service.state().alive)
 
 
-def test_embeddings_come_between_the_steps(service):
+def test_embeddings_come_between_the_steps(service, monkeypatch):
     heard = Waited()
     service.submit(Request([1], 30), heard)
     rows = [[1, 2, 3], [4], [5] * 20]
-    assert service.embed(rows).result(60) == [service.engine.embed(row) for row in rows]
+    embed, steps = service.engine.embed, []
+    monkeypatch.setattr(service.engine, "embed", lambda row: steps.append(service.engine.steps) or embed(row))
+    assert service.embed(rows).result(60) == [embed(row) for row in rows]
+    assert len(set(steps)) == 3
     with pytest.raises(InputError, match="cannot be embedded"):
         service.embed([[1], []]).result(60)
     assert heard.ended.wait(60)
