@@ -25,8 +25,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "index.html").write_text("<!doctype html><title>page</title>")
     (folder / "parts" / "app.js").write_text("export {}")
     (folder / "look.css").write_text("body {}")
-    (folder / "notes.bak").write_text("not served")
-    (folder.parent / "secret.txt").write_text("secret")
+    (folder / "notes.bak").write_text("told to nobody")
+    (folder.parent / "secret.txt").write_text("told to nobody")
     return folder
 
 

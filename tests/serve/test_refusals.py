@@ -1,0 +1,276 @@
+"""What is not supported or cannot be is refused, in OpenAI's shape, naming the field."""
+
+import json
+import threading
+
+import httpx
+import pytest
+
+from tests.serve.serve_helpers import Model, events, serving, small_service
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+USER = {"role": "user", "content": "one"}
+IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}
+FORM = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing known"}}}
+
+
+def error(response: httpx.Response, status: int) -> dict:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert body.keys() == {"error"}
+    assert body["error"].keys() == {"message", "type", "param", "code"}
+    return body["error"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({"temprature": 1}, "temprature", "not supported"),
+        ({"functions": []}, "functions", "not supported"),
+        ({"audio": {}}, "audio", "not supported"),
+        ({"modalities": ["text", "audio"]}, "modalities", "not supported"),
+        ({"prediction": {}}, "prediction", "not supported"),
+        ({"reasoning_effort": "low"}, "reasoning_effort", "not supported"),
+        ({"web_search_options": {}}, "web_search_options", "not supported"),
+        ({"verbosity": "low"}, "verbosity", "not supported"),
+        ({"store": True}, "store", "False"),
+        ({"service_tier": "flex"}, "service_tier", "auto"),
+        ({"stream_options": {"include_obfuscation": True}, "stream": True}, "stream_options.include_obfuscation", "not supported"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "set stream"),
+        ({"model": None}, "model", "missing"),
+        ({"messages": None}, "messages", "missing"),
+        ({"messages": []}, "messages", "at least 1"),
+        ({"messages": ["one"]}, "messages.0", "object"),
+        ({"messages": [USER] * 1025}, "messages", "1024"),
+        ({"messages": [{"role": "judge", "content": "one"}]}, "messages", "unknown role 'judge'"),
+        ({"messages": [USER | {"mood": "good"}]}, "messages", "unknown key 'mood'"),
+        ({"messages": [IMAGE]}, "messages", "type 'image_url'; only parts of type 'text'"),
+        ({"messages": [{"role": "user"}]}, "messages", "content is missing"),
+        ({"messages": [USER, {"role": "system", "content": "one"}]}, "messages", "put it first"),
+        ({"messages": [{"role": "tool", "content": "one"}]}, "messages", "without a call"),
+        ({"n": 0}, "n", "greater"),
+        ({"n": 17}, "n", "16"),
+        ({"n": "2"}, "n", "integer"),
+        ({"n": True}, "n", "integer"),
+        ({"n": 1.5}, "n", "integer"),
+        ({"temperature": 2.1}, "temperature", "2"),
+        ({"temperature": "hot"}, "temperature", "number"),
+        ({"top_p": 0}, "top_p", "greater than 0"),
+        ({"top_k": -1}, "top_k", "0"),
+        ({"min_p": 1}, "min_p", "less than 1"),
+        ({"repetition_penalty": 0}, "repetition_penalty", "0"),
+        ({"presence_penalty": 3}, "presence_penalty", "2"),
+        ({"frequency_penalty": -3}, "frequency_penalty", "-2"),
+        ({"seed": 2**63}, "seed", "less than"),
+        ({"max_tokens": 0}, "max_tokens", "1"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens", "differ"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "4"),
+        ({"stop": ""}, "stop.0", "1 character"),
+        ({"stop": ["a" * 257]}, "stop.0", "256"),
+        ({"logit_bias": {"one": 1}}, "logit_bias", "'one'"),
+        ({"logit_bias": {"290": 1}}, "logit_bias", "'290'"),
+        ({"logit_bias": {"²": 1}}, "logit_bias", "'²'"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1", "100"),
+        ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "json_schema"),
+        ({"response_format": {"type": "json_schema"}}, "response_format", "needs json_schema"),
+        ({"response_format": {"type": "text", "pattern": "a"}}, "response_format", "no other field"),
+        ({"response_format": {"type": "regex", "pattern": "("}}, "response_format", "cannot be used"),
+        ({"response_format": {"type": "grammar", "grammar": "start: nothing"}}, "response_format", "cannot be used"),
+        ({"response_format": FORM}, "response_format", "cannot be used"),
+        ({"response_format": {"type": "regex", "pattern": "a"}, "tools": [TOOL]}, "response_format", "together with tools"),
+        ({"tool_choice": "required"}, "tool_choice", "no tools"),
+        ({"tools": [TOOL], "tool_choice": "perhaps"}, "tool_choice.type", "required"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice.function.name", "names g"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice", "exactly"),
+        ({"tools": [TOOL, TOOL]}, "tools", "two tools of the name f"),
+        ({"tools": [{"type": "search"}]}, "tools.0.type", "function"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "pattern"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}], "tool_choice": "required"}, "tools", "object"),
+    ],
+    ids=str,
+)
+def test_a_chat_that_cannot_be_had_is_refused(server, fields, param, words):
+    found = error(server.chat(**fields), 400)
+    assert found["type"] == "invalid_request_error"
+    assert found["param"] == param
+    assert words in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({"best_of": 2}, "best_of", "not supported"),
+        ({"suffix": "!"}, "suffix", "not supported"),
+        ({"max_tokens": 0}, "max_tokens", "set echo"),
+        ({"max_tokens": -1}, "max_tokens", "0"),
+        ({"logprobs": 21}, "logprobs", "20"),
+        ({"logprobs": True}, "logprobs", "integer"),
+        ({"prompt": None}, "prompt", "missing"),
+        ({"prompt": ""}, "prompt", "at least one token"),
+        ({"prompt": ["one", ""]}, "prompt", "at least one token"),
+        ({"prompt": 7}, "prompt", "holds int"),
+        ({"prompt": ["one", [1]], "n": 1, "top_k": -1}, "top_k", "0"),
+        ({"prompt": [1.5]}, "prompt", "holds float"),
+        ({"prompt": [290]}, "prompt", "no token with the id 290"),
+        ({"prompt": ["one"] * 65}, "prompt", "65 items; the most is 64"),
+        ({"prompt": ["one"] * 64, "n": 3}, "n", "192 answers; the most in one request is 128"),
+    ],
+    ids=str,
+)
+def test_a_completion_that_cannot_be_had_is_refused(server, fields, param, words):
+    found = error(server.complete(**fields), 400)
+    assert found["param"] == param
+    assert words in found["message"]
+
+
+def test_what_changes_nothing_is_taken(server):
+    fields = {"user": "me", "metadata": {"a": "b"}, "store": False, "parallel_tool_calls": True, "service_tier": "auto", "audio": None}
+    assert server.chat(max_tokens=1, **fields).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_that_leaves_no_room_is_refused(server, stream):
+    found = error(server.chat("7" * 1100, stream=stream), 400)
+    assert (found["code"], found["param"]) == ("context_length_exceeded", "messages")
+    found = error(server.complete([7] * 1024, stream=stream), 400)
+    assert (found["code"], found["param"]) == ("context_length_exceeded", "prompt")
+    assert "1024 tokens and the model's context 1024" in found["message"]
+    assert server.complete([7] * 1023, max_tokens=1, stream=stream).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"])
+def test_an_unknown_model_is_named_with_those_there_are(server, path):
+    rest = {"messages": [USER]} if "chat" in path else {"input": "one"} if "embed" in path else {"prompt": "one"}
+    found = error(server.post(path, {"model": "large"} | rest), 404)
+    assert (found["code"], found["param"]) == ("model_not_found", "model")
+    assert "'large'" in found["message"]
+    assert "small" in found["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'"one"', b"null", b"{} {}", b'{"model": "small", "messages": [NaN]}', b"\xff\xfe", b'{"a":' * 100_000, b'{"a": "\\ud800"}'],
+    ids=lambda body: repr(body[:12]),
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+def test_a_body_that_is_no_request_is_refused(server, path, body):
+    error(httpx.post(server.url + path, content=body, headers={"content-type": "application/json"}), 400)
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"])
+def test_only_json_is_read(server, kind):
+    headers = {} if kind is None else {"content-type": kind}
+    body = json.dumps({"model": "small", "messages": [USER]}).encode()
+    assert "application/json" in error(httpx.post(server.url + "/v1/chat/completions", content=body, headers=headers), 415)["message"]
+    body_type = {"content-type": "application/json; charset=utf-8"}
+    assert httpx.post(server.url + "/v1/chat/completions", content=body, headers=body_type, timeout=60).status_code == 200
+
+
+def test_what_is_not_there_is_not_there(server):
+    for path in ("/v2", "/v1", "/v1/responses", "/docs", "/redoc", "/openapi.json", "/v1/models/", "/v1/models/large"):
+        assert error(httpx.get(server.url + path), 404)["type"] == "not_found_error"
+    assert error(server.post("/v1/images", {}), 404)
+    assert error(httpx.get(server.url + "/v1/chat/completions"), 405)["message"] == "/v1/chat/completions does not answer to GET"
+    assert error(httpx.delete(server.url + "/v1/models"), 405)
+    assert httpx.delete(server.url + "/v1/models").headers["allow"] == "GET"
+
+
+def test_models_are_listed(server):
+    [model] = httpx.get(server.url + "/v1/models").json()["data"]
+    assert model == httpx.get(server.url + "/v1/models/small").json()
+    assert model | {"id": "small", "object": "model", "owned_by": "groundup", "context": 1024} == model
+
+
+# --- what the server cannot do now --------------------------------------------------------------------------
+
+
+def test_a_full_queue_says_when_to_come_again(tokenizer, page):
+    service, held, go = small_service(tokenizer, queue=4), threading.Event(), threading.Event()
+    with serving(service, page) as busy:
+        service._hand_in(lambda: held.set() or go.wait(60))
+        held.wait(60)
+        refused = [busy.chat(n=5), busy.chat(n=5, stream=True), busy.complete(["one"] * 5)]
+        refused.append(busy.post("/v1/embeddings", {"model": "small", "input": ["one"] * 5}))
+        go.set()
+        for response in refused:
+            found = error(response, 429)
+            assert (found["type"], found["code"]) == ("rate_limit_error", "queue_full")
+            assert int(response.headers["retry-after"]) >= 1
+        assert busy.chat(max_tokens=2).status_code == 200
+        busy.idle()
+    service.close(0)
+
+
+def test_a_server_that_shuts_down_says_so(tokenizer, page):
+    service = small_service(tokenizer)
+    with serving(service, page) as server:
+        service.close()
+        for response in (server.chat(), server.chat(stream=True), server.post("/v1/embeddings", {"model": "small", "input": "one"})):
+            assert error(response, 503)["code"] == "shutting_down"
+            assert int(response.headers["retry-after"]) >= 1
+
+
+def test_answers_that_a_shutdown_cuts_off_say_so(tokenizer, page):
+    service, never = small_service(tokenizer), {str(id): -100 for id in (tokenizer.im_end, tokenizer.end)}
+    with (
+        serving(service, page) as server,
+        httpx.stream(
+            "POST",
+            server.url + "/v1/chat/completions",
+            json={"model": "small", "messages": [USER], "logit_bias": never, "stream": True},
+            timeout=60,
+        ) as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines).startswith("data: ")
+        service.close(0)
+        said = [line.removeprefix("data: ") for line in lines if line]
+    assert said[-1] == "[DONE]"
+    assert json.loads(said[-2])["error"]["code"] == "shutting_down"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_engine_that_fails_is_a_500_that_tells_nothing_of_the_inside(tokenizer, page, monkeypatch, stream):
+    service = small_service(tokenizer)
+    monkeypatch.setattr(service.engine.trunk, "logits", lambda states: {}["secret place"])
+    with serving(service, page) as server:
+        response = server.chat(stream=stream)
+        assert "secret" not in response.text
+        if stream:
+            assert events(response.text)[-1]["error"]["code"] == "internal_error"
+        else:
+            assert error(response, 500)["type"] == "server_error"
+        assert error(server.chat(), 503)
+
+
+def test_a_mistake_in_an_endpoint_is_a_500_that_tells_nothing_of_the_inside(server, monkeypatch):
+    monkeypatch.setattr("groundup.serve.chat.requests", lambda *_: {}["secret place"])
+    response = server.chat()
+    assert error(response, 500)["code"] == "internal_error"
+    assert "secret" not in response.text
+
+
+def test_a_grammar_that_turns_out_wrong_is_the_askers_fault(server):
+    form = {"type": "grammar", "grammar": "start: <no_such_token>"}
+    assert "grammar" in error(server.chat(response_format=form), 400)["message"]
+    assert "grammar" in events(server.chat(response_format=form, stream=True).text)[-1]["error"]["message"]
+
+
+def test_a_model_that_is_replaced_meanwhile_answers_all_the_same(tokenizer, page, monkeypatch):
+    old, new = small_service(tokenizer), small_service(tokenizer)
+    with serving(old, page) as server:
+        shelf, get = server.shelf, server.shelf.get
+
+        def swapped(name):
+            found = get(name)
+            shelf.models[name] = Model(name, new)
+            return found
+
+        old.close()
+        monkeypatch.setattr(shelf, "get", swapped)
+        assert server.chat(max_tokens=2).status_code == 200
+    new.close(0)
