@@ -38,10 +38,10 @@ def questions(count: int) -> list[dict[str, object]]:
     return items
 
 
-def judge(folder: Path, model: Path) -> tuple[dict[str, float], list[dict]]:
-    """What lm-eval makes of a model on local.yaml in a folder: its metrics, and its samples in the order of the questions."""
+def judge(folder: Path, *model: str) -> tuple[dict[str, float], list[dict]]:
+    """What lm-eval makes of a model, named by arguments, on local.yaml in a folder: its metrics, and its samples in the order of the questions."""
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "home"), "TOKENIZERS_PARALLELISM": "false"}
-    arguments = ["--model", "hf", "--model_args", f"pretrained={model},dtype=float32", "--tasks", "local", "--include_path", str(folder)]
+    arguments = [*model, "--tasks", "local", "--include_path", str(folder)]
     arguments += ["--device", "cpu", "--batch_size", "8", "--output_path", str(folder / "out"), "--log_samples"]
     done = subprocess.run([sys.executable, "-m", "lm_eval", *arguments], env=os.environ | offline, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -60,7 +60,7 @@ def test_accuracy_and_likelihoods_equal_those_of_lm_eval(tmp_path, tokenizer):
     (tmp_path / "local.yaml").write_text(TASK.replace("QUESTIONS", str(path)))
     weights.save(random_trunk(context=256), tmp_path / "model", tokenizer.im_end)
     tokenizer.save(tmp_path / "model")
-    results, samples = judge(tmp_path, tmp_path / "model")
+    results, samples = judge(tmp_path, "--model", "hf", "--model_args", f"pretrained={tmp_path / 'model'},dtype=float32")
 
     engine = Engine.load(tmp_path / "model", Device("cpu"), "fp32")
     found = choices(engine, path)[""]

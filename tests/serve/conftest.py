@@ -9,8 +9,8 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 pytest.importorskip("llguidance", reason="needs the extra serve")
 
-from groundup.codecs.text import Tokenizer  # noqa: E402
-from tests.serve.serve_helpers import Server, serving, small_service, small_tokenizer  # noqa: E402
+from groundup.codecs.text import Tokenizer
+from tests.serve.serve_helpers import Server, serving, small_service, small_tokenizer
 
 
 @pytest.fixture(scope="session")
