@@ -17,6 +17,7 @@ from groundup.serve.schema import ChatRequest, Function, ResponseFormat, ToolCho
 
 OPEN, CLOSE, THINK, THOUGHT = "<tool_call>", "</tool_call>", "<think>", "</think>"
 STYLE = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}  # one line, as the template writes it
+PLAIN = {"type", "properties", "required", "title", "description", "$defs", "$schema"}
 TEXT = f"TEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"
 
 
@@ -79,12 +80,19 @@ def _thinks(tokenizer: Tokenizer) -> bool:
 
 
 def _call(number: int, function: Function) -> list[str]:
-    parameters = {"properties": {}, "additionalProperties": False} if function.parameters is None else function.parameters
-    schema = {"type": "object"} | parameters | STYLE
+    schema = arguments(function)
     if schema["type"] != "object":
         raise ApiError(400, f"the parameters of {function.name} are of type {schema['type']!r}; they must be an object", "tools")
     opening = json.dumps(f'\n{{"name": "{function.name}", "arguments": ')
     return [f'call_{number}: {OPEN} {opening} arguments_{number} "}}\\n" {CLOSE}', f"arguments_{number}: %json {json.dumps(schema)}"]
+
+
+def arguments(function: Function) -> dict[str, Any]:
+    """The schema of a function's arguments: none but those it declares, unless the schema says more of them than their names."""
+    schema = {"type": "object", "properties": {}} if function.parameters is None else {"type": "object"} | function.parameters
+    if "properties" in schema and schema.keys() <= PLAIN:
+        schema["additionalProperties"] = False
+    return schema | STYLE
 
 
 def _form(form: ResponseFormat | None) -> list[str]:

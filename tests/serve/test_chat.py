@@ -206,6 +206,12 @@ def test_a_call_that_is_required_comes_and_fits_its_schema(server):
         assert arguments.keys() == ({"bin", "sure"} if call["function"]["name"] == "sort" else set())
 
 
+def test_a_function_gets_no_arguments_that_it_does_not_declare(server):
+    open_ = {"type": "function", "function": {"name": "sort", "parameters": {"properties": SCHEMA["properties"]}}}
+    for choice in server.chat(tools=[open_], tool_choice=named("sort"), n=6).json()["choices"]:
+        assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]).keys() <= {"bin", "sure"}
+
+
 def test_a_call_that_is_named_comes_once(server):
     choices = server.chat(tools=[SORT, STOP], tool_choice=named("stop"), n=4).json()["choices"]
     assert [[call["function"]["name"] for call in choice["message"]["tool_calls"]] for choice in choices] == [["stop"]] * 4

@@ -54,7 +54,15 @@ def test_openai_lists_models(client):
 
 def test_openai_chats(client):
     answer = client.chat.completions.create(
-        model="small", messages=USER, n=3, seed=1, logprobs=True, top_logprobs=2, max_tokens=12, temperature=0.5, extra_body={"top_k": 20, "min_p": 0.01}
+        model="small",
+        messages=USER,
+        n=3,
+        seed=1,
+        logprobs=True,
+        top_logprobs=2,
+        max_tokens=12,
+        temperature=0.5,
+        extra_body={"top_k": 20, "min_p": 0.01},
     )
     assert len({choice.message.content for choice in answer.choices}) == 3
     assert [len(entry.top_logprobs) for entry in answer.choices[0].logprobs.content] == [2] * len(answer.choices[0].logprobs.content)
@@ -133,7 +141,9 @@ def test_openai_understands_refusals(client):
 @pytest.fixture
 def langchain(server):
     module = pytest.importorskip("langchain_openai")
-    return module.ChatOpenAI(base_url=server.url + "/v1", api_key="none", model="small", max_retries=0, seed=1, max_tokens=200, tiktoken_model_name="gpt-4")
+    return module.ChatOpenAI(
+        base_url=server.url + "/v1", api_key="none", model="small", max_retries=0, seed=1, max_tokens=200, tiktoken_model_name="gpt-4"
+    )
 
 
 def test_langchain_chats_and_streams(langchain):
