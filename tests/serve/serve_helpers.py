@@ -67,6 +67,7 @@ class Notes:
 class Server:
     port: int
     shelf: Shelf
+    client: httpx.Client
     records: list[Record] = field(default_factory=list)
 
     @property
@@ -78,7 +79,7 @@ class Server:
         return self.shelf.list()[0].service
 
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60, **more)
+        return self.client.post(self.url + path, json=body, **more)
 
     def chat(self, content: str = "one two", **fields: Any) -> httpx.Response:
         return self.post("/v1/chat/completions", {"model": "small", "messages": [{"role": "user", "content": content}]} | fields)
@@ -113,8 +114,8 @@ def serving(service: Service, page: Path, limits: Limits = Limits()) -> Iterator
     shelf, records = Shelf(Model("small", service)), []
     app = make_app(Site(shelf, page, limits))
     app.add_middleware(Notes, kept=records)
-    with listening(app) as port:
-        yield Server(port, shelf, records)
+    with listening(app) as port, httpx.Client(timeout=60, trust_env=False) as client:
+        yield Server(port, shelf, client, records)
 
 
 @contextmanager

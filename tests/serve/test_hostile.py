@@ -5,7 +5,6 @@ import socket
 import time
 from contextlib import closing, suppress
 
-import httpx
 import pytest
 
 from groundup.serve.site import Limits
@@ -65,9 +64,9 @@ def test_a_body_of_unknown_size_is_read_no_further_than_allowed(strict):
 
 def test_a_body_just_small_enough_is_read(strict):
     body = json.dumps({"model": "small", "messages": [{"role": "user", "content": "one"}], "max_tokens": 1}).encode()
-    answer = httpx.post(strict.url + "/v1/chat/completions", content=body.ljust(20_000), headers={"content-type": "application/json"})
+    answer = strict.client.post(strict.url + "/v1/chat/completions", content=body.ljust(20_000), headers={"content-type": "application/json"})
     assert answer.status_code == 200
-    answer = httpx.post(strict.url + "/v1/chat/completions", content=body.ljust(20_001), headers={"content-type": "application/json"})
+    answer = strict.client.post(strict.url + "/v1/chat/completions", content=body.ljust(20_001), headers={"content-type": "application/json"})
     assert answer.status_code == 413
 
 
@@ -170,7 +169,7 @@ def test_nothing_but_the_page_is_served(server, path):
     ("path", "kind"), [("/", "text/html"), ("/index.html", "text/html"), ("/parts/app.js", "text/javascript"), ("/look.css", "text/css")]
 )
 def test_the_page_is_served_under_headers_that_let_nothing_else_in(server, path, kind):
-    answer = httpx.get(server.url + path)
+    answer = server.client.get(server.url + path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
     policy = answer.headers["content-security-policy"]
@@ -179,7 +178,7 @@ def test_the_page_is_served_under_headers_that_let_nothing_else_in(server, path,
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cache-control"] == "no-cache"
-    again = httpx.get(server.url + path, headers={"If-None-Match": answer.headers["etag"]})
+    again = server.client.get(server.url + path, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert httpx.head(server.url + path).headers["content-length"] == answer.headers["content-length"]
-    assert httpx.post(server.url + path).status_code == 405
+    assert server.client.head(server.url + path).headers["content-length"] == answer.headers["content-length"]
+    assert server.client.post(server.url + path).status_code == 405

@@ -141,9 +141,7 @@ def test_openai_understands_refusals(client):
 @pytest.fixture
 def langchain(server):
     module = pytest.importorskip("langchain_openai")
-    return module.ChatOpenAI(
-        base_url=server.url + "/v1", api_key="none", model="small", max_retries=0, seed=1, max_tokens=200, tiktoken_model_name="gpt-4"
-    )
+    return module.ChatOpenAI(base_url=server.url + "/v1", api_key="none", model="small", max_retries=0, seed=1, max_tokens=200)
 
 
 def test_langchain_chats_and_streams(langchain):

@@ -157,30 +157,30 @@ def test_an_unknown_model_is_named_with_those_there_are(server, path):
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
 def test_a_body_that_is_no_request_is_refused(server, path, body):
-    error(httpx.post(server.url + path, content=body, headers={"content-type": "application/json"}), 400)
+    error(server.client.post(server.url + path, content=body, headers={"content-type": "application/json"}), 400)
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"])
 def test_only_json_is_read(server, kind):
     headers = {} if kind is None else {"content-type": kind}
     body = json.dumps({"model": "small", "messages": [USER]}).encode()
-    assert "application/json" in error(httpx.post(server.url + "/v1/chat/completions", content=body, headers=headers), 415)["message"]
+    assert "application/json" in error(server.client.post(server.url + "/v1/chat/completions", content=body, headers=headers), 415)["message"]
     body_type = {"content-type": "application/json; charset=utf-8"}
-    assert httpx.post(server.url + "/v1/chat/completions", content=body, headers=body_type, timeout=60).status_code == 200
+    assert server.client.post(server.url + "/v1/chat/completions", content=body, headers=body_type, timeout=60).status_code == 200
 
 
 def test_what_is_not_there_is_not_there(server):
     for path in ("/v2", "/v1", "/v1/responses", "/docs", "/redoc", "/openapi.json", "/v1/models/", "/v1/models/large"):
-        assert error(httpx.get(server.url + path), 404)["type"] == "not_found_error"
+        assert error(server.client.get(server.url + path), 404)["type"] == "not_found_error"
     assert error(server.post("/v1/images", {}), 404)
-    assert error(httpx.get(server.url + "/v1/chat/completions"), 405)["message"] == "/v1/chat/completions does not answer to GET"
-    assert error(httpx.delete(server.url + "/v1/models"), 405)
-    assert httpx.delete(server.url + "/v1/models").headers["allow"] == "GET"
+    assert error(server.client.get(server.url + "/v1/chat/completions"), 405)["message"] == "/v1/chat/completions does not answer to GET"
+    assert error(server.client.delete(server.url + "/v1/models"), 405)
+    assert server.client.delete(server.url + "/v1/models").headers["allow"] == "GET"
 
 
 def test_models_are_listed(server):
-    [model] = httpx.get(server.url + "/v1/models").json()["data"]
-    assert model == httpx.get(server.url + "/v1/models/small").json()
+    [model] = server.client.get(server.url + "/v1/models").json()["data"]
+    assert model == server.client.get(server.url + "/v1/models/small").json()
     assert model | {"id": "small", "object": "model", "owned_by": "groundup", "context": 1024} == model
 
 
