@@ -63,6 +63,7 @@ class Service:
         self._inbox: deque[Callable[[], None]] = deque()
         self._news = threading.Condition()
         self._closing = False
+        self._failure: Piece | None = None
         self._pending = 0
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
@@ -77,7 +78,9 @@ class Service:
 
         def begin() -> None:
             self._less(1)
-            if not ticket.cancelled:
+            if self._failure is not None:
+                listen(self._failure)
+            elif not ticket.cancelled:
                 try:
                     ticket.answer = self.engine.add(request, listen)
                 except InputError as error:
@@ -102,8 +105,9 @@ class Service:
         found: list[list[float]] = []
 
         def one() -> None:
-            if future.cancelled():
-                return self._less(len(rows) - len(found))
+            if future.cancelled() or self._failure is not None:
+                self._less(len(rows) - len(found))
+                return settle(future.set_exception, Closing())
             try:
                 found.append(self.engine.embed(rows[len(found)]))
             except InputError as error:
@@ -169,7 +173,12 @@ class Service:
             while self._gather():
                 self.engine.step()
         except BaseException as error:
-            self._drop(Piece(error=f"the engine failed: {error}", fault="engine"))
+            self._failure = Piece(error=f"the engine failed: {error}", fault="engine")
+            with self._news:
+                self._closing = True
+            while self._inbox:
+                self._inbox.popleft()()
+            self._drop(self._failure)
             raise
 
     def _gather(self) -> bool:

@@ -135,13 +135,24 @@ def test_embeddings_that_nobody_waits_for_harm_nothing(service, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_engine_that_fails_tells_everybody(monkeypatch):
-    broken = engine(tokenizer=NEVER)
-    monkeypatch.setattr(broken.trunk, "logits", lambda states: 1 / 0)
-    service, heard = Service(broken), Waited()
+    broken, heard, later, rows = engine(tokenizer=NEVER), Waited(), Waited(), []
+
+    def fail() -> None:
+        service.submit(Request([1], 5), later)
+        rows.append(service.embed([[1]]))
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(broken, "step", fail)
+    service = Service(broken)
     service.submit(Request([1], 5), heard)
-    assert heard.ended.wait(60)
-    assert "the engine failed: division by zero" in heard.pieces[-1].error
-    assert heard.pieces[-1].fault == "engine"
+    for each in (heard, later):
+        assert each.ended.wait(60)
+        assert "the engine failed: of all things" in each.pieces[-1].error
+        assert each.pieces[-1].fault == "engine"
+    with pytest.raises(InputError, match="shutting down"):
+        rows[0].result(60)
+    with pytest.raises(InputError, match="shutting down"):
+        service.submit(Request([1], 5), later)
     until(lambda: not service.state().alive)
 
 
