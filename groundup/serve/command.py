@@ -62,23 +62,28 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
     if not local and options.keys is None:
         raise InputError(f"--host {options.host}: others can reach it, so API keys are needed; make one with `groundup key NAME --keys FILE`")
     keys = None if options.keys is None else Keys(options.keys)
-    listener = _listen(options.host, options.port)
     chosen = device.pick(options.device)
 
     def load(folder: Path) -> Service:
         return Service(Engine.load(folder, chosen, weights=options.weights, cache_bytes=options.cache_bytes), options.queue)
 
     registry = Registry(named(models), find, load)
-    registry.load()
     log = AccessLog(prompts=options.log_prompts)
+    with _listening(options.host, options.port) as listener:
+        try:
+            registry.load()
+            _run(registry, keys, log, options, listener, local)
+        finally:
+            registry.close(0)
+            log.close()
+
+
+def _run(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, listener: socket.socket, local: bool) -> None:
     server = Server(registry, log, options)
     server.config.app = application(registry, keys, log, options, lambda: server.started and not server.should_exit, local)
     host = f"[{options.host}]" if ":" in options.host else options.host
     console.note(f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]} (page, /v1)")
-    try:
-        server.run(sockets=[listener])
-    finally:
-        registry.close(0)
+    server.run(sockets=[listener])
 
 
 def application(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, ready: Callable[[], bool], local: bool) -> ASGIApp:
@@ -159,14 +164,22 @@ def _is_local(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens; raises InputError for an address that cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(CONNECTIONS)
     except OSError as error:
-        raise InputError(f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another --host or --port") from None
-    return listener
+        raise _unusable(host, port, error) from None
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(CONNECTIONS)
+        except OSError as error:
+            raise _unusable(host, port, error) from None
+        yield listener
+
+
+def _unusable(host: str, port: int, error: OSError) -> InputError:
+    return InputError(f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another --host or --port")

@@ -1,18 +1,29 @@
-"""The access log: one JSON line a request on standard error. What was asked and answered is not in it unless wanted."""
+"""The access log: one JSON line a request on standard error. What was asked and answered is not in it unless wanted.
+
+A thread of its own writes, so that whoever reads slowly holds up no answer; what it cannot take is counted instead.
+"""
 
 import json
+import queue
 import sys
+import threading
 import time
 from typing import Any, TextIO
 
 from groundup.serve.record import Record
 
+WAITING = 10_000  # lines
+
 
 class AccessLog:
-    """Writes a line for each request that has ended."""
+    """Writes a line for each request that has ended. `close` it, or the last lines may be lost."""
 
     def __init__(self, out: TextIO | None = None, prompts: bool = False):
         self._out, self.prompts = out or sys.stderr, prompts
+        self._lines: queue.Queue[str | None] = queue.Queue(WAITING)
+        self._lost = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
 
     def write(self, entry: dict[str, Any], record: Record, body: bytes | None) -> None:
         """A request: what the gate knows of it, and what its endpoint noted; `body` is what was asked, where that is logged."""
@@ -33,4 +44,21 @@ class AccessLog:
 
     def say(self, line: dict[str, Any]) -> None:
         """Any other event, in the same form."""
-        print(json.dumps(line, ensure_ascii=False), file=self._out, flush=True)
+        try:
+            self._lines.put_nowait(json.dumps(line if not self._lost else line | {"lines_lost": self._lost}, ensure_ascii=False))
+        except queue.Full:
+            self._lost += 1
+        else:
+            self._lost = 0
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Write what is left, if that takes no longer."""
+        try:
+            self._lines.put(None, timeout=seconds)
+        except queue.Full:
+            return
+        self._thread.join(seconds)
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            print(line, file=self._out, flush=True)

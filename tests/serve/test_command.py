@@ -1,0 +1,175 @@
+"""`groundup serve` as a program: it answers, reloads, stops when told, and refuses what it must."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from groundup.cli import app
+from groundup.errors import InputError
+from groundup.model import weights
+from groundup.serve.command import named
+from tests.random_models import random_trunk
+from tests.serve.serve_helpers import small_tokenizer, until
+
+
+def write(folder: Path, seed: int = 0) -> Path:
+    weights.save(random_trunk(seed), folder, None)
+    small_tokenizer().save(folder)
+    return folder
+
+
+class Program:
+    def __init__(self, process: subprocess.Popen[str], url: str, log: Path):
+        self.process, self.url, self.log = process, url, log
+        self.client = httpx.Client(base_url=url, timeout=60)
+
+    def said(self) -> list[dict]:
+        self.process.wait(60)
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+@contextmanager
+def serving(*arguments: str, token: str | None = None) -> Iterator[Program]:
+    command = [sys.executable, "-m", "groundup.cli", "serve", *arguments, "--port", "0"]
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+        process = subprocess.Popen(command, stderr=log, text=True)
+        yield from _used(process, Path(log.name), token)
+
+
+def _used(process: subprocess.Popen[str], log: Path, token: str | None) -> Iterator[Program]:
+    try:
+        until(lambda: "(page, /v1)" in log.read_text() or process.poll() is not None)
+        address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+        assert address, log.read_text()
+        program = Program(process, address[0], log)
+        if token:
+            program.client.headers["Authorization"] = f"Bearer {token}"
+        until(lambda: ready(program))
+        yield program
+        program.client.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ready(program: Program) -> bool:
+    try:
+        return program.client.get("/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def words(program: Program, **more) -> str:
+    body = {"model": "small", "prompt": [5, 6, 7], "max_tokens": 20, "temperature": 0} | more
+    return program.client.post("/v1/completions", json=body).json()["choices"][0]["text"]
+
+
+def test_it_answers_reloads_and_ends_what_it_began(tmp_path):
+    write(tmp_path / "small")
+    with serving(f"small={tmp_path / 'small'}", "--runs", str(tmp_path), "--grace", "60") as program:
+        assert program.client.get("/health").json() == {"status": "ok"}
+        settings = program.client.get("/api/settings").json()
+        assert settings["models"][0] == {"id": "small", "context": 64, "images": False, "weights": "full", "parameters": random_trunk().shape.total}
+        first = words(program)
+        write(tmp_path / "new", 1)
+        shutil.copy(tmp_path / "new" / "model.safetensors", tmp_path / "small" / "model.safetensors")
+        program.process.send_signal(signal.SIGHUP)
+        until(lambda: words(program) != first)
+        body = {"model": "small", "prompt": [5, 6, 7], "max_tokens": 50, "temperature": 0, "stream": True, "logit_bias": {}}
+        with program.client.stream("POST", "/v1/completions", json=body) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            program.process.send_signal(signal.SIGTERM)
+            rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert program.process.wait(60) == 0
+        said = program.said()
+        assert [line["message"] for line in said if line.get("event") == "reload"] == ["small: a new version is served"]
+        assert said[-1]["path"] == "/v1/completions"
+
+
+def test_no_request_is_lost_while_versions_change(tmp_path):
+    write(tmp_path / "small")
+    write(tmp_path / "new", 1)
+    with serving(f"small={tmp_path / 'small'}") as program:
+        found, until_ = [], time.monotonic() + 3
+        versions = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("new", "small")]
+        while time.monotonic() < until_:
+            if len(found) % 10 == 0:
+                target = tmp_path / "small" / "model.safetensors"
+                target.with_suffix(".tmp").write_bytes(versions[len(found) // 10 % 2])
+                target.with_suffix(".tmp").replace(target)
+                program.process.send_signal(signal.SIGHUP)
+            found.append(program.client.post("/v1/completions", json={"model": "small", "prompt": [5, 6], "max_tokens": 4}).status_code)
+        assert set(found) == {200}
+
+
+def test_keys_let_in_those_who_have_one(tmp_path):
+    write(tmp_path / "small")
+    made = CliRunner().invoke(app, ["key", "ann", "--keys", str(tmp_path / "keys")])
+    token = made.stdout.strip()
+    with serving(str(tmp_path / "small"), "--keys", str(tmp_path / "keys"), token=token) as program:
+        assert words(program)
+        assert httpx.get(program.url + "/v1/models").status_code == 401
+        assert httpx.get(program.url + "/health").status_code == 200
+        text = program.client.get("/metrics").text
+        assert re.search(r'groundup_engine_generated_tokens_total\{model="small"\} [1-9]', text)
+        assert 'groundup_first_token_seconds_count{model="small"} 1.0' in text
+
+
+def test_a_second_signal_does_not_wait(tmp_path):
+    write(tmp_path / "small")
+    with serving(str(tmp_path / "small"), "--grace", "60") as program:
+        host, port = program.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 30) as slow:
+            slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+            time.sleep(0.5)
+            program.process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):  # the body may come yet
+                program.process.wait(2)
+            program.process.send_signal(signal.SIGTERM)
+            assert program.process.wait(15) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "API keys are needed"),
+        (["--host", "::"], "API keys are needed"),
+        (["--keys", "/nonexistent"], "cannot be read"),
+        (["--host", "256.0.0.1", "--keys", "{keys}"], "cannot be listened on"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(tmp_path, arguments, said, monkeypatch):
+    CliRunner().invoke(app, ["key", "ann", "--keys", str(tmp_path / "keys")])
+    given = [argument.format(keys=tmp_path / "keys") for argument in arguments]
+    with pytest.raises((InputError, ConnectionRefusedError), match=said if "256" not in str(given) else "256.0.0.1"):
+        CliRunner().invoke(app, ["serve", str(tmp_path), "--port", "0", *given], catch_exceptions=False)
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="cannot be listened on"):
+            CliRunner().invoke(app, ["serve", str(tmp_path), "--port", str(taken.getsockname()[1])], catch_exceptions=False)
+
+
+def test_names_are_given_or_the_folders_own(tmp_path):
+    assert named(["runs/demo", "other=exports/x"]) == {"demo": Path("runs/demo"), "other": Path("exports/x")}
+    for wrong in (["a/x", "b/x"], ["=x"]):
+        with pytest.raises(InputError, match="give each model its own"):
+            named(wrong)

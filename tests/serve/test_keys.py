@@ -1,0 +1,70 @@
+"""API keys: only hashes are kept, every wrong file is named, changes are taken over."""
+
+import os
+from hashlib import sha256
+
+import pytest
+
+from groundup.errors import InputError
+from groundup.serve.keys import Key, Keys, make, read
+
+
+def test_a_key_is_found_by_its_text_alone_and_only_its_hash_is_kept(tmp_path):
+    path = tmp_path / "keys"
+    first, second = make(path, "first"), make(path, "second", 30, 2)
+    keys = Keys(path)
+    assert keys.find(first) == Key("first", sha256(first.encode()).hexdigest())
+    assert keys.find(second) == Key("second", sha256(second.encode()).hexdigest(), 30, 2)
+    for wrong in ("", first[:-1], first + "x", sha256(first.encode()).hexdigest(), "ключ", "\udcff"):
+        assert keys.find(wrong) is None
+    assert first not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(first) >= 43  # 256 bits
+
+
+def test_a_deleted_line_revokes_a_key_and_a_broken_file_changes_nothing(tmp_path):
+    path = tmp_path / "keys"
+    first, second = make(path, "first"), make(path, "second")
+    keys = Keys(path)
+    path.write_text(path.read_text().splitlines()[1] + "\n")
+    assert keys.find(first) is None
+    assert keys.find(second) is not None
+    path.write_text("not a line of keys at all\n")
+    os.utime(path, (1, 1))
+    assert keys.find(second) is not None
+    path.unlink()
+    assert keys.find(second) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no key"),
+        ("# only a comment\n", "holds no key"),
+        ("name\n", ":1: no key; a line is NAME SHA256"),
+        ("name abc\n", ":1: no key"),
+        (f"\nNAME {'0' * 64}\n", ":2: no key"),
+        (f"name {'0' * 64} many\n", ":1: 'many' is no limit"),
+        (f"name {'0' * 64} 0\n", ":1: '0' is no limit"),
+        (f"name {'0' * 64}\nname {'1' * 64}\n", ":2: a second key 'name'"),
+    ],
+)
+def test_files_that_are_no_keys_are_refused(tmp_path, text, words):
+    path = tmp_path / "keys"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        Keys(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        Keys(tmp_path / "keys")
+
+
+def test_a_name_is_given_once(tmp_path):
+    make(tmp_path / "keys", "name")
+    with pytest.raises(InputError, match="has a key 'name' already"):
+        make(tmp_path / "keys", "name")
+    with pytest.raises(InputError, match="not a name for a key"):
+        make(tmp_path / "keys", "Bad Name")
+    assert len(read(tmp_path / "keys")) == 1

@@ -1,0 +1,115 @@
+"""Models by name, and their replacement while they answer."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from groundup.device import Device
+from groundup.errors import InputError
+from groundup.generate.engine import Engine
+from groundup.generate.request import Request
+from groundup.generate.service import Service
+from groundup.model import weights
+from groundup.serve.models import Registry, identity
+from tests.random_models import random_trunk
+from tests.serve.serve_helpers import small_tokenizer, until
+
+
+def write(folder: Path, seed: int) -> Path:
+    weights.save(random_trunk(seed), folder, None)
+    small_tokenizer().save(folder)
+    return folder
+
+
+def load(folder: Path) -> Service:
+    return Service(Engine.load(folder, Device("cpu"), "fp32"))
+
+
+@pytest.fixture
+def registry(tmp_path):
+    made = Registry({"one": write(tmp_path / "one", 1), "two": write(tmp_path / "two", 2)}, lambda path: path, load)
+    made.load()
+    yield made
+    made.close(0)
+
+
+def answer(service: Service, limit: int = 12) -> list[int]:
+    ids: list[int] = []
+    ended = threading.Event()
+
+    def listen(piece):
+        ids.extend(piece.ids)
+        if piece.finish or piece.error:
+            ended.set()
+
+    service.submit(Request([5, 6, 7], limit), listen)
+    assert ended.wait(60)
+    return ids
+
+
+def test_models_have_names(registry):
+    assert [entry.name for entry in registry.list()] == ["one", "two"]
+    assert answer(registry.get("one").service) != answer(registry.get("two").service)
+    with pytest.raises(KeyError):
+        registry.get("three")
+    assert [name for name, state in registry.states() if state.alive] == ["one", "two"]
+
+
+def test_nothing_is_loaded_again_while_nothing_changes(registry):
+    before = [entry.service for entry in registry.list()]
+    assert registry.refresh() == []
+    assert [entry.service for entry in registry.list()] == before
+
+
+def test_a_new_version_takes_the_place_of_the_old_which_ends_what_it_began(registry, tmp_path):
+    old = registry.get("one").service
+    held, go, ended, ids = threading.Event(), threading.Event(), threading.Event(), []
+    old._hand_in(lambda: held.set() or go.wait(60))
+    held.wait(60)
+
+    def listen(piece):
+        ids.extend(piece.ids)
+        if piece.finish:
+            ended.set()
+
+    old.submit(Request([5, 6, 7], 12), listen)
+    expected = answer(registry.get("two").service)
+    shutil.copy(tmp_path / "two" / "model.safetensors", tmp_path / "one" / "model.safetensors")
+    assert registry.refresh() == ["one: a new version is served"]
+    assert answer(registry.get("one").service) == expected
+    go.set()
+    assert ended.wait(60)
+    assert ids != expected
+    until(lambda: not old.state().alive)
+
+
+def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path):
+    before = answer(registry.get("one").service)
+    (tmp_path / "one" / "model.safetensors").write_bytes(b"broken")
+    said = registry.refresh()
+    assert len(said) == 1
+    assert said[0].startswith("one: the new version cannot be loaded, the old one goes on (")
+    assert registry.refresh() == []
+    assert answer(registry.get("one").service) == before
+    write(tmp_path / "one", 3)
+    assert registry.refresh() == ["one: a new version is served"]
+
+
+def test_a_folder_that_is_gone_leaves_the_old_one(registry, tmp_path):
+    shutil.rmtree(tmp_path / "one")
+    assert len(registry.refresh()) == 1
+    assert answer(registry.get("one").service)
+
+
+def test_a_version_that_is_still_being_written_is_left_alone(registry, tmp_path, monkeypatch):
+    weights_file = tmp_path / "one" / "model.safetensors"
+    weights_file.write_bytes(b"half")
+    monkeypatch.setattr("time.sleep", lambda seconds: weights_file.write_bytes(b"half and more"))
+    assert registry.refresh(settle=1.0) == []
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no model"):
+        identity(tmp_path)

@@ -1,0 +1,157 @@
+"""Runs for the page: whole ones, ones under way, damaged ones; and no way out of their folder."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from groundup.pipeline import locked
+from groundup.serve import runs
+from groundup.serve.errors import HANDLERS
+
+RECIPE = """
+name = "small"
+[[source]]
+name = "tasks"
+kind = "tasks"
+count = 60
+families = {{ copying = 1, sorting = 1 }}
+[tokenizer]
+vocab_size = 300
+[model]
+depth = 1
+width = 16
+head_dim = 16
+heads = 1
+context = 64
+[[stage]]
+do = "pretrain"
+tokens = 640
+batch_tokens = 128
+mix = {{ tasks = 1.0 }}
+validate_steps = 2
+[evaluate]
+suites = ["tasks"]
+per_family = 2
+"""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from its recipe, through the command line."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "small.toml").write_text(RECIPE.format())
+    command = [sys.executable, "-m", "groundup.cli", "run", str(folder / "small.toml"), "--runs", str(folder / "runs")]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=os.environ | {"CXX": "/nonexistent"})
+    return folder / "runs"
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def ask(folder: Path, path: str) -> httpx.Response:
+    app = FastAPI(exception_handlers=HANDLERS)
+    app.include_router(runs.router(folder))
+
+    async def get() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost") as client:
+            return await client.get(path)
+
+    return asyncio.run(get())
+
+
+def test_a_finished_run_shows_everything(folder):
+    (run,) = ask(folder, "/api/runs").json()["runs"]
+    assert (run["name"], run["live"]) == ("small", False)
+    assert {stage["state"] for stage in run["stages"]} == {"done"}
+    assert [stage["name"] for stage in run["stages"] if stage["trains"]] == ["pretrain"]
+    one = ask(folder, "/api/runs/small").json()
+    (training,) = one["training"]
+    assert [point["step"] for point in training["points"]] == list(range(1, training["steps"] + 1))
+    assert any("heldout" in point for point in training["points"])
+    assert "answered exactly" in one["figures"][0]["title"]
+    assert all(len(row) == len(table["columns"]) for table in one["figures"] for row in table["rows"])
+    names = {node["id"] for node in one["lineage"]["nodes"]}
+    assert {"source tasks", "documents-tasks", "tokenizer", "pretrain", "evaluate"} <= names
+    assert all(start in names and end in names for start, end in one["lineage"]["edges"])
+    assert one["licences"] == {"CC0-1.0": sum(one["licences"].values())}
+
+
+def test_only_what_is_new_is_sent(folder):
+    points = ask(folder, "/api/runs/small?since=pretrain:3").json()["training"][0]["points"]
+    assert [point["step"] for point in points] == [4, 5]
+    for wrong in ("pretrain", "pretrain:x", ":3", "../x:1", "pretrain:-1"):
+        assert ask(folder, f"/api/runs/small?since={wrong}").status_code == 400
+
+
+def test_a_run_under_way_is_live(folder):
+    root = folder / "small"
+    shutil.rmtree(root / "evaluate")
+    (root / "pretrain" / "manifest.json").unlink()
+    with locked(root):
+        run = ask(folder, "/api/runs").json()["runs"][0]
+    assert run["live"]
+    states = {stage["name"]: stage["state"] for stage in run["stages"]}
+    assert (states["tokenizer"], states["pretrain"]) == ("done", "running")
+    assert not ask(folder, "/api/runs").json()["runs"][0]["live"]
+    assert ask(folder, "/api/runs/small").json()["lineage"] is None
+
+
+def test_a_torn_line_is_left_out(folder):
+    with (folder / "small" / "pretrain" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 6, "loss": 1.0, "tokens_per')
+    assert len(ask(folder, "/api/runs/small").json()["training"][0]["points"]) == 5
+
+
+def test_long_curves_are_thinned_but_keep_their_ends(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(json.dumps({"step": step, "loss": 1.0, "tokens_per_second": 2.0}) + "\n" for step in range(1, 5001)))
+    points = runs.curve(log)
+    assert len(points) == runs.POINTS
+    assert (points[0]["step"], points[-1]["step"]) == (1, 5000)
+
+
+@pytest.mark.parametrize(
+    "name", ["recipe.json", "pretrain/manifest.json", "pretrain/metrics.jsonl", "evaluate/manifest.json", "tokenizer/manifest.json"]
+)
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"{}", b'{"recipe": 3}'])
+def test_damaged_files_are_no_failure(folder, name, content):
+    (folder / "small" / name).write_bytes(content)
+    assert ask(folder, "/api/runs").status_code == 200
+    assert ask(folder, "/api/runs/small").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2fruns", "small%2f..", "Small", "nothing", "small%00"])
+def test_names_lead_nowhere_else(folder, name):
+    assert ask(folder, f"/api/runs/{name}").status_code == 404
+
+
+def test_links_that_lead_out_are_left_out(folder, tmp_path):
+    shutil.copytree(folder / "small", tmp_path / "elsewhere")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    assert [run["name"] for run in ask(folder, "/api/runs").json()["runs"]] == ["small"]
+    (tmp_path / "secret.html").write_text("secret")
+    (folder / "small" / "report" / "report.html").unlink()
+    (folder / "small" / "report" / "report.html").symlink_to(tmp_path / "secret.html")
+    assert ask(folder, "/api/runs/small/report").status_code == 404
+
+
+def test_the_report_comes_in_a_sandbox(folder):
+    report = ask(folder, "/api/runs/small/report")
+    assert "<html" in report.text
+    assert "sandbox" in report.headers["content-security-policy"]
+    assert "script" not in report.headers["content-security-policy"]
+
+
+def test_no_folder_has_no_runs(tmp_path):
+    assert ask(tmp_path / "none", "/api/runs").json() == {"runs": []}
