@@ -1,0 +1,257 @@
+"""What clients of `groundup serve` feel: time to the first token and between tokens, prefix sharing, and a soak.
+
+The server runs as users run it, in a process of its own, with a random model of a depth's shape, or a model given with --model.
+Clients stream over HTTP, all from one process beside it on the same cores.
+
+    python benchmarks/serving_http.py [--depth 8] [--clients 1 4 16 64] [--model FOLDER]
+    python benchmarks/serving_http.py --soak 10        # minutes, 32 clients that also cancel, leave, and ask nonsense
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PROMPT, ANSWER, SHARED = 64, 64, 512
+FATE = {"answer": 0.6, "leave": 0.2, "nonsense": 0.1, "whole": 0.1}  # what a client of the soak does
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One streamed answer: seconds to its first token, and between tokens."""
+
+    first: float
+    gaps: list[float]
+
+
+# --- the server -----------------------------------------------------------------------------------------------------
+
+
+def make_model(depth: int, folder: Path) -> None:
+    """A random model with a vocabulary learned from this machine's Python library."""
+    from serving import CONTEXT, random_model
+
+    from groundup.codecs.text import Tokenizer
+    from groundup.model import weights
+
+    trunk = random_model(depth)
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(Path(json.__file__).parent.parent.glob("*.py"))]
+    tokenizer = Tokenizer.learn(texts, min(trunk.shape.vocab, 8192))
+    weights.save(trunk, folder, None)
+    tokenizer.save(folder)
+    assert trunk.shape.context == CONTEXT
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """A server; its address and process id."""
+    command = [sys.executable, "-m", "groundup.cli", "serve", f"model={folder}", "--port", "0", "--rate", "1000000", "--concurrent", "256", *options]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stderr=log, text=True)
+        try:
+            while not (address := re.search(r"http://127\.0\.0\.1:\d+", _read(log))):
+                if process.poll() is not None:
+                    raise RuntimeError(_read(log))
+                time.sleep(0.1)
+            yield address[0], process.pid
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _read(log: Any) -> str:
+    log.seek(0)
+    return str(log.read())
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+async def ask(client: httpx.AsyncClient, ids: list[int], tokens: int = ANSWER) -> Asked:
+    """Stream an answer of exactly so many tokens: the ends are biased away."""
+    body = {"model": "model", "prompt": ids, "max_tokens": tokens, "temperature": 0, "stream": True}
+    start, moments = time.perf_counter(), []
+    async with client.stream("POST", "/v1/completions", json=body) as answer:
+        answer.raise_for_status()
+        async for line in answer.aiter_lines():
+            if line.startswith("data: {"):
+                moments.append(time.perf_counter())
+    return Asked(moments[0] - start, [after - before for before, after in pairwise(moments)])
+
+
+async def crowd(url: str, clients: int, rounds: int) -> tuple[list[Asked], float]:
+    """So many clients, each asking again and again; all answers, and tokens a second of all together."""
+    source = random.Random(clients)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=httpx.Limits(max_connections=clients)) as client:
+
+        async def one() -> list[Asked]:
+            return [await ask(client, [source.randrange(300, 4000) for _ in range(PROMPT)]) for _ in range(rounds)]
+
+        await ask(client, [1, 2, 3])
+        start = time.perf_counter()
+        answers = [answer for found in await asyncio.gather(*(one() for _ in range(clients))) for answer in found]
+        seconds = time.perf_counter() - start
+    return answers, sum(len(answer.gaps) + 1 for answer in answers) / seconds
+
+
+async def shared_prefix(url: str, repeats: int = 7) -> tuple[float, float]:
+    """Seconds to the first token of a prompt of SHARED tokens: new, and when it was there before; medians."""
+    source, fresh, again = random.Random(5), [], []
+    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+        await ask(client, [1, 2, 3], 2)
+        for _ in range(repeats):
+            ids = [source.randrange(300, 4000) for _ in range(SHARED)]
+            fresh.append((await ask(client, ids, 2)).first)
+            again.append((await ask(client, [*ids[:-1], 7], 2)).first)
+    return percentile(fresh, 50), percentile(again, 50)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that so many percent do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
+
+
+# --- soak --------------------------------------------------------------------------------------------------------------
+
+
+async def soak(url: str, pid: int, minutes: float, clients: int = 32) -> dict[str, Any]:
+    """Clients that ask, leave in the middle, and ask nonsense; what went wrong that was not theirs, and what is left afterwards."""
+    until, counts, faults, memory = time.monotonic() + 60 * minutes, dict.fromkeys(FATE, 0), [], []
+
+    async def one(number: int) -> None:
+        source = random.Random(number)
+        async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+            while time.monotonic() < until:
+                fate = source.choices(list(FATE), FATE.values())[0]
+                counts[fate] += 1
+                try:
+                    if (said := await FATES[fate](client, source)) is not None:
+                        faults.append(f"{fate}: {said}")
+                except httpx.HTTPError as error:
+                    faults.append(f"{fate}: {error!r}")
+
+    async def watch() -> None:
+        while time.monotonic() < until:
+            memory.append(_resident(pid))
+            await asyncio.sleep(1)
+
+    await asyncio.gather(watch(), *(one(number) for number in range(clients)))
+    await asyncio.sleep(2)
+    quarter = max(1, len(memory) // 4)
+    async with httpx.AsyncClient(base_url=url) as client:
+        metrics = (await client.get("/metrics")).text
+        health = (await client.get("/health")).status_code
+    found = re.search(r'groundup_engine_pages_used\{model="model"\} ([\d.]+)', metrics)
+    return {
+        "requests": counts,
+        "faults": faults[:20],
+        "fault_count": len(faults),
+        "health": health,
+        "pages_used_afterwards": float(found[1]) if found else None,
+        "memory_mib_second_quarter": round(sum(memory[quarter : 2 * quarter]) / quarter / 2**20, 1),
+        "memory_mib_last_quarter": round(sum(memory[-quarter:]) / quarter / 2**20, 1),
+    }
+
+
+def _prompt(source: random.Random) -> list[int]:
+    shared = [source.randrange(8)] * 48  # one of eight beginnings, so that pages are shared
+    return shared + [source.randrange(300, 4000) for _ in range(source.randrange(1, 200))]
+
+
+def _body(source: random.Random, **more: Any) -> dict[str, Any]:
+    sampling = {"temperature": source.choice([0, 0.8]), "top_p": source.choice([1.0, 0.9]), "n": source.choice([1, 1, 1, 3])}
+    return {"model": "model", "prompt": _prompt(source), "max_tokens": source.randrange(1, 80), **sampling, **more}
+
+
+async def _whole(client: httpx.AsyncClient, source: random.Random) -> str | None:
+    answer = await client.post("/v1/completions", json=_body(source))
+    return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:100]}"
+
+
+async def _stream(client: httpx.AsyncClient, source: random.Random) -> str | None:
+    last = ""
+    async with client.stream("POST", "/v1/completions", json=_body(source, stream=True)) as answer:
+        async for line in answer.aiter_lines():
+            last = line or last
+    return None if last == "data: [DONE]" else f"{answer.status_code} {last[:100]}"
+
+
+async def _leave(client: httpx.AsyncClient, source: random.Random) -> str | None:
+    left = source.randrange(1, 10)
+    async with client.stream("POST", "/v1/completions", json=_body(source, stream=True)) as answer:
+        if answer.status_code != 200:
+            return str(answer.status_code)
+        async for _ in answer.aiter_lines():
+            left -= 1
+            if not left:
+                break
+    return None
+
+
+async def _nonsense(client: httpx.AsyncClient, source: random.Random) -> str | None:
+    body = source.choice(
+        [b"{", b"[]", b'{"model": "model"}', b'{"model": "no", "prompt": "x"}', b'{"model": "model", "prompt": [99999999]}', b"\xff"]
+    )
+    answer = await client.post("/v1/completions", content=body, headers={"Content-Type": "application/json"})
+    return None if 400 <= answer.status_code < 500 else f"{answer.status_code} to {body!r}"
+
+
+NONSENSE = (b"{", b"[]", b"\xff", b'{"model": "model"}', b'{"model": "no", "prompt": "x"}', b'{"model": "model", "prompt": [99999999]}')
+FATES = {"answer": _stream, "leave": _leave, "nonsense": _nonsense, "whole": _whole}
+
+
+def _resident(pid: int) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+# --- the tables ----------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run what was asked for."""
+    from common import machine, table
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--depth", type=int, default=8)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--weights", default="full", choices=["full", "int8", "int4"])
+    parser.add_argument("--soak", type=float, help="minutes")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = arguments.model or Path(made)
+        if arguments.model is None:
+            make_model(arguments.depth, folder)
+        print(machine(), flush=True)
+        with serving(folder, "--weights", arguments.weights) as (url, pid):
+            if arguments.soak:
+                print(json.dumps(asyncio.run(soak(url, pid, arguments.soak)), indent=2))
+                return
+            rows = []
+            for clients in arguments.clients:
+                answers, rate = asyncio.run(crowd(url, clients, max(2, 32 // clients)))
+                firsts, gaps = [answer.first for answer in answers], [gap for answer in answers for gap in answer.gaps]
+                shown = [f"{1e3 * percentile(values, share):.1f}" for values in (firsts, gaps) for share in (50, 95, 99)]
+                rows.append((clients, *shown, f"{rate:,.0f}"))
+            print(table(("clients", "first p50", "p95", "p99", "between p50", "p95", "p99 ms", "tokens/s, prompts read meanwhile"), rows))
+            fresh, again = asyncio.run(shared_prefix(url))
+            print(f"\nfirst token after {SHARED} tokens: {1e3 * fresh:.1f} ms new, {1e3 * again:.1f} ms when shared: {fresh / again:.1f}x")
+
+
+if __name__ == "__main__":
+    main()
