@@ -25,6 +25,7 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML).", show_defaul
 Model = Annotated[Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)]
 DeviceName = Annotated[str | None, typer.Option("--device", help="Where to compute; left out: the accelerator that is there, else the processor.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Weights = Annotated[Literal["full", "int8", "int4"], typer.Option(help="Weights as they are, or as whole numbers of 8 or 4 bits.")]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
 
 
@@ -193,6 +194,7 @@ def evaluate(
     model: Model,
     recipe: Annotated[Path | None, typer.Option(help="Recipe with the suites; left out: the one the model was grown by.")] = None,
     choice: Annotated[list[Path] | None, typer.Option(help="Multiple-choice JSONL to measure instead; may be repeated.")] = None,
+    weights: Weights = "full",
     device: DeviceName = None,
     runs: Runs = Path("runs"),
     as_json: Json = False,
@@ -201,7 +203,7 @@ def evaluate(
     from groundup import pipeline
     from groundup.release.terminal import render
 
-    result = pipeline.evaluate(model, recipe, choice or [], device, runs)
+    result = pipeline.evaluate(model, recipe, choice or [], device, runs, weights)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
@@ -254,7 +256,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs --keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
     keys: Annotated[Path | None, typer.Option(help="File of API keys; `groundup key` makes them.")] = None,
-    weights: Annotated[Literal["full", "int8", "int4"], typer.Option(help="Weights as they are, or as whole numbers of 8 or 4 bits.")] = "full",
+    weights: Weights = "full",
     cache_gigabytes: Annotated[float, typer.Option(min=0.001, help="Memory for keys and values, for each model.")] = 1.0,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, for each model.")] = 256,
     concurrent: Annotated[int, typer.Option(min=1, help="Requests at a time, for each key or address.")] = 64,

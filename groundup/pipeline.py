@@ -15,6 +15,7 @@ from groundup import console, device, ledger, stages
 from groundup.data.sources import inputs
 from groundup.errors import InputError
 from groundup.files import read_json, write_json
+from groundup.generate.native.matrix import Weights
 from groundup.ledger import Manifest
 from groundup.recipe import EvaluatePart, LibrarySource, Recipe, load, schedules
 from groundup.stages import Result, Site
@@ -299,7 +300,7 @@ def model_folder(path: Path) -> Path:
     raise InputError(f"{path}: no finished model there; give a run's folder, a finished training stage, or an exported model")
 
 
-def evaluate(model: Path, recipe_file: Path | None, choice: list[Path], name: str | None, runs: Path) -> dict[str, Any]:
+def evaluate(model: Path, recipe_file: Path | None, choice: list[Path], name: str | None, runs: Path, weights: Weights) -> dict[str, Any]:
     """Measure a finished model: by its recipe's suites, by another recipe's, or on multiple-choice files alone."""
     folder = model_folder(model)
     if recipe_file is not None:
@@ -313,7 +314,7 @@ def evaluate(model: Path, recipe_file: Path | None, choice: list[Path], name: st
         raise InputError(f"{recipe.name}: its recipe has no [evaluate]; name one with --recipe, or a file with --choice")
     recipe = recipe.model_copy(update={"evaluate": part})
     site = Site(recipe, home, root, device.pick(name), World())
-    return stages.measure(site, folder, [source.name for source in recipe.source]).metrics
+    return stages.measure(site, folder, [source.name for source in recipe.source], weights).metrics
 
 
 def remember(recipe: Recipe, home: Path, root: Path) -> None:

@@ -20,6 +20,7 @@ from groundup.errors import InputError
 from groundup.evaluate.suite import evaluate
 from groundup.files import read_json
 from groundup.generate.engine import Engine
+from groundup.generate.native.matrix import Weights
 from groundup.model.shape import Shape
 from groundup.model.trunk import Trunk
 from groundup.model.weights import shape_of
@@ -204,10 +205,11 @@ def _events(folder: Path) -> Any:
     return SummaryWriter(str(folder / "events"))
 
 
-def measure(site: Site, model: Path, sources: list[str]) -> Result:
+def measure(site: Site, model: Path, sources: list[str], weights: Weights = "full") -> Result:
     """Weights to figures."""
     with console.progress("evaluate", None, "items") as advance:
-        figures = evaluate(model, site.recipe, site.home, {name: site.folder(f"documents-{name}") for name in sources}, site.device, advance)
+        documents = {name: site.folder(f"documents-{name}") for name in sources}
+        figures = evaluate(model, site.recipe, site.home, documents, site.device, advance, weights)
     return Result([], figures)
 
 

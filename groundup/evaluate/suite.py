@@ -27,6 +27,7 @@ from groundup.evaluate.choice import choices
 from groundup.evaluate.tasks import average, exact_match
 from groundup.evaluate.texts import sample
 from groundup.generate.engine import Engine
+from groundup.generate.native.matrix import Weights
 from groundup.recipe import EvaluatePart, Recipe, TasksSource
 
 ANSWER_TOKENS = 256  # longest answer to a recipe's prompt
@@ -35,15 +36,17 @@ Table = dict[str, Any]
 Advance = Callable[[int], None]
 
 
-def evaluate(model: Path, recipe: Recipe, home: Path, documents: dict[str, Path], device: Device, advance: Advance) -> Table:
+def evaluate(
+    model: Path, recipe: Recipe, home: Path, documents: dict[str, Path], device: Device, advance: Advance, weights: Weights = "full"
+) -> Table:
     """Measure the model in a folder by the recipe's `evaluate` part; the result's shape is above.
 
     `documents` names the folder of each source that the run used, with its `documents.parquet`; paths of the recipe start
-    at `home`. `advance` is told of texts, methods, tasks, choices and prompts done. Raises InputError for a model, documents or
-    questions that cannot be used.
+    at `home`. `weights` are those of `Engine.load`; `advance` is told of texts, methods, tasks, choices and prompts done. Raises
+    InputError for a model, documents or questions that cannot be used.
     """
     part = recipe.evaluate or EvaluatePart()
-    engine = Engine.load(model, device, recipe.model.precision)
+    engine = Engine.load(model, device, recipe.model.precision, weights)
     notes: list[str] = []
     table: Table = {"bits_per_byte": {}, "tasks": {}, "choice": {}}
     for suite in part.suites:
