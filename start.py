@@ -44,13 +44,13 @@ def demo() -> int:
 
 def test() -> int:
     """The checks and the tests, all of them, stopping at the first that fails."""
-    return setup("dev", "serve") or next((code for check in CHECKS if (code := run(*check))), 0)
+    return setup("dev") or next((code for check in CHECKS if (code := run(*check))), 0)
 
 
 def peers() -> int:
     """Packages that benchmarks measure against and judges compare with."""
     # LitGPT first: it asks for an old hub client, which transformers then replaces and LitGPT works with as well
-    return setup("dev", "serve") or pip("litgpt") or pip("-e", ".[judges,browser,gym,tensorboard]")
+    return setup("dev") or pip("litgpt") or pip("-e", ".[judges,browser,gym,tensorboard]")
 
 
 def setup(*extras: str) -> int:

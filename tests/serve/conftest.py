@@ -5,10 +5,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra serve")
-pytest.importorskip("uvicorn", reason="needs the extra serve")
-pytest.importorskip("llguidance", reason="needs the extra serve")
-
 from groundup.codecs.text import Tokenizer
 from tests.serve.serve_helpers import Server, serving, small_service, small_tokenizer
 

@@ -1,9 +1,5 @@
 """Calls told from speech while an answer comes: together what parse_answer makes of the whole."""
 
-import pytest
-
-pytest.importorskip("fastapi", reason="needs the extra serve")
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
