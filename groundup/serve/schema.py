@@ -1,8 +1,10 @@
 """What may be asked, field by field. What is not here is refused by name; null is as good as left out."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 MESSAGES = 1024
 ANSWERS = 16  # n
@@ -13,7 +15,18 @@ PROMPTS = 64
 ROWS = 256  # texts to embed
 TOOLS = 128
 BIASES = 1024
+FIELDS = 64  # of an object, more than any has: a look at each of a million unknown ones would keep others waiting
+LABELS = 16  # metadata
 TOGETHER = 128  # answers of one request: n times the prompts
+
+
+def _at_most(count: int) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > count:
+            raise PydanticCustomError("too_long", f"object has {len(value)} fields; the most is {count}")
+        return value
+
+    return checked
 
 
 class Part(BaseModel):
@@ -24,7 +37,8 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
-        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+        few = _at_most(FIELDS)(value)
+        return {key: item for key, item in few.items() if item is not None} if isinstance(few, dict) else few
 
 
 def _in_a_list(value: Any) -> Any:
@@ -52,14 +66,14 @@ class Generation(Part):
     repetition_penalty: float = Field(1.0, gt=0, le=10)
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=BIASES)
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(_at_most(BIASES))] = {}
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int = Field(1, ge=1, le=ANSWERS)
     stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]], BeforeValidator(_in_a_list)] = Field([], max_length=STOPS)
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None  # this and what follows changes nothing
-    metadata: dict[str, str] = {}
+    metadata: Annotated[dict[str, str], BeforeValidator(_at_most(LABELS))] = {}
     store: Literal[False] = False
     service_tier: Literal["auto"] = "auto"
 

@@ -72,6 +72,9 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"logit_bias": {"290": 1}}, "logit_bias", "'290'"),
         ({"logit_bias": {"²": 1}}, "logit_bias", "'²'"),
         ({"logit_bias": {"1": 101}}, "logit_bias.1", "100"),
+        ({"logit_bias": {str(id): 1 for id in range(1025)}}, "logit_bias", "object has 1025 fields; the most is 1024"),
+        ({"metadata": {str(id): "a" for id in range(17)}}, "metadata", "the most is 16"),
+        ({str(id): 1 for id in range(70)}, None, "the body: object has 72 fields"),
         ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "json_schema"),
@@ -90,7 +93,7 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "pattern"),
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}], "tool_choice": "required"}, "tools", "object"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_chat_that_cannot_be_had_is_refused(server, fields, param, words):
     found = error(server.chat(**fields), 400)
@@ -118,7 +121,7 @@ def test_a_chat_that_cannot_be_had_is_refused(server, fields, param, words):
         ({"prompt": ["one"] * 65}, "prompt", "65 items; the most is 64"),
         ({"prompt": ["one"] * 64, "n": 3}, "n", "192 answers; the most in one request is 128"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_completion_that_cannot_be_had_is_refused(server, fields, param, words):
     found = error(server.complete(**fields), 400)
