@@ -263,6 +263,7 @@ def serve(
     rate: Annotated[int, typer.Option(min=1, help="Requests a minute, for each key or address.")] = 6000,
     together: Annotated[int, typer.Option(min=1, help="Requests at a time, all together.")] = 512,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish answers when stopped.")] = 30.0,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="Of requests that name none; 0: always the likeliest token.")] = 1.0,
     watch: Annotated[bool, typer.Option("--watch", help="Load new versions of the models as they appear (SIGHUP does it once).")] = False,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write what is asked into the access log.")] = False,
     device: DeviceName = None,
@@ -280,7 +281,8 @@ def serve(
         models,
         model_folder,
         Options(
-            host, port, keys, weights, round(cache_gigabytes * 2**30), queue, concurrent, rate, together, grace, watch, runs, log_prompts, device
+            host, port, keys, weights, round(cache_gigabytes * 2**30), queue, concurrent, rate, together, grace, temperature, watch,
+            runs, log_prompts, device,
         ),
     )  # fmt: skip
 

@@ -33,17 +33,17 @@ def routes(site: Site) -> APIRouter:
 
 
 async def _answer(site: Site, request: Request, asked: ChatRequest, entry: Entry) -> Response:
-    wanted = await run_in_threadpool(requests, asked, entry)
+    wanted = await run_in_threadpool(requests, asked, entry, site.temperature)
     kind = "chat.completion.chunk" if asked.stream else "chat.completion"
     frame = Frame.of("chatcmpl", kind, asked.model, wanted[0].sampling.seed)
     return await site.answer(request, entry, wanted, ChatWriter(frame, asked, entry.service.engine.tokenizer), asked.stream)
 
 
-def requests(asked: ChatRequest, entry: Entry) -> Sequence[engine.Request]:
-    """What to ask of the engine. Raises ApiError for what cannot be answered."""
+def requests(asked: ChatRequest, entry: Entry, temperature: float) -> Sequence[engine.Request]:
+    """What to ask of the engine, at a temperature if none is asked for. Raises ApiError for what cannot be answered."""
     prompts.together(asked, 1, TOGETHER)
     tokenizer = entry.service.engine.tokenizer
-    sampling, grammar = prompts.sampling(asked, tokenizer), tools.grammar(asked, tokenizer)
+    sampling, grammar = prompts.sampling(asked, tokenizer, temperature), tools.grammar(asked, tokenizer)
     with about("messages"):
         ids = chat.prompt(tokenizer, [_renamed(message) for message in asked.messages], _shown(asked))
     prompts.with_room(entry, ids, "messages")

@@ -46,6 +46,7 @@ class Options:
     a_minute: int
     together: int
     grace: float
+    temperature: float
     watch: bool
     runs: Path
     log_prompts: bool
@@ -88,9 +89,9 @@ def _run(registry: Registry, keys: Keys | None, log: AccessLog, options: Options
 
 def application(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, ready: Callable[[], bool], local: bool) -> ASGIApp:
     """The whole app, behind the gate."""
-    site, metrics = Site(registry), Metrics(registry.states)
+    site, metrics = Site(registry, temperature=options.temperature), Metrics(registry.states)
     app = make_app(site)
-    app.include_router(operate.router(registry, metrics, ready, site.limits, options.weights, options.runs))
+    app.include_router(operate.router(site, registry, metrics, ready, options.weights, options.runs))
     app.include_router(runs.router(options.runs))
     return Gate(app, keys, Limiter(options.a_minute, options.concurrent, options.together), log, metrics, local)
 

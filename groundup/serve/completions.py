@@ -33,17 +33,17 @@ def routes(site: Site) -> APIRouter:
 
 async def _answer(site: Site, request: Request, asked: CompletionRequest, entry: Entry) -> Response:
     found = await run_in_threadpool(prompts.prompts, entry, asked.prompt, "prompt", PROMPTS)
-    wanted = await run_in_threadpool(requests, asked, entry, found)
+    wanted = await run_in_threadpool(requests, asked, entry, found, site.temperature)
     frame = Frame.of("cmpl", "text_completion", asked.model, wanted[0].sampling.seed)
     return await site.answer(request, entry, wanted, CompletionWriter(frame, asked, found, entry.service.engine.tokenizer), asked.stream)
 
 
-def requests(asked: CompletionRequest, entry: Entry, found: list[Prompt]) -> Sequence[engine.Request]:
+def requests(asked: CompletionRequest, entry: Entry, found: list[Prompt], temperature: float) -> Sequence[engine.Request]:
     """What to ask of the engine: the answers of the first prompt, then those of the next. Raises ApiError for what cannot be answered."""
     prompts.together(asked, len(found), TOGETHER)
     if asked.max_tokens == 0 and not asked.echo:
         raise ApiError(400, "max_tokens is 0, and nothing is echoed; ask for at least 1 token, or set echo", "max_tokens")
-    sampling = prompts.sampling(asked, entry.service.engine.tokenizer)
+    sampling = prompts.sampling(asked, entry.service.engine.tokenizer, temperature)
     echo, limit = asked.echo and asked.logprobs is not None, max(1, asked.max_tokens)
     return [
         engine.Request(prompts.with_room(entry, prompt.ids, "prompt"), limit, sampling, number, tuple(asked.stop), None, asked.logprobs, echo)

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from groundup.serve import schema
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
-from groundup.serve.site import Limits
+from groundup.serve.site import Site
 
 
-def router(registry: Registry, metrics: Metrics, ready: Callable[[], bool], limits: Limits, weights: str, runs: Path) -> APIRouter:
+def router(site: Site, registry: Registry, metrics: Metrics, ready: Callable[[], bool], weights: str, runs: Path) -> APIRouter:
     """The endpoints."""
     api = APIRouter()
 
@@ -46,13 +46,13 @@ def router(registry: Registry, metrics: Metrics, ready: Callable[[], bool], limi
                 for entry in registry.list()
             ],
             "limits": {
-                "body_bytes": limits.body_bytes,
+                "body_bytes": site.limits.body_bytes,
                 "messages": schema.MESSAGES,
                 "stops": schema.STOPS,
                 "answers": schema.ANSWERS,
                 "top_logprobs": schema.TOP_LOGPROBS,
             },
-            "defaults": {"temperature": 1.0, "top_p": 1.0, "max_tokens": None},
+            "defaults": {"temperature": site.temperature, "top_p": 1.0, "max_tokens": None},
             "runs": runs.is_dir(),
         }
 

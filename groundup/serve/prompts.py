@@ -57,10 +57,10 @@ def with_room(entry: Entry, ids: list[int], param: str) -> list[int]:
     return ids
 
 
-def sampling(asked: Generation, tokenizer: Tokenizer) -> Sampling:
-    """How to sample; with a seed that is drawn where none is given."""
+def sampling(asked: Generation, tokenizer: Tokenizer, temperature: float) -> Sampling:
+    """How to sample: at this temperature, and with a seed that is drawn, where none is given."""
     return Sampling(
-        temperature=asked.temperature,
+        temperature=temperature if asked.temperature is None else asked.temperature,
         top_k=asked.top_k,
         top_p=asked.top_p,
         min_p=asked.min_p,

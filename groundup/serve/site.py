@@ -54,11 +54,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Site:
-    """All that the endpoints need. `page` is the folder of the files that are served at /."""
+    """All that the endpoints need. `page` is the folder of the files that are served at /, `temperature` that of requests which name none."""
 
     registry: Registry
     page: Path = PAGE
     limits: Limits = Limits()
+    temperature: float = 1.0
 
     def entry(self, name: str) -> Entry:
         """The model of a name; raises ApiError."""

@@ -173,3 +173,12 @@ def test_names_are_given_or_the_folders_own(tmp_path):
     for wrong in (["a/x", "b/x"], ["=x"]):
         with pytest.raises(InputError, match="give each model its own"):
             named(wrong)
+
+
+def test_the_server_says_at_which_temperature_it_answers(tmp_path):
+    write(tmp_path / "small")
+    with serving(str(tmp_path / "small"), "--temperature", "0") as program:
+        assert program.client.get("/api/settings").json()["defaults"]["temperature"] == 0
+        asked = {"model": "small", "prompt": [5, 6, 7], "max_tokens": 20}
+        texts = [program.client.post("/v1/completions", json=asked).json()["choices"][0]["text"] for _ in range(2)]
+        assert texts == [words(program)] * 2
