@@ -102,6 +102,7 @@ def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:
         console.result(render(manifests["evaluate"].metrics))
     print(f"\nreport  {root / 'report' / 'report.html'}")
     print(f"chat    groundup chat {root / model}")
+    print(f"serve   groundup serve {root.name}={root / model} --temperature 0")
 
 
 @app.command()
