@@ -19,6 +19,7 @@ from groundup.serve.record import Record
 T = TypeVar("T")
 News = list[tuple[int, Piece]]
 DONE = "data: [DONE]\n\n"
+BREAKS = {ord(mark): json.dumps(mark)[1:-1] for mark in "\x85\u2028\u2029"}
 HEARTBEAT = ": still here\n\n"  # a comment, which clients skip
 
 
@@ -215,5 +216,5 @@ class EventStream(Response):
 
 
 def event(value: dict[str, Any]) -> str:
-    """One server-sent event."""
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    """One server-sent event, on one line for every reader: some take the marks in BREAKS for the end of one."""
+    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':')).translate(BREAKS)}\n\n"

@@ -11,6 +11,7 @@ from groundup.codecs import chat
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.serve.site import Limits
+from groundup.serve.stream import event
 from tests.generate.generate_helpers import ask
 from tests.serve.serve_helpers import Server, events, serving, small_service, until
 
@@ -272,6 +273,14 @@ def test_a_stream_shows_signs_of_life(server, tokenizer, page: Path):
     service.close(0)
     assert ": still here\n\n" in text
     assert len(events(text)) >= 2
+
+
+def test_an_event_is_one_line_whatever_it_says():
+    value = {"said": "".join(map(chr, [*range(0x100), 0x2028, 0x2029, 0x732B])), "more": "\r\n"}
+    text = event(value)
+    assert text.splitlines() == [text.strip(), ""]
+    assert json.loads(text.removeprefix("data: ")) == value
+    assert "\u732b" in text
 
 
 def test_what_came_is_recorded(server):
