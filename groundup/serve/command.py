@@ -26,6 +26,7 @@ from groundup.serve.limits import Limiter
 from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
+from groundup.serve.protocol import Protocol
 from groundup.serve.site import Site
 
 WATCH = 2.0  # seconds between looks at the models' folders, and for which a new version must have stayed the same
@@ -103,8 +104,8 @@ class Server(uvicorn.Server):
         grace = max(1, round(options.grace))
         super().__init__(
             uvicorn.Config(
-                app=_nothing, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=grace,
-                limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=64 * 1024, proxy_headers=False,
+                app=_nothing, http=Protocol, ws="none", lifespan="off", log_level="warning", access_log=False, server_header=False,
+                timeout_graceful_shutdown=grace, limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=64 * 1024, proxy_headers=False,
             )
         )  # fmt: skip
         self._registry, self._log, self._watch = registry, log, options.watch

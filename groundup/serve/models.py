@@ -9,6 +9,7 @@ from pathlib import Path
 from groundup.errors import InputError
 from groundup.generate.service import Service, State
 
+BROKEN = (InputError, OSError, RuntimeError, ValueError, KeyError, TypeError)  # what loading may come to: bad files, too little memory
 Identity = tuple[tuple[str, int, int], ...]
 
 
@@ -69,7 +70,7 @@ class Registry:
             return None
         try:
             new = self._entry(name)
-        except InputError as error:
+        except BROKEN as error:
             self._failed[name] = seen
             return f"{name}: the new version cannot be loaded, the old one goes on ({error})"
         self._entries[name] = new

@@ -25,7 +25,8 @@ def router(site: Site, registry: Registry, metrics: Metrics, ready: Callable[[],
 
     @api.get("/ready")
     def is_ready() -> Response:
-        return JSONResponse({"ready": True}) if ready() else JSONResponse({"ready": False}, 503, {"Retry-After": "1"})
+        works = ready() and all(state.alive for _, state in registry.states())
+        return JSONResponse({"ready": True}) if works else JSONResponse({"ready": False}, 503, {"Retry-After": "1"})
 
     @api.get("/metrics")
     def figures() -> Response:

@@ -18,6 +18,7 @@ from groundup.generate.engine import Engine
 from groundup.generate.service import Service
 from groundup.serve import record
 from groundup.serve.app import make_app
+from groundup.serve.protocol import Protocol
 from groundup.serve.record import Record
 from groundup.serve.site import Limits, Site
 from tests.random_models import random_trunk
@@ -110,20 +111,20 @@ def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **change
 
 
 @contextmanager
-def serving(service: Service, page: Path, limits: Limits = Limits()) -> Iterator[Server]:  # noqa: B008
+def serving(service: Service, page: Path, limits: Limits = Limits(), protocol: type[Protocol] = Protocol) -> Iterator[Server]:  # noqa: B008
     shelf, records = Shelf(Model("small", service)), []
     app = make_app(Site(shelf, page, limits))
     app.add_middleware(Notes, kept=records)
-    with listening(app) as port, httpx.Client(timeout=60, trust_env=False) as client:
+    with listening(app, protocol) as port, httpx.Client(timeout=60, trust_env=False) as client:
         yield Server(port, shelf, client, records)
 
 
 @contextmanager
-def listening(app: Any) -> Iterator[int]:
+def listening(app: Any, protocol: type[Protocol] = Protocol) -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(uvicorn.Config(app, http=protocol, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

@@ -97,6 +97,17 @@ def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path
     assert registry.refresh() == ["one: a new version is served"]
 
 
+def test_a_version_that_memory_does_not_hold_leaves_the_old_one(registry, tmp_path, monkeypatch):
+    def load(folder):
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr(registry, "_load", load)
+    write(tmp_path / "one", 3)
+    assert registry.refresh() == ["one: the new version cannot be loaded, the old one goes on (not enough memory)"]
+    assert registry.refresh() == []
+    assert len(answer(registry.get("one").service)) > 0
+
+
 def test_a_folder_that_is_gone_leaves_the_old_one(registry, tmp_path):
     shutil.rmtree(tmp_path / "one")
     assert len(registry.refresh()) == 1
