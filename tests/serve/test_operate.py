@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from groundup.serve import operate
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Entry
-from groundup.serve.site import Limits
+from groundup.serve.site import Limits, Site
 from tests.serve.serve_helpers import listening, small_service, until
 
 
@@ -36,7 +36,7 @@ def entry(tokenizer):
 
 def get(shelf, path, ready=lambda: True, runs=Path("nowhere")):
     app = FastAPI()
-    app.include_router(operate.router(shelf, Metrics(shelf.states), ready, Limits(), "int8", runs))
+    app.include_router(operate.router(Site(shelf), shelf, Metrics(shelf.states), ready, "int8", runs))
     with listening(app) as port:
         return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
 
