@@ -4,6 +4,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 
 from groundup.device import Device
@@ -12,9 +13,11 @@ from groundup.generate.engine import Engine
 from groundup.generate.request import Request
 from groundup.generate.service import Service
 from groundup.model import weights
+from groundup.serve.app import make_app
 from groundup.serve.models import Registry, identity
+from groundup.serve.site import Site
 from tests.random_models import random_trunk
-from tests.serve.serve_helpers import small_tokenizer, until
+from tests.serve.serve_helpers import events, listening, small_tokenizer, until
 
 
 def write(folder: Path, seed: int) -> Path:
@@ -83,6 +86,39 @@ def test_a_new_version_takes_the_place_of_the_old_which_ends_what_it_began(regis
     assert ended.wait(60)
     assert ids != expected
     until(lambda: not old.state().alive)
+
+
+def test_nobody_notices_that_versions_change(registry, tmp_path, page):
+    """Clients ask without a pause, half of them for streams, while the model is replaced again and again."""
+    versions = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("two", "one")]
+    whole = {(*answer(registry.get(name).service, 8),) for name in ("one", "two")}
+    body = {"model": "one", "prompt": [5, 6, 7], "max_tokens": 8, "temperature": 0}
+    stop, found, swaps = threading.Event(), [], []
+
+    def hammer(port: int, stream: bool) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+            while not stop.is_set():
+                reply = client.post("/v1/completions", json=body | {"stream": stream})
+                parts = events(reply.text) if stream and reply.status_code == 200 else [reply.json()]
+                found.append((reply.status_code, "".join(part["choices"][0]["text"] for part in parts)))
+
+    with listening(make_app(Site(registry, page))) as port:
+        clients = [threading.Thread(target=hammer, args=(port, stream)) for stream in (True, False, True, False)]
+        for client in clients:
+            client.start()
+        for number in range(6):
+            target = tmp_path / "one" / "model.safetensors"
+            target.with_suffix(".tmp").write_bytes(versions[number % 2])
+            target.with_suffix(".tmp").replace(target)
+            swaps += registry.refresh()
+            seen = len(found)
+            until(lambda seen=seen: len(found) > seen + 8)
+        stop.set()
+        for client in clients:
+            client.join(60)
+    assert swaps == ["one: a new version is served"] * 6
+    assert {status for status, _ in found} == {200}
+    assert {text for _, text in found} == {registry.get("two").service.engine.tokenizer.decode(ids) for ids in whole}
 
 
 def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path):
