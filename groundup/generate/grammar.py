@@ -40,25 +40,43 @@ class Grammar:
         """Texts of a context-free grammar in llguidance's variant of Lark's syntax."""
         return _checked(_llguidance().LLMatcher.grammar_from_lark, grammar, "grammar")
 
+    def prepare(self, tokenizer: Tokenizer) -> None:
+        """Do what a first answer would wait for. It may take seconds, and others need not wait as well: call it in another thread than the
+        engine's. Raises InputError for a grammar that is too complex."""
+        _begun(self.text, tokenizer)
+
 
 class Constraint:
-    """One answer on its way through a grammar."""
+    """One answer on its way through a grammar. Raises InputError if it is too complex."""
 
     def __init__(self, grammar: Grammar, tokenizer: Tokenizer):
-        self._matcher = _llguidance().LLMatcher(_vocabulary(tokenizer), grammar.text, log_level=0)
+        self._matcher = _begun(grammar.text, tokenizer).deep_copy()
         self._bits = np.zeros((1, -(-tokenizer.size // 32)), dtype=np.int32)
         self._size = tokenizer.size
 
     def allowed(self) -> NDArray[np.bool_]:
         """Which ids may come next, [V]; those that end the answer once the grammar is fulfilled. Raises InputError if it is too complex."""
-        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
-        if self._matcher.is_error():
-            raise InputError(f"the grammar cannot be followed: {_first(self._matcher.get_error())}")
+        _mask(self._matcher, self._bits)
         return np.unpackbits(self._bits.view(np.uint8)[0], bitorder="little")[: self._size].astype(bool)
 
     def accept(self, id: int) -> None:
         """Go on by one id that was allowed."""
         self._matcher.consume_token(id)
+
+
+@lru_cache(maxsize=32)
+def _begun(text: str, tokenizer: Tokenizer) -> Any:
+    """A grammar before the first id, with what may come there known."""
+    matcher = _llguidance().LLMatcher(_vocabulary(tokenizer), text, log_level=0)
+    _mask(matcher, np.zeros((1, -(-tokenizer.size // 32)), dtype=np.int32))
+    return matcher
+
+
+def _mask(matcher: Any, bits: NDArray[np.int32]) -> None:
+    """Fill in which ids may come next, a bit each."""
+    matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
+    if matcher.is_error():
+        raise InputError(f"the grammar cannot be followed: {_first(matcher.get_error())}")
 
 
 def _checked(make: Any, text: str, kind: str) -> Grammar:

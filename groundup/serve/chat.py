@@ -47,6 +47,9 @@ def requests(asked: ChatRequest, entry: Entry, temperature: float) -> Sequence[e
     with about("messages"):
         ids = chat.prompt(tokenizer, [_renamed(message) for message in asked.messages], _shown(asked))
     prompts.with_room(entry, ids, "messages")
+    if grammar is not None:
+        with about("response_format" if tools.chosen(asked).type == "none" else "tools"):
+            grammar.prepare(tokenizer)
     limit = _limit(asked) or entry.service.engine.trunk.shape.context
     return [
         engine.Request(ids, limit, sampling, number, tuple(asked.stop), grammar, _logprobs(asked)) for number in range(asked.n)

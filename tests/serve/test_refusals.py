@@ -6,6 +6,7 @@ import threading
 import httpx
 import pytest
 
+from groundup.generate import grammar
 from tests.serve.serve_helpers import Model, events, serving, small_service
 
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -259,8 +260,16 @@ def test_a_mistake_in_an_endpoint_is_a_500_that_tells_nothing_of_the_inside(serv
 
 def test_a_grammar_that_turns_out_wrong_is_the_askers_fault(server):
     form = {"type": "grammar", "grammar": "start: <no_such_token>"}
-    assert "grammar" in error(server.chat(response_format=form), 400)["message"]
-    assert "grammar" in events(server.chat(response_format=form, stream=True).text)[-1]["error"]["message"]
+    for stream in (False, True):
+        assert error(server.chat(response_format=form, stream=stream), 400)["param"] == "response_format"
+
+
+def test_nobody_waits_for_the_grammar_of_another(server, monkeypatch):
+    threads, vocabulary = [], grammar._vocabulary
+    monkeypatch.setattr(grammar, "_vocabulary", lambda tokenizer: threads.append(threading.current_thread().name) or vocabulary(tokenizer))
+    assert server.chat(response_format={"type": "regex", "pattern": "(one|two){1,7}"}, n=3, max_tokens=20).status_code == 200
+    assert len(threads) == 1
+    assert threads.pop() not in ("engine", "MainThread")
 
 
 def test_a_model_that_is_replaced_meanwhile_answers_all_the_same(tokenizer, page, monkeypatch):
