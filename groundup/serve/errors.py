@@ -76,7 +76,8 @@ def of(error: Exception) -> ApiError:
             return ApiError(503, str(error), code="shutting_down", headers={"Retry-After": "1"})
         case InputError():
             return ApiError(400, str(error))
-    return ApiError(500, "the server failed; its log says why", code="internal_error")
+    # The connection is closed after it, as the exception goes on into the log.
+    return ApiError(500, "the server failed; its log says why", code="internal_error", headers={"Connection": "close"})
 
 
 def of_piece(piece: Piece) -> ApiError:
