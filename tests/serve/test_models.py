@@ -106,16 +106,18 @@ def test_nobody_notices_that_versions_change(registry, tmp_path, page):
         clients = [threading.Thread(target=hammer, args=(port, stream)) for stream in (True, False, True, False)]
         for client in clients:
             client.start()
-        for number in range(6):
-            target = tmp_path / "one" / "model.safetensors"
-            target.with_suffix(".tmp").write_bytes(versions[number % 2])
-            target.with_suffix(".tmp").replace(target)
-            swaps += registry.refresh()
-            seen = len(found)
-            until(lambda seen=seen: len(found) > seen + 8)
-        stop.set()
-        for client in clients:
-            client.join(60)
+        try:
+            for number in range(6):
+                target = tmp_path / "one" / "model.safetensors"
+                target.with_suffix(".tmp").write_bytes(versions[number % 2])
+                target.with_suffix(".tmp").replace(target)
+                swaps += registry.refresh()
+                seen = len(found)
+                until(lambda seen=seen: len(found) > seen + 8)
+        finally:
+            stop.set()
+            for client in clients:
+                client.join(60)
     assert swaps == ["one: a new version is served"] * 6
     assert {status for status, _ in found} == {200}
     assert {text for _, text in found} == {registry.get("two").service.engine.tokenizer.decode(ids) for ids in whole}
