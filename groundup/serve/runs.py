@@ -6,9 +6,9 @@ A run may be under way: files are there in part, the last line of a log may be t
 import fcntl
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -23,6 +23,9 @@ from groundup.release.lineage import Lineage, lineage
 from groundup.release.tables import Cell, Table
 from groundup.serve.errors import ApiError
 
+T = TypeVar("T")
+U = TypeVar("U")
+DAMAGED = (InputError, OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError)  # what reading a file of any content may come to
 POINTS = 500  # of a curve
 LOG_BYTES = 64 << 20  # of a log that are read
 REPORT_HEADERS = {
@@ -46,21 +49,41 @@ def router(runs: Path) -> APIRouter:
 
     @api.get("/{name}/report")
     def report(name: str) -> Response:
-        path = _root(runs, name) / "report" / "report.html"
-        if not path.is_file() or not path.resolve().is_relative_to(runs.resolve()):
+        root = _root(runs, name)
+        page = whole(lambda: _file(root, "report", "report.html").read_bytes(), None)
+        if page is None:
             raise ApiError(404, f"the run {name} has no report yet")
-        return Response(path.read_bytes(), media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
+        return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
     return api
 
 
+def whole(read: Callable[[], T], otherwise: U) -> T | U:
+    """What was read, or something else where it is damaged, gone, or not there yet."""
+    try:
+        return read()
+    except DAMAGED:
+        return otherwise
+
+
 def roots(runs: Path) -> list[Path]:
     """The folders of runs, by name; links that lead elsewhere are left out."""
-    if not runs.is_dir():
-        return []
     inside = runs.resolve()
-    found = (path for path in sorted(runs.iterdir()) if re.fullmatch(NAME, path.name) and (path / "recipe.json").is_file())
+    found = [path for path in _folders(runs) if (path / "recipe.json").is_file()]
     return [path for path in found if path.resolve().is_relative_to(inside)]
+
+
+def _folders(parent: Path) -> list[Path]:
+    """The folders in one that may be a run's or a stage's, by name."""
+    return whole(lambda: [path for path in sorted(parent.iterdir()) if re.fullmatch(NAME, path.name) and path.is_dir()], [])
+
+
+def _file(root: Path, *parts: str) -> Path:
+    """A plain file of a run. Raises InputError for what is none, or is reached by a link that leads out of the run's folder."""
+    path = root.joinpath(*parts)
+    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{path}: not a file of this run")
+    return path
 
 
 def _root(runs: Path, name: str) -> Path:
@@ -89,7 +112,7 @@ def summary(root: Path) -> dict[str, Any]:
     manifests = sorted(_manifests(root), key=lambda manifest: manifest.finished)
     stages = [_stage(manifest.stage, "done", manifest.stage in trains, manifest) for manifest in manifests]
     done = {manifest.stage for manifest in manifests}
-    begun = [path.name for path in sorted(root.iterdir()) if path.is_dir() and path.name not in done and re.fullmatch(NAME, path.name)]
+    begun = [folder.name for folder in _folders(root) if folder.name not in done]
     stages += [_stage(name, "running" if live else "waiting", name in trains) for name in begun]
     stages += [_stage(name, "waiting", True) for name in trains if name not in done and name not in begun]
     return {"name": root.name, "live": live, "stages": stages}
@@ -100,26 +123,24 @@ def _stage(name: str, state: str, trains: bool, manifest: Manifest | None = None
         "name": name,
         "state": state,
         "trains": trains,
-        "seconds": manifest.seconds if manifest else None,
+        "seconds": manifest.seconds if manifest and _is_number(manifest.seconds) else None,
         "finished": manifest.finished if manifest else None,
     }
 
 
 def _manifests(root: Path) -> Iterator[Manifest]:
-    for folder in sorted(root.iterdir()):
-        try:
-            manifest = ledger.read(folder) if folder.is_dir() else None
-        except (InputError, OSError, TypeError, AttributeError):
-            continue
-        if manifest is not None:
+    for folder in _folders(root):
+        manifest = _manifest(root, folder.name)
+        if manifest is not None and manifest.stage == folder.name and isinstance(manifest.finished, str):
             yield manifest
 
 
+def _manifest(root: Path, stage: str) -> Manifest | None:
+    return whole(lambda: ledger.read(_file(root, stage, "manifest.json").parent), None)
+
+
 def _recipe(root: Path) -> Recipe | None:
-    try:
-        return Recipe.model_validate(read_json(root / "recipe.json")["recipe"])
-    except (InputError, OSError, ValueError, KeyError, TypeError):
-        return None
+    return whole(lambda: Recipe.model_validate(read_json(_file(root, "recipe.json"))["recipe"]), None)
 
 
 def is_live(root: Path) -> bool:
@@ -144,29 +165,33 @@ def is_live(root: Path) -> bool:
 def details(root: Path, stage: str | None = None, since: int = -1) -> dict[str, Any]:
     """Everything of a run. With `stage` and `since`, of that stage's curve only what came after that step, and no curve of those before."""
     recipe, found = _recipe(root), _lineage(root)
-    planned = recipe.stage if recipe else ()
-    titles = [part.title for part in planned]
+    titles = [part.title for part in recipe.stage] if recipe else []
     wanted = titles[titles.index(stage) :] if stage in titles else titles
-    training = [{"stage": title, "points": curve(root / title / "metrics.jsonl", since if title == stage else -1)} for title in wanted]
-    steps = _steps(recipe)
-    evaluation = found.evaluation.metrics if found and found.evaluation else {}
+    steps = whole(lambda: _steps(recipe), {})
+    training = [{"stage": title, "steps": steps.get(title), "points": _curve(root, title, since if title == stage else -1)} for title in wanted]
     return {
         **summary(root),
-        "training": [{"steps": steps.get(str(entry["stage"])), **entry} for entry in training],
-        "figures": [_table(table) for table in figures.tables(evaluation)] if evaluation else [],
-        "lineage": _graph(found) if found else None,
-        "licences": found.licences if found else {},
-        "report": (root / "report" / "report.html").is_file(),
+        "training": training,
+        "figures": whole(lambda: _figures(found), []),
+        "lineage": whole(lambda: _graph(found), None),
+        "licences": whole(lambda: _licences(found), {}),
+        "report": whole(lambda: _file(root, "report", "report.html").is_file(), False),
     }
 
 
 def _lineage(root: Path) -> Lineage | None:
     recipe = _recipe(root)
-    done = [part.title for part in recipe.stage if (root / part.title / "manifest.json").exists()] if recipe else []
-    try:
-        return lineage(root / done[-1]) if done else None
-    except (InputError, OSError, TypeError, AttributeError):
-        return None
+    done = [part.title for part in recipe.stage if _manifest(root, part.title) is not None] if recipe else []
+    return whole(lambda: lineage(root / done[-1]), None) if done else None
+
+
+def _figures(found: Lineage | None) -> list[dict[str, Any]]:
+    evaluation = found.evaluation.metrics if found and found.evaluation else {}
+    return [_table(table) for table in figures.tables(evaluation)] if evaluation else []
+
+
+def _licences(found: Lineage | None) -> dict[str, int]:
+    return {str(name): int(count) for name, count in found.licences.items()} if found else {}
 
 
 def _steps(recipe: Recipe | None) -> dict[str, int]:
@@ -180,13 +205,14 @@ def _steps(recipe: Recipe | None) -> dict[str, int]:
     }
 
 
+def _curve(root: Path, stage: str, since: int) -> list[dict[str, Any]]:
+    return whole(lambda: curve(_file(root, stage, "metrics.jsonl"), since), [])
+
+
 def curve(path: Path, since: int = -1) -> list[dict[str, Any]]:
     """The points of a training log after a step, no more than POINTS, the first and the last among them."""
-    try:
-        with path.open("rb") as file:
-            lines = file.read(LOG_BYTES).splitlines()
-    except OSError:
-        return []
+    with path.open("rb") as file:
+        lines = file.read(LOG_BYTES).splitlines()
     points = [point for line in lines if (point := _point(line)) is not None and point["step"] > since]
     if len(points) <= POINTS:
         return points
@@ -195,14 +221,17 @@ def curve(path: Path, since: int = -1) -> list[dict[str, Any]]:
 
 
 def _point(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-        point = {key: record[key] for key in ("step", "loss", "tokens_per_second")}
-    except (ValueError, KeyError, TypeError):
+    """A line of the log; a number that is none, as of a training that went wrong, is null."""
+    record = whole(lambda: json.loads(line), None)
+    if not isinstance(record, dict) or not all(_is_number(record.get(key)) for key in ("step", "loss", "tokens_per_second")):
         return None
-    if not all(isinstance(value, int | float) for value in point.values()):
-        return None
-    return point | ({"heldout": record["heldout"]} if isinstance(record.get("heldout"), dict) else {})
+    point = {key: record[key] for key in ("step", "loss", "tokens_per_second")}
+    heldout = record.get("heldout")
+    return point | ({"heldout": heldout} if isinstance(heldout, dict) and all(map(_is_number, heldout.values())) else {})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _table(table: Table) -> dict[str, Any]:
@@ -214,8 +243,10 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
-def _graph(found: Lineage) -> dict[str, Any]:
+def _graph(found: Lineage | None) -> dict[str, Any] | None:
     """The stages as nodes and what was made from what as edges; a source's files come before its documents."""
+    if found is None:
+        return None
     stages = [*found.stages, *([found.evaluation] if found.evaluation else [])]
     names = {stage.stage for stage in stages}
     trained = {stage.stage for stage in found.trainings}

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
 
 from groundup.pipeline import locked
 from groundup.serve import runs
@@ -131,6 +132,53 @@ def test_damaged_files_are_no_failure(folder, name, content):
     assert ask(folder, "/api/runs/small").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["recipe.json", "pretrain/manifest.json", "evaluate/manifest.json", "documents-tasks/manifest.json"])
+def test_no_value_in_a_file_is_a_failure(finished, name, tmp_path):
+    """Figures are not covered by a manifest's digest, so anything may stand there: each value is replaced in turn."""
+    root = tmp_path / "small"
+    shutil.copytree(finished / "small", root)
+    table = json.loads((root / name).read_text())
+    for holder, key in list(places(table)):
+        kept = holder[key]
+        for wrong in (None, [], {"a": 1}, "x"):
+            holder[key] = wrong
+            (root / name).write_text(json.dumps(table))
+            shown = runs.details(root)
+            assert shown["name"] == "small"
+            jsonable_encoder(shown)
+        holder[key] = kept
+    (root / name).write_text(json.dumps(table))
+    assert runs.details(root) == runs.details(finished / "small")
+
+
+def places(table):
+    """Where a value stands in JSON; of a list only the first."""
+    for key, value in table.items() if isinstance(table, dict) else list(enumerate(table))[:1]:
+        yield table, key
+        if isinstance(value, dict | list):
+            yield from places(value)
+
+
+@pytest.mark.parametrize(
+    ("line", "points"),
+    [
+        ('{"step": 6, "loss": NaN, "tokens_per_second": 1.0}', 6),
+        ('{"step": 6, "loss": true, "tokens_per_second": 1.0}', 5),
+        ('{"step": "6", "loss": 1.0, "tokens_per_second": 1.0}', 5),
+        ("[" * 100_000, 5),
+        ("[6]", 5),
+    ],
+)
+def test_odd_lines_of_a_log_are_no_failure(folder, line, points):
+    with (folder / "small" / "pretrain" / "metrics.jsonl").open("a") as log:
+        log.write(line + "\n")
+    answer = ask(folder, "/api/runs/small")
+    assert answer.status_code == 200
+    found = answer.json()["training"][0]["points"]
+    assert len(found) == points
+    assert points == 5 or found[-1]["loss"] is None
+
+
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2fruns", "small%2f..", "Small", "nothing", "small%00"])
 def test_names_lead_nowhere_else(folder, name):
     assert ask(folder, f"/api/runs/{name}").status_code == 404
@@ -143,6 +191,15 @@ def test_links_that_lead_out_are_left_out(folder, tmp_path):
     (tmp_path / "secret.html").write_text("secret")
     (folder / "small" / "report" / "report.html").unlink()
     (folder / "small" / "report" / "report.html").symlink_to(tmp_path / "secret.html")
+    assert ask(folder, "/api/runs/small/report").status_code == 404
+    for part in ("pretrain/metrics.jsonl", "pretrain/manifest.json"):
+        (folder / "small" / part).unlink()
+        (folder / "small" / part).symlink_to(tmp_path / "elsewhere" / part)
+    one = ask(folder, "/api/runs/small").json()
+    assert (one["training"][0]["points"], one["lineage"], one["report"]) == ([], None, False)
+    os.mkfifo(folder / "small" / "report" / "pipe")
+    (folder / "small" / "report" / "report.html").unlink()
+    (folder / "small" / "report" / "pipe").rename(folder / "small" / "report" / "report.html")
     assert ask(folder, "/api/runs/small/report").status_code == 404
 
 
