@@ -48,6 +48,8 @@ class Gate:
 
     def __init__(self, app: ASGIApp, keys: Keys | None, limiter: Limiter, log: AccessLog, metrics: Metrics, local: bool):
         self.app, self.keys, self.limiter, self.log, self.metrics, self.local = app, keys, limiter, log, metrics, local
+        if keys is not None:
+            keys.trouble = lambda said: log.say({"event": "keys", "message": said})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -8,6 +8,7 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,11 +31,15 @@ class Key:
 
 
 class Keys:
-    """The keys of a file. Raises InputError for one that is missing, empty or malformed; later changes that are so are not taken over."""
+    """The keys of a file. Raises InputError for one that is missing, empty or malformed.
+
+    A later change that cannot be read is not taken over; `trouble` is called with what is wrong, once for each such change.
+    """
 
     def __init__(self, path: Path):
         self.path = path
-        self._stamp = _stamp(path)
+        self.trouble: Callable[[str], None] = lambda said: None
+        self._stamp: tuple[int, ...] = _stamp(path)
         self._keys = read(path)
         if not self._keys:
             raise InputError(f"{path}: holds no key; `groundup key NAME --keys {path}` makes one")
@@ -49,12 +54,15 @@ class Keys:
         return found
 
     def _refresh(self) -> None:
+        stamp: tuple[int, ...] = ()  # no file
         try:
             stamp = _stamp(self.path)
             if stamp != self._stamp:
-                self._keys, self._stamp = read(self.path), stamp
-        except InputError:
-            return
+                self._keys = read(self.path)
+        except InputError as error:
+            if stamp != self._stamp:
+                self.trouble(f"{error}; the keys of before stay valid")
+        self._stamp = stamp
 
 
 def read(path: Path) -> list[Key]:
@@ -83,6 +91,7 @@ def make(path: Path, name: str, a_minute: int | None = None, at_a_time: int | No
     if path.exists() and name in {key.name for key in read(path)}:
         raise InputError(f"{path}: has a key {name!r} already; choose another name, or delete its line")
     before = path.read_text(encoding="utf-8") if path.exists() else ""
+    before += "\n" if before and not before.endswith("\n") else ""  # written by hand
     token = PREFIX + secrets.token_urlsafe(32)
     limits = " ".join("-" if limit is None else str(limit) for limit in (a_minute, at_a_time))
     with replacing(path) as temporary:
@@ -99,9 +108,9 @@ def _number(word: str, path: Path, line: int) -> int | None:
     return int(word)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     try:
         stat = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); `groundup key NAME --keys {path}` makes one") from None
-    return stat.st_mtime_ns, stat.st_size
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -45,7 +45,7 @@ class AccessLog:
     def say(self, line: dict[str, Any]) -> None:
         """Any other event, in the same form."""
         try:
-            self._lines.put_nowait(json.dumps(line if not self._lost else line | {"lines_lost": self._lost}, ensure_ascii=False))
+            self._lines.put_nowait(json.dumps(line if not self._lost else line | {"lines_lost": self._lost}))  # ASCII: no other character ends a line
         except queue.Full:
             self._lost += 1
         else:

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import threading
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 
 from groundup.generate.service import State
-from groundup.serve import log, record
+from groundup.serve import record
 from groundup.serve.gate import Gate
 from groundup.serve.keys import Keys, make
 from groundup.serve.limits import Limiter
@@ -167,45 +166,51 @@ def test_a_line_break_in_a_path_makes_no_second_line():
     assert len(door.written()) == 1
 
 
-class Stuck(io.StringIO):
-    """Takes the first line and then nothing until it is freed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.free = threading.Event()
-
-    def write(self, text: str) -> int:
-        if self.tell():
-            self.free.wait(60)
-        return super().write(text)
+def test_a_file_of_keys_that_breaks_is_told_in_the_log(tmp_path):
+    token = make(tmp_path / "keys", "ann")
+    door = Door(Keys(tmp_path / "keys"))
+    (tmp_path / "keys").write_text("half a line\n")
+    for _ in range(2):
+        assert door.get("/v1/models", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    (said,) = [line["message"] for line in door.written() if line.get("event") == "keys"]
+    assert ":1: no key" in said
+    assert token not in door.out.getvalue()
 
 
-def test_a_log_that_nobody_reads_holds_up_no_answer(monkeypatch):
-    monkeypatch.setattr(log, "WAITING", 3)
-    stuck = Stuck()
-    written = log.AccessLog(stuck)
-    for number in range(10):
-        written.say({"number": number})
-    stuck.free.set()
-    written.close()
-    lines = [json.loads(line) for line in stuck.getvalue().splitlines()]
-    assert 3 <= len(lines) < 10
-    again = log.AccessLog(io.StringIO())
-    again._lost = 6
-    again.say({"number": 10})
-    again.close()
-    assert json.loads(again._out.getvalue()) == {"number": 10, "lines_lost": 6}
+def test_a_client_that_leaves_gives_its_place_back():
+    door = Door(at_a_time=1)
+
+    async def leave() -> None:
+        request = asyncio.create_task(door.gate(scope("/v1/stream"), quiet, into([])))
+        await asyncio.sleep(0.02)
+        assert door.limiter.running == 1
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+
+    asyncio.run(leave())
+    assert door.limiter.running == 0
+    assert "groundup_requests_under_way 0.0" in door.metrics.text().decode()
+    assert [line["path"] for line in door.written()] == ["/v1/stream"]
 
 
-def test_metrics_count_requests_and_know_the_engines():
-    door = Door()
-    door.get("/v1/models")
-    door.get("/v1/models/small")
-    for number in range(50):
-        door.get(f"/no/such/{number}")
-    text = door.metrics.text().decode()
-    assert 'groundup_requests_total{path="/v1/models",status="200"} 2.0' in text
-    assert 'groundup_requests_total{path="other",status="200"} 50.0' in text
-    assert 'groundup_engine_pages_used{model="small"} 40.0' in text
-    assert 'groundup_engine_generated_tokens_total{model="small"} 7.0' in text
-    assert "groundup_requests_under_way 0.0" in text
+def test_a_stream_is_not_gathered():
+    """Each piece is sent on before the next is made."""
+    sent: list[Any] = []
+    asyncio.run(Door().gate(scope("/v1/stream"), quiet, into(sent)))
+    assert [message["body"] for message in sent[1:]] == [b"piece ", b"piece ", b"piece ", b""]
+
+
+def scope(path: str) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [(b"host", b"localhost")], "client": ("10.0.0.9", 4)}
+
+
+async def quiet() -> Any:
+    await asyncio.sleep(60)
+
+
+def into(sent: list[Any]) -> Any:
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    return send

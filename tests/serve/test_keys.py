@@ -25,15 +25,35 @@ def test_a_key_is_found_by_its_text_alone_and_only_its_hash_is_kept(tmp_path):
 def test_a_deleted_line_revokes_a_key_and_a_broken_file_changes_nothing(tmp_path):
     path = tmp_path / "keys"
     first, second = make(path, "first"), make(path, "second")
-    keys = Keys(path)
+    keys, told = Keys(path), []
+    keys.trouble = told.append
     path.write_text(path.read_text().splitlines()[1] + "\n")
     assert keys.find(first) is None
     assert keys.find(second) is not None
     path.write_text("not a line of keys at all\n")
     os.utime(path, (1, 1))
-    assert keys.find(second) is not None
+    for _ in range(3):
+        assert keys.find(second) is not None
     path.unlink()
-    assert keys.find(second) is not None
+    for _ in range(3):
+        assert keys.find(second) is not None
+    first_said, second_said = told
+    assert ":1: no key" in first_said
+    assert "cannot be read" in second_said
+    assert second_said.endswith("the keys of before stay valid")
+    path.write_text("")
+    assert keys.find(second) is None
+    third = make(path, "third")
+    assert keys.find(third) is not None
+    assert len(told) == 2
+
+
+def test_a_line_written_by_hand_may_lack_its_end(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text(f"first {'0' * 64} 5")
+    token = make(path, "second")
+    assert [key.name for key in read(path)] == ["first", "second"]
+    assert Keys(path).find(token) is not None
 
 
 @pytest.mark.parametrize(
