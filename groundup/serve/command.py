@@ -60,8 +60,7 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
     Answers under way are finished for at most `grace` seconds; a second signal ends them. SIGHUP looks for new versions. Raises
     InputError for models, keys or an address that cannot be used.
     """
-    local = _is_local(options.host)
-    if not local and options.keys is None:
+    if options.keys is None and not _is_local(options.host):
         raise InputError(f"--host {options.host}: others can reach it, so API keys are needed; make one with `groundup key NAME --keys FILE`")
     keys = None if options.keys is None else Keys(options.keys)
     chosen = device.pick(options.device)
@@ -74,27 +73,27 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
     with _listening(options.host, options.port) as listener:
         try:
             registry.load()
-            _run(registry, keys, log, options, listener, local)
+            _run(registry, keys, log, options, listener)
         finally:
             registry.close(0)
             log.close()
 
 
-def _run(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, listener: socket.socket, local: bool) -> None:
+def _run(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, listener: socket.socket) -> None:
     server = Server(registry, log, options)
-    server.config.app = application(registry, keys, log, options, lambda: server.started and not server.should_exit, local)
+    server.config.app = application(registry, keys, log, options, lambda: server.started and not server.should_exit)
     host = f"[{options.host}]" if ":" in options.host else options.host
     console.note(f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]} (page, /v1)")
     server.run(sockets=[listener])
 
 
-def application(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, ready: Callable[[], bool], local: bool) -> ASGIApp:
+def application(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, ready: Callable[[], bool]) -> ASGIApp:
     """The whole app, behind the gate."""
     site, metrics = Site(registry, temperature=options.temperature), Metrics(registry.states)
     app = make_app(site)
     app.include_router(operate.router(site, registry, metrics, ready, options.weights, options.runs))
     app.include_router(runs.router(options.runs))
-    return Gate(app, keys, Limiter(options.a_minute, options.concurrent, options.together), log, metrics, local)
+    return Gate(app, keys, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)
 
 
 class Server(uvicorn.Server):

@@ -44,10 +44,10 @@ class _Visit:
 
 
 class Gate:
-    """ASGI middleware around the whole app. `local`: the server listens on this machine only, so a request for any other host is refused."""
+    """ASGI middleware around the whole app. Without keys only this machine is served, so a request for any other host is refused."""
 
-    def __init__(self, app: ASGIApp, keys: Keys | None, limiter: Limiter, log: AccessLog, metrics: Metrics, local: bool):
-        self.app, self.keys, self.limiter, self.log, self.metrics, self.local = app, keys, limiter, log, metrics, local
+    def __init__(self, app: ASGIApp, keys: Keys | None, limiter: Limiter, log: AccessLog, metrics: Metrics):
+        self.app, self.keys, self.limiter, self.log, self.metrics = app, keys, limiter, log, metrics
         if keys is not None:
             keys.trouble = lambda said: log.say({"event": "keys", "message": said})
 
@@ -83,7 +83,7 @@ class Gate:
     def _admit(self, visit: _Visit) -> None:
         """Raises ApiError for a request from a page of somebody else's, for another host, or without a key."""
         host = visit.headers.get("host", "")
-        if self.local and _name(host) not in HERE:
+        if self.keys is None and _name(host) not in HERE:
             raise ApiError(403, f"this server answers to localhost, not to {host!r}", code="wrong_host")
         origin = visit.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
