@@ -157,7 +157,7 @@ def test_an_answer_without_a_limit_ends_with_the_context(server, tokenizer):
 
 def test_a_schema_is_kept_to(server):
     form = {"type": "json_schema", "json_schema": {"name": "sorted", "schema": SCHEMA, "strict": True}}
-    choices = server.chat(response_format=form, n=6).json()["choices"]
+    choices = server.chat(response_format=form, n=6, seed=1).json()["choices"]
     found = [json.loads(choice["message"]["content"]) for choice in choices]
     assert {choice["finish_reason"] for choice in choices} == {"stop"}
     assert all(value.keys() == {"bin", "sure"} and value["bin"] in ("one", "two") for value in found)
@@ -196,7 +196,7 @@ def named(name: str) -> dict:
 
 
 def test_a_call_that_is_required_comes_and_fits_its_schema(server):
-    choices = server.chat(tools=[SORT, STOP], tool_choice="required", parallel_tool_calls=False, n=8).json()["choices"]
+    choices = server.chat(tools=[SORT, STOP], tool_choice="required", parallel_tool_calls=False, n=8, seed=1).json()["choices"]
     assert {choice["finish_reason"] for choice in choices} == {"tool_calls"}
     assert {choice["message"]["content"] for choice in choices} == {None}
     calls = [call for choice in choices for call in choice["message"]["tool_calls"]]
