@@ -1,0 +1,45 @@
+/** What a screen reader is told: short notes, and an answer sentence by sentence, not letter by letter. */
+
+import { words } from "./answer.js";
+import { byId, h } from "./dom.js";
+
+const EVERY = 2500; // milliseconds between two stretches of an answer
+const LONGEST = 1200; // characters of the last stretch; the rest is there to be read
+const KEPT = 6; // stretches that stay in the region
+
+/** Say a note once it is the reader's turn. */
+export function announce(text) {
+  const region = byId("spoken");
+  region.append(h("p", {}, text));
+  while (region.children.length > KEPT) region.firstChild.remove();
+}
+
+/** Reads out one answer while it grows. */
+export class Speaker {
+  #said = 0;
+  #at = 0;
+
+  /** Take the text so far; says the sentences that are whole, if it is time. */
+  grow(text) {
+    const now = performance.now();
+    if (now - this.#at < EVERY) return;
+    const spoken = words(text);
+    const end = this.#said + lastEnd(spoken.slice(this.#said));
+    if (end > this.#said) {
+      announce(spoken.slice(this.#said, end).trim());
+      this.#said = end;
+      this.#at = now;
+    }
+  }
+
+  /** The answer is there: say what is left. */
+  end(text) {
+    const rest = words(text).slice(this.#said).trim();
+    if (rest) announce(rest.length > LONGEST ? `${rest.slice(0, LONGEST)}…` : rest);
+  }
+}
+
+function lastEnd(text) {
+  const found = [...text.matchAll(/[.!?](?=\s)|[。！？\n]/g)].at(-1);
+  return found ? found.index + 1 : 0;
+}

@@ -1,0 +1,63 @@
+/** What an answer is made of: thoughts, words, and calls of tools that the model wrote into its text. */
+
+const THINK = "<think>";
+const CALL = "<tool_call>";
+const THOUGHT = /^\s*<think>([\s\S]*?)(<\/think>|$)/;
+const CALLED = /<tool_call>([\s\S]*?)<\/tool_call>/g;
+
+/**
+ * An answer's text in parts, in order.
+ * @param {string} text
+ * @param {boolean} running More may come: half a tag at the end is held back.
+ * @returns {{kind: "thought"|"text"|"call", text: string, open?: boolean, name?: string}[]} A call that is no JSON object with a name stays text.
+ */
+export function parts(text, running = false) {
+  const found = [];
+  const thought = THOUGHT.exec(text);
+  if (thought) found.push({ kind: "thought", text: thought[1].trim(), open: thought[2] === "" });
+  let rest = text.slice(thought?.[0].length ?? 0);
+  if (running) rest = withoutHalf(rest, found.length ? [CALL] : [THINK, CALL]);
+  let end = 0;
+  for (const match of rest.matchAll(CALLED)) {
+    const call = read(match[1]);
+    if (!call) continue;
+    found.push({ kind: "text", text: rest.slice(end, match.index) }, call);
+    end = match.index + match[0].length;
+  }
+  found.push({ kind: "text", text: rest.slice(end) });
+  return found.filter((part) => part.kind !== "text" || part.text.trim());
+}
+
+/** What a person wants to copy or hear: the words alone. */
+export function words(text) {
+  return parts(text).filter((part) => part.kind === "text").map((part) => part.text.trim()).join("\n\n");
+}
+
+function read(json) {
+  try {
+    const value = JSON.parse(json);
+    return typeof value?.name === "string" ? { kind: "call", name: value.name, text: pretty(value.arguments) } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** JSON for people; a text that is no JSON as it is. */
+export function pretty(value) {
+  try {
+    return JSON.stringify(typeof value === "string" ? JSON.parse(value) : value, null, 2) ?? "";
+  } catch {
+    return String(value);
+  }
+}
+
+function withoutHalf(text, tags) {
+  for (const tag of tags) {
+    const open = text.lastIndexOf("<");
+    if (open < 0) return text;
+    if (tag.startsWith(text.slice(open))) return text.slice(0, open);
+    const call = text.lastIndexOf(CALL);
+    if (tag === CALL && call >= 0 && !text.includes("</tool_call>", call)) return text.slice(0, call);
+  }
+  return text;
+}

@@ -1,0 +1,94 @@
+/** Requests to the server that the page came from, and what can go wrong with them. */
+
+const KEY = "groundup.key";
+let unkept = null; // the key where the tab may keep nothing
+
+/**
+ * What went wrong, in a form that can be said in any language.
+ * `kind`: "unreachable", "key", "busy", "refused" (the server says why), "missing", "server", "broken" (an answer that ended early), "odd" (no answer at all).
+ */
+export class Trouble extends Error {
+  constructor(kind, detail = "", after = null) {
+    super(`${kind}: ${detail}`);
+    Object.assign(this, { kind, detail, after });
+  }
+}
+
+/** The API key of this tab, or null. It is in sessionStorage alone: it goes with the tab. */
+export function apiKey() {
+  try {
+    return sessionStorage.getItem(KEY) ?? unkept;
+  } catch {
+    return unkept;
+  }
+}
+
+/** Use a key from now on; empty: none. */
+export function setApiKey(key) {
+  unkept = key || null;
+  try {
+    if (key) sessionStorage.setItem(KEY, key);
+    else sessionStorage.removeItem(KEY);
+  } catch {
+    // Forbidden: it lives in this page alone.
+  }
+}
+
+/**
+ * Send a request.
+ * @param {string} path
+ * @param {{body?: object, signal?: AbortSignal}} [options] With a body it is a POST of JSON.
+ * @returns {Promise<Response>} a response of success
+ * @throws {Trouble} otherwise; an AbortError passes
+ */
+export async function request(path, { body, signal } = {}) {
+  const headers = {};
+  const key = apiKey();
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (body) headers["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal, cache: "no-store", redirect: "error" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Trouble("unreachable");
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+/** Get JSON. @throws {Trouble} */
+export async function get(path, signal) {
+  const response = await request(path, { signal });
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Trouble("odd");
+  }
+}
+
+async function refusal(response) {
+  const detail = await reason(response);
+  const after = Number(response.headers.get("Retry-After")) || null;
+  switch (response.status) {
+    case 401:
+    case 403:
+      return new Trouble("key", detail);
+    case 404:
+      return new Trouble("missing", detail);
+    case 429:
+    case 503:
+      return new Trouble("busy", detail, after);
+  }
+  return new Trouble(response.status < 500 ? "refused" : "server", detail || `HTTP ${response.status}`);
+}
+
+async function reason(response) {
+  try {
+    const { error } = await response.json();
+    return typeof error?.message === "string" ? error.message : "";
+  } catch {
+    return "";
+  }
+}

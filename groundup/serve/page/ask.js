@@ -1,0 +1,76 @@
+/** One answer from the API: the stream's chunks into a message. */
+
+import { Trouble, request } from "./api.js";
+import { BrokenStream, chunks } from "./stream.js";
+
+const ADDRESS = "/v1/chat/completions";
+
+/**
+ * Ask for an answer and write it into `node` as it comes.
+ * @param {object} body The request, less what streaming needs.
+ * @param {import("./tree.js").Node} node An empty message of the assistant.
+ * @param {AbortSignal} signal
+ * @param {() => void} grown Called after each piece.
+ * @throws {Trouble} when there is no whole answer; what came until then is in `node`
+ */
+export async function ask(body, node, signal, grown) {
+  const began = performance.now();
+  let first = null;
+  const note = () => {
+    first ??= performance.now();
+    node.wait = (first - began) / 1000;
+    node.seconds = (performance.now() - began) / 1000;
+    grown();
+  };
+  try {
+    const response = await request(ADDRESS, { body: { ...body, stream: true, stream_options: { include_usage: true } }, signal });
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new Trouble("odd");
+    const whole = await read(response.body, node, note);
+    if (!whole && !node.finish) throw new Trouble("broken");
+  } catch (error) {
+    if (error.name === "AbortError" || error instanceof Trouble) throw error;
+    if (error instanceof BrokenStream) throw new Trouble("odd", error.message);
+    throw new Trouble(first === null ? "unreachable" : "broken");
+  }
+}
+
+async function read(stream, node, note) {
+  const found = chunks(stream);
+  for (;;) {
+    const { value, done } = await found.next();
+    if (done) return value;
+    if (value.error) throw new Trouble("server", String(value.error.message ?? ""));
+    if (value.usage) node.usage = counts(value.usage);
+    const choice = value.choices?.[0];
+    if (choice && take(node, choice)) note();
+  }
+}
+
+/** Add a choice of a chunk to the message; whether it brought anything. */
+function take(node, { delta, finish_reason: finish }) {
+  if (typeof finish === "string") node.finish = finish;
+  const thought = delta?.reasoning_content;
+  if (typeof delta?.content === "string") node.content += delta.content;
+  if (typeof thought === "string") node.thought = (node.thought ?? "") + thought;
+  for (const call of Array.isArray(delta?.tool_calls) ? delta.tool_calls : []) addCall(node, call);
+  return Boolean(delta?.content || thought || delta?.tool_calls);
+}
+
+function addCall(node, { index, id, function: called }) {
+  node.calls ??= [];
+  const place = Number.isInteger(index) && index >= 0 && index <= node.calls.length ? index : node.calls.length;
+  const call = (node.calls[place] ??= { id: "", name: "", arguments: "" });
+  if (typeof id === "string") call.id = id;
+  if (typeof called?.name === "string") call.name += called.name;
+  if (typeof called?.arguments === "string") call.arguments += called.arguments;
+}
+
+function counts(usage) {
+  const number = (value) => (Number.isFinite(value) ? value : 0);
+  return { prompt: number(usage.prompt_tokens), answer: number(usage.completion_tokens), cached: number(usage.prompt_tokens_details?.cached_tokens) };
+}
+
+/** Tokens a second of a finished answer, the first one's wait left out; null where that says nothing. */
+export function speed({ usage, wait, seconds }) {
+  return usage?.answer > 1 && seconds > wait ? (usage.answer - 1) / (seconds - wait) : null;
+}

@@ -1,0 +1,37 @@
+/** Pictures on their way to the model: made small enough in the browser, and kept as data addresses. */
+
+const SIDE = 1024; // pixels of the longer side; more shows a model of this kind nothing more
+const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif"];
+const SAFE = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+=*$/;
+
+/** The kinds of file that can be attached, as an input's `accept` wants them. */
+export const ACCEPT = KINDS.join(",");
+
+/** Whether a text is a picture that this page made: nothing else is shown or sent. */
+export function isPicture(text) {
+  return typeof text === "string" && SAFE.test(text);
+}
+
+/**
+ * A file as a data address, its longer side at most SIDE pixels; what the file says beside the picture (place, camera) is left out.
+ * @param {Blob} file
+ * @returns {Promise<string|null>} null: no picture that this browser can read
+ */
+export async function picture(file) {
+  if (!KINDS.includes(file.type)) return null;
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    return null;
+  }
+  const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  return file.type === "image/jpeg" ? canvas.toDataURL("image/jpeg", 0.9) : canvas.toDataURL("image/png");
+}

@@ -1,0 +1,112 @@
+"""A browser, a stand-in server, and a page on it that complains of nothing and asks nobody else for anything."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stand_in import StandIn
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[3] / "build" / "screenshots"))
+WIDE = (1280, 860)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}; install Debian's chromium, or name one in CHROMIUM")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def running_host() -> Iterator[StandIn]:
+    host = StandIn()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def host(running_host: StandIn) -> StandIn:
+    running_host.reset()
+    return running_host
+
+
+class Visit:
+    """A page in a fresh browser profile; `noise` is what it complained of, `outside` what it asked others for."""
+
+    def __init__(self, browser: Any, host: StandIn, size: tuple[int, int] = WIDE, locale: str = "en-GB", **options: Any):
+        self.host, self.noise, self.outside = host, [], []
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale, accept_downloads=True, **options)
+        self.context.set_default_timeout(5000)
+        self.page = self.tab()
+
+    def tab(self) -> Any:
+        """Another tab of the same profile."""
+        page = self.context.new_page()
+        page.on("console", lambda message: self.noise.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (self.noise.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: None if request.url.startswith((self.host.url, "blob:", "data:")) else self.outside.append(request.url))
+        return page
+
+    def open(self, place: str = "") -> Any:
+        """Go to a part of the page and wait until it knows what the server offers."""
+        self.page.goto(self.host.url + place)
+        self.page.wait_for_selector("#side nav a[data-part=runs]", state="attached")
+        return self.page
+
+    def say(self, text: str, wait: bool = True) -> None:
+        """Send a message; wait for the end of the answer."""
+        self.page.fill("#composer", text)
+        self.page.keyboard.press("Enter")
+        if wait:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until no answer is under way."""
+        self.wait("!document.querySelector('.round.stop') && !document.querySelector('.message.running')")
+
+    def wait(self, condition: str, seconds: float = 5.0) -> None:
+        """Wait until an expression holds. The browser's own way would evaluate text in the page, which its headers forbid."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, f"never: {condition}"
+            time.sleep(0.02)
+
+    def shoot(self, name: str) -> None:
+        """Keep a picture of what is seen."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", caret="initial")
+
+
+@pytest.fixture
+def visit(browser: Any, host: StandIn) -> Iterator[Callable[..., Visit]]:
+    """Makes visits. At the end of the test none may have complained, unless the test emptied `noise`, nor asked others."""
+    visits: list[Visit] = []
+
+    def make(**options: Any) -> Visit:
+        visits.append(Visit(browser, **({"host": host} | options)))
+        return visits[-1]
+
+    yield make
+    for one in visits:
+        noise, outside = list(one.noise), list(one.outside)
+        one.context.close()
+        assert noise == []
+        assert outside == []
+
+
+@pytest.fixture
+def chat(visit: Callable[..., Visit]) -> Visit:
+    """The chat, open."""
+    one = visit()
+    one.open()
+    return one

@@ -1,0 +1,108 @@
+"""The page on the real server and a real engine: what the stand-in promises is what there is."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from groundup import device, pipeline
+from groundup.generate.engine import Engine
+from groundup.generate.service import Service
+from groundup.model import weights
+from groundup.recipe import Recipe
+from groundup.serve.command import Options, application
+from groundup.serve.log import AccessLog
+from groundup.serve.models import Registry
+from tests.random_models import random_trunk
+from tests.serve.serve_helpers import listening, small_tokenizer
+from tests.serve.test_runs import RECIPE
+
+pytestmark = pytest.mark.browser
+
+
+class Real:
+    """What a visit needs to know of a server."""
+
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    recipe = Recipe.model_validate(tomllib.loads(RECIPE.format()))
+    pipeline.remember(recipe, tmp_path, folder / "small")
+    (folder / "small" / "pretrain").mkdir()
+    lines = [{"step": step, "loss": 5 - step / 4, "tokens_per_second": 900.0, "heldout": {"tasks": 4.0}} for step in range(1, 5)]
+    (folder / "small" / "pretrain" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def real(tmp_path, runs):
+    model = tmp_path / "small"
+    weights.save(random_trunk(context=1024, vocab=290), model, None)
+    small_tokenizer().save(model)
+
+    def load(folder: Path) -> Service:
+        return Service(Engine.load(folder, device.pick("cpu"), cache_bytes=64 << 20))
+
+    registry = Registry({"small": model}, lambda path: path, load)
+    registry.load()
+    options = Options(
+        host="127.0.0.1", port=0, keys=None, weights="full", cache_bytes=64 << 20, queue=16, concurrent=8, a_minute=600, together=64,
+        grace=1.0, temperature=1.0, watch=False, runs=runs, log_prompts=False, device=None,
+    )  # fmt: skip
+    with (tmp_path / "log").open("w") as out:
+        log = AccessLog(out)
+        with listening(application(registry, None, log, options, lambda: True)) as port:
+            yield Real(port)
+        registry.close(0)
+        log.close()
+
+
+def test_the_page_talks_to_the_engine_and_shows_runs(visit, real):
+    one = visit(host=real)
+    page = one.open()
+    assert page.locator(".welcome h2").inner_text() == "Talk to small"
+    assert "context of 1,024 tokens" in page.locator(".welcome p").inner_text()
+    page.get_by_role("button", name="Settings").click()
+    for label, value in {"Temperature": "0.8", "Top-p": "0.9", "Min-p": "0.01", "Top-k": "40", "Repetition penalty": "1.1", "Presence penalty": "0.2", "Frequency penalty": "0.1", "Most tokens": "30", "Seed": "7"}.items():  # fmt: skip
+        page.get_by_label(label, exact=True).fill(value)
+    page.get_by_label("Stop strings").fill("END")
+    page.get_by_label("System prompt").fill("one two")
+    page.keyboard.press("Escape")
+    one.say("one two three")
+    assert page.locator(".message .trouble").count() == 0
+    figures = page.locator(".message.assistant .figures").inner_text()
+    assert "tokens" in figures
+    first = page.locator(".message.assistant .body").inner_text()
+    page.get_by_role("button", name="Ask again").click()
+    one.settle()
+    assert page.locator(".branches").inner_text() == "2/2"
+    assert page.locator(".message.assistant .body").inner_text() == first  # the same request with the same seed
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Most tokens").fill("2000")
+    page.keyboard.press("Escape")
+    one.say("zq" * 3000)
+    assert "The server refused the request." in page.locator(".message .trouble").last.inner_text()
+    one.noise.clear()
+    page.goto(real.url + "#/runs")
+    page.locator(".card a").click()
+    page.wait_for_selector("figure.chart svg")
+    assert "step 4" in page.locator("section p.note").first.inner_text()
+
+
+def test_a_stopped_answer_frees_the_engine(visit, real):
+    one = visit(host=real)
+    page = one.open()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Most tokens").fill("900")
+    page.keyboard.press("Escape")
+    one.say("one two three", wait=False)
+    page.wait_for_selector(".message.running")
+    page.keyboard.press("Escape")
+    one.settle()
+    running = "fetch('/metrics').then(answer => answer.text()).then(text => Number(text.match(/^groundup_engine_running\\{.*\\} (\\S+)/m)[1]))"
+    one.wait(f"{running}.then(number => number === 0)")
