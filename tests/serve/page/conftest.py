@@ -39,14 +39,38 @@ def host(running_host: StandIn) -> StandIn:
     return running_host
 
 
-class Visit:
-    """A page in a fresh browser profile; `noise` is what it complained of, `outside` what it asked others for."""
+class Contexts:
+    """Browser profiles by their options: used again, as a fresh one starts with nothing in its memory and takes twice the time."""
 
-    def __init__(self, browser: Any, host: StandIn, size: tuple[int, int] = WIDE, locale: str = "en-GB", **options: Any):
-        self.host, self.noise, self.outside = host, [], []
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale, accept_downloads=True, **options)
-        self.context.set_default_timeout(5000)
+    def __init__(self, browser: Any):
+        self.browser, self.known = browser, {}
+
+    def get(self, size: tuple[int, int] = WIDE, locale: str = "en-GB", own: bool = False, **options: Any) -> Any:
+        """The profile; with `own` one that no other test gets."""
+        key = repr((size, locale, sorted(options.items())))
+        if own or key not in self.known:
+            made = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale, accept_downloads=True, **options)
+            made.set_default_timeout(5000)
+            if own:
+                return made
+            self.known[key] = made
+        return self.known[key]
+
+
+class Visit:
+    """A page in an empty browser profile; `noise` is what it complained of, `outside` what it asked others for."""
+
+    def __init__(self, context: Any, host: StandIn):
+        self.context, self.host, self.noise, self.outside = context, host, [], []
         self.page = self.tab()
+        self.context.new_cdp_session(self.page).send("Storage.clearDataForOrigin", {"origin": host.url.rstrip("/"), "storageTypes": "all"})
+
+    def leave(self) -> None:
+        """Close all tabs."""
+        self.context.set_offline(False)
+        self.context.clear_permissions()
+        for page in self.context.pages:
+            page.close()
 
     def tab(self) -> Any:
         """Another tab of the same profile."""
@@ -87,19 +111,24 @@ class Visit:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", caret="initial")
 
 
+@pytest.fixture(scope="session")
+def contexts(browser: Any) -> Contexts:
+    return Contexts(browser)
+
+
 @pytest.fixture
-def visit(browser: Any, host: StandIn) -> Iterator[Callable[..., Visit]]:
+def visit(contexts: Contexts, host: StandIn) -> Iterator[Callable[..., Visit]]:
     """Makes visits. At the end of the test none may have complained, unless the test emptied `noise`, nor asked others."""
     visits: list[Visit] = []
 
-    def make(**options: Any) -> Visit:
-        visits.append(Visit(browser, **({"host": host} | options)))
+    def make(host: Any = host, **options: Any) -> Visit:
+        visits.append(Visit(contexts.get(**options), host))
         return visits[-1]
 
     yield make
     for one in visits:
         noise, outside = list(one.noise), list(one.outside)
-        one.context.close()
+        one.leave()
         assert noise == []
         assert outside == []
 

@@ -126,7 +126,7 @@ def test_a_full_browser_is_said_and_nothing_shown_is_lost(chat):
 
 
 def test_a_browser_that_keeps_nothing_still_talks(visit, host):
-    one = visit()
+    one = visit(own=True)
     one.context.add_init_script("Object.defineProperty(window, 'indexedDB', {get() { throw new Error('forbidden'); }});")
     one.context.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('forbidden'); }});")
     one.open()
