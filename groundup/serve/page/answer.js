@@ -30,7 +30,10 @@ export function parts(text, running = false) {
 
 /** What a person wants to copy or hear: the words alone. */
 export function words(text) {
-  return parts(text).filter((part) => part.kind === "text").map((part) => part.text.trim()).join("\n\n");
+  return parts(text)
+    .filter((part) => part.kind === "text")
+    .map((part) => part.text.trim())
+    .join("\n\n");
 }
 
 function read(json) {

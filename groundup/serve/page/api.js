@@ -48,7 +48,14 @@ export async function request(path, { body, signal } = {}) {
   if (body) headers["Content-Type"] = "application/json";
   let response;
   try {
-    response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal, cache: "no-store", redirect: "error" });
+    response = await fetch(path, {
+      method: body ? "POST" : "GET",
+      headers,
+      body: body && JSON.stringify(body),
+      signal,
+      cache: "no-store",
+      redirect: "error",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Trouble("unreachable");
@@ -73,7 +80,6 @@ async function refusal(response) {
   const after = Number(response.headers.get("Retry-After")) || null;
   switch (response.status) {
     case 401:
-    case 403:
       return new Trouble("key", detail);
     case 404:
       return new Trouble("missing", detail);

@@ -23,13 +23,22 @@ export class Composer {
       onkeydown: (event) => this.#key(event), oninput: () => this.#grow(), onpaste: (event) => this.#paste(event),
     }); // prettier-ignore
     this.file = h("input", { type: "file", accept: ACCEPT, multiple: true, hidden: true, onchange: () => this.#attach([...this.file.files]) });
-    this.attach = h("button", { class: "quiet", type: "button", "aria-label": t("attach"), title: t("attach"), onclick: () => this.file.click() }, icon("image"));
+    this.attach = h(
+      "button",
+      { class: "quiet", type: "button", "aria-label": t("attach"), title: t("attach"), onclick: () => this.file.click() },
+      icon("image"),
+    );
     this.button = h("button", { class: "round", type: "submit" });
     this.previews = h("ul", { class: "previews", "aria-label": t("images"), hidden: true });
     this.meter = h("span", { class: "meter" });
     this.element = h(
       "form",
-      { class: "composer", onsubmit: (event) => (event.preventDefault(), this.#press()), ondragover: (event) => this.#sees && event.preventDefault(), ondrop: (event) => this.#drop(event) },
+      {
+        class: "composer",
+        onsubmit: (event) => (event.preventDefault(), this.#press()),
+        ondragover: (event) => this.#sees && event.preventDefault(),
+        ondrop: (event) => this.#drop(event),
+      },
       this.previews,
       h("div", { class: "line" }, this.attach, this.file, this.field, this.button),
       h("p", { id: "composer-hint", class: "note" }, h("span", { class: "keys" }, t("composerHint")), this.meter),
@@ -140,7 +149,16 @@ export class Composer {
 
   #preview() {
     const item = (url, place) =>
-      h("li", {}, h("img", { src: url, alt: t("imageNumber", { number: place + 1 }) }), h("button", { class: "quiet", type: "button", "aria-label": t("removeImage", { number: place + 1 }), onclick: () => this.#detach(place) }, icon("close")));
+      h(
+        "li",
+        {},
+        h("img", { src: url, alt: t("imageNumber", { number: place + 1 }) }),
+        h(
+          "button",
+          { class: "quiet", type: "button", "aria-label": t("removeImage", { number: place + 1 }), onclick: () => this.#detach(place) },
+          icon("close"),
+        ),
+      );
     this.previews.replaceChildren(...this.#images.map(item));
     this.previews.hidden = !this.#images.length;
   }

@@ -24,9 +24,32 @@ export class Chart {
     Object.assign(this, { title, unit, zero });
     this.keys = h("div", { class: "keys" });
     this.readout = h("output", { class: "readout" });
-    this.frame = h("div", { class: "plot", tabindex: "0", role: "slider", "aria-label": t("readCurve", { title }), onkeydown: (event) => this.#key(event), onpointermove: (event) => this.#point(event), onpointerleave: () => this.#read(null), onblur: () => this.#read(null) });
-    const scale = log && h("label", { class: "choice" }, h("input", { type: "checkbox", onchange: (event) => this.#scale(event.target.checked) }), h("span", {}, t("logScale")));
-    this.element = h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, title), h("span", { class: "note" }, unit), scale), this.keys, this.frame, this.readout);
+    this.frame = h("div", {
+      class: "plot",
+      tabindex: "0",
+      role: "slider",
+      "aria-label": t("readCurve", { title }),
+      onkeydown: (event) => this.#key(event),
+      onpointermove: (event) => this.#point(event),
+      onpointerleave: () => this.#read(null),
+      onblur: () => this.#read(null),
+    });
+    const scale =
+      log &&
+      h(
+        "label",
+        { class: "choice" },
+        h("input", { type: "checkbox", onchange: (event) => this.#scale(event.target.checked) }),
+        h("span", {}, t("logScale")),
+      );
+    this.element = h(
+      "figure",
+      { class: "chart" },
+      h("figcaption", {}, h("h3", {}, title), h("span", { class: "note" }, unit), scale),
+      this.keys,
+      this.frame,
+      this.readout,
+    );
     new ResizeObserver(() => this.#draw()).observe(this.frame);
   }
 
@@ -55,7 +78,10 @@ export class Chart {
     const steps = extent(all.map(([step]) => step));
     const values = extent(all.map(([, value]) => value).filter((value) => !this.#log || value > 0));
     const bounds = this.#log ? values : padded(this.zero ? [0, values[1]] : values);
-    const across = ([from, to] = steps) => (step) => LEFT + ((step - from) / (to - from || 1)) * (width - LEFT - RIGHT);
+    const across =
+      ([from, to] = steps) =>
+      (step) =>
+        LEFT + ((step - from) / (to - from || 1)) * (width - LEFT - RIGHT);
     const scale = this.#log ? Math.log : (value) => value;
     const [low, high] = bounds.map(scale);
     const up = (value) => HEIGHT - BOTTOM - ((scale(value) - low) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
@@ -66,8 +92,13 @@ export class Chart {
     const picture = svg(
       "svg",
       { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, "aria-hidden": "true" },
-      rows.map(([value, y]) => [svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: "grid" }), svg("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, tick(value))]),
-      columns.filter((step) => across()(step) < width - RIGHT - 60).map((step) => svg("text", { x: across()(step), y: HEIGHT - 14, "text-anchor": "middle" }, short(step))),
+      rows.map(([value, y]) => [
+        svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: "grid" }),
+        svg("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, tick(value)),
+      ]),
+      columns
+        .filter((step) => across()(step) < width - RIGHT - 60)
+        .map((step) => svg("text", { x: across()(step), y: HEIGHT - 14, "text-anchor": "middle" }, short(step))),
       svg("text", { x: width - RIGHT, y: HEIGHT - 14, "text-anchor": "end", class: "axis" }, t("steps")),
       this.#series.map((one, place) => this.#curve(one, place)),
       this.mark,
@@ -82,7 +113,12 @@ export class Chart {
     const kept = points.filter(([, value]) => !this.#log || value > 0);
     const line = kept.map(([step, value], index) => `${index ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     const few = dots && kept.length < 40;
-    return svg("g", { class: `curve series-${(place % 6) + 1}` }, svg("path", { d: line }), few ? kept.map(([step, value]) => svg("circle", { cx: x(step), cy: y(value), r: 3 })) : []);
+    return svg(
+      "g",
+      { class: `curve series-${(place % 6) + 1}` },
+      svg("path", { d: line }),
+      few ? kept.map(([step, value]) => svg("circle", { cx: x(step), cy: y(value), r: 3 })) : [],
+    );
   }
 
   #describe() {

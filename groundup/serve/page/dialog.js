@@ -16,7 +16,12 @@ let count = 0;
 export function openDialog(title, content, { kind = "", closed = () => {} } = {}) {
   const id = `dialog-${++count}`;
   const close = h("button", { class: "quiet", type: "button", "aria-label": t("close"), onclick: () => dialog.close() }, icon("close"));
-  const dialog = h("dialog", { class: kind, "aria-labelledby": id }, h("header", {}, h("h2", { id }, title), close), h("div", { class: "content" }, content));
+  const dialog = h(
+    "dialog",
+    { class: kind, "aria-labelledby": id },
+    h("header", {}, h("h2", { id }, title), close),
+    h("div", { class: "content" }, content),
+  );
   dialog.addEventListener("mousedown", (event) => event.target === dialog && outside(dialog, event) && dialog.close());
   dialog.addEventListener("close", () => {
     dialog.remove();
@@ -40,7 +45,14 @@ export function askKey(given) {
     given(field.value.trim());
     dialog.close();
   };
-  const form = h("form", { class: "fields", onsubmit: take }, h("p", {}, t("keyWhy")), h("label", { for: "key" }, t("key")), field, h("div", { class: "row" }, h("button", { class: "main" }, t("useKey"))));
+  const form = h(
+    "form",
+    { class: "fields", onsubmit: take },
+    h("p", {}, t("keyWhy")),
+    h("label", { for: "key" }, t("key")),
+    field,
+    h("div", { class: "row" }, h("button", { class: "main" }, t("useKey"))),
+  );
   const dialog = openDialog(t("keyTitle"), [form]);
   field.focus();
   return dialog;

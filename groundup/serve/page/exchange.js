@@ -81,7 +81,10 @@ function values(text) {
 
 function lines(text) {
   try {
-    return text.split("\n").filter((line) => line.trim()).map((line) => JSON.parse(line));
+    return text
+      .split("\n")
+      .filter((line) => line.trim())
+      .map((line) => JSON.parse(line));
   } catch {
     throw new Unreadable();
   }
@@ -89,7 +92,11 @@ function lines(text) {
 
 function read(value) {
   if (!Array.isArray(value?.messages)) throw new Unreadable();
-  const whole = conversation({ model: words(value.model) || null, sampling: knobs(value.sampling), tools: Array.isArray(value.tools) ? JSON.stringify(value.tools, null, 2) : "" });
+  const whole = conversation({
+    model: words(value.model) || null,
+    sampling: knobs(value.sampling),
+    tools: Array.isArray(value.tools) ? JSON.stringify(value.tools, null, 2) : "",
+  });
   if (value.messages[0]?.role === "system") whole.system = plain(value.messages[0].content).text;
   const nodes = Array.isArray(value.branches?.nodes) ? branches(value.branches) : chain(value.messages.filter((said) => said?.role !== "system"));
   Object.assign(whole, nodes);
@@ -108,7 +115,11 @@ function chain(said) {
   for (const value of said) {
     if (typeof value !== "object" || value === null) throw new Unreadable();
     const { text, images } = plain(value.content);
-    const calls = (Array.isArray(value.tool_calls) ? value.tool_calls : []).map((call) => ({ id: call?.id, name: call?.function?.name, arguments: call?.function?.arguments }));
+    const calls = (Array.isArray(value.tool_calls) ? value.tool_calls : []).map((call) => ({
+      id: call?.id,
+      name: call?.function?.name,
+      arguments: call?.function?.arguments,
+    }));
     const node = checked({ ...value, content: text, images, calls, callId: value.tool_call_id }, parent);
     nodes[node.id] = node;
     parent = node.id;
@@ -136,10 +147,12 @@ function checked(value, parent) {
   const node = { id: newId(), parent, role: value.role, content: value.content, time };
   const images = (Array.isArray(value.images) ? value.images : []).filter(isPicture);
   if (images.length) node.images = images;
-  if (Array.isArray(value.calls) && value.calls.length) node.calls = value.calls.map((call) => ({ id: words(call?.id), name: words(call?.name), arguments: words(call?.arguments) || "{}" }));
+  if (Array.isArray(value.calls) && value.calls.length)
+    node.calls = value.calls.map((call) => ({ id: words(call?.id), name: words(call?.name), arguments: words(call?.arguments) || "{}" }));
   for (const name of ["thought", "model", "callId", "name", "finish"]) if (words(value[name])) node[name] = value[name];
   for (const name of ["wait", "seconds"]) if (Number.isFinite(value[name])) node[name] = value[name];
-  if (["prompt", "answer"].every((name) => Number.isFinite(value.usage?.[name]))) node.usage = { prompt: value.usage.prompt, answer: value.usage.answer, cached: Number(value.usage.cached) || 0 };
+  if (["prompt", "answer"].every((name) => Number.isFinite(value.usage?.[name])))
+    node.usage = { prompt: value.usage.prompt, answer: value.usage.answer, cached: Number(value.usage.cached) || 0 };
   if (value.edited === true) node.edited = true;
   if (node.role === "assistant") node.state = value.state === "stopped" ? "stopped" : "done";
   return node;

@@ -427,7 +427,10 @@ function locale() {
 
 /** A number with at most so many digits behind the point. */
 export function number(value, digits = 0) {
-  return value.toLocaleString(locale(), { maximumFractionDigits: digits, minimumFractionDigits: Math.min(digits, Math.abs(value) < 10_000 ? digits : 0) });
+  return value.toLocaleString(locale(), {
+    maximumFractionDigits: digits,
+    minimumFractionDigits: Math.min(digits, Math.abs(value) < 10_000 ? digits : 0),
+  });
 }
 
 /** A number in few characters: 3.5M, 350万. */

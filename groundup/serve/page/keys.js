@@ -39,8 +39,21 @@ export function listen(acts, signal) {
 
 /** Show all shortcuts. */
 export function openHelp() {
-  const row = (keys, text) => h("tr", {}, h("th", { scope: "row" }, keys.flatMap((key, place) => [place ? " + " : null, h("kbd", {}, key)])), h("td", {}, text));
-  const rows = [...FIELD.map((keys, place) => row(keys, t(`field.${place}`))), ...SHORTCUTS.map(({ name, keys }) => row(keys, t(`shortcut.${name}`)))];
+  const row = (keys, text) =>
+    h(
+      "tr",
+      {},
+      h(
+        "th",
+        { scope: "row" },
+        keys.flatMap((key, place) => [place ? " + " : null, h("kbd", {}, key)]),
+      ),
+      h("td", {}, text),
+    );
+  const rows = [
+    ...FIELD.map((keys, place) => row(keys, t(`field.${place}`))),
+    ...SHORTCUTS.map(({ name, keys }) => row(keys, t(`shortcut.${name}`))),
+  ];
   return openDialog(t("help"), [h("table", { class: "shortcuts" }, h("tbody", {}, rows)), h("p", { class: "note" }, t("helpNote"))]);
 }
 

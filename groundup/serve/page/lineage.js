@@ -28,7 +28,12 @@ export function lineagePicture({ nodes, edges }) {
   );
   const made = (id) => known.filter(([, to]) => to === id).map(([from]) => boxes.get(from).title);
   const list = nodes.map(({ id, title, lines }) => h("li", {}, [title, ...lines].join(", "), made(id).length ? ` ← ${made(id).join(", ")}` : ""));
-  return h("div", {}, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("lineage") }, picture), h("details", { class: "fold" }, h("summary", {}, t("asList")), h("ul", {}, list)));
+  return h(
+    "div",
+    {},
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("lineage") }, picture),
+    h("details", { class: "fold" }, h("summary", {}, t("asList")), h("ul", {}, list)),
+  );
 }
 
 /** How many steps each node is from the sources; what stands in a circle stays at the left. @returns {Map<string, number>} */

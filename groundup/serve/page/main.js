@@ -83,14 +83,38 @@ class Page {
     this.notice = h("div", { class: "trouble notice", role: "status", hidden: this.notice?.hidden ?? true }, [...(this.notice?.childNodes ?? [])]);
     this.heading = h("h1", {});
     this.model = h("select", { "aria-label": t("model"), onchange: () => talk.change({ model: this.model.value }) });
-    const menu = h("button", { class: "quiet menu", type: "button", "aria-label": t("openList"), "aria-controls": "side", "aria-expanded": "false", onclick: () => this.drawer(true) }, icon("menu"));
+    const menu = h(
+      "button",
+      {
+        class: "quiet menu",
+        type: "button",
+        "aria-label": t("openList"),
+        "aria-controls": "side",
+        "aria-expanded": "false",
+        onclick: () => this.drawer(true),
+      },
+      icon("menu"),
+    );
     this.menu = menu;
-    const tune = h("button", { class: "quiet", type: "button", "aria-label": t("settings"), title: t("settings"), onclick: () => openSettings(talk) }, icon("tune"));
+    const tune = h(
+      "button",
+      { class: "quiet", type: "button", "aria-label": t("settings"), title: t("settings"), onclick: () => openSettings(talk) },
+      icon("tune"),
+    );
     this.bar = h("header", { class: "bar" }, menu, this.heading, h("div", { class: "tools" }, this.model, tune));
     this.main = h("main", { id: "main" });
     this.side = this.#side();
     this.veil = h("div", { class: "veil", onclick: () => this.drawer(false) });
-    byId("app").replaceChildren(h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), (this.runs?.element ?? this.composer).focus()) }, t("skip")), this.side, this.veil, h("div", { class: "stage" }, this.bar, this.notice, this.main));
+    byId("app").replaceChildren(
+      h(
+        "a",
+        { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), (this.runs?.element ?? this.composer).focus()) },
+        t("skip"),
+      ),
+      this.side,
+      this.veil,
+      h("div", { class: "stage" }, this.bar, this.notice, this.main),
+    );
     talk.addEventListener("changed", () => this.head(), { signal });
     talk.addEventListener("shown", () => this.head(), { signal });
     listen(this.#acts(), signal);
@@ -100,10 +124,19 @@ class Page {
 
   #side() {
     const link = (name, href, picture) => h("a", { href, "data-part": name }, icon(picture), h("span", {}, t(name)));
-    const button = (picture, label, act) => h("button", { class: "quiet", type: "button", "aria-label": label, title: label, onclick: act }, icon(picture));
+    const button = (picture, label, act) =>
+      h("button", { class: "quiet", type: "button", "aria-label": label, title: label, onclick: act }, icon(picture));
     const chosen = theme();
-    const colours = button({ auto: "auto", light: "sun", dark: "moon" }[chosen] ?? "auto", t(`colours.${THEMES.includes(chosen) ? chosen : "auto"}`), () => this.#colours());
-    const language = h("button", { class: "quiet text", type: "button", lang: t("otherLanguage") === "中文" ? "zh" : "en", onclick: () => this.#otherLanguage() }, t("otherLanguage"));
+    const colours = button(
+      { auto: "auto", light: "sun", dark: "moon" }[chosen] ?? "auto",
+      t(`colours.${THEMES.includes(chosen) ? chosen : "auto"}`),
+      () => this.#colours(),
+    );
+    const language = h(
+      "button",
+      { class: "quiet text", type: "button", lang: t("otherLanguage") === "中文" ? "zh" : "en", onclick: () => this.#otherLanguage() },
+      t("otherLanguage"),
+    );
     const nav = h("nav", { "aria-label": t("places") }, link("chat", "#/chat", "chat"), this.talk.server.runs && link("runs", "#/runs", "runs"));
     const shut = h("button", { class: "quiet shut", type: "button", "aria-label": t("closeList"), onclick: () => this.drawer(false) }, icon("close"));
     return h(
@@ -113,7 +146,14 @@ class Page {
       nav,
       h("button", { class: "new", type: "button", onclick: () => this.fresh() }, icon("plus"), t("fresh")),
       this.sidebar.element,
-      h("footer", {}, button("export", t("transfer"), () => openTransfer(this.talk)), button("help", t("help"), openHelp), colours, language),
+      h(
+        "footer",
+        {},
+        button("export", t("transfer"), () => openTransfer(this.talk)),
+        button("help", t("help"), openHelp),
+        colours,
+        language,
+      ),
     );
   }
 

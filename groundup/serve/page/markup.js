@@ -14,7 +14,13 @@ const TAGS = [
   "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "span", "strong",
   "table", "tbody", "td", "th", "thead", "tr", "ul",
 ]; // prettier-ignore
-const SAFE = { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["align", "class", "href", "start"], ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true };
+const SAFE = {
+  ALLOWED_TAGS: TAGS,
+  ALLOWED_ATTR: ["align", "class", "href", "start"],
+  ALLOW_DATA_ATTR: false,
+  ALLOW_ARIA_ATTR: false,
+  RETURN_DOM_FRAGMENT: true,
+};
 const CLASS = /^(?:language-[\w+#.-]{1,40}|math|math display|picture)$/; // all that this file writes
 const LINK = /^(?:https?:\/\/|mailto:)/i;
 const LONGEST_CODE = 60_000; // characters; longer code stays in one colour
@@ -132,7 +138,16 @@ function decorate(pre) {
     code.replaceChildren(DOMPurify.sanitize(hljs.highlight(text, { language, ignoreIllegals: true }).value, COLOURED));
   }
   pre.setAttribute("tabindex", "0");
-  const frame = h("div", { class: "code" }, h("div", { class: "bar" }, h("span", {}, language || t("code")), copyButton(() => text, t("copyCode"))));
+  const frame = h(
+    "div",
+    { class: "code" },
+    h(
+      "div",
+      { class: "bar" },
+      h("span", {}, language || t("code")),
+      copyButton(() => text, t("copyCode")),
+    ),
+  );
   pre.replaceWith(frame);
   frame.append(pre);
 }
@@ -168,7 +183,7 @@ function lexed(text) {
 
 function stretches(text) {
   const found = [];
-  for (let start = 0; start < text.length; ) {
+  for (let start = 0; start < text.length;) {
     let end = Math.min(text.length, start + LONGEST_STRETCH);
     if (end < text.length) {
       const cut = Math.max(text.lastIndexOf("\n", end), text.lastIndexOf(" ", end)) + 1;

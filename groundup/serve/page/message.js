@@ -83,7 +83,8 @@ export class MessageView {
   #trouble() {
     const { kind } = this.node.trouble;
     const retry = h("button", { class: "plain", type: "button", onclick: () => this.talk.retry(this.node) }, t("tryAgain"));
-    const key = kind === "key" && h("button", { class: "plain", type: "button", onclick: () => this.talk.dispatchEvent(new Event("key")) }, t("enterKey"));
+    const key =
+      kind === "key" && h("button", { class: "plain", type: "button", onclick: () => this.talk.dispatchEvent(new Event("key")) }, t("enterKey"));
     return h("div", { class: "trouble" }, icon("warn"), h("span", {}, inWords(this.node.trouble)), key, retry);
   }
 
@@ -96,7 +97,8 @@ export class MessageView {
 
   #actions() {
     const { node, talk } = this;
-    const button = (name, label, act) => h("button", { class: `quiet ${name}`, type: "button", "aria-label": label, title: label, onclick: act }, icon(name));
+    const button = (name, label, act) =>
+      h("button", { class: `quiet ${name}`, type: "button", "aria-label": label, title: label, onclick: act }, icon(name));
     const free = !talk.running();
     return h(
       "div",
@@ -114,9 +116,26 @@ export class MessageView {
     if (all.length < 2) return null;
     const place = all.indexOf(this.node);
     const turn = (by, name, label) =>
-      h("button", { class: "quiet", type: "button", "aria-label": label, title: label, disabled: !all[place + by] || Boolean(this.talk.running()), onclick: () => this.#turn(all[place + by], by) }, icon(name));
+      h(
+        "button",
+        {
+          class: "quiet",
+          type: "button",
+          "aria-label": label,
+          title: label,
+          disabled: !all[place + by] || Boolean(this.talk.running()),
+          onclick: () => this.#turn(all[place + by], by),
+        },
+        icon(name),
+      );
     const count = h("span", { "aria-label": t("versionOf", { number: place + 1, count: all.length }), role: "img" }, `${place + 1}/${all.length}`);
-    return h("span", { class: "branches", role: "group", "aria-label": t("versions") }, turn(-1, "left", t("versionBefore")), count, turn(1, "right", t("versionAfter")));
+    return h(
+      "span",
+      { class: "branches", role: "group", "aria-label": t("versions") },
+      turn(-1, "left", t("versionBefore")),
+      count,
+      turn(1, "right", t("versionAfter")),
+    );
   }
 
   #turn(other, by) {
@@ -136,7 +155,9 @@ export class MessageView {
       rate && t("perSecond", { rate: number(rate, rate < 100 ? 1 : 0) }),
       Number.isFinite(wait) && t("firstAfter", { seconds: number(wait, 2) }),
       !usage && Number.isFinite(seconds) && t("took", { seconds: number(seconds, 1) }),
-    ].filter(Boolean).join(" · ");
+    ]
+      .filter(Boolean)
+      .join(" · ");
   }
 
   // --- editing -----------------------------------------------------------------------------------------------
@@ -165,7 +186,12 @@ export class MessageView {
       { class: "editing", onsubmit: (event) => (event.preventDefault(), take()), onkeydown: (event) => keys(event, take, leave) },
       field,
       h("p", { class: "note" }, node.role === "assistant" ? t("editAnswerHint") : t("editHint")),
-      h("div", { class: "row" }, h("button", { class: "main" }, node.role === "assistant" ? t("save") : t("send")), h("button", { class: "plain", type: "button", onclick: leave }, t("cancel"))),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { class: "main" }, node.role === "assistant" ? t("save") : t("send")),
+        h("button", { class: "plain", type: "button", onclick: leave }, t("cancel")),
+      ),
     );
     this.editing = true;
     this.#body.replaceChildren(form);
@@ -208,7 +234,12 @@ class Call {
 
   constructor(message) {
     this.message = message;
-    this.element = h("div", { class: "call" }, h("details", { class: "fold" }, h("summary", {}, icon("tool"), this.#title), h("pre", { tabindex: "0" }, this.#arguments)), this.#result);
+    this.element = h(
+      "div",
+      { class: "call" },
+      h("details", { class: "fold" }, h("summary", {}, icon("tool"), this.#title), h("pre", { tabindex: "0" }, this.#arguments)),
+      this.#result,
+    );
   }
 
   show({ name, text, call }) {

@@ -76,14 +76,22 @@ class List {
 function card({ name, live, stages }) {
   const done = stages.filter(({ state }) => state === "done");
   const seconds = stages.reduce((sum, stage) => sum + (stage.seconds ?? 0), 0);
-  const last = done.map(({ finished }) => finished).filter(Boolean).sort().at(-1);
+  const last = done
+    .map(({ finished }) => finished)
+    .filter(Boolean)
+    .sort()
+    .at(-1);
   const facts = [t("stagesDone", { done: done.length, count: stages.length }), seconds && duration(seconds), last && day(Date.parse(last))];
   return h(
     "li",
     { class: "card" },
     h("h2", {}, h("a", { href: `#/runs/${encodeURIComponent(name)}` }, name), live && badge()),
     h("p", { class: "note" }, facts.filter(Boolean).join(" · ")),
-    h("div", { class: "track", "aria-hidden": "true" }, stages.map(({ state }) => h("i", { class: stateClass(state) }))),
+    h(
+      "div",
+      { class: "track", "aria-hidden": "true" },
+      stages.map(({ state }) => h("i", { class: stateClass(state) })),
+    ),
   );
 }
 
@@ -109,7 +117,16 @@ class Run {
     this.stages = h("ol", { class: "stages" });
     this.training = h("div", {});
     this.rest = h("div", {});
-    this.element = h("div", {}, h("p", { class: "crumb" }, h("a", { href: "#/runs" }, t("runs"))), this.head, this.links, this.stages, this.training, this.rest);
+    this.element = h(
+      "div",
+      {},
+      h("p", { class: "crumb" }, h("a", { href: "#/runs" }, t("runs"))),
+      this.head,
+      this.links,
+      this.stages,
+      this.training,
+      this.rest,
+    );
   }
 
   async load(signal) {
@@ -150,7 +167,12 @@ class Run {
     shown.points = [...shown.points, ...points.filter(({ step }) => step > last)];
     shown.running = stages.some((stage) => stage.name === name && stage.state === "running");
     const now = shown.points.at(-1);
-    shown.progress.textContent = now ? [steps ? t("stepOf", { step: number(now.step), steps: number(steps) }) : t("stepAt", { step: number(now.step) }), t("lossNow", { loss: number(now.loss, 3) })].join(" · ") : t("noPoints");
+    shown.progress.textContent = now
+      ? [
+          steps ? t("stepOf", { step: number(now.step), steps: number(steps) }) : t("stepAt", { step: number(now.step) }),
+          t("lossNow", { loss: number(now.loss, 3) }),
+        ].join(" · ")
+      : t("noPoints");
     shown.bar.hidden = !shown.running || !steps || !now;
     if (now && steps) Object.assign(shown.bar, { max: steps, value: now.step });
     shown.charts.forEach((chart) => chart.element.isConnected || shown.element.querySelector(".charts").append(chart.element));
@@ -182,24 +204,73 @@ function losses(points) {
 }
 
 function stage({ name, state, seconds }) {
-  return h("li", { class: stateClass(state) }, h("b", {}, name), h("span", {}, [t(`state.${stateClass(state)}`), Number.isFinite(seconds) && duration(seconds)].filter(Boolean).join(" · ")));
+  return h(
+    "li",
+    { class: stateClass(state) },
+    h("b", {}, name),
+    h("span", {}, [t(`state.${stateClass(state)}`), Number.isFinite(seconds) && duration(seconds)].filter(Boolean).join(" · ")),
+  );
 }
 
 function below({ figures, lineage, licences }) {
   const parts = [];
-  if (figures.length) parts.push(h("section", {}, h("h2", {}, t("figures")), h("div", { class: "tables" }, figures.map(({ title, columns, rows }) => table(title, columns, rows)))));
-  if (lineage?.nodes.length) parts.push(h("section", {}, h("h2", {}, t("lineage")), h("p", { class: "note" }, t("lineageWhy")), lineagePicture(lineage)));
+  if (figures.length)
+    parts.push(
+      h(
+        "section",
+        {},
+        h("h2", {}, t("figures")),
+        h(
+          "div",
+          { class: "tables" },
+          figures.map(({ title, columns, rows }) => table(title, columns, rows)),
+        ),
+      ),
+    );
+  if (lineage?.nodes.length)
+    parts.push(h("section", {}, h("h2", {}, t("lineage")), h("p", { class: "note" }, t("lineageWhy")), lineagePicture(lineage)));
   const known = Object.entries(licences ?? {});
-  if (known.length) parts.push(h("section", {}, h("h2", {}, t("licences")), table("", [t("licence"), t("documents")], known.map(([licence, count]) => [licence, number(count)]))));
+  if (known.length)
+    parts.push(
+      h(
+        "section",
+        {},
+        h("h2", {}, t("licences")),
+        table(
+          "",
+          [t("licence"), t("documents")],
+          known.map(([licence, count]) => [licence, number(count)]),
+        ),
+      ),
+    );
   return parts;
 }
 
 function table(title, columns, rows) {
-  const figure = (place) => rows.length > 0 && rows.every((row) => /^[\d\s.,%()–×+-]*$|^\D{0,2}[\d.,]+\s?\S{0,6}(\s\(.*\))?$/.test(String(row[place] ?? "")));
+  const figure = (place) =>
+    rows.length > 0 && rows.every((row) => /^[\d\s.,%()–×+-]*$|^\D{0,2}[\d.,]+\s?\S{0,6}(\s\(.*\))?$/.test(String(row[place] ?? "")));
   const kinds = columns.map((_, place) => (place && figure(place) ? "figure" : null));
-  const body = rows.map((row) => h("tr", {}, columns.map((_, place) => h(place ? "td" : "th", { scope: place ? null : "row", class: kinds[place] }, String(row[place] ?? "")))));
-  const head = h("thead", {}, h("tr", {}, columns.map((name, place) => h("th", { scope: "col", class: kinds[place] }, name))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title || columns[0] }, h("table", {}, title && h("caption", {}, title), head, h("tbody", {}, body)));
+  const body = rows.map((row) =>
+    h(
+      "tr",
+      {},
+      columns.map((_, place) => h(place ? "td" : "th", { scope: place ? null : "row", class: kinds[place] }, String(row[place] ?? ""))),
+    ),
+  );
+  const head = h(
+    "thead",
+    {},
+    h(
+      "tr",
+      {},
+      columns.map((name, place) => h("th", { scope: "col", class: kinds[place] }, name)),
+    ),
+  );
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": title || columns[0] },
+    h("table", {}, title && h("caption", {}, title), head, h("tbody", {}, body)),
+  );
 }
 
 /** The report: a link; where a key is needed, which no link carries, a file. */

@@ -27,7 +27,10 @@ export function sent(sampling) {
 
 /** Stop strings, one a line; "\n" and "\t" are written as such. */
 export function stops(text) {
-  return text.split("\n").filter(Boolean).map((line) => line.replace(/\\([nt\\])/g, (_, character) => ({ n: "\n", t: "\t", "\\": "\\" })[character]));
+  return text
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => line.replace(/\\([nt\\])/g, (_, character) => ({ n: "\n", t: "\t", "\\": "\\" })[character]));
 }
 
 /** The number in a field, held within its bounds; null for an empty or impossible one. */

@@ -38,7 +38,16 @@ function knobFields(talk, knob) {
   const usual = talk.server.defaults[name];
   const placeholder = Number.isFinite(usual) ? number(usual, 2) : t("usual");
   const value = talk.current.sampling[name];
-  const field = h("input", { id: name, type: "number", min, max, step: step === 1 ? 1 : "any", placeholder, inputmode: "decimal", "aria-describedby": `${name}-why` });
+  const field = h("input", {
+    id: name,
+    type: "number",
+    min,
+    max,
+    step: step === 1 ? 1 : "any",
+    placeholder,
+    inputmode: "decimal",
+    "aria-describedby": `${name}-why`,
+  });
   field.value = value ?? "";
   const slider = slides !== undefined && h("input", { type: "range", min, max, step, tabindex: "-1", "aria-hidden": "true" });
   const follow = () => slider && (slider.value = bounded(knob, field.value) ?? usual ?? slides);
@@ -48,23 +57,54 @@ function knobFields(talk, knob) {
     follow();
     change(talk, name, held);
   });
-  if (slider) slider.addEventListener("input", () => {
-    field.value = Number(slider.value);
-    change(talk, name, bounded(knob, field.value));
-  });
+  if (slider)
+    slider.addEventListener("input", () => {
+      field.value = Number(slider.value);
+      change(talk, name, bounded(knob, field.value));
+    });
   follow();
-  return [h("div", { class: "knob" }, h("label", { for: name }, t(`knob.${name}`)), slider, field, h("p", { class: "note", id: `${name}-why` }, t(`why.${name}`)))];
+  return [
+    h(
+      "div",
+      { class: "knob" },
+      h("label", { for: name }, t(`knob.${name}`)),
+      slider,
+      field,
+      h("p", { class: "note", id: `${name}-why` }, t(`why.${name}`)),
+    ),
+  ];
 }
 
 function stopField(talk) {
-  const field = h("textarea", { id: "stop", rows: 2, "aria-describedby": "stop-why", spellcheck: "false", oninput: () => change(talk, "stop", field.value) });
+  const field = h("textarea", {
+    id: "stop",
+    rows: 2,
+    "aria-describedby": "stop-why",
+    spellcheck: "false",
+    oninput: () => change(talk, "stop", field.value),
+  });
   field.value = talk.current.sampling.stop ?? "";
-  return [h("div", { class: "knob tall" }, h("label", { for: "stop" }, t("knob.stop")), field, h("p", { class: "note", id: "stop-why" }, t("why.stop", { count: talk.server.limits.stops ?? 4 })))];
+  return [
+    h(
+      "div",
+      { class: "knob tall" },
+      h("label", { for: "stop" }, t("knob.stop")),
+      field,
+      h("p", { class: "note", id: "stop-why" }, t("why.stop", { count: talk.server.limits.stops ?? 4 })),
+    ),
+  ];
 }
 
 function toolsField(talk) {
   const problem = h("p", { class: "note", id: "tools-why", role: "status" }, t("toolsWhy"));
-  const field = h("textarea", { id: "tools", rows: 5, class: "mono", "aria-label": t("tools"), "aria-describedby": "tools-why", spellcheck: "false" });
+  const field = h("textarea", {
+    id: "tools",
+    rows: 5,
+    class: "mono",
+    "aria-label": t("tools"),
+    "aria-describedby": "tools-why",
+    spellcheck: "false",
+  });
   field.value = talk.current.tools;
   field.addEventListener("input", () => {
     const wrong = toolsProblem(field.value);

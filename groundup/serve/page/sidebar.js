@@ -13,7 +13,14 @@ export class Sidebar {
   /** @param {import("./talk.js").Talk} talk @param {AbortSignal} signal */
   constructor(talk, signal) {
     this.talk = talk;
-    this.search = h("input", { type: "search", id: "search", "aria-label": t("search"), placeholder: t("search"), autocomplete: "off", oninput: settled(150, () => this.show()) });
+    this.search = h("input", {
+      type: "search",
+      id: "search",
+      "aria-label": t("search"),
+      placeholder: t("search"),
+      autocomplete: "off",
+      oninput: settled(150, () => this.show()),
+    });
     this.list = h("div", { class: "conversations" });
     this.element = h("div", { class: "side-list" }, h("div", { class: "search" }, icon("search"), this.search), this.list);
     talk.addEventListener("listed", () => this.show(), { signal });
@@ -31,7 +38,16 @@ export class Sidebar {
     const groups = grouped(heads);
     const parts = [...groups].map(([name, items]) => {
       const id = `group-${name}`;
-      return h("section", { "aria-labelledby": id }, h("h3", { id }, t(name)), h("ul", {}, items.map((head) => this.#item(head))));
+      return h(
+        "section",
+        { "aria-labelledby": id },
+        h("h3", { id }, t(name)),
+        h(
+          "ul",
+          {},
+          items.map((head) => this.#item(head)),
+        ),
+      );
     });
     const empty = h("p", { class: "note" }, wanted ? t("noneFound") : t("noneYet"));
     this.list.replaceChildren(...(parts.length ? parts : [empty]));
@@ -41,7 +57,8 @@ export class Sidebar {
 
   #item({ id, title, updated }) {
     const name = title || t("untitled");
-    const button = (picture, label, act) => h("button", { class: "quiet", type: "button", "aria-label": label, title: label, onclick: act }, icon(picture));
+    const button = (picture, label, act) =>
+      h("button", { class: "quiet", type: "button", "aria-label": label, title: label, onclick: act }, icon(picture));
     const link = h("a", { href: `#/chat/${id}`, title: `${name}\n${day(updated)}` }, h("span", {}, name));
     const item = h("li", { "data-id": id }, link);
     item.append(

@@ -117,7 +117,12 @@ export class Talk extends EventTarget {
       this.#later(this.current);
       this.#tell("shown");
     } else {
-      this.#say(node.parent, { role: node.role, content: text, ...(images.length ? { images } : {}), ...(node.callId ? { callId: node.callId, name: node.name } : {}) });
+      this.#say(node.parent, {
+        role: node.role,
+        content: text,
+        ...(images.length ? { images } : {}),
+        ...(node.callId ? { callId: node.callId, name: node.name } : {}),
+      });
     }
   }
 
@@ -215,7 +220,11 @@ export class Talk extends EventTarget {
   }
 
   #later(whole) {
-    if (!this.#due.has(whole.id)) this.#due.set(whole.id, setTimeout(() => this.keep(whole), KEEP_EVERY));
+    if (!this.#due.has(whole.id))
+      this.#due.set(
+        whole.id,
+        setTimeout(() => this.keep(whole), KEEP_EVERY),
+      );
   }
 
   async #otherTab(id) {

@@ -124,6 +124,12 @@ export class Transcript {
       model.images && t("seesImages"),
     ];
     const head = h("h2", {}, model ? t("welcome", { model: model.id }) : t("noModel"));
-    return h("div", { class: "welcome" }, head, facts && h("p", {}, facts.filter(Boolean).join(" · ")), !this.talk.kept && h("p", { class: "trouble" }, icon("warn"), t("keepsNothing")));
+    return h(
+      "div",
+      { class: "welcome" },
+      head,
+      facts && h("p", {}, facts.filter(Boolean).join(" · ")),
+      !this.talk.kept && h("p", { class: "trouble" }, icon("warn"), t("keepsNothing")),
+    );
   }
 }

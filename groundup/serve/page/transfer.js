@@ -26,11 +26,33 @@ export function openTransfer(talk) {
   const form = h(
     "form",
     { class: "fields", onsubmit: save },
-    choices("scope", t("which"), [["one", t("thisOne"), !some], ["all", t("allOfThem")]], some ? "one" : "all"),
-    choices("format", t("format"), [["json", t("asJson")], ["markdown", t("asMarkdown")], ["lines", t("asLines")]], "json"),
+    choices(
+      "scope",
+      t("which"),
+      [
+        ["one", t("thisOne"), !some],
+        ["all", t("allOfThem")],
+      ],
+      some ? "one" : "all",
+    ),
+    choices(
+      "format",
+      t("format"),
+      [
+        ["json", t("asJson")],
+        ["markdown", t("asMarkdown")],
+        ["lines", t("asLines")],
+      ],
+      "json",
+    ),
     h("div", { class: "row" }, h("button", { class: "main" }, t("saveFile"))),
   );
-  const dialog = openDialog(t("transfer"), [h("h3", {}, t("export")), form, h("h3", {}, t("import")), h("div", { class: "fields" }, h("label", { for: "import" }, t("importWhy")), file)]);
+  const dialog = openDialog(t("transfer"), [
+    h("h3", {}, t("export")),
+    form,
+    h("h3", {}, t("import")),
+    h("div", { class: "fields" }, h("label", { for: "import" }, t("importWhy")), file),
+  ]);
   return dialog;
 }
 
@@ -57,5 +79,10 @@ async function take(talk, file, dialog) {
 }
 
 function fileName(title) {
-  return title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "conversation";
+  return (
+    title
+      .replace(/[^\p{L}\p{N}]+/gu, "-")
+      .replace(/^-|-$/g, "")
+      .slice(0, 60) || "conversation"
+  );
 }

@@ -16,7 +16,19 @@ const TITLE = 60; // characters of the first message that make the title
 /** An empty conversation. @returns {Conversation} */
 export function conversation({ model = null, system = "", sampling = {}, tools = "" } = {}) {
   const now = Date.now();
-  return { id: newId(), title: "", titled: false, created: now, updated: now, model, system, sampling: { ...sampling }, tools, nodes: {}, chosen: {} };
+  return {
+    id: newId(),
+    title: "",
+    titled: false,
+    created: now,
+    updated: now,
+    model,
+    system,
+    sampling: { ...sampling },
+    tools,
+    nodes: {},
+    chosen: {},
+  };
 }
 
 /** Hang a message under `parent` (an id; null: the first one) and show it. @returns {Node} */
@@ -50,7 +62,7 @@ export function path(conversation) {
   const seen = new Set();
   const under = new Map();
   for (const node of Object.values(conversation.nodes)) under.set(node.parent, [...(under.get(node.parent) ?? []), node]);
-  for (let place = null; ; ) {
+  for (let place = null; ;) {
     const below = under.get(place) ?? [];
     const next = below.find((node) => node.id === conversation.chosen[place ?? ROOT]) ?? below.at(-1);
     if (!next || seen.has(next.id)) return found;

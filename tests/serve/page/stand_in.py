@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         if path.suffix not in TYPES or not path.is_file():
             self._json({"error": {"message": "not found"}}, 404)
             return
-        self._send(path.read_bytes(), TYPES[path.suffix], HEADERS)
+        self._send(path.read_bytes(), TYPES[path.suffix], HEADERS | {"Cache-Control": "max-age=3600"})
 
     def do_POST(self) -> None:
         self.stand_in.paths.append(self.path)
@@ -175,8 +175,8 @@ def a_run(name: str = "demo", live: bool = True, steps: int = 400, done: int = 2
         shape = [
             {
                 "step": step,
-                "loss": 1.2 + 6 / (1 + step / 20) + 0.05 * ((step * 7) % 11 - 5) / 5,
-                "tokens_per_second": 5200 + 300 * ((step * 13) % 7 - 3),
+                "loss": 1.2 + 6 / (1 + step / 20) + 0.012 * ((step * 7) % 11 - 5),
+                "tokens_per_second": 5200 + 60 * ((step * 13) % 7 - 3),
             }
             for step in range(1, until + 1, 2)
         ]

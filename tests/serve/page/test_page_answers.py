@@ -54,15 +54,8 @@ def prose(chat, text, host):
 
 def test_markdown_is_rendered(chat, host):
     shown = prose(chat, MARKDOWN, host)
-    for selector, text in {
-        "h1": "Title",
-        "strong": "bold",
-        "em": "slanted",
-        "del": "gone",
-        "p > code": "code",
-        "blockquote": "said",
-        "li li": "inner",
-    }.items():
+    wanted = {"h1": "Title", "strong": "bold", "em": "slanted", "del": "gone", "p > code": "code", "blockquote": "said", "li li": "inner"}
+    for selector, text in wanted.items():
         assert shown.locator(selector).first.inner_text().strip() == text, selector
     assert shown.locator("ol").get_attribute("start") == "3"
     assert "☑ done" in shown.inner_text()
@@ -101,9 +94,8 @@ def test_code_is_coloured_and_copied(chat, host):
 def test_a_message_is_copied_as_it_was_written(chat, host, modern):
     chat.context.grant_permissions(["clipboard-read", "clipboard-write"])
     if not modern:  # what browsers do on pages that come over plain HTTP
-        chat.page.evaluate(
-            "window.read = navigator.clipboard.readText.bind(navigator.clipboard); Object.defineProperty(navigator, 'clipboard', {value: undefined})"
-        )
+        chat.page.evaluate("window.read = navigator.clipboard.readText.bind(navigator.clipboard)")
+        chat.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined}) && null")
     host.script = says("<think>hm</think>\n\n**bold**")
     chat.say("Show me")
     chat.page.locator(".message.assistant").get_by_role("button", name="Copy message").click()
@@ -234,15 +226,12 @@ HOSTILE = [
     "<svg><foreignObject><iframe srcdoc='<script>parent.hit=1</script>'></iframe></foreignObject></svg>",
     "<body onload=window.hit=1><html onclick=window.hit=1><marquee onstart=window.hit=1>x</marquee>",
 ]  # fmt: skip
-ALLOWED = [
+MARKDOWN_TAGS = {
     "a",
     "blockquote",
     "br",
-    "button",
     "code",
     "del",
-    "details",
-    "div",
     "em",
     "h1",
     "h2",
@@ -254,27 +243,21 @@ ALLOWED = [
     "li",
     "ol",
     "p",
-    "path",
     "pre",
     "span",
     "strong",
-    "summary",
-    "svg",
-    "table",
-    "tbody",
-    "td",
-    "th",
-    "thead",
-    "tr",
     "ul",
-]
+}
+TABLE_TAGS = {"table", "tbody", "td", "th", "thead", "tr"}
+PAGE_TAGS = {"button", "details", "div", "path", "summary", "svg"}  # the page's own: folds, buttons, their pictures
 SURVEY = """() => {
     const inside = [...document.querySelectorAll(".body *")].filter(item => !item.closest("math"));
+    const bad = /^on|^style$|^ping$|^srcdoc$|^id$|^name$/;
     const links = [...document.querySelectorAll(".body [href], .body [src]")];
     return {
         hit: window.hit ?? null,
         names: [...new Set(inside.map(item => item.localName))],
-        handlers: [...document.querySelectorAll(".body *")].flatMap(item => item.getAttributeNames()).filter(name => /^on|^style$|^ping$|^srcdoc$|^id$|^name$/.test(name)),
+        handlers: [...document.querySelectorAll(".body *")].flatMap(item => item.getAttributeNames()).filter(name => bad.test(name)),
         links: links.map(item => item.getAttribute("href") ?? item.getAttribute("src")),
         frames: window.frames.length,
         app: document.getElementById("app").localName,
@@ -284,7 +267,7 @@ SURVEY = """() => {
 
 def harmless(found):
     assert found["hit"] is None
-    assert set(found["names"]) <= set(ALLOWED)
+    assert set(found["names"]) <= MARKDOWN_TAGS | TABLE_TAGS | PAGE_TAGS
     assert found["handlers"] == []
     assert all(re.match(r"https?://|mailto:", link) for link in found["links"]), found["links"]
     assert (found["frames"], found["app"]) == (0, "div")

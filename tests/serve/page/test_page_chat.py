@@ -7,6 +7,18 @@ import pytest
 from stand_in import USAGE, delta, event, raw, says
 
 pytestmark = pytest.mark.browser
+KNOBS = {
+    "Temperature": 0.5,
+    "Top-p": 0.9,
+    "Min-p": 0.05,
+    "Top-k": 40,
+    "Repetition penalty": 1.1,
+    "Presence penalty": 0.2,
+    "Frequency penalty": -0.3,
+    "Most tokens": 64,
+    "Seed": 7,
+}
+NAMES = ["temperature", "top_p", "min_p", "top_k", "repetition_penalty", "presence_penalty", "frequency_penalty", "max_tokens", "seed"]
 
 
 def answers(chat):
@@ -136,9 +148,7 @@ def test_enter_sends_and_shift_enter_begins_a_line(chat, host):
 
 def test_enter_that_ends_a_word_of_an_input_method_sends_nothing(chat, host):
     chat.page.fill("#composer", "你好")
-    chat.page.evaluate(
-        "document.getElementById('composer').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))"
-    )
+    chat.page.locator("#composer").dispatch_event("keydown", {"key": "Enter", "isComposing": True, "bubbles": True})
     chat.page.wait_for_timeout(50)
     assert host.asked == []
 
@@ -147,12 +157,12 @@ def test_system_prompt_and_sampling_are_sent_and_kept(chat, host):
     page = chat.page
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("System prompt").fill("Be brief.")
-    for label, value in {"Temperature": "0.5", "Top-p": "0.9", "Min-p": "0.05", "Top-k": "40", "Repetition penalty": "1.1", "Presence penalty": "0.2", "Frequency penalty": "-0.3", "Most tokens": "64", "Seed": "7"}.items():  # fmt: skip
-        page.get_by_label(label, exact=True).fill(value)
+    for label, value in KNOBS.items():
+        page.get_by_label(label, exact=True).fill(str(value))
     page.get_by_label("Stop strings").fill("END\n\\n\\n")
     page.keyboard.press("Escape")
     chat.say("Hi")
-    wanted = {"temperature": 0.5, "top_p": 0.9, "min_p": 0.05, "top_k": 40, "repetition_penalty": 1.1, "presence_penalty": 0.2, "frequency_penalty": -0.3, "max_tokens": 64, "seed": 7, "stop": ["END", "\n\n"]}  # fmt: skip
+    wanted = dict(zip(NAMES, KNOBS.values(), strict=True)) | {"stop": ["END", "\n\n"]}
     assert {name: host.asked[0].get(name) for name in wanted} == wanted
     assert host.asked[0]["messages"][0] == {"role": "system", "content": "Be brief."}
     page.reload()
@@ -281,8 +291,8 @@ def test_a_tool_is_called_and_its_result_given(chat, host):
     page.get_by_role("button", name="Give result").click()
     chat.settle()
     assert answers(chat) == ["Sunny."]
-    assert host.asked[1]["messages"][1:] == [
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Graz"}'}}]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "21 degrees"},
-    ]  # fmt: skip
+    asked, given = host.asked[1]["messages"][1:]
+    function = {"name": "weather", "arguments": '{"city": "Graz"}'}
+    assert asked == {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+    assert given == {"role": "tool", "tool_call_id": "call_1", "content": "21 degrees"}
     assert host.asked[1]["tools"][0]["function"]["name"] == "weather"

@@ -203,7 +203,8 @@ OTHERS = {
             ],
         }
     ),
-    "lines": '{"messages": [{"role": "user", "content": "Given"}, {"role": "assistant", "content": "Taken"}]}\n{"messages": [{"role": "user", "content": "Two"}]}\n',
+    "lines": '{"messages": [{"role": "user", "content": "Given"}, {"role": "assistant", "content": "Taken"}]}\n'
+    '{"messages": [{"role": "user", "content": "Two"}]}\n',
 }
 
 

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from test_page_chat import KNOBS
 
 from groundup import device, pipeline
 from groundup.generate.engine import Engine
@@ -68,8 +69,8 @@ def test_the_page_talks_to_the_engine_and_shows_runs(visit, real):
     assert page.locator(".welcome h2").inner_text() == "Talk to small"
     assert "context of 1,024 tokens" in page.locator(".welcome p").inner_text()
     page.get_by_role("button", name="Settings").click()
-    for label, value in {"Temperature": "0.8", "Top-p": "0.9", "Min-p": "0.01", "Top-k": "40", "Repetition penalty": "1.1", "Presence penalty": "0.2", "Frequency penalty": "0.1", "Most tokens": "30", "Seed": "7"}.items():  # fmt: skip
-        page.get_by_label(label, exact=True).fill(value)
+    for label, value in (KNOBS | {"Most tokens": 30}).items():
+        page.get_by_label(label, exact=True).fill(str(value))
     page.get_by_label("Stop strings").fill("END")
     page.get_by_label("System prompt").fill("one two")
     page.keyboard.press("Escape")

@@ -1,6 +1,6 @@
 """The runs: their list, live curves, stages, figures, lineage, the report."""
 
-import itertools
+from itertools import pairwise
 
 import pytest
 from stand_in import a_run
@@ -99,7 +99,7 @@ def test_a_curve_can_be_logarithmic(run):
     assert chart.locator("svg text").all_text_contents() != labels
     y = "Array.from(document.querySelectorAll('figure.chart')[0].querySelectorAll('.grid'), line => Number(line.getAttribute('y1')))"
     places = run.page.evaluate(y)
-    gaps = [low - high for low, high in itertools.pairwise(places)]
+    gaps = [low - high for low, high in pairwise(places)]
     assert max(gaps) - min(gaps) > 5  # 1, 2, 5, 10: no even steps
 
 

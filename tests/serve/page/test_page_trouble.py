@@ -140,7 +140,10 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_alone(visit, host):
     assert one.page.locator(".prose").inner_text().strip() == "Hello there."
     everything = one.page.evaluate("""async () => JSON.stringify([Object.entries(localStorage), document.cookie, await new Promise(resolve => {
         const asked = indexedDB.open("groundup");
-        asked.onsuccess = () => { const all = asked.result.transaction("conversations").objectStore("conversations").getAll(); all.onsuccess = () => resolve(all.result); };
+        asked.onsuccess = () => {
+            const all = asked.result.transaction("conversations").objectStore("conversations").getAll();
+            all.onsuccess = () => resolve(all.result);
+        };
     })])""")
     assert "gu-secret" not in everything
     assert one.page.evaluate("sessionStorage.getItem('groundup.key')") == "gu-secret"
