@@ -15,7 +15,7 @@ SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[3] / "bu
 WIDE = (1280, 860)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while playwright is open no other test can run an event loop
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
@@ -111,7 +111,7 @@ class Visit:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", caret="initial")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def contexts(browser: Any) -> Contexts:
     return Contexts(browser)
 
