@@ -35,8 +35,6 @@ class Page {
     talk.addEventListener("unkept", ({ detail }) => toast(detail.error instanceof Full ? t("full") : t("unkept")));
     talk.addEventListener("ended", ({ detail }) => detail.node.trouble?.kind === "key" && this.askKey());
     addEventListener("hashchange", () => this.route());
-    // A file that is dropped beside the field must not replace the page.
-    for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
     NARROW.addEventListener("change", () => this.drawer(false));
     this.build();
     this.route();

@@ -34,14 +34,7 @@ export class MessageView {
     this.element.classList.toggle("running", node.state === "running");
     if (node.role === "assistant") this.#answer();
     else this.#words();
-    this.#foot();
-  }
-
-  /** What stands below the message; the button that has the focus keeps it. */
-  #foot() {
-    const held = this.#end.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
     this.#end.replaceChildren(...this.#below());
-    if (held) this.#end.querySelector(`[aria-label="${CSS.escape(held)}"]`)?.focus();
   }
 
   // --- what was said -----------------------------------------------------------------------------------------

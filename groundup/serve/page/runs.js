@@ -107,7 +107,6 @@ function stateClass(state) {
 
 class Run {
   #states = "";
-  #brief = ""; // what stands at the top, as last shown
   #rest = ""; // figures, lineage and licences as last shown
   #stages = new Map(); // name: {charts, points}
 
@@ -152,20 +151,14 @@ class Run {
   }
 
   #show(run, whole) {
-    const brief = JSON.stringify([run.live, run.report, run.stages]);
-    if (brief !== this.#brief) this.#top(run); // what has the focus is not taken away for nothing
-    this.#brief = brief;
+    this.head.replaceChildren(this.name, ...(run.live ? [" ", badge()] : []));
+    this.links.replaceChildren(...(run.report ? [report(this.name)] : []));
+    this.stages.replaceChildren(...run.stages.map(stage));
     if (whole) this.#stages.forEach((shown) => (shown.points = []));
     for (const training of run.training) this.#train(training, run.stages);
     const rest = JSON.stringify([run.figures, run.lineage, run.licences]);
     if (rest !== this.#rest) this.rest.replaceChildren(...below(run));
     this.#rest = rest;
-  }
-
-  #top(run) {
-    this.head.replaceChildren(this.name, ...(run.live ? [" ", badge()] : []));
-    if (run.report !== Boolean(this.links.firstChild)) this.links.replaceChildren(...(run.report ? [report(this.name)] : []));
-    this.stages.replaceChildren(...run.stages.map(stage));
   }
 
   #train({ stage: name, steps, points }, stages) {
@@ -180,7 +173,6 @@ class Run {
           t("lossNow", { loss: number(now.loss, 3) }),
         ].join(" · ")
       : t("noPoints");
-    shown.element.hidden = !now && !shown.running;
     shown.bar.hidden = !shown.running || !steps || !now;
     if (now && steps) Object.assign(shown.bar, { max: steps, value: now.step });
     shown.charts.forEach((chart) => chart.element.isConnected || shown.element.querySelector(".charts").append(chart.element));

@@ -179,7 +179,7 @@ export class Talk extends EventTarget {
     const controller = new AbortController();
     this.#running.set(whole.id, { node, controller, whole });
     this.#tell("shown");
-    this.keep(whole);
+    await this.keep(whole);
     try {
       await ask(this.#body(whole, parent), node, controller.signal, () => this.#grown(whole, node));
       node.state = "done";

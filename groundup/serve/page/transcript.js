@@ -120,7 +120,7 @@ export class Transcript {
     const facts = model && [
       model.parameters && t("parameters", { count: short(model.parameters) }),
       model.context && t("contextOf", { count: number(model.context) }),
-      ["full", "int8", "int4"].includes(model.weights) && t(`weights.${model.weights}`),
+      model.weights && t(`weights.${model.weights}`),
       model.images && t("seesImages"),
     ];
     const head = h("h2", {}, model ? t("welcome", { model: model.id }) : t("noModel"));

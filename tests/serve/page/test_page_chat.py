@@ -243,26 +243,6 @@ def test_a_page_that_is_left_in_the_middle_keeps_what_was_said(chat, host):
     assert answers(chat)[0].startswith("Kept so far.")
 
 
-def test_the_end_of_an_answer_takes_no_focus_away(chat, host):
-    chat.say("One")
-    gate = threading.Event()
-
-    def script(body):
-        yield delta(content="Two")
-        gate.wait(5)
-        yield delta("stop")
-        yield b"data: [DONE]\n\n"
-
-    host.script = script
-    chat.say("More", wait=False)
-    chat.page.wait_for_selector(".prose >> text=Two")
-    button = chat.page.locator(".message.assistant").first.get_by_role("button", name="Copy message")
-    button.focus()
-    gate.set()
-    chat.settle()
-    assert button.evaluate("button => button === document.activeElement")
-
-
 def test_the_log_follows_its_end_unless_the_reader_has_gone_elsewhere(chat, host):
     gate = threading.Event()
 

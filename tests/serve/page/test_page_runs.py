@@ -62,13 +62,6 @@ def test_curves_grow_while_a_run_is_live(run, host):
     assert host.paths.count("/api/runs/demo") == 1
 
 
-def test_looking_again_takes_no_focus_away(run, host):
-    run.page.get_by_role("link", name="Report").focus()
-    host.runs["demo"] = a_run(done=300)
-    run.page.locator("p.note", has_text="step 299 of 400").wait_for()
-    assert run.page.evaluate("document.activeElement.textContent") == "Report"
-
-
 def test_a_stage_that_ends_is_shown_as_it_ended(run, host):
     host.runs["demo"] = a_run(live=False, done=400)
     run.page.locator(".stages li", has_text="instruct").get_by_text("done").wait_for()
