@@ -16,6 +16,7 @@ export class Transcript {
   #drawn = 0; // when the answer may be drawn again
   #asked = false;
   #follows = true;
+  #top = 0;
   #speaker = null;
   #begun = undefined; // the answer whose beginning was told
   #sizes = new ResizeObserver(() => (this.#follows ? this.#toEnd() : this.#scrolled())); // long texts grow when they can
@@ -111,7 +112,10 @@ export class Transcript {
   }
 
   #scrolled() {
-    this.#follows = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < NEAR;
+    const { scrollTop, scrollHeight, clientHeight } = this.log;
+    // A log that has grown is further from its end without anybody having moved: only going up leaves it.
+    this.#follows = scrollHeight - scrollTop - clientHeight < NEAR || (this.#follows && scrollTop >= this.#top);
+    this.#top = scrollTop;
     this.jump.hidden = this.#follows;
   }
 
