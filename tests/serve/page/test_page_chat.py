@@ -227,7 +227,7 @@ def test_two_conversations_answer_at_once(chat, host):
     assert answers(chat) == ["Slow done."]
     assert chat.page.locator(".conversations li.running").inner_text().strip() == "One"
     chat.page.locator(".conversations a", has_text="One").click()
-    assert answers(chat) == ["Slow"]
+    chat.wait("document.querySelector('.log .prose')?.textContent.trim() === 'Slow'")
     gate.set()
     chat.settle()
     assert answers(chat) == ["Slow done."]
