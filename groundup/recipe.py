@@ -252,6 +252,14 @@ class Schedule:
     warmup: float
     decay: float
 
+    def rows(self, context: int) -> int:
+        """Rows of a whole batch."""
+        return max(1, self.batch_tokens // context)
+
+    def steps(self, tokens: int, context: int) -> int:
+        """Steps that see so many tokens, in whole batches."""
+        return max(1, -(-tokens // (self.rows(context) * context)))
+
 
 _INHERITED = ("batch_tokens", "micro_tokens", "matrix_lr", "other_lr", "weight_decay", "clip")
 

@@ -118,7 +118,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None) 
     recipe, folder = site.recipe, site.folder(stage.title)
     codec = Tokenizer.load(site.folder("tokenizer"))
     shape = shape_of(start) if start is not None else Shape.of(recipe.model, codec.size)
-    rows = site.world.divide(max(1, schedule.batch_tokens // recipe.model.context))
+    rows = site.world.divide(schedule.rows(recipe.model.context))
     parts = {name: Shards.open(site.folder(f"shards-{name}") / "train") for name in stage.mix}
     job = Job(
         title=stage.title,
@@ -127,7 +127,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None) 
         seed=recipe.seed,
         batches=Batches(parts, stage.mix, rows, recipe.seed, stage.do == "instruct"),
         heldout={name: part for name in stage.mix if (part := _heldout(site, name, stage.do == "instruct"))},
-        steps=max(1, -(-stage.tokens // (rows * recipe.model.context))),
+        steps=schedule.steps(stage.tokens, recipe.model.context),
         schedule=schedule,
         precision=site.device.precision(recipe.model.precision),
         recompute=stage.recompute,

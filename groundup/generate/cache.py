@@ -94,7 +94,7 @@ class NativeStore:
         self._sequence, self._seen = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
         self._positions_R, self._slots_R = torch.zeros(tokens, dtype=torch.int64), torch.zeros(tokens, dtype=torch.int64)
         self._positions, self._slots = self._positions_R.numpy(), self._slots_R.numpy()
-        space = 8 * (shape.head_dim + width * PAGE)
+        space = GROUP * (shape.head_dim + width * PAGE)
         self._space = torch.empty(shop.threads * space)
         addresses = (each.ctypes.data for each in (self._pages, self._sequence, self._seen, self._tiles))
         self._table = Table(*addresses, 0, width, shape.heads, shape.kv_heads, shape.head_dim, space)

@@ -221,8 +221,8 @@ class Engine:
         long = len(answer.ids) - answer.asked >= answer.request.limit or len(answer.ids) >= self.trunk.shape.context
         if not answer.reader.stopped and not long:
             return answer.say(Piece(text, (id,), scores, prompt_scores, None, cached))
-        text, finish = text + answer.reader.rest(), "stop" if answer.reader.stopped else "length"
-        return self._end(answer, Piece(text, (id,), scores, prompt_scores, "stop" if finish == "stop" else "length", cached))
+        text += answer.reader.rest()
+        return self._end(answer, Piece(text, (id,), scores, prompt_scores, "stop" if answer.reader.stopped else "length", cached))
 
     def _end(self, answer: Answer, piece: Piece) -> None:
         self.scheduler.remove(answer)

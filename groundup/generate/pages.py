@@ -81,13 +81,6 @@ class Pages:
                 else:
                     self._free.append(page)
 
-    def forget(self) -> None:
-        """Forget the content of all idle pages."""
-        for page in self._idle:
-            del self._page[self._name.pop(page)]
-        self._free += self._idle
-        self._idle.clear()
-
     def check(self, users: Iterable[Iterable[int]]) -> None:
         """Raise AssertionError unless the books agree with the pages that the users say they hold."""
         held = [0] * self.count

@@ -26,7 +26,7 @@ class Scheduler:
 
     def plan(self) -> list[tuple[Answer, int]]:
         """Answers with how many of their next ids to compute, pages at hand."""
-        step = [(answer, 1) for answer in self._answering() if answer in self.running]
+        step = [(answer, 1) for answer in self._answering()]
         budget = (CHUNK if step else 4 * CHUNK) - len(step)
         for answer in self.running:
             if answer.left > 1 and budget > 0:
@@ -38,15 +38,15 @@ class Scheduler:
         return step
 
     def _answering(self) -> list[Answer]:
-        """Answers that need one id, the oldest first, each with a page to put it; a younger one may have lost its pages meanwhile."""
+        """Answers that need one id, the oldest first, each with a page to put it; a younger one may lose its pages to an older."""
         found = [answer for answer in self.running if answer.left == 1]
         for answer in found:
-            while answer in self.running and len(answer.pages) * PAGE <= answer.computed:
+            while len(answer.pages) * PAGE <= answer.computed and answer in self.running:
                 if self.pages.available:
                     answer.pages.append(self.pages.take())
                 else:
                     self._preempt(self.running[-1])
-        return found
+        return [answer for answer in found if answer.pages]
 
     def _admit(self) -> Answer | None:
         """The first in the queue that can begin now; one whose beginning another is computing lets those behind it pass."""

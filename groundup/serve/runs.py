@@ -41,7 +41,7 @@ def router(runs: Path) -> APIRouter:
 
     @api.get("")
     def all_runs() -> dict[str, Any]:
-        return {"runs": [summary(root) for root in roots(runs)]}
+        return {"runs": [summary(root, _recipe(root)) for root in roots(runs)]}
 
     @api.get("/{name}")
     def one_run(name: str, since: str | None = None) -> dict[str, Any]:
@@ -105,10 +105,9 @@ def _since(text: str | None) -> tuple[str | None, int]:
 # --- stages --------------------------------------------------------------------------------------------------------
 
 
-def summary(root: Path) -> dict[str, Any]:
+def summary(root: Path, recipe: Recipe | None) -> dict[str, Any]:
     """A run in a line: its stages, and whether it is under way."""
-    recipe, live = _recipe(root), is_live(root)
-    trains = [stage.title for stage in recipe.stage] if recipe else []
+    live, trains = is_live(root), _titles(recipe)
     manifests = sorted(_manifests(root), key=lambda manifest: manifest.finished)
     stages = [_stage(manifest.stage, "done", manifest.stage in trains, manifest) for manifest in manifests]
     done = {manifest.stage for manifest in manifests}
@@ -143,6 +142,11 @@ def _recipe(root: Path) -> Recipe | None:
     return whole(lambda: Recipe.model_validate(read_json(_file(root, "recipe.json"))["recipe"]), None)
 
 
+def _titles(recipe: Recipe | None) -> list[str]:
+    """The stages that train."""
+    return [stage.title for stage in recipe.stage] if recipe else []
+
+
 def is_live(root: Path) -> bool:
     """Whether a run holds its folder's lock; where the system lists locks, nothing is touched to find out."""
     try:
@@ -164,13 +168,14 @@ def is_live(root: Path) -> bool:
 
 def details(root: Path, stage: str | None = None, since: int = -1) -> dict[str, Any]:
     """Everything of a run. With `stage` and `since`, of that stage's curve only what came after that step, and no curve of those before."""
-    recipe, found = _recipe(root), _lineage(root)
-    titles = [part.title for part in recipe.stage] if recipe else []
+    recipe = _recipe(root)
+    titles = _titles(recipe)
+    found = _lineage(root, titles)
     wanted = titles[titles.index(stage) :] if stage in titles else titles
     steps = whole(lambda: _steps(recipe), {})
     training = [{"stage": title, "steps": steps.get(title), "points": _curve(root, title, since if title == stage else -1)} for title in wanted]
     return {
-        **summary(root),
+        **summary(root, recipe),
         "training": training,
         "figures": whole(lambda: _figures(found), []),
         "lineage": whole(lambda: _graph(found), None),
@@ -179,9 +184,8 @@ def details(root: Path, stage: str | None = None, since: int = -1) -> dict[str, 
     }
 
 
-def _lineage(root: Path) -> Lineage | None:
-    recipe = _recipe(root)
-    done = [part.title for part in recipe.stage if _manifest(root, part.title) is not None] if recipe else []
+def _lineage(root: Path, titles: list[str]) -> Lineage | None:
+    done = [title for title in titles if _manifest(root, title) is not None]
     return whole(lambda: lineage(root / done[-1]), None) if done else None
 
 
@@ -195,14 +199,11 @@ def _licences(found: Lineage | None) -> dict[str, int]:
 
 
 def _steps(recipe: Recipe | None) -> dict[str, int]:
-    """Steps of each stage, on one process."""
+    """Steps of each stage."""
     if recipe is None:
         return {}
-    context = recipe.model.context
-    return {
-        stage.title: max(1, -(-stage.tokens // (max(1, schedule.batch_tokens // context) * context)))
-        for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True)
-    }
+    planned = zip(recipe.stage, schedules(recipe), strict=True)
+    return {stage.title: schedule.steps(stage.tokens, recipe.model.context) for stage, (schedule, _) in planned}
 
 
 def _curve(root: Path, stage: str, since: int) -> list[dict[str, Any]]:

@@ -1,15 +1,11 @@
 """The report in a real browser: it asks the network for nothing, nothing fails, and all is seen on any screen, light or dark."""
 
-import os
-from pathlib import Path
-
 import pytest
 from release_helpers import RECIPE
 
 from groundup.release.report import write_report
+from tests.chromium import chromium
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 SCREENS = {"wide": (1280, 900), "narrow": (360, 740)}
 
 pytestmark = pytest.mark.browser
@@ -17,13 +13,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}; install Debian's chromium, or name one in CHROMIUM")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -228,6 +228,7 @@ def test_two_conversations_answer_at_once(chat, host):
     assert chat.page.locator(".conversations li.running").inner_text().strip() == "One"
     chat.page.locator(".conversations a", has_text="One").click()
     chat.wait("document.querySelector('.log .prose')?.textContent.trim() === 'Slow'")
+    assert answers(chat) == ["Slow"]
     gate.set()
     chat.settle()
     assert answers(chat) == ["Slow done."]
