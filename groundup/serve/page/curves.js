@@ -1,7 +1,8 @@
-/** A chart of curves over the steps of training: drawn to the width it has, read with the pointer or the arrow keys. */
+/** A chart of curves over the steps of training: drawn to the width it has, read with the pointer, the arrow keys, or as a table. */
 
 import { h, svg } from "./dom.js";
 import { number, short, t } from "./i18n.js";
+import { bounds, calmed, extent, label, logTicks, nearest, thinned, tickLabel, ticks } from "./scale.js";
 
 const HEIGHT = 240;
 const LEFT = 52;
@@ -9,21 +10,26 @@ const RIGHT = 14;
 const TOP = 12;
 const BOTTOM = 34;
 const TICKS = 5;
+const DOTS = 40; // of a curve that are told apart
+const ROWS = 60; // of the table
 
 /**
- * @typedef {{name: string, points: [number, number][], dots?: boolean}} Series Steps grow; what is no number is left out.
+ * @typedef {{name: string, points: [number, number|null][], dots?: boolean}} Series Steps grow; a value that is no number is null and leaves a gap.
+ * `dots`: few measurements, each to be seen, and none to be averaged.
  */
 
 export class Chart {
   #series = [];
+  #hidden = new Set(); // names
   #log = false;
+  #calm = false;
   #at = null; // the step that is read
 
   /** @param {string} title @param {{unit: string, zero?: boolean, log?: boolean}} options `zero`: the scale begins there; `log`: it may be logarithmic. */
   constructor(title, { unit, zero = false, log = false }) {
-    Object.assign(this, { title, unit, zero });
-    this.keys = h("div", { class: "keys" });
-    this.readout = h("output", { class: "readout" });
+    Object.assign(this, { title, zero });
+    this.keys = h("div", { class: "keys", role: "group", "aria-label": t("curvesShown") });
+    this.readout = h("p", { class: "readout", "aria-hidden": "true" }); // what the slider says
     this.frame = h("div", {
       class: "plot",
       tabindex: "0",
@@ -32,103 +38,132 @@ export class Chart {
       onkeydown: (event) => this.#key(event),
       onpointermove: (event) => this.#point(event),
       onpointerleave: () => this.#read(null),
+      onfocus: () => this.#read(this.#at ?? this.places?.steps[1] ?? null),
       onblur: () => this.#read(null),
     });
-    const scale =
-      log &&
-      h(
-        "label",
-        { class: "choice" },
-        h("input", { type: "checkbox", onchange: (event) => this.#scale(event.target.checked) }),
-        h("span", {}, t("logScale")),
-      );
+    this.table = h("details", { class: "fold", ontoggle: () => this.#tabulate() }, h("summary", {}, t("asTable")));
+    const choices = h(
+      "div",
+      { class: "choices" },
+      log && choice(t("logScale"), (on) => (this.#log = on)),
+      choice(t("smooth"), (on) => (this.#calm = on)),
+    );
+    choices.addEventListener("change", () => this.#draw());
     this.element = h(
       "figure",
       { class: "chart" },
-      h("figcaption", {}, h("h3", {}, title), h("span", { class: "note" }, unit), scale),
+      h("figcaption", {}, h("h3", {}, title), h("span", { class: "note" }, unit), choices),
       this.keys,
       this.frame,
       this.readout,
+      this.table,
     );
     new ResizeObserver(() => this.#draw()).observe(this.frame);
   }
 
   /** Show these curves. @param {Series[]} series */
   show(series) {
-    this.#series = series
-      .map((one) => ({ ...one, points: one.points.filter(([, value]) => Number.isFinite(value)) }))
-      .filter(({ points }) => points.length);
-    const key = ({ name }, place) => h("span", { class: `key series-${(place % 6) + 1}` }, name);
-    this.keys.replaceChildren(...(this.#series.length > 1 ? this.#series.map(key) : []));
+    const before = this.#series.map(({ name }) => name).join("\n");
+    const known = series.map((one, place) => ({
+      ...one,
+      points: one.points.map(([step, value]) => [step, Number.isFinite(value) ? value : null]),
+      hue: `series-${(place % 6) + 1}`,
+    }));
+    this.#series = known.filter(({ points }) => points.some(([, value]) => value !== null));
+    if (before !== this.#series.map(({ name }) => name).join("\n")) this.#legend();
     this.element.hidden = !this.#series.length;
     this.#draw();
   }
 
-  #scale(log) {
-    this.#log = log;
+  // --- the legend --------------------------------------------------------------------------------------------
+
+  #legend() {
+    const key = ({ name, hue, dots }) =>
+      h(
+        "button",
+        { type: "button", class: `key ${hue}`, "aria-pressed": String(!this.#hidden.has(name)), onclick: () => this.#toggle(name) },
+        sample(dots),
+        h("span", {}, name),
+      );
+    this.keys.replaceChildren(...(this.#series.length > 1 ? this.#series.map(key) : []));
+    this.keys.hidden = this.#series.length < 2;
+  }
+
+  /** Hide a curve, or show it again; when the last one goes, all come back. */
+  #toggle(name) {
+    if (!this.#hidden.delete(name)) this.#hidden.add(name);
+    if (this.#series.every((one) => this.#hidden.has(one.name))) this.#hidden.clear();
+    for (const [place, button] of [...this.keys.children].entries())
+      button.setAttribute("aria-pressed", String(!this.#hidden.has(this.#series[place].name)));
     this.#draw();
   }
 
   // --- drawing -----------------------------------------------------------------------------------------------
 
+  /** The curves as they are drawn: a logarithm has no place for what is not above zero. */
+  #visible() {
+    const placed = (points) => (this.#log ? points.map(([step, value]) => [step, value > 0 ? value : null]) : points);
+    const shown = this.#series.filter(({ name }) => !this.#hidden.has(name)).map((one) => ({ ...one, points: placed(one.points) }));
+    return this.#calm ? shown.map((one) => (one.dots ? one : { ...one, calm: calmed(one.points) })) : shown;
+  }
+
   #draw() {
     const width = Math.round(this.frame.clientWidth);
     if (!width || !this.#series.length) return;
-    const all = this.#series.flatMap(({ points }) => points);
+    this.shown = this.#visible();
+    const all = this.shown.flatMap(({ points }) => points);
     const steps = extent(all.map(([step]) => step));
-    const values = extent(all.map(([, value]) => value).filter((value) => !this.#log || value > 0));
-    const bounds = this.#log ? values : padded(this.zero ? [0, values[1]] : values);
-    const across =
-      ([from, to] = steps) =>
-      (step) =>
-        LEFT + ((step - from) / (to - from || 1)) * (width - LEFT - RIGHT);
-    const scale = this.#log ? Math.log : (value) => value;
-    const [low, high] = bounds.map(scale);
-    const up = (value) => HEIGHT - BOTTOM - ((scale(value) - low) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
-    this.places = { x: across(), y: up, steps, width };
-    const rows = (this.#log ? logTicks(...bounds) : ticks(...bounds, TICKS)).map((value) => [value, up(value)]);
-    const columns = ticks(...steps, Math.max(2, Math.floor(width / 110))).filter((step) => step <= steps[1]);
+    const values = extent(all.map(([, value]) => value).filter(Number.isFinite));
     this.mark = svg("g", { class: "mark" });
+    this.places = { steps, width, ...scales(steps, values ? bounds(values, { zero: this.zero, log: this.#log }) : [0, 1], this.#log, width) };
     const picture = svg(
       "svg",
       { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, "aria-hidden": "true" },
-      rows.map(([value, y]) => [
-        svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: "grid" }),
-        svg("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, tick(value)),
-      ]),
-      columns
-        .filter((step) => across()(step) < width - RIGHT - 60)
-        .map((step) => svg("text", { x: across()(step), y: HEIGHT - 14, "text-anchor": "middle" }, short(step))),
-      svg("text", { x: width - RIGHT, y: HEIGHT - 14, "text-anchor": "end", class: "axis" }, t("steps")),
-      this.#series.map((one, place) => this.#curve(one, place)),
+      values && this.#axes(),
+      this.shown.map((one) => this.#curve(one)),
       this.mark,
     );
     this.frame.replaceChildren(picture);
-    this.#describe();
     this.#read(this.#at);
   }
 
-  #curve({ points, dots }, place) {
+  #axes() {
+    const { x, y, low, high, steps, width } = this.places;
+    const rows = this.#log ? logTicks(low, high, TICKS) : ticks(low, high, TICKS);
+    const columns = ticks(...steps, Math.max(2, Math.floor(width / 110))).filter((step) => Number.isInteger(step) && x(step) < width - RIGHT - 60);
+    return [
+      rows.map((value) => [
+        svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid" }),
+        svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, tickLabel(value)),
+      ]),
+      columns.map((step) => svg("text", { x: x(step), y: HEIGHT - 14, "text-anchor": "middle" }, short(step))),
+      svg("text", { x: width - RIGHT, y: HEIGHT - 14, "text-anchor": "end", class: "axis" }, t("steps")),
+    ];
+  }
+
+  #curve({ points, calm, dots, hue }) {
     const { x, y } = this.places;
-    const kept = points.filter(([, value]) => !this.#log || value > 0);
-    const line = kept.map(([step, value], index) => `${index ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-    const few = dots && kept.length < 40;
+    const known = points.filter(([, value]) => value !== null);
     return svg(
       "g",
-      { class: `curve series-${(place % 6) + 1}` },
-      svg("path", { d: line }),
-      few ? kept.map(([step, value]) => svg("circle", { cx: x(step), cy: y(value), r: 3 })) : [],
+      { class: `curve ${hue}` },
+      svg("path", { d: this.#path(points), class: calm ? "raw" : null }),
+      calm && svg("path", { d: this.#path(calm), class: "calm" }),
+      dots && known.length < DOTS && known.map(([step, value]) => svg("circle", { cx: x(step), cy: y(value), r: 3 })),
     );
   }
 
-  #describe() {
-    const { steps } = this.places;
-    this.frame.setAttribute("aria-valuemin", steps[0]);
-    this.frame.setAttribute("aria-valuemax", steps[1]);
-    if (this.#at === null) {
-      this.frame.setAttribute("aria-valuenow", steps[1]);
-      this.frame.setAttribute("aria-valuetext", this.#words(steps[1]));
-    }
+  /** A line through the points, broken where there is no number. */
+  #path(points) {
+    const { x, y } = this.places;
+    let pen = "M";
+    return points
+      .map(([step, value]) => {
+        const piece = value === null ? "" : `${pen}${x(step).toFixed(1)} ${y(value).toFixed(1)}`;
+        pen = value === null ? "M" : "L";
+        return piece;
+      })
+      .join("");
   }
 
   // --- reading -----------------------------------------------------------------------------------------------
@@ -141,87 +176,108 @@ export class Chart {
   }
 
   #key(event) {
-    const all = this.#series[0]?.points.map(([step]) => step) ?? [];
-    const place = this.#at === null ? all.length - 1 : nearest(this.#series[0].points, this.#at);
-    const next = { ArrowLeft: place - 1, ArrowRight: place + 1, PageDown: place - 10, PageUp: place + 10, Home: 0, End: all.length - 1 }[event.key];
-    if (next === undefined || !all.length) return;
+    const points = this.shown?.[0].points ?? [];
+    const place = this.#at === null ? points.length - 1 : nearest(points, this.#at);
+    const next = {
+      ArrowLeft: place - 1,
+      ArrowDown: place - 1,
+      ArrowRight: place + 1,
+      ArrowUp: place + 1,
+      PageDown: place - 10,
+      PageUp: place + 10,
+      Home: 0,
+      End: points.length - 1,
+    }[event.key];
+    if (next === undefined || !points.length) return;
     event.preventDefault();
-    this.#read(all[Math.min(all.length - 1, Math.max(0, next))]);
+    this.#read(points[Math.min(points.length - 1, Math.max(0, next))][0]);
   }
 
   #read(step) {
     this.#at = step;
     if (!this.mark) return;
-    this.readout.value = step === null ? "" : this.#words(step);
-    if (step === null) return this.mark.replaceChildren();
-    const { x, y } = this.places;
-    const at = this.#series[0].points[nearest(this.#series[0].points, step)][0];
-    this.frame.setAttribute("aria-valuenow", at);
-    this.frame.setAttribute("aria-valuetext", this.#words(at));
-    const dots = this.#series.map(({ points }, place) => {
-      const [near, value] = points[nearest(points, step)];
-      return svg("circle", { cx: x(near), cy: y(value), r: 4, class: `series-${(place % 6) + 1}` });
-    });
-    return this.mark.replaceChildren(svg("line", { x1: x(at), x2: x(at), y1: TOP, y2: HEIGHT - BOTTOM }), ...dots);
+    const { x, y, steps } = this.places;
+    const { points } = this.shown[0];
+    const at = points[nearest(points, step ?? steps[1])][0];
+    const said = this.#words(at);
+    for (const [name, value] of Object.entries({ min: steps[0], max: steps[1], now: at, text: said }))
+      this.frame.setAttribute(`aria-value${name}`, value);
+    this.readout.textContent = step === null ? "" : said;
+    const dots = this.shown.map(({ points: own, hue }) => [...own[nearest(own, at)], hue]).filter(([, value]) => value !== null);
+    const cross = [
+      svg("line", { x1: x(at), x2: x(at), y1: TOP, y2: HEIGHT - BOTTOM }),
+      ...dots.map(([near, value, hue]) => svg("circle", { cx: x(near), cy: y(value), r: 4, class: hue })),
+    ];
+    this.mark.replaceChildren(...(step === null ? [] : cross));
   }
 
   #words(step) {
-    const at = this.#series[0].points[nearest(this.#series[0].points, step)][0];
-    const values = this.#series.map(({ name, points }) => `${name} ${label(points[nearest(points, step)][1])}`);
-    return `${t("stepAt", { step: number(at) })}: ${values.join(", ")}`;
+    const values = this.shown.map(({ name, points, calm }) => {
+      const place = nearest(points, step);
+      return `${name} ${label(points[place][1])}${calm ? ` (${t("smoothed", { value: label(calm[place][1]) })})` : ""}`;
+    });
+    return `${t("stepAt", { step: number(step) })}: ${values.join(", ")}`;
+  }
+
+  /** The table as of when it is opened: one that changes under its reader is of no use. All measurements of dotted curves are in it, of the others some. */
+  #tabulate() {
+    this.table.querySelector(".scroll")?.remove();
+    if (!this.table.open || !this.#series.length) return;
+    const steps = (series) => series.flatMap(({ points }) => points.map(([step]) => step));
+    const kept = new Set([
+      ...thinned(steps(this.#series.filter(({ dots }) => !dots)), ROWS),
+      ...thinned(steps(this.#series.filter(({ dots }) => dots)), ROWS),
+    ]);
+    const known = this.#series.map(({ points }) => new Map(points));
+    const cell = (values, step) => h("td", { class: "figure" }, values.has(step) ? label(values.get(step)) : "");
+    const rows = [...kept]
+      .sort((one, other) => one - other)
+      .map((step) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, number(step)),
+          known.map((values) => cell(values, step)),
+        ),
+      );
+    const head = h(
+      "tr",
+      {},
+      h("th", { scope: "col" }, t("step")),
+      this.#series.map(({ name }) => h("th", { scope: "col", class: "figure" }, name)),
+    );
+    this.table.append(
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "group", "aria-label": this.title },
+        h("table", {}, h("thead", {}, head), h("tbody", {}, rows)),
+      ),
+    );
   }
 }
 
-// --- numbers -------------------------------------------------------------------------------------------------
-
-function label(value) {
-  const size = Math.abs(value);
-  return size >= 10_000 ? short(value) : number(value, size >= 100 ? 0 : 3);
+function choice(name, set) {
+  return h("label", { class: "choice" }, h("input", { type: "checkbox", onchange: (event) => set(event.target.checked) }), h("span", {}, name));
 }
 
-function tick(value) {
-  return Math.abs(value) >= 10_000 ? short(value) : String(value);
+/** A bit of a curve, as it stands in the legend. */
+function sample(dots) {
+  return svg(
+    "svg",
+    { viewBox: "0 0 24 8", width: 24, height: 8, "aria-hidden": "true" },
+    svg("path", { d: "M0 4H24" }),
+    dots && svg("circle", { cx: 12, cy: 4, r: 3 }),
+  );
 }
 
-/** Least and largest; without spreading: a list of a hundred thousand is no list of arguments. */
-function extent(values) {
-  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-}
-
-function padded([low, high]) {
-  const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
-  return [low === 0 ? 0 : low - room, high + room];
-}
-
-/** Round numbers between two, about so many. */
-export function ticks(low, high, count) {
-  const rough = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
-  const found = [];
-  for (let tick = Math.ceil(low / step - 1e-9); tick * step <= high + step * 1e-9; tick++) found.push(Number((tick * step).toPrecision(12)));
-  return found;
-}
-
-/** Round numbers for a logarithmic scale: 1, 2, 5 and so on; between close bounds as on a plain one. */
-function logTicks(low, high) {
-  if (high / low < 4) return ticks(low, high, TICKS);
-  const factors = high / low < 100 ? [1, 1.5, 2, 3, 4, 6] : [1, 2, 5];
-  const found = [];
-  for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power++) {
-    for (const factor of factors) found.push(Number((factor * 10 ** power).toPrecision(6)));
-  }
-  return found.filter((value) => value >= low && value <= high);
-}
-
-/** Where the step nearest to one is, by halving. */
-export function nearest(points, step) {
-  let low = 0;
-  let high = points.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (points[middle][0] < step) low = middle + 1;
-    else high = middle;
-  }
-  return low > 0 && step - points[low - 1][0] < points[low][0] - step ? low - 1 : low;
+/** Where a step and a value stand. */
+function scales(steps, [low, high], log, width) {
+  const scale = log ? Math.log : (value) => value;
+  const [bottom, top] = [scale(low), scale(high)];
+  return {
+    low,
+    high,
+    x: (step) => LEFT + ((step - steps[0]) / (steps[1] - steps[0] || 1)) * (width - LEFT - RIGHT),
+    y: (value) => HEIGHT - BOTTOM - ((scale(value) - bottom) / (top - bottom)) * (HEIGHT - TOP - BOTTOM),
+  };
 }

@@ -7,26 +7,38 @@ const WIDTH = 168;
 const GAP = 44;
 const LINE = 16;
 const SPACE = 18;
-const FIT = 22; // characters of a title that fit; a Chinese one counts double
+const LANE = 8; // height that a line takes where it passes a column
+const SWEEPS = 4;
+const EDGE = 12; // between a box and its texts
+const FONTS = { title: "600 13px", line: "12px" }; // as runs.css has them
 
 /**
  * A picture of the nodes and edges, and the same as a list for those who do not see it.
  * @param {{nodes: {id: string, kind: string, title: string, lines: string[]}[], edges: [string, string][]}} lineage
  */
 export function lineagePicture({ nodes, edges }) {
-  const known = edges.filter(([from, to]) => nodes.some(({ id }) => id === from) && nodes.some(({ id }) => id === to));
-  const columns = layers(nodes, known);
-  const boxes = new Map(placed(nodes, columns).map((box) => [box.id, box]));
-  const all = [...boxes.values()];
-  const width = Math.max(...all.map(({ x }) => x)) + WIDTH + 2;
-  const height = Math.max(...all.map(({ y, height: own }) => y + own)) + 2;
+  const ids = new Set(nodes.map(({ id }) => id));
+  const known = edges.filter(([from, to]) => ids.has(from) && ids.has(to));
+  const { boxes, paths, width, height } = placed(nodes, known);
+  const name = svg("title", { id: "lineage-title" }, t("lineage"));
   const picture = svg(
     "svg",
-    { viewBox: `0 0 ${width} ${height}`, width, height, class: "lineage", "aria-hidden": "true" },
-    known.map(([from, to]) => svg("path", { d: line(boxes.get(from), boxes.get(to)), class: "edge" })),
-    all.map(drawn),
+    {
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+      class: "lineage",
+      role: "img",
+      "aria-labelledby": "lineage-title",
+      "aria-describedby": "lineage-words",
+    },
+    name,
+    svg("desc", { id: "lineage-words" }, t("lineageOf", { count: nodes.length })),
+    paths.map((path) => svg("path", { d: path, class: "edge" })),
+    boxes.map(drawn),
   );
-  const made = (id) => known.filter(([, to]) => to === id).map(([from]) => boxes.get(from).title);
+  const titles = new Map(nodes.map(({ id, title }) => [id, title]));
+  const made = (id) => known.filter(([, to]) => to === id).map(([from]) => titles.get(from));
   const list = nodes.map(({ id, title, lines }) => h("li", {}, [title, ...lines].join(", "), made(id).length ? ` ← ${made(id).join(", ")}` : ""));
   return h(
     "div",
@@ -52,22 +64,87 @@ export function layers(nodes, edges) {
   return depth;
 }
 
-function placed(nodes, columns) {
-  const below = new Map(); // column: where its next box begins
-  return nodes.map((node) => {
-    const column = columns.get(node.id);
-    const y = below.get(column) ?? 1;
-    const height = 34 + LINE * node.lines.length;
-    below.set(column, y + height + SPACE);
-    return { ...node, x: column * (WIDTH + GAP) + 1, y, height };
-  });
+// --- places --------------------------------------------------------------------------------------------------
+
+/** Boxes in columns, and lines that pass between the boxes of the columns on their way, never behind them. */
+function placed(nodes, edges) {
+  const depth = layers(nodes, edges);
+  const boxes = nodes.map((node) => ({ ...node, column: depth.get(node.id), height: 34 + LINE * node.lines.length, near: [] }));
+  const byId = new Map(boxes.map((box) => [box.id, box]));
+  const chains = edges.map(([from, to]) => chain(byId.get(from), byId.get(to)));
+  const columns = [];
+  for (const place of [...boxes, ...chains.flatMap((links) => links.slice(1, -1))]) (columns[place.column] ??= []).push(place);
+  order(columns.filter(Boolean));
+  const all = columns.flat();
+  return {
+    boxes,
+    paths: chains.map(line),
+    width: Math.max(...boxes.map(({ x }) => x)) + WIDTH + 2,
+    height: Math.max(...all.map(({ y, height }) => y + height)) + 2,
+  };
 }
 
-function line(from, to) {
-  const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + from.height / 2, to.x, to.y + to.height / 2];
-  const bend = Math.max(GAP / 2, (x2 - x1) / 3);
-  return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+/** The places that an edge goes through: its ends, and a lane in each column between them. */
+function chain(from, to) {
+  const lanes = Array.from({ length: Math.max(0, to.column - from.column - 1) }, (_, place) => ({
+    column: from.column + 1 + place,
+    height: LANE,
+    near: [],
+    lane: true,
+  }));
+  const links = [from, ...lanes, to];
+  for (let place = 1; place < links.length; place++) {
+    links[place].near.push(links[place - 1]);
+    links[place - 1].near.push(links[place]);
+  }
+  return links;
 }
+
+/** Put each column in the order of what its places are tied to, to and fro, so that few lines cross; then give all of them a place. */
+function order(columns) {
+  columns.forEach(stack);
+  for (let sweep = 0; sweep < SWEEPS; sweep++) {
+    for (const column of sweep % 2 ? [...columns].reverse() : columns) {
+      const pull = new Map(column.map((place) => [place, place.near.length ? mean(place.near.map(middle)) : middle(place)]));
+      column.sort((one, other) => pull.get(one) - pull.get(other));
+      stack(column);
+    }
+  }
+  const tallest = Math.max(...columns.map((column) => column.at(-1).y + column.at(-1).height));
+  for (const column of columns) {
+    const shift = (tallest - column.at(-1).y - column.at(-1).height) / 2;
+    for (const place of column) place.y += shift;
+  }
+}
+
+function stack(column) {
+  let y = 1;
+  for (const place of column) {
+    Object.assign(place, { x: place.column * (WIDTH + GAP) + 1, y });
+    y += place.height + SPACE;
+  }
+}
+
+function middle({ y, height }) {
+  return y + height / 2;
+}
+
+function mean(values) {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** A line from box to box; a lane is crossed straight. */
+function line(links) {
+  const pieces = links.slice(1).map((to, place) => {
+    const from = links[place];
+    const [x1, y1, x2, y2] = [from.x + WIDTH, middle(from), to.x, middle(to)];
+    const bend = x2 > x1 ? (x2 - x1) / 2 : GAP;
+    return `C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}${to.lane ? `h${WIDTH}` : ""}`;
+  });
+  return `M${links[0].x + WIDTH} ${middle(links[0])}${pieces.join("")}`;
+}
+
+// --- drawing -------------------------------------------------------------------------------------------------
 
 function drawn({ x, y, height, kind, title, lines }) {
   return svg(
@@ -75,17 +152,23 @@ function drawn({ x, y, height, kind, title, lines }) {
     { transform: `translate(${x} ${y})`, class: `box ${["source", "stage", "model"].includes(kind) ? kind : "stage"}` },
     svg("title", {}, [title, ...lines].join(", ")),
     svg("rect", { width: WIDTH, height, rx: 6 }),
-    svg("text", { x: 12, y: 22, class: "title" }, fit(title, FIT)),
-    lines.map((text, place) => svg("text", { x: 12, y: 40 + LINE * place }, fit(text, FIT + 4))),
+    svg("text", { x: EDGE, y: 22, class: "title" }, fit(title, FONTS.title)),
+    lines.map((text, place) => svg("text", { x: EDGE, y: 40 + LINE * place }, fit(text, FONTS.line))),
   );
 }
 
-function fit(text, most) {
-  let width = 0;
-  const characters = [...text];
-  for (const [place, character] of characters.entries()) {
-    width += character.codePointAt(0) > 0x2e7f ? 2 : 1;
-    if (width > most) return `${characters.slice(0, place).join("")}…`;
+/** As much of a text as a box has room for, measured as the browser will write it. */
+function fit(text, font) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
+  const fits = (tried) => pen.measureText(tried).width <= WIDTH - 2 * EDGE;
+  if (fits(text)) return text;
+  const characters = [...text].slice(0, WIDTH);
+  let [low, high] = [0, characters.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (fits(`${characters.slice(0, middle).join("")}…`)) low = middle;
+    else high = middle - 1;
   }
-  return text;
+  return `${characters.slice(0, low).join("")}…`;
 }

@@ -182,7 +182,7 @@ class Page {
     this.#runsEnd.abort();
     this.runs = null;
     this.drawer(false);
-    if (part === "runs") return this.#showRuns(rest ? decodeURIComponent(rest) : null);
+    if (part === "runs") return this.#showRuns(rest ? decoded(rest) : null);
     if (rest && !(await this.talk.open(rest))) {
       toast(t("gone"));
       history.replaceState(null, "", "#/chat");
@@ -276,6 +276,15 @@ class Page {
     await this.route();
     this.drawer(open);
     this.side.querySelector(selector)?.focus();
+  }
+}
+
+/** A part of an address; as it stands where it is no encoding of anything. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 

@@ -1,21 +1,25 @@
 /** The runs: their list, and the page of one, live while it trains. */
 
+import { announce } from "./announce.js";
 import { Trouble, apiKey, get, request } from "./api.js";
 import { Chart } from "./curves.js";
 import { download, h } from "./dom.js";
+import { below } from "./figures.js";
 import { icon } from "./icons.js";
 import { day, duration, number, t } from "./i18n.js";
-import { lineagePicture } from "./lineage.js";
+import { label } from "./scale.js";
 import { toast } from "./toast.js";
 import { inWords } from "./trouble.js";
 
 const EVERY = 2000; // milliseconds between two looks at a run that is live
 const IDLE = 15_000; // and at one that is not: it may be started
+const LONGEST = 60_000; // between two tries to reach a server that fails
 const MOST = 1500; // points a curve may have before the server is asked for fewer
 
 /** The list of runs, or one of them; asks the server again and again until `signal` ends it. */
 export class Runs {
   #timer = 0;
+  #failures = 0; // in a row
 
   /** @param {string|null} name @param {AbortSignal} signal @param {(trouble: Trouble) => void} refused Called when a key is needed. */
   constructor(name, signal, refused) {
@@ -35,6 +39,7 @@ export class Runs {
       const live = await this.view.load(this.signal);
       if (!this.content.firstChild) this.content.append(this.view.element);
       this.status.hidden = true;
+      this.#failures = 0;
       this.#later(live ? EVERY : IDLE);
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -43,14 +48,20 @@ export class Runs {
   }
 
   #failed(trouble) {
+    const said = inWords(trouble);
+    // The same words again would be read out again.
+    if (this.status.hidden || this.status.textContent !== said) this.status.replaceChildren(icon("warn"), h("span", {}, said));
     this.status.hidden = false;
-    this.status.replaceChildren(icon("warn"), h("span", {}, inWords(trouble)));
+    this.#failures += 1;
     if (trouble.kind === "key") this.refused(trouble);
-    else this.#later(trouble.kind === "missing" ? IDLE : EVERY * 2);
+    else this.#later(trouble.kind === "missing" ? IDLE : Math.min(LONGEST, Math.max(EVERY * 2 ** this.#failures, 1000 * (trouble.after ?? 0))));
   }
 
+  /** Look again after so many milliseconds; nobody is asked while the page is hidden, but at once when it is seen again. */
   #later(delay) {
-    if (!this.signal.aborted) this.#timer = setTimeout(() => (document.hidden ? this.#later(delay) : this.load()), delay);
+    if (this.signal.aborted) return;
+    const awake = () => document.addEventListener("visibilitychange", () => this.load(), { once: true, signal: this.signal });
+    this.#timer = setTimeout(() => (document.hidden ? awake() : this.load()), delay);
   }
 }
 
@@ -81,7 +92,7 @@ function card({ name, live, stages }) {
     .filter(Boolean)
     .sort()
     .at(-1);
-  const facts = [t("stagesDone", { done: done.length, count: stages.length }), seconds && duration(seconds), last && day(Date.parse(last))];
+  const facts = [t("stagesDone", { done: done.length, count: stages.length }), seconds && duration(seconds), moment(last)];
   return h(
     "li",
     { class: "card" },
@@ -93,6 +104,12 @@ function card({ name, live, stages }) {
       stages.map(({ state }) => h("i", { class: stateClass(state) })),
     ),
   );
+}
+
+/** A day and time of the server's in the reader's own words, or "" for what is none. */
+function moment(finished) {
+  const time = Date.parse(finished ?? "");
+  return Number.isNaN(time) ? "" : day(time);
 }
 
 function badge() {
@@ -107,6 +124,8 @@ function stateClass(state) {
 
 class Run {
   #states = "";
+  #brief = ""; // what stands at the top, as last shown
+  #before = null; // whether it was live, and the state of each stage, as last shown
   #rest = ""; // figures, lineage and licences as last shown
   #stages = new Map(); // name: {charts, points}
 
@@ -151,14 +170,31 @@ class Run {
   }
 
   #show(run, whole) {
-    this.head.replaceChildren(this.name, ...(run.live ? [" ", badge()] : []));
-    this.links.replaceChildren(...(run.report ? [report(this.name)] : []));
-    this.stages.replaceChildren(...run.stages.map(stage));
+    const brief = JSON.stringify([run.live, run.report, run.stages]);
+    if (brief !== this.#brief) this.#top(run); // what has the focus is not taken away for nothing
+    this.#brief = brief;
+    this.#tell(run);
     if (whole) this.#stages.forEach((shown) => (shown.points = []));
     for (const training of run.training) this.#train(training, run.stages);
     const rest = JSON.stringify([run.figures, run.lineage, run.licences]);
     if (rest !== this.#rest) this.rest.replaceChildren(...below(run));
     this.#rest = rest;
+  }
+
+  #top(run) {
+    this.head.replaceChildren(this.name, ...(run.live ? [" ", badge()] : []));
+    if (run.report !== Boolean(this.links.firstChild)) this.links.replaceChildren(...(run.report ? [report(this.name)] : []));
+    this.stages.replaceChildren(...run.stages.map(stage));
+  }
+
+  /** Say which stages ended since the last look, and that the run did. */
+  #tell({ name, live, stages }) {
+    const before = this.#before;
+    this.#before = { live, states: new Map(stages.map((one) => [one.name, one.state])) };
+    if (!before) return;
+    const ended = stages.filter((one) => one.state === "done" && before.states.get(one.name) !== "done").map((one) => one.name);
+    if (ended.length) announce(t("stagesEnded", { names: ended.join(", ") }));
+    if (before.live && !live) announce(t("runEnded", { name }));
   }
 
   #train({ stage: name, steps, points }, stages) {
@@ -170,7 +206,7 @@ class Run {
     shown.progress.textContent = now
       ? [
           steps ? t("stepOf", { step: number(now.step), steps: number(steps) }) : t("stepAt", { step: number(now.step) }),
-          t("lossNow", { loss: number(now.loss, 3) }),
+          t("lossNow", { loss: label(now.loss) }),
         ].join(" · ")
       : t("noPoints");
     shown.bar.hidden = !shown.running || !steps || !now;
@@ -203,73 +239,15 @@ function losses(points) {
   return [{ name: t("trainingLoss"), points: points.map(({ step, loss }) => [step, loss]) }, ...heldout];
 }
 
-function stage({ name, state, seconds }) {
+function stage({ name, state, seconds, finished }) {
+  const facts = [t(`state.${stateClass(state)}`), Number.isFinite(seconds) && duration(seconds)].filter(Boolean).join(" · ");
+  const time = moment(finished);
   return h(
     "li",
     { class: stateClass(state) },
     h("b", {}, name),
-    h("span", {}, [t(`state.${stateClass(state)}`), Number.isFinite(seconds) && duration(seconds)].filter(Boolean).join(" · ")),
-  );
-}
-
-function below({ figures, lineage, licences }) {
-  const parts = [];
-  if (figures.length)
-    parts.push(
-      h(
-        "section",
-        {},
-        h("h2", {}, t("figures")),
-        h(
-          "div",
-          { class: "tables" },
-          figures.map(({ title, columns, rows }) => table(title, columns, rows)),
-        ),
-      ),
-    );
-  if (lineage?.nodes.length)
-    parts.push(h("section", {}, h("h2", {}, t("lineage")), h("p", { class: "note" }, t("lineageWhy")), lineagePicture(lineage)));
-  const known = Object.entries(licences ?? {});
-  if (known.length)
-    parts.push(
-      h(
-        "section",
-        {},
-        h("h2", {}, t("licences")),
-        table(
-          "",
-          [t("licence"), t("documents")],
-          known.map(([licence, count]) => [licence, number(count)]),
-        ),
-      ),
-    );
-  return parts;
-}
-
-function table(title, columns, rows) {
-  const figure = (place) =>
-    rows.length > 0 && rows.every((row) => /^[\d\s.,%()–×+-]*$|^\D{0,2}[\d.,]+\s?\S{0,6}(\s\(.*\))?$/.test(String(row[place] ?? "")));
-  const kinds = columns.map((_, place) => (place && figure(place) ? "figure" : null));
-  const body = rows.map((row) =>
-    h(
-      "tr",
-      {},
-      columns.map((_, place) => h(place ? "td" : "th", { scope: place ? null : "row", class: kinds[place] }, String(row[place] ?? ""))),
-    ),
-  );
-  const head = h(
-    "thead",
-    {},
-    h(
-      "tr",
-      {},
-      columns.map((name, place) => h("th", { scope: "col", class: kinds[place] }, name)),
-    ),
-  );
-  return h(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": title || columns[0] },
-    h("table", {}, title && h("caption", {}, title), head, h("tbody", {}, body)),
+    h("span", {}, facts),
+    time && h("time", { datetime: finished, title: t("finishedAt", { time }) }, time),
   );
 }
 
@@ -286,5 +264,11 @@ function report(name) {
       toast(inWords(error));
     }
   };
-  return h("a", { href: address, target: "_blank", rel: "noopener noreferrer", onclick: save }, icon("open"), t("report"));
+  return h(
+    "a",
+    { href: address, target: "_blank", rel: "noopener noreferrer", onclick: save },
+    icon("open"),
+    t("report"),
+    h("span", { class: "unseen" }, ` (${t("opensTab")})`),
+  );
 }

@@ -1,0 +1,94 @@
+/** The arithmetic of a chart: bounds, round numbers for its axes, fewer points, and a calmer line. Values that are no numbers are null. */
+
+import { number, short, t } from "./i18n.js";
+
+const CALM = 0.9; // share of the average that a point leaves as it was
+
+/** Least and largest of the numbers, null if there are none. Without spreading: a list of a hundred thousand is no list of arguments. */
+export function extent(values) {
+  const found = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  return found[0] <= found[1] ? found : null;
+}
+
+/**
+ * The bounds of an axis, with a little room beyond the values.
+ * @param {[number, number]} values their extent
+ * @param {{zero?: boolean, log?: boolean}} options `zero`: the axis begins there
+ */
+export function bounds([low, high], { zero = false, log = false } = {}) {
+  if (log) {
+    const room = low === high ? 2 : (high / low) ** 0.04;
+    return [low / room, high * room];
+  }
+  const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
+  return zero && low >= 0 ? [0, high + room] : [low === 0 ? 0 : low - room, high + room];
+}
+
+/** Round numbers between two, about so many. */
+export function ticks(low, high, count) {
+  if (!(high > low)) return Number.isFinite(low) && low === high ? [low] : [];
+  const rough = (high - low) / count;
+  if (!Number.isFinite(rough)) return [];
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const many = Math.min(2 * count, Math.floor(high / step + 1e-9) - first);
+  return Array.from({ length: many + 1 }, (_, place) => Number(((first + place) * step).toPrecision(12)));
+}
+
+/** Round numbers for a logarithmic scale: 1, 2, 5 and so on, or powers of ten, of which some; between close bounds as on a plain one. */
+export function logTicks(low, high, count) {
+  if (!(low > 0 && high > low)) return low > 0 ? [low] : [];
+  if (high / low < 4) return ticks(low, high, count);
+  const decades = Math.log10(high / low);
+  const factors = decades < 2 ? [1, 1.5, 2, 3, 4, 6] : decades < 3 ? [1, 2, 5] : [1];
+  const every = Math.max(1, Math.ceil(decades / (2 * count)));
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+    if (power % every === 0) for (const factor of factors) found.push(Number((factor * 10 ** power).toPrecision(6)));
+  }
+  return found.filter((value) => value >= low && value <= high);
+}
+
+/** Some of a list, evenly, no more than so many, the first and the last among them. */
+export function thinned(list, most) {
+  if (list.length <= most) return list;
+  return Array.from({ length: most }, (_, place) => list[Math.round((place * (list.length - 1)) / (most - 1))]);
+}
+
+/** A moving average that begins at the first value; what is no number stays none and is passed over. */
+export function calmed(points) {
+  let sum = 0;
+  let weight = 0;
+  return points.map(([step, value]) => {
+    if (!Number.isFinite(value)) return [step, null];
+    sum = CALM * sum + (1 - CALM) * value;
+    weight = CALM * weight + (1 - CALM);
+    return [step, sum / weight];
+  });
+}
+
+/** Where the step nearest to one is, by halving. */
+export function nearest(points, step) {
+  let low = 0;
+  let high = points.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (points[middle][0] < step) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && step - points[low - 1][0] < points[low][0] - step ? low - 1 : low;
+}
+
+/** A value in words. */
+export function label(value) {
+  if (!Number.isFinite(value)) return t("noNumber");
+  const size = Math.abs(value);
+  return size >= 10_000 ? short(value) : size > 0 && size < 0.001 ? value.toPrecision(3) : number(value, size >= 100 ? 0 : 3);
+}
+
+/** A value at an axis. */
+export function tickLabel(value) {
+  const size = Math.abs(value);
+  return size >= 10_000 ? short(value) : size > 0 && size < 1e-4 ? value.toExponential() : String(value);
+}
