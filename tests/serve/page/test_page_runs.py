@@ -146,8 +146,3 @@ def test_a_run_that_is_not_there_is_said(visit, host):
     one.open("#/runs/nowhere")
     one.page.wait_for_selector(".trouble >> text=there is no run 'nowhere'")
     one.noise.clear()
-
-
-def test_ticks_are_round(chat):
-    for low, high, wanted in ((0, 10, [0, 2, 4, 6, 8, 10]), (0.1, 0.35, [0.1, 0.15, 0.2, 0.25, 0.3, 0.35]), (3, 3, [3])):
-        assert chat.page.evaluate("async values => (await import('/curves.js')).ticks(...values)", [low, high, 5]) == wanted
