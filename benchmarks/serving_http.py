@@ -31,10 +31,11 @@ FATE = {"answer": 0.6, "leave": 0.2, "nonsense": 0.1, "whole": 0.1}  # what a cl
 
 @dataclass(frozen=True)
 class Asked:
-    """One streamed answer: seconds to its first token, and between tokens."""
+    """One streamed answer: seconds to its first text, and between texts; tokens as the server counts them, since not each ends a character."""
 
     first: float
     gaps: list[float]
+    tokens: int
 
 
 # --- the server -----------------------------------------------------------------------------------------------------
@@ -81,15 +82,18 @@ def _read(log: Any) -> str:
 
 
 async def ask(client: httpx.AsyncClient, ids: list[int], tokens: int = ANSWER) -> Asked:
-    """Stream an answer of exactly so many tokens: the ends are biased away."""
-    body = {"model": "model", "prompt": ids, "max_tokens": tokens, "temperature": 0, "stream": True}
-    start, moments = time.perf_counter(), []
+    """Stream an answer of at most so many tokens."""
+    body = {"model": "model", "prompt": ids, "max_tokens": tokens, "temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
+    start, moments, usage = time.perf_counter(), [], {}
     async with client.stream("POST", "/v1/completions", json=body) as answer:
         answer.raise_for_status()
         async for line in answer.aiter_lines():
             if line.startswith("data: {"):
-                moments.append(time.perf_counter())
-    return Asked(moments[0] - start, [after - before for before, after in pairwise(moments)])
+                now, said = time.perf_counter(), json.loads(line[6:])
+                if said["choices"]:
+                    moments.append(now)
+                usage = said["usage"] or usage
+    return Asked(moments[0] - start, [after - before for before, after in pairwise(moments)], usage["completion_tokens"])
 
 
 async def crowd(url: str, clients: int, rounds: int) -> tuple[list[Asked], float]:
@@ -104,7 +108,7 @@ async def crowd(url: str, clients: int, rounds: int) -> tuple[list[Asked], float
         start = time.perf_counter()
         answers = [answer for found in await asyncio.gather(*(one() for _ in range(clients))) for answer in found]
         seconds = time.perf_counter() - start
-    return answers, sum(len(answer.gaps) + 1 for answer in answers) / seconds
+    return answers, sum(answer.tokens for answer in answers) / seconds
 
 
 async def shared_prefix(url: str, repeats: int = 7) -> tuple[float, float]:
@@ -203,9 +207,7 @@ async def _leave(client: httpx.AsyncClient, source: random.Random) -> str | None
 
 
 async def _nonsense(client: httpx.AsyncClient, source: random.Random) -> str | None:
-    body = source.choice(
-        [b"{", b"[]", b'{"model": "model"}', b'{"model": "no", "prompt": "x"}', b'{"model": "model", "prompt": [99999999]}', b"\xff"]
-    )
+    body = source.choice(NONSENSE)
     answer = await client.post("/v1/completions", content=body, headers={"Content-Type": "application/json"})
     return None if 400 <= answer.status_code < 500 else f"{answer.status_code} to {body!r}"
 
