@@ -36,10 +36,9 @@ export function ticks(low, high, count) {
   return Array.from({ length: many + 1 }, (_, place) => Number(((first + place) * step).toPrecision(12)));
 }
 
-/** Round numbers for a logarithmic scale: 1, 2, 5 and so on, or powers of ten, of which some; between close bounds as on a plain one. */
+/** Round numbers for a logarithmic scale: 1, 2, 5 and so on, or powers of ten, of which some. */
 export function logTicks(low, high, count) {
-  if (!(low > 0 && high > low)) return low > 0 ? [low] : [];
-  if (high / low < 4) return ticks(low, high, count);
+  if (!(low > 0 && high / low >= 4)) return low > 0 ? ticks(low, high, count) : []; // close bounds: as on a plain scale
   const decades = Math.log10(high / low);
   const factors = decades < 2 ? [1, 1.5, 2, 3, 4, 6] : decades < 3 ? [1, 2, 5] : [1];
   const every = Math.max(1, Math.ceil(decades / (2 * count)));

@@ -39,7 +39,7 @@ def test_without_runs_there_is_no_page_of_them(visit, host):
 
 
 def test_stages_have_state_and_time(run):
-    stages = [text.replace("\n", " ") for text in run.page.locator(".stages li").all_inner_texts()]
+    stages = [" ".join(item.locator("b, span").all_inner_texts()) for item in run.page.locator(".stages li").all()]
     assert stages == [
         "documents-library done · 3.1 s",
         "tokenizer done · 8.4 s",
