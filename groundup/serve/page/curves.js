@@ -12,6 +12,7 @@ const BOTTOM = 34;
 const TICKS = 5;
 const DOTS = 40; // of a curve that are told apart
 const ROWS = 60; // of the table
+const HUES = 6; // after which they come again, dotted
 
 /**
  * @typedef {{name: string, points: [number, number|null][], dots?: boolean}} Series Steps grow; a value that is no number is null and leaves a gap.
@@ -67,7 +68,7 @@ export class Chart {
     const known = series.map((one, place) => ({
       ...one,
       points: one.points.map(([step, value]) => [step, Number.isFinite(value) ? value : null]),
-      hue: `series-${(place % 6) + 1}`,
+      hue: `series-${(place % HUES) + 1}${Math.floor(place / HUES) % 2 ? " again" : ""}`,
     }));
     this.#series = known.filter(({ points }) => points.some(([, value]) => value !== null));
     if (before !== this.#series.map(({ name }) => name).join("\n")) this.#legend();
@@ -86,7 +87,7 @@ export class Chart {
         h("span", {}, name),
       );
     this.keys.replaceChildren(...(this.#series.length > 1 ? this.#series.map(key) : []));
-    this.keys.hidden = this.#series.length < 2;
+    this.keys.setAttribute("aria-hidden", String(this.#series.length < 2)); // its room stays, so that plots beside each other stand level
   }
 
   /** Hide a curve, or show it again; when the last one goes, all come back. */
@@ -130,7 +131,7 @@ export class Chart {
   #axes() {
     const { x, y, low, high, steps, width } = this.places;
     const rows = this.#log ? logTicks(low, high, TICKS) : ticks(low, high, TICKS);
-    const columns = ticks(...steps, Math.max(2, Math.floor(width / 110))).filter((step) => Number.isInteger(step) && x(step) < width - RIGHT - 60);
+    const columns = ticks(...steps, Math.max(3, Math.floor(width / 110))).filter((step) => Number.isInteger(step) && x(step) < width - RIGHT - 60);
     return [
       rows.map((value) => [
         svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid" }),

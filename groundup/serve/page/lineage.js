@@ -71,9 +71,10 @@ function placed(nodes, edges) {
   const depth = layers(nodes, edges);
   const boxes = nodes.map((node) => ({ ...node, column: depth.get(node.id), height: 34 + LINE * node.lines.length, near: [] }));
   const byId = new Map(boxes.map((box) => [box.id, box]));
-  const chains = edges.map(([from, to]) => chain(byId.get(from), byId.get(to)));
+  const lanes = new Map();
+  const chains = edges.map(([from, to]) => chain(byId.get(from), byId.get(to), lanes));
   const columns = [];
-  for (const place of [...boxes, ...chains.flatMap((links) => links.slice(1, -1))]) (columns[place.column] ??= []).push(place);
+  for (const place of [...boxes, ...lanes.values()]) (columns[place.column] ??= []).push(place);
   order(columns.filter(Boolean));
   const all = columns.flat();
   return {
@@ -84,15 +85,15 @@ function placed(nodes, edges) {
   };
 }
 
-/** The places that an edge goes through: its ends, and a lane in each column between them. */
-function chain(from, to) {
-  const lanes = Array.from({ length: Math.max(0, to.column - from.column - 1) }, (_, place) => ({
-    column: from.column + 1 + place,
-    height: LANE,
-    near: [],
-    lane: true,
-  }));
-  const links = [from, ...lanes, to];
+/** The places that an edge goes through: its ends, and a lane in each column between them, which all edges of one beginning share. */
+function chain(from, to, lanes) {
+  const links = [from];
+  for (let column = from.column + 1; column < to.column; column++) {
+    const key = JSON.stringify([from.id, column]);
+    if (!lanes.has(key)) lanes.set(key, { column, height: LANE, near: [], lane: true });
+    links.push(lanes.get(key));
+  }
+  links.push(to);
   for (let place = 1; place < links.length; place++) {
     links[place].near.push(links[place - 1]);
     links[place - 1].near.push(links[place]);

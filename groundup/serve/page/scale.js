@@ -2,7 +2,7 @@
 
 import { number, short, t } from "./i18n.js";
 
-const CALM = 0.9; // share of the average that a point leaves as it was
+const WINDOWS = 25; // the averages of a curve that do not overlap much
 
 /** Least and largest of the numbers, null if there are none. Without spreading: a list of a hundred thousand is no list of arguments. */
 export function extent(values) {
@@ -30,7 +30,7 @@ export function ticks(low, high, count) {
   const rough = (high - low) / count;
   if (!Number.isFinite(rough)) return [];
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.7);
   const first = Math.ceil(low / step - 1e-9);
   const many = Math.min(2 * count, Math.floor(high / step + 1e-9) - first);
   return Array.from({ length: many + 1 }, (_, place) => Number(((first + place) * step).toPrecision(12)));
@@ -55,15 +55,27 @@ export function thinned(list, most) {
   return Array.from({ length: most }, (_, place) => list[Math.round((place * (list.length - 1)) / (most - 1))]);
 }
 
-/** A moving average that begins at the first value; what is no number stays none and is passed over. */
+/**
+ * A moving average that looks as far forward as back, so that it does not lag behind a curve that falls. What is no number stays none and is passed over.
+ * @param {[number, number|null][]} points
+ */
 export function calmed(points) {
+  const values = points.map(([, value]) => value);
+  const forward = followed(values);
+  const backward = followed(values.toReversed()).reverse();
+  return points.map(([step], place) => [step, forward[place] === null ? null : (forward[place] + backward[place]) / 2]);
+}
+
+/** An exponential average of what came before, weighted so that it begins at the first value. */
+function followed(values) {
+  const kept = 1 - 1 / Math.max(2, values.length / WINDOWS);
   let sum = 0;
   let weight = 0;
-  return points.map(([step, value]) => {
-    if (!Number.isFinite(value)) return [step, null];
-    sum = CALM * sum + (1 - CALM) * value;
-    weight = CALM * weight + (1 - CALM);
-    return [step, sum / weight];
+  return values.map((value) => {
+    if (!Number.isFinite(value)) return null;
+    sum = kept * sum + value;
+    weight = kept * weight + 1;
+    return sum / weight;
   });
 }
 
