@@ -1,8 +1,9 @@
 """Decoding speed of the engine against transformers and llama.cpp: the same random weights, precision and threads.
 
 Each contestant runs in a process of its own, in turns. One stream: ids a second while 128 are generated after a prompt of 64. Sixteen
-streams: ids a second of all together. llama.cpp runs as `llama-bench` (one stream: its own loop, no server) and as `llama-server`
-(sixteen, over HTTP), built from the sources that come with llama-cpp-python:
+streams: ids a second of all together, in the contestant's process, and over HTTP from the server it comes with. llama.cpp runs as
+`llama-bench` (one stream: its own loop, no server) and as `llama-server` (sixteen, over HTTP), built from the sources that come with
+llama-cpp-python:
 
     pip download --no-deps --no-binary :all: llama-cpp-python && tar xf llama_cpp_python-*.tar.gz
     cmake -S llama_cpp_python-*/vendor/llama.cpp -B FOLDER -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
@@ -28,6 +29,7 @@ from typing import Any
 
 VOCABULARY = {8: 8192, 14: 32768}
 CONTEXT, PROMPT, ANSWER, STREAMS = 1024, 64, 128, 16
+HEAD = ("contestant", "weights", "one stream, ids/s", "groundup's is", "16 streams", "groundup's is", "16 over HTTP", "groundup's is", "reads GB/s")
 OURS = ("bf16", "int8", "int4", "fp32")
 THEIRS = {"bf16": "BF16", "fp32": "F32", "int8": "Q8_0", "int4": "Q4_0"}
 
@@ -94,7 +96,9 @@ def groundup(depth: int, precision: str) -> dict[str, float]:
     rate(1)
     one, many = rate(1), rate(STREAMS)
     read = size - trunk.model.embed_tokens.weight.nbytes
-    return {"one": one, "many": many, "bandwidth": one * read}
+    found = {"one": one, "many": many, "bandwidth": one * read}
+    # the server takes the device's precision, so it has no 32 bits where there are 16
+    return found if precision == "fp32" else found | {"http": groundup_server(depth, precision)}
 
 
 def transformers(depth: int, precision: str) -> dict[str, float]:
@@ -132,7 +136,7 @@ def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
         write_gguf(random_model(depth), file, THEIRS[precision])
         command = [binaries / "llama-bench", "-m", file, "-t", torch.get_num_threads(), "-p", 0, "-n", ANSWER, "-d", PROMPT, "-r", 3, "-o", "json"]
         out = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
-        return {"one": json.loads(out)[0]["avg_ts"], "many": llama_server(file, binaries, shape_of(depth).vocab)}
+        return {"one": json.loads(out)[0]["avg_ts"], "http": llama_server(file, binaries, shape_of(depth).vocab)}
 
 
 def llama_server(file: Path, binaries: Path, vocabulary: int) -> float:
@@ -145,23 +149,45 @@ def llama_server(file: Path, binaries: Path, vocabulary: int) -> float:
     server = subprocess.Popen([str(binaries / "llama-server"), *map(str, options)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until_ready(f"http://127.0.0.1:{port}/health")
-
-        def ask(ids: list[int]) -> tuple[float, float, int]:
-            body = json.dumps({"prompt": ids, "n_predict": ANSWER, "ignore_eos": True, "temperature": 0, "stream": True, "cache_prompt": False})
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/completion", body.encode(), {"Content-Type": "application/json"})
-            with urllib.request.urlopen(request, timeout=600) as answer:
-                moments = [time.perf_counter() for line in answer if line.startswith(b"data: ")]
-            return moments[0], moments[-1], len(moments)
-
-        with ThreadPoolExecutor(STREAMS) as pool:
-            list(pool.map(ask, prompts(2, vocabulary)))
-            spans = list(pool.map(ask, prompts(STREAMS, vocabulary)))
-        # from the moment the last stream has begun, as for the engine: what came before is nearly all prompt
-        start, stop = max(first for first, _, _ in spans), max(last for _, last, _ in spans)
-        return sum(count * (last - max(first, start)) / (last - first) for first, last, count in spans) / (stop - start)
+        body = {"n_predict": ANSWER, "ignore_eos": True, "temperature": 0, "stream": True, "cache_prompt": False}
+        return over_http(f"http://127.0.0.1:{port}/completion", body, vocabulary)
     finally:
         server.terminate()
         server.wait()
+
+
+def groundup_server(depth: int, precision: str) -> float:
+    """Ids a second of sixteen streams from `groundup serve`."""
+    from serving_http import make_model, serving
+
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(depth, Path(folder))
+        weights = ["--weights", precision] if precision.startswith("int") else []
+        with serving(Path(folder), *weights) as (address, _):
+            body = {"model": "model", "max_tokens": ANSWER, "temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
+            return over_http(f"{address}/v1/completions", body, 4096)
+
+
+def over_http(address: str, body: dict[str, Any], vocabulary: int) -> float:
+    """Ids a second of sixteen streams, as the client receives them."""
+
+    def ask(ids: list[int]) -> tuple[float, float, int]:
+        sent = json.dumps({"prompt": ids, **body}).encode()
+        moments, usage = [], {}
+        with urllib.request.urlopen(urllib.request.Request(address, sent, {"Content-Type": "application/json"}), timeout=600) as answer:
+            for line in answer:
+                if line.startswith(b"data: {"):
+                    moments.append(time.perf_counter())
+                    usage = json.loads(line[6:]).get("usage") or usage
+        # texts of half a character do not come alone, so a server's own count stands where it gives one
+        return moments[0], moments[-1], usage.get("completion_tokens", len(moments))
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        list(pool.map(ask, prompts(2, vocabulary)))
+        spans = list(pool.map(ask, prompts(STREAMS, vocabulary)))
+    # from the moment the last stream has begun, as for the engine: what came before is nearly all prompt
+    start, stop = max(first for first, _, _ in spans), max(last for _, last, _ in spans)
+    return sum(count * (last - max(first, start)) / (last - first) for first, last, count in spans) / (stop - start)
 
 
 def until_ready(address: str) -> None:
@@ -281,14 +307,14 @@ def report(arguments: argparse.Namespace, contestants: dict[str, Any]) -> None:
                     runs.setdefault((name, precision), []).append(json.loads(out.splitlines()[-1]))
         medians = {key: {what: statistics.median(run[what] for run in found) for what in found[0]} for key, found in runs.items()}
         rows = [row(name, precision, found, medians[("groundup", precision)]) for (name, precision), found in medians.items()]
-        print(table(("contestant", "weights", "one stream, ids/s", "groundup's is", "16 streams", "groundup's is", "reads GB/s"), rows), flush=True)
+        print(table(HEAD, rows), flush=True)
 
 
 def row(name: str, precision: str, found: dict[str, float], ours: dict[str, float]) -> list[str]:
     """One line of the table."""
     bandwidth = f"{found['bandwidth'] / 1e9:.1f}" if "bandwidth" in found else ""
-    one, many = (f"{ours[what] / found[what]:.2f}x" for what in ("one", "many"))
-    return [name, precision, f"{found['one']:,.0f}", one, f"{found['many']:,.0f}", many, bandwidth]
+    pairs = ((f"{found[what]:,.0f}", f"{ours[what] / found[what]:.2f}x") if what in found else ("", "") for what in ("one", "many", "http"))
+    return [name, precision, *(cell for pair in pairs for cell in pair), bandwidth]
 
 
 if __name__ == "__main__":
