@@ -40,7 +40,7 @@ def knob(default: Any, unit: str, reason: str, **limits: Any) -> Any:
 class SourceBase(Part):
     """What every source has."""
 
-    holds: ClassVar[Literal["text", "conversations"]] = "text"  # what its documents are; text is measured in bits per byte
+    holds: ClassVar[Literal["text", "conversations", "images"]] = "text"  # what its documents are; text is measured in bits per byte
     name: str = knob(..., "name", "what mixes and reports call this source", pattern=NAME)
     licence: str = knob("unstated", "SPDX id", "recorded for every document; unstated is warned about")
     heldout_share: float = knob(0.01, "share", "documents kept for validation, chosen by content hash", ge=0, le=0.5)
@@ -75,6 +75,45 @@ class TableSource(FileSource):
     column: str = knob("text", "column", "the column that holds the text")
 
 
+class PictureSource(FileSource):
+    """A source of images in files."""
+
+    holds = "images"
+    heldout_files: str | None = knob(None, "file", "lists the images to hold out, one path or file name a line; left out: by content hash")
+    without_files: str | None = knob(None, "file", "lists images to leave out, such as a validation part that nothing is chosen by")
+    near_duplicates: int = knob(3, "bits", "images whose 64-bit hashes differ by no more are one: never on both sides of a split", ge=0, le=16)
+
+
+class ImagesSource(PictureSource):
+    """A folder or glob of images, or a Hugging Face image dataset saved to disk."""
+
+    kind: Literal["images"]
+    classes: Literal["folders", "none"] = knob("folders", "name", "folders: the folder an image lies in names its class; none: images alone")
+    question: str = knob("What is this?", "text", "what a user asks of each image; its class is the answer", min_length=1)
+
+
+class BoxesSource(PictureSource):
+    """Images with boxes: COCO (a .json file), YOLO (a folder with data.yaml) or JSON lines of {file, boxes: [{class, xyxy}]}."""
+
+    kind: Literal["boxes"]
+    images: str | None = knob(None, "folder", "where the images lie; left out: beside the annotations")
+    question: str = knob("What lies where?", "text", "what a user asks of each image; boxes are the answer", min_length=1)
+
+
+class ScenesSource(SourceBase):
+    """Rendered scenes of shapes, text and numbers with questions about them, made by this program."""
+
+    holds = "images"
+    kind: Literal["scenes"]
+    licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
+    heldout_share: float = knob(0.05, "share", "scenes kept for evaluation, chosen by content hash", ge=0.001, le=0.5)
+    count: int = knob(..., "scenes", "how many to make", ge=1)
+    pixels: int = knob(64, "pixels", "the longer side of a scene", ge=16, le=1024)
+    things: int = knob(4, "things", "most in one scene", ge=1, le=12)
+    languages: tuple[Literal["en", "zh"], ...] = knob(("en",), "names", "languages of the questions", min_length=1)
+    seed: int = knob(0, "number", "another seed makes other scenes", ge=0)
+
+
 class LibrarySource(SourceBase):
     """The running Python's own library: real text that is on every machine."""
 
@@ -98,7 +137,9 @@ class TasksSource(SourceBase):
     seed: int = knob(0, "number", "another seed makes other instances", ge=0)
 
 
-Source = Annotated[TextSource | MessagesSource | TableSource | LibrarySource | TasksSource, Field(discriminator="kind")]
+Source = Annotated[
+    TextSource | MessagesSource | TableSource | ImagesSource | BoxesSource | ScenesSource | LibrarySource | TasksSource, Field(discriminator="kind")
+]
 KINDS: dict[str, type[SourceBase]] = {get_args(source.model_fields["kind"].annotation)[0]: source for source in get_args(get_args(Source)[0])}
 
 
@@ -125,6 +166,8 @@ class ModelPart(Part):
     context: int = knob(512, "tokens", "longest sequence the model sees", ge=8)
     tied: bool = knob(True, "flag", "one matrix for embedding and head: right for small models")
     rope_base: float = knob(10_000.0, "number", "base of the rotary wavelengths; raise it for long contexts", gt=1)
+    patch: int | None = knob(None, "pixels", "side of an image patch; left out: 8 where a source has images, no eyes where none has", ge=2, le=64)
+    patches: int = knob(196, "patches", "most an image may have: it is scaled down to fit, its aspect kept", ge=1, le=4096)
     start: str | None = knob(None, "folder", "take weights in the Hugging Face layout instead of random ones")
     precision: Literal["auto", "bf16", "fp32"] = knob("auto", "name", "bf16 where the device multiplies it fast; master weights stay fp32")
 
@@ -147,6 +190,8 @@ class StagePart(Part):
     clip: float | None = knob(None, "norm", "largest norm of the whole gradient", gt=0)
     warmup: float | None = knob(None, "share", "of the steps, rate rising from zero", ge=0, le=1)
     decay: float | None = knob(None, "share", "of the steps, rate falling to zero; between them it is stable", ge=0, le=1)
+    augment: float = knob(0.0, "strength", "of random crops, flips, colours and erased patches, 0 to 1: for few images, seen often", ge=0, le=1)
+    images: Literal["next", "masked"] = knob("next", "name", "how pre-training learns from images: predict the next patch, or hidden ones")
     recompute: bool = knob(False, "flag", "gradient checkpointing: a third more work, far less memory")
     checkpoint_steps: int = knob(200, "steps", "between checkpoints: the most work a crash can cost", ge=1)
     keep: int = knob(2, "checkpoints", "last ones kept; the one before serves when the last is damaged", ge=1)
@@ -162,7 +207,7 @@ class StagePart(Part):
 class EvaluatePart(Part):
     """What is measured on the grown model."""
 
-    suites: tuple[Literal["bits-per-byte", "tasks", "choice"], ...] = knob(("bits-per-byte",), "names", "measurements to make")
+    suites: tuple[Literal["bits-per-byte", "tasks", "choice", "images", "boxes", "probe"], ...] = knob(("bits-per-byte",), "names", "measurements to make")
     per_family: int = knob(50, "instances", "held-out instances a task family and language", ge=1)
     choice: tuple[str, ...] = knob((), "paths", "multiple-choice JSONL files: question, choices, answer")
     baselines: bool = knob(False, "flag", "gzip, xz and an n-gram model beside the bits per byte")

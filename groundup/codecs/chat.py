@@ -6,13 +6,17 @@ stays text: a user who writes "<|im_end|>" ends no turn.
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from groundup.codecs.text import CHAT_TEMPLATE, SPECIALS, SPOKEN, Tokenizer, mend
+from groundup.codecs.boxes import LOCATIONS
+from groundup.codecs.image import Grid
+from groundup.codecs.text import CHAT_TEMPLATE, SEEING, SIGHT, SPECIALS, SPOKEN, Tokenizer, mend
 from groundup.errors import InputError
 
 Message = dict[str, Any]
@@ -27,42 +31,63 @@ KEYS = {
 _START, _END = "<|im_start|>", "<|im_end|>"
 _ANSWER = _START + "assistant\n"
 
+_IMAGE = "".join((SIGHT[0], SIGHT[2], SIGHT[1]))
+
 # Literals that must stay text are written with a mark while the template is filled in; the mark itself too.
 _MARK = "\ue000"
-_HIDDEN = {literal: f"{_MARK}{place}" for place, literal in enumerate((_MARK, *SPECIALS))}
+_HIDDEN = {literal: _MARK + chr(0xE001 + place) for place, literal in enumerate((_MARK, *SEEING))}
 _SHOWN = {hidden: literal for literal, hidden in _HIDDEN.items()}
-_MARKED = re.compile(_MARK + "[0-7]")
-_SPECIAL = re.compile("(" + "|".join(map(re.escape, SPECIALS)) + ")")
+_MARKED = re.compile(f"{_MARK}[\ue001-{chr(0xE001 + len(SEEING))}]")
+_LOCATION = r"<loc(?:0|[1-9][0-9]{0,2})>"  # any of LOCATIONS
+_SPECIAL = re.compile("(" + "|".join([*map(re.escape, (*SPECIALS, *SIGHT)), _LOCATION]) + ")")
 _THOUGHT = re.compile(r"\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _CLOSING = re.compile(r"\s*</tool_call>")
-_FOREIGN = re.compile("|".join(map(re.escape, _HIDDEN)))
+_FOREIGN = re.compile("|".join([*(re.escape(literal) for literal in _HIDDEN if literal not in LOCATIONS), _LOCATION]))
 _FOREIGN_IN_ANSWER = re.compile("|".join(re.escape(literal) for literal in _HIDDEN if literal not in SPOKEN))
 
 
-def encode(tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None) -> tuple[list[int], list[bool]]:
+def encode(
+    tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None, grids: Sequence[Grid] = ()
+) -> tuple[list[int], list[bool]]:
     """The ids of a conversation, and for each whether it is the assistant's: its answers, each with the <|im_end|> after it.
 
-    `tools` are JSON descriptions of functions, in the OpenAI shape. Raises InputError as `check` does.
+    `tools` are JSON descriptions of functions, in the OpenAI shape; `grids` those of the images, in order, each of which becomes one
+    <|image_pad|> a patch between <|vision_start|> and <|vision_end|>. Raises InputError as `check` does, and for images
+    without grids or with a tokenizer that has no tokens for them.
     """
     check(messages, tools)
-    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=False))
+    _check_images(messages, grids)
+    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=False), iter(grids))
 
 
-def prompt(tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None) -> list[int]:
+def prompt(tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None, grids: Sequence[Grid] = ()) -> list[int]:
     """The ids after which the assistant's answer comes: exactly the first ids of `encode` of the same messages and any answer.
 
-    Raises InputError as `check` does.
+    Raises InputError as `encode` does.
     """
     check(messages, tools)
-    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True))[0]
+    _check_images(messages, grids)
+    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True), iter(grids))[0]
 
 
-def _walk(tokenizer: Tokenizer, rendered: str) -> tuple[list[int], list[bool]]:
+def image(tokenizer: Tokenizer, grid: Grid) -> list[int]:
+    """The ids of an image: one a patch, and one before and after."""
+    start, end, pad = map(tokenizer.special, SIGHT)
+    return [start, *[pad] * grid.count, end]
+
+
+def places(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+    """Where the patches of each image begin."""
+    start = tokenizer.special(SIGHT[0]) if tokenizer.sees else -1
+    return [place + 1 for place, id in enumerate(ids) if id == start]
+
+
+def _walk(tokenizer: Tokenizer, rendered: str, grids: Iterator[Grid]) -> tuple[list[int], list[bool]]:
     ids: list[int] = []
     answers: list[bool] = []
     for turn in rendered.split(_START)[1:]:
         for text, trained in _stretches(_START + turn):
-            stretch = _spell(tokenizer, text)
+            stretch = _spell(tokenizer, text, grids)
             ids += stretch
             answers += [trained] * len(stretch)
     return ids, answers
@@ -76,10 +101,12 @@ def _stretches(turn: str) -> list[tuple[str, bool]]:
     return [(_ANSWER, False), (answer + end, True), (rest, False)]
 
 
-def _spell(tokenizer: Tokenizer, rendered: str) -> list[int]:
+def _spell(tokenizer: Tokenizer, rendered: str, grids: Iterator[Grid]) -> list[int]:
     ids: list[int] = []
     for place, piece in enumerate(_SPECIAL.split(rendered)):
-        if place % 2:
+        if piece == SIGHT[2] and place % 2:
+            ids += [tokenizer.special(piece)] * next(grids).count
+        elif place % 2 and (tokenizer.knows(piece) or piece not in LOCATIONS):
             ids.append(tokenizer.special(piece))
         elif piece:
             ids += tokenizer.encode(_MARKED.sub(lambda match: _SHOWN[match[0]], piece) if _MARK in piece else piece)
@@ -108,7 +135,7 @@ def _render(messages: list[Message], tools: list[dict[str, Any]] | None, add_gen
 
 def _hide_message(message: Message) -> Message:
     answer = message["role"] == "assistant"
-    hidden = {"role": message["role"], "content": _hide(_text(message.get("content")), _FOREIGN_IN_ANSWER if answer else _FOREIGN)}
+    hidden = {"role": message["role"], "content": _shown(message.get("content"), _FOREIGN_IN_ANSWER if answer else _FOREIGN)}
     if answer and message.get("tool_calls"):
         hidden["tool_calls"] = _hide_all(message["tool_calls"])
     return hidden
@@ -130,8 +157,12 @@ def _hide_all(value: Any) -> Any:
     return value
 
 
-def _text(content: str | list[dict[str, str]] | None) -> str:
-    return content if isinstance(content, str) else "".join(part["text"] for part in content or [])
+def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str]) -> str:
+    """Content as text for the template; only an image's part writes what stands for an image."""
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    groups = groupby(parts, lambda part: part["type"] == "image")
+    # texts side by side are joined first: a literal may be spread over them
+    return "".join(_IMAGE * len(list(group)) if pictured else _hide("".join(part["text"] for part in group), foreign) for pictured, group in groups)
 
 
 # --- checking -----------------------------------------------------------------------------------------------
@@ -140,7 +171,7 @@ def _text(content: str | list[dict[str, str]] | None) -> str:
 def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) -> None:
     """Check a conversation in the OpenAI shape; raises InputError that names the message and what is wrong with it.
 
-    Content is a text or a list of text parts; an assistant may call tools after saying something, or instead. A system
+    Content is a text or a list of parts: texts, and for a user images as {"type": "image"}; an assistant may call tools after saying something, or instead. A system
     message comes first, and a tool's result after a call. The names of speakers and the ids of calls are not shown to the
     model: order says which result belongs to which call. Any other key is refused, unless it is null.
     """
@@ -171,18 +202,30 @@ def _check_message(where: str, message: Message) -> None:
         _check_calls(where, calls)
     content = message.get("content")
     if not isinstance(content, str) and not (calls and content is None):
-        _check_parts(where, content)
+        _check_parts(where, role, content)
 
 
-def _check_parts(where: str, content: Any) -> None:
+def _check_parts(where: str, role: str, content: Any) -> None:
     if not isinstance(content, list):
         raise InputError(f"{where}: content is {_kind(content)}; it must be a text or a list of text parts")
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else _kind(part)
+        if kind == "image" and role == "user":
+            continue
         if kind != "text":
-            raise InputError(f"{where}: a content part of type {kind!r}; only parts of type 'text' can be read")
+            raise InputError(f"{where}: a content part of type {kind!r}; only parts of type 'text' can be read, and a user's of type 'image'")
         if not isinstance(part.get("text"), str):
             raise InputError(f"{where}: a text part whose text is {_kind(part.get('text'))}; it must be a text")
+
+
+def images(messages: list[Message]) -> int:
+    """How many images a conversation shows."""
+    return sum(part["type"] == "image" for message in messages if isinstance(message.get("content"), list) for part in message["content"])
+
+
+def _check_images(messages: list[Message], grids: Sequence[Grid]) -> None:
+    if images(messages) != len(grids):
+        raise InputError(f"the conversation shows {images(messages)} images, and {len(grids)} are given; give each its own")
 
 
 def _check_calls(where: str, calls: Any) -> None:

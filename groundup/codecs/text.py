@@ -17,12 +17,15 @@ import rustbpe
 import tiktoken
 
 from groundup.codecs import tokenizer_json
+from groundup.codecs.boxes import LOCATIONS
 from groundup.codecs.tokenizer_json import Vocabulary
 from groundup.errors import InputError
 from groundup.files import digest, read_json, write_json
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
-SPOKEN = SPECIALS[3:]  # the specials that are part of what an assistant says, not of the frame around it
+SIGHT = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")  # only in a vocabulary that sees: around an image, and one a patch
+SEEING = (*SPECIALS, *SIGHT, *LOCATIONS)  # the specials of a vocabulary that sees
+SPOKEN = (*SPECIALS[3:], *LOCATIONS)  # the specials that are part of what an assistant says, not of the frame around it
 CHAT_TEMPLATE = Path(__file__).with_name("chat.jinja")
 BYTES = 256
 
@@ -56,24 +59,24 @@ class Tokenizer:
             raise InputError(f"{origin}: pre_tokenizer: the pattern is not a regular expression that can be used ({error})") from None
 
     @staticmethod
-    def learn(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
+    def learn(texts: Iterable[str], vocab_size: int, specials: Sequence[str] = SPECIALS) -> "Tokenizer":
         """Learn a vocabulary of exactly `vocab_size` ids; the same texts give the same vocabulary, on any number of threads.
 
         Texts stream through: memory grows with the number of different words. Raises InputError if `vocab_size` does not
-        hold the bytes and SPECIALS, or if the texts do not support that many merges.
+        hold the bytes and the `specials`, or if the texts do not support that many merges.
         """
-        merged = vocab_size - len(SPECIALS)
+        merged = vocab_size - len(specials)
         if merged < BYTES:
-            raise InputError(f"a vocabulary of {vocab_size} ids is too small; the bytes and special tokens alone are {BYTES + len(SPECIALS)}")
+            raise InputError(f"a vocabulary of {vocab_size} ids is too small; the bytes and special tokens alone are {BYTES + len(specials)}")
         trainer = rustbpe.Tokenizer()
         # The trainer holds this many texts at once.
         trainer.train_from_iterator(map(mend, texts), merged, buffer_size=256, pattern=_engine_pattern(PATTERN))
         ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
         if len(ranks) < merged:
-            supported = len(ranks) + len(SPECIALS)
+            supported = len(ranks) + len(specials)
             raise InputError(f"the text supports a vocabulary of {supported} ids, and {vocab_size} are asked for; ask for fewer or add text")
-        specials = {name: len(ranks) + place for place, name in enumerate(SPECIALS)}
-        return Tokenizer(Vocabulary.of(PATTERN, ranks, specials), "the learned vocabulary")
+        ids = {name: len(ranks) + place for place, name in enumerate(specials)}
+        return Tokenizer(Vocabulary.of(PATTERN, ranks, ids), "the learned vocabulary")
 
     @staticmethod
     def load(folder: Path) -> "Tokenizer":
@@ -168,6 +171,15 @@ class Tokenizer:
             return self._vocabulary.specials[name]
         except KeyError:
             raise InputError(f"{self._origin}: there is no special token {name}; add it to added_tokens or learn a tokenizer") from None
+
+    def knows(self, name: str) -> bool:
+        """Whether it has a special token of that name."""
+        return name in self._vocabulary.specials
+
+    @property
+    def sees(self) -> bool:
+        """Whether it has the special tokens that stand for images."""
+        return all(map(self.knows, SIGHT))
 
     @property
     def end(self) -> int:

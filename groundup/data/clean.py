@@ -38,9 +38,14 @@ def normalised(document: Document) -> Document:
     return document if messages == document.messages else replace(document, messages=messages)
 
 
-def _content(content: str | list[dict[str, str]] | None) -> str | None:
-    """Content as one normal text: parts are joined, as the chat template joins them; an assistant that only calls tools has none."""
+def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str, str]] | None:
+    """Content as one normal text: parts are joined, as the chat template joins them, unless there are images among them.
+
+    An assistant that only calls tools has none.
+    """
     if isinstance(content, list):
+        if any(part["type"] == "image" for part in content):
+            return [{**part, "text": normalise(part["text"])} if part["type"] == "text" else part for part in content]
         content = "".join(part["text"] for part in content)
     return content if content is None else normalise(content)
 
@@ -57,10 +62,11 @@ def clean(documents: Iterator[Document], source: SourceBase, drops: Drops) -> It
 
 def _misfit(document: Document, source: SourceBase) -> str | None:
     characters = document.characters
-    if characters == 0 or (document.text is not None and document.text.isspace()):
-        return "empty"
-    if characters < source.min_chars:
-        return "too short"
+    if not document.images:
+        if characters == 0 or (document.text is not None and document.text.isspace()):
+            return "empty"
+        if characters < source.min_chars:
+            return "too short"
     if characters > source.max_chars:
         return "too long"
     try:

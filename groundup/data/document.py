@@ -12,12 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from groundup.codecs.boxes import Thing
+
 SCHEMA = pa.schema(
     [
         ("digest", pa.binary(16)),  # of the content alone: equal content, equal digest
         ("text", pa.string()),  # plain text, or null for a conversation
         ("messages", pa.string()),  # a conversation as JSON in the OpenAI shape, or null for text
         ("tools", pa.string()),  # the tools a conversation may call, as JSON, or null
+        ("images", pa.list_(pa.binary())),  # the encoded images that it shows, in order
+        ("things", pa.string()),  # for each image what lies in it, as JSON, or null where nobody looked
         ("source", pa.string()),  # name of the recipe's source
         ("origin", pa.string()),  # file, and row or line inside it
         ("licence", pa.string()),  # SPDX id, or "unstated"
@@ -28,9 +32,9 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Document:
-    """One text or one conversation, with where it came from and under which licence.
+    """One text or one conversation, with its images, where it came from and under which licence.
 
-    Exactly one of `text` and `messages` is set.
+    Exactly one of `text` and `messages` is set. Images come before a text, and where a conversation has parts of type "image".
     """
 
     source: str
@@ -39,6 +43,8 @@ class Document:
     text: str | None = None
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
+    images: tuple[bytes, ...] = ()  # encoded, as they were found
+    things: tuple[tuple[Thing, ...], ...] | None = None  # for each image all that lies in it; None: nobody looked
     heldout: bool = False
     labels: dict[str, Any] = field(default_factory=dict)  # in memory only: family, language, level of a task
 
@@ -47,14 +53,21 @@ class Document:
         """Length of the text, or of the content of all messages together."""
         if self.text is not None:
             return len(self.text)
-        contents = (message.get("content") for message in self.messages or [])
-        return sum(len(content) for content in contents if isinstance(content, str))
+        return sum(len(said(message)) for message in self.messages or [])
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        return self.characters + sum(map(len, self.images))
 
     @cached_property
     def digest(self) -> bytes:
         """16 bytes of SHA-256 over the content."""
         content = self.text if self.text is not None else json.dumps([self.messages, self.tools], ensure_ascii=False, sort_keys=True)
-        return hashlib.sha256(content.encode()).digest()[:16]
+        whole = hashlib.sha256(content.encode())
+        for image in self.images:
+            whole.update(hashlib.sha256(image).digest())
+        return whole.digest()[:16]
 
     def row(self) -> dict[str, Any]:
         """The document as a row of SCHEMA."""
@@ -63,11 +76,21 @@ class Document:
             "text": self.text,
             "messages": None if self.messages is None else json.dumps(self.messages, ensure_ascii=False),
             "tools": None if self.tools is None else json.dumps(self.tools, ensure_ascii=False),
+            "images": list(self.images),
+            "things": None if self.things is None else json.dumps([[[thing.kind, *thing.box] for thing in each] for each in self.things]),
             "source": self.source,
             "origin": self.origin,
             "licence": self.licence,
             "heldout": self.heldout,
         }
+
+
+def said(message: dict[str, Any]) -> str:
+    """The text of a message, that of its parts joined."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    return content or ""
 
 
 def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
@@ -80,16 +103,22 @@ def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
             for row in table.to_pylist():
                 for key in ("messages", "tools"):
                     row[key] = None if row[key] is None else json.loads(row[key])
-                yield Document(**row)
+                yield Document(**row | {"images": tuple(row["images"]), "things": _things(row["things"])})
+
+
+def _things(written: str | None) -> tuple[tuple[Thing, ...], ...] | None:
+    if written is None:
+        return None
+    return tuple(tuple(Thing(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in each) for each in json.loads(written))
 
 
 def chunks(documents: Iterable[Document], characters: int = 4_000_000, count: int = 16_384) -> Iterator[list[Document]]:
-    """Group documents into lists that reach at most `count`, and `characters` by the last of them: bounded memory."""
+    """Group documents into lists that reach at most `count`, and `characters` (or bytes of images) by the last of them: bounded memory."""
     chunk: list[Document] = []
     size = 0
     for document in documents:
         chunk.append(document)
-        size += document.characters
+        size += document.bytes
         if size >= characters or len(chunk) == count:
             yield chunk
             chunk, size = [], 0

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from groundup.codecs import chat
-from groundup.data import library, tables, tasks
+from groundup.data import detections, images, library, scenes, tables, tasks
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines
 from groundup.data.paths import names, shown
 from groundup.errors import InputError
-from groundup.recipe import LibrarySource, MessagesSource, Source, TableSource, TasksSource, TextSource
+from groundup.recipe import BoxesSource, ImagesSource, LibrarySource, MessagesSource, ScenesSource, Source, TableSource, TasksSource, TextSource
 
 TEXT_SUFFIXES = (".txt", ".md")
 HELDOUT_TASKS = 300  # held-out instructions of one source, for its validation loss; evaluation makes its own
@@ -36,7 +36,11 @@ def inputs(source: Source, folder: Path) -> list[Path]:
             return [Path(name) for name in names(source, folder, (".jsonl",))]
         case TableSource():
             return tables.inputs(source, folder)
-        case LibrarySource():
+        case ImagesSource():
+            return images.inputs(source, folder)
+        case BoxesSource():
+            return detections.inputs(source, folder)
+        case LibrarySource() | ScenesSource():
             return []
         case TasksSource():
             tasks.check(source)
@@ -55,6 +59,12 @@ def read(source: Source, folder: Path, drops: Drops) -> Iterator[Document]:
             return _conversations(source, folder, drops)
         case TableSource():
             return tables.rows(source, folder, drops)
+        case ImagesSource():
+            return images.documents(source, folder, drops)
+        case BoxesSource():
+            return detections.documents(source, folder, drops)
+        case ScenesSource():
+            return scenes.documents(source)
         case LibrarySource():
             return library.documents(source, drops)
         case TasksSource():
