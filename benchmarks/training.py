@@ -41,7 +41,7 @@ def groundup(depth: int, compiled: bool) -> Callable[[], None]:
 
     from groundup import device
     from groundup.model.trunk import Trunk
-    from groundup.train.objective import Learner, speed_up
+    from groundup.train.objective import Given, Learner, speed_up
 
     here = device.pick()
     trunk = Trunk(shape_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()
@@ -52,10 +52,10 @@ def groundup(depth: int, compiled: bool) -> Callable[[], None]:
     ids = torch.randint(0, VOCAB, (ROWS, CONTEXT))
     segments = torch.zeros_like(ids)
     positions = torch.arange(CONTEXT).expand(ROWS, CONTEXT).contiguous()
-    weights = torch.ones(ROWS, CONTEXT)
+    given = Given(ids, ids.roll(-1, 1), torch.ones(ROWS, CONTEXT), segments, positions, segments)
 
     def step() -> None:
-        (learner(ids, ids.roll(-1, 1), weights, segments, positions) / ids.numel()).backward()
+        (learner(given) / ids.numel()).backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -79,7 +79,7 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
 
     states = list(pipeline.states(recipe, pipeline.plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
     values = derivations(recipe)
-    shape = Shape.of(recipe.model, recipe.tokenizer.vocab_size)
+    shape = Shape.of(recipe.model, recipe.tokenizer.vocab_size, recipe.patch)
     tokens = sum(stage.tokens for stage in recipe.stage)
     table = {
         "stages": {state.stage.name: state.reason or "fresh" for state in states},

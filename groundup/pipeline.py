@@ -63,9 +63,9 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
     result.append(_tokenizer(recipe, home, names))
     for name in names:
         parents = (f"documents-{name}", "tokenizer")
-        part = {"context": recipe.model.context}
+        part = {"context": recipe.model.context} | ({"patch": recipe.patch, "patches": recipe.model.patches} if recipe.patch else {})
         result.append(Stage(f"shards-{name}", "groundup.data.shards", part, parents, (), partial(stages.shards, source=name)))
-    result += _training(recipe, home)
+    result += _training(recipe, home, names)
     if recipe.stage:
         result += _ending(recipe, home, names, [stage.name for stage in result])
     _require_own_folders([stage.name for stage in result])
@@ -82,10 +82,11 @@ def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
     given = recipe.tokenizer.path or recipe.model.start
     files = () if given is None else ((home / given).expanduser() / "tokenizer.json",)
     parents = tuple(f"documents-{name}" for name in names) if given is None else ()
-    return Stage("tokenizer", "groundup.codecs.text", recipe.tokenizer.model_dump(), parents, files, partial(stages.tokenizer, sources=names))
+    part = recipe.tokenizer.model_dump() | ({"sees": True} if recipe.patch else {})
+    return Stage("tokenizer", "groundup.codecs.text", part, parents, files, partial(stages.tokenizer, sources=names))
 
 
-def _training(recipe: Recipe, home: Path) -> Iterator[Stage]:
+def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
     start = None if recipe.model.start is None else (home / recipe.model.start).expanduser()
     before: str | None = None
     for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
@@ -94,15 +95,16 @@ def _training(recipe: Recipe, home: Path) -> Iterator[Stage]:
             "schedule": vars(schedule),
             "model": recipe.model.model_dump(mode="json"),
         }
-        parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *((before,) if before else ()))
+        looked = tuple(f"documents-{name}" for name in names) if recipe.patch else ()  # they name the kinds of things there are
+        parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *looked, *((before,) if before else ()))
         files = tuple(sorted(start.glob("*.safetensors"))) if start is not None and before is None else ()
-        work = partial(_train, stage=stage, schedule=schedule, before=before, start=start)
+        work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
         yield Stage(stage.title, "groundup.train.loop", part, parents, files, work, trains=True)
         before = stage.title
 
 
-def _train(site: Site, stage: Any, schedule: Any, before: str | None, start: Path | None) -> Result:
-    return stages.train(site, stage, schedule, site.folder(before) if before else start)
+def _train(site: Site, stage: Any, schedule: Any, before: str | None, start: Path | None, sources: list[str]) -> Result:
+    return stages.train(site, stage, schedule, site.folder(before) if before else start, sources)
 
 
 def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) -> Iterator[Stage]:

@@ -207,7 +207,9 @@ class StagePart(Part):
 class EvaluatePart(Part):
     """What is measured on the grown model."""
 
-    suites: tuple[Literal["bits-per-byte", "tasks", "choice", "images", "boxes", "probe"], ...] = knob(("bits-per-byte",), "names", "measurements to make")
+    suites: tuple[Literal["bits-per-byte", "tasks", "choice", "images", "boxes", "probe"], ...] = knob(
+        ("bits-per-byte",), "names", "measurements to make"
+    )
     per_family: int = knob(50, "instances", "held-out instances a task family and language", ge=1)
     choice: tuple[str, ...] = knob((), "paths", "multiple-choice JSONL files: question, choices, answer")
     baselines: bool = knob(False, "flag", "gzip, xz and an n-gram model beside the bits per byte")
@@ -226,6 +228,12 @@ class Recipe(Part):
     stage: tuple[StagePart, ...] = knob((), "tables", "training stages, in order")
     evaluate: EvaluatePart | None = None
 
+    @property
+    def patch(self) -> int:
+        """Pixels a side of an image patch; 0 for a model without eyes."""
+        seen = any(source.holds == "images" for source in self.source)
+        return self.model.patch or (8 if seen else 0)
+
     @model_validator(mode="after")
     def _combinations(self) -> "Recipe":
         names = [source.name for source in self.source]
@@ -237,6 +245,11 @@ class Recipe(Part):
                     raise Misfit(("stage", number, "mix", name), f"mix names {name!r}, which is no source; the sources are {', '.join(names)}")
             if (stage.warmup or 0) + (stage.decay or 0) > 1:
                 raise Misfit(("stage", number, "decay"), "warmup and decay together are more than the whole stage; lower one")
+        if self.patch and self.model.patches + 2 >= self.model.context:
+            raise Misfit(
+                ("model", "context"),
+                f"an image of {self.model.patches} patches and a question do not fit {self.model.context} tokens; raise it, or lower model.patches",
+            )
         shape = derived_shape(self.model)
         if shape["heads"] % shape["kv_heads"]:
             raise Misfit(("model", "kv_heads"), f"kv_heads {shape['kv_heads']} does not divide heads {shape['heads']}; choose a divisor")
@@ -356,6 +369,11 @@ def derivations(recipe: Recipe) -> list[Derivation]:
         else Derivation(f"model.{key}", value, "derived", str(fields[key].description))
         for key, value in derived_shape(recipe.model).items()
     ]
+    if recipe.patch:
+        origin: Literal["set", "derived"] = "derived" if recipe.model.patch is None else "set"
+        model.append(
+            Derivation("model.patch", recipe.patch, origin, "pixels a side, as a source has images" if origin == "derived" else "by the recipe")
+        )
     return model + [note for _, notes in schedules(recipe) for note in notes]
 
 

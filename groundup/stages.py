@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import torch
 
 from groundup import console
 from groundup.codecs import chat
-from groundup.codecs.text import Tokenizer
+from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
 from groundup.data.batches import Batch, Batches
-from groundup.data.document import Document, read
+from groundup.data.document import Document, read, said
+from groundup.data.pictures import FILES, Eyesight
 from groundup.data.prepare import write_documents
 from groundup.data.shards import Shards, write_shards
+from groundup.data.views import Lesson
 from groundup.device import Device
 from groundup.errors import InputError
 from groundup.evaluate.suite import evaluate
@@ -80,7 +82,8 @@ def tokenizer(site: Site, sources: list[str]) -> Result:
     else:
         budget = part.sample_megabytes * 1_000_000 // len(sources)
         with console.progress("tokenizer", None, "documents") as advance:
-            learned = Tokenizer.learn(_sample(site, sources, budget, advance), part.vocab_size)
+            specials = SEEING if site.recipe.patch else SPECIALS
+            learned = Tokenizer.learn(_sample(site, sources, budget, advance), part.vocab_size, specials)
     learned.save(folder)
     return Result(["tokenizer.json", "tokenizer_config.json"], {"size": learned.size})
 
@@ -98,7 +101,7 @@ def _sample(site: Site, sources: list[str], budget: int, advance: Any) -> Iterat
 
 
 def _plain(document: Document) -> str:
-    return document.text if document.text is not None else "\n".join(str(message["content"]) for message in document.messages or [])
+    return document.text if document.text is not None else "\n".join(said(message) for message in document.messages or [])
 
 
 def shards(site: Site, source: str) -> Result:
@@ -107,17 +110,30 @@ def shards(site: Site, source: str) -> Result:
     table = site.folder(f"documents-{source}")
     total = read_json(table / "manifest.json")["metrics"]["documents"]
     with console.progress(f"shards {source}", total, "documents") as advance:
-        report = write_shards(table / "documents.parquet", Tokenizer.load(site.folder("tokenizer")), site.recipe.model.context, folder, advance)
+        codec, eyesight = Tokenizer.load(site.folder("tokenizer")), _eyesight(site.recipe)
+        report = write_shards(table / "documents.parquet", codec, site.recipe.model.context, folder, advance, eyesight)
     console.note(f"  {report['train']['tokens']:,} tokens in {report['train']['rows']:,} rows, {report['train']['fill']:.1%} full")
-    names = [f"{part}/{name}" for part in ("train", "heldout") for name in ("tokens.bin", "flags.bin", "shards.json")]
+    files = ("tokens.bin", "flags.bin", "shards.json", *(() if eyesight is None else FILES))
+    names = [f"{part}/{name}" for part in ("train", "heldout") for name in files]
     return Result(names, report)
 
 
-def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None) -> Result:
-    """Packed rows to weights."""
+def _eyesight(recipe: Recipe) -> Eyesight | None:
+    return Eyesight(recipe.patch, recipe.model.patches) if recipe.patch else None
+
+
+def _kinds(site: Site, sources: list[str]) -> tuple[str, ...]:
+    """The names of all that lies in the images of some sources."""
+    reports = [read_json(site.folder(f"documents-{name}") / "manifest.json")["metrics"] for name in sources]
+    return tuple(sorted({kind for report in reports for kind in report.get("kinds", [])}))
+
+
+def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]) -> Result:
+    """Packed rows to weights; `sources` are all that any stage of the run learns from."""
     recipe, folder = site.recipe, site.folder(stage.title)
     codec = Tokenizer.load(site.folder("tokenizer"))
-    shape = shape_of(start) if start is not None else Shape.of(recipe.model, codec.size)
+    shape = shape_of(start) if start is not None else Shape.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources))
+    lesson = Lesson("none" if stage.do == "instruct" else stage.images, stage.augment, shape.kinds)
     rows = site.world.divide(schedule.rows(recipe.model.context))
     parts = {name: Shards.open(site.folder(f"shards-{name}") / "train") for name in stage.mix}
     job = Job(
@@ -125,8 +141,8 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None) 
         shape=shape,
         start=start,
         seed=recipe.seed,
-        batches=Batches(parts, stage.mix, rows, recipe.seed, stage.do == "instruct"),
-        heldout={name: part for name in stage.mix if (part := _heldout(site, name, stage.do == "instruct"))},
+        batches=Batches(parts, stage.mix, rows, recipe.seed, stage.do == "instruct", lesson),
+        heldout={name: part for name in stage.mix if (part := _heldout(site, name, stage.do == "instruct", replace(lesson, augment=0.0)))},
         steps=schedule.steps(stage.tokens, recipe.model.context),
         schedule=schedule,
         precision=site.device.precision(recipe.model.precision),
@@ -152,10 +168,10 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None) 
     return Result(names, {"parameters": shape.parameters(), **asdict(outcome)}, outcome.flops)
 
 
-def _heldout(site: Site, source: str, assistant_only: bool) -> list[Batch]:
+def _heldout(site: Site, source: str, assistant_only: bool, lesson: Lesson) -> list[Batch]:
     part = Shards.open(site.folder(f"shards-{source}") / "heldout")
     rows = min(HELDOUT_ROWS, part.rows)
-    return [] if not rows else Batches({source: part}, {source: 1.0}, rows, 0, assistant_only)[0].micro(16)
+    return [] if not rows else Batches({source: part}, {source: 1.0}, rows, 0, assistant_only, lesson)[0].micro(16)
 
 
 class _Watch:

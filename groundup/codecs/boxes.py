@@ -65,7 +65,7 @@ def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: Grid) -> tuple[
     lies in, to the box whose own middle the patch holds (cf. FCOS, arXiv:1904.01355). Values: the centre's offset from
     the patch's middle in patches, and the logarithm of the extent in patches. `boxes` [K, 4], `kinds` [K] from 1.
     """
-    N = grid.count
+    N = grid.patches
     labels, values = np.zeros(N, np.int64), np.zeros((N, VALUES), np.float32)
     scale = np.array([grid.columns, grid.rows, grid.columns, grid.rows], np.float32)
     scaled = boxes.reshape(-1, 4) * scale
@@ -92,7 +92,7 @@ def from_labels(shares: Floats, values: Floats, grid: Grid, names: list[str], le
     half = np.exp(np.clip(values[:, 2:], -4, 6)) / 2
     centre = np.stack([x, y], 1) + values[:, :2]
     size = np.array([grid.columns, grid.rows, grid.columns, grid.rows], np.float32)
-    proposed = np.clip(np.concatenate([centre - half, centre + half], 1) / size, 0, 1)
+    proposed = np.clip(np.concatenate([centre - half, centre + half], 1) / size, 0, 1).astype(np.float32)
     found = []
     for number, name in enumerate(names, 1):
         sure = np.flatnonzero(shares[:, number] >= least)

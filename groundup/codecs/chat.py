@@ -73,7 +73,7 @@ def prompt(tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, 
 def image(tokenizer: Tokenizer, grid: Grid) -> list[int]:
     """The ids of an image: one a patch, and one before and after."""
     start, end, pad = map(tokenizer.special, SIGHT)
-    return [start, *[pad] * grid.count, end]
+    return [start, *[pad] * grid.patches, end]
 
 
 def places(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
@@ -105,7 +105,7 @@ def _spell(tokenizer: Tokenizer, rendered: str, grids: Iterator[Grid]) -> list[i
     ids: list[int] = []
     for place, piece in enumerate(_SPECIAL.split(rendered)):
         if piece == SIGHT[2] and place % 2:
-            ids += [tokenizer.special(piece)] * next(grids).count
+            ids += [tokenizer.special(piece)] * next(grids).patches
         elif place % 2 and (tokenizer.knows(piece) or piece not in LOCATIONS):
             ids.append(tokenizer.special(piece))
         elif piece:
@@ -171,9 +171,9 @@ def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str])
 def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) -> None:
     """Check a conversation in the OpenAI shape; raises InputError that names the message and what is wrong with it.
 
-    Content is a text or a list of parts: texts, and for a user images as {"type": "image"}; an assistant may call tools after saying something, or instead. A system
-    message comes first, and a tool's result after a call. The names of speakers and the ids of calls are not shown to the
-    model: order says which result belongs to which call. Any other key is refused, unless it is null.
+    Content is a text or a list of parts: texts, and for a user images as {"type": "image"}; an assistant may call tools after saying
+    something, or instead. A system message comes first, and a tool's result after a call. The names of speakers and the ids of
+    calls are not shown to the model: order says which result belongs to which call. Any other key is refused, unless it is null.
     """
     if not isinstance(messages, list) or not messages:
         raise InputError("the conversation has no messages; give at least one")

@@ -44,8 +44,8 @@ class Grid(NamedTuple):
     columns: int
 
     @property
-    def count(self) -> int:
-        """Patches of the image."""
+    def patches(self) -> int:
+        """How many there are in all."""
         return self.rows * self.columns
 
 

@@ -4,13 +4,14 @@ It does not depend on the process, on how many there are, or on what was asked b
 goes on with another number of processes, sees the same tokens in the same order.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from groundup.data.order import assign, mixing_tree, shuffled, stream_key
-from groundup.data.shards import PAD, START, TRAINED, Shards
+from groundup.data.shards import PAD, SEEN, START, TRAINED, Shards
+from groundup.data.views import BLIND, Lesson, Views, look
 from groundup.errors import InputError
 from groundup.files import digest
 
@@ -24,6 +25,13 @@ class Batch:
     weights: npt.NDArray[np.float32]  # [B, T], 1 where the target counts in the loss, else 0
     segments: npt.NDArray[np.int32]  # [B, T], number of the document in its row: attention stays inside; padding has its own
     positions: npt.NDArray[np.int64]  # [B, T], from 0 in each document
+    blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) look at each other in both directions
+    views: Views | None = None  # the images; None: there are none
+
+    @property
+    def count(self) -> float:
+        """How many predictions count in the loss."""
+        return float(self.weights.sum()) + (self.views.count if self.views is not None else 0)
 
     def part(self, rank: int, world: int) -> "Batch":
         """The contiguous rows of one of `world` processes; joined in order of rank they are the batch."""
@@ -35,7 +43,8 @@ class Batch:
         return [self._rows(start, start + rows) for start in range(0, len(self.ids), rows)]
 
     def _rows(self, start: int, stop: int) -> "Batch":
-        return Batch(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+        arrays = {field.name: getattr(self, field.name)[start:stop] for field in fields(self) if field.name != "views"}
+        return Batch(**arrays, views=None if self.views is None else self.views.of(start, stop, self.ids.shape[1]))
 
 
 class Batches:
@@ -45,15 +54,18 @@ class Batches:
     gives more of them. After any number of rows a source is at most two rows off its share, half a row when
     there are two sources (`order.deviation` says how much exactly). Each source is read in epochs, every row once in
     an epoch, in an order of its own. With `assistant_only`, tokens count in the loss only where they are flagged TRAINED.
+    `lesson` says what is learnt from images.
 
     Raises InputError for a source without rows, or shards of different contexts.
     """
 
-    def __init__(self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool):
+    def __init__(
+        self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool, lesson: Lesson = BLIND
+    ):  # fmt: skip
         self.names = sorted(mix)
         self.shards = [shards[name] for name in self.names]
-        self.rows = rows
-        self.assistant_only = assistant_only
+        self.rows, self.seed = rows, seed
+        self.assistant_only, self.lesson = assistant_only, lesson
         self._check()
         self._keys = [stream_key(seed, name) for name in self.names]
         tokens_a_row = [part.tokens / part.rows for part in self.shards]
@@ -65,6 +77,7 @@ class Batches:
                 "rows": rows,
                 "seed": seed,
                 "assistant_only": assistant_only,
+                "lesson": asdict(lesson),
             }
         )
 
@@ -82,26 +95,30 @@ class Batches:
         """The batch of a step (from 0): `rows` rows."""
         if step < 0:
             raise IndexError(f"step {step} is negative")
-        ids, flags = self._take(np.arange(step * self.rows, (step + 1) * self.rows))
-        return _batch(ids, flags, self.assistant_only)
+        ids, flags, places = self._take(np.arange(step * self.rows, (step + 1) * self.rows))
+        views, blocks = look(places, ids.shape[1], self.lesson, (self.seed, step * self.rows))
+        return _batch(ids, flags, self.assistant_only, blocks, views)
 
-    def _take(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    def _take(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[Shards, int]]]:
         shape = (len(rows), self.shards[0].context)
         ids, flags = np.empty(shape, np.int64), np.empty(shape, np.uint8)
         sources, indices = assign(rows, self._tree)
         for number, (part, key) in enumerate(zip(self.shards, self._keys, strict=True)):
             if (mine := sources == number).any():
-                ids[mine], flags[mine] = part.take(shuffled(indices[mine], part.rows, key))
-        return ids, flags
+                indices[mine] = shuffled(indices[mine], part.rows, key)
+                ids[mine], flags[mine] = part.take(indices[mine])
+        return ids, flags, [(self.shards[source], int(index)) for source, index in zip(sources, indices, strict=True)]
 
 
-def _batch(ids: npt.NDArray[np.int64], flags: npt.NDArray[np.uint8], assistant_only: bool) -> Batch:
+def _batch(
+    ids: npt.NDArray[np.int64], flags: npt.NDArray[np.uint8], assistant_only: bool, blocks: npt.NDArray[np.int32], views: Views | None
+) -> Batch:
     padding = (flags & PAD) > 0
     starts = (flags & START) > 0
     starts[:, 1:] |= padding[:, 1:] & ~padding[:, :-1]  # padding is a document of its own
     targets, counts = np.zeros_like(ids), np.zeros(ids.shape, bool)
     targets[:, :-1] = ids[:, 1:]
-    counts[:, :-1] = ~starts[:, 1:] & ~padding[:, 1:]
+    counts[:, :-1] = ~starts[:, 1:] & ~padding[:, 1:] & ((flags[:, 1:] & SEEN) == 0)
     if assistant_only:
         counts[:, :-1] &= (flags[:, 1:] & TRAINED) > 0
     columns = np.arange(ids.shape[1])
@@ -111,4 +128,6 @@ def _batch(ids: npt.NDArray[np.int64], flags: npt.NDArray[np.uint8], assistant_o
         weights=counts.astype(np.float32),
         segments=np.cumsum(starts, axis=1, dtype=np.int32) - np.int32(1),
         positions=columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1),
+        blocks=blocks,
+        views=views,
     )

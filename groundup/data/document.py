@@ -56,8 +56,8 @@ class Document:
         return sum(len(said(message)) for message in self.messages or [])
 
     @property
-    def bytes(self) -> int:
-        """About what it takes in memory."""
+    def size(self) -> int:
+        """About the bytes it takes in memory."""
         return self.characters + sum(map(len, self.images))
 
     @cached_property
@@ -118,7 +118,7 @@ def chunks(documents: Iterable[Document], characters: int = 4_000_000, count: in
     size = 0
     for document in documents:
         chunk.append(document)
-        size += document.bytes
+        size += document.size
         if size >= characters or len(chunk) == count:
             yield chunk
             chunk, size = [], 0

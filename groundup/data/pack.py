@@ -7,14 +7,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from groundup.data.pictures import Picture
+
 OPEN_TOKENS = 1 << 20  # room of the open rows: bounds the memory; 64 open rows already fill as well as any number
+OPEN_ROWS_SEEN = 64  # the same where rows hold pixels, which are a hundred times as large
 
 
 class Piece(NamedTuple):
-    """A run of one document's tokens."""
+    """A run of one document's tokens, with the images that stand in it."""
 
     ids: npt.NDArray[np.uint32]  # [n]
     flags: npt.NDArray[np.uint8]  # [n]
+    pictures: tuple[Picture, ...] = ()
 
 
 class Packer:
@@ -65,9 +69,9 @@ class Packer:
         return row
 
 
-def pack(pieces: Iterable[Piece], context: int) -> Iterator[list[Piece]]:
-    """Stream pieces into rows of at most `context` tokens."""
-    packer = Packer(context, max(1, OPEN_TOKENS // context))
+def pack(pieces: Iterable[Piece], context: int, seen: bool = False) -> Iterator[list[Piece]]:
+    """Stream pieces into rows of at most `context` tokens; `seen`: there may be images among them."""
+    packer = Packer(context, OPEN_ROWS_SEEN if seen else max(1, OPEN_TOKENS // context))
     for piece in pieces:
         yield from packer.add(piece)
     yield from packer.rest()

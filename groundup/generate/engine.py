@@ -23,7 +23,8 @@ from groundup.generate.request import Piece, Request, Score
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import ROWS, STEP, Scheduler
 from groundup.model import weights as files
-from groundup.model.trunk import Linear, Trunk
+from groundup.model.linear import Linear
+from groundup.model.trunk import Trunk
 
 MEMORY = 1 << 30  # bytes for the cache, unless another number is given
 TOP = 20  # most log-probabilities an id comes with

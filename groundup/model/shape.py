@@ -1,8 +1,9 @@
 """The shape of a model and what it costs: parameters, FLOPs, bytes of cache. Nothing is built here."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from groundup.codecs.boxes import VALUES
 from groundup.errors import InputError
 from groundup.recipe import ModelPart, derived_shape
 
@@ -26,13 +27,27 @@ class Shape:
     tied: bool = True
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-6
+    patch: int = 0  # pixels a side of an image's patches; 0: no eyes
+    patches: int = 0  # most an image has
+    kinds: tuple[str, ...] = ()  # of things that patches are labelled with
 
     @staticmethod
-    def of(part: ModelPart, vocab: int) -> "Shape":
-        """The shape a recipe asks for, with what it leaves out derived from the depth."""
-        return Shape(
-            depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base, **derived_shape(part)
+    def of(part: ModelPart, vocab: int, patch: int = 0, kinds: tuple[str, ...] = ()) -> "Shape":
+        """The shape a recipe asks for, with what it leaves out derived from the depth; with eyes if `patch` is not 0."""
+        shape = Shape(
+            depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base, kinds=kinds, **derived_shape(part)
         )  # fmt: skip
+        return replace(shape, patch=patch, patches=part.patches) if patch else shape
+
+    @property
+    def patch_values(self) -> int:
+        """Values of a patch: red, green and blue of each pixel."""
+        return 3 * self.patch**2
+
+    @property
+    def label_values(self) -> int:
+        """Scores of a patch's label (nothing, and each kind) and the four numbers that say where; 0 without kinds."""
+        return 1 + len(self.kinds) + VALUES if self.kinds else 0
 
     def parameters(self) -> dict[str, int]:
         """Parameters by group; the groups sum to the whole."""
@@ -43,7 +58,7 @@ class Shape:
             "feed-forward": self.depth * 3 * self.width * self.ffn,
             "norms": self.depth * (2 * self.width + 2 * self.head_dim) + self.width,
             "head": 0 if self.tied else self.vocab * self.width,
-        }
+        } | ({"eyes": self.width * (2 * self.patch_values + self.label_values + 1)} if self.patch else {})
 
     @property
     def total(self) -> int:
@@ -100,13 +115,14 @@ class Shape:
             "bos_token_id": None,
             "eos_token_id": end,
             "dtype": dtype,
-        }
+        } | ({"groundup": {"patch": self.patch, "patches": self.patches, "kinds": list(self.kinds)}} if self.patch else {})
 
     @staticmethod
     def from_config(config: dict[str, Any], where: str) -> "Shape":
         """Read a `config.json`; raises InputError for another architecture or one with parts the trunk lacks."""
         if config.get("model_type") != "qwen3":
             raise InputError(f"{where}: model_type is {config.get('model_type')!r}; only 'qwen3' (dense text) is loaded")
+        eyes = config.get("groundup") or {}
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if rope.get("rope_type", "default") != "default" or config.get("attention_bias") or config.get("use_sliding_window"):
             raise InputError(f"{where}: scaled rotary positions, attention biases and sliding windows are not supported")
@@ -123,6 +139,7 @@ class Shape:
                 tied=config.get("tie_word_embeddings", False),
                 rope_base=float(rope.get("rope_theta") or config.get("rope_theta", 10_000.0)),
                 norm_epsilon=config.get("rms_norm_eps", 1e-6),
+                **(dict(eyes) | {"kinds": tuple(eyes["kinds"])} if eyes else {}),
             )
         except KeyError as missing:
             raise InputError(f"{where}: the key {missing} is missing; a Qwen3 config.json has it") from None

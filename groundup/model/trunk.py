@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from groundup.model.eyes import Eyes, Sight
+from groundup.model.linear import Linear, RMSNorm
 from groundup.model.shape import Shape
 
 
@@ -58,30 +60,6 @@ class Context:
     mask_BTS: Tensor | None  # True where a query may look; None: plain causal
     cache: Cache | None
     attend: Attend
-
-
-class Linear(nn.Linear):
-    """A matrix kept in the master precision and multiplied in the precision of what comes in."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(inputs, outputs, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x) * weight, in fp32 (arXiv:1910.07467)."""
-
-    def __init__(self, width: int, epsilon: float):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.epsilon = epsilon
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return (self.weight.float() * normed.to(x.dtype)).to(x.dtype)
 
 
 class Rotary(nn.Module):
@@ -197,6 +175,7 @@ class Trunk(nn.Module):
         self.recompute = False
         self.rotary = Rotary(shape.head_dim, shape.rope_base)
         self.model = Stack(shape)
+        self.eyes = Eyes(shape) if shape.patch else None
         self.lm_head = Linear(shape.width, shape.vocab)
         if shape.tied:
             self.lm_head.weight = self.model.embed_tokens.weight
@@ -206,11 +185,11 @@ class Trunk(nn.Module):
         """Fill the weights from a seed, the same on every device.
 
         Matrices into the block are uniform with variance 1/inputs, those out of it are zero, so that every block
-        starts as the identity; the embedding has deviation 0.02.
+        starts as the identity, and so are those that say what a patch is; the embedding has deviation 0.02.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", "eyes.next.weight", "eyes.labels.weight")):
                 weight.zero_()
             elif name.endswith("norm.weight"):
                 weight.fill_(1.0)
@@ -220,11 +199,15 @@ class Trunk(nn.Module):
                 weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * (3 / weight.shape[1]) ** 0.5)
         return self
 
-    def forward(self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """The final, normalised states [B, T, D] of the tokens; `logits` turns them into scores."""
+    def forward(
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None = None, cache: Cache | None = None, sight: Sight | None = None
+    ) -> Tensor:  # fmt: skip
+        """The final, normalised states [B, T, D] of the tokens and patches; `logits` turns those of tokens into scores."""
         cos_BTE, sin_BTE = self.rotary(positions_BT)
         context = Context(cos_BTE, sin_BTE, mask_BTS, cache, self.attend)
         x_BTD = self.model.embed_tokens(ids_BT).to(self.precision)
+        if sight is not None and self.eyes is not None:
+            x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, self.eyes(sight, self.precision)).view(x_BTD.shape)
         for block in self.model.layers:
             if self.recompute and self.training:
                 x_BTD = checkpoint(block, x_BTD, context, use_reentrant=False)
@@ -242,7 +225,12 @@ class Trunk(nn.Module):
         return self.lm_head(x_BTD)
 
 
-def document_mask(segments_BT: Tensor) -> Tensor:
-    """Who may look at whom in packed rows, [B, T, T]: the past of the same document and oneself."""
+def document_mask(segments_BT: Tensor, blocks_BT: Tensor | None = None) -> Tensor:
+    """Who may look at whom in packed rows, [B, T, T]: the past of the same document and oneself.
+
+    Patches of one of the `blocks` (numbered from 1) also look at each other in both directions.
+    """
     same = segments_BT[:, :, None] == segments_BT[:, None, :]
-    return same.tril()
+    if blocks_BT is None:
+        return same.tril()
+    return same.tril() | ((blocks_BT[:, :, None] == blocks_BT[:, None, :]) & (blocks_BT > 0)[:, :, None])

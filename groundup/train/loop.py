@@ -5,6 +5,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,6 +108,7 @@ class Trainer:
         self.micro_rows = max(1, job.schedule.micro_tokens // job.shape.context)
         self.peak = device.matrix_peak(job.precision)
         self.log = job.folder / "metrics.jsonl"
+        self.ahead = Ahead(job.batches, job.steps)
 
     def run(self) -> Outcome:
         """Train to the end and write the final weights.
@@ -171,11 +173,12 @@ class Trainer:
     def _update(self, step: int) -> dict[str, float]:
         """One optimiser step over one global batch; returns loss, norm and seconds."""
         began = time.perf_counter()
-        batch = self.job.batches[step]
-        count = float(batch.weights.sum())
+        batch = self.ahead[step]
+        waited = time.perf_counter() - began
+        count = batch.count
         total = torch.zeros((), device=self.device.handle)
         for micro in batch.part(self.world.rank, self.world.size).micro(self.micro_rows):
-            loss = self.learner(*tensors(micro, self.device.handle))
+            loss = self.learner(tensors(micro, self.device.handle))
             (loss * (self.world.size / max(count, 1.0))).backward()
             total += loss.detach()
         mean = self.world.total(total).item() / max(count, 1.0)
@@ -187,7 +190,7 @@ class Trainer:
                 f"(now {self.job.schedule.matrix_lr:g} and {self.job.schedule.other_lr:g}) or raise warmup; checkpoints before it are kept"
             )
         self.optimizer.step(step)
-        return {"loss": mean, "norm": norm, "seconds": time.perf_counter() - began}
+        return {"loss": mean, "norm": norm, "waited": waited, "seconds": time.perf_counter() - began}
 
     def _record(self, step: int, values: dict[str, float]) -> None:
         tokens = self.job.batches.rows * self.job.shape.context
@@ -200,6 +203,7 @@ class Trainer:
             "rate": self.job.schedule.matrix_lr * self.optimizer.factor(step),
             "tokens_per_second": speed,
             "share_of_peak": speed * self.job.shape.training_flops() / self.peak / self.world.size,
+            "waited": values["waited"] / values["seconds"],
         }
         if _due(step + 1, self.job.validate_steps):
             record["heldout"] = self._validate()
@@ -222,8 +226,8 @@ class Trainer:
         """Held-out loss in nats a token, by source. Every process computes all of it: the parts are small."""
         losses = {}
         for source, batches in self.job.heldout.items():
-            total = sum(self.learner(*tensors(batch, self.device.handle)).item() for batch in batches)
-            losses[source] = total / max(1.0, sum(float(batch.weights.sum()) for batch in batches))
+            total = sum(self.learner(tensors(batch, self.device.handle)).item() for batch in batches)
+            losses[source] = total / max(1.0, sum(batch.count for batch in batches))
         return losses
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -245,6 +249,22 @@ class Trainer:
     def _logged(self) -> list[str]:
         """The records so far, one a step."""
         return self.log.read_text(encoding="utf-8").splitlines()
+
+
+class Ahead:
+    """Batches, each made while the one before it is trained on: they are pure functions of the step, so any may be made at any time."""
+
+    def __init__(self, batches: Batches, steps: int):
+        self.batches, self.steps = batches, steps
+        self._maker = ThreadPoolExecutor(1)
+        self._made: tuple[int, Future[Batch]] | None = None
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step; the next one is begun."""
+        number, made = self._made or (-1, None)
+        batch = made.result() if made is not None and number == step else self.batches[step]
+        self._made = (step + 1, self._maker.submit(self.batches.__getitem__, step + 1)) if step + 1 < self.steps else None
+        return batch
 
 
 def _due(step: int, every: int) -> bool:

@@ -1,38 +1,101 @@
-"""What training minimises: the weighted cross-entropy of the next token, over packed rows."""
+"""What training minimises over packed rows: the cross-entropy of the next token, and of images the next patch and what lies where.
 
+Shapes: B rows, T tokens, D width, N patches.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundup.data.batches import Batch
 from groundup.device import Device
+from groundup.model.eyes import Eyes, Sight, normalised
 from groundup.model.loss import linear_cross_entropy
 from groundup.model.trunk import Trunk, dense_attention, document_mask
+
+
+@dataclass(frozen=True)
+class Given:
+    """A batch on the device: the arrays of `data.batches.Batch`, and of its images what is seen and what is to be found."""
+
+    ids_BT: Tensor
+    targets_BT: Tensor
+    weights_BT: Tensor
+    segments_BT: Tensor
+    positions_BT: Tensor
+    blocks_BT: Tensor
+    sight: Sight | None = None
+    wanted: "Wanted | None" = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be found of patches: fields as in `data.views.Views`."""
+
+    ahead: int
+    weights_N: Tensor
+    labels_N: Tensor
+    values_N4: Tensor
 
 
 class Learner(nn.Module):
     """A trunk with its loss, as one module, so that sharding and gradients see all of it.
 
-    Pre-training and instruction tuning differ only in the weights of a batch: every token, or the assistant's.
+    Pre-training and instruction tuning differ only in the weights of a batch: every token and patch, or the assistant's.
     """
 
     def __init__(self, trunk: Trunk):
         super().__init__()
         self.trunk = trunk
 
-    def forward(self, ids_BT: Tensor, targets_BT: Tensor, weights_BT: Tensor, segments_BT: Tensor, positions_BT: Tensor) -> Tensor:
-        """Sum over the batch of weight times loss in nats. The head is computed only where the weight is not zero."""
-        x_ND = self.trunk(ids_BT, positions_BT, document_mask(segments_BT)).flatten(0, 1)
-        chosen_N = weights_BT.flatten().nonzero()[:, 0]
-        return linear_cross_entropy(
-            x_ND[chosen_N], self.trunk.lm_head.weight, targets_BT.flatten()[chosen_N], weights_BT.flatten()[chosen_N]
+    def forward(self, given: Given) -> Tensor:
+        """Sum over the batch of weight times loss. Heads are computed only where the weight is not zero."""
+        mask_BTT = document_mask(given.segments_BT, None if given.sight is None else given.blocks_BT)
+        x_ND = self.trunk(given.ids_BT, given.positions_BT, mask_BTT, sight=given.sight).flatten(0, 1)
+        chosen_N = given.weights_BT.flatten().nonzero()[:, 0]
+        loss = linear_cross_entropy(
+            x_ND[chosen_N], self.trunk.lm_head.weight, given.targets_BT.flatten()[chosen_N], given.weights_BT.flatten()[chosen_N]
         )  # fmt: skip
+        if self.trunk.eyes is None:
+            return loss
+        # every process has gradients for all weights, whether or not it was given an image
+        loss = loss + sum(weight.sum() * 0.0 for weight in self.trunk.eyes.parameters())
+        if given.sight is None or given.wanted is None:
+            return loss
+        return loss + _patches(self.trunk.eyes, x_ND[given.sight.places_N], given.sight, given.wanted)
 
 
-def tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """A batch as the arguments of `Learner.forward`, on the device."""
-    arrays = (batch.ids, batch.targets, batch.weights, batch.segments, batch.positions)
-    ids, targets, weights, segments, positions = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
-    return ids, targets, weights, segments, positions
+def _patches(eyes: Eyes, x_ND: Tensor, sight: Sight, wanted: Wanted) -> Tensor:
+    """Squared error of the patches predicted, mean over a patch; and for labels cross-entropy, with the error of where things lie."""
+    chosen_N = wanted.weights_N.nonzero()[:, 0]
+    truth_NP = normalised(sight.patches_NP[chosen_N + wanted.ahead])
+    loss = (eyes.next(x_ND[chosen_N]).float() - truth_NP).square().mean(1).sum()
+    looked_N = (wanted.labels_N >= 0).nonzero()[:, 0]
+    if eyes.labels is None or not len(looked_N):
+        return loss
+    scores_NC, values_N4 = eyes.things(x_ND[looked_N])
+    labels_N = wanted.labels_N[looked_N]
+    there = labels_N > 0
+    off = F.smooth_l1_loss(values_N4[there], wanted.values_N4[looked_N][there], reduction="sum", beta=0.1)
+    return loss + F.cross_entropy(scores_NC, labels_N, reduction="sum") + off
+
+
+def tensors(batch: Batch, device: torch.device) -> Given:
+    """A batch as the argument of `Learner.forward`, on the device."""
+
+    def move(array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
+    ids, targets, weights = move(batch.ids), move(batch.targets), move(batch.weights)
+    rows = (ids, targets, weights, move(batch.segments), move(batch.positions), move(batch.blocks))
+    if (views := batch.views) is None:
+        return Given(*rows)
+    sight = Sight(move(views.patches), move(views.places), move(views.grid), move(views.hidden))
+    return Given(*rows, sight, Wanted(views.ahead, move(views.weights), move(views.labels), move(views.values)))
 
 
 def speed_up(trunk: Trunk, device: Device, length: int) -> bool:

@@ -9,8 +9,8 @@ from groundup.train.parallel import World
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether Muon trains it: the matrices inside the blocks, not the embedding, the head or the norms."""
-    return parameter.ndim == 2 and ".layers." in f".{name}"
+    """Whether Muon trains it: the matrices inside the blocks and those between patches and the stream; not embedding, heads or norms."""
+    return parameter.ndim == 2 and any(part in f".{name}" for part in (".layers.", ".eyes.embed.", ".eyes.next."))
 
 
 class Optimizer:

@@ -11,7 +11,8 @@ from groundup.generate.native import kernels, leaves
 from groundup.generate.native.leaves import plant, workshop
 from groundup.generate.native.matrix import Packed, quantise
 from groundup.generate.sampling import Sampling
-from groundup.model.trunk import Gate, Linear, RMSNorm, Rotary, Rotation
+from groundup.model.linear import Linear, RMSNorm
+from groundup.model.trunk import Gate, Rotary, Rotation
 from tests.generate.generate_helpers import Ids, native_trunk, random_prompts
 from tests.random_models import SHAPE, random_trunk
 

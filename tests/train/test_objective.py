@@ -27,13 +27,14 @@ def learner() -> Learner:
 
 
 def plain_loss(learner: Learner, batch: Batch) -> Tensor:
-    ids, targets, weights, segments, positions = tensors(batch, torch.device("cpu"))
-    scores = learner.trunk.logits(learner.trunk(ids, positions, document_mask(segments)))
-    return (torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none") * weights.flatten()).sum()
+    given = tensors(batch, torch.device("cpu"))
+    scores = learner.trunk.logits(learner.trunk(given.ids_BT, given.positions_BT, document_mask(given.segments_BT)))
+    losses = torch.nn.functional.cross_entropy(scores.flatten(0, 1), given.targets_BT.flatten(), reduction="none")
+    return (losses * given.weights_BT.flatten()).sum()
 
 
 def test_loss_and_gradients_are_those_of_plain_cross_entropy(learner: Learner, batch: Batch) -> None:
-    loss, expected = learner(*tensors(batch, torch.device("cpu"))), plain_loss(learner, batch)
+    loss, expected = learner(tensors(batch, torch.device("cpu"))), plain_loss(learner, batch)
     parameters = list(learner.parameters())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for found, wanted in zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True):
@@ -41,7 +42,7 @@ def test_loss_and_gradients_are_those_of_plain_cross_entropy(learner: Learner, b
 
 
 def test_every_parameter_learns_from_either_objective(learner: Learner, batch: Batch) -> None:
-    learner(*tensors(batch, torch.device("cpu"))).backward()
+    learner(tensors(batch, torch.device("cpu"))).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in learner.parameters())
 
 
@@ -54,8 +55,8 @@ def test_tuning_counts_what_the_assistant_says_and_nothing_else(data: Path, tmp_
 
 def test_a_batch_without_any_counted_token_is_no_loss_and_no_gradient(learner: Learner) -> None:
     zeros = np.zeros((2, CONTEXT), np.int64)
-    empty = Batch(zeros, zeros, zeros.astype(np.float32), zeros.astype(np.int32), zeros)
-    loss = learner(*tensors(empty, torch.device("cpu")))
+    empty = Batch(zeros, zeros, zeros.astype(np.float32), zeros.astype(np.int32), zeros, zeros.astype(np.int32))
+    loss = learner(tensors(empty, torch.device("cpu")))
     loss.backward()
     assert loss.item() == 0
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in learner.parameters())

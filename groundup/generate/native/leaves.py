@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from groundup.errors import InputError
 from groundup.generate.native.kernels import Attention, Call, Kind, Table, library
 from groundup.generate.native.matrix import LANES, Packed, Weights, fits
+from groundup.model.linear import Linear, RMSNorm
 from groundup.model.shape import Shape
-from groundup.model.trunk import Gate, Linear, RMSNorm, Rotary, Rotation, Sum, Trunk
+from groundup.model.trunk import Gate, Rotary, Rotation, Sum, Trunk
 
 GROUP = 8  # query heads that may share a key head
 
@@ -185,14 +186,15 @@ def workshop(shape: Shape) -> Workshop | None:
 def plant(trunk: Trunk, weights: Weights, shop: Workshop | None) -> int:
     """Replace the leaves of a trunk; returns the bytes its matrices take. The trunk cannot be trained afterwards.
 
-    The head is in whole numbers of 8 bits at least. Raises InputError if integers are asked for and there is no workshop.
+    The head is in whole numbers of 8 bits at least; eyes stay in full. Raises InputError if integers are asked for and there is no workshop.
     """
     if shop is None:
         if weights != "full":
             raise InputError(f"weights {weights}: needs a C compiler, and layers of whole vectors ({LANES} numbers); serve them in full")
         return sum(weight.nbytes for weight in trunk.parameters())
     size = 0
-    for module in list(trunk.modules()):
+    eyes = list(trunk.eyes.modules()) if trunk.eyes is not None else []  # stay as they are: they see a whole image at a time
+    for module in [module for module in trunk.modules() if module not in eyes]:
         for name, leaf in list(module.named_children()):
             match leaf:
                 case Linear():

@@ -1,0 +1,65 @@
+"""Eyes: patches of images into the trunk's stream, and out of it the next patch, and what lies where.
+
+Shapes: N patches of P values, D width, C scores of a label (nothing, and each kind).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from groundup.model.linear import Linear, RMSNorm
+from groundup.model.shape import Shape
+
+WAVES = 64  # patches of the longest wave of the positions: grids are rarely larger
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The patches of one forward, and where in its rows they stand."""
+
+    patches_NP: Tensor  # uint8
+    places_N: Tensor  # in the flattened rows: row * T + column
+    grid_N2: Tensor  # row and column of each patch in its image
+    hidden_N: Tensor | None = None  # True: only its position is seen
+
+
+class Eyes(nn.Module):
+    """One matrix each into the stream and out of it, as in a ViT (arXiv:2010.11929), with fixed two-dimensional positions."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.embed = Linear(shape.patch_values, shape.width)
+        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.next = Linear(shape.width, shape.patch_values)
+        self.labels = Linear(shape.width, shape.label_values) if shape.kinds else None
+        self.kinds = len(shape.kinds)
+
+    def forward(self, sight: Sight, precision: torch.dtype) -> Tensor:
+        """What the trunk reads in place of the embeddings of tokens, [N, D]."""
+        x_ND = self.embed((sight.patches_NP.to(precision) - 127.5) / 64)
+        if sight.hidden_N is not None:
+            x_ND = x_ND.masked_fill(sight.hidden_N[:, None], 0.0)
+        return self.norm(x_ND + positions(sight.grid_N2, x_ND.shape[1]).to(precision))
+
+    def things(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of each patch's label [N, C], and the values that say where its thing lies [N, 4]."""
+        assert self.labels is not None, "a model without kinds labels nothing"
+        found = self.labels(x_ND).float()
+        return found[:, : 1 + self.kinds], found[:, 1 + self.kinds :]
+
+
+def positions(grid_N2: Tensor, width: int) -> Tensor:
+    """Sines and cosines of row and column, half of the features each, [N, width] (arXiv:1706.03762, in two dimensions)."""
+    count = -(-width // 4)
+    waves = torch.exp(torch.arange(count, device=grid_N2.device) * (-math.log(WAVES) / count))
+    angles = grid_N2[:, :, None].float() * waves
+    return torch.cat((angles.sin(), angles.cos()), -1).flatten(1)[:, :width]
+
+
+def normalised(patches_NP: Tensor) -> Tensor:
+    """Patches with mean 0 and deviation 1 each, in fp32: what is predicted of them (as in arXiv:2111.06377)."""
+    values = patches_NP.float()
+    deviation, mean = torch.std_mean(values, dim=1, keepdim=True, correction=0)
+    return (values - mean) / (deviation + 4.0)  # a patch of one colour has noise, no contents
