@@ -15,7 +15,7 @@ from groundup.data.document import SCHEMA, Document, chunks
 from groundup.data.drops import Drops
 from groundup.errors import InputError
 from groundup.files import replacing
-from groundup.recipe import Source, TasksSource
+from groundup.recipe import ScenesSource, Source, TasksSource
 
 REMEDIES = {
     "too short": "lower min_chars",
@@ -63,9 +63,9 @@ def _writer(path: Path) -> pq.ParquetWriter:
 def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops) -> Iterator[list[Document]]:
     """Drop duplicates and mark what is held out.
 
-    Tasks pass as they come: their split goes by the instance, and a small family repeats its instances on purpose.
+    Tasks and scenes pass as they come: their split goes by the instance, and a small family repeats its instances on purpose.
     """
-    if isinstance(source, TasksSource):
+    if isinstance(source, TasksSource | ScenesSource):
         return groups
     share = source.heldout_share
     unique = _unique(groups, drops)
