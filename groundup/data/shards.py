@@ -169,9 +169,9 @@ class Shards:
     tokens: int
     documents: int
     digest: str
-    pictures: Pictures | None  # the images in the rows; None: made for a model without eyes
     _ids: npt.NDArray[Any]  # [rows, context] on disk
     _flags: npt.NDArray[np.uint8]  # [rows, context] on disk
+    pictures: Pictures | None = None  # the images in the rows; None: made for a model without eyes
 
     @staticmethod
     def open(folder: Path) -> "Shards":
@@ -183,7 +183,7 @@ class Shards:
         name = digest({key: table[key] for key in ("rows", "context", "dtype", "sha256")})
         ids = _mapped(folder / "tokens.bin", np.dtype(table["dtype"]).newbyteorder("<"), shape)
         pictures = mapped(folder, table["images"], _mapped) if "images" in table else None
-        return Shards(*shape, table["tokens"], table["documents"], name, pictures, ids, _mapped(folder / "flags.bin", np.dtype(np.uint8), shape))
+        return Shards(*shape, table["tokens"], table["documents"], name, ids, _mapped(folder / "flags.bin", np.dtype(np.uint8), shape), pictures)
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         """Rows by number, read from disk: ids [n, context] and flags [n, context]."""

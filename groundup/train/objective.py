@@ -71,9 +71,10 @@ class Learner(nn.Module):
 
 def _patches(eyes: Eyes, x_ND: Tensor, sight: Sight, wanted: Wanted) -> Tensor:
     """Squared error of the patches predicted, mean over a patch; and for labels cross-entropy, with the error of where things lie."""
-    chosen_N = wanted.weights_N.nonzero()[:, 0]
-    truth_NP = normalised(sight.patches_NP[chosen_N + wanted.ahead])
-    loss = (eyes.next(x_ND[chosen_N]).float() - truth_NP).square().mean(1).sum()
+    loss = x_ND.new_zeros((), dtype=torch.float32)
+    if len(chosen_N := wanted.weights_N.nonzero()[:, 0]):
+        truth_NP = normalised(sight.patches_NP[chosen_N + wanted.ahead])
+        loss = (eyes.next(x_ND[chosen_N]).float() - truth_NP).square().mean(1).sum()
     looked_N = (wanted.labels_N >= 0).nonzero()[:, 0]
     if eyes.labels is None or not len(looked_N):
         return loss

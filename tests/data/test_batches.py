@@ -103,7 +103,7 @@ def test_an_epoch_of_one_source_has_every_row_once(shards: dict[str, Shards]) ->
 @pytest.mark.parametrize("assistant_only", [False, True])
 def test_every_token_has_its_target_weight_document_and_position(shards: dict[str, Shards], assistant_only: bool) -> None:
     stream = batches(shards, assistant_only=assistant_only)
-    ids, flags = stream._take(np.arange(16, 24))
+    ids, flags, _ = stream._take(np.arange(16, 24))
     batch = stream[2]
     for row in range(8):
         segment, position = -1, 0

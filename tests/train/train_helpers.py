@@ -188,7 +188,7 @@ def _train_as_peer(data: Path, folder: Path, changes: dict[str, Any], act: Calla
 def logged(folder: Path) -> list[dict[str, Any]]:
     """The records of a run, without what depends on the clock."""
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key not in ("tokens_per_second", "share_of_peak")} for record in records]
+    return [{key: value for key, value in record.items() if key not in ("tokens_per_second", "share_of_peak", "waited")} for record in records]
 
 
 def free_port() -> int:
