@@ -15,12 +15,12 @@ def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[s
     """
     place = located(source, folder)
     if place.is_dir():
-        found = [name for suffix in suffixes for name in _matching(f"**/*{suffix}", place)]
+        found = [name for suffix in suffixes for name in matching(f"**/*{suffix}", place)]
         problem = f"no {' or '.join(suffixes)} file in that folder"
     elif place.exists():
         found = [str(place)]
     else:
-        found = _matching(str(Path(source.path).expanduser()), folder)
+        found = matching(str(Path(source.path).expanduser()), folder)
         problem = "matches no file" if glob.has_magic(source.path) else "no such file"
     if not found:
         raise InputError(f"source {source.name!r}: path {source.path!r}: {problem} (looked for {place}); correct the path or add the file")
@@ -37,7 +37,7 @@ def shown(path: Path, folder: Path) -> str:
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
-def _matching(pattern: str, folder: Path) -> list[str]:
-    """Regular files and links (a dangling one is reported as unreadable, not passed over); no folders or pipes."""
+def matching(pattern: str, folder: Path) -> list[str]:
+    """What a pattern matches in a folder: regular files and links (a dangling one is reported, not passed over); no folders or pipes."""
     paths = (folder / name for name in glob.iglob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207 - Path.glob would take hidden files too
     return [str(path) for path in paths if path.is_file() or (path.is_symlink() and not path.is_dir())]

@@ -3,19 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.data import sources
+from groundup.data import near, sources
 from groundup.data.clean import Seen, clean, is_heldout
-from groundup.data.document import SCHEMA, Document, chunks
+from groundup.data.document import SCHEMA, Document, chunks, said
 from groundup.data.drops import Drops
 from groundup.errors import InputError
 from groundup.files import replacing
-from groundup.recipe import ScenesSource, Source, TasksSource
+from groundup.recipe import ImagesSource, PictureSource, ScenesSource, Source, TasksSource
 
 REMEDIES = {
     "too short": "lower min_chars",
@@ -30,12 +31,14 @@ def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[
     """Read, clean, deduplicate and split one source into `out/documents.parquet`; returns the report.
 
     `folder` is the recipe's, where relative paths start; `advance` is told of documents as they are written.
-    Memory is bounded by one row group (4 million characters) and 8 bytes a document for the duplicates.
+    Memory is bounded by one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image.
     The report holds `documents`, `heldout` and `characters` kept, `dropped` by reason, `examples` of drops by
-    name, `licences`, and `warnings`. Raises InputError when nothing is left, or nothing to train on.
+    name, `licences`, and `warnings`; where there are any, the number of `images` and the names of `kinds` that boxes have and of
+    `classes`. Raises InputError when nothing is left, or nothing to train on.
     """
     drops = Drops()
     kept: Counter[str] = Counter()
+    named: dict[str, set[str]] = {"kinds": set(), "classes": set()}
     documents = clean(sources.read(source, folder, drops), source, drops)
     with replacing(out / "documents.parquet") as temporary, _writer(temporary) as writer:
         for chunk in _sorted_out(chunks(documents), source, drops):
@@ -43,6 +46,10 @@ def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[
             kept["documents"] += len(chunk)
             kept["heldout"] += sum(document.heldout for document in chunk)
             kept["characters"] += sum(document.characters for document in chunk)
+            kept["images"] += sum(len(document.images) for document in chunk)
+            named["kinds"] |= {thing.kind for document in chunk for things in document.things or () for thing in things}
+            if isinstance(source, ImagesSource) and source.classes != "none":
+                named["classes"] |= {said(document.messages[-1]) for document in chunk if document.messages}
             advance(len(chunk))
         _require(source, kept, drops)
     return {
@@ -53,6 +60,8 @@ def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[
         "examples": drops.examples,
         "licences": {source.licence: kept["documents"]},
         "warnings": list(_warnings(source, kept)),
+        **({"images": kept["images"]} if kept["images"] else {}),
+        **{key: sorted(names) for key, names in named.items() if names},
     }
 
 
@@ -67,19 +76,25 @@ def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops) 
     """
     if isinstance(source, TasksSource | ScenesSource):
         return groups
+    unique = _firsts(groups, lambda document: document.digest, "exact duplicate", drops)
+    if isinstance(source, PictureSource):
+        return near.split(_firsts(unique, _first_image, "same image, another class", drops), source, drops)
     share = source.heldout_share
-    unique = _unique(groups, drops)
     return ([replace(document, heldout=True) if is_heldout(document.digest, share) else document for document in group] for group in unique)
 
 
-def _unique(groups: Iterator[list[Document]], drops: Drops) -> Iterator[list[Document]]:
-    """Keep the first of equal documents."""
+def _first_image(document: Document) -> bytes:
+    return sha256(document.images[0]).digest()
+
+
+def _firsts(groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, drops: Drops) -> Iterator[list[Document]]:
+    """Keep the first of documents with the same key, a digest."""
     seen = Seen()
     for group in groups:
-        fresh = seen.add([document.digest for document in group])
+        fresh = seen.add([key(document) for document in group])
         for document, new in zip(group, fresh, strict=True):
             if not new:
-                drops.note("exact duplicate", document.origin)
+                drops.note(reason, document.origin)
         yield [document for document, new in zip(group, fresh, strict=True) if new]
 
 
@@ -88,6 +103,11 @@ def _require(source: Source, kept: Counter[str], drops: Drops) -> None:
         reasons = ", ".join(f"{count} {reason}" + (f" ({REMEDIES[reason]})" if reason in REMEDIES else "") for reason, count in drops.counts.items())
         raise InputError(f"source {source.name!r}: no documents are left; {'dropped were ' + reasons if reasons else 'the source holds none'}")
     if kept["documents"] == kept["heldout"]:
+        if isinstance(source, PictureSource) and source.heldout_files:
+            raise InputError(
+                f"source {source.name!r}: all {kept['documents']} images that are left are listed in {source.heldout_files}; "
+                "take some out of it or add images"
+            )
         raise InputError(
             f"source {source.name!r}: all {kept['documents']} documents fall in the held-out part (heldout_share = {source.heldout_share:g}); "
             "lower heldout_share or add documents"
@@ -97,7 +117,7 @@ def _require(source: Source, kept: Counter[str], drops: Drops) -> None:
 def _warnings(source: Source, kept: Counter[str]) -> Iterator[str]:
     if source.licence == "unstated":
         yield f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"
-    if source.heldout_share and not kept["heldout"]:
+    if source.heldout_share and not kept["heldout"]:  # a list that holds out is never empty
         yield (
             f"source {source.name!r}: none of its {kept['documents']} documents was held out (heldout_share = {source.heldout_share:g}), "
             "so it has no validation loss; split it into more documents or raise heldout_share"

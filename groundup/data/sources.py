@@ -11,8 +11,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from groundup.codecs import chat
-from groundup.data import detections, images, library, scenes, tables, tasks
+from groundup.codecs import chat, image
+from groundup.data import detections, image_files, images, library, scenes, tables, tasks
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines
@@ -33,7 +33,7 @@ def inputs(source: Source, folder: Path) -> list[Path]:
         case TextSource():
             return [Path(name) for name in names(source, folder, TEXT_SUFFIXES)]
         case MessagesSource():
-            return [Path(name) for name in names(source, folder, (".jsonl",))]
+            return _conversation_files(source, folder)
         case TableSource():
             return tables.inputs(source, folder)
         case ImagesSource():
@@ -94,26 +94,95 @@ def _texts(source: TextSource, folder: Path, drops: Drops) -> Iterator[Document]
 
 def _conversations(source: MessagesSource, folder: Path, drops: Drops) -> Iterator[Document]:
     damage = Damage(source, drops, "lines")
-    for path in inputs(source, folder):
+    for path in map(Path, names(source, folder, (".jsonl",))):
         for origin, line in lines(path, shown(path, folder), damage):
             try:
                 messages, tools = _conversation(line)
+                messages, shown_images = _with_images(messages, path.parent)
+                chat.check(messages, tools)
             except (InputError, ValueError, RecursionError) as error:
                 damage.note("broken line", origin, str(error))
             else:
-                yield Document(source.name, origin, source.licence, messages=messages, tools=tools)
+                yield Document(source.name, origin, source.licence, messages=messages, tools=tools, images=shown_images)
     damage.settle()
 
 
-def _conversation(line: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+def _conversation(line: bytes) -> tuple[list[Any], list[dict[str, Any]] | None]:
+    """What a line says, of which no more is known than that its messages are a list."""
     value = json.loads(line.decode("utf-8-sig"))
     if not isinstance(value, dict) or "messages" not in value:
         raise InputError('expected an object with a key "messages"')
     messages, tools = value["messages"], value.get("tools")
     if not isinstance(messages, list):
         raise InputError('"messages" must be a list')
-    chat.check(messages, tools)
     return messages, tools or None
+
+
+def _with_images(messages: list[Any], folder: Path) -> tuple[list[Any], tuple[bytes, ...]]:
+    """The messages with each image of a user as {"type": "image"}, and the images, in order: from data URIs or files inside `folder`.
+
+    Raises InputError for an image that is elsewhere, unusable, or not given.
+    """
+    images: list[bytes] = []
+
+    def part(value: Any) -> Any:
+        kind = value.get("type") if isinstance(value, dict) else None
+        if kind == "image":
+            raise InputError('a part of type "image" without an image; write {"type": "image_url", "image_url": {"url": ...}}')
+        if kind != "image_url":
+            return value
+        images.append(_image(_url(value), folder))
+        return {"type": "image"}
+
+    result = []
+    for message in messages:
+        if isinstance(message, dict) and message.get("role") == "user" and isinstance(message.get("content"), list):
+            message = {**message, "content": list(map(part, message["content"]))}
+        result.append(message)
+    return result, tuple(images)
+
+
+def _url(part: dict[str, Any]) -> str:
+    inner = part.get("image_url")
+    url = inner.get("url") if isinstance(inner, dict) else None
+    if not isinstance(url, str) or not url:
+        raise InputError('an image part without its "url"; write {"type": "image_url", "image_url": {"url": ...}}')
+    return url
+
+
+def _image(url: str, folder: Path) -> bytes:
+    """The bytes of a data URI or of a file inside a folder, checked."""
+    if _elsewhere(url):
+        raise InputError(f"an image at {url[:40]!r}; nothing is fetched: save it beside the file and write its path, or as a data URI")
+    data = image.from_uri(url) if url[:5].lower() == "data:" else image_files.load(image_files.contained(folder, url))
+    image_files.checked(data)
+    return data
+
+
+def _elsewhere(url: str) -> bool:
+    return "://" in url[:40]
+
+
+def _conversation_files(source: MessagesSource, folder: Path) -> list[Path]:
+    """The files of conversations, then those of the images that they show; what is broken is told when it is read."""
+    files = [Path(name) for name in names(source, folder, (".jsonl",))]
+    found: dict[Path, None] = {}
+    for path in files:
+        for _, line in lines(path, shown(path, folder), Damage(source, Drops(), "lines")):
+            if b'"image_url"' in line:
+                found |= dict.fromkeys(_image_files(line, path.parent))
+    return [*files, *found]
+
+
+def _image_files(line: bytes, folder: Path) -> list[Path]:
+    try:
+        messages, _ = _conversation(line)
+        contents = [message["content"] for message in messages if message["role"] == "user" and isinstance(message["content"], list)]
+        urls = [_url(part) for content in contents for part in content if part["type"] == "image_url"]
+        files = [image_files.contained(folder, url) for url in urls if url[:5].lower() != "data:" and not _elsewhere(url)]
+    except (InputError, ValueError, RecursionError, LookupError, TypeError):
+        return []
+    return [path for path in files if path.is_file()]
 
 
 def _tasks(source: TasksSource) -> Iterator[Document]:

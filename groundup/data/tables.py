@@ -1,7 +1,7 @@
 """Tables: one document a row of a text column, from Parquet, CSV, JSON lines, Arrow IPC or a Hugging Face dataset saved to disk."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from groundup.data.lines import lines
 from groundup.data.paths import located, names, shown
 from groundup.errors import InputError
 from groundup.files import read_json
-from groundup.recipe import TableSource
+from groundup.recipe import FileSource, TableSource
 
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".arrow")
 BATCH_ROWS = 256  # few, since one row may be a whole book
@@ -27,12 +27,20 @@ _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
 
 def inputs(source: TableSource, folder: Path) -> list[Path]:
     """The files of a table source; of a dataset saved to disk, those that its state.json lists, in its order."""
+    return saved(source, folder) or [Path(name) for name in names(source, folder, SUFFIXES)]
+
+
+def saved(source: FileSource, folder: Path) -> list[Path]:
+    """The files of a Hugging Face dataset saved to disk, in the order of its state.json; none when the source's path is no such folder.
+
+    Raises InputError for several splits, a file that is missing, and a state.json of another shape.
+    """
     place = located(source, folder)
     if (place / "dataset_dict.json").is_file():
         splits = ", ".join(_entry(place / "dataset_dict.json", "splits"))
         raise InputError(f"source {source.name!r}: {place} holds several splits ({splits}); name one of them, such as path = '{source.path}/train'")
     if not (place / "state.json").is_file():
-        return [Path(name) for name in names(source, folder, SUFFIXES)]
+        return []
     paths = [place / entry["filename"] for entry in _entry(place / "state.json", "_data_files")]
     for path in paths:
         if not path.is_file():
@@ -102,37 +110,38 @@ def _values(path: Path, source: TableSource, damage: Damage) -> Iterator[bytes |
 
 def _columns(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:
     match path.suffix.lower():
-        case ".parquet":
-            return _parquet(path, source)
         case ".csv":
             return _csv(path, source, damage)
-        case ".arrow":
-            return _arrow(path, source)
+        case ".parquet" | ".arrow":
+            return (batch.column(0) for batch in batches(path, lambda schema: [_present(path, source, schema.names)], BATCH_ROWS))
         case _:
             raise InputError(f"source {source.name!r}: {path}: a table is one of {', '.join(SUFFIXES)}; convert it or correct the path")
 
 
-def _present(path: Path, source: TableSource, columns: list[str]) -> None:
+def _present(path: Path, source: TableSource, columns: list[str]) -> str:
     if source.column not in columns:
         raise InputError(f"source {source.name!r}: {path} has no column {source.column!r}; it has {', '.join(columns)}; set column to one of them")
+    return source.column
 
 
-def _parquet(path: Path, source: TableSource) -> Iterator[pa.Array]:
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-        _present(path, source, file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[source.column], use_threads=False):
-            yield batch.column(0)
+def batches(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> Iterator[pa.RecordBatch]:
+    """Stream the columns that `choose` picks of a .parquet or .arrow file, `rows` at a time, or as the .arrow file has them.
 
-
-def _arrow(path: Path, source: TableSource) -> Iterator[pa.Array]:
+    Raises pyarrow's exceptions and OSError for files that cannot be read.
+    """
+    if path.suffix.lower() == ".parquet":
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            columns = choose(file.schema_arrow)
+            for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
+                yield batch.select(columns)
+        return
     with pa.OSFile(str(path)) as file:
         indexed = file.read(6) == b"ARROW1"  # the file format; datasets saved to disk use the stream format
         file.seek(0)
         with pa.ipc.open_file(file) if indexed else pa.ipc.open_stream(file) as reader:
-            _present(path, source, reader.schema.names)
-            batches = map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader
-            for batch in batches:
-                yield batch.column(source.column)
+            columns = choose(reader.schema)
+            for batch in map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader:
+                yield batch.select(columns)
 
 
 def _csv(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:

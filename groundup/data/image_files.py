@@ -1,0 +1,161 @@
+"""What the sources of images share: which files are images, how one is read and checked, and the lists that hold some out or leave some out."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from groundup.codecs import image
+from groundup.codecs.image import MOST_BYTES, BadImage, Pixels
+from groundup.data.drops import Drops
+from groundup.data.near import DHASH, dhash
+from groundup.data.paths import shown
+from groundup.errors import InputError
+from groundup.recipe import PictureSource
+
+_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+SUFFIXES = tuple(f".{ending}" for ending in (*_ENDINGS, *map(str.upper, _ENDINGS)))
+NO_CLASS = "class without a name"
+LEFT_OUT = "listed in without_files"
+
+
+# --- one image ----------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> bytes:
+    """The bytes of an image file, its size judged before it is read; raises BadImage for one that is missing, unreadable or too large."""
+    try:
+        if not path.is_file():  # nor a pipe, which would never end
+            raise BadImage("missing image", f"no file {path.name!r}")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise BadImage("too large", f"{size:,} bytes; the most is {MOST_BYTES:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImage("unreadable", error.strerror or str(error)) from None
+
+
+def checked(data: bytes) -> Pixels:
+    """The pixels of an encoded image, [H, W, 3]; raises BadImage for what cannot be used."""
+    if len(data) > MOST_BYTES:
+        raise BadImage("too large", f"{len(data):,} bytes; the most is {MOST_BYTES:,}")
+    return image.decode(data)
+
+
+def contained(folder: Path, name: str) -> Path:
+    """The file that others' data names inside a folder; raises BadImage for one outside: an absolute path, one with .. or a link out of it."""
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+        raise BadImage("image outside its folder", f"{name!r} does not lie in {folder.name or folder}")
+    return path
+
+
+def labels(pixels: Pixels) -> dict[str, Any]:
+    """What a document of an image carries in memory, for the split."""
+    return {DHASH: dhash(pixels)}
+
+
+def asked(question: str, answer: str) -> list[dict[str, Any]]:
+    """A conversation: a user shows an image and asks a question, and the assistant answers."""
+    return [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
+        {"role": "assistant", "content": answer},
+    ]
+
+
+# --- lists of images ----------------------------------------------------------------------------------------
+
+
+class Found(Protocol):
+    """An image that a source has come upon: the path by which lists may name it, and what reports call it."""
+
+    @property
+    def path(self) -> str:
+        """As text, with slashes."""
+
+    @property
+    def origin(self) -> str:
+        """File, and row or line inside it."""
+
+
+F = TypeVar("F", bound=Found)
+
+
+def by_side(found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Drops) -> Iterator[tuple[F, bool]]:
+    """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of `without_files`.
+
+    `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for a list that cannot be
+    read, and for a name in one that fits no image, or several, or that is in both lists.
+    """
+    heldout, without = _entries(source.heldout_files, source, folder), _entries(source.without_files, source, folder)
+    for part in (True, False) if heldout else (False,):
+        for each in found():
+            held, left = _lists(heldout, each), _lists(without, each)
+            if held and left:
+                raise InputError(f"source {source.name!r}: {held.where} and {left.where} both list {each.origin}; take it out of one of them")
+            if left and not part:
+                drops.note(LEFT_OUT, each.origin)
+            elif not left and bool(held) is part:
+                yield each, part
+        for entry in (*heldout.values(), *without.values()):
+            if not entry.origin:
+                raise InputError(f"source {source.name!r}: {entry.where}: {entry.name!r} is none of its images; correct or remove that line")
+
+
+def lists(source: PictureSource, folder: Path) -> list[Path]:
+    """The files of the lists that a source names."""
+    return [folder / Path(name).expanduser() for name in (source.heldout_files, source.without_files) if name is not None]
+
+
+@dataclass
+class _Entry:
+    """A line of a list, and the image that it names once that is known."""
+
+    name: str
+    where: str
+    origin: str = ""
+
+
+def _entries(listed: str | None, source: PictureSource, folder: Path) -> dict[str, _Entry]:
+    """The names of a list, the first column of each line; empty lines and those that begin with # are passed over."""
+    if listed is None:
+        return {}
+    path = folder / Path(listed).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"source {source.name!r}: the list {path} cannot be read ({error}); correct its name or save it as UTF-8 text") from None
+    entries: dict[str, _Entry] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.startswith("#"):
+            name = line.split()[0]
+            entries.setdefault(name.removeprefix("./").lstrip("/"), _Entry(name, f"{shown(path, folder)}:{number}"))
+    if not entries:
+        raise InputError(f"source {source.name!r}: the list {path} names no image; fill it or leave the key out")
+    return entries
+
+
+def _lists(entries: dict[str, _Entry], found: Found) -> _Entry | None:
+    """The entry that names an image: by the end of its path, from a whole folder name on, with or without the suffix."""
+    named = None
+    for tail in _tails(found.path) if entries else ():
+        if entry := entries.get(tail):
+            if entry.origin not in ("", found.origin):
+                raise InputError(f"{entry.where}: {entry.name!r} fits both {entry.origin} and {found.origin}; write more of its path")
+            entry.origin = found.origin
+            named = entry
+    return named
+
+
+def _tails(path: str) -> Iterator[str]:
+    """The ends of a path.
+
+    >>> list(_tails("/a/b.png"))
+    ['b.png', 'b', 'a/b.png', 'a/b']
+    """
+    parts = path.lstrip("/").split("/")
+    stem = parts[-1].rpartition(".")[0] or parts[-1]
+    for start in range(len(parts) - 1, -1, -1):
+        folders = parts[start:-1]
+        yield "/".join([*folders, parts[-1]])
+        if stem != parts[-1]:
+            yield "/".join([*folders, stem])

@@ -1,0 +1,128 @@
+"""A YOLO folder: the names of its classes, and which label file belongs to which image.
+
+Of YAML, data.yaml needs little, so that little is read here and all else under `names` is refused: a list or numbered names, in lines or in
+brackets, plain or quoted.
+"""
+
+import re
+from pathlib import Path
+
+from groundup.data.paths import matching
+from groundup.data.image_files import SUFFIXES
+from groundup.errors import InputError
+from groundup.recipe import BoxesSource
+
+_PLAIN = r"[^\s'\"\[\]{}#&*!|>%@`,:-](?:(?! #|: )[^,\[\]{}])*?"
+_SCALAR = rf"(?P<name>'(?:[^']|'')*'|\"[^\"\\]*\"|{_PLAIN})"
+_REST = r"\s*(?:\s#.*)?$"
+_ITEM = re.compile(r"\s*-\s+" + _SCALAR + _REST)
+_NUMBERED = re.compile(r"\s+(?P<number>\d{1,6}):\s+" + _SCALAR + _REST)
+_BETWEEN = re.compile(r"\s*(?:(?P<number>\d{1,6})\s*:\s+)?" + _SCALAR + r"\s*(?:,\s*|$)")
+_QUIET = re.compile(r"\s*(?:#.*)?$")
+
+
+def files(source: BoxesSource, place: Path) -> list[Path]:
+    """The file of the classes' names and the label files."""
+    return [_classes_file(source, place), *label_files(place)]
+
+
+def label_files(place: Path) -> list[Path]:
+    """All .txt in folders called labels, sorted; but for a classes.txt, which labelling programs leave there."""
+    found = sorted(map(Path, matching("**/labels/**/*.txt", place)))
+    return [path for path in found if path.name != "classes.txt"]
+
+
+def image_files(images: Path, everything: bool) -> list[Path]:
+    """The images in a folder, sorted: `everything`, or those in folders called images."""
+    start = "**" if everything else "**/images/**"
+    return sorted({Path(name) for suffix in SUFFIXES for name in matching(f"{start}/*{suffix}", images)})
+
+
+def label_of(path: Path, images: Path | None, place: Path) -> Path:
+    """The label file of an image, without its suffix: under labels as the image under `images`, or beside the last folder called images."""
+    if images is not None:
+        return (place / "labels" / path.relative_to(images)).with_suffix("")
+    parts = list(path.relative_to(place).with_suffix("").parts)
+    parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return place.joinpath(*parts)
+
+
+def classes(source: BoxesSource, place: Path) -> dict[int, str]:
+    """The names of the classes by number; raises InputError for a file that is missing or in which they cannot be read."""
+    path = _classes_file(source, place)
+    try:
+        rows = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"source {source.name!r}: {path} cannot be read ({error}); save it as UTF-8 text") from None
+    names = {number: row.strip() for number, row in enumerate(rows)} if path.suffix == ".txt" else _from_yaml(path, rows)
+    if not any(names.values()):
+        raise InputError(f"{path}: no names of classes in it; write one a line, or in data.yaml names: [cup, plate]")
+    return names
+
+
+def _classes_file(source: BoxesSource, place: Path) -> Path:
+    for name in ("data.yaml", "data.yml", "classes.txt", "labels/classes.txt"):
+        if (place / name).is_file():
+            return place / name
+    raise InputError(
+        f"source {source.name!r}: the folder {place} has neither data.yaml nor classes.txt with the names of classes; "
+        "add one, or set path to a COCO .json or a .jsonl"
+    )
+
+
+def _from_yaml(path: Path, rows: list[str]) -> dict[int, str]:
+    """What stands under the key `names`."""
+    starts = [number for number, row in enumerate(rows) if re.match(r"names\s*:(?:\s|$)", row)]
+    if len(starts) != 1:
+        raise InputError(f"{path}: {len(starts)} keys called names at the start of a line; it must have one, such as names: [cup, plate]")
+    start = starts[0]
+    first = rows[start].partition(":")[2]
+    block = [first]
+    for row in rows[start + 1 :]:
+        if row and not row[0].isspace() and row[0] not in "-]}#":  # the next key
+            break
+        block.append(row)
+    if first.strip()[:1] in ("[", "{"):
+        return _in_brackets(f"{path}: line {start + 1}", block)
+    if not _QUIET.match(first):
+        raise InputError(f"{path}: line {start + 1}: names is {first.strip()!r}; expected a list, such as names: [cup, plate]")
+    return _in_lines(path, start + 2, block[1:])
+
+
+def _in_brackets(where: str, block: list[str]) -> dict[int, str]:
+    """Names between brackets, which may go over several lines."""
+    text = " ".join(re.sub(r"(^|\s)#[^'\"]*$", "", row) for row in block).strip()
+    opened, closed = text[0], text[-1]
+    names: dict[int, str] = {}
+    rest = text[1:-1].strip()
+    while rest:
+        match = _BETWEEN.match(rest)
+        if not match or opened + closed not in ("[]", "{}") or (match["number"] is None) != (opened == "["):
+            raise InputError(f"{where}: cannot be read at {rest[:40]!r}; write names: [cup, plate] or names: {{0: cup, 1: plate}}")
+        number = len(names) if match["number"] is None else int(match["number"])
+        _add(names, number, match["name"], where)
+        rest = rest[match.end() :]
+    return names
+
+
+def _in_lines(path: Path, first: int, block: list[str]) -> dict[int, str]:
+    """Names one a line, with dashes or numbers before them."""
+    names: dict[int, str] = {}
+    forms = set()
+    for place, row in enumerate(block, first):
+        if _QUIET.match(row):
+            continue
+        item, numbered = _ITEM.match(row), _NUMBERED.match(row)
+        forms.add(item is not None)
+        if not (match := item or numbered) or len(forms) > 1:
+            raise InputError(f"{path}: line {place}: {row.strip()[:40]!r} cannot be read as a name; write all as '- cup', or all as '0: cup'")
+        _add(names, len(names) if item else int(match["number"]), match["name"], f"{path}: line {place}")
+    return names
+
+
+def _add(names: dict[int, str], number: int, written: str, where: str) -> None:
+    if number in names:
+        raise InputError(f"{where}: class {number} has two names; take one out")
+    if written[0] == "'":
+        written = written[1:-1].replace("''", "'")
+    names[number] = written.strip('"').strip()
