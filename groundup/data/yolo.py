@@ -7,8 +7,8 @@ brackets, plain or quoted.
 import re
 from pathlib import Path
 
-from groundup.data.paths import matching
 from groundup.data.image_files import SUFFIXES
+from groundup.data.paths import matching
 from groundup.errors import InputError
 from groundup.recipe import BoxesSource
 

@@ -83,8 +83,8 @@ def around(grid: Grid, things: list[Thing]) -> list[Thing]:
     names = sorted({thing.kind for thing in things})
     boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
     labels, values = to_labels(boxes, np.array([1 + names.index(thing.kind) for thing in things], np.int64), grid)
-    assert labels.shape == (grid.count,)
-    assert values.shape == (grid.count, 4)
+    assert labels.shape == (grid.patches,)
+    assert values.shape == (grid.patches, 4)
     return from_labels(sure(labels, len(names)), values, grid, names)
 
 

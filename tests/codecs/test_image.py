@@ -181,7 +181,7 @@ def test_any_other_uri_is_refused(uri: str, reason: str) -> None:
 @given(st.integers(4, 5000), st.integers(4, 5000), st.sampled_from([8, 14, 16]), st.integers(1, 400))
 def test_a_grid_keeps_to_the_budget_and_is_no_finer_than_the_image(width: int, height: int, side: int, budget: int) -> None:
     grid = fit(width, height, side, budget)
-    assert 1 <= grid.count <= budget
+    assert 1 <= grid.patches <= budget
     assert grid.rows <= -(-height // side)
     assert grid.columns <= -(-width // side)
 
@@ -192,7 +192,7 @@ def test_a_grid_has_about_the_aspect_of_the_image_and_uses_most_of_the_budget(wi
     height = max(4, round(width / aspect))
     grid = fit(width, height, 4, budget)
     assert grid.columns / grid.rows == pytest.approx(width / height, rel=0.25)
-    assert grid.count >= 0.6 * budget
+    assert grid.patches >= 0.6 * budget
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)
