@@ -57,7 +57,7 @@ class _Listed:
 def inputs(source: BoxesSource, folder: Path) -> list[Path]:
     """The files of a source, for hashing: annotations, the images that they name and that are there, and its lists."""
     listed = _read(source, folder, Damage(source, Drops(), "images"))
-    images = dict.fromkeys(each.file for each in listed if each.file.is_file())
+    images = dict.fromkeys(each.file for each in listed if image_files.there(each.file))
     return [*_annotations(source, folder), *images, *image_files.lists(source, folder)]
 
 

@@ -25,8 +25,8 @@ LEFT_OUT = "listed in without_files"
 def load(path: Path) -> bytes:
     """The bytes of an image file, its size judged before it is read; raises BadImage for one that is missing, unreadable or too large."""
     try:
-        if not path.is_file():  # nor a pipe, which would never end
-            raise BadImage("missing image", f"no file {path.name!r}")
+        if not there(path):  # nor is a pipe, which would never end
+            raise BadImage("missing image", f"no file {path.name[:80]!r}")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise BadImage("too large", f"{size:,} bytes; the most is {MOST_BYTES:,}")
         return path.read_bytes()
@@ -44,9 +44,21 @@ def checked(data: bytes) -> Pixels:
 def contained(folder: Path, name: str) -> Path:
     """The file that others' data names inside a folder; raises BadImage for one outside: an absolute path, one with .. or a link out of it."""
     path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
-        raise BadImage("image outside its folder", f"{name!r} does not lie in {folder.name or folder}")
+    try:
+        inside = not Path(name).is_absolute() and ".." not in Path(name).parts and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # no file's name, or links in a circle
+        inside = False
+    if not inside:
+        raise BadImage("image outside its folder", f"{name[:80]!r} does not lie in {folder.name or folder}")
     return path
+
+
+def there(path: Path) -> bool:
+    """Whether a path is that of a file; also for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def labels(pixels: Pixels) -> dict[str, Any]:
@@ -84,10 +96,10 @@ def by_side(found: Callable[[], Iterable[F]], source: PictureSource, folder: Pat
     """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of `without_files`.
 
     `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for a list that cannot be
-    read, and for a name in one that fits no image, or several, or that is in both lists.
+    read, and for a name in it that fits no image, or several, or that is in both lists.
     """
     heldout, without = _entries(source.heldout_files, source, folder), _entries(source.without_files, source, folder)
-    for part in (True, False) if heldout else (False,):
+    for part in (True, False) if heldout or without else (False,):  # a list that does not fit is told before images are decoded
         for each in found():
             held, left = _lists(heldout, each), _lists(without, each)
             if held and left:

@@ -128,8 +128,8 @@ def _rows(source: ImagesSource, path: Path, name: str) -> Iterator[_Found]:
                 value = batch.column(0)[row].as_py() or {}
                 label = batch.column(1)[row].as_py() if batch.num_columns > 1 else None
                 kind = label if isinstance(label, str) else kinds.get(-1 if label is None else label, "")
-                yield _Found((value.get("path") or f"row {number}").replace("\\", "/"), f"{name}:{number}", kind, partial(_bytes, value))
-    except (pa.ArrowException, OSError) as error:
+                yield _Found(str(value.get("path") or f"row {number}").replace("\\", "/"), f"{name}:{number}", kind, partial(_bytes, value))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"source {source.name!r}: {path} cannot be read as a table ({error}); mend or remove it") from error
 
 
@@ -142,7 +142,7 @@ def _bytes(value: dict[str, Any]) -> bytes:
 def _columns(source: ImagesSource, path: Path, schema: pa.Schema) -> list[str]:
     """The column of images and, where classes are asked for, that of the labels: the one with names of classes, or one called label."""
     where = f"source {source.name!r}: {path}"
-    pictured = [field.name for field in schema if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0]
+    pictured = [field.name for field in schema if _is_picture(field.type)]
     if len(pictured) != 1:
         raise InputError(f"{where} has {len(pictured)} columns of images {{bytes, path}} among {', '.join(schema.names)}; it must have one")
     if source.classes == "none":
@@ -155,10 +155,15 @@ def _columns(source: ImagesSource, path: Path, schema: pa.Schema) -> list[str]:
     return [*pictured, *labelled]
 
 
+def _is_picture(kind: pa.DataType) -> bool:
+    place = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
+    return place >= 0 and any(is_bytes(kind.field(place).type) for is_bytes in (pa.types.is_binary, pa.types.is_large_binary))
+
+
 def _kinds(source: ImagesSource, path: Path, schema: pa.Schema) -> dict[int, str]:
     """What each label stands for, from the metadata that Hugging Face writes; labels that are texts stand for themselves."""
     label = schema.field(1)
-    if pa.types.is_string(label.type) or pa.types.is_large_string(label.type):
+    if any(is_text(label.type) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return {}
     kinds = _features(schema).get(label.name, {}).get("names")
     if not pa.types.is_integer(label.type) or not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):

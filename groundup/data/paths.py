@@ -15,7 +15,7 @@ def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[s
     """
     place = located(source, folder)
     if place.is_dir():
-        found = [name for suffix in suffixes for name in matching(f"**/*{suffix}", place)]
+        found = matching("**/*", place, suffixes)
         problem = f"no {' or '.join(suffixes)} file in that folder"
     elif place.exists():
         found = [str(place)]
@@ -37,7 +37,11 @@ def shown(path: Path, folder: Path) -> str:
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
-def matching(pattern: str, folder: Path) -> list[str]:
-    """What a pattern matches in a folder: regular files and links (a dangling one is reported, not passed over); no folders or pipes."""
-    paths = (folder / name for name in glob.iglob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207 - Path.glob would take hidden files too
+def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
+    """What a pattern matches in a folder under `suffixes`: regular files and links (a dangling one is reported, not passed over).
+
+    No folders or pipes.
+    """
+    found = glob.iglob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob would take hidden files too
+    paths = (folder / name for name in found if name.endswith(suffixes))
     return [str(path) for path in paths if path.is_file() or (path.is_symlink() and not path.is_dir())]

@@ -121,6 +121,7 @@ def _conversation(line: bytes) -> tuple[list[Any], list[dict[str, Any]] | None]:
 def _with_images(messages: list[Any], folder: Path) -> tuple[list[Any], tuple[bytes, ...]]:
     """The messages with each image of a user as {"type": "image"}, and the images, in order: from data URIs or files inside `folder`.
 
+    Data URIs count for the length of their line, which `max_chars` limits: files have no such limit, but that of all images.
     Raises InputError for an image that is elsewhere, unusable, or not given.
     """
     images: list[bytes] = []
@@ -182,7 +183,7 @@ def _image_files(line: bytes, folder: Path) -> list[Path]:
         files = [image_files.contained(folder, url) for url in urls if url[:5].lower() != "data:" and not _elsewhere(url)]
     except (InputError, ValueError, RecursionError, LookupError, TypeError):
         return []
-    return [path for path in files if path.is_file()]
+    return [path for path in files if image_files.there(path)]
 
 
 def _tasks(source: TasksSource) -> Iterator[Document]:

@@ -28,14 +28,14 @@ def files(source: BoxesSource, place: Path) -> list[Path]:
 
 def label_files(place: Path) -> list[Path]:
     """All .txt in folders called labels, sorted; but for a classes.txt, which labelling programs leave there."""
-    found = sorted(map(Path, matching("**/labels/**/*.txt", place)))
+    found = sorted(set(map(Path, matching("**/labels/**/*.txt", place))))
     return [path for path in found if path.name != "classes.txt"]
 
 
 def image_files(images: Path, everything: bool) -> list[Path]:
     """The images in a folder, sorted: `everything`, or those in folders called images."""
     start = "**" if everything else "**/images/**"
-    return sorted({Path(name) for suffix in SUFFIXES for name in matching(f"{start}/*{suffix}", images)})
+    return sorted(set(map(Path, matching(f"{start}/*", images, SUFFIXES))))  # folders called images in one another match twice
 
 
 def label_of(path: Path, images: Path | None, place: Path) -> Path:

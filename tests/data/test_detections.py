@@ -216,6 +216,8 @@ BAD_LINES: dict[str, tuple[Any, str]] = {
     "missing": ({"file": "gone.png", "boxes": []}, "missing image"),
     "above": ({"file": "../a0.png", "boxes": []}, "image outside its folder"),
     "absolute": ({"file": "/etc/passwd", "boxes": []}, "image outside its folder"),
+    "endless name": ({"file": "a" * 5000, "boxes": []}, "missing image"),
+    "half a character": ({"file": "a\ud800.png", "boxes": []}, "image outside its folder"),
     "no file": ({"boxes": []}, "broken annotation"),
     "file no text": ({"file": 7, "boxes": []}, "broken annotation"),
     "left of it": (row(0, [-0.02, 0, 0.5, 0.5]), "box outside its image"),
@@ -379,7 +381,7 @@ def test_lists_hold_out_and_leave_out_by_image(tmp_path: Path) -> None:
 
 
 def test_the_files_to_hash_are_annotations_images_and_lists(tmp_path: Path) -> None:
-    lines(tmp_path, row(0), row(0), row(5), images=2)
+    lines(tmp_path, row(0), row(0), row(5), {"file": "a" * 5000, "boxes": []}, images=2)
     yolo(tmp_path, {"a0": ""}, images=1)
     assert [path.name for path in sources.inputs(boxes_source("boxes.jsonl", without_files="no.txt"), tmp_path)] == [
         "boxes.jsonl",

@@ -141,6 +141,13 @@ def test_images_to_leave_out_are_counted_and_never_read(tmp_path: Path) -> None:
     assert (len(documents), drops.counts) == (5, {"listed in without_files": 2})
 
 
+def test_a_list_that_does_not_fit_is_told_before_images_are_read(tmp_path: Path) -> None:
+    animals(tmp_path)
+    (tmp_path / "list.txt").write_text("unicorn.png\n")
+    with pytest.raises(InputError, match="unicorn"):
+        next(sources.read(images_source(".", without_files="list.txt"), tmp_path, Drops()))
+
+
 @pytest.mark.parametrize("key", ["heldout_files", "without_files"])
 def test_a_listed_name_without_an_image_is_refused_naming_list_and_line(tmp_path: Path, key: str) -> None:
     animals(tmp_path)
@@ -257,6 +264,10 @@ def test_a_row_without_bytes_is_a_missing_image(tmp_path: Path) -> None:
         (table([0, 0, 0]), "holds int64 without names of classes"),
         (table(), "has no column of labels among image; name it label"),
         (pa.table({"text": ["a"]}), "has 0 columns of images"),
+        (pa.table({"image": [{"bytes": "text", "path": None}]}), "has 0 columns of images"),
+        (table([0.5, 1, 2], ["a", "b"]), "holds double without names of classes"),
+        (table([0, 1, 2]).replace_schema_metadata({"huggingface": "{broken"}), "without names of classes"),
+        (table([0, 1, 2]).replace_schema_metadata({"huggingface": '{"info": {"features": []}}'}), "without names of classes"),
         (table().append_column("second", table().column("image")), "has 2 columns of images"),
     ],
 )
@@ -348,6 +359,9 @@ WRONG_URLS: dict[str, tuple[Any, str]] = {
     "link out": ("out.png", "image outside its folder"),
     "linked folder": ("away/a.png", "image outside its folder"),
     "missing": ("gone.png", "missing image"),
+    "endless name": ("a" * 5000, "missing image"),
+    "half a character": ("a\ud800.png", "image outside its folder"),
+    "circle": ("round/a.png", "image outside its folder"),
     "nul": ("a\0.png", "image outside its folder"),
     "not base64": ("data:image/png;base64,???", "not base64"),
     "not an image": (uri(b"text"), "not an image"),
@@ -363,6 +377,7 @@ def test_an_image_that_may_not_be_shown_breaks_its_line(tmp_path: Path, kind: st
     (tmp_path / "talks").mkdir()
     (tmp_path / "talks" / "out.png").symlink_to(tmp_path / "a.png")
     (tmp_path / "talks" / "away").symlink_to(tmp_path)
+    (tmp_path / "talks" / "round").symlink_to(tmp_path / "talks" / "round")
     save(tmp_path / "talks" / "t.jsonl", (spoken() + spoken(url)).encode())
     documents, drops = read(messages_source("talks/t.jsonl", bad_share=0.5), tmp_path)
     assert (len(documents), drops.counts) == (1, {"broken line": 1})
