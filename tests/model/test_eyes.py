@@ -1,0 +1,94 @@
+"""Eyes: what a patch may look at, where it stands, and that the model's cost counts them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from groundup.codecs.image import Grid
+from groundup.data.views import cells
+from groundup.model import weights
+from groundup.model.eyes import Sight, normalised, positions
+from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk, document_mask
+from tests.random_models import random_trunk
+
+GRID = Grid(2, 3)
+EYES = {"patch": 4, "patches": 8, "kinds": ("cup", "pen")}
+FIRST, LENGTH = 3, 16  # of the image's patches in the row, and of the row
+
+
+def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> Sight:
+    patches = torch.randint(0, 256, (GRID.patches, 48), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return Sight(patches, torch.arange(GRID.patches) + FIRST, torch.from_numpy(cells(GRID)), hidden)
+
+
+@torch.no_grad()
+def states(trunk: Trunk, sight: Sight, ids: torch.Tensor | None = None) -> torch.Tensor:
+    ids = torch.arange(LENGTH)[None] if ids is None else ids
+    blocks = torch.zeros_like(ids)
+    blocks[0, FIRST : FIRST + GRID.patches] = 1
+    return trunk(ids, torch.arange(LENGTH)[None], document_mask(torch.zeros_like(ids), blocks), sight=sight)[0]
+
+
+@pytest.fixture(scope="module")
+def trunk() -> Trunk:
+    return random_trunk(**EYES)
+
+
+def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(trunk: Trunk) -> None:
+    before = states(trunk, sight_of())
+    for patch in range(GRID.patches):
+        changed = sight_of()
+        changed.patches_NP[patch] = 255 - changed.patches_NP[patch]
+        moved = (states(trunk, changed) - before).abs().amax(-1)
+        assert moved[:FIRST].sum() == 0
+        assert (moved[FIRST:] > 1e-5).all()
+
+
+def test_the_id_under_a_patch_is_not_seen(trunk: Trunk) -> None:
+    ids = torch.arange(LENGTH)[None].clone()
+    before = states(trunk, sight_of(), ids)
+    ids[0, FIRST + 2] = 99
+    assert torch.equal(states(trunk, sight_of(), ids), before)
+
+
+def test_a_hidden_patch_shows_its_place_and_no_pixel(trunk: Trunk) -> None:
+    hidden = torch.tensor([False, True, False, False, False, False])
+    before = states(trunk, sight_of(0, hidden))
+    changed = sight_of(0, hidden)
+    changed.patches_NP[1] = 255 - changed.patches_NP[1]
+    assert torch.equal(states(trunk, changed), before)
+
+
+def test_positions_tell_all_cells_apart() -> None:
+    found = positions(torch.from_numpy(cells(Grid(40, 40))), 48)
+    assert torch.cdist(found, found).fill_diagonal_(1).min() > 0.05
+    assert found.abs().max() <= 1
+
+
+def test_normalised_patches_have_no_mean_and_plain_ones_no_contents() -> None:
+    patches = torch.stack([torch.arange(48, dtype=torch.uint8), torch.full((48,), 200, dtype=torch.uint8)])
+    found = normalised(patches)
+    assert found[0].mean().abs() < 1e-6
+    assert 0.7 < found[0].std() < 1.05
+    assert found[1].abs().max() == 0
+
+
+@pytest.mark.parametrize("kinds", [(), ("cup", "pen")])
+def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tuple[str, ...]) -> None:
+    shape = Shape(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=70, context=64, patch=4, patches=8, kinds=kinds)
+    assert shape.total == sum(weight.numel() for weight in Trunk(shape).parameters())
+
+
+def test_a_model_that_sees_is_written_and_read_again(tmp_path, trunk: Trunk) -> None:
+    weights.save(trunk, tmp_path, None)
+    again = weights.load(tmp_path, torch.device("cpu"))
+    assert again.shape == trunk.shape
+    assert torch.equal(states(again, sight_of()), states(trunk, sight_of()))
+
+
+def test_a_model_without_eyes_has_the_config_it_had(trunk: Trunk) -> None:
+    blind = replace(trunk.shape, patch=0, patches=0, kinds=())
+    assert "groundup" not in blind.config("float32", None)
+    assert Shape.from_config(blind.config("float32", None), "config.json") == blind
