@@ -99,7 +99,7 @@ def from_labels(shares: Floats, values: Floats, grid: Grid, names: list[str], le
         sure = sure[np.argsort(-shares[sure, number], kind="stable")]
         while len(sure):
             best = sure[0]
-            same = _overlaps(proposed[best], proposed[sure]) > overlap
+            same = overlaps(proposed[best], proposed[sure]) > overlap
             same[0] = True
             weights = shares[sure[same], number]
             left, top, right, bottom = (float(value) for value in (proposed[sure[same]] * weights[:, None]).sum(0) / weights.sum())
@@ -109,7 +109,7 @@ def from_labels(shares: Floats, values: Floats, grid: Grid, names: list[str], le
     return sorted(found, key=lambda thing: -thing.score)
 
 
-def _overlaps(box: Floats, others: Floats) -> Floats:
+def overlaps(box: Floats, others: Floats) -> Floats:
     """Intersection over union of one box with each of others [K, 4]."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     shared = np.clip(high - low, 0, None).prod(1)

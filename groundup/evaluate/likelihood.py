@@ -53,12 +53,12 @@ def _nats(trunk: Trunk, rows: list[Row]) -> list[float]:
     counts_BT = (places_T >= first_B1) & (places_T < length_B1)
     # The padding stands behind, where a causal model does not see it.
     x_BTD = trunk(ids_BT[:, :-1], (places_T - 1).expand(len(rows), -1))
-    nats_N = _cross_entropy(trunk, x_BTD[counts_BT], ids_BT[:, 1:][counts_BT])
+    nats_N = cross_entropy(trunk, x_BTD[counts_BT], ids_BT[:, 1:][counts_BT])
     sums_B = torch.zeros(len(rows), device=device).index_add_(0, counts_BT.nonzero()[:, 0], nats_N)
     return sums_B.tolist()
 
 
-def _cross_entropy(trunk: Trunk, x_ND: Tensor, targets_N: Tensor) -> Tensor:
+def cross_entropy(trunk: Trunk, x_ND: Tensor, targets_N: Tensor) -> Tensor:
     """-log p of each target, [N], fp32."""
     parts = [slice(start, start + SCORES) for start in range(0, len(x_ND), SCORES)]
     return torch.cat([F.cross_entropy(trunk.logits(x_ND[part]).float(), targets_N[part], reduction="none") for part in parts])

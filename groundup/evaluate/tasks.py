@@ -29,7 +29,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """A task and what the model said to it."""
 
     question: str
@@ -48,12 +48,12 @@ def exact_match(engine: Engine, documents: list[Document], advance: Callable[[in
     Documents are conversations that end with the right answer, with `family`, `language` and `level` in their labels. A
     question too long for the context counts as answered with nothing. `advance` is told of tasks done.
     """
-    groups: dict[tuple[str, str, int], list[_Case]] = {}
+    groups: dict[tuple[str, str, int], list[Case]] = {}
     for document, answer in zip(documents, _answers(engine, documents, advance), strict=True):
         messages, labels = document.messages or [], document.labels
-        case = _Case(messages[-2]["content"], messages[-1]["content"], answer)
+        case = Case(messages[-2]["content"], messages[-1]["content"], answer)
         groups.setdefault((labels["family"], labels["language"], labels["level"]), []).append(case)
-    return [_row(key, cases) for key, cases in groups.items()]
+    return [row_of(key, cases) for key, cases in groups.items()]
 
 
 def average(rows: Iterable[Row]) -> Figure:
@@ -73,6 +73,7 @@ def _answers(engine: Engine, documents: list[Document], advance: Callable[[int],
     return answers
 
 
-def _row(key: tuple[str, str, int], cases: list[_Case]) -> Row:
+def row_of(key: tuple[str, str, int], cases: list[Case]) -> Row:
+    """The row of the cases of one family in one language at one level, in this order in the key."""
     wrong = [vars(case) for case in cases if not case.right]
     return Row(*key, proportion(len(cases) - len(wrong), len(cases)), wrong[:MISTAKES])

@@ -1,9 +1,16 @@
-"""A bounded sample of a source's texts."""
+"""A bounded sample of a source's texts, or of its conversations about images."""
 
 import heapq
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from groundup.data.document import read
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from groundup.data.document import Document, read, said
+
+_SHOWN = '"type": "image"'  # in a conversation's JSON where it shows an image; inside a text the quotes are escaped
 
 
 def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
@@ -21,3 +28,26 @@ def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
         while total - len(kept[0][1].encode()) >= limit:
             total -= len(heapq.heappop(kept)[1].encode())
     return [text for _, text in sorted(kept, reverse=True)]
+
+
+def conversations(documents: Path, heldout: bool, limit: int) -> Iterator[Document]:
+    """Stream conversations with images of one part of a documents file, at most `limit`: those of the lowest digests, in the file's order.
+
+    Only digests are in memory at once.
+    """
+    lowest: list[bytes] = []
+    with pq.ParquetFile(documents) as file:
+        for batch in file.iter_batches(columns=["digest", "heldout", "messages"]):
+            seen = pc.and_(pc.equal(batch["heldout"], heldout), pc.match_substring(batch["messages"], _SHOWN))
+            lowest = heapq.nsmallest(limit, [*lowest, *batch["digest"].filter(seen).to_pylist()])
+    chosen = set(lowest)
+    return (document for document in read(documents, heldout) if document.messages and document.images and document.digest in chosen)
+
+
+def answers(documents: Path) -> list[str]:
+    """The different last answers of all conversations of a documents file, sorted: the classes of images by class."""
+    found = set()
+    with pq.ParquetFile(documents) as file:
+        for batch in file.iter_batches(columns=["messages"]):
+            found |= {said(json.loads(messages)[-1]) for messages in batch["messages"].to_pylist() if messages is not None}
+    return sorted(found)

@@ -1,0 +1,229 @@
+"""Rows with images through the trunk, many at once and without a cache: states, likelihoods, short answers, things and attention.
+
+Shapes: B rows, T tokens and patches, D width, H query heads, E features a head, N patches, C answers, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from groundup.codecs import boxes, chat, image
+from groundup.codecs.boxes import Thing
+from groundup.codecs.image import Grid, Patches
+from groundup.codecs.text import Tokenizer
+from groundup.data.document import Document
+from groundup.data.pictures import Eyesight
+from groundup.data.views import cells
+from groundup.errors import InputError
+from groundup.evaluate.likelihood import cross_entropy
+from groundup.model.eyes import Sight
+from groundup.model.trunk import Trunk, document_mask
+
+TOKENS = 8192  # tokens and patches of one forward, padding included
+TAILS = 1024  # tokens of the answers that one row weighs: more answers take several rows
+
+
+@dataclass(frozen=True)
+class Look:
+    """An image in a row: where its first patch stands, its grid, and its patches."""
+
+    place: int
+    grid: Grid
+    patches: Patches
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt and its images; after it `tails`, each of which sees the prompt and itself, as if it alone came next."""
+
+    ids: list[int]
+    looks: tuple[Look, ...] = ()
+    tails: tuple[list[int], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Tokens and patches in all."""
+        return len(self.ids) + sum(map(len, self.tails))
+
+
+def look(trunk: Trunk, tokenizer: Tokenizer, document: Document) -> Row:
+    """The prompt of a conversation's last answer, with its images as the trunk sees them.
+
+    A document without a conversation is its images alone, as a user shows them. Raises BadImage for an image that
+    cannot be used, and InputError for a trunk without eyes.
+    """
+    if not trunk.shape.patch:
+        raise InputError("this model has no eyes, so it cannot be measured on images; train one from a recipe with a source of images")
+    eyesight = Eyesight(trunk.shape.patch, trunk.shape.patches)
+    seen = [eyesight.look(data) for data in document.images]
+    grids = [grid for grid, _ in seen]
+    messages = (document.messages or [])[:-1] or [{"role": "user", "content": [{"type": "image"}] * len(grids)}]
+    ids = chat.prompt(tokenizer, messages, document.tools, grids)
+    places = chat.places(tokenizer, ids)
+    return Row(ids, tuple(Look(place, grid, image.to_patches(pixels, eyesight.side)) for place, (grid, pixels) in zip(places, seen, strict=True)))
+
+
+def spoken(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of an answer as tuning trains on them, the <|im_end|> after it among them."""
+    ids, trained = chat.encode(tokenizer, [{"role": "assistant", "content": text}])
+    return [id for id, own in zip(ids, trained, strict=True) if own]
+
+
+def batches(rows: Sequence[Row]) -> Iterator[list[int]]:
+    """Numbers of rows in batches of similar length, longest first."""
+    order = sorted(range(len(rows)), key=lambda number: -rows[number].size)
+    while order:
+        count = max(1, TOKENS // rows[order[0]].size)
+        yield order[:count]
+        order = order[count:]
+
+
+# --- forwards -----------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def states(trunk: Trunk, rows: Sequence[Row]) -> Tensor:
+    """The final states of a batch, [B, T, D], T that of the longest row: what stands behind a shorter one means nothing."""
+    B, T = len(rows), max(row.size for row in rows)
+    ids_BT, positions_BT, branches_BT, blocks_BT = (torch.zeros(B, T, dtype=torch.long) for _ in range(4))
+    branches_BT -= 1  # padding: nobody's past
+    for number, row in enumerate(rows):
+        start = len(row.ids)
+        runs = [(0, 0, row.ids), *((start, branch, tail) for branch, tail in enumerate(row.tails, 1))]
+        place = 0
+        for first, branch, ids in runs:
+            run = slice(place, place + len(ids))
+            ids_BT[number, run] = torch.tensor(ids, dtype=torch.long)
+            positions_BT[number, run] = first + torch.arange(len(ids))
+            branches_BT[number, run] = branch
+            place += len(ids)
+        for each in row.looks:
+            blocks_BT[number, each.place : each.place + each.grid.patches] = each.place
+    past_BTT = document_mask(torch.zeros_like(ids_BT), blocks_BT)
+    own_BTT = (branches_BT[:, :, None] == branches_BT[:, None, :]) | (branches_BT == 0)[:, None, :]
+    inputs = (each.to(trunk.device) for each in (ids_BT, positions_BT, past_BTT & own_BTT))
+    found: Tensor = trunk(*inputs, sight=_sight(rows, T, trunk.device))
+    return found
+
+
+def _sight(rows: Sequence[Row], T: int, device: torch.device) -> Sight | None:
+    looks = [(number * T + each.place, each) for number, row in enumerate(rows) for each in row.looks]
+    if not looks:
+        return None
+    patches_NP = np.concatenate([each.patches for _, each in looks])
+    places_N = np.concatenate([start + np.arange(each.grid.patches) for start, each in looks])
+    grid_N2 = np.concatenate([cells(each.grid) for _, each in looks])
+    return Sight(*(torch.from_numpy(array).to(device) for array in (patches_NP, places_N, grid_N2)))
+
+
+def of_patches(states_BTD: Tensor, rows: Sequence[Row]) -> list[list[Tensor]]:
+    """The states [N, D] of each image of each row."""
+    return [[states_TD[each.place : each.place + each.grid.patches] for each in row.looks] for states_TD, row in zip(states_BTD, rows, strict=True)]
+
+
+# --- answers ------------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def likelihoods(trunk: Trunk, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
+    """log p(answer | row) for each row and each of the same answers (lists of ids, with what ends them), [B, C], fp32."""
+    parts = [_weighed(trunk, rows, answers[start:stop]) for start, stop in _groups(answers)]
+    return torch.cat(parts, 1)
+
+
+def _groups(answers: Sequence[list[int]]) -> Iterator[tuple[int, int]]:
+    """Stretches of answers that are together at most TAILS tokens long, or one."""
+    start, size = 0, 0
+    for number, answer in enumerate(answers):
+        if number > start and size + len(answer) > TAILS:
+            yield start, number
+            start, size = number, 0
+        size += len(answer)
+    yield start, len(answers)
+
+
+def _weighed(trunk: Trunk, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
+    tails = tuple(answer[:-1] for answer in answers)  # nothing comes after the last id
+    found_BC = torch.zeros(len(rows), len(answers))
+    full = [replace(row, tails=tails) for row in rows]
+    targets = torch.tensor([id for answer in answers for id in answer], device=trunk.device)
+    whose = torch.tensor([number for number, answer in enumerate(answers) for _ in answer])
+    for batch in batches(full):
+        states_BTD = states(trunk, [full[number] for number in batch])
+        for number, states_TD in zip(batch, states_BTD, strict=True):
+            nats = cross_entropy(trunk, states_TD[_before(len(rows[number].ids), tails)], targets)
+            found_BC[number].index_add_(0, whose, -nats.cpu())
+    return found_BC
+
+
+def _before(prompt: int, tails: Sequence[list[int]]) -> list[int]:
+    """Where each id of each answer is predicted: its first at the prompt's end, the others in its tail."""
+    places, start = [], prompt
+    for tail in tails:
+        places += [prompt - 1, *range(start, start + len(tail))]
+        start += len(tail)
+    return places
+
+
+@torch.inference_mode()
+def answer(trunk: Trunk, tokenizer: Tokenizer, rows: Sequence[Row], limit: int) -> list[str]:
+    """The likeliest continuation of each row, id by id, to <|im_end|>, <|endoftext|>, `limit` ids or the context's end.
+
+    Each step computes the whole rows again: right for short answers. A row too long for the context is answered with nothing.
+    """
+    answers: list[list[int]] = [[] for _ in rows]
+    for batch in batches(rows):
+        going = batch
+        while going := [
+            number for number in going if len(answers[number]) < limit and rows[number].size + len(answers[number]) < trunk.shape.context
+        ]:
+            longer = [replace(rows[number], ids=rows[number].ids + answers[number]) for number in going]
+            last_BD = states(trunk, longer)[range(len(longer)), [row.size - 1 for row in longer]]
+            said = dict(zip(going, trunk.logits(last_BD)[:, : tokenizer.size].argmax(-1).tolist(), strict=True))
+            going = [number for number in going if said[number] not in (tokenizer.im_end, tokenizer.end)]
+            for number in going:
+                answers[number].append(said[number])
+    return [tokenizer.decode(ids) for ids in answers]
+
+
+# --- things and attention -------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def things(trunk: Trunk, rows: Sequence[Row]) -> list[list[list[Thing]]]:
+    """What the labels of the patches say lies in each image of each row, the surest first."""
+    assert trunk.eyes is not None, "things are seen with eyes"
+    found: list[list[list[Thing]]] = [[] for _ in rows]
+    for batch in batches(rows):
+        chosen = [rows[number] for number in batch]
+        for number, row, patches in zip(batch, chosen, of_patches(states(trunk, chosen), chosen), strict=True):
+            for each, states_ND in zip(row.looks, patches, strict=True):
+                scores, values = trunk.eyes.things(states_ND)
+                shares = scores.softmax(-1).cpu().numpy()
+                found[number].append(boxes.from_labels(shares, values.cpu().numpy(), each.grid, list(trunk.shape.kinds)))
+    return found
+
+
+@torch.inference_mode()
+def attention(trunk: Trunk, row: Row) -> list[npt.NDArray[np.float32]]:
+    """What the last token of a row attends to in the last block, the mean of its heads: the shares of each image's patches, [N]."""
+    kept: list[Tensor] = []
+    usual = trunk.attend
+
+    def attend(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
+        kept[:] = [q_BTHE[0, -1], k_BSKE[0]]  # each block's in turn; the last ones stay
+        return usual(q_BTHE, k_BSKE, v_BSKE, mask_BTS)
+
+    trunk.attend = attend
+    try:
+        states(trunk, [replace(row, tails=())])
+    finally:
+        trunk.attend = usual
+    q_HE, k_SKE = (each.float() for each in kept)
+    k_SHE = k_SKE.repeat_interleave(q_HE.shape[0] // k_SKE.shape[1], 1)
+    shares_S = (torch.einsum("he,she->hs", q_HE, k_SHE) * q_HE.shape[-1] ** -0.5).softmax(-1).mean(0)
+    return [shares_S[each.place : each.place + each.grid.patches].cpu().numpy() for each in row.looks]
