@@ -16,6 +16,7 @@ from groundup.data.sources import inputs
 from groundup.errors import InputError
 from groundup.files import read_json, write_json
 from groundup.generate.native.matrix import Weights
+from groundup.health import require
 from groundup.ledger import Manifest
 from groundup.recipe import EvaluatePart, LibrarySource, Recipe, load, schedules
 from groundup.stages import Result, Site
@@ -51,7 +52,7 @@ class State:
 def plan(recipe: Recipe, home: Path) -> list[Stage]:
     """The stages of a recipe, each after those it depends on.
 
-    Raises InputError for missing files, unknown task families and stages of one name: before anything runs.
+    Raises InputError for missing files and extras, unknown task families and stages of one name: before anything runs.
     """
     used = [source for source in recipe.source if not recipe.stage or any(source.name in stage.mix for stage in recipe.stage)]
     names = [source.name for source in used]
@@ -111,6 +112,8 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
     model = recipe.stage[-1].title
     ending: tuple[str, ...] = ()
     if recipe.evaluate is not None:
+        if "boxes" in recipe.evaluate.suites:
+            require("vision")
         parents = (model, *(f"documents-{name}" for name in names))
         files = tuple((home / path).expanduser() for path in recipe.evaluate.choice)
         work = partial(_measure, model=model, sources=names)

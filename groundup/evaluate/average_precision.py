@@ -79,30 +79,36 @@ def _matched(truth: Sequence[Thing], found: Sequence[Thing], overlap: float) -> 
     return right
 
 
-def average_precision(pictures: Sequence[Picture]) -> Precision | None:
-    """By pycocotools, over the kinds that lie in the pictures; None where none lies in any.
-
-    Raises InputError where pycocotools is not installed.
-    """
+def coco() -> tuple[Any, Any]:
+    """The classes of pycocotools that hold boxes and compare them; raises InputError where it is not installed."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError:
         raise InputError("the suite 'boxes' needs pycocotools; pip install 'groundup[vision]'") from None
+    return COCO, COCOeval
+
+
+def average_precision(pictures: Sequence[Picture]) -> Precision | None:
+    """By pycocotools, over the kinds that lie in the pictures; None where none lies in any.
+
+    Raises InputError where pycocotools is not installed.
+    """
+    table, judge = coco()
     kinds = sorted({thing.kind for picture in pictures for thing in picture.truth})
     if not kinds:
         return None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
         sides = []
         for things in ([picture.truth for picture in pictures], [picture.found for picture in pictures]):
-            side = COCO()
+            side = table()
             side.dataset = _coco(pictures, things, kinds)
             side.createIndex()
             sides.append(side)
-        judge = COCOeval(*sides, iouType="bbox")
-        judge.evaluate()
-        judge.accumulate()
-    precision, recall = judge.eval["precision"][..., 0, -1], judge.eval["recall"][..., 0, -1]  # [overlap, recall, kind], [overlap, kind]
+        judged = judge(*sides, iouType="bbox")
+        judged.evaluate()
+        judged.accumulate()
+    precision, recall = judged.eval["precision"][..., 0, -1], judged.eval["recall"][..., 0, -1]  # [overlap, recall, kind], [overlap, kind]
     by_kind = {kind: float(precision[0, :, number].mean()) for number, kind in enumerate(kinds)}
     return Precision(float(precision.mean()), float(precision[0].mean()), float(recall.mean()), by_kind)
 

@@ -7,7 +7,7 @@ from typing import Any
 from groundup.codecs.boxes import Thing
 from groundup.data.document import Document
 from groundup.evaluate import seeing
-from groundup.evaluate.average_precision import SCORE, Matches, Picture, Precision, average_precision, matches
+from groundup.evaluate.average_precision import SCORE, Matches, Picture, Precision, average_precision, coco, matches
 from groundup.evaluate.figure import Figure
 from groundup.evaluate.images import Advance, chunks, ignored
 from groundup.evaluate.thumbnails import thumbnail
@@ -40,6 +40,7 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
 
     `advance` is told of documents done. Raises InputError where pycocotools is not installed.
     """
+    coco()  # better now than after an hour of looking
     pictures: list[Picture] = []
     shown: list[dict[str, Any]] = []
     for chunk in chunks(document for document in documents if document.things is not None):

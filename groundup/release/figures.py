@@ -8,12 +8,16 @@ from groundup.release.tables import Cell, Row, Table
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 MISTAKES = 1  # wrong answers shown of a family and language
+LONGEST = 20  # classes or kinds that a table lists
+WIDEST = 12  # classes whose confusion matrix is shown as a table
+CONFUSIONS = 10  # pairs of classes
 
 
 def tables(evaluation: dict[str, Any]) -> list[Table]:
     """All figures, with their 95 % intervals where there are any; no table for what was not measured."""
-    tasks = [_tasks(source, entry) for source, entry in evaluation.get("tasks", {}).items()]
-    return [table for table in (_bits(evaluation.get("bits_per_byte", {})), *tasks, _choice(evaluation.get("choice", {}))) if table.rows]
+    asked = [_tasks(source, entry) for suite in ("tasks", "questions") for source, entry in evaluation.get(suite, {}).items()]
+    found = [_bits(evaluation.get("bits_per_byte", {})), *asked, _choice(evaluation.get("choice", {})), *_images(evaluation), *_boxes(evaluation)]
+    return [table for table in found if table.rows]
 
 
 def _bits(entries: dict[str, Any]) -> Table:
@@ -58,6 +62,93 @@ def _choice(entries: dict[str, Any]) -> Table:
     return Table("Multiple choice", ("file or subject", ">questions", ">likeliest", ">likeliest by byte", ">by chance"), rows)
 
 
+# --- images ------------------------------------------------------------------------------------------------------
+
+
+def _images(evaluation: dict[str, Any]) -> list[Table]:
+    """A row a source, then for each its classes and what was taken for what."""
+    classes, probes = evaluation.get("images", {}), evaluation.get("probe", {})
+    rows: list[Row] = []
+    for source in dict.fromkeys((*classes, *probes)):
+        entry, probe = classes.get(source), probes.get(source)
+        alone = words.percent(entry["commonest"]) if entry else words.NONE
+        found = [words.number(entry["accuracy"]["n"]), _interval(entry["accuracy"]), alone] if entry else [words.NONE] * 3
+        rows.append([source, *found, *([words.number(probe["n"]), _interval(probe)] if probe else [words.NONE] * 2)])
+    columns = ("source", ">images", ">likeliest class is right", ">always the commonest", ">images probed", ">right by a probe of its states")
+    summary = Table("Held-out images by class", columns, rows)
+    return [
+        summary,
+        *(table for source, entry in classes.items() for table in (_recall(source, entry), _counts(source, entry), _taken(source, entry))),
+    ]
+
+
+def _recall(source: str, entry: dict[str, Any]) -> Table:
+    """A row a class, the hardest first."""
+    hardest = sorted(entry["recall"].items(), key=lambda item: item[1]["value"])
+    rows: list[Row] = [[Cell(name, said=True), words.number(figure["n"]), _interval(figure)] for name, figure in hardest[:LONGEST]]
+    return Table(f"Recall by class of {source}{_cut(len(hardest), 'hardest')}", ("class", ">images", ">right"), rows)
+
+
+def _counts(source: str, entry: dict[str, Any]) -> Table:
+    """The whole confusion matrix, where it is small enough to read."""
+    classes = entry["classes"]
+    counted = zip(classes, entry["counts"], strict=True) if len(classes) <= WIDEST else ()
+    rows: list[Row] = [[Cell(name, said=True), *(f"{count:,}" if count else "·" for count in row)] for name, row in counted]
+    return Table(f"What images of {source} were said to be, a row a true class", ("class", *(f">{name}" for name in classes)), rows)
+
+
+def _taken(source: str, entry: dict[str, Any]) -> Table:
+    """The most frequent confusions, a row a pair."""
+    classes, counts = entry["classes"], entry["counts"]
+    pairs = [(count, truth, said) for truth, row in enumerate(counts) for said, count in enumerate(row) if count and said != truth]
+    often = sorted(pairs, key=lambda pair: -pair[0])
+    rows: list[Row] = [
+        [Cell(classes[truth], said=True), Cell(classes[said], said=True), f"{count:,}", words.percent(count / sum(counts[truth]))]
+        for count, truth, said in often[:CONFUSIONS]
+    ]
+    return Table(f"Most frequent confusions of {source}", ("class", "said to be", ">images", ">of the class"), rows)
+
+
+def _boxes(evaluation: dict[str, Any]) -> list[Table]:
+    """A row a source and way of saying what lies where; then average precision by kind."""
+    labelled, asked = evaluation.get("boxes", {}), evaluation.get("questions", {})
+    rows: list[Row] = [
+        [
+            f"{source}, labels of patches",
+            str(entry["ap"]["n"]),
+            *(words.percent(entry[name]["value"]) for name in ("ap", "ap50", "ar")),
+            *_matched(entry),
+        ]
+        for source, entry in labelled.items()
+    ]
+    rows += [
+        [f"{source}, {row['family']} in words ({row['language']})", str(row["exact_match"]["n"]), *[words.NONE] * 3, *_matched(row["boxes"])]
+        for source, entry in asked.items()
+        for row in entry["rows"]
+        if row["boxes"]
+    ]
+    columns = ("boxes", ">images", ">AP", ">AP at overlap 0.5", ">recall of 100", ">precision", ">recall", ">F1")
+    scores = sorted({entry["score"] for entry in labelled.values()})
+    at = f", labels with a score of {scores[0]:g} or more" if scores else ""
+    whole = Table(f"Boxes in held-out images; precision, recall and F1 at an overlap of 0.5{at}", columns, rows)
+    return [whole, *(_kinds(source, entry) for source, entry in labelled.items())]
+
+
+def _matched(entry: dict[str, Any]) -> list[str | Cell]:
+    return [_interval(entry[name]) if entry[name] else words.NONE for name in ("precision", "recall", "f1")]
+
+
+def _kinds(source: str, entry: dict[str, Any]) -> Table:
+    """A row a kind, the hardest first."""
+    hardest = sorted(entry["kinds"].items(), key=lambda item: item[1]["value"])
+    rows: list[Row] = [[Cell(kind, said=True), words.percent(figure["value"])] for kind, figure in hardest[:LONGEST]]
+    return Table(f"Average precision by kind in {source}, at an overlap of 0.5{_cut(len(hardest), 'hardest')}", ("kind", ">AP"), rows)
+
+
+def _cut(count: int, which: str) -> str:
+    return f", the {LONGEST} {which} of {count}" if count > LONGEST else ""
+
+
 # --- figures in cells --------------------------------------------------------------------------------------------
 
 
@@ -96,6 +187,13 @@ def headline(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
     for source, entry in evaluation.get("tasks", {}).items():
         families = len({row["family"] for row in entry["rows"]})
         found.append((f"Exact match, {source}", words.percent(entry["average"]["value"]), f"{families} families, held out"))
+    for source, entry in evaluation.get("images", {}).items():
+        note = f"{len(entry['classes'])} classes, {words.number(entry['accuracy']['n'])} images held out"
+        found.append((f"Class is right, {source}", words.percent(entry["accuracy"]["value"]), note))
+    for source, entry in evaluation.get("questions", {}).items():
+        found.append((f"Exact match, {source}", words.percent(entry["average"]["value"]), "questions about held-out images"))
+    for source, entry in evaluation.get("boxes", {}).items():
+        found.append((f"AP of boxes, {source}", words.percent(entry["ap"]["value"]), f"{words.percent(entry['ap50']['value'])} at an overlap of 0.5"))
     return found
 
 
@@ -108,7 +206,8 @@ def mistakes(evaluation: dict[str, Any]) -> Table:
     """Some wrong answers of each family and language."""
     rows: list[Row] = [
         [row["family"], *(Cell(mistake[key], said=True) for key in ("question", "expected", "answer"))]
-        for entry in evaluation.get("tasks", {}).values()
+        for suite in ("tasks", "questions")
+        for entry in evaluation.get(suite, {}).values()
         for row in entry["rows"]
         for mistake in row["mistakes"][:MISTAKES]
     ]

@@ -16,7 +16,7 @@ from groundup.errors import InputError
 from groundup.files import write_text
 from groundup.ledger import Manifest
 from groundup.recipe import Recipe, derivations
-from groundup.release import figures, plots, tables, words
+from groundup.release import figures, gallery, plots, tables, words
 from groundup.release.lineage import Lineage, lineage
 from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
@@ -77,6 +77,7 @@ def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]]) -> dict
         "figures": figures.tables(evaluation),
         "notes": evaluation.get("notes", []),
         "mistakes": figures.mistakes(evaluation),
+        "galleries": gallery.galleries(evaluation),
         "stages": [Training(name, _charts(name, records), _samples(name, records)) for name, records in logs.items()],
         "training": [tables.training(found), tables.model(found)],
         "settings": _settings(recipe),
