@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from groundup.codecs.text import Tokenizer
 from groundup.generate.grammar import Constraint
+from groundup.generate.look import Look
 from groundup.generate.pages import PAGE, names
 from groundup.generate.reader import Reader
 from groundup.generate.request import Piece, Request, Score
@@ -45,8 +46,23 @@ class Answer:
         """The name of each whole page of the ids."""
         known = len(self._names)
         if len(self.ids) - known * PAGE >= PAGE:
-            self._names += names(self.ids[known * PAGE :], self._names[-1] if self._names else b"")
+            marks = [self._mark(page) for page in range(known, len(self.ids) // PAGE)] if self.request.images else []
+            self._names += names(self.ids[known * PAGE :], self._names[-1] if self._names else b"", marks)
         return self._names
+
+    def _mark(self, page: int) -> bytes:
+        """The images that reach into a page: all patches see each other, so that each depends on its whole image."""
+        inside = self.within(page * PAGE, (page + 1) * PAGE)
+        return b"".join(look.place.to_bytes(8, "little") + look.view.digest for look in inside)
+
+    def within(self, start: int, end: int) -> tuple[Look, ...]:
+        """The images with patches among the ids from `start` to `end`."""
+        return tuple(look for look in self.request.images if look.place < end and start < look.end)
+
+    def chunk(self, most: int) -> int:
+        """How many ids to compute next: at most so many, and more only to the end of an image, whose patches see each other."""
+        end = self.computed + min(most, self.left)
+        return max([end, *(look.end for look in self.request.images if look.place < end)]) - self.computed
 
     def say(self, piece: Piece) -> None:
         """Tell the one who asked."""

@@ -22,11 +22,22 @@ from groundup.model.trunk import Trunk
 
 @dataclass(frozen=True)
 class Stretch:
-    """The next tokens of one sequence: `count` from position `start`, with the pages of all its tokens in order."""
+    """The next tokens of one sequence: `count` from position `start`, with the pages of all its tokens in order.
+
+    `blocks` are begin and end of the images among them, none of which goes on after the last token: their patches see each other.
+    """
 
     start: int
     count: int
     pages: list[int]
+    blocks: Sequence[tuple[int, int]] = ()
+
+    def seen(self) -> np.ndarray:
+        """How many positions each of the tokens looks at; it never falls, on which the kernels rely."""
+        seen = np.arange(self.start, self.start + self.count) + 1
+        for first, last in self.blocks:
+            seen[max(0, first - self.start) : last - self.start] = last
+        return seen
 
 
 class Store(Protocol):
@@ -60,7 +71,7 @@ class PlainStore:
             longest = max(len(each) for each in slots[first:last])
             table = torch.from_numpy(np.stack([np.pad(each, (0, longest - len(each))) for each in slots[first:last]])).to(device)
             count = step[first].count
-            seen_NT = torch.tensor([[part.start + place for place in range(1, count + 1)] for part in step[first:last]], device=device)
+            seen_NT = torch.from_numpy(np.stack([part.seen() for part in step[first:last]])).to(device)
             mask_NTS = torch.arange(longest, device=device) < seen_NT[..., None]
             self._groups.append((slice(row, row + count * (last - first)), table, mask_NTS))
             row += count * (last - first)
@@ -110,6 +121,9 @@ class NativeStore:
         sequence = self._sequence[:R] = np.repeat(np.arange(len(step)), counts)
         positions = self._positions[:R] = np.arange(R) - np.repeat(ends - counts - [part.start for part in step], counts)
         self._seen[:R] = positions + 1
+        for part, end in zip(step, ends, strict=True):
+            if part.blocks:
+                self._seen[end - part.count : end] = part.seen()
         self._slots[:R] = self._pages[sequence, positions // PAGE].astype(np.int64) * PAGE + positions % PAGE
         self._lay(counts, ends)
         return self._positions_R[None, :R]

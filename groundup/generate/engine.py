@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from groundup.codecs.text import Tokenizer
+from groundup.data.views import cells
 from groundup.device import Device
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.cache import Decoder, NativeStore, PlainStore, Store, Stretch
+from groundup.generate.look import Look, View, require
 from groundup.generate.native.leaves import Workshop, plant, workshop
 from groundup.generate.native.matrix import Weights
 from groundup.generate.pages import PAGE
@@ -23,8 +25,9 @@ from groundup.generate.request import Piece, Request, Score
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import ROWS, STEP, Scheduler
 from groundup.model import weights as files
+from groundup.model.eyes import Seen, Sight
 from groundup.model.linear import Linear
-from groundup.model.trunk import Trunk
+from groundup.model.trunk import Trunk, document_mask
 
 MEMORY = 1 << 30  # bytes for the cache, unless another number is given
 TOP = 20  # most log-probabilities an id comes with
@@ -54,7 +57,7 @@ class Engine:
         if shop is None:
             self._store = PlainStore(shape, pages, self.device, dtype)
         else:
-            self._store = native = NativeStore(shape, pages, dtype, shop, STEP)
+            self._store = native = NativeStore(shape, pages, dtype, shop, STEP + shape.patches)
             with torch.inference_mode():
                 self._decoder = Decoder(trunk, native, shop, ROWS, tokenizer.size)
         self._ends = frozenset((tokenizer.im_end, tokenizer.end))
@@ -79,14 +82,18 @@ class Engine:
     # --- one request after another, or all at once ----------------------------------------------------------------
 
     def complete(
-        self, prompts: Sequence[list[int]], limit: int, sampling: Sampling = GREEDY, advance: Callable[[int], None] = lambda done: None
-    ) -> list[list[int]]:
+        self, prompts: Sequence[list[int]], limit: int, sampling: Sampling = GREEDY, advance: Callable[[int], None] = lambda done: None,
+        images: Sequence[tuple[Look, ...]] = (),
+    ) -> list[list[int]]:  # fmt: skip
         """Continue each prompt by up to `limit` ids, to <|im_end|>, <|endoftext|> (both left out) or the context's end.
 
-        A prompt's answer does not depend on the others. `advance` is told of prompts done. Raises InputError for a prompt
-        that is empty or leaves no room in the context.
+        A prompt's answer does not depend on the others. `advance` is told of prompts done; `images` are those of each prompt, if any has
+        some. Raises InputError for a prompt that is empty or leaves no room in the context.
         """
-        requests = [Request(prompt, limit, sampling, number) for number, prompt in enumerate(prompts)]
+        shown = images or [()] * len(prompts)
+        requests = [
+            Request(prompt, limit, sampling, number, images=looks) for number, (prompt, looks) in enumerate(zip(prompts, shown, strict=True))
+        ]  # fmt: skip
         for request in requests:
             self.check(request)
         answers: list[list[int]] = [[] for _ in prompts]
@@ -102,10 +109,10 @@ class Engine:
             pass
         return answers
 
-    def stream(self, prompt: list[int], limit: int, sampling: Sampling = GREEDY) -> Iterator[int]:
+    def stream(self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[Look, ...] = ()) -> Iterator[int]:
         """The same for one prompt, each id as it comes."""
         pieces: list[Piece] = []
-        answer = self.add(Request(prompt, limit, sampling), pieces.append)
+        answer = self.add(Request(prompt, limit, sampling, images=images), pieces.append)
         return self._ids(answer, pieces)
 
     def _ids(self, answer: Answer, pieces: list[Piece]) -> Iterator[int]:
@@ -144,6 +151,19 @@ class Engine:
                 raise InputError(f"there is no token with the id {id}; they go from 0 to {self.tokenizer.size - 1}")
         if request.logprobs is not None and not 0 <= request.logprobs <= TOP:
             raise InputError(f"log-probabilities of {request.logprobs} ids are asked for; the most is {TOP}")
+        self._check_images(request.images, size)
+
+    def _check_images(self, looks: Sequence[Look], size: int) -> None:
+        """Raise InputError unless the images stand in a prompt one after the other, with ids after the last."""
+        shape, before = self.trunk.shape, 0
+        for look in looks:
+            require(shape)
+            grid, patches = look.view.grid, look.view.patches
+            if grid.patches > shape.patches or patches.shape != (grid.patches, shape.patch_values):
+                raise InputError(f"an image has {patches.shape} patches; the model sees at most {shape.patches} of {shape.patch_values} values")
+            if not before <= look.place < look.end < size:
+                raise InputError(f"an image stands at {look.place} to {look.end} of a prompt of {size} tokens; it must lie inside, apart from others")
+            before = look.end
 
     @torch.inference_mode()
     def step(self) -> bool:
@@ -151,7 +171,7 @@ class Engine:
         step = self.scheduler.plan()
         if not step:
             return False
-        positions_1R = self._store.begin([Stretch(answer.computed, count, answer.pages) for answer, count in step])
+        positions_1R = self._store.begin([_stretch(answer, count) for answer, count in step])
         self._count(step)
         if self._decoder is not None and all(answer.left == 1 and not answer.request.echo for answer, _ in step):
             best, scores_NV = self._decoder.next([answer.ids[-1] for answer, _ in step])
@@ -165,7 +185,7 @@ class Engine:
     def _read(self, step: list[tuple[Answer, int]], positions_1R: Tensor) -> None:
         """A step with several ids of a prompt."""
         ids = [id for answer, count in step for id in answer.ids[answer.computed : answer.computed + count]]
-        x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store)[0]
+        x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store, sight=self._sight(step))[0]
         ready, last, row = [], [], 0
         for answer, count in step:
             if answer.request.echo and answer.computed < answer.asked:
@@ -178,6 +198,24 @@ class Engine:
         if ready:
             scores_NV = self.trunk.logits(x_RD[None, last])[0, :, : self.tokenizer.size]
             self._answer(ready, scores_NV.argmax(-1).tolist(), scores_NV)
+
+    def _sight(self, step: list[tuple[Answer, int]]) -> Seen | None:
+        """What is seen of images in a step: of each, the patches from the first that is not in the cache on."""
+        vectors, places, row = [], [], 0
+        for answer, count in step:
+            for look in answer.within(answer.computed, answer.computed + count):
+                first = max(look.place, answer.computed)
+                vectors.append(self._seen(look.view)[first - look.place :])
+                places.append(torch.arange(first, look.end) - answer.computed + row)
+            row += count
+        return Seen(torch.cat(vectors), torch.cat(places).to(self.device)) if vectors else None
+
+    def _seen(self, view: View) -> Tensor:
+        """An image through the eyes, [N, D]: always the whole, as the library's products of fewer rows may have other bits."""
+        assert self.trunk.eyes is not None, "requests with images are checked"
+        patches_NP, grid_N2 = torch.tensor(view.patches, device=self.device), torch.from_numpy(cells(view.grid)).to(self.device)
+        x_ND: Tensor = self.trunk.eyes(Sight(patches_NP, torch.empty(0), grid_N2), self.trunk.precision)
+        return x_ND
 
     def _count(self, step: list[tuple[Answer, int]]) -> None:
         self.steps += 1
@@ -241,12 +279,28 @@ class Engine:
         return found
 
     @torch.inference_mode()
-    def embed(self, ids: list[int]) -> list[float]:
-        """The mean of a text's last states, scaled to length 1, [D]. Raises InputError for a text that is empty or does not fit."""
+    def embed(self, ids: list[int], images: Sequence[Look] = ()) -> list[float]:
+        """The mean of a text's last states, or of its images' patches' if it has any, scaled to length 1, [D].
+
+        Raises InputError for a text that is empty or does not fit, and for images that cannot be seen.
+        """
         if not 0 < len(ids) <= self.trunk.shape.context:
             raise InputError(f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.trunk.shape.context}")
-        x_TD = self.trunk(torch.tensor([ids], device=self.device), torch.arange(len(ids), device=self.device)[None])[0]
-        return nn.functional.normalize(x_TD.float().mean(0), dim=0).tolist()
+        self._check_images(images, len(ids))
+        blocks_1T = torch.zeros((1, len(ids)), dtype=torch.int64, device=self.device)
+        for number, look in enumerate(images, 1):
+            blocks_1T[0, look.place : look.end] = number
+        shown_N = blocks_1T[0].nonzero()[:, 0]
+        sight = Seen(torch.cat([self._seen(look.view) for look in images]), shown_N) if images else None
+        mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T) if images else None
+        positions_1T = torch.arange(len(ids), device=self.device)[None]
+        x_TD = self.trunk(torch.tensor([ids], device=self.device), positions_1T, mask_1TT, sight=sight)[0]
+        return nn.functional.normalize((x_TD[shown_N] if images else x_TD).float().mean(0), dim=0).tolist()
+
+
+def _stretch(answer: Answer, count: int) -> Stretch:
+    inside = answer.within(answer.computed, answer.computed + count)
+    return Stretch(answer.computed, count, answer.pages, [(look.place, look.end) for look in inside])
 
 
 def score(scores_V: Tensor, id: int, top: int) -> Score:

@@ -1,7 +1,7 @@
 """Which pages of the cache are free, which are in use, and which hold a beginning that others may share.
 
-A page holds PAGE tokens. Its *name* is a hash of all tokens up to its end, so equal names mean equal content, whoever
-computed it. A page that nobody uses keeps its content until the room is needed, the longest unused first.
+A page holds PAGE tokens. Its *name* is a hash of all tokens up to its end, and of the images that reach into them, so equal names mean equal
+content, whoever computed it. A page that nobody uses keeps its content until the room is needed, the longest unused first.
 """
 
 from collections import OrderedDict
@@ -13,11 +13,12 @@ import numpy as np
 PAGE = 16  # tokens
 
 
-def names(ids: Sequence[int], before: bytes = b"") -> list[bytes]:
-    """The name of each whole page of a sequence that goes on after the page called `before`."""
+def names(ids: Sequence[int], before: bytes = b"", marks: Sequence[bytes] = ()) -> list[bytes]:
+    """The name of each whole page of a sequence that goes on after the page called `before`; `marks` say what else is in each."""
     found = []
     for start in range(0, len(ids) - PAGE + 1, PAGE):
-        before = blake2b(np.asarray(ids[start : start + PAGE], dtype=np.int32).tobytes(), key=before, digest_size=16).digest()
+        content = np.asarray(ids[start : start + PAGE], dtype=np.int32).tobytes() + (marks[start // PAGE] if marks else b"")
+        before = blake2b(content, key=before, digest_size=16).digest()
         found.append(before)
     return found
 

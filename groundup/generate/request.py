@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from groundup.generate.grammar import Grammar
+from groundup.generate.look import Look
 from groundup.generate.sampling import GREEDY, Sampling
 
 
@@ -14,7 +15,7 @@ class Request:
 
     The answer has at most `limit` ids and ends before the first of the texts `stops`; `grammar` says what it may be. `number` tells
     several answers to one prompt apart: each has random numbers of its own. `logprobs` asks for the log-probability of each id and for
-    those of that many of the likeliest; `echo` for those of the prompt's ids as well.
+    those of that many of the likeliest; `echo` for those of the prompt's ids as well. `images` stand in the prompt, in order.
     """
 
     prompt: Sequence[int]
@@ -25,6 +26,7 @@ class Request:
     grammar: Grammar | None = None
     logprobs: int | None = None
     echo: bool = False
+    images: tuple[Look, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from groundup.generate.pages import PAGE, Pages
 
 ROWS = 128  # answers at a time: more make a step longer and hardly more of it useful
 CHUNK = 128  # tokens of prompts a step while others wait for their next id; four times that when nobody does
-STEP = 4 * CHUNK + ROWS  # tokens that no step exceeds
+STEP = 4 * CHUNK + ROWS  # tokens that no step exceeds, but for the rest of an image
 
 
 class Scheduler:
@@ -30,10 +30,10 @@ class Scheduler:
         budget = (CHUNK if step else 4 * CHUNK) - len(step)
         for answer in self.running:
             if answer.left > 1 and budget > 0:
-                step.append((answer, min(budget, answer.left)))
+                step.append((answer, answer.chunk(budget)))
                 budget -= step[-1][1]
         while budget > 0 and len(self.running) < ROWS and (admitted := self._admit()) is not None:
-            step.append((admitted, min(budget, admitted.left)))
+            step.append((admitted, admitted.chunk(budget)))
             budget -= step[-1][1]
         return step
 

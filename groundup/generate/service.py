@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Any
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.engine import Engine
+from groundup.generate.look import Look
 from groundup.generate.request import Piece, Request
 
 
@@ -99,8 +100,11 @@ class Service:
 
         self._hand_in(forget)
 
-    def embed(self, rows: list[list[int]]) -> "Future[list[list[float]]]":
-        """The embedding of each row of ids, between two steps; raises Closing and Busy, and the future InputError as `Engine.embed` does."""
+    def embed(self, rows: list[list[int]], images: Sequence[Sequence[Look]] = ()) -> "Future[list[list[float]]]":
+        """The embedding of each row of ids, with the images of each if any has some, between two steps.
+
+        Raises Closing and Busy, and the future InputError as `Engine.embed` does.
+        """
         future: Future[list[list[float]]] = Future()
         found: list[list[float]] = []
 
@@ -109,7 +113,7 @@ class Service:
                 self._less(len(rows) - len(found))
                 return settle(future.set_exception, Closing())
             try:
-                found.append(self.engine.embed(rows[len(found)]))
+                found.append(self.engine.embed(rows[len(found)], images[len(found)] if images else ()))
             except InputError as error:
                 self._less(len(rows) - len(found))
                 return settle(future.set_exception, error)

@@ -25,6 +25,14 @@ class Sight:
     hidden_N: Tensor | None = None  # True: only its position is seen
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What eyes made of patches, and where in the rows of one forward it stands."""
+
+    x_ND: Tensor
+    places_N: Tensor
+
+
 class Eyes(nn.Module):
     """One matrix each into the stream and out of it, as in a ViT (arXiv:2010.11929), with fixed two-dimensional positions."""
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from groundup.model.eyes import Eyes, Sight
+from groundup.model.eyes import Eyes, Seen, Sight
 from groundup.model.linear import Linear, RMSNorm
 from groundup.model.shape import Shape
 
@@ -200,14 +200,15 @@ class Trunk(nn.Module):
         return self
 
     def forward(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None = None, cache: Cache | None = None, sight: Sight | None = None
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None = None, cache: Cache | None = None, sight: Sight | Seen | None = None
     ) -> Tensor:  # fmt: skip
         """The final, normalised states [B, T, D] of the tokens and patches; `logits` turns those of tokens into scores."""
         cos_BTE, sin_BTE = self.rotary(positions_BT)
         context = Context(cos_BTE, sin_BTE, mask_BTS, cache, self.attend)
         x_BTD = self.model.embed_tokens(ids_BT).to(self.precision)
         if sight is not None and self.eyes is not None:
-            x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, self.eyes(sight, self.precision)).view(x_BTD.shape)
+            x_ND = sight.x_ND if isinstance(sight, Seen) else self.eyes(sight, self.precision)
+            x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, x_ND).view(x_BTD.shape)
         for block in self.model.layers:
             if self.recompute and self.training:
                 x_BTD = checkpoint(block, x_BTD, context, use_reentrant=False)

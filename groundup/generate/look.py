@@ -1,0 +1,77 @@
+"""Images in a prompt: one way from encoded files to ids and patches, for the API, the chat and evaluation.
+
+Shapes: N patches of P values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from groundup.codecs import chat
+from groundup.codecs.image import Grid, to_patches
+from groundup.codecs.text import Tokenizer
+from groundup.data.pictures import Eyesight
+from groundup.errors import InputError
+from groundup.model.shape import Shape
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An image as a model sees it. `digest` tells it from any other."""
+
+    grid: Grid
+    patches: npt.NDArray[np.uint8]  # [N, P]
+    digest: bytes
+
+    @staticmethod
+    def of(grid: Grid, patches: npt.NDArray[np.uint8]) -> "View":
+        """The view of patches."""
+        return View(grid, patches, blake2b(patches.tobytes(), key=repr(tuple(grid)).encode(), digest_size=16).digest())
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """An image of a prompt: its patches stand in place of the ids from `place` on."""
+
+    place: int
+    view: View
+
+    @property
+    def end(self) -> int:
+        """The place after its last patch."""
+        return self.place + self.view.grid.patches
+
+
+def see(shape: Shape, data: bytes) -> View:
+    """An encoded image as a model of a shape sees it. Raises BadImage as `codecs.image.decode` does, and InputError for a model without eyes."""
+    require(shape)
+    grid, pixels = Eyesight(shape.patch, shape.patches).look(data)
+    return View.of(grid, to_patches(pixels, shape.patch))
+
+
+def require(shape: Shape) -> None:
+    """Raise InputError for a model without eyes."""
+    if not shape.patch:
+        raise InputError("the model has no eyes, it reads only text; leave the image out, or ask a model that was grown with images")
+
+
+def prompt(
+    tokenizer: Tokenizer, messages: list[chat.Message], views: Sequence[View], tools: list[dict[str, Any]] | None = None
+) -> tuple[list[int], tuple[Look, ...]]:
+    """The ids after which the assistant's answer comes, and the images among them. Raises InputError as `codecs.chat.prompt` does."""
+    return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [view.grid for view in views]), views)
+
+
+def alone(tokenizer: Tokenizer, view: View) -> tuple[list[int], tuple[Look, ...]]:
+    """An image with nothing around it."""
+    return placed(tokenizer, chat.image(tokenizer, view.grid), [view])
+
+
+def placed(tokenizer: Tokenizer, ids: list[int], views: Sequence[View]) -> tuple[list[int], tuple[Look, ...]]:
+    """Ids, and where among them the images stand."""
+    places = chat.places(tokenizer, ids) if views else []
+    return ids, tuple(Look(place, view) for place, view in zip(places, views, strict=True))

@@ -1,0 +1,209 @@
+"""Images in prompts: what is answered equals one forward as in training, in any company, and pages are shared only with the same images."""
+
+import numpy as np
+import pytest
+import torch
+
+from groundup.codecs.image import Grid
+from groundup.data.views import cells
+from groundup.errors import InputError
+from groundup.generate import scheduler as scheduler_module
+from groundup.generate.look import Look, View
+from groundup.generate.pages import PAGE
+from groundup.generate.request import Request
+from groundup.model.eyes import Sight
+from groundup.model.trunk import Trunk, document_mask
+from tests.generate.generate_helpers import Ids, ask, engine
+from tests.random_models import SHAPE, random_trunk
+
+EYES = {"patch": 4, "patches": 20, "kinds": ("a", "b"), "context": 128}
+NEVER = Ids(im_end=-1, end=-2)
+BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
+PAD = 7
+POOL = SHAPE.cache_bytes(9 * PAGE, 1)  # nine pages, for numbers of one byte: little more than one context
+
+
+def view(seed: int, rows: int = 4, columns: int = 5) -> View:
+    return View.of(Grid(rows, columns), np.random.default_rng(seed).integers(0, 256, (rows * columns, 48), dtype=np.uint8))
+
+
+def request(before: int, *views: View, seed: int = 0, after: int = 5, limit: int = 12, number: int = 0) -> Request:
+    """Random ids, then images with three ids after each, then more ids."""
+    random = np.random.default_rng(seed)
+    ids, looks = random.integers(0, SHAPE.vocab, before).tolist(), []
+    for each in views:
+        looks.append(Look(len(ids), each))
+        ids += [PAD] * each.grid.patches + random.integers(0, SHAPE.vocab, 3).tolist()
+    ids += random.integers(0, SHAPE.vocab, after).tolist()
+    return Request(ids, limit, number=number, images=tuple(looks), logprobs=2)
+
+
+@torch.no_grad()
+def recompute(trunk: Trunk, asked: Request) -> tuple[list[int], list[float]]:
+    """The greedy continuation and its log-probabilities, by one forward as in training for every id."""
+    ids, scores = list(asked.prompt), []
+    patches = torch.from_numpy(np.concatenate([look.view.patches for look in asked.images]))
+    places = torch.cat([torch.arange(look.place, look.end) for look in asked.images])
+    grid = torch.from_numpy(np.concatenate([cells(look.view.grid) for look in asked.images]))
+    for _ in range(asked.limit):
+        blocks = torch.zeros((1, len(ids)), dtype=torch.int64)
+        for number, look in enumerate(asked.images, 1):
+            blocks[0, look.place : look.end] = number
+        mask = document_mask(torch.zeros_like(blocks), blocks)
+        states = trunk(torch.tensor([ids]), torch.arange(len(ids))[None], mask, sight=Sight(patches, places, grid))
+        logs = trunk.logits(states[0, -1]).log_softmax(-1)
+        ids.append(int(logs.argmax()))
+        scores.append(float(logs.max()))
+    return ids[len(asked.prompt) :], scores
+
+
+def requests() -> list[Request]:
+    return [
+        request(1, view(1)),
+        request(9, view(2, 3, 3), seed=1),
+        request(30, view(3), view(4, 2, 7), seed=2),
+        request(14, view(5, 1, 1), view(6, 4, 4), view(7), seed=3),
+        request(40, view(8), seed=4, after=1),
+    ]
+
+
+@BOTH
+def test_answers_equal_one_forward_as_in_training(native):
+    for asked in requests():
+        ids, scores = recompute(random_trunk(**EYES), asked)
+        heard = ask(engine(native, NEVER, **EYES), asked)[0]
+        assert heard.ids == ids
+        assert [score.logprob for score in heard.scores] == pytest.approx(scores, abs=1e-3)
+
+
+@BOTH
+def test_an_image_matters_and_so_does_its_end_to_its_beginning(native):
+    """Else none of these tests would show a thing."""
+    one = view(1)
+    changed = one.patches.copy()
+    changed[-1] = 255 - changed[-1]
+    first, other = (ask(engine(native, NEVER, **EYES), request(1, each))[0].scores for each in (one, View.of(one.grid, changed)))
+    assert first[0].logprob != pytest.approx(other[0].logprob, abs=1e-4)
+
+
+@BOTH
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_an_answer_has_the_same_bits_in_any_company(native, precision, monkeypatch):
+    """Alone, together, in chunks that would end inside images, and out of a cache so small that answers are computed again."""
+    if not native and precision is torch.bfloat16:
+        pytest.skip("only the kernels promise it")
+    asked = [*requests(), *(request(5 * number, view(number), limit=20, seed=number, number=number) for number in range(1, 12))]
+    alone = [ask(engine(native, NEVER, precision=precision, **EYES), each)[0] for each in asked]
+    together = ask(engine(native, NEVER, precision=precision, **EYES), *asked)
+    monkeypatch.setattr(scheduler_module, "CHUNK", 11)
+    small = engine(native, NEVER, POOL * precision.itemsize, precision, **EYES)
+    crowded = ask(small, *asked)
+    assert small.scheduler.preemptions > 0
+    for one, other, third in zip(alone, together, crowded, strict=True):
+        assert one.ids == other.ids == third.ids
+        if native:
+            assert one.scores == other.scores == third.scores
+
+
+@BOTH
+@pytest.mark.parametrize("before", [1, PAGE - 1, PAGE, PAGE + 5])
+def test_a_beginning_with_an_image_is_shared_and_changes_nothing(native, before):
+    """The pages end inside the image, so that the rest of it is computed against patches in the cache."""
+    first, second = (request(before, view(1), seed=1) for _ in range(2))
+    second = Request([*second.prompt[:-1], 3], 12, images=second.images, logprobs=2)
+    alone = ask(engine(native, NEVER, **EYES), second)[0]
+    shared = engine(native, NEVER, **EYES)
+    ask(shared, first)
+    heard = ask(shared, second)[0]
+    assert heard.pieces[0].cached == (len(second.prompt) - 1) // PAGE * PAGE > before
+    assert heard.ids == alone.ids
+    if native:
+        assert heard.scores == alone.scores
+
+
+@BOTH
+def test_other_images_do_not_share(native):
+    """Equal ids, and an image of which only the last patch differs, or only the grid: what is before it is shared."""
+    shared, one = engine(native, NEVER, **EYES), view(1)
+    changed = one.patches.copy()
+    changed[-1, -1] ^= 1
+    ask(shared, request(PAGE + 2, one))
+    for other in (View.of(one.grid, changed), View.of(Grid(5, 4), one.patches)):
+        asked = request(PAGE + 2, other)
+        heard = ask(shared, asked)[0]
+        assert heard.pieces[0].cached == PAGE
+        assert heard.ids == ask(engine(native, NEVER, **EYES), asked)[0].ids
+    assert ask(shared, request(PAGE + 2, one))[0].pieces[0].cached > PAGE
+    assert ask(shared, Request(request(PAGE + 2, one).prompt, 4))[0].pieces[0].cached == PAGE  # the ids alone
+
+
+@BOTH
+def test_the_largest_step_has_room_for_the_rest_of_an_image(native, monkeypatch):
+    monkeypatch.setattr(scheduler_module, "CHUNK", 8)
+    busy = engine(native, NEVER, **EYES)
+    plan, sizes = busy.scheduler.plan, []
+
+    def watched():
+        step = plan()
+        sizes.append(sum(count for _, count in step))
+        for answer, count in step:
+            end = answer.computed + count
+            assert not any(look.place < end < look.end for look in answer.request.images)
+        return step
+
+    monkeypatch.setattr(busy.scheduler, "plan", watched)
+    ask(busy, *[request(number, view(number), seed=number) for number in range(8)])
+    assert 4 * 8 < max(sizes) <= 4 * 8 + EYES["patches"]
+
+
+@BOTH
+def test_complete_and_stream_take_images(native):
+    asked = requests()[2]
+    found = engine(native, NEVER, **EYES).complete([list(asked.prompt), [1, 2]], 12, images=[asked.images, ()])
+    assert found[0] == recompute(random_trunk(**EYES), asked)[0]
+    assert list(engine(native, NEVER, **EYES).stream(list(asked.prompt), 12, images=asked.images)) == found[0]
+
+
+@BOTH
+@torch.no_grad()
+def test_an_echo_scores_a_prompt_with_an_image(native):
+    asked = request(3, view(1))
+    heard = ask(engine(native, NEVER, **EYES), Request(asked.prompt, 1, logprobs=0, echo=True, images=asked.images))[0]
+    assert [score.id for score in heard.pieces[0].prompt_scores] == list(asked.prompt)
+    ids, scores = recompute(random_trunk(**EYES), Request(asked.prompt, 1, images=asked.images))
+    assert heard.ids == ids
+    assert heard.scores[0].logprob == pytest.approx(scores[0], abs=1e-3)
+
+
+@BOTH
+def test_an_embedding_is_the_mean_of_the_patches(native):
+    asked, other = request(1, view(1), after=1), request(1, view(2), after=1)
+    seeing = engine(native, NEVER, **EYES)
+    found = torch.tensor(seeing.embed(list(asked.prompt), asked.images))
+    assert found.norm() == pytest.approx(1, abs=1e-4)
+    assert not torch.allclose(found, torch.tensor(seeing.embed(list(other.prompt), other.images)), atol=1e-3)
+    assert not torch.allclose(found, torch.tensor(seeing.embed(list(asked.prompt))), atol=1e-3)
+    plain = torch.tensor(engine(False, NEVER, **EYES).embed(list(asked.prompt), asked.images))
+    assert torch.allclose(found, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("looks", "changes", "said"),
+    [
+        ((Look(1, view(1)),), {"patch": 0, "patches": 0, "kinds": ()}, "no eyes"),
+        ((Look(1, view(1, 3, 7)),), {}, "at most 20"),
+        ((Look(1, View.of(Grid(2, 2), np.zeros((4, 12), np.uint8))),), {}, "48 values"),
+        ((Look(10, view(1)),), {}, "lie inside"),
+        ((Look(1, view(1, 2, 2)), Look(3, view(1, 2, 2))), {}, "apart from others"),
+    ],
+)
+def test_images_that_cannot_be_seen_are_refused(looks, changes, said):
+    with pytest.raises(InputError, match=said):
+        engine(tokenizer=NEVER, **(EYES | changes)).check(Request([PAD] * 30, 4, images=looks))
+    with pytest.raises(InputError, match=said):
+        engine(tokenizer=NEVER, **(EYES | changes)).embed([PAD] * 30, looks)
+
+
+def test_too_many_patches_for_the_context_are_refused():
+    with pytest.raises(InputError, match="leaves no room"):
+        engine(tokenizer=NEVER, **EYES).check(request(2, *[view(1)] * 6))
