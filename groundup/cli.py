@@ -267,6 +267,7 @@ def serve(
     temperature: Annotated[float, typer.Option(min=0, max=2, help="Of requests that name none; 0: always the likeliest token.")] = 1.0,
     watch: Annotated[bool, typer.Option("--watch", help="Load new versions of the models as they appear (SIGHUP does it once).")] = False,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write what is asked into the access log.")] = False,
+    images_from: Annotated[Path | None, typer.Option(help="Folder whose images requests may name by path or file URL.")] = None,
     device: DeviceName = None,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -283,7 +284,7 @@ def serve(
         model_folder,
         Options(
             host, port, keys, weights, round(cache_gigabytes * 2**30), queue, concurrent, rate, together, grace, temperature, watch,
-            runs, log_prompts, device,
+            runs, log_prompts, device, images_from,
         ),
     )  # fmt: skip
 

@@ -10,7 +10,8 @@ import io
 import math
 import re
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from groundup.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
 Patches = npt.NDArray[np.uint8]  # [N, P]
+Found = TypeVar("Found")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000  # before decoding: 150 MB of memory
@@ -77,6 +79,21 @@ def decode(data: bytes) -> Pixels:
     Raises BadImage for what is no image of FORMATS, damaged, moving, larger than MOST_PIXELS or smaller than LEAST_SIDE: by its
     header, before it is decoded.
     """
+    return _opened(data, _upright)
+
+
+def measure(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded image by its header; raises BadImage as `decode` does before it decodes."""
+    return _opened(data, lambda image: image.size)
+
+
+def _upright(image: Image.Image) -> Pixels:
+    image.load()
+    return _rgb(ImageOps.exif_transpose(image))
+
+
+def _opened(data: bytes, then: Callable[[Image.Image], Found]) -> Found:
+    """What comes of an image whose header is good, with whatever a decoder raises told as BadImage."""
     if not data:
         raise BadImage("empty file", "0 bytes")
     try:
@@ -84,8 +101,7 @@ def decode(data: bytes) -> Pixels:
             warnings.simplefilter("ignore")  # of sizes, which are judged here, and of odd metadata
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             _check(image)
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+            return then(image)
     except BadImage:
         raise
     except UnidentifiedImageError:

@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
+from groundup.generate import look
 from groundup.generate import request as engine
+from groundup.generate.look import View
 from groundup.generate.request import Piece
-from groundup.serve import body, prompts, scores, tools
+from groundup.serve import body, pictures, prompts, scores, tools
 from groundup.serve.errors import ApiError, about
 from groundup.serve.prompts import Frame
 from groundup.serve.schema import TOGETHER, ChatRequest
@@ -33,26 +35,31 @@ def routes(site: Site) -> APIRouter:
 
 
 async def _answer(site: Site, request: Request, asked: ChatRequest, entry: Entry) -> Response:
-    wanted = await run_in_threadpool(requests, asked, entry, site.temperature)
+    messages, shown = await run_in_threadpool(pictures.taken, asked.messages)
+    views = await site.gallery.look(entry.service.engine.trunk.shape, shown)
+    wanted = await run_in_threadpool(requests, asked.model_copy(update={"messages": messages}), entry, site.temperature, views)
     kind = "chat.completion.chunk" if asked.stream else "chat.completion"
     frame = Frame.of("chatcmpl", kind, asked.model, wanted[0].sampling.seed)
     return await site.answer(request, entry, wanted, ChatWriter(frame, asked, entry.service.engine.tokenizer), asked.stream)
 
 
-def requests(asked: ChatRequest, entry: Entry, temperature: float) -> Sequence[engine.Request]:
-    """What to ask of the engine, at a temperature if none is asked for. Raises ApiError for what cannot be answered."""
+def requests(asked: ChatRequest, entry: Entry, temperature: float, views: Sequence[View] = ()) -> Sequence[engine.Request]:
+    """What to ask of the engine, at a temperature if none is asked for, with the images that the messages show.
+
+    Raises ApiError for what cannot be answered.
+    """
     prompts.together(asked, 1, TOGETHER)
     tokenizer = entry.service.engine.tokenizer
     sampling, grammar = prompts.sampling(asked, tokenizer, temperature), tools.grammar(asked, tokenizer)
     with about("messages"):
-        ids = chat.prompt(tokenizer, [_renamed(message) for message in asked.messages], _shown(asked))
+        ids, looks = look.prompt(tokenizer, [_renamed(message) for message in asked.messages], views, _shown(asked))
     prompts.with_room(entry, ids, "messages")
     if grammar is not None:
         with about("response_format" if tools.chosen(asked).type == "none" else "tools"):
             grammar.prepare(tokenizer)
     limit = _limit(asked) or entry.service.engine.trunk.shape.context
     return [
-        engine.Request(ids, limit, sampling, number, tuple(asked.stop), grammar, _logprobs(asked)) for number in range(asked.n)
+        engine.Request(ids, limit, sampling, number, tuple(asked.stop), grammar, _logprobs(asked), images=looks) for number in range(asked.n)
     ]  # fmt: skip
 
 

@@ -26,10 +26,12 @@ from groundup.serve.limits import Limiter
 from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
+from groundup.serve.pictures import Gallery
 from groundup.serve.protocol import Protocol
-from groundup.serve.site import Site
+from groundup.serve.site import Limits, Site
 
 WATCH = 2.0  # seconds between looks at the models' folders, and for which a new version must have stayed the same
+SEEING_BODY = 16 << 20  # bytes of a request where a model sees: base64 takes four for three
 CONNECTIONS = 2048  # open at a time, idle ones among them
 
 
@@ -52,6 +54,7 @@ class Options:
     runs: Path
     log_prompts: bool
     device: str | None
+    images_from: Path | None = None
 
 
 def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> None:
@@ -62,6 +65,8 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
     """
     if options.keys is None and not _is_local(options.host):
         raise InputError(f"--host {options.host}: others can reach it, so API keys are needed; make one with `groundup key NAME --keys FILE`")
+    if options.images_from is not None and not options.images_from.is_dir():
+        raise InputError(f"--images-from {options.images_from}: no such folder")
     keys = None if options.keys is None else Keys(options.keys)
     chosen = device.pick(options.device)
 
@@ -89,7 +94,10 @@ def _run(registry: Registry, keys: Keys | None, log: AccessLog, options: Options
 
 def application(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, ready: Callable[[], bool]) -> ASGIApp:
     """The whole app, behind the gate."""
-    site, metrics = Site(registry, temperature=options.temperature), Metrics(registry.states)
+    sees = any(entry.service.engine.trunk.shape.patch for entry in registry.list())
+    limits = Limits(body_bytes=SEEING_BODY) if sees else Limits()
+    site = Site(registry, limits=limits, temperature=options.temperature, gallery=Gallery(options.images_from))
+    metrics = Metrics(registry.states)
     app = make_app(site)
     app.include_router(operate.router(site, registry, metrics, ready, options.weights, options.runs))
     app.include_router(runs.router(options.runs))

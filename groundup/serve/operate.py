@@ -40,7 +40,7 @@ def router(site: Site, registry: Registry, metrics: Metrics, ready: Callable[[],
                 {
                     "id": entry.name,
                     "context": entry.context,
-                    "images": False,
+                    "images": bool(entry.service.engine.trunk.shape.patch),
                     "weights": weights,
                     "parameters": entry.service.engine.trunk.shape.total,
                 }

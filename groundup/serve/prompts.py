@@ -24,25 +24,31 @@ class Prompt:
 
 def prompts(entry: Entry, value: Any, param: str, most: int) -> list[Prompt]:
     """One prompt or several: a text, ids, or a list of either. Raises ApiError for anything else."""
+    return [prompt(entry.service.engine.tokenizer, item, param) for item in items(value, param, most)]
+
+
+def items(value: Any, param: str, most: int) -> list[Any]:
+    """One item or several, as a list. Raises ApiError for more than the most."""
     several = isinstance(value, list) and value != [] and not all(_is_id(item) for item in value)
     found = value if several else [value]
     if len(found) > most:
         raise ApiError(400, f"{param} has {len(found)} items; the most is {most}", param)
-    return [_prompt(entry.service.engine.tokenizer, item, param) for item in found]
+    return found
 
 
-def _prompt(tokenizer: Tokenizer, value: Any, param: str) -> Prompt:
+def prompt(tokenizer: Tokenizer, value: Any, param: str) -> Prompt:
+    """A text or ids. Raises ApiError for anything else."""
     if isinstance(value, str):
-        prompt = Prompt(tokenizer.encode(value), value)
+        found = Prompt(tokenizer.encode(value), value)
     elif isinstance(value, list) and all(_is_id(item) for item in value):
         if foreign := next((id for id in value if not 0 <= id < tokenizer.size), None):
             raise ApiError(400, f"{param}: there is no token with the id {foreign}; they go from 0 to {tokenizer.size - 1}", param)
-        prompt = Prompt(value, tokenizer.decode(value))
+        found = Prompt(value, tokenizer.decode(value))
     else:
         raise ApiError(400, f"{param} holds {type(value).__name__}; it must be a text, ids, or a list of texts or of lists of ids", param)
-    if not prompt.ids:
+    if not found.ids:
         raise ApiError(400, f"{param} is empty; it needs at least one token", param)
-    return prompt
+    return found
 
 
 def _is_id(value: Any) -> bool:

@@ -17,6 +17,8 @@ TOOLS = 128
 BIASES = 1024
 FIELDS = 64  # of an object, more than any has: a look at each of a million unknown ones would keep others waiting
 LABELS = 16  # metadata
+IMAGES = 16  # of a request
+IMAGE_BYTES = 8 << 20  # of an image, as a file
 TOGETHER = 128  # answers of one request: n times the prompts
 
 
@@ -149,7 +151,7 @@ class CompletionRequest(Generation):
 
 
 class EmbeddingRequest(Part):
-    """POST /v1/embeddings. The input is a text, ids, or a list of either."""
+    """POST /v1/embeddings. The input is a text, ids, an image, or a list of these."""
 
     model: str
     input: Any

@@ -1,7 +1,7 @@
 """What the endpoints know: the models, the page, and the limits."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from groundup.generate import request as engine
 from groundup.generate.service import Closing, Service
 from groundup.serve import record
 from groundup.serve.errors import ApiError
+from groundup.serve.pictures import Gallery
 from groundup.serve.stream import Answers, EventStream, Writer, collect, unless_gone
 
 T = TypeVar("T")
@@ -54,12 +55,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Site:
-    """All that the endpoints need. `page` is the folder of the files that are served at /, `temperature` that of requests which name none."""
+    """All that the endpoints need. `page` is the folder of the files that are served at /, `temperature` that of requests which name none;
+    the `gallery` decodes images."""
 
     registry: Registry
     page: Path = PAGE
     limits: Limits = Limits()
     temperature: float = 1.0
+    gallery: Gallery = field(default_factory=Gallery)
 
     def entry(self, name: str) -> Entry:
         """The model of a name; raises ApiError."""

@@ -124,7 +124,7 @@ def test_who_is_to_blame_is_told():
 
 def test_embeddings_that_nobody_waits_for_harm_nothing(service, monkeypatch):
     embed, futures = service.engine.embed, []
-    monkeypatch.setattr(service.engine, "embed", lambda row: futures[0].cancel() and embed(row))
+    monkeypatch.setattr(service.engine, "embed", lambda *row: futures[0].cancel() and embed(*row))
     held, go = threading.Event(), threading.Event()
     service._hand_in(lambda: held.set() or go.wait(60))
     held.wait(60)
@@ -161,7 +161,7 @@ def test_embeddings_come_between_the_steps(service, monkeypatch):
     service.submit(Request([1], 30), heard)
     rows = [[1, 2, 3], [4], [5] * 20]
     embed, steps = service.engine.embed, []
-    monkeypatch.setattr(service.engine, "embed", lambda row: steps.append(service.engine.steps) or embed(row))
+    monkeypatch.setattr(service.engine, "embed", lambda *row: steps.append(service.engine.steps) or embed(*row))
     assert service.embed(rows).result(60) == [embed(row) for row in rows]
     assert len(set(steps)) == 3
     with pytest.raises(InputError, match="cannot be embedded"):

@@ -46,7 +46,7 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"messages": [USER] * 1025}, "messages", "1024"),
         ({"messages": [{"role": "judge", "content": "one"}]}, "messages", "unknown role 'judge'"),
         ({"messages": [USER | {"mood": "good"}]}, "messages", "unknown key 'mood'"),
-        ({"messages": [IMAGE]}, "messages", "type 'image_url'; only parts of type 'text'"),
+        ({"messages": [IMAGE]}, "messages[0].content[0]", "no eyes"),
         ({"messages": [{"role": "user"}]}, "messages", "content is missing"),
         ({"messages": [USER, {"role": "system", "content": "one"}]}, "messages", "put it first"),
         ({"messages": [{"role": "tool", "content": "one"}]}, "messages", "without a call"),
