@@ -48,7 +48,7 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
         for document, row, found in zip(chunk, rows, seeing.things(engine.trunk, rows), strict=True):
             for data, look, truth, things in zip(document.images, row.looks, document.things or (), found, strict=True):
                 side = engine.trunk.shape.patch
-                pictures.append(Picture((look.grid.columns * side, look.grid.rows * side), truth, things))
+                pictures.append(Picture((look.view.grid.columns * side, look.view.grid.rows * side), truth, things))
                 if len(shown) < SHOWN and truth:
                     shown.append(_shown(data, truth, things))
         advance(len(chunk))

@@ -99,7 +99,7 @@ def _classified(pairs: Counter[tuple[int, int]], classes: Sequence[str], worst: 
 def _shown(engine: Engine, mistake: _Mistake) -> dict[str, Any]:
     row = seeing.look(engine.trunk, engine.tokenizer, mistake.document)
     image, size = thumbnail(mistake.document.images[0])
-    looked = glow(seeing.attention(engine.trunk, row)[0], row.looks[0].grid)
+    looked = glow(seeing.attention(engine.trunk, row)[0], row.looks[0].view.grid)
     truth = _last(mistake.document)
     return {"image": image, "size": [*size], "looked": looked, "truth": truth, "said": mistake.said, "probability": mistake.probability}
 
@@ -139,8 +139,7 @@ def ask(engine: Engine, documents: Sequence[Document], name: str, advance: Advan
 def _cases(engine: Engine, documents: list[Document], advance: Advance) -> list[Case]:
     rows = [seeing.look(engine.trunk, engine.tokenizer, document) for document in documents]
     expected = [_last(document) for document in documents]
-    answers = seeing.answer(engine.trunk, engine.tokenizer, rows, max(len(seeing.spoken(engine.tokenizer, text)) for text in expected) + SPARE)
-    advance(len(documents))
+    answers = seeing.answer(engine, rows, max(len(seeing.spoken(engine.tokenizer, text)) for text in expected) + SPARE, advance)
     questions = [said((document.messages or [])[-2]) for document in documents]
     return [Case(*each) for each in zip(questions, expected, answers, strict=True)]
 

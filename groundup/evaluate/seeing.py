@@ -1,9 +1,9 @@
-"""Rows with images through the trunk, many at once and without a cache: states, likelihoods, short answers, things and attention.
+"""Rows with images through the trunk, many at once and without a cache: states, likelihoods, things and attention; and answers of the engine.
 
 Shapes: B rows, T tokens and patches, D width, H query heads, E features a head, N patches, C answers, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,29 +11,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from groundup.codecs import boxes, chat, image
+from groundup.codecs import boxes, chat
 from groundup.codecs.boxes import Thing
-from groundup.codecs.image import Grid, Patches
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
-from groundup.data.pictures import Eyesight
 from groundup.data.views import cells
-from groundup.errors import InputError
 from groundup.evaluate.likelihood import cross_entropy
+from groundup.generate.engine import Engine
+from groundup.generate.look import Look, prompt, see
 from groundup.model.eyes import Sight
 from groundup.model.trunk import Trunk, document_mask
 
 TOKENS = 8192  # tokens and patches of one forward, padding included
 TAILS = 1024  # tokens of the answers that one row weighs: more answers take several rows
-
-
-@dataclass(frozen=True)
-class Look:
-    """An image in a row: where its first patch stands, its grid, and its patches."""
-
-    place: int
-    grid: Grid
-    patches: Patches
 
 
 @dataclass(frozen=True)
@@ -56,15 +46,9 @@ def look(trunk: Trunk, tokenizer: Tokenizer, document: Document) -> Row:
     A document without a conversation is its images alone, as a user shows them. Raises BadImage for an image that
     cannot be used, and InputError for a trunk without eyes.
     """
-    if not trunk.shape.patch:
-        raise InputError("this model has no eyes, so it cannot be measured on images; train one from a recipe with a source of images")
-    eyesight = Eyesight(trunk.shape.patch, trunk.shape.patches)
-    seen = [eyesight.look(data) for data in document.images]
-    grids = [grid for grid, _ in seen]
-    messages = (document.messages or [])[:-1] or [{"role": "user", "content": [{"type": "image"}] * len(grids)}]
-    ids = chat.prompt(tokenizer, messages, document.tools, grids)
-    places = chat.places(tokenizer, ids)
-    return Row(ids, tuple(Look(place, grid, image.to_patches(pixels, eyesight.side)) for place, (grid, pixels) in zip(places, seen, strict=True)))
+    views = [see(trunk.shape, data) for data in document.images]
+    messages = (document.messages or [])[:-1] or [{"role": "user", "content": [{"type": "image"}] * len(views)}]
+    return Row(*prompt(tokenizer, messages, views, document.tools))
 
 
 def spoken(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -102,7 +86,7 @@ def states(trunk: Trunk, rows: Sequence[Row]) -> Tensor:
             branches_BT[number, run] = branch
             place += len(ids)
         for each in row.looks:
-            blocks_BT[number, each.place : each.place + each.grid.patches] = each.place
+            blocks_BT[number, each.place : each.place + each.view.grid.patches] = each.place
     past_BTT = document_mask(torch.zeros_like(ids_BT), blocks_BT)
     own_BTT = (branches_BT[:, :, None] == branches_BT[:, None, :]) | (branches_BT == 0)[:, None, :]
     inputs = (each.to(trunk.device) for each in (ids_BT, positions_BT, past_BTT & own_BTT))
@@ -114,15 +98,17 @@ def _sight(rows: Sequence[Row], T: int, device: torch.device) -> Sight | None:
     looks = [(number * T + each.place, each) for number, row in enumerate(rows) for each in row.looks]
     if not looks:
         return None
-    patches_NP = np.concatenate([each.patches for _, each in looks])
-    places_N = np.concatenate([start + np.arange(each.grid.patches) for start, each in looks])
-    grid_N2 = np.concatenate([cells(each.grid) for _, each in looks])
+    patches_NP = np.concatenate([each.view.patches for _, each in looks])
+    places_N = np.concatenate([start + np.arange(each.view.grid.patches) for start, each in looks])
+    grid_N2 = np.concatenate([cells(each.view.grid) for _, each in looks])
     return Sight(*(torch.from_numpy(array).to(device) for array in (patches_NP, places_N, grid_N2)))
 
 
 def of_patches(states_BTD: Tensor, rows: Sequence[Row]) -> list[list[Tensor]]:
     """The states [N, D] of each image of each row."""
-    return [[states_TD[each.place : each.place + each.grid.patches] for each in row.looks] for states_TD, row in zip(states_BTD, rows, strict=True)]
+    return [
+        [states_TD[each.place : each.place + each.view.grid.patches] for each in row.looks] for states_TD, row in zip(states_BTD, rows, strict=True)
+    ]
 
 
 # --- answers ------------------------------------------------------------------------------------------------------------
@@ -160,34 +146,25 @@ def _weighed(trunk: Trunk, rows: Sequence[Row], answers: Sequence[list[int]]) ->
     return found_BC
 
 
-def _before(prompt: int, tails: Sequence[list[int]]) -> list[int]:
+def _before(size: int, tails: Sequence[list[int]]) -> list[int]:
     """Where each id of each answer is predicted: its first at the prompt's end, the others in its tail."""
-    places, start = [], prompt
+    places, start = [], size
     for tail in tails:
-        places += [prompt - 1, *range(start, start + len(tail))]
+        places += [size - 1, *range(start, start + len(tail))]
         start += len(tail)
     return places
 
 
-@torch.inference_mode()
-def answer(trunk: Trunk, tokenizer: Tokenizer, rows: Sequence[Row], limit: int) -> list[str]:
-    """The likeliest continuation of each row, id by id, to <|im_end|>, <|endoftext|>, `limit` ids or the context's end.
-
-    Each step computes the whole rows again: right for short answers. A row too long for the context is answered with nothing.
-    """
-    answers: list[list[int]] = [[] for _ in rows]
-    for batch in batches(rows):
-        going = batch
-        while going := [
-            number for number in going if len(answers[number]) < limit and rows[number].size + len(answers[number]) < trunk.shape.context
-        ]:
-            longer = [replace(rows[number], ids=rows[number].ids + answers[number]) for number in going]
-            last_BD = states(trunk, longer)[range(len(longer)), [row.size - 1 for row in longer]]
-            said = dict(zip(going, trunk.logits(last_BD)[:, : tokenizer.size].argmax(-1).tolist(), strict=True))
-            going = [number for number in going if said[number] not in (tokenizer.im_end, tokenizer.end)]
-            for number in going:
-                answers[number].append(said[number])
-    return [tokenizer.decode(ids) for ids in answers]
+def answer(engine: Engine, rows: Sequence[Row], limit: int, advance: Callable[[int], None] = lambda done: None) -> list[str]:
+    """The likeliest continuation of each row, id by id, at most `limit`. A row too long for the context is answered with nothing."""
+    fitting = [number for number, row in enumerate(rows) if row.size < engine.trunk.shape.context]
+    chosen = [rows[number] for number in fitting]
+    said = engine.complete([row.ids for row in chosen], limit, advance=advance, images=[row.looks for row in chosen])
+    answers = [""] * len(rows)
+    for number, ids in zip(fitting, said, strict=True):
+        answers[number] = engine.tokenizer.decode(ids)
+    advance(len(rows) - len(fitting))
+    return answers
 
 
 # --- things and attention -------------------------------------------------------------------------------------------------
@@ -204,7 +181,7 @@ def things(trunk: Trunk, rows: Sequence[Row]) -> list[list[list[Thing]]]:
             for each, states_ND in zip(row.looks, patches, strict=True):
                 scores, values = trunk.eyes.things(states_ND)
                 shares = scores.softmax(-1).cpu().numpy()
-                found[number].append(boxes.from_labels(shares, values.cpu().numpy(), each.grid, list(trunk.shape.kinds)))
+                found[number].append(boxes.from_labels(shares, values.cpu().numpy(), each.view.grid, list(trunk.shape.kinds)))
     return found
 
 
@@ -226,4 +203,4 @@ def attention(trunk: Trunk, row: Row) -> list[npt.NDArray[np.float32]]:
     q_HE, k_SKE = (each.float() for each in kept)
     k_SHE = k_SKE.repeat_interleave(q_HE.shape[0] // k_SKE.shape[1], 1)
     shares_S = (torch.einsum("he,she->hs", q_HE, k_SHE) * q_HE.shape[-1] ** -0.5).softmax(-1).mean(0)
-    return [shares_S[each.place : each.place + each.grid.patches].cpu().numpy() for each in row.looks]
+    return [shares_S[each.place : each.place + each.view.grid.patches].cpu().numpy() for each in row.looks]

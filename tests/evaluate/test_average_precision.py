@@ -93,7 +93,7 @@ def test_a_perfect_head_finds_everything(seer, pictured, monkeypatch):
     pytest.importorskip("pycocotools")
     things = (Thing("a", (0.0, 0.0, 0.5, 0.5)), Thing("b", (0.5, 0.5, 1.0, 1.0)))
     documents = [pictured(seed=seed, things=(things,), heldout=True) for seed in range(10)]
-    grid = seeing.look(seer.trunk, seer.tokenizer, documents[0]).looks[0].grid
+    grid = seeing.look(seer.trunk, seer.tokenizer, documents[0]).looks[0].view.grid
 
     def labels(states_ND):
         kinds, values = to_labels(np.array([thing.box for thing in things], np.float32), np.array([1, 2]), grid)

@@ -27,10 +27,10 @@ def test_a_row_is_the_beginning_of_what_training_sees(seer, pictured):
     document = pictured("the cat", size=(24, 12))
     row = seeing.look(seer.trunk, seer.tokenizer, document)
     (look,) = row.looks
-    ids, trained = chat.encode(seer.tokenizer, document.messages, None, [look.grid])
+    ids, trained = chat.encode(seer.tokenizer, document.messages, None, [look.view.grid])
     assert row.ids == ids[: trained.index(True)]
-    assert row.ids[look.place : look.place + look.grid.patches] == [seer.tokenizer.special("<|image_pad|>")] * look.grid.patches
-    assert look.patches.shape == (look.grid.patches, 48)
+    assert row.ids[look.place : look.place + look.view.grid.patches] == [seer.tokenizer.special("<|image_pad|>")] * look.view.grid.patches
+    assert look.view.patches.shape == (look.view.grid.patches, 48)
     assert seeing.spoken(seer.tokenizer, "the cat") == [id for id, own in zip(ids, trained, strict=True) if own]
 
 
@@ -38,7 +38,7 @@ def test_states_are_those_of_the_trunk_alone(seer, rows):
     row = rows[1]
     (look,) = row.looks
     blocks = torch.zeros(1, row.size, dtype=torch.long)
-    blocks[0, look.place : look.place + look.grid.patches] = 1
+    blocks[0, look.place : look.place + look.view.grid.patches] = 1
     sight = seeing._sight([row], row.size, torch.device("cpu"))
     with torch.inference_mode():
         plain = seer.trunk(torch.tensor([row.ids]), torch.arange(row.size)[None], document_mask(torch.zeros_like(blocks), blocks), sight=sight)
@@ -47,9 +47,15 @@ def test_states_are_those_of_the_trunk_alone(seer, rows):
 
 
 def test_a_batch_answers_as_each_row_alone(seer, rows):
-    together = seeing.answer(seer.trunk, seer.tokenizer, rows, 6)
-    assert together == [seeing.answer(seer.trunk, seer.tokenizer, [row], 6)[0] for row in rows]
+    together = seeing.answer(seer, rows, 6)
+    assert together == [seeing.answer(seer, [row], 6)[0] for row in rows]
     assert len(set(together)) > 1
+
+
+def test_the_engine_says_what_a_forward_of_the_whole_row_finds_likeliest(seer, rows):
+    with torch.inference_mode():
+        ends = [seer.trunk.logits(seeing.states(seer.trunk, [row])[0, -1])[: seer.tokenizer.size].argmax() for row in rows]
+    assert seeing.answer(seer, rows, 1) == [seer.tokenizer.decode([int(id)]) for id in ends]
 
 
 def test_answers_weigh_the_same_side_by_side_as_one_by_one(seer, rows):
@@ -73,13 +79,13 @@ def test_many_answers_take_several_rows(seer, rows, monkeypatch):
 def test_an_answer_ends_with_the_context_and_a_row_too_long_has_none(seer, pictured):
     rows = [seeing.look(seer.trunk, seer.tokenizer, pictured(question="cat " * count)) for count in (5, 60)]
     tight = Engine(random_trunk(patch=4, patches=16, context=rows[0].size + 2, vocab=seer.tokenizer.size), seer.tokenizer)
-    said = seeing.answer(tight.trunk, seer.tokenizer, rows, 50)
+    said = seeing.answer(tight, rows, 50)
     assert said[1] == "" and len(seer.tokenizer.encode(said[0])) <= 50
 
 
 def test_a_document_without_words_is_its_image(seer, pictured):
     row = seeing.look(seer.trunk, seer.tokenizer, replace(pictured(), messages=None, text=""))
-    assert len(row.looks) == 1 and row.looks[0].grid.patches == 16
+    assert len(row.looks) == 1 and row.looks[0].view.grid.patches == 16
 
 
 def test_a_model_without_eyes_says_so(engine, pictured):
@@ -95,16 +101,16 @@ def test_attention_is_shares_of_the_patches_and_leaves_the_trunk_as_it_was(seer,
 
 
 def test_things_are_read_from_the_labels_of_the_patches(seer, rows, monkeypatch):
-    truth = {tuple(row.looks[0].grid): Thing("ab"[number % 2], (0.0, 0.0, 0.5, 1.0)) for number, row in enumerate(rows)}
+    truth = {tuple(row.looks[0].view.grid): Thing("ab"[number % 2], (0.0, 0.0, 0.5, 1.0)) for number, row in enumerate(rows)}
 
     def labels(states_ND):
-        grid = next(row.looks[0].grid for row in rows if row.looks[0].grid.patches == len(states_ND))
+        grid = next(row.looks[0].view.grid for row in rows if row.looks[0].view.grid.patches == len(states_ND))
         thing = truth[tuple(grid)]
         kinds, values = to_labels(np.array([thing.box], np.float32), np.array(["ab".index(thing.kind) + 1]), grid)
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
     monkeypatch.setattr(seer.trunk.eyes, "things", labels)
     for row, [found] in zip(rows[:2], seeing.things(seer.trunk, rows[:2]), strict=True):
-        expected = truth[tuple(row.looks[0].grid)]
+        expected = truth[tuple(row.looks[0].view.grid)]
         assert [thing.kind for thing in found] == [expected.kind]
         assert found[0].box == pytest.approx(expected.box, abs=1e-3)
