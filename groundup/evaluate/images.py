@@ -13,7 +13,7 @@ from groundup.evaluate import seeing
 from groundup.evaluate.average_precision import Matches, Picture, matches
 from groundup.evaluate.figure import Figure, proportion
 from groundup.evaluate.tasks import SPARE, Case, Row, row_of
-from groundup.evaluate.thumbnails import glow, thumbnail
+from groundup.evaluate.thumbnails import spotlight, thumbnail
 from groundup.generate.engine import Engine
 
 CHUNK = 256  # images in memory at once
@@ -99,7 +99,7 @@ def _classified(pairs: Counter[tuple[int, int]], classes: Sequence[str], worst: 
 def _shown(engine: Engine, mistake: _Mistake) -> dict[str, Any]:
     row = seeing.look(engine.trunk, engine.tokenizer, mistake.document)
     image, size = thumbnail(mistake.document.images[0])
-    looked = glow(seeing.attention(engine.trunk, row)[0], row.looks[0].view.grid)
+    looked = spotlight(seeing.attention(engine.trunk, row)[0], row.looks[0].view.grid)
     truth = _last(mistake.document)
     return {"image": image, "size": [*size], "looked": looked, "truth": truth, "said": mistake.said, "probability": mistake.probability}
 

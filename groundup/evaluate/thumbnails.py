@@ -11,7 +11,7 @@ from groundup.codecs.image import Grid, decode
 
 SIDE = 128  # pixels of the longer side at most
 QUALITY = 80
-GLOW = (255, 140, 0)  # orange: told from most pictures by brightness, too, whichever colours a reader sees
+SHADE = 190  # opacity of what is not looked at, of 255
 
 
 def thumbnail(data: bytes) -> tuple[str, tuple[int, int]]:
@@ -21,10 +21,13 @@ def thumbnail(data: bytes) -> tuple[str, tuple[int, int]]:
     return _uri(picture, "JPEG", quality=QUALITY), picture.size
 
 
-def glow(shares: npt.NDArray[np.float32], grid: Grid) -> str:
-    """Shares of patches [N] as a PNG of a pixel a patch, to lie over the image: the largest share nearly opaque, none clear."""
-    opacity = np.rint(200 * shares / max(float(shares.max()), 1e-9)).astype(np.uint8)
-    pixels = np.concatenate([np.tile(np.array(GLOW, np.uint8), (grid.patches, 1)), opacity[:, None]], 1)
+def spotlight(shares: npt.NDArray[np.float32], grid: Grid) -> str:
+    """Shares of patches [N] as a PNG of a pixel a patch, to lie over the image: the largest is clear, none is dark.
+
+    Shade is seen on pictures of every colour, and whichever colours a reader tells apart.
+    """
+    pixels = np.zeros((grid.patches, 4), np.uint8)
+    pixels[:, 3] = np.rint(SHADE * (1 - shares / max(float(shares.max()), 1e-9)))
     return _uri(Image.fromarray(pixels.reshape(*grid, 4)), "PNG")
 
 

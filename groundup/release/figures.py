@@ -134,8 +134,9 @@ def _boxes(evaluation: dict[str, Any]) -> list[Table]:
     return [whole, *(_kinds(source, entry) for source, entry in labelled.items())]
 
 
-def _matched(entry: dict[str, Any]) -> list[str | Cell]:
-    return [_interval(entry[name]) if entry[name] else words.NONE for name in ("precision", "recall", "f1")]
+def _matched(entry: dict[str, Any]) -> list[str]:
+    """In words alone: three drawn intervals are wider than the page."""
+    return [_interval(entry[name]).text if entry[name] else words.NONE for name in ("precision", "recall", "f1")]
 
 
 def _kinds(source: str, entry: dict[str, Any]) -> Table:

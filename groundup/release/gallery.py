@@ -61,7 +61,7 @@ def _worst(source: str, entry: dict[str, Any]) -> Gallery:
         width, height = each["size"]
         said = f"{each['truth']}, said to be {each['said']} ({words.percent(each['probability'], 0)})"
         shots.append(Shot(width, height, f"Mistake: {said}", said, _inside(each["image"]), _inside(each["looked"])))
-    note = "Orange lies where the last token before the answer looked, in the last block, the mean of its heads; the share is among the classes."
+    note = "Light is where the last token before the answer looks, in the last block, the mean of its heads; the share is among the classes."
     return Gallery(f"Surest mistakes, {source}", note, shots)
 
 
