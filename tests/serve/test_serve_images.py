@@ -168,7 +168,7 @@ HERE = "messages[0].content[1]"
     ("given", "words"),
     [
         (part(uri(bomb())), "too many pixels"),
-        (part(uri(png()[:70])), "damaged image"),
+        (part(uri(png()[:50])), "damaged image"),
         (part(uri(png(1, 1))), "too small"),
         (part(uri(b"")), "empty file"),
         (part(uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml")), "not an image"),

@@ -1,4 +1,6 @@
-/** What an answer is made of: thoughts, words, and calls of tools that the model wrote into its text. */
+/** What an answer is made of: thoughts, words, boxes, and calls of tools that the model wrote into its text. */
+
+import { boxed, inPlace, withoutHalfBox } from "./boxes.js";
 
 const THINK = "<think>";
 const CALL = "<tool_call>";
@@ -9,29 +11,35 @@ const CALLED = /<tool_call>([\s\S]*?)<\/tool_call>/g;
  * An answer's text in parts, in order.
  * @param {string} text
  * @param {boolean} running More may come: half a tag at the end is held back.
- * @returns {{kind: "thought"|"text"|"call", text: string, open?: boolean, name?: string}[]} A call that is no JSON object with a name stays text.
+ * @returns {{kind: "thought"|"text"|"call"|"boxes", text: string, open?: boolean, name?: string, things?: import("./boxes.js").Thing[]}[]} A call that is no JSON object with a name stays text.
  */
 export function parts(text, running = false) {
   const found = [];
   const thought = THOUGHT.exec(text);
   if (thought) found.push({ kind: "thought", text: thought[1].trim(), open: thought[2] === "" });
   let rest = text.slice(thought?.[0].length ?? 0);
-  if (running) rest = withoutHalf(rest, found.length ? [CALL] : [THINK, CALL]);
+  if (running) rest = withoutHalfBox(withoutHalf(rest, found.length ? [CALL] : [THINK, CALL]));
   let end = 0;
   for (const match of rest.matchAll(CALLED)) {
     const call = read(match[1]);
     if (!call) continue;
-    found.push({ kind: "text", text: rest.slice(end, match.index) }, call);
+    found.push(...said(rest.slice(end, match.index)), call);
     end = match.index + match[0].length;
   }
-  found.push({ kind: "text", text: rest.slice(end) });
+  found.push(...said(rest.slice(end)));
   return found.filter((part) => part.kind !== "text" || part.text.trim());
+}
+
+function said(text) {
+  return boxed(text).map((part) =>
+    typeof part === "string" ? { kind: "text", text: part } : { kind: "boxes", text: part.map(inPlace).join("\n"), things: part },
+  );
 }
 
 /** What a person wants to copy or hear: the words alone. */
 export function words(text) {
   return parts(text)
-    .filter((part) => part.kind === "text")
+    .filter((part) => part.kind === "text" || part.kind === "boxes")
     .map((part) => part.text.trim())
     .join("\n\n");
 }

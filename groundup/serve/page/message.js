@@ -2,12 +2,13 @@
 
 import { parts, pretty, words } from "./answer.js";
 import { speed } from "./ask.js";
+import { Boxes } from "./boxes.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { number, t } from "./i18n.js";
 import { Prose, copyButton } from "./markup.js";
 import { inWords } from "./trouble.js";
-import { siblings } from "./tree.js";
+import { siblings, upTo } from "./tree.js";
 
 /** The view of one message. It stays while the message grows. */
 export class MessageView {
@@ -62,7 +63,7 @@ export class MessageView {
   #part(part, place, growing) {
     let view = this.#parts[place];
     if (view?.kind !== part.kind) {
-      const next = { thought: () => new Thought(), call: () => new Call(this), text: () => new Prose() }[part.kind]();
+      const next = { thought: () => new Thought(), call: () => new Call(this), boxes: () => new Boxes(this.#image()), text: () => new Prose() }[part.kind]();
       next.kind = part.kind;
       if (view) view.element.replaceWith(next.element);
       else this.#body.append(next.element);
@@ -70,6 +71,11 @@ export class MessageView {
     }
     if (part.kind === "text") view.show(part.text, !growing);
     else view.show(part, !growing);
+  }
+
+  /** The image that was shown last before this message; null if there is none. */
+  #image() {
+    return upTo(this.talk.current, this.node.id).findLast(({ images }) => images?.length)?.images.at(-1) ?? null;
   }
 
   // --- what stands below -------------------------------------------------------------------------------------
