@@ -12,6 +12,7 @@ from groundup.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
     from groundup.recipe import Recipe
+    from groundup.talk import Conversation
 
 app = typer.Typer(
     name="groundup",
@@ -138,6 +139,7 @@ def _recipes() -> Path:
 def chat(
     model: Model,
     ask: Annotated[list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")] = None,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,
     top_k: Annotated[int, typer.Option(min=0, help="Sample among this many; 0: all.")] = 0,
@@ -147,7 +149,7 @@ def chat(
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Talk to a model in the terminal. /reset begins anew, /exit leaves, a backslash at the end of a line goes on in the next."""
+    """Talk to a model in the terminal. /image FILE shows an image, /reset begins anew, /exit leaves, a backslash at a line's end goes on."""
     from groundup import device as devices
     from groundup.generate.engine import Engine
     from groundup.generate.sampling import Sampling
@@ -156,6 +158,8 @@ def chat(
 
     engine = Engine.load(model_folder(model), devices.pick(device))
     talk = Conversation(engine, system, Sampling(temperature, top_k, top_p, seed), tokens)
+    for file in image or []:
+        talk.show(file)
     if ask:
         for question in ask:
             for piece in talk.answer(question):
@@ -164,14 +168,26 @@ def chat(
         if as_json:
             print(json.dumps(talk.messages, ensure_ascii=False))
         return
-    console.note("/reset begins anew, /exit leaves, \\ at the end of a line goes on in the next")
+    console.note("/image FILE shows an image, /reset begins anew, /exit leaves, \\ at the end of a line goes on in the next")
     while (line := _line()) is not None:
         if line == "/reset":
             talk.reset()
+        elif line.startswith("/image "):
+            _show(talk, Path(line.removeprefix("/image ").strip()))
         elif line:
             for piece in talk.answer(line):
                 _stream(piece)
             _stream("\n")
+
+
+def _show(talk: "Conversation", file: Path) -> None:
+    """Attach an image to the next question, or say why not: a wrong name ends no conversation."""
+    try:
+        talk.show(file)
+    except InputError as error:
+        console.note(str(error))
+    else:
+        console.note(f"{file}: shown with the next question")
 
 
 def _line() -> str | None:

@@ -6,13 +6,14 @@ Shapes: N patches of P values.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs import chat
-from groundup.codecs.image import Grid, to_patches
+from groundup.codecs.image import MOST_BYTES, BadImage, Grid, to_patches
 from groundup.codecs.text import Tokenizer
 from groundup.data.pictures import Eyesight
 from groundup.errors import InputError
@@ -51,6 +52,18 @@ def see(shape: Shape, data: bytes) -> View:
     require(shape)
     grid, pixels = Eyesight(shape.patch, shape.patches).look(data)
     return View.of(grid, to_patches(pixels, shape.patch))
+
+
+def see_file(shape: Shape, file: Path) -> View:
+    """The same for a file; raises InputError that names it."""
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise InputError(f"{file}: larger than {MOST_BYTES:,} bytes; give a smaller image")
+        return see(shape, file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); give an image's file") from None
+    except BadImage as error:
+        raise InputError(f"{file}: {error}") from None
 
 
 def require(shape: Shape) -> None:

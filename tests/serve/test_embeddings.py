@@ -40,7 +40,7 @@ def test_texts_and_ids_and_packed_numbers_agree(server, tokenizer):
         ({"input": [300]}, "input", "no token with the id 300"),
         ({"input": [-1]}, "input", "no token with the id -1"),
         ({"input": [True]}, "input", "holds bool"),
-        ({"input": {"text": "one"}}, "input", "holds dict"),
+        ({"input": {"text": "one"}}, "input[0]", "must be a text, ids, or"),
         ({"input": ["one", 2]}, "input", "holds int"),
         ({"input": ["one"] * 257}, "input", "257 items; the most is 256"),
         ({"input": "7" * 1025}, "input", "1025 tokens"),
