@@ -299,8 +299,8 @@ class Engine:
 
 
 def _stretch(answer: Answer, count: int) -> Stretch:
-    inside = answer.within(answer.computed, answer.computed + count)
-    return Stretch(answer.computed, count, answer.pages, [(look.place, look.end) for look in inside])
+    inside = answer.within(answer.computed, answer.computed + count) if answer.request.images else ()
+    return Stretch(answer.computed, count, answer.pages, tuple((look.place, look.end) for look in inside) if inside else ())
 
 
 def score(scores_V: Tensor, id: int, top: int) -> Score:

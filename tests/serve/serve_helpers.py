@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from groundup.codecs.text import Tokenizer
+from groundup.codecs.text import SEEING, Tokenizer
 from groundup.generate.engine import Engine
 from groundup.generate.service import Service
 from groundup.serve import record
@@ -23,6 +23,7 @@ from groundup.serve.record import Record
 from groundup.serve.site import Limits, Site
 from tests.random_models import random_trunk
 
+EYES: dict[str, Any] = {"patch": 4, "patches": 16, "kinds": ("a", "b")}
 WORDS = "one two three four five six seven eight nine ten "
 
 
@@ -103,6 +104,10 @@ def until(true: Any) -> None:
 
 def small_tokenizer() -> Tokenizer:
     return Tokenizer.learn([WORDS * 20], 290)
+
+
+def seeing_tokenizer() -> Tokenizer:
+    return Tokenizer.learn([WORDS * 20], 256 + len(SEEING) + 20, SEEING)
 
 
 def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **changes: Any) -> Service:

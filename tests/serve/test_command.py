@@ -15,14 +15,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from groundup.cli import app
 from groundup.errors import InputError
 from groundup.model import weights
-from groundup.serve.command import named
+from groundup.serve.command import SEEING_BODY, named
 from tests.random_models import random_trunk
-from tests.serve.serve_helpers import small_tokenizer, until
+from tests.serve.serve_helpers import EYES, seeing_tokenizer, small_tokenizer, until
 
 
 def write(folder: Path, seed: int = 0) -> Path:
@@ -130,6 +131,23 @@ def test_keys_let_in_those_who_have_one(tmp_path):
         assert 'groundup_first_token_seconds_count{model="small"} 1.0' in text
 
 
+def test_a_server_whose_model_sees_reads_images_of_its_folder(tmp_path):
+    tokenizer = seeing_tokenizer()
+    weights.save(random_trunk(vocab=tokenizer.size, context=256, **EYES), tmp_path / "small", None)
+    tokenizer.save(tmp_path / "small")
+    (tmp_path / "shop").mkdir()
+    Image.new("RGB", (16, 12), "red").save(tmp_path / "shop" / "a.png")
+    with serving(str(tmp_path / "small"), "--images-from", str(tmp_path / "shop")) as program:
+        settings = program.client.get("/api/settings").json()
+        assert settings["models"][0]["images"] is True
+        assert settings["limits"]["body_bytes"] == SEEING_BODY
+        shown = {"type": "image_url", "image_url": {"url": "a.png"}}
+        body = {"model": "small", "messages": [{"role": "user", "content": [shown]}], "max_tokens": 3}
+        assert program.client.post("/v1/chat/completions", json=body).json()["usage"]["prompt_tokens"] > 12
+        shown["image_url"]["url"] = "../small/config.json"
+        assert program.client.post("/v1/chat/completions", json=body).json()["error"]["param"] == "messages[0].content[0]"
+
+
 def test_a_second_signal_does_not_wait(tmp_path):
     write(tmp_path / "small")
     with serving(str(tmp_path / "small"), "--grace", "60") as program:
@@ -150,6 +168,7 @@ def test_a_second_signal_does_not_wait(tmp_path):
         (["--host", "0.0.0.0"], "API keys are needed"),
         (["--host", "::"], "API keys are needed"),
         (["--keys", "/nonexistent"], "cannot be read"),
+        (["--images-from", "/nonexistent"], "no such folder"),
         (["--host", "256.0.0.1", "--keys", "{keys}"], "cannot be listened on"),
     ],
 )

@@ -9,21 +9,18 @@ import httpx
 import pytest
 from PIL import Image
 
-from groundup.codecs.text import SEEING, Tokenizer
 from groundup.generate import look
 from groundup.generate.request import Request
 from groundup.serve import schema
 from groundup.serve.app import make_app
 from groundup.serve.pictures import Gallery
 from groundup.serve.site import Site
-from tests.serve.serve_helpers import WORDS, Model, Server, Shelf, events, listening, serving, small_service
-
-EYES = {"patch": 4, "patches": 16, "kinds": ("a", "b")}
+from tests.serve.serve_helpers import EYES, Model, Server, Shelf, events, listening, seeing_tokenizer, serving, small_service
 
 
 @pytest.fixture(scope="module")
 def seeing():
-    return Tokenizer.learn([WORDS * 20], 256 + len(SEEING) + 20, SEEING)
+    return seeing_tokenizer()
 
 
 @pytest.fixture(scope="module")

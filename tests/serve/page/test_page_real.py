@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_page_chat import KNOBS
+from test_page_images import attach, png
 
 from groundup import device, pipeline
 from groundup.generate.engine import Engine
@@ -16,7 +17,7 @@ from groundup.serve.command import Options, application
 from groundup.serve.log import AccessLog
 from groundup.serve.models import Registry
 from tests.random_models import random_trunk
-from tests.serve.serve_helpers import listening, small_tokenizer
+from tests.serve.serve_helpers import EYES, listening, seeing_tokenizer, small_tokenizer
 from tests.serve.test_runs import RECIPE
 
 pytestmark = pytest.mark.browser
@@ -41,10 +42,16 @@ def runs(tmp_path):
 
 
 @pytest.fixture
-def real(tmp_path, runs):
+def tokenizer(request):
+    """A blind one, unless the test names another."""
+    return getattr(request, "param", small_tokenizer)()
+
+
+@pytest.fixture
+def real(tmp_path, runs, tokenizer):
     model = tmp_path / "small"
-    weights.save(random_trunk(context=1024, vocab=290), model, None)
-    small_tokenizer().save(model)
+    weights.save(random_trunk(context=1024, vocab=tokenizer.size, **(EYES if tokenizer.sees else {})), model, None)
+    tokenizer.save(model)
 
     def load(folder: Path) -> Service:
         return Service(Engine.load(folder, device.pick("cpu"), cache_bytes=64 << 20))
@@ -107,3 +114,17 @@ def test_a_stopped_answer_frees_the_engine(visit, real):
     one.settle()
     running = "fetch('/metrics').then(answer => answer.text()).then(text => Number(text.match(/^groundup_engine_running\\{.*\\} (\\S+)/m)[1]))"
     one.wait(f"{running}.then(number => number === 0)")
+
+
+@pytest.mark.parametrize("tokenizer", [seeing_tokenizer], indirect=True, ids=["seeing"])
+def test_the_page_shows_an_image_to_the_engine(visit, real):
+    one = visit(host=real)
+    page = one.open()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Most tokens").fill("8")
+    page.keyboard.press("Escape")
+    attach(one, ("a.png", "image/png", png(1200, 900)))
+    page.wait_for_selector(".previews img")
+    one.say("one two")
+    assert page.locator(".message .trouble").count() == 0
+    assert "8 tokens" in page.locator(".message.assistant .figures").inner_text()
