@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from groundup.device import Device
+from groundup.model.eyes import Sight, normalised
 from groundup.model.loss import linear_cross_entropy
 from groundup.model.shape import Shape
 from groundup.model.trunk import Trunk, document_mask
@@ -43,7 +44,7 @@ def predict(trunk: Trunk, rows: int, world: World, device: Device, saves: bool) 
 def _held(shape: Shape, world: World) -> int:
     """Bytes of fp32 weights with one moment for Muon's matrices and two for the rest."""
     counts = shape.parameters()
-    matrices = counts["attention"] + counts["feed-forward"]
+    matrices = counts["attention"] + counts["feed-forward"] + 2 * shape.patch_values * shape.width
     return 4 * (3 * shape.total - matrices) // world.size
 
 
@@ -67,11 +68,22 @@ def _used(trunk: Trunk, rows: int, world: World) -> int:
                 parameter.register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]
         ids_BT = torch.zeros(rows, trunk.shape.context, dtype=torch.long)
         with _InUse() as in_use:
-            x_ND = fake(ids_BT, ids_BT, document_mask(ids_BT)).flatten(0, 1)
+            sight = _full_of_images(fake, ids_BT)
+            x_ND = fake(ids_BT, ids_BT, document_mask(ids_BT, None if sight is None else ids_BT), sight=sight).flatten(0, 1)
             targets_N = ids_BT.flatten()
             loss = linear_cross_entropy(x_ND[targets_N], fake.lm_head.weight, targets_N, targets_N.float())
+            if fake.eyes is not None and sight is not None:
+                loss = loss + (fake.eyes.next(x_ND[sight.places_N]).float() - normalised(sight.patches_NP)).square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
     return in_use.most
+
+
+def _full_of_images(trunk: Trunk, ids_BT: Tensor) -> Sight | None:
+    """As many patches as the rows hold; None for a trunk without eyes."""
+    if trunk.eyes is None:
+        return None
+    N = ids_BT.numel()
+    return Sight(torch.zeros(N, trunk.shape.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2, dtype=torch.long))
 
 
 def _drop_gradient(parameter: Tensor) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from train_helpers import CONTEXT, FORKS, SCHEDULE, SHAPE, Eager, make_job, train
 
+from groundup.model.shape import Shape
 from groundup.model.trunk import Trunk
 from groundup.train import memory
 from groundup.train.objective import Learner
@@ -46,12 +47,13 @@ def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes:
     assert 1 / 1.6 < predicted / measured < 1.6
 
 
-def test_weights_and_state_are_counted_exactly() -> None:
-    learner = Learner(Trunk(SHAPE).initialise(0))
+@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, patch=4, patches=8, kinds=("cup", "pen"))], ids=["blind", "seeing"])
+def test_weights_and_state_are_counted_exactly(shape: Shape) -> None:
+    learner = Learner(Trunk(shape).initialise(0))
     optimizer = Optimizer(learner, SCHEDULE, 10, World())
     optimizer.prepare()
     tensors = [*learner.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
-    assert memory._held(SHAPE, World()) == sum(tensor.nbytes for tensor in tensors)
+    assert memory._held(shape, World()) == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_nothing_is_allocated() -> None:
