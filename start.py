@@ -39,7 +39,7 @@ def main() -> int:
 
 def demo() -> int:
     """The main job."""
-    return setup("serve") or run("groundup", "run", "recipes/demo.toml")
+    return setup("serve", "vision") or run("groundup", "run", "recipes/demo.toml")
 
 
 def test() -> int:
