@@ -14,7 +14,6 @@ from groundup.codecs.image import Grid
 from groundup.data.augment import augment
 from groundup.data.shards import Shards
 
-LABEL = 0.25  # weight of a patch's label beside that of a token: an image has many more patches than its answers have words
 HIDDEN = 0.6  # share of the patches that are hidden where hidden ones are predicted (cf. arXiv:2111.06377)
 
 
@@ -57,8 +56,8 @@ class Views:
 
     @property
     def count(self) -> float:
-        """How many predictions of patches, and labels by their weight, count in the loss."""
-        return float(self.weights.sum() + LABEL * (self.labels >= 0).sum())
+        """How many predictions of patches, and labels, count in the loss."""
+        return float(self.weights.sum() + (self.labels >= 0).sum())
 
 
 @dataclass(frozen=True, eq=False)

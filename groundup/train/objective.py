@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundup.data.batches import Batch
-from groundup.data.views import LABEL
 from groundup.device import Device
 from groundup.model.eyes import Eyes, Sight, normalised
 from groundup.model.loss import linear_cross_entropy
@@ -83,7 +82,7 @@ def _patches(eyes: Eyes, x_ND: Tensor, sight: Sight, wanted: Wanted) -> Tensor:
     labels_N = wanted.labels_N[looked_N]
     there = labels_N > 0
     off = F.smooth_l1_loss(values_N4[there], wanted.values_N4[looked_N][there], reduction="sum", beta=0.1)
-    return loss + LABEL * (F.cross_entropy(scores_NC, labels_N, reduction="sum") + off)
+    return loss + F.cross_entropy(scores_NC, labels_N, reduction="sum") + off
 
 
 def tensors(batch: Batch, device: torch.device) -> Given:

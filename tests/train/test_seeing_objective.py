@@ -8,7 +8,7 @@ import torch
 
 from groundup.data.batches import Batch, Batches
 from groundup.data.shards import Shards
-from groundup.data.views import LABEL, Lesson
+from groundup.data.views import Lesson
 from groundup.model.eyes import normalised
 from groundup.model.trunk import Trunk, document_mask
 from groundup.train.objective import Learner, tensors
@@ -53,10 +53,10 @@ def by_hand(learner: Learner, batch: Batch) -> torch.Tensor:
             total = total + (eyes.next(x[place]) - wanted).square().mean()
         if views.labels[n] >= 0:
             found, values = eyes.things(x[place][None])
-            total = total - LABEL * found.log_softmax(-1)[0, views.labels[n]]
+            total = total - found.log_softmax(-1)[0, views.labels[n]]
             if views.labels[n]:
                 off = (values[0] - torch.from_numpy(views.values[n])).abs()
-                total = total + LABEL * torch.where(off < 0.1, off.square() / 0.2, off - 0.05).sum()
+                total = total + torch.where(off < 0.1, off.square() / 0.2, off - 0.05).sum()
     return total
 
 
