@@ -1,6 +1,6 @@
 """Scenes of shapes, text and numbers, rendered here, with questions about them.
 
-Each scene comes with a conversation of three or four questions in one language. A scene is held out when a hash of what lies
+Each scene comes with a conversation of five questions in one language, as most of what a scene costs are its patches. A scene is held out when a hash of what lies
 where in it says so, hence training and held-out scenes never meet, whatever the seed and the language.
 """
 
@@ -52,12 +52,12 @@ def scene(source: ScenesSource, number: int, heldout: bool) -> tuple[Scene, Rand
             return found, rng
 
 
-def _document(source: ScenesSource, number: int, heldout: bool, most: int = 4) -> Document:
-    """A scene with three or four questions, or `most`."""
+def _document(source: ScenesSource, number: int, heldout: bool, most: int = 5) -> Document:
+    """A scene with `most` questions."""
     family, language = _lane(source, number)
     found, rng = scene(source, number, heldout)
     image, things = render(found, rng)
-    order = [family, *_others(found, family, rng)][:most]
+    order = [family, *_others(found, family, rng, most - 1)]
     messages: list[dict[str, Any]] = []
     for name in order:
         question, answer = _asked(rng, name, language, found, things)
@@ -81,9 +81,11 @@ def _lane(source: ScenesSource, number: int) -> tuple[str, Language]:
     return names[number % len(names)], source.languages[number // len(names) % len(source.languages)]
 
 
-def _others(found: Scene, family: str, rng: Random) -> list[str]:
-    possible = [name for name in FAMILIES if name != family and FAMILIES[name].fits(found)]
-    return rng.sample(possible, min(len(possible), rng.randint(2, 3)))
+def _others(found: Scene, family: str, rng: Random, count: int) -> list[str]:
+    """Families of further questions: those with short answers, and twice the ones that are about another thing each time."""
+    short = [name for name in FAMILIES if FAMILIES[name].fits(found) and not FAMILIES[name].long]
+    possible = [name for name in short if name != family] + [name for name in short if FAMILIES[name].varies]
+    return rng.sample(possible, min(count, len(possible)))
 
 
 def _asked(rng: Random, name: str, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[str, str]:
@@ -146,11 +148,16 @@ Fields = dict[str, str]
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of question: `ask` gives what its wordings leave open, and the only right answer; `fits` whether a scene allows it."""
+    """A kind of question: `ask` gives what its wordings leave open, and the only right answer; `fits` whether a scene allows it.
+
+    One that `varies` is about another thing each time; the answer of a `long` one is longer than those of all others together.
+    """
 
     ask: Callable[[Random, Language, Scene, tuple[Thing, ...]], tuple[Fields, str]]
     fits: Callable[[Scene], bool]
     wordings: Mapping[Language, tuple[str, ...]]
+    varies: bool = False
+    long: bool = False
 
 
 def _describe(rng: Random, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[Fields, str]:
@@ -228,6 +235,7 @@ FAMILIES: dict[str, Family] = {
             "en": ("How many {kinds} are there?", "How many {kinds}?", "Count the {kinds}."),
             "zh": ("图中有几个{kinds}？", "有多少个{kinds}？", "数一数{kinds}。"),
         },
+        varies=True,
     ),
     "colour": Family(
         _colour,
@@ -236,6 +244,7 @@ FAMILIES: dict[str, Family] = {
             "en": ("What colour is the {kind}?", "Which colour does the {kind} have?", "Name the colour of the {kind}."),
             "zh": ("{kind}是什么颜色？", "图中的{kind}是什么颜色的？", "说出{kind}的颜色。"),
         },
+        varies=True,
     ),
     "detect": Family(
         _detect,
@@ -244,6 +253,7 @@ FAMILIES: dict[str, Family] = {
             "en": ("What lies where?", "Where is each thing?", "Find all things and say where they lie."),
             "zh": ("什么在哪里？", "每个物体在哪里？", "找出所有物体和它们的位置。"),
         },
+        long=True,
     ),
     "read": Family(
         _read,
@@ -260,6 +270,7 @@ FAMILIES: dict[str, Family] = {
             "en": ("Is there {thing}?", "Do you see {thing}?", "Does the image show {thing}?"),
             "zh": ("图中有{thing}吗？", "有没有{thing}？", "你看到{thing}了吗？"),
         },
+        varies=True,
     ),
 }
 """The families, by the names in a document's labels."""

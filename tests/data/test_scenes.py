@@ -211,7 +211,7 @@ def test_first_questions_are_of_every_family_and_language_evenly(made):
     for document in made:
         (question, _), *others = asked(document)
         names = [of_family(question)[0], *(of_family(more)[0] for more, _ in others)]
-        assert names[0] == document.labels["family"] and len(set(names)) == len(names) in (3, 4)
+        assert names[0] == document.labels["family"] and "detect" not in names[1:] and len(names) in (3, 4, 5)
         assert ("en" if question.isascii() else "zh") == document.labels["language"]
 
 
