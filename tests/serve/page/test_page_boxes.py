@@ -61,7 +61,7 @@ def test_without_an_image_there_is_the_list_alone(chat, host):
 
 
 def test_half_a_box_is_not_shown_while_the_answer_grows(sight, host):
-    host.script = says("cup<loc100><lo", "c250><loc500>", "<loc999>; ", "pen<loc1", pause=0.3)
+    host.script = says("cup<loc100><lo", "c250><loc500>", "<loc999>; ", "pen<loc1", "00><loc1><loc200><loc300>", pause=0.3)
     sight.say("What?", wait=False)
     seen = set()
     while sight.page.locator(".round.stop").count():
