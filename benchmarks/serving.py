@@ -15,6 +15,8 @@ llama-cpp-python:
 import argparse
 import json
 import os
+import re
+import selectors
 import socket
 import statistics
 import subprocess
@@ -23,9 +25,10 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 VOCABULARY = {8: 8192, 14: 32768}
 CONTEXT, PROMPT, ANSWER, STREAMS = 1024, 64, 128, 16
@@ -169,25 +172,42 @@ def groundup_server(depth: int, precision: str) -> float:
 
 
 def over_http(address: str, body: dict[str, Any], vocabulary: int) -> float:
-    """Ids a second of sixteen streams, as the client receives them."""
-
-    def ask(ids: list[int]) -> tuple[float, float, int]:
-        sent = json.dumps({"prompt": ids, **body}).encode()
-        moments, usage = [], {}
-        with urllib.request.urlopen(urllib.request.Request(address, sent, {"Content-Type": "application/json"}), timeout=600) as answer:
-            for line in answer:
-                if line.startswith(b"data: {"):
-                    moments.append(time.perf_counter())
-                    usage = json.loads(line[6:]).get("usage") or usage
-        # texts of half a character do not come alone, so a server's own count stands where it gives one
-        return moments[0], moments[-1], usage.get("completion_tokens", len(moments))
-
-    with ThreadPoolExecutor(STREAMS) as pool:
-        list(pool.map(ask, prompts(2, vocabulary)))
-        spans = list(pool.map(ask, prompts(STREAMS, vocabulary)))
+    """Ids a second of sixteen streams, as one client receives them that hardly takes a core from the server."""
+    asked = prompts(STREAMS, vocabulary)
+    received(address, body, asked[:2])
+    spans = received(address, body, asked)
     # from the moment the last stream has begun, as for the engine: what came before is nearly all prompt
     start, stop = max(first for first, _, _ in spans), max(last for _, last, _ in spans)
     return sum(count * (last - max(first, start)) / (last - first) for first, last, count in spans) / (stop - start)
+
+
+def received(address: str, body: dict[str, Any], asked: list[list[int]]) -> list[tuple[float, float, int]]:
+    """When the first and the last text of each answer came, and how many tokens it has: as the server says, else one an event."""
+    url = urlsplit(address)
+    texts, moments = [bytearray() for _ in asked], [(0.0, 0.0)] * len(asked)
+    with selectors.DefaultSelector() as waiting, ExitStack() as opened:
+        for number, ids in enumerate(asked):
+            sent = json.dumps({"prompt": ids, **body}).encode()
+            head = f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            connection = opened.enter_context(socket.create_connection((url.hostname, url.port), timeout=600))
+            connection.sendall(head.encode() + f"Content-Length: {len(sent)}\r\n\r\n".encode() + sent)
+            waiting.register(connection, selectors.EVENT_READ, number)
+        while waiting.get_map():
+            for key, _ in waiting.select():
+                number, data = key.data, key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
+                if not data:
+                    waiting.unregister(key.fileobj)
+                elif b"data: {" in data:
+                    now = time.perf_counter()
+                    moments[number] = (moments[number][0] or now, now)
+                texts[number] += data
+    return [(*span, _tokens(bytes(text))) for span, text in zip(moments, texts, strict=True)]
+
+
+def _tokens(text: bytes) -> int:
+    # texts of half a character do not come alone, so a server's own count stands where it gives one
+    usage = re.findall(rb'"completion_tokens":\s*(\d+)', text)
+    return int(usage[-1]) if usage else text.count(b"data: {")
 
 
 def until_ready(address: str) -> None:
