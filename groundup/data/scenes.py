@@ -1,7 +1,7 @@
 """Scenes of shapes, text and numbers, rendered here, with questions about them.
 
-Each scene comes with a conversation of five questions in one language, as most of what a scene costs are its patches. A scene is held out when a hash of what lies
-where in it says so, hence training and held-out scenes never meet, whatever the seed and the language.
+Each scene comes with a conversation of five questions in one language, as most of what a scene costs are its patches. A scene is held
+out when a hash of what lies where in it says so, hence training and held-out scenes never meet, whatever the seed and the language.
 """
 
 import hashlib
