@@ -12,7 +12,7 @@ from torch import Tensor
 
 from groundup.model.trunk import Trunk
 
-TOKENS = 8192  # tokens of one forward, padding included
+TOKENS = 8192  # tokens, and patches, of one forward, padding included
 SCORES = 1024  # positions at a time whose scores of all ids are in memory
 
 
@@ -28,18 +28,18 @@ class Row:
 def nats(trunk: Trunk, rows: Sequence[Row], advance: Callable[[int], None] = lambda done: None) -> list[float]:
     """-log p(ids[first:] | ids[:first]) of each row. `advance` is told of rows done."""
     sums = [0.0] * len(rows)
-    for batch in _batches(rows):
+    for batch in batches([len(row.ids) for row in rows]):
         for number, value in zip(batch, _nats(trunk, [rows[number] for number in batch]), strict=True):
             sums[number] = value
         advance(len(batch))
     return sums
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Numbers of rows in batches of similar length, longest first."""
-    order = sorted(range(len(rows)), key=lambda number: -len(rows[number].ids))
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of rows of these lengths, in batches of similar length and about TOKENS, longest first."""
+    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
     while order:
-        count = max(1, TOKENS // len(rows[order[0]].ids))
+        count = max(1, TOKENS // lengths[order[0]])
         yield order[:count]
         order = order[count:]
 

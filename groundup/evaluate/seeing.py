@@ -16,13 +16,13 @@ from groundup.codecs.boxes import Thing
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
 from groundup.data.views import cells
+from groundup.evaluate import likelihood
 from groundup.evaluate.likelihood import cross_entropy
 from groundup.generate.engine import Engine
 from groundup.generate.look import Look, prompt, see
 from groundup.model.eyes import Sight
 from groundup.model.trunk import Trunk, document_mask
 
-TOKENS = 8192  # tokens and patches of one forward, padding included
 TAILS = 1024  # tokens of the answers that one row weighs: more answers take several rows
 
 
@@ -58,12 +58,8 @@ def spoken(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def batches(rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Numbers of rows in batches of similar length, longest first."""
-    order = sorted(range(len(rows)), key=lambda number: -rows[number].size)
-    while order:
-        count = max(1, TOKENS // rows[order[0]].size)
-        yield order[:count]
-        order = order[count:]
+    """Numbers of rows in batches of similar length."""
+    return likelihood.batches([row.size for row in rows])
 
 
 # --- forwards -----------------------------------------------------------------------------------------------------------
