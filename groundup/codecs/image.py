@@ -157,8 +157,3 @@ def to_patches(pixels: Pixels, side: int) -> Patches:
     """Pixels [rows * side, columns * side, 3] as patches [rows * columns, side * side * 3], row by row."""
     rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
     return np.ascontiguousarray(pixels.reshape(rows, side, columns, side, 3).swapaxes(1, 2)).reshape(rows * columns, -1)
-
-
-def from_patches(patches: npt.NDArray[np.uint8], grid: Grid, side: int) -> Pixels:
-    """The inverse of `to_patches`."""
-    return np.ascontiguousarray(patches.reshape(grid.rows, grid.columns, side, side, 3).swapaxes(1, 2)).reshape(grid.rows * side, -1, 3)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from groundup.codecs import image
-from groundup.codecs.image import BadImage, Grid, decode, fit, from_patches, from_uri, resized, to_patches
+from groundup.codecs.image import BadImage, Grid, decode, fit, from_uri, resized, to_patches
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -193,6 +193,11 @@ def test_a_grid_has_about_the_aspect_of_the_image_and_uses_most_of_the_budget(wi
     grid = fit(width, height, 4, budget)
     assert grid.columns / grid.rows == pytest.approx(width / height, rel=0.25)
     assert grid.patches >= 0.6 * budget
+
+
+def from_patches(patches: np.ndarray, grid: Grid, side: int) -> np.ndarray:
+    """The inverse of `to_patches`."""
+    return patches.reshape(grid.rows, grid.columns, side, side, 3).swapaxes(1, 2).reshape(grid.rows * side, -1, 3)
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)
