@@ -101,7 +101,8 @@ def _sample(site: Site, sources: list[str], budget: int, advance: Any) -> Iterat
 
 
 def _plain(document: Document) -> str:
-    return document.text if document.text is not None else "\n".join(said(message) for message in document.messages or [])
+    """What a tokenizer learns from: the roles' names too, which every turn begins with."""
+    return document.text if document.text is not None else "\n".join(f"{message['role']}\n{said(message)}" for message in document.messages or [])
 
 
 def shards(site: Site, source: str) -> Result:

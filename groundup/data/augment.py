@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from groundup.codecs.image import Grid, Pixels, resized
 
@@ -60,13 +61,10 @@ def _moved(things: npt.NDArray[Any], box: tuple[float, float, float, float]) -> 
 def _coloured(pixels: Pixels, strength: float, random: np.random.Generator) -> Pixels:
     """Brightness, contrast and saturation, each by a factor of its own."""
     brightness, contrast, saturation = 1 + strength * COLOUR * random.uniform(-1, 1, 3)
-    values = pixels.astype(np.float32)
-    grey = values.mean(2, keepdims=True)
-    values = grey + (values - grey) * saturation
-    mean = grey.mean()
-    values = (mean + (values - mean) * contrast) * brightness
-    changed: Pixels = np.clip(values, 0, 255).astype(np.uint8)
-    return changed
+    own, other = (contrast * brightness * part for part in (saturation + (1 - saturation) / 3, (1 - saturation) / 3))
+    shift = brightness * (1 - contrast) * pixels.mean()  # contrast turns about the mean
+    matrix = (own, other, other, shift, other, own, other, shift, other, other, own, shift)
+    return np.asarray(Image.fromarray(pixels).convert("RGB", matrix))  # far faster than in floats
 
 
 def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
