@@ -4,7 +4,8 @@ It does not depend on the process, on how many there are, or on what was asked b
 goes on with another number of processes, sees the same tokens in the same order.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from groundup.data.shards import PAD, SEEN, START, TRAINED, Shards
 from groundup.data.views import BLIND, Lesson, Views, look
 from groundup.errors import InputError
 from groundup.files import digest
+
+ASKED_STEP = 16  # columns: sizes that kernels like
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,7 @@ class Batch:
     positions: npt.NDArray[np.int64]  # [B, T], from 0 in each document
     blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) look at each other in both directions
     views: Views | None = None  # the images; None: there are none
+    asked: npt.NDArray[np.int64] | None = None  # [B, A], columns that hold all of which anything is asked, ascending; None: any may be
 
     @property
     def count(self) -> float:
@@ -43,8 +47,9 @@ class Batch:
         return [self._rows(start, start + rows) for start in range(0, len(self.ids), rows)]
 
     def _rows(self, start: int, stop: int) -> "Batch":
-        arrays = {field.name: getattr(self, field.name)[start:stop] for field in fields(self) if field.name != "views"}
-        return Batch(**arrays, views=None if self.views is None else self.views.of(start, stop, self.ids.shape[1]))
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut: dict[str, Any] = {name: part[start:stop] if isinstance(part, np.ndarray) else part for name, part in parts.items()}
+        return Batch(**cut | {"views": None if self.views is None else self.views.of(start, stop, self.ids.shape[1])})
 
 
 class Batches:
@@ -67,6 +72,7 @@ class Batches:
         self.rows, self.seed = rows, seed
         self.assistant_only, self.lesson = assistant_only, lesson
         self._check()
+        self._most_asked = _rounded(max(part.asked for part in self.shards), self.shards[0].context) if assistant_only else None
         self._keys = [stream_key(seed, name) for name in self.names]
         tokens_a_row = [part.tokens / part.rows for part in self.shards]
         self._tree = mixing_tree([mix[name] / tokens for name, tokens in zip(self.names, tokens_a_row, strict=True)])
@@ -97,7 +103,8 @@ class Batches:
             raise IndexError(f"step {step} is negative")
         ids, flags, places = self._take(np.arange(step * self.rows, (step + 1) * self.rows))
         views, blocks = look(places, ids.shape[1], self.lesson, (self.seed, step * self.rows))
-        return _batch(ids, flags, self.assistant_only, blocks, views)
+        batch = _batch(ids, flags, self.assistant_only, blocks, views)
+        return batch if self._most_asked is None else replace(batch, asked=_asked(batch, self._most_asked))
 
     def _take(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[Shards, int]]]:
         shape = (len(rows), self.shards[0].context)
@@ -131,3 +138,18 @@ def _batch(
         blocks=blocks,
         views=views,
     )
+
+
+def _rounded(most: int, context: int) -> int | None:
+    """How many columns of a row to ask: the same for all batches, as compiled code is for one size; None where it is hardly fewer than all."""
+    columns = -(-max(most, 1) // ASKED_STEP) * ASKED_STEP
+    return columns if columns <= 0.75 * context else None
+
+
+def _asked(batch: Batch, most: int) -> npt.NDArray[np.int64]:
+    """Columns with a loss, and others to make them `most` in every row, [B, most]."""
+    silent = batch.weights == 0
+    if (views := batch.views) is not None:
+        silent.flat[views.places[(views.weights > 0) | (views.labels >= 0)]] = False
+    columns: npt.NDArray[np.int64] = np.sort(np.argsort(silent, axis=1, kind="stable")[:, :most], axis=1)
+    return columns

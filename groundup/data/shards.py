@@ -67,6 +67,7 @@ def _write_part(
         "tokens": counts["tokens"],
         "documents": counts["documents"],
         "cut": counts["cut"],
+        "asked": counts["asked"],
         "fill": counts["tokens"] / max(1, counts["rows"] * context),
         "sha256": hashes if writer is None else hashes | writer.hashes(),
     } | ({} if writer is None or eyesight is None else {"images": writer.table(eyesight.side)})
@@ -97,6 +98,7 @@ def _write_rows(
                     writer.write(counts["rows"], start, piece.pictures)
             counts["rows"] += 1
             counts["tokens"] += length
+            counts["asked"] = max(counts["asked"], sum(map(_asked, row)))
     return {name: sha.hexdigest() for name, sha in hashes.items()}
 
 
@@ -153,6 +155,12 @@ def _look(document: Document, image: bytes, eyesight: Eyesight | None) -> tuple[
     return eyesight.look(image)
 
 
+def _asked(piece: Piece) -> int:
+    """Of how many of its tokens and patches instruction tuning asks anything."""
+    labelled = sum(picture.grid.patches for picture in piece.pictures if picture.things is not None)
+    return int((piece.flags & TRAINED).sum()) + labelled
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -161,13 +169,15 @@ def _cores() -> int:
 class Shards:
     """Packed rows of one part of one source.
 
-    `rows` x `context` tokens lie on disk, of which `tokens` are no padding; `digest` names the content.
+    `rows` x `context` tokens lie on disk, of which `tokens` are no padding; of no more than `asked` in a row does instruction tuning
+    ask anything. `digest` names the content.
     """
 
     rows: int
     context: int
     tokens: int
     documents: int
+    asked: int
     digest: str
     _ids: npt.NDArray[Any]  # [rows, context] on disk
     _flags: npt.NDArray[np.uint8]  # [rows, context] on disk
@@ -183,7 +193,8 @@ class Shards:
         name = digest({key: table[key] for key in ("rows", "context", "dtype", "sha256")})
         ids = _mapped(folder / "tokens.bin", np.dtype(table["dtype"]).newbyteorder("<"), shape)
         pictures = mapped(folder, table["images"], _mapped) if "images" in table else None
-        return Shards(*shape, table["tokens"], table["documents"], name, ids, _mapped(folder / "flags.bin", np.dtype(np.uint8), shape), pictures)
+        flags = _mapped(folder / "flags.bin", np.dtype(np.uint8), shape)
+        return Shards(*shape, table["tokens"], table["documents"], table["asked"], name, ids, flags, pictures)
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         """Rows by number, read from disk: ids [n, context] and flags [n, context]."""

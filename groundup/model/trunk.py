@@ -7,7 +7,7 @@ F features inside the feed-forward, V vocabulary.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -60,6 +60,11 @@ class Context:
     mask_BTS: Tensor | None  # True where a query may look; None: plain causal
     cache: Cache | None
     attend: Attend
+    asked_BA: Tensor | None = None  # the columns that go on through the layer; None: all
+
+    def of_asked(self, each_BTX: Tensor) -> Tensor:
+        """The asked columns of a tensor, [B, A, X]."""
+        return each_BTX if self.asked_BA is None else each_BTX.gather(1, self.asked_BA[..., None].expand(-1, -1, each_BTX.shape[2]))
 
 
 class Rotary(nn.Module):
@@ -100,12 +105,14 @@ class Attention(nn.Module):
         self.rotate = Rotation()
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        split = (*x_BTD.shape[:2], -1, self.head_dim)
-        q_BTHE = self.rotate(self.q_norm(self.q_proj(x_BTD).view(split)), context.cos_BTE, context.sin_BTE)
-        k_BTKE = self.rotate(self.k_norm(self.k_proj(x_BTD).view(split)), context.cos_BTE, context.sin_BTE)
-        v_BTKE = self.v_proj(x_BTD).view(split)
+        split = (-1, self.head_dim)
+        q_BTHE = self.q_norm(self.q_proj(context.of_asked(x_BTD)).unflatten(2, split))
+        q_BTHE = self.rotate(q_BTHE, context.of_asked(context.cos_BTE), context.of_asked(context.sin_BTE))
+        k_BTKE = self.rotate(self.k_norm(self.k_proj(x_BTD).unflatten(2, split)), context.cos_BTE, context.sin_BTE)
+        v_BTKE = self.v_proj(x_BTD).unflatten(2, split)
         if context.cache is None:
-            o_BTHE = context.attend(q_BTHE, k_BTKE, v_BTKE, context.mask_BTS)
+            mask_BTS = None if context.mask_BTS is None else context.of_asked(context.mask_BTS)
+            o_BTHE = context.attend(q_BTHE, k_BTKE, v_BTKE, mask_BTS)
         else:
             o_BTHE = context.cache.attend(self.layer, q_BTHE, k_BTKE, v_BTKE)
         return self.o_proj(o_BTHE.flatten(2))
@@ -151,7 +158,7 @@ class Block(nn.Module):
         self.add = Sum()
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        x_BTD = self.add(x_BTD, self.self_attn(self.input_layernorm(x_BTD), context))
+        x_BTD = self.add(context.of_asked(x_BTD), self.self_attn(self.input_layernorm(x_BTD), context))
         return self.add(x_BTD, self.mlp(self.post_attention_layernorm(x_BTD)))
 
 
@@ -200,21 +207,36 @@ class Trunk(nn.Module):
         return self
 
     def forward(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None = None, cache: Cache | None = None, sight: Sight | Seen | None = None
-    ) -> Tensor:  # fmt: skip
-        """The final, normalised states [B, T, D] of the tokens and patches; `logits` turns those of tokens into scores."""
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        mask_BTS: Tensor | None = None,
+        cache: Cache | None = None,
+        sight: Sight | Seen | None = None,
+        asked_BA: Tensor | None = None,
+    ) -> Tensor:
+        """The final, normalised states [B, T, D] of the tokens and patches; `logits` turns those of tokens into scores.
+
+        With a mask, `asked_BA` may say in which columns of each row they are needed: the last layer then skips the others, whose states
+        are zero.
+        """
         cos_BTE, sin_BTE = self.rotary(positions_BT)
         context = Context(cos_BTE, sin_BTE, mask_BTS, cache, self.attend)
+        last = context if asked_BA is None else replace(context, asked_BA=asked_BA)
         x_BTD = self.model.embed_tokens(ids_BT).to(self.precision)
         if sight is not None and self.eyes is not None:
             x_ND = sight.x_ND if isinstance(sight, Seen) else self.eyes(sight, self.precision)
             x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, x_ND).view(x_BTD.shape)
-        for block in self.model.layers:
+        for layer, block in enumerate(self.model.layers, 1):
+            shared = context if layer < self.shape.depth else last
             if self.recompute and self.training:
-                x_BTD = checkpoint(block, x_BTD, context, use_reentrant=False)
+                x_BTD = checkpoint(block, x_BTD, shared, use_reentrant=False)
             else:
-                x_BTD = block(x_BTD, context)
-        return self.model.norm(x_BTD)
+                x_BTD = block(x_BTD, shared)
+        x_BTD = self.model.norm(x_BTD)
+        if asked_BA is None:
+            return x_BTD
+        return x_BTD.new_zeros(*ids_BT.shape, self.shape.width).scatter(1, asked_BA[..., None].expand_as(x_BTD), x_BTD)
 
     @property
     def device(self) -> torch.device:

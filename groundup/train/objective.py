@@ -28,6 +28,7 @@ class Given:
     segments_BT: Tensor
     positions_BT: Tensor
     blocks_BT: Tensor
+    asked_BA: Tensor | None = None
     sight: Sight | None = None
     wanted: "Wanted | None" = None
 
@@ -55,7 +56,7 @@ class Learner(nn.Module):
     def forward(self, given: Given) -> Tensor:
         """Sum over the batch of weight times loss. Heads are computed only where the weight is not zero."""
         mask_BTT = document_mask(given.segments_BT, None if given.sight is None else given.blocks_BT)
-        x_ND = self.trunk(given.ids_BT, given.positions_BT, mask_BTT, sight=given.sight).flatten(0, 1)
+        x_ND = self.trunk(given.ids_BT, given.positions_BT, mask_BTT, sight=given.sight, asked_BA=given.asked_BA).flatten(0, 1)
         chosen_N = given.weights_BT.flatten().nonzero()[:, 0]
         loss = linear_cross_entropy(
             x_ND[chosen_N], self.trunk.lm_head.weight, given.targets_BT.flatten()[chosen_N], given.weights_BT.flatten()[chosen_N]
@@ -93,10 +94,11 @@ def tensors(batch: Batch, device: torch.device) -> Given:
 
     ids, targets, weights = move(batch.ids), move(batch.targets), move(batch.weights)
     rows = (ids, targets, weights, move(batch.segments), move(batch.positions), move(batch.blocks))
+    asked = None if batch.asked is None else move(batch.asked)
     if (views := batch.views) is None:
-        return Given(*rows)
+        return Given(*rows, asked)
     sight = Sight(move(views.patches), move(views.places), move(views.grid), move(views.hidden))
-    return Given(*rows, sight, Wanted(views.ahead, move(views.weights), move(views.labels), move(views.values)))
+    return Given(*rows, asked, sight, Wanted(views.ahead, move(views.weights), move(views.labels), move(views.values)))
 
 
 def speed_up(trunk: Trunk, device: Device, length: int) -> bool:

@@ -33,7 +33,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> di
     return {"notes": make(folder, tokenizer, "notes", 9), "talks": make(folder, tokenizer, "talks", 3, talks=True)}
 
 
-ARRAYS = [field.name for field in fields(Batch) if field.name != "views"]
+ARRAYS = [field.name for field in fields(Batch) if field.name not in ("views", "asked")]
 
 
 def batches(shards: dict[str, Shards], rows: int = 8, seed: int = 1, assistant_only: bool = False) -> Batches:
@@ -77,7 +77,9 @@ def filled(rows: int, tokens_a_row: int) -> Shards:
     flags = np.full((rows, CONTEXT), PAD, np.uint8)
     flags[:, :tokens_a_row] = TRAINED
     flags[:, 0] |= START
-    return Shards(rows, CONTEXT, rows * tokens_a_row, rows, f"{rows}/{tokens_a_row}", np.full((rows, CONTEXT), tokens_a_row, np.uint16), flags)
+    return Shards(
+        rows, CONTEXT, rows * tokens_a_row, rows, CONTEXT, f"{rows}/{tokens_a_row}", np.full((rows, CONTEXT), tokens_a_row, np.uint16), flags
+    )
 
 
 def test_the_mix_is_by_tokens_at_every_row_whatever_the_fill() -> None:

@@ -73,6 +73,22 @@ def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, les
     assert parts == pytest.approx(learner(tensors(batch, CPU)).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("labels", [False, True])
+def test_the_last_layer_is_computed_only_where_something_is_asked(learner: Learner, tmp_path: Path, labels: bool) -> None:
+    seen = [shown(number) for number in range(6)]
+    shards = shards_of(tmp_path, seen if labels else [replace(document, things=()) for document in seen])
+    given = tensors(batch_of(shards, LESSON), CPU)
+    assert given.asked_BA is not None
+    assert given.asked_BA.shape[1] < given.ids_BT.shape[1]
+    slopes = []
+    for each in (given, replace(given, asked_BA=None)):
+        learner.zero_grad()
+        learner(each).backward()
+        slopes.append([parameter.grad.clone() for parameter in learner.parameters() if parameter.grad is not None])
+    for less, all_of_it in zip(*slopes, strict=True):
+        torch.testing.assert_close(less, all_of_it, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("lesson", "idle"), [("next", {"labels"}), ("masked", {"labels"}), ("labels", {"next"})])
 def test_every_weight_learns_but_those_of_another_lesson(learner: Learner, shards: Shards, lesson: str, idle: set[str]) -> None:
     learner(tensors(batch_of(shards, LESSONS[lesson]), CPU)).backward()
