@@ -11,13 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from groundup.codecs.boxes import Thing, from_labels
 from groundup.codecs.text import Tokenizer
 from groundup.data.views import cells
 from groundup.device import Device
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.cache import Decoder, NativeStore, PlainStore, Store, Stretch
-from groundup.generate.look import Look, View, require
+from groundup.generate.look import Look, View, prompt, require
 from groundup.generate.native.leaves import Workshop, plant, workshop
 from groundup.generate.native.matrix import Weights
 from groundup.generate.pages import PAGE
@@ -287,15 +288,35 @@ class Engine:
         if not 0 < len(ids) <= self.trunk.shape.context:
             raise InputError(f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.trunk.shape.context}")
         self._check_images(images, len(ids))
-        blocks_1T = torch.zeros((1, len(ids)), dtype=torch.int64, device=self.device)
+        return nn.functional.normalize(self._states(ids, images).float().mean(0), dim=0).tolist()
+
+    @torch.inference_mode()
+    def things(self, view: View) -> list[Thing]:
+        """What the labels of an image's patches say lies in it, the surest first, as a user would show it.
+
+        Raises InputError for a model that names nothing, and for an image that cannot be seen.
+        """
+        shape, eyes = self.trunk.shape, self.trunk.eyes
+        if eyes is None or not shape.kinds:
+            raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
+        ids, images = prompt(self.tokenizer, [{"role": "user", "content": [{"type": "image"}]}], [view])
+        ids = ids[: images[0].end + 1]  # patches see nothing behind their image
+        self._check_images(images, len(ids))
+        scores, values = eyes.things(self._states(ids, images))
+        return from_labels(scores.softmax(-1).cpu().numpy(), values.cpu().numpy(), view.grid, list(shape.kinds))
+
+    def _states(self, ids: list[int], images: Sequence[Look]) -> Tensor:
+        """The last states of the images' patches, or without images of all tokens, [N, D]."""
+        positions_1T = torch.arange(len(ids), device=self.device)[None]
+        ids_1T = torch.tensor([ids], device=self.device)
+        blocks_1T = torch.zeros_like(ids_1T)
         for number, look in enumerate(images, 1):
             blocks_1T[0, look.place : look.end] = number
         shown_N = blocks_1T[0].nonzero()[:, 0]
         sight = Seen(torch.cat([self._seen(look.view) for look in images]), shown_N) if images else None
         mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T) if images else None
-        positions_1T = torch.arange(len(ids), device=self.device)[None]
-        x_TD = self.trunk(torch.tensor([ids], device=self.device), positions_1T, mask_1TT, sight=sight)[0]
-        return nn.functional.normalize((x_TD[shown_N] if images else x_TD).float().mean(0), dim=0).tolist()
+        x_TD: Tensor = self.trunk(ids_1T, positions_1T, mask_1TT, sight=sight)[0]
+        return x_TD[shown_N] if images else x_TD
 
 
 def _stretch(answer: Answer, count: int) -> Stretch:

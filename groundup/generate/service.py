@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+from groundup.codecs.boxes import Thing
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.engine import Engine
-from groundup.generate.look import Look
+from groundup.generate.look import Look, View
 from groundup.generate.request import Piece, Request
+
+T = TypeVar("T")
 
 
 class Busy(Exception):
@@ -101,24 +105,32 @@ class Service:
         self._hand_in(forget)
 
     def embed(self, rows: list[list[int]], images: Sequence[Sequence[Look]] = ()) -> "Future[list[list[float]]]":
-        """The embedding of each row of ids, with the images of each if any has some, between two steps.
+        """The embedding of each row of ids, with the images of each if any has some. Raises as `between` does."""
+        return self.between([partial(self.engine.embed, ids, images[number] if images else ()) for number, ids in enumerate(rows)])
 
-        Raises Closing and Busy, and the future InputError as `Engine.embed` does.
+    def things(self, views: Sequence[View]) -> "Future[list[list[Thing]]]":
+        """What lies in each image. Raises as `between` does."""
+        return self.between([partial(self.engine.things, view) for view in views])
+
+    def between(self, jobs: Sequence[Callable[[], T]]) -> "Future[list[T]]":
+        """What each job finds that is done in the engine's thread between two steps.
+
+        Raises Closing and Busy, and the future InputError as the jobs do.
         """
-        future: Future[list[list[float]]] = Future()
-        found: list[list[float]] = []
+        future: Future[list[T]] = Future()
+        found: list[T] = []
 
         def one() -> None:
             if future.cancelled() or self._failure is not None:
-                self._less(len(rows) - len(found))
+                self._less(len(jobs) - len(found))
                 return settle(future.set_exception, Closing())
             try:
-                found.append(self.engine.embed(rows[len(found)], images[len(found)] if images else ()))
+                found.append(jobs[len(found)]())
             except InputError as error:
-                self._less(len(rows) - len(found))
+                self._less(len(jobs) - len(found))
                 return settle(future.set_exception, error)
             self._less(1)
-            if len(found) < len(rows):
+            if len(found) < len(jobs):
                 return self._hand_in(one)
             return settle(future.set_result, found)
 
@@ -126,7 +138,7 @@ class Service:
             with suppress(InvalidStateError):  # cancelled meanwhile
                 how(what)
 
-        self._hand_in(one, asked=len(rows))
+        self._hand_in(one, asked=len(jobs))
         return future
 
     def state(self) -> State:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from groundup.serve import chat, completions, embeddings, static
+from groundup.serve import chat, completions, detections, embeddings, static
 from groundup.serve.body import BodyLimit
 from groundup.serve.errors import HANDLERS
 from groundup.serve.site import Entry, Site
@@ -14,7 +14,8 @@ def make_app(site: Site) -> FastAPI:
     """The app of a site. There is no generated documentation: its page would load scripts from elsewhere."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.add_middleware(BodyLimit, most=site.limits.body_bytes, seconds=site.limits.body_seconds)
-    for routes in (models(site), chat.routes(site), completions.routes(site), embeddings.routes(site), static.routes(site.page)):
+    endpoints = (chat, completions, embeddings, detections)
+    for routes in (models(site), *(each.routes(site) for each in endpoints), static.routes(site.page)):
         app.include_router(routes)
     return app
 

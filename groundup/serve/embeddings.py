@@ -1,6 +1,5 @@
 """POST /v1/embeddings: texts and images in, the mean of each one's last states out."""
 
-import asyncio
 import struct
 from base64 import b64encode
 from functools import partial
@@ -13,12 +12,10 @@ from starlette.responses import JSONResponse, Response
 from groundup.codecs.text import Tokenizer
 from groundup.generate import look
 from groundup.generate.look import Look, View
-from groundup.serve import body, errors, prompts, record
-from groundup.serve.errors import ApiError
-from groundup.serve.pictures import Shown
+from groundup.serve import body, errors, pictures, prompts, record
 from groundup.serve.schema import ROWS, EmbeddingRequest
 from groundup.serve.site import Entry, Site
-from groundup.serve.stream import unless_gone
+from groundup.serve.stream import settled, unless_gone
 
 Row = tuple[list[int], tuple[Look, ...]]
 
@@ -37,24 +34,19 @@ def routes(site: Site) -> APIRouter:
 
 async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: Entry) -> Response:
     items, shape = prompts.items(asked.input, "input", ROWS), entry.service.engine.trunk.shape
-    shown = [_shown(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
+    shown = [pictures.alone(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
     views = await site.gallery.look(shape, shown)
     rows = await run_in_threadpool(_rows, entry.service.engine.tokenizer, items, views)
     if (longest := max(len(ids) for ids, _ in rows)) > shape.context:
         raise errors.too_long(longest, shape.context, "input")
     noted = record.of(request.scope)
     noted.prompt_tokens = sum(len(ids) for ids, _ in rows)
-    vectors = await unless_gone(request.receive, noted, _embedded(entry, rows))
+    job = entry.service.embed([ids for ids, _ in rows], [looks for _, looks in rows])
+    vectors = await unless_gone(request.receive, noted, settled(entry.service, job))
     data = [{"object": "embedding", "index": place, "embedding": _written(asked, vector)} for place, vector in enumerate(vectors)]
     usage = {"prompt_tokens": noted.prompt_tokens, "total_tokens": noted.prompt_tokens}
     noted.finish = "stop"
     return JSONResponse({"object": "list", "model": asked.model, "data": data, "usage": usage})
-
-
-def _shown(item: dict[str, Any], where: str) -> Shown:
-    if item.keys() != {"image"} or not isinstance(item["image"], str):
-        raise ApiError(400, f'{where} must be a text, ids, or {{"image": "data:image/..."}} with nothing beside it', where)
-    return Shown(where, item["image"])
 
 
 def _rows(tokenizer: Tokenizer, items: list[Any], views: list[View]) -> list[Row]:
@@ -64,18 +56,6 @@ def _rows(tokenizer: Tokenizer, items: list[Any], views: list[View]) -> list[Row
         return [
             look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(tokenizer, item, "input").ids, ()) for item in items
         ]  # fmt: skip
-
-
-async def _embedded(entry: Entry, rows: list[Row]) -> list[list[float]]:
-    """The embeddings; raises ApiError if the engine fails meanwhile."""
-    job = asyncio.wrap_future(entry.service.embed([ids for ids, _ in rows], [looks for _, looks in rows]))
-    try:
-        while not (await asyncio.wait({job}, timeout=5))[0]:
-            if not entry.service.state().alive:
-                raise errors.failed()
-        return job.result()
-    finally:
-        job.cancel()
 
 
 def _written(asked: EmbeddingRequest, vector: list[float]) -> Any:

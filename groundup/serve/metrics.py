@@ -10,7 +10,10 @@ from prometheus_client.registry import Collector
 from groundup.generate.service import State
 from groundup.serve.record import Record
 
-PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/api/settings", "/api/runs", "/health", "/ready", "/metrics")
+PATHS = (
+    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/detections", "/v1/models"),
+    *("/api/settings", "/api/runs", "/health", "/ready", "/metrics"),
+)
 _QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _GAUGES = ("running", "waiting", "pages_total", "pages_used", "pages_cached", "alive")

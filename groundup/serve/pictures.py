@@ -98,6 +98,13 @@ def _read(folder: Path, url: str) -> bytes:
     return data
 
 
+def alone(item: dict[str, Any], where: str) -> Shown:
+    """The image of an item that is one; raises ApiError for any other."""
+    if item.keys() != {"image"} or not isinstance(item["image"], str):
+        raise ApiError(400, f'{where} must be a text, ids, or {{"image": "data:image/..."}} with nothing beside it', where)
+    return Shown(where, item["image"])
+
+
 # --- out of messages --------------------------------------------------------------------------------------------
 
 

@@ -157,3 +157,12 @@ class EmbeddingRequest(Part):
     input: Any
     encoding_format: Literal["float", "base64"] = "float"
     user: str | None = None
+
+
+class DetectionRequest(Part):
+    """POST /v1/detections. The input is an image, or a list of images; things of a lower score than `least` are left out."""
+
+    model: str
+    input: Any
+    least: float = Field(0.5, ge=0.05, le=1)
+    user: str | None = None

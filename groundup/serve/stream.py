@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -140,6 +141,18 @@ async def collect(answers: Answers, count: int) -> list[list[Piece]]:
         for place, piece in await answers.take(seconds=5):
             pieces[place].append(piece)
     return pieces
+
+
+async def settled(service: Service, future: "Future[T]") -> T:
+    """What a service found; raises ApiError if its engine fails meanwhile."""
+    job = asyncio.wrap_future(future)
+    try:
+        while not (await asyncio.wait({job}, timeout=5))[0]:
+            if not service.state().alive:
+                raise errors.failed()
+        return job.result()
+    finally:
+        job.cancel()
 
 
 async def unless_gone(receive: Receive, record: Record, work: Coroutine[Any, Any, T]) -> T:

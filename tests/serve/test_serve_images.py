@@ -9,6 +9,9 @@ import httpx
 import pytest
 from PIL import Image
 
+from groundup.data.document import Document
+from groundup.evaluate.seeing import look as look_at
+from groundup.evaluate.seeing import things
 from groundup.generate import look
 from groundup.generate.request import Request
 from groundup.serve import schema
@@ -24,11 +27,16 @@ def seeing():
 
 
 @pytest.fixture(scope="module")
-def server(seeing, page, tmp_path_factory):
+def service(seeing):
     service = small_service(seeing, vocab=seeing.size, **EYES)
+    yield service
+    service.close(0)
+
+
+@pytest.fixture(scope="module")
+def server(service, page, tmp_path_factory):
     with serving(service, page) as running:
         yield running
-    service.close(0)
 
 
 def png(width=16, height=12, shade=90, form="PNG"):
@@ -154,6 +162,44 @@ def test_images_and_texts_are_embedded_together(server, seeing):
 )
 def test_what_cannot_be_embedded_is_refused(server, value, where, words):
     refused(server.post("/v1/embeddings", {"model": "small", "input": value}), where, words)
+
+
+# --- what lies where ------------------------------------------------------------------------------------------------
+
+
+def test_things_are_those_that_evaluation_finds(server, service, seeing):
+    images = [png(), png(shade=200)]
+    found = server.post("/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}).json()
+    documents = [Document("here", "0", "CC0-1.0", images=(data,), things=((),)) for data in images]
+    trunk = service.engine.trunk
+    expected = things(trunk, [look_at(trunk, seeing, document) for document in documents])
+    for item, [there] in zip(found["data"], expected, strict=True):
+        assert [thing["kind"] for thing in item["things"]] == [thing.kind for thing in there]
+        for thing, other in zip(item["things"], there, strict=True):
+            assert [*thing["box"], thing["score"]] == pytest.approx([*other.box, other.score], abs=1e-4)
+    assert found["usage"]["prompt_tokens"] == 24
+    assert any(item["things"] for item in found["data"])
+
+
+def test_a_thing_is_told_from_the_score_on_that_was_asked_for(server):
+    asked = {"model": "small", "input": {"image": uri()}}
+    scores = [thing["score"] for thing in server.post("/v1/detections", asked | {"least": 0.05}).json()["data"][0]["things"]]
+    least = sorted(scores)[len(scores) // 2]
+    kept = server.post("/v1/detections", asked | {"least": least}).json()["data"][0]["things"]
+    assert [thing["score"] for thing in kept] == [score for score in scores if score >= least]
+
+
+@pytest.mark.parametrize(
+    ("fields", "where", "words"),
+    [
+        ({"input": "one"}, "input[0]", "must be"),
+        ({"input": [{"image": uri()}, {"image": uri(b"no image")}]}, "input[1]", "not an image"),
+        ({"input": {"image": uri()}, "least": 0}, "least", "0.05"),
+        ({"input": [{"image": uri()}] * 17}, "input", "17 items"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused(server, fields, where, words):
+    refused(server.post("/v1/detections", {"model": "small"} | fields), where, words)
 
 
 # --- refused ----------------------------------------------------------------------------------------------------
