@@ -114,6 +114,12 @@ def shards(site: Site, source: str) -> Result:
         codec, eyesight = Tokenizer.load(site.folder("tokenizer")), _eyesight(site.recipe)
         report = write_shards(table / "documents.parquet", codec, site.recipe.model.context, folder, advance, eyesight)
     console.note(f"  {report['train']['tokens']:,} tokens in {report['train']['rows']:,} rows, {report['train']['fill']:.1%} full")
+    if cut := sum(part["cut"] for part in report.values()):
+        longest, context = max(part["longest"] for part in report.values()), site.recipe.model.context
+        console.warn(
+            f"source {source!r}: {cut:,} of {total:,} documents do not fit the context of {context:,} tokens and lost their ends; "
+            f"raise model.context, to {longest:,} for all of them, or shorten them"
+        )
     files = ("tokens.bin", "flags.bin", "shards.json", *(() if eyesight is None else FILES))
     names = [f"{part}/{name}" for part in ("train", "heldout") for name in files]
     return Result(names, report)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -262,6 +263,15 @@ def test_bad_input_ends_with_one_sentence_and_code_2(home: Path, change: tuple[s
 
 def test_a_stage_that_is_not_there_is_refused(home: Path) -> None:
     assert "the stages are documents-notes" in groundup(home, "run", "tiny.toml", "--until", "tune", code=2).stderr
+
+
+def test_conversations_over_the_context_are_warned_about_with_the_context_that_holds_them(home: Path) -> None:
+    until = ("run", "tiny.toml", "--until", "shards-made")
+    said = groundup(home, *until, "--set", "model.context=24").stderr
+    cut, needed = re.search(r"source 'made': (\d+) of \d+ documents do not fit the context of 24 tokens .* to (\d+) for all", said).groups()  # type: ignore[union-attr]
+    assert int(cut) > 0
+    assert "do not fit" in groundup(home, *until, "--set", f"model.context={int(needed) - 1}").stderr
+    assert "do not fit" not in groundup(home, *until, "--set", f"model.context={needed}").stderr
 
 
 def test_a_folder_without_a_model_is_refused(home: Path) -> None:

@@ -40,9 +40,9 @@ def write_shards(
     """Encode and pack a documents file into `out/train` and `out/heldout`; returns what their shards.json hold.
 
     A text is closed by <|endoftext|> and cut into pieces where it is longer than `context` tokens; a conversation
-    is rendered by the chat template and loses what lies beyond `context` (counted as `cut`), as does a text with images. Images are
-    scaled to the `eyesight`; no document may have one where that is None. `advance` is told of documents done. Memory is
-    bounded by the tokens and pixels of one chunk and of the open rows.
+    is rendered by the chat template and loses what lies beyond `context` (counted as `cut`; `longest` is the most tokens that one of
+    them had), as does a text with images. Images are scaled to the `eyesight`; no document may have one where that is None. `advance`
+    is told of documents done. Memory is bounded by the tokens and pixels of one chunk and of the open rows.
     """
     return {
         part: _write_part(read(documents, part == "heldout"), tokenizer, context, out / part, advance, eyesight)
@@ -68,6 +68,7 @@ def _write_part(
         "documents": counts["documents"],
         "cut": counts["cut"],
         "asked": counts["asked"],
+        "longest": counts["longest"],
         "fill": counts["tokens"] / max(1, counts["rows"] * context),
         "sha256": hashes if writer is None else hashes | writer.hashes(),
     } | ({} if writer is None or eyesight is None else {"images": writer.table(eyesight.side)})
@@ -113,8 +114,9 @@ def _pieces(
     for chunk in chunks(documents):
         for document, piece in zip(chunk, _encoded(chunk, tokenizer, eyesight), strict=True):
             if len(piece.ids) > context and (document.messages is not None or document.images):
-                piece = _cut(piece, context)
+                counts["longest"] = max(counts["longest"], len(piece.ids))
                 counts["cut"] += 1
+                piece = _cut(piece, context)
             for start in range(0, len(piece.ids), context):
                 part = Piece(piece.ids[start : start + context], piece.flags[start : start + context], piece.pictures)
                 part.flags[0] |= START

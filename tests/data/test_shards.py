@@ -87,7 +87,7 @@ def test_a_conversation_over_the_context_loses_its_end_and_is_counted(tmp_path: 
     report = build(tmp_path, [long], tokenizer)
     ids, _ = chat.encode(tokenizer, long.messages)
     assert [ids for ids, _ in pieces(Shards.open(tmp_path / "out" / "train"))] == [ids[:CONTEXT]]
-    assert report["train"]["cut"] == 1
+    assert (report["train"]["cut"], report["train"]["longest"]) == (1, len(ids))
 
 
 def test_padding_lies_behind_the_pieces_and_is_flagged_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
