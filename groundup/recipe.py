@@ -190,7 +190,7 @@ class StagePart(Part):
     clip: float | None = knob(None, "norm", "largest norm of the whole gradient", gt=0)
     warmup: float | None = knob(None, "share", "of the steps, rate rising from zero", ge=0, le=1)
     decay: float | None = knob(None, "share", "of the steps, rate falling to zero; between them it is stable", ge=0, le=1)
-    augment: float = knob(0.0, "strength", "of random crops, flips, colours and erased patches, 0 to 1: for few images, seen often", ge=0, le=1)
+    augment: float = knob(0.0, "strength", "of random crops, flips, colours, erasing and mixing, 0 to 1: for few images, seen often", ge=0, le=1)
     images: Literal["next", "masked"] = knob("next", "name", "how pre-training learns from images: predict the next patch, or hidden ones")
     recompute: bool = knob(False, "flag", "gradient checkpointing: a third more work, far less memory")
     checkpoint_steps: int = knob(200, "steps", "between checkpoints: the most work a crash can cost", ge=1)

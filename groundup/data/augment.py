@@ -13,6 +13,7 @@ LEAST_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and th
 KEPT = 0.4  # share of a thing that must stay visible, else it is no longer said to be there
 COLOUR = 0.4  # most that brightness, contrast and saturation change
 ERASED = 0.25  # largest share of the image that is erased
+MIXED = 0.4  # largest share that another image has in a pixel: below a half, so that what is said of the first stays true
 
 
 def augment(
@@ -76,3 +77,11 @@ def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
     result = pixels.copy()
     result[top : top + rows, left : left + columns] = random.integers(0, 256, 3)
     return result
+
+
+def mixed(pixels: Pixels, other: Pixels, grid: Grid, side: int, strength: float, random: np.random.Generator) -> Pixels:
+    """By chance with another image, scaled to the same grid, faintly over it (mixup with a dominant share, arXiv:1710.09412)."""
+    if random.random() >= strength / 2:
+        return pixels
+    share = strength * MIXED * random.random()
+    return np.asarray(Image.blend(Image.fromarray(pixels), Image.fromarray(resized(other, grid, side)), share))

@@ -115,12 +115,17 @@ class Pictures:
         """The images of a row: place, grid, pixels and THING records (None: nobody looked)."""
         first, last = np.searchsorted(self._images["row"], [row, row + 1])
         for record in self._images[first:last]:
-            grid = Grid(int(record["rows"]), int(record["columns"]))
-            shape = (grid.rows * self.side, grid.columns * self.side, 3)
-            start = int(record["offset"])
-            pixels = self._pixels[start : start + shape[0] * shape[1] * 3].reshape(shape)
             things = None if record["things"] < 0 else self._things[record["first"] : record["first"] + record["things"]]
-            yield int(record["place"]), grid, np.asarray(pixels), things
+            yield int(record["place"]), Grid(int(record["rows"]), int(record["columns"])), self._read(record), things
+
+    def any(self, random: np.random.Generator) -> Pixels:
+        """The pixels of one of the images."""
+        return self._read(self._images[random.integers(len(self._images))])
+
+    def _read(self, record: Any) -> Pixels:
+        shape = (int(record["rows"]) * self.side, int(record["columns"]) * self.side, 3)
+        start = int(record["offset"])
+        return np.asarray(self._pixels[start : start + shape[0] * shape[1] * 3].reshape(shape))
 
 
 def mapped(folder: Path, table: dict[str, Any], map_file: Any) -> Pictures:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from groundup.codecs import boxes, image
 from groundup.codecs.image import Grid
-from groundup.data.augment import augment
+from groundup.data.augment import augment, mixed
 from groundup.data.shards import Shards
 
 HIDDEN = 0.6  # share of the patches that are hidden where hidden ones are predicted (cf. arXiv:2111.06377)
@@ -94,6 +94,8 @@ def _view(pixels: image.Pixels, grid: Grid, things: npt.NDArray[Any] | None, sha
     side, N = shards.pictures.side, grid.patches
     if lesson.augment:
         pixels, things = augment(pixels, grid, side, things, lesson.augment, random)
+        if lesson.predict == "none" and things is None:  # two images at once are none to predict, and the other's things would have no label
+            pixels = mixed(pixels, shards.pictures.any(random), grid, side, lesson.augment, random)
     labels, values = np.full(N, -1, np.int64), np.zeros((N, boxes.VALUES), np.float32)
     if lesson.predict == "none" and things is not None and lesson.kinds:
         numbers = np.array([lesson.kinds.index(name) + 1 for name in shards.pictures.kinds], np.int64)

@@ -13,7 +13,7 @@ from groundup.codecs import chat, image
 from groundup.codecs.boxes import Thing
 from groundup.codecs.image import Grid
 from groundup.codecs.text import SEEING, Tokenizer
-from groundup.data.augment import augment
+from groundup.data.augment import MIXED, augment, mixed
 from groundup.data.batches import Batch, Batches
 from groundup.data.document import Document
 from groundup.data.pictures import THING, Eyesight
@@ -174,6 +174,21 @@ def test_a_text_with_images_begins_with_them(tmp_path: Path) -> None:
     assert batch.ids[0, : len(ids)].tolist() == ids
 
 
+@pytest.mark.parametrize(("predict", "things", "mixes"), [("none", None, True), ("none", (), False), ("next", None, False)])
+def test_only_where_answers_are_learnt_and_nothing_is_labelled_images_are_mixed(
+    tmp_path: Path, predict: Any, things: tuple[Thing, ...] | None, mixes: bool
+) -> None:
+    one_colour = {colour: io.BytesIO() for colour in ("black", "white")}
+    for colour, file in one_colour.items():
+        Image.new("RGB", (20, 16), colour).save(file, "PNG")
+    looked = None if things is None else (things,)
+    documents = [Document("shown", colour, "CC0-1.0", text=colour, images=(file.getvalue(),), things=looked) for colour, file in one_colour.items()]
+    shards = shards_of(tmp_path, documents, context=48)
+    views = [views_of(batches(shards, Lesson(predict, 1.0, ()), rows=1)[step]) for step in range(40)]
+    medians = [float(np.median(view.patches)) for view in views]  # alone black stays black and white rather white, but for a small erased part
+    assert any(0 < value < 150 for value in medians) == mixes
+
+
 # --- augmentation -----------------------------------------------------------------------------------------------------
 
 
@@ -215,3 +230,13 @@ def test_a_thing_that_a_crop_hides_is_no_longer_said_to_be_there() -> None:
     box = (0, 0, 6, 6)  # in a corner, so that crops leave it out
     counts = {len(augment(marked(box), Grid(8, 8), 8, things_of(box), 1.0, np.random.default_rng(seed))[1]) for seed in range(40)}
     assert counts == {0, 1}
+
+
+def test_of_two_mixed_images_the_first_has_the_larger_share() -> None:
+    pixels, other = (image.decode(picture(seed, 32, 24)) for seed in (1, 2))
+    found = [mixed(pixels, other, Grid(3, 4), 8, 0.8, np.random.default_rng(seed)).astype(int) - pixels for seed in range(40)]
+    assert sum(not change.any() for change in found) > 10
+    apart = np.abs(other.astype(int) - pixels)
+    shares = [np.abs(change).sum() / apart.sum() for change in found]
+    assert 0.2 < max(shares) <= 0.8 * MIXED
+    assert all((np.abs(change) <= 0.8 * MIXED * apart + 1).all() for change in found)
