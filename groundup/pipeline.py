@@ -18,7 +18,7 @@ from groundup.files import read_json, write_json
 from groundup.generate.native.matrix import Weights
 from groundup.health import require
 from groundup.ledger import Manifest
-from groundup.recipe import EvaluatePart, LibrarySource, Recipe, load, schedules
+from groundup.recipe import EvaluatePart, LibrarySource, PictureSource, Recipe, Source, load, schedules
 from groundup.stages import Result, Site
 from groundup.train.parallel import World, join
 
@@ -56,11 +56,7 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
     """
     used = [source for source in recipe.source if not recipe.stage or any(source.name in stage.mix for stage in recipe.stage)]
     names = [source.name for source in used]
-    result = []
-    for source in used:
-        part = source.model_dump(mode="json") | ({"python": platform.python_version()} if isinstance(source, LibrarySource) else {})
-        work = partial(stages.documents, source=source)
-        result.append(Stage(f"documents-{source.name}", "groundup.data.prepare", part, (), tuple(inputs(source, home)), work))
+    result = list(_documents(used, home))
     result.append(_tokenizer(recipe, home, names))
     for name in names:
         parents = (f"documents-{name}", "tokenizer")
@@ -71,6 +67,18 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
         result += _ending(recipe, home, names, [stage.name for stage in result])
     _require_own_folders([stage.name for stage in result])
     return result
+
+
+def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
+    """Sources of images come one after the other, those with a list of what they hold out first, so that nothing that looks alike crosses a split."""
+    pictures: tuple[str, ...] = ()
+    for source in sorted(used, key=lambda source: not (isinstance(source, PictureSource) and source.heldout_files)):
+        part = source.model_dump(mode="json") | ({"python": platform.python_version()} if isinstance(source, LibrarySource) else {})
+        before = pictures if isinstance(source, PictureSource) else ()
+        work = partial(stages.documents, source=source, before=before)
+        yield Stage(f"documents-{source.name}", "groundup.data.prepare", part, before, tuple(inputs(source, home)), work)
+        if isinstance(source, PictureSource):
+            pictures += (f"documents-{source.name}",)
 
 
 def _require_own_folders(names: list[str]) -> None:

@@ -61,11 +61,11 @@ class Result:
     licences: dict[str, int] = field(default_factory=dict)
 
 
-def documents(site: Site, source: Source) -> Result:
-    """Raw files to documents."""
+def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
+    """Raw files to documents; images are told apart from those of the stages before."""
     folder = site.folder(f"documents-{source.name}")
     with console.progress(f"documents {source.name}", None, "documents") as advance:
-        report = write_documents(source, site.home, folder, advance)
+        report = write_documents(source, site.home, folder, advance, [site.folder(stage) / "documents.parquet" for stage in before])
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report["dropped"].items()) or "none"
     console.note(f"  {report['documents']:,} documents, {report['characters']:,} characters; dropped: {dropped}")
     for warning in report["warnings"]:

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from groundup.data.document import read
 from groundup.files import sha256
+from groundup.pipeline import plan
+from groundup.recipe import Recipe
 from tests.test_run import RECIPES, command, environment, groundup, logged_losses
 
 TINY = {
@@ -109,6 +112,22 @@ def test_a_published_split_is_taken_as_it_is(tmp_path: Path) -> None:
     groundup(tmp_path, "run", str(RECIPES / "trashnet.toml"), *small("pretrain", "instruct", **places))
     figures = json.loads((tmp_path / "runs/trashnet/evaluate/manifest.json").read_text())["metrics"]
     assert sum(map(sum, figures["images"]["photographs"]["counts"])) == 4
+    tables = {name: tmp_path / f"runs/trashnet/documents-{name}/documents.parquet" for name in ("photographs", "pictures")}
+    tested = {document.images for document in read(tables["photographs"], heldout=True)}
+    assert tested <= {document.images for document in read(tables["pictures"], heldout=True)}  # the same pictures are in the other source
+
+
+def test_the_documents_of_a_source_of_images_depend_on_those_before_it_lists_first(tmp_path: Path) -> None:
+    photographs(tmp_path / "in", 1)
+    (tmp_path / "test.txt").write_text("red0.png\n")
+    made = {"name": "made", "kind": "tasks", "count": 1, "families": {"copying": 1}}
+    sources = [{"name": name, "kind": "images", "path": "in"} for name in ("a", "b")] + [made]
+    sources += [{"name": "c", "kind": "images", "path": "in", "heldout_files": "test.txt"}]
+    chain = plan(Recipe.model_validate({"name": "seen", "source": sources}), tmp_path)
+    parents = {stage.name: stage.parents for stage in chain if stage.name.startswith("documents-")}
+    assert [*parents.items()] == [
+        ("documents-c", ()), ("documents-a", ("documents-c",)), ("documents-b", ("documents-c", "documents-a")), ("documents-made", ()),
+    ]  # fmt: skip
 
 
 def test_boxes_are_learnt_and_measured(tmp_path: Path) -> None:

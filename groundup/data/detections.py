@@ -14,7 +14,7 @@ from typing import Any
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Thing
 from groundup.codecs.image import BadImage
-from groundup.data import image_files, yolo
+from groundup.data import image_files, near, yolo
 from groundup.data.clean import normalise
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
@@ -104,8 +104,8 @@ def _document(source: BoxesSource, each: _Listed, heldout: bool) -> Document:
         messages=image_files.asked(source.question, boxes.write(list(things))),
         images=(data,),
         things=(things,),
+        look=near.look(pixels),
         heldout=heldout,
-        labels=image_files.labels(pixels),
     )
 
 

@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         ("messages", pa.string()),  # a conversation as JSON in the OpenAI shape, or null for text
         ("tools", pa.string()),  # the tools a conversation may call, as JSON, or null
         ("images", pa.list_(pa.binary())),  # the encoded images that it shows, in order
+        ("look", pa.uint64()),  # hash of how its first image looks (`data.near`), or null where nobody compares
         ("things", pa.string()),  # for each image what lies in it, as JSON, or null where nobody looked
         ("source", pa.string()),  # name of the recipe's source
         ("origin", pa.string()),  # file, and row or line inside it
@@ -45,6 +46,7 @@ class Document:
     tools: list[dict[str, Any]] | None = None
     images: tuple[bytes, ...] = ()  # encoded, as they were found
     things: tuple[tuple[Thing, ...], ...] | None = None  # for each image all that lies in it; None: nobody looked
+    look: int | None = None  # hash of how the first image looks: images are decoded once, where they are checked
     heldout: bool = False
     labels: dict[str, Any] = field(default_factory=dict)  # in memory only: family, language, level of a task
 
@@ -77,6 +79,7 @@ class Document:
             "messages": None if self.messages is None else json.dumps(self.messages, ensure_ascii=False),
             "tools": None if self.tools is None else json.dumps(self.tools, ensure_ascii=False),
             "images": list(self.images),
+            "look": self.look,
             "things": None if self.things is None else json.dumps([[[thing.kind, *thing.box] for thing in each] for each in self.things]),
             "source": self.source,
             "origin": self.origin,

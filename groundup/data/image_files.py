@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeVar
 from groundup.codecs import image
 from groundup.codecs.image import MOST_BYTES, BadImage, Pixels
 from groundup.data.drops import Drops
-from groundup.data.near import DHASH, dhash
 from groundup.data.paths import shown
 from groundup.errors import InputError
 from groundup.recipe import PictureSource
@@ -59,11 +58,6 @@ def there(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def labels(pixels: Pixels) -> dict[str, Any]:
-    """What a document of an image carries in memory, for the split."""
-    return {DHASH: dhash(pixels)}
 
 
 def asked(question: str, answer: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from groundup.codecs.image import BadImage
-from groundup.data import image_files, tables
+from groundup.data import image_files, near, tables
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.paths import located, names, shown
@@ -64,7 +64,7 @@ def _document(source: ImagesSource, found: _Found, heldout: bool) -> Document:
     if classed and not found.kind.strip():
         raise BadImage(image_files.NO_CLASS, 'put it in a folder that names its class, or set classes = "none"')
     data = found.load()
-    labels = image_files.labels(image_files.checked(data))
+    pixels = image_files.checked(data)
     return Document(
         source.name,
         found.origin,
@@ -72,8 +72,8 @@ def _document(source: ImagesSource, found: _Found, heldout: bool) -> Document:
         text=None if classed else "",
         messages=image_files.asked(source.question, found.kind) if classed else None,
         images=(data,),
+        look=near.look(pixels),
         heldout=heldout,
-        labels=labels,
     )
 
 

@@ -1,7 +1,7 @@
 """One source to one file of clean documents, and the account of everything that was dropped on the way."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,7 @@ from groundup.data import near, sources
 from groundup.data.clean import Seen, clean, is_heldout
 from groundup.data.document import SCHEMA, Document, chunks, said
 from groundup.data.drops import Drops
+from groundup.data.near import Known
 from groundup.errors import InputError
 from groundup.files import replacing
 from groundup.recipe import ImagesSource, PictureSource, ScenesSource, Source, TasksSource
@@ -27,10 +28,11 @@ REMEDIES = {
 }
 
 
-def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[int], None]) -> dict[str, Any]:
+def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[int], None], before: Iterable[Path] = ()) -> dict[str, Any]:
     """Read, clean, deduplicate and split one source into `out/documents.parquet`; returns the report.
 
-    `folder` is the recipe's, where relative paths start; `advance` is told of documents as they are written.
+    `folder` is the recipe's, where relative paths start; `advance` is told of documents as they are written. An image that is near one of
+    the documents files `before` does not lie on the other side of the split.
     Memory is bounded by one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image.
     The report holds `documents`, `heldout` and `characters` kept, `dropped` by reason, `examples` of drops by
     name, `licences`, and `warnings`; where there are any, the number of `images` and the names of `kinds` that boxes have and of
@@ -41,7 +43,7 @@ def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[
     named: dict[str, set[str]] = {"kinds": set(), "classes": set()}
     documents = clean(sources.read(source, folder, drops), source, drops)
     with replacing(out / "documents.parquet") as temporary, _writer(temporary) as writer:
-        for chunk in _sorted_out(chunks(documents), source, drops):
+        for chunk in _sorted_out(chunks(documents), source, drops, before):
             writer.write_table(pa.Table.from_pylist([document.row() for document in chunk], schema=SCHEMA))
             kept["documents"] += len(chunk)
             kept["heldout"] += sum(document.heldout for document in chunk)
@@ -69,7 +71,7 @@ def _writer(path: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["source", "licence"], write_statistics=False)
 
 
-def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops) -> Iterator[list[Document]]:
+def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops, before: Iterable[Path]) -> Iterator[list[Document]]:
     """Drop duplicates and mark what is held out.
 
     Tasks and scenes pass as they come: their split goes by the instance, and a small family repeats its instances on purpose.
@@ -78,7 +80,8 @@ def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops) 
         return groups
     unique = _firsts(groups, lambda document: document.digest, "exact duplicate", drops)
     if isinstance(source, PictureSource):
-        return near.split(_firsts(unique, _first_image, "same image, another class", drops), source, drops)
+        known = Known.of(before, source.near_duplicates)
+        return near.split(_firsts(unique, _first_image, "same image, another class", drops), source, drops, known)
     share = source.heldout_share
     return ([replace(document, heldout=True) if is_heldout(document.digest, share) else document for document in group] for group in unique)
 

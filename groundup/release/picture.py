@@ -149,7 +149,8 @@ def _trained(stage: Manifest) -> tuple[str, ...]:
 
 
 def _edges(found: Lineage, boxes: dict[str, Box]) -> Iterator[tuple[str, str]]:
-    """What was made from what. Training's use of the tokenizer, and evaluation's of documents, are left out: they would only tangle."""
+    """What was made from what. Left out, as it would tangle: training's use of the tokenizer, evaluation's of documents, theirs of each other."""
+    left = {(TOKENIZER, TRAINING), (DOCUMENTS, EVALUATION), (DOCUMENTS, DOCUMENTS)}
     stages = [*found.stages, *([found.evaluation] if found.evaluation else [])]
     for stage in stages:
         if stage.stage not in boxes:
@@ -157,7 +158,7 @@ def _edges(found: Lineage, boxes: dict[str, Box]) -> Iterator[tuple[str, str]]:
         if f"files of {stage.stage}" in boxes:
             yield f"files of {stage.stage}", stage.stage
         for parent in stage.parents:
-            if parent in boxes and (boxes[parent].column, boxes[stage.stage].column) not in {(TOKENIZER, TRAINING), (DOCUMENTS, EVALUATION)}:
+            if parent in boxes and (boxes[parent].column, boxes[stage.stage].column) not in left:
                 yield parent, stage.stage
 
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import encoded, images_source, save
+from data_helpers import encoded, ignore, images_source, save
 from PIL import Image
 
 from groundup.codecs.image import decode
 from groundup.data import near
 from groundup.data.document import Document, read
 from groundup.data.drops import Drops
-from groundup.data.near import DHASH, Known, dhash
+from groundup.data.near import Known, dhash, look
+from groundup.data.prepare import write_documents
 from groundup.errors import InputError
 
 Prepare = Callable[..., dict[str, Any]]
@@ -52,6 +53,16 @@ def test_each_bit_says_whether_a_pixel_is_brighter_than_its_left_neighbour() -> 
     assert dhash(pixels) == 1 << 63 | 1
 
 
+def test_tiny_images_look_alike_only_where_they_are_equal() -> None:
+    strokes = np.zeros((12, 8, 8, 3), np.uint8)
+    for number, digit in enumerate(strokes):
+        digit[1:7, 2 + number % 4] = digit[1 + number // 4, 2:6] = 255  # as alike as digits are
+    looks = [look(digit) for digit in strokes]
+    assert min(apart(left, right) for place, left in enumerate(looks) for right in looks[:place]) > 8
+    assert look(strokes[0].copy()) == looks[0]
+    assert look(decode(encoded(1, (90, 80)))) == dhash(decode(encoded(1, (90, 80))))
+
+
 # --- looking up ---------------------------------------------------------------------------------------------
 
 
@@ -73,15 +84,13 @@ def test_a_look_up_finds_what_a_plain_comparison_finds(bits: int) -> None:
 
 
 def made(hash: int, heldout: bool = False, name: str = "") -> Document:
-    return Document(
-        "photos", name or f"{hash:x}", "CC0-1.0", text="", images=(name.encode() + hash.to_bytes(8, "big"),), heldout=heldout, labels={DHASH: hash}
-    )
+    return Document("photos", name or f"{hash:x}", "CC0-1.0", text="", images=(name.encode() + hash.to_bytes(8, "big"),), heldout=heldout, look=hash)
 
 
-def split(documents: list[Document], **knobs: Any) -> tuple[list[tuple[str, bool]], Drops]:
-    drops = Drops()
+def split(documents: list[Document], known: Known | None = None, **knobs: Any) -> tuple[list[tuple[str, bool]], Drops]:
+    drops, source = Drops(), images_source(".", **knobs)
     groups = iter([documents[start : start + 3] for start in range(0, len(documents), 3)])
-    kept = [document for group in near.split(groups, images_source(".", **knobs), drops) for document in group]
+    kept = [document for group in near.split(groups, source, drops, known or Known(source.near_duplicates)) for document in group]
     return [(document.origin, document.heldout) for document in kept], drops
 
 
@@ -126,6 +135,33 @@ def test_from_files_to_documents_nothing_that_looks_alike_is_on_both_sides(tmp_p
     assert report["dropped"] == {"near duplicate of a held-out image": 1, "same image, another class": 1}
     assert (report["documents"], report["heldout"]) == (8, 2)
     assert [document.origin for document in read(tmp_path / "out" / "documents.parquet", heldout=True)] == ["in/cats/3.png", "in/cats/4.png"]
+
+
+@pytest.mark.parametrize("knobs", [{"heldout_share": 0.3}, {"heldout_files": "x"}])
+def test_between_sources_too_nothing_that_looks_alike_is_on_both_sides(knobs: dict[str, Any]) -> None:
+    random = np.random.default_rng(2)
+    hashes = [int(value) for value in random.integers(0, 2**64, 40, np.uint64)]
+    earlier = [(hash, bool(random.random() < 0.4)) for hash in hashes]
+    known = Known(3)
+    for hash, heldout in earlier:
+        known.add(hash, heldout)
+    listed = "heldout_files" in knobs
+    later = [made(hash ^ 1 << int(random.integers(64)), listed and place % 4 == 0) for place, hash in enumerate(hashes)]
+    kept, drops = split(sorted(later, key=lambda document: not document.heldout), known, **knobs)
+    assert len(kept) > 10
+    assert not any(apart(int(name, 16), hash) <= 3 and side != heldout for name, side in kept for hash, heldout in earlier)
+    assert set(drops.counts) == ({near.NEAR_HELDOUT, near.NEAR_TRAINED} if listed else set())
+
+
+def test_from_documents_files_nothing_that_looks_alike_is_on_both_sides_of_two_sources(tmp_path: Path, prepare: Prepare) -> None:
+    for seed in range(12):
+        save(tmp_path / "in" / "cats" / f"{seed}.png", encoded(seed, (90, 80)))
+        save(tmp_path / "more" / f"{seed}.jpg", again(encoded(seed, (90, 80)), quality=80))
+    (tmp_path / "test.txt").write_text("3.png\n4.png\n")
+    prepare(images_source("in", heldout_files="test.txt"))
+    write_documents(images_source("more", classes="none"), tmp_path, tmp_path / "later", ignore, [tmp_path / "out" / "documents.parquet"])
+    heldout = [document.origin for document in read(tmp_path / "later" / "documents.parquet", heldout=True)]
+    assert heldout == ["more/3.jpg", "more/4.jpg"]
 
 
 def test_a_list_of_all_images_is_refused(tmp_path: Path, prepare: Prepare) -> None:
