@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,7 @@ def documents(source: BoxesSource, folder: Path, drops: Drops) -> Iterator[Docum
     """
     damage = Damage(source, drops, "images")
     listed = list(_read(source, folder, damage))
-    for each, heldout in image_files.by_side(lambda: listed, source, folder, drops):
-        try:
-            document = _document(source, each, heldout)
-        except BadImage as error:
-            damage.note(error.reason, each.where, error.detail)
-        else:
-            yield document
-    damage.settle()
+    yield from image_files.documents(lambda: listed, partial(_document, source), source, folder, damage)
 
 
 def _document(source: BoxesSource, each: _Listed, heldout: bool) -> Document:

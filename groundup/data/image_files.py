@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 from groundup.codecs import image
 from groundup.codecs.image import MOST_BYTES, BadImage, Pixels
-from groundup.data.drops import Drops
+from groundup.data.document import Document
+from groundup.data.drops import Damage, Drops
 from groundup.data.paths import shown
 from groundup.errors import InputError
 from groundup.recipe import PictureSource
@@ -82,11 +83,15 @@ class Found(Protocol):
     def origin(self) -> str:
         """File, and row or line inside it."""
 
+    @property
+    def where(self) -> str:
+        """What is to be mended if it cannot be used."""
+
 
 F = TypeVar("F", bound=Found)
 
 
-def by_side(found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Drops) -> Iterator[tuple[F, bool]]:
+def _by_side(found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Drops) -> Iterator[tuple[F, bool]]:
     """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of `without_files`.
 
     `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for a list that cannot be
@@ -105,6 +110,23 @@ def by_side(found: Callable[[], Iterable[F]], source: PictureSource, folder: Pat
         for entry in (*heldout.values(), *without.values()):
             if not entry.origin:
                 raise InputError(f"source {source.name!r}: {entry.where}: {entry.name!r} is none of its images; correct or remove that line")
+
+
+def documents(
+    found: Callable[[], Iterable[F]], make: Callable[[F, bool], Document], source: PictureSource, folder: Path, damage: Damage
+) -> Iterator[Document]:
+    """What `make` makes of each image, knowing whether it is held out; images that it cannot use are damage.
+
+    Raises InputError as `_by_side` does, and for damage over `bad_share`.
+    """
+    for each, heldout in _by_side(found, source, folder, damage.drops):
+        try:
+            document = make(each, heldout)
+        except BadImage as error:
+            damage.note(error.reason, each.where, error.detail)
+        else:
+            yield document
+    damage.settle()
 
 
 def lists(source: PictureSource, folder: Path) -> list[Path]:

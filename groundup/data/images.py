@@ -32,6 +32,10 @@ class _Found:
     kind: str  # its class, if it has one
     load: Callable[[], bytes]
 
+    @property
+    def where(self) -> str:
+        return self.origin
+
 
 def inputs(source: ImagesSource, folder: Path) -> list[Path]:
     """The files of a source, for hashing: images or tables of them, then its lists. Raises InputError when there are none."""
@@ -48,18 +52,11 @@ def documents(source: ImagesSource, folder: Path, drops: Drops) -> Iterator[Docu
     do not fit the images.
     """
     damage = Damage(source, drops, "images")
-    for found, heldout in image_files.by_side(lambda: _found(source, folder), source, folder, drops):
-        damage.seen += 1
-        try:
-            document = _document(source, found, heldout)
-        except BadImage as error:
-            damage.note(error.reason, found.origin, error.detail)
-        else:
-            yield document
-    damage.settle()
+    yield from image_files.documents(partial(_found, source, folder), partial(_document, source, damage), source, folder, damage)
 
 
-def _document(source: ImagesSource, found: _Found, heldout: bool) -> Document:
+def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool) -> Document:
+    damage.seen += 1
     classed = source.classes == "folders"
     if classed and not found.kind.strip():
         raise BadImage(image_files.NO_CLASS, 'put it in a folder that names its class, or set classes = "none"')
