@@ -81,7 +81,7 @@ def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
 
 def mixed(pixels: Pixels, other: Pixels, grid: Grid, side: int, strength: float, random: np.random.Generator) -> Pixels:
     """By chance with another image, scaled to the same grid, faintly over it (mixup with a dominant share, arXiv:1710.09412)."""
-    if random.random() >= strength / 2:
+    if random.random() >= strength / 4:
         return pixels
-    share = strength * MIXED * random.random()
-    return np.asarray(Image.blend(Image.fromarray(pixels), Image.fromarray(resized(other, grid, side)), share))
+    other = other if other.shape == pixels.shape else resized(other, grid, side)
+    return np.asarray(Image.blend(Image.fromarray(pixels), Image.fromarray(other), strength * MIXED * random.random()))
