@@ -92,7 +92,7 @@ def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
     files = () if given is None else ((home / given).expanduser() / "tokenizer.json",)
     parents = tuple(f"documents-{name}" for name in names) if given is None else ()
     part = recipe.tokenizer.model_dump() | ({"sees": True} if recipe.patch else {})
-    return Stage("tokenizer", "groundup.codecs.text", part, parents, files, partial(stages.tokenizer, sources=names))
+    return Stage("tokenizer", "groundup.data.sample", part, parents, files, partial(stages.tokenizer, sources=names))
 
 
 def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:

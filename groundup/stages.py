@@ -1,8 +1,8 @@
 """The work of each stage of a run: which function of which room, on which folders."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch
 from groundup import console
 from groundup.codecs import chat
 from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
-from groundup.data.batches import Batch, Batches
-from groundup.data.document import Document, read, said
+from groundup.data import sample
+from groundup.data.batches import Batches, heldout
 from groundup.data.pictures import FILES, Eyesight
 from groundup.data.prepare import write_documents
 from groundup.data.shards import Shards, write_shards
@@ -32,7 +32,6 @@ from groundup.train.loop import Job, Trainer
 from groundup.train.parallel import World
 
 SAMPLE_TOKENS = 32  # longest sample while training
-HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
 
 
 @dataclass(frozen=True)
@@ -80,29 +79,11 @@ def tokenizer(site: Site, sources: list[str]) -> Result:
     if given is not None:
         learned = Tokenizer.load((site.home / given).expanduser())
     else:
-        budget = part.sample_megabytes * 1_000_000 // len(sources)
+        tables = [site.folder(f"documents-{source}") / "documents.parquet" for source in sources]
         with console.progress("tokenizer", None, "documents") as advance:
-            specials = SEEING if site.recipe.patch else SPECIALS
-            learned = Tokenizer.learn(_sample(site, sources, budget, advance), part.vocab_size, specials)
+            learned = sample.learn(tables, part.sample_megabytes, part.vocab_size, SEEING if site.recipe.patch else SPECIALS, advance)
     learned.save(folder)
     return Result(["tokenizer.json", "tokenizer_config.json"], {"size": learned.size})
-
-
-def _sample(site: Site, sources: list[str], budget: int, advance: Any) -> Iterator[str]:
-    for source in sources:
-        left = budget
-        for document in read(site.folder(f"documents-{source}") / "documents.parquet", heldout=False):
-            text = _plain(document)
-            left -= len(text.encode())
-            advance(1)
-            yield text
-            if left <= 0:
-                break
-
-
-def _plain(document: Document) -> str:
-    """What a tokenizer learns from: the roles' names too, which every turn begins with."""
-    return document.text if document.text is not None else "\n".join(f"{message['role']}\n{said(message)}" for message in document.messages or [])
 
 
 def shards(site: Site, source: str) -> Result:
@@ -142,14 +123,14 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
     shape = shape_of(start) if start is not None else Shape.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources))
     lesson = Lesson("none" if stage.do == "instruct" else stage.images, stage.augment, shape.kinds)
     rows = site.world.divide(schedule.rows(recipe.model.context))
-    parts = {name: Shards.open(site.folder(f"shards-{name}") / "train") for name in stage.mix}
+    learnt, held = ({name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout"))
     job = Job(
         title=stage.title,
         shape=shape,
         start=start,
         seed=recipe.seed,
-        batches=Batches(parts, stage.mix, rows, recipe.seed, stage.do == "instruct", lesson),
-        heldout={name: part for name in stage.mix if (part := _heldout(site, name, stage.do == "instruct", replace(lesson, augment=0.0)))},
+        batches=Batches(learnt, stage.mix, rows, recipe.seed, stage.do == "instruct", lesson),
+        heldout={name: heldout(name, part, stage.do == "instruct", lesson) for name, part in held.items() if part.rows},
         steps=schedule.steps(stage.tokens, recipe.model.context),
         schedule=schedule,
         precision=site.device.precision(recipe.model.precision),
@@ -173,12 +154,6 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
     )
     names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl"]
     return Result(names, {"parameters": shape.parameters(), **asdict(outcome)}, outcome.flops)
-
-
-def _heldout(site: Site, source: str, assistant_only: bool, lesson: Lesson) -> list[Batch]:
-    part = Shards.open(site.folder(f"shards-{source}") / "heldout")
-    rows = min(HELDOUT_ROWS, part.rows)
-    return [] if not rows else Batches({source: part}, {source: 1.0}, rows, 0, assistant_only, lesson)[0].micro(16)
 
 
 class _Watch:
@@ -211,8 +186,8 @@ class _Watch:
         asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < trunk.shape.context}
         answers = Engine(trunk, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)
         samples = [{"prompt": prompt, "text": self.codec.decode(answer)} for prompt, answer in zip(asked, answers, strict=True)]
-        for sample in samples:
-            console.note(f"    {sample['prompt']!r} -> {sample['text']!r}")
+        for each in samples:
+            console.note(f"    {each['prompt']!r} -> {each['text']!r}")
         return samples
 
     def _ids(self, prompt: str) -> list[int]:

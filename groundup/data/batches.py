@@ -17,6 +17,8 @@ from groundup.errors import InputError
 from groundup.files import digest
 
 ASKED_STEP = 16  # columns: sizes that kernels like
+HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
+HELDOUT_PIECE = 16  # of them in one forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +117,12 @@ class Batches:
                 indices[mine] = shuffled(indices[mine], part.rows, key)
                 ids[mine], flags[mine] = part.take(indices[mine])
         return ids, flags, [(self.shards[source], int(index)) for source, index in zip(sources, indices, strict=True)]
+
+
+def heldout(name: str, shards: Shards, assistant_only: bool, lesson: Lesson) -> list[Batch]:
+    """Rows of a source's held-out part for the loss while training, in pieces, images as they are. Raises InputError where there are none."""
+    rows = min(HELDOUT_ROWS, shards.rows)
+    return Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, replace(lesson, augment=0.0))[0].micro(HELDOUT_PIECE)
 
 
 def _batch(

@@ -14,7 +14,7 @@ from groundup.codecs.boxes import Thing
 from groundup.codecs.image import Grid
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.data.augment import MIXED, augment, mixed
-from groundup.data.batches import Batch, Batches
+from groundup.data.batches import HELDOUT_ROWS, Batch, Batches, heldout
 from groundup.data.document import Document
 from groundup.data.pictures import THING, Eyesight
 from groundup.data.shards import Shards, write_shards
@@ -114,6 +114,14 @@ def test_the_next_epoch_shows_an_image_in_another_way(shards: Shards) -> None:
     lesson = Lesson("none", 0.8, KINDS)
     first, second = (views_of(batches(shards, lesson, rows=shards.rows)[step]) for step in (0, 1))
     assert not set(map(bytes, first.patches)) & set(map(bytes, second.patches))
+
+
+def test_the_held_out_loss_is_that_of_images_as_they_are(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, [shown(number) for number in range(70)])
+    pieces = heldout("shown", shards, True, Lesson("none", 1.0, KINDS))
+    patches = {bytes(patch) for piece in pieces for patch in views_of(piece).patches}
+    assert sum(len(piece.ids) for piece in pieces) == min(HELDOUT_ROWS, shards.rows)
+    assert patches <= {bytes(patch) for patch in views_of(batches(shards, rows=shards.rows)[0]).patches}
 
 
 def test_parts_and_pieces_join_to_the_batch(shards: Shards) -> None:
