@@ -110,9 +110,14 @@ def seeing_tokenizer() -> Tokenizer:
     return Tokenizer.learn([WORDS * 20], 256 + len(SEEING) + 20, SEEING)
 
 
-def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **changes: Any) -> Service:
+def small_engine(tokenizer: Tokenizer | None = None, **changes: Any) -> Engine:
+    """The engine of `small_service`, for who steps it: in a service its thread would step it too."""
     trunk = random_trunk(**({"context": 1024, "vocab": 290} | changes))
-    return Service(Engine(trunk, tokenizer or small_tokenizer(), cache_bytes=256 << 20), queue)
+    return Engine(trunk, tokenizer or small_tokenizer(), cache_bytes=256 << 20)
+
+
+def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **changes: Any) -> Service:
+    return Service(small_engine(tokenizer, **changes), queue)
 
 
 @contextmanager

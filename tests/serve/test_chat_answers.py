@@ -13,7 +13,7 @@ from groundup.generate.sampling import Sampling
 from groundup.serve.site import Limits
 from groundup.serve.stream import event
 from tests.generate.generate_helpers import ask
-from tests.serve.serve_helpers import Server, events, serving, small_service, until
+from tests.serve.serve_helpers import Server, events, serving, small_engine, small_service, until
 
 SCHEMA = {
     "type": "object",
@@ -74,7 +74,7 @@ def test_a_stream_adds_up_to_the_answer_in_one(server, fields):
 
 def test_the_answer_is_that_of_the_engine(server, tokenizer):
     answer = server.chat(seed=3, temperature=0.7, top_p=0.9, max_tokens=20, logprobs=True, top_logprobs=2).json()
-    engine = small_service(tokenizer).engine
+    engine = small_engine(tokenizer)
     prompt = chat.prompt(tokenizer, [{"role": "user", "content": "one two"}])
     heard = ask(engine, Request(prompt, 20, Sampling(temperature=0.7, top_p=0.9, seed=3), logprobs=2))[0]
     choice = answer["choices"][0]

@@ -5,7 +5,7 @@ import pytest
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from tests.generate.generate_helpers import ask
-from tests.serve.serve_helpers import events, small_service
+from tests.serve.serve_helpers import events, small_engine
 
 
 def texts(response) -> list[str]:
@@ -14,7 +14,7 @@ def texts(response) -> list[str]:
 
 
 def test_the_answer_is_that_of_the_engine(server, tokenizer):
-    heard = ask(small_service(tokenizer).engine, Request(tokenizer.encode("one two"), 16, Sampling(temperature=1.0, seed=2)))[0]
+    heard = ask(small_engine(tokenizer), Request(tokenizer.encode("one two"), 16, Sampling(temperature=1.0, seed=2)))[0]
     assert texts(server.complete(seed=2)) == [heard.text]
 
 
@@ -43,7 +43,7 @@ def test_sixteen_tokens_unless_more_are_asked_for(server, tokenizer):
 def test_an_echo_scores_the_prompt(server, tokenizer, max_tokens):
     ids = tokenizer.encode("one two three four")
     answer = server.complete(ids, echo=True, logprobs=2, temperature=0, max_tokens=max_tokens).json()
-    choice, heard = answer["choices"][0], ask(small_service(tokenizer).engine, Request(ids, max(1, max_tokens), logprobs=2, echo=True))[0]
+    choice, heard = answer["choices"][0], ask(small_engine(tokenizer), Request(ids, max(1, max_tokens), logprobs=2, echo=True))[0]
     scores = [*heard.pieces[0].prompt_scores, *(heard.scores if max_tokens else [])]
     columns = choice["logprobs"]
     assert columns["token_logprobs"] == [None] + [score.logprob for score in scores[1:]]

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from groundup.evaluate.choice import choices
 from tests.evaluate.test_against_lm_eval import TASK, judge, questions
-from tests.serve.serve_helpers import small_service
+from tests.serve.serve_helpers import small_engine
 
 pytestmark = pytest.mark.judge
 USER = [{"role": "user", "content": "one two"}]
@@ -188,6 +188,6 @@ def test_lm_eval_over_http_finds_what_we_find(tmp_path, server, tokenizer):
     tokenizer.save(tmp_path / "tokenizer")
     facts = f"model=small,base_url={server.url}/v1/completions,tokenizer={tmp_path / 'tokenizer'},tokenizer_backend=huggingface,max_length=1024"
     results, _ = judge(tmp_path, "--model", "local-completions", "--model_args", facts)
-    found = choices(small_service(tokenizer).engine, path)[""]
+    found = choices(small_engine(tokenizer), path)[""]
     assert (found.raw.value, found.per_byte.value) == pytest.approx((results["acc,none"], results["acc_norm,none"]), abs=1e-9)
     assert 0 < found.raw.value < 1
