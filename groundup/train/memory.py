@@ -43,19 +43,26 @@ def predict(trunk: Trunk, rows: int, world: World, device: Device, saves: bool) 
 
 def _held(shape: Shape, world: World) -> int:
     """Bytes of fp32 weights with one moment for Muon's matrices and two for the rest."""
+    return 4 * (3 * shape.total - _matrices(shape)) // world.size
+
+
+def _matrices(shape: Shape) -> int:
+    """Weights that Muon trains: of the blocks, and between patches and the stream."""
+    return _of_blocks(shape) + 2 * shape.patch_values * shape.width
+
+
+def _of_blocks(shape: Shape) -> int:
     counts = shape.parameters()
-    matrices = counts["attention"] + counts["feed-forward"] + 2 * shape.patch_values * shape.width
-    return 4 * (3 * shape.total - matrices) // world.size
+    return counts["attention"] + counts["feed-forward"]
 
 
 def _gathered(trunk: Trunk, world: World) -> int:
     """Bytes that sharding adds: two blocks and all outside the blocks whole, and rows of gradients, and owners' copies of matrices."""
     if world.mesh is None:
         return 0
-    counts = trunk.shape.parameters()
-    matrices = counts["attention"] + counts["feed-forward"]
-    blocks = 2 * matrices // trunk.shape.depth
-    return trunk.precision.itemsize * blocks + 4 * (trunk.shape.total - matrices) + 4 * (trunk.shape.total + 2 * matrices) // world.size
+    shape, of_blocks = trunk.shape, _of_blocks(trunk.shape)
+    blocks = 2 * of_blocks // shape.depth
+    return trunk.precision.itemsize * blocks + 4 * (shape.total - of_blocks) + 4 * (shape.total + 2 * _matrices(shape)) // world.size
 
 
 def _used(trunk: Trunk, rows: int, world: World) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,13 +48,34 @@ def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes:
     assert 1 / 1.6 < predicted / measured < 1.6
 
 
-@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, patch=4, patches=8, kinds=("cup", "pen"))], ids=["blind", "seeing"])
+SEEING = replace(SHAPE, patch=4, patches=8, kinds=("cup", "pen"))
+SHAPES = pytest.mark.parametrize("shape", [SHAPE, SEEING], ids=["blind", "seeing"])
+
+
+@SHAPES
 def test_weights_and_state_are_counted_exactly(shape: Shape) -> None:
     learner = Learner(Trunk(shape).initialise(0))
     optimizer = Optimizer(learner, SCHEDULE, 10, World())
     optimizer.prepare()
     tensors = [*learner.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
     assert memory._held(shape, World()) == sum(tensor.nbytes for tensor in tensors)
+
+
+@SHAPES
+def test_of_matrices_all_that_owners_copy_is_counted(shape: Shape) -> None:
+    optimizer = Optimizer(Learner(Trunk(shape)), SCHEDULE, 10, World())
+    assert memory._matrices(shape) == sum(matrix.numel() for matrix in optimizer.owners.matrices)
+
+
+def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:
+    """By hand for one process that has everything: two blocks, the rest, gradients, and of each matrix a copy with its gradient."""
+    trunk = Trunk(SEEING)
+    owners = Optimizer(Learner(trunk), SCHEDULE, 10, World()).owners
+    blocks = [sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2) for layer in trunk.model.layers]
+    every = sum(weight.numel() for weight in trunk.parameters())
+    copies = 2 * sum(matrix.numel() for matrix in owners.matrices)
+    meshed: Any = SimpleNamespace(mesh=object(), size=1)
+    assert memory._gathered(trunk, meshed) == 4 * (sum(blocks[:2]) + every - sum(blocks) + every + copies)
 
 
 def test_nothing_is_allocated() -> None:
