@@ -74,13 +74,13 @@ def run(
 
 
 def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
-    from groundup import ledger, pipeline
+    from groundup import ledger, pipeline, stages
     from groundup.model.shape import Shape
     from groundup.recipe import derivations
 
     states = list(pipeline.states(recipe, pipeline.plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
     values = derivations(recipe)
-    shape = Shape.of(recipe.model, recipe.tokenizer.vocab_size, recipe.patch)
+    shape = Shape.of(recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.outside_eyes(recipe, home)[1])
     tokens = sum(stage.tokens for stage in recipe.stage)
     table = {
         "stages": {state.stage.name: state.reason or "fresh" for state in states},

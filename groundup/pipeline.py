@@ -18,6 +18,7 @@ from groundup.files import read_json, write_json
 from groundup.generate.native.matrix import Weights
 from groundup.health import require
 from groundup.ledger import Manifest
+from groundup.model.weights import files_of
 from groundup.recipe import EvaluatePart, LibrarySource, PictureSource, Recipe, Source, load, schedules
 from groundup.stages import Result, Site
 from groundup.train.parallel import World, join
@@ -97,6 +98,9 @@ def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
 
 def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
     start = None if recipe.model.start is None else (home / recipe.model.start).expanduser()
+    given = () if start is None else tuple(sorted(start.glob("*.safetensors")))
+    if (eyes := stages.outside_eyes(recipe, home)[0]) is not None:
+        given = (eyes / "config.json", *files_of(eyes))
     before: str | None = None
     for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
         part = {
@@ -106,7 +110,7 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
         }
         looked = tuple(f"documents-{name}" for name in names) if recipe.patch else ()  # they name the kinds of things there are
         parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *looked, *((before,) if before else ()))
-        files = tuple(sorted(start.glob("*.safetensors"))) if start is not None and before is None else ()
+        files = given if before is None else ()
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
         yield Stage(stage.title, "groundup.train.loop", part, parents, files, work, trains=True)
         before = stage.title

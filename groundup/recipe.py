@@ -166,8 +166,9 @@ class ModelPart(Part):
     context: int = knob(512, "tokens", "longest sequence the model sees", ge=8)
     tied: bool = knob(True, "flag", "one matrix for embedding and head: right for small models")
     rope_base: float = knob(10_000.0, "number", "base of the rotary wavelengths; raise it for long contexts", gt=1)
-    patch: int | None = knob(None, "pixels", "side of an image patch; left out: 8 where a source has images, no eyes where none has", ge=2, le=64)
+    patch: int | None = knob(None, "pixels", "side of an image patch; left out: 16 with model.eyes, 8 with images, else none", ge=2, le=64)
     patches: int = knob(196, "patches", "most an image may have: it is scaled down to fit, its aspect kept", ge=1, le=4096)
+    eyes: str | None = knob(None, "folder", "see through the vision tower of a SigLIP 2 (NaFlex) model instead of at the pixels; it is trained along")
     start: str | None = knob(None, "folder", "take weights in the Hugging Face layout instead of random ones")
     precision: Literal["auto", "bf16", "fp32"] = knob("auto", "name", "bf16 where the device multiplies it fast; master weights stay fp32")
 
@@ -232,7 +233,7 @@ class Recipe(Part):
     def patch(self) -> int:
         """Pixels a side of an image patch; 0 for a model without eyes."""
         seen = any(source.holds == "images" for source in self.source)
-        return self.model.patch or (8 if seen else 0)
+        return self.model.patch or (16 if self.model.eyes else 8 if seen else 0)
 
     @model_validator(mode="after")
     def _combinations(self) -> "Recipe":
@@ -250,6 +251,8 @@ class Recipe(Part):
                 ("model", "context"),
                 f"an image of {self.model.patches} patches and a question do not fit {self.model.context} tokens; raise it, or lower model.patches",
             )
+        if self.model.eyes and self.model.start:
+            raise Misfit(("model", "eyes"), "a model that model.start names brings the eyes it has; leave one of the two out")
         shape = derived_shape(self.model)
         if shape["heads"] % shape["kv_heads"]:
             raise Misfit(("model", "kv_heads"), f"kv_heads {shape['kv_heads']} does not divide heads {shape['heads']}; choose a divisor")

@@ -24,6 +24,7 @@ from groundup.files import read_json
 from groundup.generate.engine import Engine
 from groundup.generate.native.matrix import Weights
 from groundup.model.shape import Shape
+from groundup.model.tower import TowerShape
 from groundup.model.trunk import Trunk
 from groundup.model.weights import shape_of
 from groundup.recipe import Recipe, Schedule, Source, StagePart
@@ -116,11 +117,23 @@ def _kinds(site: Site, sources: list[str]) -> tuple[str, ...]:
     return tuple(sorted({kind for report in reports for kind in report.get("kinds", [])}))
 
 
+def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, TowerShape | None]:
+    """The folder of the vision tower that a recipe names, and its shape; raises InputError for one that does not fit its patches."""
+    if recipe.model.eyes is None:
+        return None, None
+    folder = (home / recipe.model.eyes).expanduser()
+    tower = TowerShape.of(folder)
+    if tower.patch_size != recipe.patch:
+        raise InputError(f"{folder}: sees patches of {tower.patch_size} pixels, but model.patch is {recipe.patch}; set it to {tower.patch_size}")
+    return folder, tower
+
+
 def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]) -> Result:
     """Packed rows to weights; `sources` are all that any stage of the run learns from."""
     recipe, folder = site.recipe, site.folder(stage.title)
     codec = Tokenizer.load(site.folder("tokenizer"))
-    shape = shape_of(start) if start is not None else Shape.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources))
+    eyes, tower = (None, None) if start is not None else outside_eyes(recipe, site.home)
+    shape = shape_of(start) if start is not None else Shape.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources), tower)
     lesson = Lesson("none" if stage.do == "instruct" else stage.images, stage.augment, shape.kinds)
     rows = site.world.divide(schedule.rows(recipe.model.context))
     learnt, held = ({name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout"))
@@ -128,6 +141,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         title=stage.title,
         shape=shape,
         start=start,
+        eyes=eyes,
         seed=recipe.seed,
         batches=Batches(learnt, stage.mix, rows, recipe.seed, stage.do == "instruct", lesson),
         heldout={name: heldout(name, part, stage.do == "instruct", lesson) for name, part in held.items() if part.rows},

@@ -4,7 +4,7 @@ Shapes: B rows of T tokens, N patches of P values.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -119,3 +119,26 @@ def _joined(found: list[tuple[int, _View]], lesson: Lesson) -> Views:
 def cells(grid: Grid) -> npt.NDArray[np.int64]:
     """Row and column of each patch, [N, 2]."""
     return np.stack(np.unravel_index(np.arange(grid.patches), grid), 1).astype(np.int64)
+
+
+class Frame(NamedTuple):
+    """An image among the patches of several: its grid, and how many of its patches, from the first, all look at each other."""
+
+    rows: int
+    columns: int
+    together: int
+
+    @property
+    def patches(self) -> int:
+        """How many it has."""
+        return self.rows * self.columns
+
+
+def frames(grid: npt.NDArray[np.int64], together: npt.NDArray[np.bool_]) -> tuple[Frame, ...]:
+    """The images that patches of these rows and columns [N, 2] are of; `together` [N] is true of those that look at each other."""
+    starts = np.flatnonzero((grid == 0).all(1))
+    last = grid[np.append(starts[1:], len(grid)) - 1] + 1
+    return tuple(
+        Frame(int(rows), int(columns), int(count))
+        for (rows, columns), count in zip(last, np.add.reduceat(together, starts, dtype=np.int64), strict=True)
+    )

@@ -15,7 +15,7 @@ from groundup.codecs import boxes, chat
 from groundup.codecs.boxes import Thing
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
-from groundup.data.views import cells
+from groundup.data.views import cells, frames
 from groundup.evaluate import likelihood
 from groundup.evaluate.likelihood import cross_entropy
 from groundup.generate.engine import Engine
@@ -97,7 +97,9 @@ def _sight(rows: Sequence[Row], T: int, device: torch.device) -> Sight | None:
     patches_NP = np.concatenate([each.view.patches for _, each in looks])
     places_N = np.concatenate([start + np.arange(each.view.grid.patches) for start, each in looks])
     grid_N2 = np.concatenate([cells(each.view.grid) for _, each in looks])
-    return Sight(*(torch.from_numpy(array).to(device) for array in (patches_NP, places_N, grid_N2)))
+    images = frames(grid_N2, np.ones(len(grid_N2), bool))
+    patches, places, grid = (torch.from_numpy(array).to(device) for array in (patches_NP, places_N, grid_N2))
+    return Sight(patches, places, grid, frames=images)
 
 
 def of_patches(states_BTD: Tensor, rows: Sequence[Row]) -> list[list[Tensor]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from groundup.codecs.boxes import Thing, from_labels
 from groundup.codecs.text import Tokenizer
-from groundup.data.views import cells
+from groundup.data.views import Frame, cells
 from groundup.device import Device
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
@@ -215,7 +215,8 @@ class Engine:
         """An image through the eyes, [N, D]: always the whole, as the library's products of fewer rows may have other bits."""
         assert self.trunk.eyes is not None, "requests with images are checked"
         patches_NP, grid_N2 = torch.tensor(view.patches, device=self.device), torch.from_numpy(cells(view.grid)).to(self.device)
-        x_ND: Tensor = self.trunk.eyes(Sight(patches_NP, torch.empty(0), grid_N2), self.trunk.precision)
+        image = Frame(*view.grid, view.grid.patches)
+        x_ND: Tensor = self.trunk.eyes(Sight(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.trunk.precision)
         return x_ND
 
     def _count(self, step: list[tuple[Answer, int]]) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from groundup.data.views import Frame
 from groundup.model.linear import Linear, RMSNorm
 from groundup.model.shape import Shape
+from groundup.model.tower import Tower
 
 WAVES = 64  # patches of the longest wave of the positions: grids are rarely larger
 
@@ -23,6 +25,7 @@ class Sight:
     places_N: Tensor  # in the flattened rows: row * T + column
     grid_N2: Tensor  # row and column of each patch in its image
     hidden_N: Tensor | None = None  # True: only its position is seen
+    frames: tuple[Frame, ...] = ()  # the images they are of, in order; a tower reads images as wholes
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,15 @@ class Seen:
 
 
 class Eyes(nn.Module):
-    """One matrix each into the stream and out of it, as in a ViT (arXiv:2010.11929), with fixed two-dimensional positions."""
+    """One matrix each into the stream and out of it, as in a ViT (arXiv:2010.11929), with fixed two-dimensional positions.
+
+    With a tower, its features go in; what comes out are patches all the same.
+    """
 
     def __init__(self, shape: Shape):
         super().__init__()
-        self.embed = Linear(shape.patch_values, shape.width)
+        self.tower = Tower(shape.tower) if shape.tower is not None else None
+        self.embed = Linear(shape.seen_values, shape.width)
         self.norm = RMSNorm(shape.width, shape.norm_epsilon)
         self.next = Linear(shape.width, shape.patch_values)
         self.labels = Linear(shape.width, shape.label_values) if shape.kinds else None
@@ -46,9 +53,12 @@ class Eyes(nn.Module):
 
     def forward(self, sight: Sight, precision: torch.dtype) -> Tensor:
         """What the trunk reads in place of the embeddings of tokens, [N, D]."""
-        x_ND = self.embed((sight.patches_NP.to(precision) - 127.5) / 64)
-        if sight.hidden_N is not None:
-            x_ND = x_ND.masked_fill(sight.hidden_N[:, None], 0.0)
+        if self.tower is not None:
+            x_ND = self.embed(self.tower(sight.patches_NP, sight.frames, sight.hidden_N, precision))
+        else:
+            x_ND = self.embed((sight.patches_NP.to(precision) - 127.5) / 64)
+            if sight.hidden_N is not None:
+                x_ND = x_ND.masked_fill(sight.hidden_N[:, None], 0.0)
         return self.norm(x_ND + positions(sight.grid_N2, x_ND.shape[1]).to(precision))
 
     def things(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from groundup.codecs.boxes import VALUES
 from groundup.errors import InputError
+from groundup.model.tower import TowerShape
 from groundup.recipe import ModelPart, derived_shape
 
 
@@ -30,12 +31,14 @@ class Shape:
     patch: int = 0  # pixels a side of an image's patches; 0: no eyes
     patches: int = 0  # most an image has
     kinds: tuple[str, ...] = ()  # of things that patches are labelled with
+    tower: TowerShape | None = None  # through which eyes look; None: at the pixels
 
     @staticmethod
-    def of(part: ModelPart, vocab: int, patch: int = 0, kinds: tuple[str, ...] = ()) -> "Shape":
+    def of(part: ModelPart, vocab: int, patch: int = 0, kinds: tuple[str, ...] = (), tower: TowerShape | None = None) -> "Shape":
         """The shape a recipe asks for, with what it leaves out derived from the depth; with eyes if `patch` is not 0."""
         shape = Shape(
-            depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base, kinds=kinds, **derived_shape(part)
+            depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base, kinds=kinds, tower=tower,
+            **derived_shape(part),
         )  # fmt: skip
         return replace(shape, patch=patch, patches=part.patches) if patch else shape
 
@@ -45,6 +48,11 @@ class Shape:
         return 3 * self.patch**2
 
     @property
+    def seen_values(self) -> int:
+        """Values by which a patch comes into the stream: its own, or a tower's features."""
+        return self.patch_values if self.tower is None else self.tower.hidden_size
+
+    @property
     def label_values(self) -> int:
         """Scores of a patch's label (nothing, and each kind) and the four numbers that say where; 0 without kinds."""
         return 1 + len(self.kinds) + VALUES if self.kinds else 0
@@ -52,13 +60,17 @@ class Shape:
     def parameters(self) -> dict[str, int]:
         """Parameters by group; the groups sum to the whole."""
         inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        eyes = {"eyes": self.width * (self.seen_values + self.patch_values + self.label_values + 1)} if self.patch else {}
+        tower = {"tower": self.tower.parameters} if self.tower is not None else {}
         return {
             "embedding": self.vocab * self.width,
             "attention": self.depth * self.width * (2 * inner + 2 * shared),
             "feed-forward": self.depth * 3 * self.width * self.ffn,
             "norms": self.depth * (2 * self.width + 2 * self.head_dim) + self.width,
             "head": 0 if self.tied else self.vocab * self.width,
-        } | ({"eyes": self.width * (2 * self.patch_values + self.label_values + 1)} if self.patch else {})
+            **eyes,
+            **tower,
+        }
 
     @property
     def total(self) -> int:
@@ -69,6 +81,10 @@ class Shape:
         """FLOPs a token of one forward through all matrices, the head included: two a weight."""
         counts = self.parameters()
         return 2 * (counts["attention"] + counts["feed-forward"] + self.vocab * self.width)
+
+    def seeing_flops(self, length: int) -> int:
+        """FLOPs of one forward that bring one patch of an image of `length` patches into the stream."""
+        return 2 * self.width * self.seen_values + (0 if self.tower is None else self.tower.flops(length))
 
     def attention_flops(self, length: int) -> int:
         """FLOPs of one forward for one token that attends to `length` others: scores and weighted sum."""
@@ -115,7 +131,11 @@ class Shape:
             "bos_token_id": None,
             "eos_token_id": end,
             "dtype": dtype,
-        } | ({"groundup": {"patch": self.patch, "patches": self.patches, "kinds": list(self.kinds)}} if self.patch else {})
+        } | ({"groundup": self._eyes()} if self.patch else {})
+
+    def _eyes(self) -> dict[str, Any]:
+        tower = {} if self.tower is None else {"tower": asdict(self.tower)}
+        return {"patch": self.patch, "patches": self.patches, "kinds": list(self.kinds)} | tower
 
     @staticmethod
     def from_config(config: dict[str, Any], where: str) -> "Shape":
@@ -139,7 +159,7 @@ class Shape:
                 tied=config.get("tie_word_embeddings", False),
                 rope_base=float(rope.get("rope_theta") or config.get("rope_theta", 10_000.0)),
                 norm_epsilon=config.get("rms_norm_eps", 1e-6),
-                **(dict(eyes) | {"kinds": tuple(eyes["kinds"])} if eyes else {}),
+                **(eyes | {"kinds": tuple(eyes["kinds"]), "tower": TowerShape(**eyes["tower"]) if "tower" in eyes else None} if eyes else {}),
             )
         except KeyError as missing:
             raise InputError(f"{where}: the key {missing} is missing; a Qwen3 config.json has it") from None

@@ -198,8 +198,8 @@ class Trunk(nn.Module):
         for name, weight in self.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight", "eyes.next.weight", "eyes.labels.weight")):
                 weight.zero_()
-            elif name.endswith("norm.weight"):
-                weight.fill_(1.0)
+            elif weight.ndim == 1:
+                weight.fill_(name.endswith(".weight"))  # of a norm; else a bias
             elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.02)
             else:

@@ -1,17 +1,21 @@
 """Weights in and out, in the Hugging Face layout: `model.safetensors` (or its shards) beside `config.json`."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from groundup.errors import InputError
 from groundup.files import read_json, write_json, write_with
 from groundup.model.shape import Shape
 from groundup.model.tensor_file import write_tensors
+from groundup.model.tower import Tower
 from groundup.model.trunk import Trunk
+
+_OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
 
 
 def save(trunk: Trunk, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
@@ -52,26 +56,40 @@ def load(folder: Path, device: torch.device, precision: torch.dtype = torch.floa
     return trunk.eval()
 
 
-@torch.no_grad()
 def fill(trunk: Trunk, folder: Path) -> None:
     """Copy the weights of a folder into a trunk of the same shape."""
-    waiting = dict(trunk.named_parameters())
-    for name, tensor, file in _tensors(folder):
-        if trunk.shape.tied and name == "lm_head.weight":
+    _fill(trunk, folder, lambda name: None if trunk.shape.tied and name == "lm_head.weight" else name)
+
+
+def fill_tower(tower: Tower, folder: Path) -> None:
+    """Copy the weights of a SigLIP 2 model, the whole or its vision part, into a tower; its text part and its pooling stay behind."""
+    _fill(tower, folder, lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, folder: Path, ours: Callable[[str], str | None]) -> None:
+    """Copy the tensors of a folder into the parameters whose names are `ours`; those that have none stay behind."""
+    waiting = dict(module.named_parameters())
+    for stored, tensor, file in _tensors(folder):
+        if (name := ours(stored)) is None:
             continue
         if name not in waiting or waiting[name].shape != tensor.shape:
             wanted = tuple(waiting[name].shape) if name in waiting else "nothing of that name"
-            raise InputError(f"{file}: tensor {name} has shape {tuple(tensor.shape)}, the model has {wanted}; it belongs to another config.json")
+            raise InputError(f"{file}: tensor {stored} has shape {tuple(tensor.shape)}, the model has {wanted}; it belongs to another config.json")
         waiting.pop(name).copy_(tensor)
     if waiting:
         raise InputError(f"{folder}: the weights lack {len(waiting)} tensors, among them {sorted(waiting)[0]}")
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, Tensor, Path]]:
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
+def files_of(folder: Path) -> list[Path]:
+    """The files of a folder's weights; raises InputError where there is none."""
+    if not (files := sorted(folder.glob("model*.safetensors"))):
         raise InputError(f"{folder}: holds no model.safetensors")
-    for file in files:
+    return files
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Tensor, Path]]:
+    for file in files_of(folder):
         try:
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - not a mapping

@@ -20,7 +20,7 @@ from groundup.errors import InputError, Interrupted
 from groundup.files import digest, sha256, write_text
 from groundup.model.shape import Shape
 from groundup.model.trunk import Trunk
-from groundup.model.weights import fill, save_tensors
+from groundup.model.weights import files_of, fill, fill_tower, save_tensors
 from groundup.recipe import Schedule
 from groundup.train import checkpoint, memory
 from groundup.train.objective import Learner, speed_up, tensors
@@ -48,11 +48,12 @@ class Job:
     validate_steps: int
     end: int  # id that ends a text, for config.json
     folder: Path
+    eyes: Path | None = None  # folder of the vision tower to begin with
 
     @property
     def fingerprint(self) -> str:
         """What a checkpoint must agree with to be continued: data, shape, schedule, length, seed and start."""
-        start = None if self.start is None else [sha256(file) for file in sorted(self.start.glob("model*.safetensors"))]
+        start = [sha256(file) for folder in (self.start, self.eyes) if folder is not None for file in files_of(folder)]
         return digest([self.batches.fingerprint, self.shape.as_dict(), asdict(self.schedule), self.steps, self.seed, str(self.precision), start])
 
 
@@ -99,6 +100,8 @@ class Trainer:
         self.trunk.initialise(job.seed)
         if job.start is not None:
             fill(self.trunk, job.start)
+        if job.eyes is not None and self.trunk.eyes is not None and self.trunk.eyes.tower is not None:
+            fill_tower(self.trunk.eyes.tower, job.eyes)
         self.trunk.recompute = job.recompute
         self.compiled = speed_up(self.trunk, device, job.shape.context)
         self.learner = Learner(self.trunk)
@@ -137,12 +140,12 @@ class Trainer:
         return Outcome(
             steps=job.steps,
             tokens=tokens,
-            flops=float(tokens * job.shape.training_flops()),
+            flops=sum(record["flops"] for record in records),
             loss=records[-1]["loss"],
             heldout=heldout,
             seconds=seconds,
             tokens_per_second=speed,
-            share_of_peak=speed * job.shape.training_flops() / self.peak / self.world.size,
+            share_of_peak=_median([record["share_of_peak"] for record in records[2:] or records]),
             predicted_memory=predicted,
             peak_memory=self.memory_growth(),
         )
@@ -190,11 +193,13 @@ class Trainer:
                 f"(now {self.job.schedule.matrix_lr:g} and {self.job.schedule.other_lr:g}) or raise warmup; checkpoints before it are kept"
             )
         self.optimizer.step(step)
-        return {"loss": mean, "norm": norm, "waited": waited, "seconds": time.perf_counter() - began}
+        patches = 0 if batch.views is None else len(batch.views.places)
+        return {"loss": mean, "norm": norm, "waited": waited, "seconds": time.perf_counter() - began, "patches": patches}
 
     def _record(self, step: int, values: dict[str, float]) -> None:
         tokens = self.job.batches.rows * self.job.shape.context
         speed = tokens / values["seconds"]
+        flops = tokens * self.job.shape.training_flops() + 3 * values["patches"] * self.job.shape.seeing_flops(self.job.shape.patches)
         record: dict[str, Any] = {
             "step": step + 1,
             "tokens": (step + 1) * tokens,
@@ -202,7 +207,8 @@ class Trainer:
             "norm": values["norm"],
             "rate": self.job.schedule.matrix_lr * self.optimizer.factor(step),
             "tokens_per_second": speed,
-            "share_of_peak": speed * self.job.shape.training_flops() / self.peak / self.world.size,
+            "flops": flops,
+            "share_of_peak": flops / values["seconds"] / self.peak / self.world.size,
             "waited": values["waited"] / values["seconds"],
         }
         if _due(step + 1, self.job.validate_steps):

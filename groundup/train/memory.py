@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from groundup.data.views import Frame
 from groundup.device import Device
 from groundup.model.eyes import Sight, normalised
 from groundup.model.loss import linear_cross_entropy
@@ -48,7 +49,8 @@ def _held(shape: Shape, world: World) -> int:
 
 def _matrices(shape: Shape) -> int:
     """Weights that Muon trains: of the blocks, and between patches and the stream."""
-    return _of_blocks(shape) + 2 * shape.patch_values * shape.width
+    tower = 0 if shape.tower is None else shape.tower.matrices
+    return _of_blocks(shape) + (shape.seen_values + shape.patch_values) * shape.width + tower
 
 
 def _of_blocks(shape: Shape) -> int:
@@ -86,11 +88,14 @@ def _used(trunk: Trunk, rows: int, world: World) -> int:
 
 
 def _full_of_images(trunk: Trunk, ids_BT: Tensor) -> Sight | None:
-    """As many patches as the rows hold; None for a trunk without eyes."""
+    """As many patches as the rows hold, in images as large as they may be; None for a trunk without eyes."""
     if trunk.eyes is None:
         return None
-    N = ids_BT.numel()
-    return Sight(torch.zeros(N, trunk.shape.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2, dtype=torch.long))
+    N, most = ids_BT.numel(), trunk.shape.patches
+    images = tuple(Frame(1, size, size) for size in (min(most, N - start) for start in range(0, N, most)))
+    return Sight(
+        torch.zeros(N, trunk.shape.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2, dtype=torch.long), frames=images
+    )  # fmt: skip
 
 
 def _drop_gradient(parameter: Tensor) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundup.data.batches import Batch
+from groundup.data.views import frames
 from groundup.device import Device
 from groundup.model.eyes import Eyes, Sight, normalised
 from groundup.model.loss import linear_cross_entropy
@@ -97,7 +98,8 @@ def tensors(batch: Batch, device: torch.device) -> Given:
     asked = None if batch.asked is None else move(batch.asked)
     if (views := batch.views) is None:
         return Given(*rows, asked)
-    sight = Sight(move(views.patches), move(views.places), move(views.grid), move(views.hidden))
+    images = frames(views.grid, batch.blocks.flatten()[views.places] > 0)
+    sight = Sight(move(views.patches), move(views.places), move(views.grid), move(views.hidden), images)
     return Given(*rows, asked, sight, Wanted(views.ahead, move(views.weights), move(views.labels), move(views.values)))
 
 

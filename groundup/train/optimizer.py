@@ -9,8 +9,8 @@ from groundup.train.parallel import World
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether Muon trains it: the matrices inside the blocks and those between patches and the stream; not embedding, heads or norms."""
-    return parameter.ndim == 2 and any(part in f".{name}" for part in (".layers.", ".eyes.embed.", ".eyes.next."))
+    """Whether Muon trains it: the matrices inside the blocks and those that take in patches and give them back; not embedding, heads or norms."""
+    return parameter.ndim == 2 and any(part in f".{name}" for part in (".layers.", ".patch_embedding.", ".eyes.embed.", ".eyes.next."))
 
 
 class Optimizer:
