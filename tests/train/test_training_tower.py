@@ -1,0 +1,176 @@
+"""A tower that is trained along: what it learns from, in what pieces, and that what is served is what was trained."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from groundup.data.batches import Batch, Batches
+from groundup.data.document import Document
+from groundup.data.shards import Shards
+from groundup.data.views import Lesson
+from groundup.errors import InputError, Interrupted
+from groundup.generate.engine import Engine
+from groundup.generate.look import alone, see
+from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk, document_mask
+from groundup.pipeline import plan
+from groundup.recipe import Recipe
+from groundup.train.loop import Job, Trainer
+from groundup.train.objective import Learner, tensors
+from groundup.train.parallel import World
+from tests.data.test_views import KINDS, LESSON, SIDE, picture, shards_of, shown, text, tokenizer
+from tests.model.test_tower import CONFIG, SMALL, random_tower, written
+from tests.train.train_helpers import SHAPE, Eager, Record, make_job, train, weights
+
+CPU = torch.device("cpu")
+LESSONS = {"next": Lesson("next", 0.0, KINDS), "masked": Lesson("masked", 0.0, KINDS), "labels": LESSON}
+SEEING = {"patch": SIDE, "patches": 24, "kinds": KINDS, "tower": SMALL, "context": 96}
+ALONE = Document("shown", "alone", "CC0-1.0", text="", images=(picture(1, 20, 12),))
+
+
+def shape() -> Shape:
+    return replace(SHAPE, vocab=tokenizer().size, **SEEING)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    documents = [ALONE, *(shown(number) if number % 3 else text(number) for number in range(12))]
+    return shards_of(tmp_path_factory.mktemp("shards"), documents)
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("outside") / "tower")
+
+
+@pytest.fixture
+def learner() -> Learner:
+    learner = Learner(Trunk(shape()).initialise(0).train())
+    for parameter in learner.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape)
+    return learner
+
+
+def batch_of(shards: Shards, lesson: Lesson) -> Batch:
+    return Batches({"shown": shards}, {"shown": 1.0}, shards.rows, 1, lesson.predict == "none", lesson)[0]
+
+
+def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **changes: Any) -> Job:
+    batches = Batches({"shown": shards}, {"shown": 1.0}, 2, 1, False, LESSONS["next"])
+    own = {"vocab": tokenizer().size, **SEEING}
+    return make_job(data, folder, batches=batches, heldout={}, steps=4, checkpoint_steps=1, batch_tokens=192, eyes=tower, **own, **changes)
+
+
+# --- learning -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, lesson: str) -> None:
+    batch = batch_of(shards, LESSONS[lesson])
+    parts = sum(learner(tensors(part, CPU)).item() for part in batch.micro(1))
+    assert parts == pytest.approx(learner(tensors(batch, CPU)).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("lesson", "idle"), [("next", {"labels"}), ("masked", {"labels"}), ("labels", {"next"})])
+def test_every_weight_learns_but_those_of_another_lesson(learner: Learner, shards: Shards, lesson: str, idle: set[str]) -> None:
+    learner(tensors(batch_of(shards, LESSONS[lesson]), CPU)).backward()
+    assert {name.split(".")[-2] for name, weight in learner.named_parameters() if not weight.grad.abs().max()} == idle
+
+
+def test_a_batch_without_an_image_gives_every_weight_a_gradient(learner: Learner, tmp_path: Path) -> None:
+    learner(tensors(batch_of(shards_of(tmp_path, [text(1), text(2)]), LESSONS["next"]), CPU)).backward()
+    assert all(weight.grad is not None for weight in learner.parameters())
+
+
+@torch.no_grad()
+def test_what_predicts_the_next_patch_has_not_seen_it(learner: Learner, shards: Shards) -> None:
+    """The last patch of an image is never in its beginning, so nothing of the image may move with it but itself."""
+    batch = batch_of(shards, LESSONS["next"])
+    assert batch.views is not None
+    starts = (batch.views.grid == 0).all(1).nonzero()[0]
+    last = [*(starts[1:] - 1), len(batch.views.grid) - 1]
+
+    def states() -> torch.Tensor:
+        given = tensors(batch, CPU)
+        return learner.trunk(given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight).flatten(0, 1)
+
+    before = states()
+    batch.views.patches[last] = 255 - batch.views.patches[last]
+    moved = (states() - before).abs().amax(1)[torch.from_numpy(batch.views.places)]
+    first_images = [number for number, place in enumerate(batch.views.places) if batch.segments.flatten()[place] == 0]
+    assert {number for number in first_images if moved[number] > 1e-6} == set(last) & set(first_images)
+
+
+# --- from an outside folder to what is served ---------------------------------------------------------------------------
+
+
+def test_training_begins_with_the_outside_weights(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+    trunk = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), World(), Record()).trunk
+    assert all(torch.equal(weight, random_tower().state_dict()[name]) for name, weight in trunk.eyes.tower.state_dict().items())
+
+
+def test_a_checkpoint_with_another_tower_is_not_continued(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+    (other := tmp_path / "other").mkdir()
+    (other / "model.safetensors").write_bytes(b"something else")
+    assert job_of(shards, tmp_path, tower, data).fingerprint != job_of(shards, tmp_path, other, data).fingerprint
+
+
+def test_stopped_and_continued_it_ends_with_the_same_bits_and_has_learnt(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+    train(job_of(shards, tmp_path / "whole", tower, data))
+    with pytest.raises(Interrupted):
+        train(job_of(shards, tmp_path / "parts", tower, data), Record(after_step=lambda step: os.kill(os.getpid(), signal.SIGINT)))
+    train(job_of(shards, tmp_path / "parts", tower, data))
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    learnt, outside = load_file(tmp_path / "whole" / "model.safetensors"), random_tower().state_dict()
+    assert not any(torch.equal(learnt[f"eyes.tower.{name}"], weight) for name, weight in outside.items())
+
+
+def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+    trainer = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), World(), Record())
+    trainer.run()
+    tokenizer().save(tmp_path)
+    engine = Engine.load(tmp_path, Eager("cpu"), "fp32")
+    view = see(engine.trunk.shape, ALONE.images[0])
+    ids, looks = alone(engine.tokenizer, view)
+    given = tensors(batch_of(shards, LESSON), CPU)
+    ((row, start),) = (given.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
+    with torch.no_grad():
+        mask = document_mask(given.segments_BT, given.blocks_BT)
+        states = trainer.trunk.eval()(given.ids_BT, given.positions_BT, mask, sight=given.sight)[row, start + looks[0].place : start + looks[0].end]
+    expected = torch.nn.functional.normalize(states.mean(0), dim=0)
+    # fp32: the batch pads images, and kernels sum in another order
+    torch.testing.assert_close(torch.tensor(engine.embed(ids, looks)), expected, rtol=0, atol=1e-5)
+
+
+def recipe_of(**model: Any) -> Recipe:
+    source = {"name": "scenes", "kind": "scenes", "count": 9}
+    stage = {"do": "instruct", "tokens": 1000, "mix": {"scenes": 1.0}}
+    return Recipe.model_validate({"name": "seen", "source": [source], "stage": [stage], "model": model})
+
+
+def test_a_tower_of_other_patches_is_refused_before_anything_runs(tower: Path) -> None:
+    with pytest.raises(InputError, match=r"tower: sees patches of 4 pixels, but model.patch is 16; set it to 4"):
+        plan(recipe_of(eyes=str(tower)), Path())
+
+
+def test_a_folder_without_weights_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    folder = written(tmp_path / "tower", CONFIG)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"tower: holds no model.safetensors"):
+        plan(recipe_of(eyes=str(folder), patch=4), Path())
+
+
+def test_only_the_stage_that_begins_reads_the_tower(tower: Path) -> None:
+    (training,) = [stage for stage in plan(recipe_of(eyes=str(tower), patch=4), Path()) if stage.trains]
+    assert set(training.files) == {tower / "config.json", tower / "model.safetensors"}
+
+
+def test_weights_to_start_with_bring_their_own_eyes() -> None:
+    with pytest.raises(ValueError, match="brings the eyes it has"):
+        recipe_of(eyes="tower", start="model")
