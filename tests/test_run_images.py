@@ -16,6 +16,7 @@ from groundup.data.document import read
 from groundup.files import sha256
 from groundup.pipeline import plan
 from groundup.recipe import Recipe
+from tests.model.test_tower import SMALL, written
 from tests.test_run import RECIPES, command, environment, groundup, logged_losses
 
 TINY = {
@@ -167,3 +168,56 @@ def test_two_processes_see_as_one_does(tmp_path: Path) -> None:
 def test_a_context_that_holds_no_image_is_refused(tmp_path: Path) -> None:
     refused = groundup(tmp_path, "run", str(RECIPES / "scenes.toml"), "--set=model.context=64", code=2).stderr
     assert "an image of 64 patches and a question do not fit 64 tokens" in refused
+
+
+OUTSIDE = """\
+name = "outside"
+
+[[source]]
+name = "photographs"
+kind = "images"
+path = "photographs"
+heldout_share = 0.3
+
+[tokenizer]
+vocab_size = 1270
+
+[model]
+depth = 1
+width = 32
+head_dim = 16
+context = 96
+patch = 4
+patches = 24
+eyes = "tower"
+
+[[stage]]
+do = "pretrain"
+tokens = 768
+batch_tokens = 384
+mix = { photographs = 1.0 }
+
+[[stage]]
+do = "instruct"
+tokens = 768
+mix = { photographs = 1.0 }
+
+[evaluate]
+suites = ["images"]
+"""
+
+
+def test_an_outside_tower_is_trained_through_all_stages_and_sees_wherever_the_model_goes(tmp_path: Path) -> None:
+    photographs(tmp_path / "photographs")
+    written(tmp_path / "tower")
+    (tmp_path / "outside.toml").write_text(OUTSIDE)
+    groundup(tmp_path, "run", "outside.toml")
+    groundup(tmp_path, "export", "runs/outside", "out")
+    asked = ["--image", "photographs/blue/blue0.png", "--ask", "What is there?", "--tokens", "4", "--json"]
+    assert groundup(tmp_path, "chat", "out", *asked).stdout == groundup(tmp_path, "chat", "runs/outside", *asked).stdout
+    sizes = json.loads((tmp_path / "runs/outside/instruct/manifest.json").read_text())["metrics"]["parameters"]
+    assert sizes["tower"] == SMALL.parameters
+    went_in = json.loads(groundup(tmp_path, "trace", "out", "--json").stdout)["files"]
+    assert {(Path(file["path"]).name, file["licence"]) for file in went_in if "tower" in file["path"]} == {
+        ("config.json", "unstated"), ("model.safetensors", "unstated")
+    }  # fmt: skip
