@@ -51,10 +51,10 @@ class Eyes(nn.Module):
         self.labels = Linear(shape.width, shape.label_values) if shape.kinds else None
         self.kinds = len(shape.kinds)
 
-    def forward(self, sight: Sight, precision: torch.dtype) -> Tensor:
-        """What the trunk reads in place of the embeddings of tokens, [N, D]."""
+    def forward(self, sight: Sight, precision: torch.dtype, recompute: bool = False) -> Tensor:
+        """What the trunk reads in place of the embeddings of tokens, [N, D]; `recompute` layers of a tower in the backward pass, not to keep them."""
         if self.tower is not None:
-            x_ND = self.embed(self.tower(sight.patches_NP, sight.frames, sight.hidden_N, precision))
+            x_ND = self.embed(self.tower(sight.patches_NP, sight.frames, sight.hidden_N, precision, recompute))
         else:
             x_ND = self.embed((sight.patches_NP.to(precision) - 127.5) / 64)
             if sight.hidden_N is not None:

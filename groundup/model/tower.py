@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 
 from groundup.data.views import Frame
 from groundup.errors import InputError
@@ -167,9 +168,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_hidden_layers))
 
-    def forward(self, x_ILW: Tensor, mask_ILL: Tensor) -> Tensor:
+    def forward(self, x_ILW: Tensor, mask_ILL: Tensor, recompute: bool) -> Tensor:
         for block in self.layers:
-            x_ILW = block(x_ILW, mask_ILL)
+            x_ILW = checkpoint(block, x_ILW, mask_ILL, use_reentrant=False) if recompute else block(x_ILW, mask_ILL)
         return x_ILW
 
 
@@ -181,11 +182,13 @@ class Tower(nn.Module):
         self.embeddings, self.encoder = Embeddings(shape), Encoder(shape)
         self.post_layernorm = Norm(shape.hidden_size, shape.layer_norm_eps)
 
-    def forward(self, patches_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None, precision: torch.dtype) -> Tensor:
+    def forward(
+        self, patches_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None, precision: torch.dtype, recompute: bool = False
+    ) -> Tensor:  # fmt: skip
         """[N, W] of uint8 patches, the images one after the other as `frames` says. What is hidden shows only its place."""
         x_NW = self.embeddings((patches_NP.to(precision) - 127.5) / 127.5, frames, hidden_N)
         sizes = [frame.patches for frame in frames]
-        x_ILW = self.encoder(pad_sequence(x_NW.split(sizes), batch_first=True), _mask(frames, x_NW.device))
+        x_ILW = self.encoder(pad_sequence(x_NW.split(sizes), batch_first=True), _mask(frames, x_NW.device), recompute)
         return self.post_layernorm(torch.cat([x_LW[:size] for x_LW, size in zip(x_ILW, sizes, strict=True)]))
 
 

@@ -225,7 +225,7 @@ class Trunk(nn.Module):
         last = context if asked_BA is None else replace(context, asked_BA=asked_BA)
         x_BTD = self.model.embed_tokens(ids_BT).to(self.precision)
         if sight is not None and self.eyes is not None:
-            x_ND = sight.x_ND if isinstance(sight, Seen) else self.eyes(sight, self.precision)
+            x_ND = sight.x_ND if isinstance(sight, Seen) else self.eyes(sight, self.precision, self.recompute and self.training)
             x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, x_ND).view(x_BTD.shape)
         for layer, block in enumerate(self.model.layers, 1):
             shared = context if layer < self.shape.depth else last

@@ -23,10 +23,10 @@ from groundup.pipeline import plan
 from groundup.recipe import Recipe
 from groundup.train.loop import Job, Trainer
 from groundup.train.objective import Learner, tensors
-from groundup.train.parallel import World
+from groundup.train.parallel import World, join
 from tests.data.test_views import KINDS, LESSON, SIDE, picture, shards_of, shown, text, tokenizer
 from tests.model.test_tower import CONFIG, SMALL, random_tower, written
-from tests.train.train_helpers import SHAPE, Eager, Record, make_job, train, weights
+from tests.train.train_helpers import SHAPE, Eager, Record, logged, make_job, together, train, weights
 
 CPU = torch.device("cpu")
 LESSONS = {"next": Lesson("next", 0.0, KINDS), "masked": Lesson("masked", 0.0, KINDS), "labels": LESSON}
@@ -39,9 +39,14 @@ def shape() -> Shape:
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shards")
+
+
+@pytest.fixture(scope="module")
+def shards(place: Path) -> Shards:
     documents = [ALONE, *(shown(number) if number % 3 else text(number) for number in range(12))]
-    return shards_of(tmp_path_factory.mktemp("shards"), documents)
+    return shards_of(place, documents)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +134,25 @@ def test_stopped_and_continued_it_ends_with_the_same_bits_and_has_learnt(shards:
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     learnt, outside = load_file(tmp_path / "whole" / "model.safetensors"), random_tower().state_dict()
     assert not any(torch.equal(learnt[f"eyes.tower.{name}"], weight) for name, weight in outside.items())
+
+
+def test_recomputed_it_learns_the_same(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+    train(job_of(shards, tmp_path / "kept", tower, data))
+    train(job_of(shards, tmp_path / "recomputed", tower, data, recompute=True))
+    assert weights(tmp_path / "recomputed") == weights(tmp_path / "kept")
+
+
+def _peer(place: Path, folder: Path, tower: Path, data: Path) -> None:
+    device = Eager("cpu")
+    train(job_of(Shards.open(place / "s" / "train"), folder, tower, data), None, device, join(device))
+
+
+def test_two_processes_train_it_as_one_does(place: Path, shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+    """Each of the two rows is one process's; some have no image, and all the same every process gathers the same weights."""
+    train(job_of(shards, tmp_path / "one", tower, data))
+    together(2, _peer, place, tmp_path / "two", tower, data)
+    losses = {name: [record["loss"] for record in logged(tmp_path / name)] for name in ("one", "two")}
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
 
 
 def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
