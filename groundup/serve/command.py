@@ -75,46 +75,62 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
 
     registry = Registry(named(models), find, load)
     log = AccessLog(prompts=options.log_prompts)
+    gate = Gate(operate.loading, keys, Limiter(options.a_minute, options.concurrent, options.together), log, Metrics(registry.states))
     with _listening(options.host, options.port) as listener:
         try:
-            registry.load()
-            _run(registry, keys, log, options, listener)
+            console.note(f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile")
+            with _answering(gate, listener):
+                registry.load()
+            _run(registry, gate, log, options, listener)
         finally:
             registry.close(0)
             log.close()
 
 
-def _run(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, listener: socket.socket) -> None:
-    server = Server(registry, log, options)
-    server.config.app = application(registry, keys, log, options, lambda: server.started and not server.should_exit)
+@contextmanager
+def _answering(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Answer in a thread of its own meanwhile. It closes a copy of the socket: who comes between two servers waits."""
+    server = uvicorn.Server(_config(app, 1.0))
+    thread = threading.Thread(target=server.run, args=([listener.dup()],), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _run(registry: Registry, gate: Gate, log: AccessLog, options: Options, listener: socket.socket) -> None:
+    server = Server(gate, registry, log, options)
+    gate.app = application(registry, gate.metrics, options, lambda: server.started and not server.should_exit)
     host = f"[{options.host}]" if ":" in options.host else options.host
     console.note(f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]} (page, /v1)")
     server.run(sockets=[listener])
 
 
-def application(registry: Registry, keys: Keys | None, log: AccessLog, options: Options, ready: Callable[[], bool]) -> ASGIApp:
-    """The whole app, behind the gate."""
+def application(registry: Registry, metrics: Metrics, options: Options, ready: Callable[[], bool]) -> ASGIApp:
+    """The whole app, which belongs behind the gate."""
     sees = any(entry.service.engine.trunk.shape.patch for entry in registry.list())
     limits = Limits(body_bytes=SEEING_BODY) if sees else Limits()
     site = Site(registry, limits=limits, temperature=options.temperature, gallery=Gallery(options.images_from))
-    metrics = Metrics(registry.states)
     app = make_app(site)
     app.include_router(operate.router(site, registry, metrics, ready, options.weights, options.runs))
     app.include_router(runs.router(options.runs))
-    return Gate(app, keys, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)
+    return app
+
+
+def _config(app: ASGIApp, grace: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app=app, http=Protocol, ws="none", lifespan="off", log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=max(1, round(grace)), limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=64 * 1024, proxy_headers=False,
+    )  # fmt: skip
 
 
 class Server(uvicorn.Server):
     """uvicorn with our signals: one stops it, two stop it at once, and a hang-up looks for new versions of the models."""
 
-    def __init__(self, registry: Registry, log: AccessLog, options: Options):
-        grace = max(1, round(options.grace))
-        super().__init__(
-            uvicorn.Config(
-                app=_nothing, http=Protocol, ws="none", lifespan="off", log_level="warning", access_log=False, server_header=False,
-                timeout_graceful_shutdown=grace, limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=64 * 1024, proxy_headers=False,
-            )
-        )  # fmt: skip
+    def __init__(self, app: ASGIApp, registry: Registry, log: AccessLog, options: Options):
+        super().__init__(_config(app, options.grace))
         self._registry, self._log, self._watch = registry, log, options.watch
         self._look = threading.Event()
 
@@ -147,10 +163,6 @@ class Server(uvicorn.Server):
             if not self.should_exit:
                 for said in self._registry.refresh(0.0 if told else WATCH):
                     self._log.say({"event": "reload", "message": said})
-
-
-async def _nothing(*_: object) -> None:
-    """Stands where the app will be."""
 
 
 def named(models: list[str]) -> dict[str, Path]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from groundup.serve import schema
+from groundup.serve.errors import ApiError
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
 from groundup.serve.site import Site
@@ -26,7 +28,7 @@ def router(site: Site, registry: Registry, metrics: Metrics, ready: Callable[[],
     @api.get("/ready")
     def is_ready() -> Response:
         works = ready() and all(state.alive for _, state in registry.states())
-        return JSONResponse({"ready": True}) if works else JSONResponse({"ready": False}, 503, {"Retry-After": "1"})
+        return JSONResponse({"ready": True}) if works else _not_ready()
 
     @api.get("/metrics")
     def figures() -> Response:
@@ -58,3 +60,19 @@ def router(site: Site, registry: Registry, metrics: Metrics, ready: Callable[[],
         }
 
     return api
+
+
+async def loading(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stands for the app while the models are loaded: alive, not ready, and nothing else."""
+    match scope["path"]:
+        case "/health":
+            answer: Response = JSONResponse({"status": "ok"})
+        case "/ready":
+            answer = _not_ready()
+        case _:
+            answer = ApiError(503, "the models are being loaded; try again in a moment", code="loading", headers={"Retry-After": "1"}).response
+    await answer(scope, receive, send)
+
+
+def _not_ready() -> Response:
+    return JSONResponse({"ready": False}, 503, {"Retry-After": "1"})

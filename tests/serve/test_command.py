@@ -1,6 +1,7 @@
 """`groundup serve` as a program: it answers, reloads, stops when told, and refuses what it must."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -43,32 +44,41 @@ class Program:
 
 
 @contextmanager
-def serving(*arguments: str, token: str | None = None) -> Iterator[Program]:
+def started(*arguments: str) -> Iterator[Program]:
+    """A program that may still load its models."""
     command = [sys.executable, "-m", "groundup.cli", "serve", *arguments, "--port", "0"]
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, text=True)
-        yield from _used(process, Path(log.name), token)
+        try:
+            until(lambda: "port" in Path(log.name).read_text() or process.poll() is not None)
+            port = re.search(r"port (\d+)", Path(log.name).read_text())
+            assert port, Path(log.name).read_text()
+            program = Program(process, f"http://127.0.0.1:{port[1]}", Path(log.name))
+            yield program
+            program.client.close()
+        finally:
+            process.kill()
+            process.wait()
 
 
-def _used(process: subprocess.Popen[str], log: Path, token: str | None) -> Iterator[Program]:
-    try:
-        until(lambda: "(page, /v1)" in log.read_text() or process.poll() is not None)
-        address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
-        assert address, log.read_text()
-        program = Program(process, address[0], log)
+@contextmanager
+def serving(*arguments: str, token: str | None = None) -> Iterator[Program]:
+    with started(*arguments) as program:
+        until(lambda: f"{program.url} (page, /v1)" in program.log.read_text() or program.process.poll() is not None)
+        assert "(page, /v1)" in program.log.read_text(), program.log.read_text()
         if token:
             program.client.headers["Authorization"] = f"Bearer {token}"
         until(lambda: ready(program))
         yield program
-        program.client.close()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def ready(program: Program) -> bool:
+    return answers(program, "/ready")
+
+
+def answers(program: Program, path: str) -> bool:
     try:
-        return program.client.get("/ready").status_code == 200
+        return program.client.get(path).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -100,6 +110,41 @@ def test_it_answers_reloads_and_ends_what_it_began(tmp_path):
         said = program.said()
         assert [line["message"] for line in said if line.get("event") == "reload"] == ["small: a new version is served"]
         assert said[-1]["path"] == "/v1/completions"
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A model's folder that cannot be loaded before somebody writes its tokenizer.json, and what to write."""
+    path = write(tmp_path / "small") / "tokenizer.json"
+    text = path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    return path, text
+
+
+def test_while_models_load_it_is_alive_and_not_ready(slow):
+    pipe, text = slow
+    with started(str(pipe.parent)) as program:
+        until(lambda: answers(program, "/health"))
+        not_ready, refused = program.client.get("/ready"), program.client.get("/v1/models")
+        assert (not_ready.status_code, not_ready.headers["retry-after"]) == (503, "1")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "loading")
+        assert "(page, /v1)" not in program.log.read_text()
+        pipe.write_text(text)
+        until(lambda: ready(program))
+        assert program.client.get("/health").status_code == 200
+        assert words(program)
+
+
+def test_a_model_that_cannot_be_loaded_ends_it(slow):
+    pipe, _ = slow
+    with started(str(pipe.parent)) as program:
+        until(lambda: answers(program, "/health"))
+        pipe.write_text("{")
+        assert program.process.wait(60) == 2
+        errors = [line for line in program.log.read_text().splitlines() if not line.startswith("{")][1:]
+        assert len(errors) == 1
+        assert re.match(r"error: .*tokenizer\.json: not valid JSON", errors[0])
 
 
 def test_no_request_is_lost_while_versions_change(tmp_path):

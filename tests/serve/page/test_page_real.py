@@ -14,7 +14,10 @@ from groundup.generate.service import Service
 from groundup.model import weights
 from groundup.recipe import Recipe
 from groundup.serve.command import Options, application
+from groundup.serve.gate import Gate
+from groundup.serve.limits import Limiter
 from groundup.serve.log import AccessLog
+from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
 from tests.random_models import random_trunk
 from tests.serve.serve_helpers import EYES, listening, seeing_tokenizer, small_tokenizer
@@ -63,8 +66,9 @@ def real(tmp_path, runs, tokenizer):
         grace=1.0, temperature=1.0, watch=False, runs=runs, log_prompts=False, device=None,
     )  # fmt: skip
     with (tmp_path / "log").open("w") as out:
-        log = AccessLog(out)
-        with listening(application(registry, None, log, options, lambda: True)) as port:
+        log, metrics = AccessLog(out), Metrics(registry.states)
+        whole = application(registry, metrics, options, lambda: True)
+        with listening(Gate(whole, None, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)) as port:
             yield Real(port)
         registry.close(0)
         log.close()
