@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves either the old content or the new, never a mixture."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -40,6 +41,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise disk_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for `path`, which can then be read, changed and replaced. Leaves `.NAME.lock` beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = path.with_name(f".{path.name}.lock").open("w")
+    except OSError as error:
+        raise disk_error(error, path) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def disk_error(error: OSError, path: Path) -> Exception:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from groundup.errors import InputError
-from groundup.files import replacing
+from groundup.files import alone, replacing
 from groundup.recipe import NAME
 
 PREFIX = "gu-"  # lets a scanner for leaked secrets find them
@@ -88,16 +88,21 @@ def make(path: Path, name: str, a_minute: int | None = None, at_a_time: int | No
     """Add a key to a file, which only its owner may read; returns the key, which is nowhere else. Raises InputError for a name that is taken."""
     if not re.fullmatch(NAME, name):
         raise InputError(f"{name}: not a name for a key; use lower-case letters, digits, - and _")
+    token = PREFIX + secrets.token_urlsafe(32)
+    limits = " ".join("-" if limit is None else str(limit) for limit in (a_minute, at_a_time))
+    with alone(path):
+        _add(path, name, f"{sha256(token.encode()).hexdigest()} {limits}")
+    return token
+
+
+def _add(path: Path, name: str, rest: str) -> None:
     if path.exists() and name in {key.name for key in read(path)}:
         raise InputError(f"{path}: has a key {name!r} already; choose another name, or delete its line")
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     before += "\n" if before and not before.endswith("\n") else ""  # written by hand
-    token = PREFIX + secrets.token_urlsafe(32)
-    limits = " ".join("-" if limit is None else str(limit) for limit in (a_minute, at_a_time))
     with replacing(path) as temporary:
         os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
-        temporary.write_text(f"{before}{name} {sha256(token.encode()).hexdigest()} {limits}\n", encoding="utf-8")
-    return token
+        temporary.write_text(f"{before}{name} {rest}\n", encoding="utf-8")
 
 
 def _number(word: str, path: Path, line: int) -> int | None:

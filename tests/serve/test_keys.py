@@ -1,5 +1,6 @@
 """API keys: only hashes are kept, every wrong file is named, changes are taken over."""
 
+import multiprocessing
 import os
 from hashlib import sha256
 
@@ -88,3 +89,21 @@ def test_a_name_is_given_once(tmp_path):
     with pytest.raises(InputError, match="not a name for a key"):
         make(tmp_path / "keys", "Bad Name")
     assert len(read(tmp_path / "keys")) == 1
+
+
+def test_two_processes_lose_no_key(tmp_path):
+    path, spawn = tmp_path / "keys", multiprocessing.get_context("spawn")
+    start = spawn.Barrier(2)
+    processes = [spawn.Process(target=_make_many, args=(start, path, name)) for name in ("a", "b")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert {key.name for key in read(path)} == {f"{name}{number}" for name in ("a", "b") for number in range(30)}
+
+
+def _make_many(start, path, name):
+    start.wait(60)
+    for number in range(30):
+        make(path, f"{name}{number}")
