@@ -1,6 +1,8 @@
 """The kernels: each computes what the module it replaces computes, and a row's bits depend on that row alone."""
 
 import math
+import os
+import shutil
 
 import pytest
 import torch
@@ -154,3 +156,46 @@ def test_compiled_once_for_a_processor(tmp_path, monkeypatch):
     assert second is not None
     assert len(list((tmp_path / "groundup").iterdir())) == 1
     assert (tmp_path / "groundup").stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Where the library is kept, made by a compiler that is quick."""
+    (tmp_path / "small.c").write_text("void run(void) {}")
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nexec cc -shared -fPIC -o "$2" {tmp_path}/small.c\n')
+    compiler.chmod(0o700)
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert kernels.library.__wrapped__() is not None
+    (library,) = (tmp_path / "groundup").iterdir()
+    return library
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no cc")
+@pytest.mark.parametrize("loose", ["folder", "library", "link", "owner"])
+def test_a_library_that_others_may_have_put_there_is_not_loaded(cached, monkeypatch, loose, capsys):
+    """What is planted cannot be loaded: that would raise. In a folder of ours it is replaced, one that may be others' is left alone."""
+    cached.unlink()
+    cached.write_bytes(b"planted")
+    folder = cached.parent
+    match loose:
+        case "folder":
+            folder.chmod(0o777)
+        case "library":
+            cached.chmod(0o666)
+        case "link":
+            folder.rename(folder.with_name("elsewhere"))
+            folder.symlink_to(folder.with_name("elsewhere"))
+        case "owner":
+            monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    assert kernels.library.__wrapped__() is not None
+    assert (cached.read_bytes() == b"planted") is (loose != "library")
+    assert ("others can change" in " ".join(capsys.readouterr().err.split())) is (loose != "library")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no cc")
+def test_where_nothing_can_be_kept_it_is_compiled_for_this_once(cached):
+    shutil.rmtree(cached.parent)
+    cached.parent.write_text("a file where the folder should be")
+    assert kernels.library.__wrapped__() is not None
