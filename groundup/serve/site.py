@@ -14,7 +14,7 @@ from groundup.generate.service import Closing, Service
 from groundup.serve import record
 from groundup.serve.errors import ApiError
 from groundup.serve.pictures import Gallery
-from groundup.serve.stream import Answers, EventStream, Writer, collect, unless_gone
+from groundup.serve.stream import Answers, EventStream, Post, Writer, collect, unless_gone
 
 T = TypeVar("T")
 PAGE = Path(__file__).with_name("page")
@@ -56,13 +56,14 @@ class Limits:
 @dataclass(frozen=True)
 class Site:
     """All that the endpoints need. `page` is the folder of the files that are served at /, `temperature` that of requests which name none;
-    the `gallery` decodes images."""
+    the `gallery` decodes images; the `post` brings what engines say."""
 
     registry: Registry
     page: Path = PAGE
     limits: Limits = Limits()
     temperature: float = 1.0
     gallery: Gallery = field(default_factory=Gallery)
+    post: Post = field(default_factory=Post)
 
     def entry(self, name: str) -> Entry:
         """The model of a name; raises ApiError."""
@@ -86,7 +87,7 @@ class Site:
     async def answer(self, request: Request, entry: Entry, asked: Sequence[engine.Request], writer: Writer, stream: bool) -> Response:
         """Have a model answer, and put the answers into the writer's form. Raises as `Service.submit` does, and ApiError."""
         noted = record.of(request.scope)
-        answers = Answers(entry.service, asked, noted, self.limits.backlog)
+        answers = Answers(entry.service, asked, noted, self.limits.backlog, self.post)
         if stream:
             return EventStream(answers, writer, noted, self.limits.heartbeat)
         try:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
@@ -24,6 +25,33 @@ BREAKS = {ord(mark): json.dumps(mark)[1:-1] for mark in "\x85\u2028\u2029"}
 HEARTBEAT = ": still here\n\n"  # a comment, which clients skip
 
 
+class Post:
+    """What engines say, on its way into an event loop: one call of it takes along all that was said meanwhile.
+
+    To wake the loop costs an engine a system call, and often the interpreter's lock; with many streams it would pay for each piece.
+    """
+
+    def __init__(self) -> None:
+        self._bag: deque[Callable[[], None]] = deque()
+        self._called = False
+
+    def send(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[], None]) -> None:
+        """Have something delivered in the loop, in order; from any thread. Nothing comes of it once the loop is closed."""
+        self._bag.append(deliver)
+        if not self._called:
+            self._called = True  # before the call: what is sent from now on is in the bag before it is emptied
+            try:
+                loop.call_soon_threadsafe(self._empty)
+            except RuntimeError:  # the server has stopped, and nobody waits
+                self._called = False
+                self._bag.clear()
+
+    def _empty(self) -> None:
+        self._called = False  # first: what comes while the bag is emptied may call again
+        for _ in range(len(self._bag)):
+            self._bag.popleft()()
+
+
 class Answers:
     """The answers to some requests to one service; made and read in an event loop.
 
@@ -31,9 +59,9 @@ class Answers:
     pieces an answer wait to be taken; all is cancelled then. `cancel` when they are not wanted any more.
     """
 
-    def __init__(self, service: Service, requests: Sequence[Request], record: Record, backlog: int):
+    def __init__(self, service: Service, requests: Sequence[Request], record: Record, backlog: int, post: Post):
         self.slow = asyncio.Event()
-        self._service, self._requests, self._record = service, requests, record
+        self._service, self._requests, self._record, self._post = service, requests, record, post
         self._loop, self._backlog = asyncio.get_running_loop(), backlog * len(requests)
         self._news: deque[tuple[int, Piece]] = deque()
         self._bell = asyncio.Event()
@@ -101,8 +129,7 @@ class Answers:
 
     def _listener(self, place: int) -> Any:
         def listen(piece: Piece) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the server has stopped, and nobody waits
-                self._loop.call_soon_threadsafe(self._hear, place, piece)
+            self._post.send(self._loop, partial(self._hear, place, piece))
 
         return listen
 
