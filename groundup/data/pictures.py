@@ -43,7 +43,10 @@ class Eyesight:
 
     def look(self, data: bytes) -> tuple[Grid, Pixels]:
         """An encoded image at this resolution; raises BadImage as `codecs.image.decode` does."""
-        pixels = image.decode(data)
+        return self.scale(image.decode(data))
+
+    def scale(self, pixels: Pixels) -> tuple[Grid, Pixels]:
+        """The same for an image that is decoded."""
         grid = image.fit(pixels.shape[1], pixels.shape[0], self.side, self.budget)
         return grid, image.resized(pixels, grid, self.side)
 

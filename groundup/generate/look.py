@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs import chat
-from groundup.codecs.image import MOST_BYTES, BadImage, Grid, to_patches
+from groundup.codecs.image import MOST_BYTES, BadImage, Grid, Pixels, decode, to_patches
 from groundup.codecs.text import Tokenizer
 from groundup.data.pictures import Eyesight
 from groundup.errors import InputError
@@ -50,8 +50,13 @@ class Look:
 def see(shape: Shape, data: bytes) -> View:
     """An encoded image as a model of a shape sees it. Raises BadImage as `codecs.image.decode` does, and InputError for a model without eyes."""
     require(shape)
-    grid, pixels = Eyesight(shape.patch, shape.patches).look(data)
-    return View.of(grid, to_patches(pixels, shape.patch))
+    return see_pixels(shape, decode(data))
+
+
+def see_pixels(shape: Shape, pixels: Pixels) -> View:
+    """The same for an image that is decoded, [H, W, 3]."""
+    grid, scaled = Eyesight(shape.patch, shape.patches).scale(pixels)
+    return View.of(grid, to_patches(scaled, shape.patch))
 
 
 def see_file(shape: Shape, file: Path) -> View:
