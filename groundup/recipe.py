@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from groundup.errors import InputError
 
@@ -32,6 +32,12 @@ def knob(default: Any, unit: str, reason: str, **limits: Any) -> Any:
     {'unit': 'ids'}
     """
     return Field(default, description=reason, json_schema_extra={"unit": unit}, **limits)
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"a range is [low, high], and {ends[0]} is above {ends[1]}")
+    return ends
 
 
 # --- sources -----------------------------------------------------------------------------------------------
@@ -216,6 +222,27 @@ class EvaluatePart(Part):
     baselines: bool = knob(False, "flag", "gzip, xz and an n-gram model beside the bits per byte")
     validation_megabytes: float = knob(1.0, "MB", "held-out text a source for bits per byte", gt=0)
     prompts: tuple[str, ...] = knob((), "texts", "questions answered at the end of the run and in the report")
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+
+
+class WorldPart(Part):
+    """The sorting line of `groundup/world/`, and how much it varies; [low, high] are ranges that a value is drawn from."""
+
+    pixels: int = knob(96, "pixels", "a side of the camera's square picture", ge=32, le=512)
+    belt: float = knob(0.35, "m/s", "speed of the belt", gt=0, le=1)
+    rate: float = knob(90.0, "items/min", "that arrive at that speed; they come with the belt, and stop with it", gt=0, le=600)
+    overlap: float = knob(0.1, "share", "of the items that arrive on top of the one before", ge=0, le=1)
+    unknown: float = knob(0.0, "share", "of the items that are of no trained kind", ge=0, le=1)
+    light: Range = knob((0.8, 1.2), "factor", "brightness of the lamps")
+    exposure: Range = knob((-0.2, 0.2), "stops", "of the camera")
+    noise: Range = knob((1.0, 5.0), "grey levels", "standard deviation of the camera's noise, of 256 levels")
+    blur: Range = knob((0.2, 0.6), "pixels", "standard deviation of the lens's blur")
+    dirt: Range = knob((0.0, 0.35), "share", "of an item's surface under dirt")
+    crush: Range = knob((0.0, 0.6), "share", "how flat an item was pressed; boxes are not")
+    seal: float = knob(0.03, "share", "of the well placed picks at which suction does not take hold", ge=0, le=1)
+    drop: float = knob(0.01, "share", "of the held items that fall on the way", ge=0, le=1)
 
 
 class Recipe(Part):
