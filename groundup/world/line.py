@@ -191,6 +191,7 @@ class Line:
         place, self.held, self.fall_at, self.tried = self.held, None, math.inf, True
         assert place is not None
         self.data.eq_active[0] = 0
+        self.speeds[place] = (*self.pace, 0, 0, 0)  # a cup is stiffer than the weld that stands for it
         self.on[place].falling = bool(abs(self.places[place, 1]) > RAIL)
         self._touch(place, not self.on[place].falling)
         self._note(what, self.on[place])
