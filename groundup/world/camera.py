@@ -102,7 +102,7 @@ class Camera:
     def _belt(self) -> Array:
         """A strip of belt to slide along, `pixels` high: rubber with scuffs, and a rail on each side."""
         side = self.pixels
-        long = 8 * side
+        long = 4 * side
         grey = 0.17 + 0.05 * (self.patterns[8][np.arange(side)[:, None] * TEXELS // side, np.arange(long) * TEXELS // side % TEXELS] - 0.5)
         scuffs = self.rng.random((side, long), np.float32)
         grey = grey + 0.05 * (scuffs > 0.985) + 0.02 * (scuffs - 0.5)
