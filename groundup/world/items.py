@@ -6,6 +6,7 @@ An item's own axes: x along its length, z up as it mostly lies, its middle at th
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
 BALL, ROD, DISC, BOX = (1, 1, 1), (0, 1, 1), (1, 1, 0), (0, 0, 0)
 PLAIN, BAND, STRIPES, PRINT, BLOTCH, HALF, TAPE, RINGS, GRAIN = range(9)  # patterns of a second colour, drawn by the camera
 WHITE, BLACK, METAL, CREAM = (0.92, 0.92, 0.9), (0.06, 0.06, 0.07), (0.7, 0.71, 0.73), (0.88, 0.82, 0.66)
-BROWN, GREEN, KRAFT = (0.36, 0.17, 0.05), (0.08, 0.36, 0.14), (0.66, 0.48, 0.29)
+BROWN, GREEN, CLEAR, KRAFT = (0.36, 0.17, 0.05), (0.08, 0.36, 0.14), (0.62, 0.75, 0.74), (0.66, 0.48, 0.29)
 BRIGHT = ((0.8, 0.1, 0.1), (0.1, 0.25, 0.75), (0.1, 0.55, 0.25), (0.95, 0.75, 0.1), (0.9, 0.4, 0.05), (0.5, 0.15, 0.55))
 
 
@@ -100,8 +101,8 @@ def _bottle(rng: Rng, body: Shape, neck: float, cap: Colour, wide: float) -> lis
     ]
 
 
-def _glass(rng: Rng) -> Made:
-    colour, radius = _one(rng, (BROWN, GREEN, (0.62, 0.75, 0.74))), rng.uniform(0.026, 0.034)
+def _glass(colour: Colour, rng: Rng) -> Made:
+    radius = rng.uniform(0.026, 0.034)
     if rng.random() < 0.25:  # a jar
         body = Shape(ROD, (rng.uniform(0.035, 0.045), radius, radius), colour, pattern=BAND, second=CREAM, gloss=1.6, opacity=0.75)
         return [body, Shape(ROD, (0.009, radius, radius), _one(rng, (METAL, CREAM, BRIGHT[0])), (body.size[0], 0, 0), gloss=0.8)], ROD
@@ -216,7 +217,9 @@ def _tone(colour: Colour, factor: float) -> Colour:
 
 
 MAKERS: dict[str, Callable[[Rng], Made]] = {
-    "glass": _glass,
+    "glass-brown": partial(_glass, BROWN),
+    "glass-green": partial(_glass, GREEN),
+    "glass-clear": partial(_glass, CLEAR),
     "plastic": _plastic,
     "can": _can,
     "cardboard": _cardboard,

@@ -9,9 +9,9 @@ from itertools import islice
 import pytest
 
 from groundup.apps.sorter import orders
-from groundup.apps.sorter.orders import SYSTEM, pairs, prompt, templates
-from groundup.apps.sorter.policy import KINDS, Policy, Said, apply, parse, render, standard
 from groundup.codecs import chat
+from groundup.world.orders import SYSTEM, pairs, prompt, templates
+from groundup.world.policy import KINDS, Policy, Said, apply, parse, render, standard
 
 PARTS, LANGUAGES = ("train", "heldout", "novel"), ("en", "zh")
 EACH = [(part, language) for part in PARTS for language in LANGUAGES]
@@ -117,7 +117,7 @@ def test_a_pair_is_a_conversation(made):
     assert [message["content"] for message in pair.messages] == [SYSTEM, pair.text, pair.answer]
 
 
-PRINT = "from itertools import islice; from groundup.apps.sorter.orders import pairs; print([*islice(pairs(5, 'train', 'en'), 50)])"
+PRINT = "from itertools import islice; from groundup.world.orders import pairs; print([*islice(pairs(5, 'train', 'en'), 50)])"
 
 
 def test_pairs_depend_on_the_seed_alone():

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from groundup.apps.sorter.policy import COLOURS, KINDS, Language, Op, render
+from groundup.world.policy import COLOURS, KINDS, Language, Op, render
 
 Part = Literal["train", "heldout", "novel"]
 SYSTEM = "Turn the order for the waste sorter into commands."

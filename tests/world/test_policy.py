@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from groundup.apps.sorter.policy import COLOURS, KINDS, SORTS, STANDARD, Bin, Op, Policy, Said, apply, parse, render, standard, words
 from groundup.errors import InputError
+from groundup.world.policy import COLOURS, KINDS, SORTS, STANDARD, Bin, Op, Policy, Said, apply, parse, render, standard, words
 
 BIN = st.one_of(st.integers(1, 99).map(str), st.sampled_from(sorted(COLOURS)))
 SEVERAL = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5, unique=True).map(tuple)

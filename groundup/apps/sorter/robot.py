@@ -1,0 +1,60 @@
+"""The simulated line as a limb."""
+
+import numpy as np
+
+from groundup.apps.limb import Camera, Description, Field, Numbers, Observation
+from groundup.apps.sorter.sorter import Layout
+from groundup.apps.sorter.tracks import Window
+from groundup.recipe import WorldPart
+from groundup.world.camera import AT, VIEW
+from groundup.world.environment import MOST, PERIOD, SortingLine
+from groundup.world.line import BINS, HOME, MANUAL, REACH, Event
+
+LAYOUT = Layout(Window(AT, VIEW), -0.5, 0.55, HOME[:2], BINS, MANUAL)
+
+
+class Robot:
+    """A `Limb`. `events` is the truth about what happened to the items, which no brain sees."""
+
+    def __init__(self, part: WorldPart, seed: int):
+        self.line, self._seed = SortingLine(part), seed
+        self.events: list[Event] = []
+        low, high = REACH
+        self._about = Description(
+            "sorting line",
+            PERIOD,
+            (Field("time", "s", (0,), (np.inf,)), Field("arm", "m", low, high), Field("holding", "1", (0,), (1,)),
+             Field("belt", "m", (0,), (np.inf,)), Field("speed", "m/s", (-MOST,), (MOST,))),
+            (Field("target", "m", low, high), Field("suction", "1", (0,), (1,)), Field("ride", "1", (0,), (1,)), Field("belt", "m/s", (0,), (MOST,))),
+            (Camera("belt", part.pixels, part.pixels),),
+        )  # fmt: skip
+
+    def describe(self) -> Description:
+        """What this is."""
+        return self._about
+
+    def connect(self) -> None:
+        """An empty belt."""
+        self._seen, _ = self.line.reset(seed=self._seed)
+        self.stop()
+
+    def now(self) -> float:
+        """Seconds of simulated time."""
+        return float(self.line.line.time)
+
+    def observe(self) -> Observation:
+        """Let a period pass, then look."""
+        self._seen, _, _, _, info = self.line.step(self._doing)
+        self.events += info["events"]
+        numbers = {name: np.atleast_1d(np.float32(self._seen[name])) for name in ("time", "arm", "holding", "belt", "speed")}
+        return Observation(float(self._seen["taken"][0]), {"belt": self._seen["image"]}, numbers)
+
+    def act(self, action: Numbers) -> None:
+        """What to do from now on."""
+        on = {name: int(action[name][0] > 0.5) for name in ("suction", "ride")}
+        self._doing = {"target": action["target"], "belt": action["belt"], "stop": 0, **on}
+
+    def stop(self) -> None:
+        """Brake arm and belt, and keep hold of what is held."""
+        still = np.zeros(1, np.float32)
+        self._doing = {"target": np.array(HOME, np.float32), "belt": still, "stop": 1, "suction": 0, "ride": 0}

@@ -1,0 +1,174 @@
+"""What sorts: pictures in, one action a period out. It knows the line only by what a limb tells, and things only by what the brain says."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from groundup.apps.limb import Numbers, Observation, Pixels
+from groundup.apps.sorter.brain import Brain, Late
+from groundup.apps.sorter.plan import Reach, choose
+from groundup.apps.sorter.tracks import Track, Tracks, Window
+from groundup.codecs.boxes import Thing
+from groundup.world.policy import Policy
+
+HIGH, LOW = 0.15, 0.0  # metres: over everything on the belt; as deep as the cup goes for a thing
+NEAR = 0.012  # metres off its place at which the cup goes down
+OVER = 0.03  # metres off a bin's middle at which a thing is let go, and that it has moved no farther in the last period: else it is thrown
+DOWN, WAY = 0.4, 0.9  # seconds that the cup may take down to a thing, and over the line
+TRIES = 2  # picks of one thing that may fail
+SLOW, BLIND = 0.6, 1.2  # seconds without a look at the belt after which it goes at half its speed, and stands
+DARK, BRIGHT, FLAT = 12, 248, 3  # mean grey levels beyond which, and deviation under which, a picture shows nothing
+SMOOTH = 0.2  # weight of the newest pick in the mean time that one takes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are, in metres: what the camera sees, from where to where the arm picks, bins by number, and that for people to look at."""
+
+    window: Window
+    low: float
+    high: float
+    home: tuple[float, float]
+    bins: Mapping[int, tuple[float, float]]
+    manual: int
+
+
+class Sorted(NamedTuple):
+    """One thing that was let go over a bin: when (seconds), what it was taken for, how surely, and where it went."""
+
+    time: float
+    kind: str
+    probability: float
+    bin: int
+
+
+class _Looked(NamedTuple):
+    ready: float  # seconds: when the answer is there
+    taken: float  # seconds: when the picture was made
+    travel: float
+    things: list[Thing]
+
+
+class Sorter:
+    """`step` turns an observation into an action.
+
+    `every` periods it looks at the picture; what the brain says counts from `latency` seconds after the picture was made, which is how
+    a simulator, whose clock stands while the brain thinks, is told how long it does. `policy`, `belt` (m/s) and `full` (bins that take no
+    more) may be changed at any time.
+    """
+
+    def __init__(self, brain: Brain, policy: Policy, layout: Layout, belt: float, latency: float = 0.1, every: int = 3):
+        self.brain, self.policy, self.layout, self.belt = brain, policy, layout, belt
+        self.latency, self.every, self.full = latency, every, set[int]()
+        self.tracks, self.done, self.gone = Tracks(layout.window), list[Sorted](), list[Track]()
+        self.found: list[Thing] = []  # of the last picture, for people to look at
+        self.target: Track | None = None
+        self.cycle = 0.7
+        self._looks: deque[_Looked] = deque()
+        self._steps, self._looked, self._last = 0, -np.inf, np.zeros(0, np.uint8)
+        self._arm = self._work()
+
+    def step(self, seen: Observation) -> Numbers:
+        """What to do in the period that begins."""
+        numbers = {name: value.astype(float) for name, value in seen.numbers.items()}
+        self.now, self.place, self.holding = float(numbers["time"][0]), numbers["arm"], bool(numbers["holding"][0])
+        self.travel, self.speed = float(numbers["belt"][0]), float(numbers["speed"][0])
+        self._look(seen)
+        self.gone += self.tracks.leave(self.layout.high, self.travel)
+        age = self.now - self._looked
+        belt = self.belt * (1.0 if age < SLOW else 0.5 if age < BLIND else 0.0)
+        target, suction, ride = next(self._arm)
+        values = {"target": target, "suction": [suction], "ride": [ride], "belt": [belt]}
+        return {name: np.asarray(value, np.float32) for name, value in values.items()}
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def _look(self, seen: Observation) -> None:
+        picture = seen.images["belt"]
+        fresh = self.now - seen.time < self.latency + 1e-6 or self.latency == 0
+        if self._steps % self.every == 0 and fresh and shows(picture, self._last):
+            self._last, travel = picture, self.travel - self.speed * (self.now - seen.time)
+            with suppress(Late):  # the belt slows and stands by itself where no look comes
+                self._looks.append(_Looked(seen.time + self.latency, seen.time, travel, self.brain.look(picture)))
+        self._steps += 1
+        while self._looks and self._looks[0].ready <= self.now + 1e-6:
+            look = self._looks.popleft()
+            self.found, self._looked = look.things, look.taken
+            self.tracks.see(look.things, look.travel)
+
+    # --- picking --------------------------------------------------------------------------------------------------
+
+    def bin(self, kind: str, probability: float) -> int | None:
+        """Where a thing goes: its bin by the policy, the one for people when unsure or when that is full; None: it stays on the belt."""
+        place = self.policy.places[kind]
+        if place == "leave":
+            return None
+        if place == "manual" or 100 * probability < self.policy.sure or place in self.full:
+            return self.layout.manual
+        return int(place)
+
+    def _worth(self, track: Track) -> float:
+        kind, probability = track.kind
+        where = self.bin(kind, probability)
+        if where is None or track.looks < 2:
+            return 0.0
+        worth = 0.4 if where == self.layout.manual else 2.0 if kind in self.policy.first else 1.0
+        return worth / (1 + track.tries)
+
+    def _work(self) -> Iterator[tuple[tuple[float, float, float], float, float]]:
+        home = (*self.layout.home, HIGH)
+        while True:
+            reach = Reach(self.layout.low, self.layout.high, 0.25, self.cycle)
+            blind = self.now - self._looked >= BLIND
+            self.target = None if blind else choose(list(self.tracks.known.values()), self._worth, self.travel, self.speed, reach)
+            if self.target is None:
+                yield home, 0.0, 0.0
+                continue
+            began = self.now
+            yield from self._pick(self.target)
+            self.cycle += SMOOTH * (self.now - began - self.cycle)
+
+    def _pick(self, track: Track) -> Iterator[tuple[tuple[float, float, float], float, float]]:
+        began = self.now
+        while np.hypot(*(self.place[:2] - self._over(track))) > NEAR:
+            if self.now - began > WAY or track.number not in self.tracks.known:
+                return
+            yield (*self._over(track), HIGH), 0.0, 1.0
+        began = self.now
+        while not self.holding and self.now - began < DOWN and self.place[2] > LOW + 0.005:
+            yield (*self._over(track), LOW), 1.0, 1.0
+        if not self.holding:
+            track.tries += 1
+            if track.tries >= TRIES:
+                self.tracks.forget(track)
+            yield (*self._over(track), HIGH), 0.0, 1.0
+            return
+        self.tracks.forget(track)
+        kind, probability = track.kind
+        where = self.bin(kind, probability)
+        if where is not None:
+            yield from self._carry(kind, probability, where)
+
+    def _carry(self, kind: str, probability: float, where: int) -> Iterator[tuple[tuple[float, float, float], float, float]]:
+        x, y = self.layout.bins[where]
+        began, before = self.now, self.place
+        while self.holding and self.now - began < WAY:
+            if max(np.hypot(*(self.place[:2] - (x, y))), np.hypot(*(self.place - before)[:2])) < OVER:
+                break
+            before = self.place
+            yield (x, y, HIGH), 1.0, 0.0
+        if self.holding:
+            self.done.append(Sorted(self.now, kind, probability, where))
+        yield (x, y, HIGH), 0.0, 0.0
+
+    def _over(self, track: Track) -> tuple[float, float]:
+        return track.u + self.travel, track.y
+
+
+def shows(picture: Pixels, last: Pixels) -> bool:
+    """Whether a picture shows the belt: neither dark nor washed out nor flat, and not the last one once more, which noise never repeats."""
+    return bool(DARK < picture.mean() < BRIGHT and picture.std() > FLAT) and not np.array_equal(picture, last)

@@ -1,0 +1,176 @@
+"""The sorter on the simulated line with eyes that know the truth: what it picks, where it puts it, and what it does when it sees nothing."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+pytest.importorskip("scipy")
+
+from groundup.apps.guard import Guarded, Stopped
+from groundup.apps.sorter.brain import Late
+from groundup.apps.sorter.plan import Reach, choose
+from groundup.apps.sorter.robot import LAYOUT, Robot
+from groundup.apps.sorter.sorter import Sorter, shows
+from groundup.apps.sorter.tracks import Found, Track, Tracks, Window
+from groundup.codecs.boxes import Thing
+from groundup.recipe import WorldPart
+from groundup.world.line import MANUAL
+from groundup.world.policy import apply, parse, standard
+
+PART = WorldPart(rate=84.0)
+
+
+@dataclass
+class Oracle:
+    """Sees what is there; `score` is how sure it says it is, `silent` that it gives no answers."""
+
+    robot: Robot
+    score: float = 0.99
+    silent: bool = False
+    looks: list[float] = field(default_factory=list)
+
+    def look(self, picture: np.ndarray) -> list[Thing]:
+        self.looks.append(self.robot.now())
+        if self.silent:
+            raise Late("asleep")
+        seen = [each for each in self.robot.line.seen if each.visible > 0.5]
+        return [Thing(each.kind, tuple(np.array(each.box) / PART.pixels), self.score) for each in seen]
+
+
+def work(limb: Guarded, sorter: Sorter, until: float) -> None:
+    while limb.now() < until:
+        try:
+            limb.act(sorter.step(limb.observe()))
+        except Stopped:
+            continue
+
+
+@pytest.fixture
+def line() -> tuple[Guarded, Robot, Oracle, Sorter]:
+    robot = Robot(PART, 7)
+    limb, oracle = Guarded(robot), Oracle(robot)
+    limb.connect()
+    return limb, robot, oracle, Sorter(oracle, standard(), LAYOUT, PART.belt)
+
+
+def where(robot: Robot) -> Counter:
+    return Counter((event.kind, event.bin) for event in robot.events if event.what == "binned")
+
+
+def test_what_is_seen_is_sorted_where_the_policy_says(line):
+    limb, robot, _, sorter = line
+    work(limb, sorter, 30)
+    places = standard().places
+    found = where(robot)
+    assert found.total() > 25
+    assert sum(count for (kind, bin), count in found.items() if places[kind] == bin) >= 0.95 * found.total()
+
+
+def test_what_is_not_sure_goes_to_people(line):
+    limb, robot, oracle, sorter = line
+    oracle.score = 0.6
+    work(limb, sorter, 12)
+    assert {bin for _, bin in where(robot)} == {MANUAL}
+
+
+def test_what_is_to_stay_stays_on_the_belt_from_the_order_on(line):
+    limb, robot, _, sorter = line
+    sorter.policy = apply(parse("leave paper cardboard"), standard())
+    work(limb, sorter, 20)
+    assert not {kind for kind, _ in where(robot)} & {"paper", "cardboard"}
+    assert {"paper", "cardboard"} & {event.kind for event in robot.events if event.what == "passed"}
+
+
+def test_things_for_a_full_bin_go_to_people(line):
+    limb, robot, _, sorter = line
+    sorter.full = {2}
+    work(limb, sorter, 15)
+    assert 2 not in {bin for _, bin in where(robot)}
+    assert MANUAL in {bin for _, bin in where(robot)}
+
+
+@pytest.mark.parametrize("fault", ["silent", "lost", "frozen", "dark"])
+def test_nothing_is_picked_blindly_and_the_line_goes_on_when_it_sees_again(line, fault):
+    limb, robot, oracle, sorter = line
+    work(limb, sorter, 6)
+    if fault == "silent":
+        oracle.silent = True
+    elif fault == "dark":
+        robot.line.faults.light = 0.01
+    else:
+        setattr(robot.line.faults, fault, True)
+    work(limb, sorter, 9)
+    standing, picked = robot.line.line.travel, sum(event.what == "picked" for event in robot.events)
+    work(limb, sorter, 12)
+    assert robot.line.line.travel == pytest.approx(standing, abs=1e-3)
+    assert sum(event.what == "picked" for event in robot.events) == picked
+    oracle.silent, robot.line.faults.light, robot.line.faults.lost, robot.line.faults.frozen = False, 1.0, False, False
+    work(limb, sorter, 20)
+    assert sum(event.what == "picked" for event in robot.events) > picked
+
+
+def test_every_item_is_accounted_for(line):
+    limb, robot, _, sorter = line
+    work(limb, sorter, 20)
+    assert sum(event.what == "spawned" for event in robot.events) == (
+        sum(map(len, robot.line.line.bins.values())) + len(robot.line.line.passed) + len(robot.line.line.on)
+    )
+
+
+# --- tracks and plans -------------------------------------------------------------------------------------------
+
+
+def test_kinds_that_were_seen_in_one_place_are_one_thing_that_may_be_either():
+    tracks = Tracks(Window(0.0, 1.0))
+    box = (0.4, 0.4, 0.5, 0.5)
+    tracks.see([Thing("can", box, 0.6), Thing("film", box, 0.3)], 0.0)
+    tracks.see([Thing("can", box, 0.2), Thing("film", box, 0.7)], 0.0)
+    [track] = tracks.known.values()
+    assert track.kind == ("film", pytest.approx(0.5))
+
+
+def test_a_thing_keeps_its_number_while_the_belt_runs():
+    tracks = Tracks(Window(0.0, 1.0))
+    for step in range(5):
+        x = 0.1 * step
+        tracks.see([Thing("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x)
+    [track] = tracks.known.values()
+    assert track.looks == 5
+    assert track.u == pytest.approx(-0.15, abs=1e-6)
+
+
+def test_what_a_single_picture_showed_by_mistake_is_forgotten():
+    tracks = Tracks(Window(0.0, 1.0))
+    tracks.see([Thing("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0)
+    tracks.see([], 0.0)
+    assert not tracks.known
+
+
+def track(number: int, u: float) -> Track:
+    made = Track(number, u, 0.0)
+    made.take(Found(u, 0.0, {"can": 1.0}))
+    return made
+
+
+def test_the_one_that_would_be_lost_is_picked_first():
+    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    last, early = track(0, 0.3), track(1, -0.4)
+    assert choose([early, last], lambda each: 1.0, 0.0, 0.35, reach) is last
+
+
+def test_worth_decides_when_only_one_can_be_reached():
+    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    one, other = track(0, 0.38), track(1, 0.37)
+    assert choose([one, other], lambda each: 2.0 if each is other else 1.0, 0.0, 0.35, reach) is other
+    assert choose([track(2, 0.6)], lambda each: 1.0, 0.0, 0.35, reach) is None
+
+
+def test_a_picture_shows_nothing_when_dark_flat_or_the_same_again():
+    picture = np.random.default_rng(0).integers(60, 200, (8, 8, 3), dtype=np.uint8)
+    assert shows(picture, np.zeros_like(picture))
+    assert not shows(picture, picture.copy())
+    assert not shows(picture // 20, np.zeros_like(picture))
+    assert not shows(np.full_like(picture, 90), np.zeros_like(picture))
