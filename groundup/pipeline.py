@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from groundup.generate.native.matrix import Weights
 from groundup.health import require
 from groundup.ledger import Manifest
 from groundup.model.weights import files_of
-from groundup.recipe import EvaluatePart, LibrarySource, PictureSource, Recipe, Source, load, schedules
+from groundup.recipe import EvaluatePart, LibrarySource, PictureSource, Recipe, SimulatorSource, Source, load, schedules
 from groundup.stages import Result, Site
 from groundup.train.parallel import World, join
 
@@ -74,12 +75,20 @@ def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
     """Sources of images come one after the other, those with a list of what they hold out first, so that nothing that looks alike crosses a split."""
     pictures: tuple[str, ...] = ()
     for source in sorted(used, key=lambda source: not (isinstance(source, PictureSource) and source.heldout_files)):
-        part = source.model_dump(mode="json") | ({"python": platform.python_version()} if isinstance(source, LibrarySource) else {})
+        part = source.model_dump(mode="json") | _maker(source)
         before = pictures if isinstance(source, PictureSource) else ()
         work = partial(stages.documents, source=source, before=before)
         yield Stage(f"documents-{source.name}", "groundup.data.prepare", part, before, tuple(inputs(source, home)), work)
         if isinstance(source, PictureSource):
             pictures += (f"documents-{source.name}",)
+
+
+def _maker(source: Source) -> dict[str, str]:
+    """Versions of what makes a source's documents; raises InputError where it is not installed."""
+    if isinstance(source, SimulatorSource):
+        require("sorter")
+        return {"mujoco": version("mujoco")}
+    return {"python": platform.python_version()} if isinstance(source, LibrarySource) else {}
 
 
 def _require_own_folders(names: list[str]) -> None:

@@ -40,6 +40,30 @@ def _rising(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+# --- the world ---------------------------------------------------------------------------------------------
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+
+
+class WorldPart(Part):
+    """The sorting line of `groundup/world/`, and how much it varies; [low, high] are ranges that a value is drawn from."""
+
+    pixels: int = knob(96, "pixels", "a side of the camera's square picture", ge=32, le=512)
+    belt: float = knob(0.35, "m/s", "speed of the belt", gt=0, le=1)
+    rate: float = knob(90.0, "items/min", "that arrive at that speed; they come with the belt, and stop with it", gt=0, le=600)
+    overlap: float = knob(0.1, "share", "of the items that arrive on top of the one before", ge=0, le=1)
+    unknown: float = knob(0.0, "share", "of the items that are of no trained kind", ge=0, le=1)
+    light: Range = knob((0.8, 1.2), "factor", "brightness of the lamps")
+    exposure: Range = knob((-0.2, 0.2), "stops", "of the camera")
+    noise: Range = knob((1.0, 5.0), "grey levels", "standard deviation of the camera's noise, of 256 levels")
+    blur: Range = knob((0.2, 0.6), "pixels", "standard deviation of the lens's blur")
+    dirt: Range = knob((0.0, 0.35), "share", "of an item's surface under dirt")
+    crush: Range = knob((0.0, 0.6), "share", "how flat an item was pressed; boxes are not")
+    seal: float = knob(0.03, "share", "of the well placed picks at which suction does not take hold", ge=0, le=1)
+    drop: float = knob(0.01, "share", "of the held items that fall on the way", ge=0, le=1)
+
+
 # --- sources -----------------------------------------------------------------------------------------------
 
 
@@ -103,7 +127,7 @@ class BoxesSource(PictureSource):
 
     kind: Literal["boxes"]
     images: str | None = knob(None, "folder", "where the images lie; left out: beside the annotations")
-    question: str = knob("What lies where?", "text", "what a user asks of each image; boxes are the answer", min_length=1)
+    question: str = knob("What lies where?", "text", "asked of each image, with boxes as the answer; empty: only the patches are labelled")
 
 
 class ScenesSource(SourceBase):
@@ -118,6 +142,28 @@ class ScenesSource(SourceBase):
     things: int = knob(4, "things", "most in one scene", ge=1, le=12)
     languages: tuple[Literal["en", "zh"], ...] = knob(("en",), "names", "languages of the questions", min_length=1)
     seed: int = knob(0, "number", "another seed makes other scenes", ge=0)
+
+
+class SimulatorSource(SourceBase):
+    """Pictures of the sorting line with what lies in them, rendered by this program; `[source.world]` is a table of WorldPart."""
+
+    holds = "images"
+    kind: Literal["simulator"]
+    licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
+    heldout_share: float = knob(0.03, "share", "of so many more pictures, kept for evaluation: from seeds of their own", ge=0.001, le=0.5)
+    count: int = knob(..., "pictures", "how many to make to train on", ge=1)
+    world: WorldPart = WorldPart()
+
+
+class OrdersSource(SourceBase):
+    """Orders to the sorting line in sentences, with the lines of the policy's language that they mean, made by this program."""
+
+    holds = "conversations"
+    kind: Literal["orders"]
+    licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
+    heldout_share: float = knob(0.03, "share", "of so many more, in phrasings that are not trained on, for the held-out loss", ge=0.001, le=0.5)
+    count: int = knob(..., "conversations", "how many to make to train on", ge=1)
+    languages: tuple[Literal["en", "zh"], ...] = knob(("en", "zh"), "names", "languages of the orders", min_length=1)
 
 
 class LibrarySource(SourceBase):
@@ -144,7 +190,17 @@ class TasksSource(SourceBase):
 
 
 Source = Annotated[
-    TextSource | MessagesSource | TableSource | ImagesSource | BoxesSource | ScenesSource | LibrarySource | TasksSource, Field(discriminator="kind")
+    TextSource
+    | MessagesSource
+    | TableSource
+    | ImagesSource
+    | BoxesSource
+    | ScenesSource
+    | SimulatorSource
+    | OrdersSource
+    | LibrarySource
+    | TasksSource,
+    Field(discriminator="kind"),
 ]
 KINDS: dict[str, type[SourceBase]] = {get_args(source.model_fields["kind"].annotation)[0]: source for source in get_args(get_args(Source)[0])}
 
@@ -214,7 +270,7 @@ class StagePart(Part):
 class EvaluatePart(Part):
     """What is measured on the grown model."""
 
-    suites: tuple[Literal["bits-per-byte", "tasks", "choice", "images", "boxes", "probe"], ...] = knob(
+    suites: tuple[Literal["bits-per-byte", "tasks", "choice", "images", "boxes", "probe", "orders"], ...] = knob(
         ("bits-per-byte",), "names", "measurements to make"
     )
     per_family: int = knob(50, "instances", "held-out instances a task family and language", ge=1)
@@ -222,27 +278,6 @@ class EvaluatePart(Part):
     baselines: bool = knob(False, "flag", "gzip, xz and an n-gram model beside the bits per byte")
     validation_megabytes: float = knob(1.0, "MB", "held-out text a source for bits per byte", gt=0)
     prompts: tuple[str, ...] = knob((), "texts", "questions answered at the end of the run and in the report")
-
-
-Range = Annotated[tuple[float, float], AfterValidator(_rising)]
-
-
-class WorldPart(Part):
-    """The sorting line of `groundup/world/`, and how much it varies; [low, high] are ranges that a value is drawn from."""
-
-    pixels: int = knob(96, "pixels", "a side of the camera's square picture", ge=32, le=512)
-    belt: float = knob(0.35, "m/s", "speed of the belt", gt=0, le=1)
-    rate: float = knob(90.0, "items/min", "that arrive at that speed; they come with the belt, and stop with it", gt=0, le=600)
-    overlap: float = knob(0.1, "share", "of the items that arrive on top of the one before", ge=0, le=1)
-    unknown: float = knob(0.0, "share", "of the items that are of no trained kind", ge=0, le=1)
-    light: Range = knob((0.8, 1.2), "factor", "brightness of the lamps")
-    exposure: Range = knob((-0.2, 0.2), "stops", "of the camera")
-    noise: Range = knob((1.0, 5.0), "grey levels", "standard deviation of the camera's noise, of 256 levels")
-    blur: Range = knob((0.2, 0.6), "pixels", "standard deviation of the lens's blur")
-    dirt: Range = knob((0.0, 0.35), "share", "of an item's surface under dirt")
-    crush: Range = knob((0.0, 0.6), "share", "how flat an item was pressed; boxes are not")
-    seal: float = knob(0.03, "share", "of the well placed picks at which suction does not take hold", ge=0, le=1)
-    drop: float = knob(0.01, "share", "of the held items that fall on the way", ge=0, le=1)
 
 
 class Recipe(Part):
@@ -484,12 +519,13 @@ def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], e
 
 
 def _known(place: tuple[str | int, ...], table: dict[str, Any]) -> list[str]:
-    if len(place) < 2:
-        return list(Recipe.model_fields)
-    if place[0] == "source":
-        return list(KINDS[table["source"][place[1]]["kind"]].model_fields)
-    annotation = Recipe.model_fields[str(place[0])].annotation  # a part, a tuple of parts, or a part or None
-    part = next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Part))
+    part: type[Part] = Recipe
+    for name in (step for step in place[:-1] if isinstance(step, str)):
+        annotation = part.model_fields[name].annotation  # a part, a tuple of parts, or a part or None
+        if name == "source":
+            part = KINDS[table["source"][place[1]]["kind"]]
+        else:
+            part = next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Part))
     return list(part.model_fields)
 
 

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from groundup.data.document import Document
 from groundup.data.drops import Drops
 from groundup.recipe import SourceBase
 
+LEAST_HELDOUT, MOST_HELDOUT = 50, 1000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # every control character but tab and line feed
 
 
@@ -83,6 +85,11 @@ def is_heldout(digest: bytes, share: float) -> bool:
     out, every larger share holds out too.
     """
     return int.from_bytes(digest[8:16], "big") < share * 2**64
+
+
+def set_aside(share: float, count: int) -> int:
+    """How many held-out documents to make beside `count` for training: enough for a held-out loss, and not so many that it takes long."""
+    return min(MOST_HELDOUT, max(LEAST_HELDOUT, ceil(share * count)))
 
 
 class Seen:

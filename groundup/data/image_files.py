@@ -62,7 +62,9 @@ def there(path: Path) -> bool:
 
 
 def asked(question: str, answer: str) -> list[dict[str, Any]]:
-    """A conversation: a user shows an image and asks a question, and the assistant answers."""
+    """A conversation: a user shows an image and asks a question, and the assistant answers; no question, no answer."""
+    if not question:
+        return [{"role": "user", "content": [{"type": "image"}]}]
     return [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
         {"role": "assistant", "content": answer},

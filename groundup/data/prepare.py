@@ -17,7 +17,7 @@ from groundup.data.drops import Drops
 from groundup.data.near import Known
 from groundup.errors import InputError
 from groundup.files import replacing
-from groundup.recipe import ImagesSource, PictureSource, ScenesSource, Source, TasksSource
+from groundup.recipe import ImagesSource, OrdersSource, PictureSource, ScenesSource, SimulatorSource, Source, TasksSource
 
 REMEDIES = {
     "too short": "lower min_chars",
@@ -74,9 +74,9 @@ def _writer(path: Path) -> pq.ParquetWriter:
 def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops, before: Iterable[Path]) -> Iterator[list[Document]]:
     """Drop duplicates and mark what is held out.
 
-    Tasks and scenes pass as they come: their split goes by the instance, and a small family repeats its instances on purpose.
+    What is made passes as it comes: its split goes by the instance, and a small family repeats its instances on purpose.
     """
-    if isinstance(source, TasksSource | ScenesSource):
+    if isinstance(source, TasksSource | ScenesSource | SimulatorSource | OrdersSource):
         return groups
     unique = _firsts(groups, lambda document: document.digest, "exact duplicate", drops)
     if isinstance(source, PictureSource):

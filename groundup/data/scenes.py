@@ -8,19 +8,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
 from random import Random
 from typing import Any, Literal
 
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Thing
-from groundup.data.clean import is_heldout
+from groundup.data.clean import is_heldout, set_aside
 from groundup.data.document import Document
 from groundup.data.scene_drawing import COLOURS, SHAPES, Item, Scene, compose, render
 from groundup.recipe import ScenesSource
 
 Language = Literal["en", "zh"]
-LEAST_HELDOUT, MOST_HELDOUT = 50, 1000  # scenes: enough for a validation loss, made in a second or two
 
 
 def documents(source: ScenesSource) -> Iterator[Document]:
@@ -30,7 +28,7 @@ def documents(source: ScenesSource) -> Iterator[Document]:
     """
     for number in range(source.count):
         yield _document(source, number, heldout=False)
-    for number in range(min(MOST_HELDOUT, max(LEAST_HELDOUT, ceil(source.heldout_share * source.count)))):
+    for number in range(set_aside(source.heldout_share, source.count)):
         yield _document(source, number, heldout=True)
 
 

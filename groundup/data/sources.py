@@ -12,13 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from groundup.codecs import chat, image
-from groundup.data import detections, image_files, images, library, scenes, tables, tasks
+from groundup.data import detections, image_files, images, library, scenes, sentences, simulated, tables, tasks
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines
 from groundup.data.paths import names, shown
 from groundup.errors import InputError
-from groundup.recipe import BoxesSource, ImagesSource, LibrarySource, MessagesSource, ScenesSource, Source, TableSource, TasksSource, TextSource
+from groundup.recipe import (
+    BoxesSource,
+    ImagesSource,
+    LibrarySource,
+    MessagesSource,
+    OrdersSource,
+    ScenesSource,
+    SimulatorSource,
+    Source,
+    TableSource,
+    TasksSource,
+    TextSource,
+)
 
 TEXT_SUFFIXES = (".txt", ".md")
 HELDOUT_TASKS = 300  # held-out instructions of one source, for its validation loss; evaluation makes its own
@@ -40,7 +52,7 @@ def inputs(source: Source, folder: Path) -> list[Path]:
             return images.inputs(source, folder)
         case BoxesSource():
             return detections.inputs(source, folder)
-        case LibrarySource() | ScenesSource():
+        case LibrarySource() | ScenesSource() | SimulatorSource() | OrdersSource():
             return []
         case TasksSource():
             tasks.check(source)
@@ -65,6 +77,10 @@ def read(source: Source, folder: Path, drops: Drops) -> Iterator[Document]:
             return detections.documents(source, folder, drops)
         case ScenesSource():
             return scenes.documents(source)
+        case SimulatorSource():
+            return simulated.documents(source)
+        case OrdersSource():
+            return sentences.documents(source)
         case LibrarySource():
             return library.documents(source, drops)
         case TasksSource():

@@ -47,7 +47,9 @@ def look(trunk: Trunk, tokenizer: Tokenizer, document: Document) -> Row:
     cannot be used, and InputError for a trunk without eyes.
     """
     views = [see(trunk.shape, data) for data in document.images]
-    messages = (document.messages or [])[:-1] or [{"role": "user", "content": [{"type": "image"}] * len(views)}]
+    messages = document.messages or [{"role": "user", "content": [{"type": "image"}] * len(views)}]
+    if messages[-1]["role"] == "assistant":
+        messages = messages[:-1]
     return Row(*prompt(tokenizer, messages, views, document.tools))
 
 

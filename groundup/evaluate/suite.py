@@ -11,6 +11,7 @@
       "boxes": {SOURCE: {"ap": FIGURE, "ap50": FIGURE, "ar": FIGURE, "kinds": {KIND: FIGURE}, "score": float, **MATCHES,
                          "pictures": [{"image": URI, "size": [int, int], "truth": [THING], "found": [THING]}]}},
       "probe": {SOURCE: FIGURE},
+      "orders": {SOURCE: [rows as in "tasks", the family being "heldout" or "novel"]},
       "prompts": [{"prompt": str, "answer": str}],
       "notes": [str]
     }
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.codecs import chat
-from groundup.data import scenes
+from groundup.data import scenes, sentences
 from groundup.data.document import Document, read
 from groundup.data.tasks import heldout
 from groundup.device import Device
@@ -42,10 +43,22 @@ from groundup.evaluate.tasks import average, exact_match
 from groundup.evaluate.texts import answers, conversations, sample
 from groundup.generate.engine import Engine
 from groundup.generate.native.matrix import Weights
-from groundup.recipe import BoxesSource, EvaluatePart, ImagesSource, MessagesSource, Recipe, ScenesSource, SourceBase, TasksSource
+from groundup.recipe import (
+    BoxesSource,
+    EvaluatePart,
+    ImagesSource,
+    MessagesSource,
+    OrdersSource,
+    Recipe,
+    ScenesSource,
+    SimulatorSource,
+    SourceBase,
+    TasksSource,
+)
 
 ANSWER_TOKENS = 256  # longest answer to a recipe's prompt
 QUESTIONS = 500  # held-out conversations about images that are asked of a source
+SENTENCES = 300  # orders of each held-out part and language
 
 Table = dict[str, Any]
 Advance = Callable[[int], None]
@@ -63,7 +76,7 @@ def evaluate(
     part = recipe.evaluate or EvaluatePart()
     engine = Engine.load(model, device, recipe.model.precision, weights)
     notes: list[str] = []
-    table: Table = {name: {} for name in ("bits_per_byte", "tasks", "choice", "images", "questions", "boxes", "probe")}
+    table: Table = {name: {} for name in ("bits_per_byte", "tasks", "choice", "images", "questions", "boxes", "probe", "orders")}
     for suite in part.suites:
         match suite:
             case "bits-per-byte":
@@ -81,6 +94,8 @@ def evaluate(
                 table["boxes"] = _boxes(engine, recipe, part, documents, notes, advance)
             case "probe":
                 table["probe"] = _probe(engine, recipe, documents, notes, advance)
+            case "orders":
+                table["orders"] = _orders(engine, recipe, notes, advance)
     return table | {"prompts": _prompts(engine, part, advance), "notes": notes}
 
 
@@ -123,6 +138,14 @@ def _tasks(engine: Engine, recipe: Recipe, part: EvaluatePart, notes: list[str],
     return table
 
 
+def _orders(engine: Engine, recipe: Recipe, notes: list[str], advance: Advance) -> Table:
+    """Exact match of lines is that of what they do: no line is read that is not written so (`world.policy.parse`)."""
+    asked = {source.name: sentences.measured(source, SENTENCES) for source in recipe.source if isinstance(source, OrdersSource)}
+    if not asked:
+        notes.append("the suite 'orders' has nothing to ask: the recipe has no source of kind 'orders'")
+    return {name: [row.as_dict() for row in exact_match(engine, documents, advance)] for name, documents in asked.items()}
+
+
 def _choice(engine: Engine, part: EvaluatePart, home: Path, notes: list[str], advance: Advance) -> Table:
     if not part.choice:
         notes.append("the suite 'choice' has nothing to ask: evaluate.choice names no file")
@@ -132,10 +155,10 @@ def _choice(engine: Engine, part: EvaluatePart, home: Path, notes: list[str], ad
     }  # fmt: skip
 
 
-def _files(recipe: Recipe, documents: dict[str, Path], kind: type[SourceBase]) -> Iterator[tuple[SourceBase, Path]]:
-    """The sources of a kind whose documents are there."""
+def _files(recipe: Recipe, documents: dict[str, Path], *kinds: type[SourceBase]) -> Iterator[tuple[SourceBase, Path]]:
+    """The sources of some kinds whose documents are there."""
     for source in recipe.source:
-        if isinstance(source, kind) and source.name in documents and (file := documents[source.name] / "documents.parquet").is_file():
+        if isinstance(source, kinds) and source.name in documents and (file := documents[source.name] / "documents.parquet").is_file():
             yield source, file
 
 
@@ -169,7 +192,8 @@ def _boxes(engine: Engine, recipe: Recipe, part: EvaluatePart, documents: dict[s
     if not engine.trunk.shape.kinds:
         notes.append("the suite 'boxes' has nothing to look for: the model knows no kinds of things")
         return {}
-    looked: dict[str, Iterable[Document]] = {source.name: read(file, heldout=True) for source, file in _files(recipe, documents, BoxesSource)}
+    files = _files(recipe, documents, BoxesSource, SimulatorSource)
+    looked: dict[str, Iterable[Document]] = {source.name: read(file, heldout=True) for source, file in files}
     looked |= {source.name: scenes.heldout(source, part.per_family) for source in recipe.source if isinstance(source, ScenesSource)}
     table = {}
     for name, chosen in looked.items():

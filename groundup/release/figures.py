@@ -7,6 +7,7 @@ from groundup.release import words
 from groundup.release.tables import Cell, Row, Table
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
+UNHEARD = {"heldout": "known structure, other words", "novel": "another structure"}  # of sentences that are not trained on
 MISTAKES = 1  # wrong answers shown of a family and language
 LONGEST = 20  # classes or kinds that a table lists
 WIDEST = 12  # classes whose confusion matrix is shown as a table
@@ -16,6 +17,7 @@ CONFUSIONS = 10  # pairs of classes
 def tables(evaluation: dict[str, Any]) -> list[Table]:
     """All figures, with their 95 % intervals where there are any; no table for what was not measured."""
     asked = [_tasks(source, entry) for suite in ("tasks", "questions") for source, entry in evaluation.get(suite, {}).items()]
+    asked += [_orders(source, rows) for source, rows in evaluation.get("orders", {}).items()]
     found = [_bits(evaluation.get("bits_per_byte", {})), *asked, _choice(evaluation.get("choice", {})), *_images(evaluation), *_boxes(evaluation)]
     return [table for table in found if table.rows]
 
@@ -44,6 +46,16 @@ def _tasks(source: str, entry: dict[str, Any]) -> Table:
         rows,
         ["mean of families", "", *(_interval(average.as_dict()) for average in averages)],
     )
+
+
+def _orders(source: str, entries: list[dict[str, Any]]) -> Table:
+    """A row a part, a column a language."""
+    found = {(row["family"], row["language"]): row for row in entries}
+    parts, languages = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
+    rows = [[UNHEARD[part], *(_share(found.get((part, language))) for language in languages)] for part in parts]
+    count = max((row["exact_match"]["n"] for row in entries), default=0)
+    caption = f"Orders of {source} understood exactly, {count} of each kind and language, none of whose clauses was trained on"
+    return Table(caption, ("phrasings", *(f">{LANGUAGES.get(language, language)}" for language in languages)), rows)
 
 
 def _choice(entries: dict[str, Any]) -> Table:
@@ -188,6 +200,9 @@ def headline(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
     for source, entry in evaluation.get("tasks", {}).items():
         families = len({row["family"] for row in entry["rows"]})
         found.append((f"Exact match, {source}", words.percent(entry["average"]["value"]), f"{families} families, held out"))
+    for source, entries in evaluation.get("orders", {}).items():
+        known = [Figure(**row["exact_match"]) for row in entries if row["family"] == "heldout"]
+        found.append((f"Understood, {source}", words.percent(mean(known).value), "sentences in other words than those trained on"))
     for source, entry in evaluation.get("images", {}).items():
         note = f"{len(entry['classes'])} classes, {words.number(entry['accuracy']['n'])} images held out"
         found.append((f"Class is right, {source}", words.percent(entry["accuracy"]["value"]), note))
@@ -205,11 +220,11 @@ def answers(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
 
 def mistakes(evaluation: dict[str, Any]) -> Table:
     """Some wrong answers of each family and language."""
+    asked = [row for suite in ("tasks", "questions") for entry in evaluation.get(suite, {}).values() for row in entry["rows"]]
+    asked += [row for entries in evaluation.get("orders", {}).values() for row in entries]
     rows: list[Row] = [
         [row["family"], *(Cell(mistake[key], said=True) for key in ("question", "expected", "answer"))]
-        for suite in ("tasks", "questions")
-        for entry in evaluation.get(suite, {}).values()
-        for row in entry["rows"]
+        for row in asked
         for mistake in row["mistakes"][:MISTAKES]
     ]
     return Table("Wrong answers", ("family", "question", "expected", "answered"), rows)

@@ -94,7 +94,7 @@ def _words(template: Template) -> set[str]:
 
 @cache
 def _lines(language: Language) -> tuple[tuple[str, str], ...]:
-    text = (Path(__file__).parent / f"phrasings-{language}.txt").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / f"orders.{language}.txt").read_text(encoding="utf-8")
     return tuple(tuple(line.split(": ", 1)) for line in text.splitlines() if not line.startswith("#"))  # type: ignore[misc]
 
 
