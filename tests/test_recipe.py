@@ -86,7 +86,7 @@ def test_every_knob_has_unit_and_reason(part: type) -> None:
         ("source.made.count=0", "source.1.count: input should be greater than or equal to 1, found 0"),
         ("model.kv_heads=3", "kv_heads 3 does not divide heads 2"),
         ("model.head_dim=7", "head_dim 7 is odd"),
-        ("evaluate.suites=['guess']", "'boxes' or 'probe', found 'guess'"),
+        ("evaluate.suites=['guess']", "'probe' or 'orders', found 'guess'"),
         ("source.made.name=lib", "two sources are called 'lib'"),
         ("stage.instruct.do=pretrain", "two stages are called 'pretrain'"),
         ("seed=-1", "seed: input should be greater than or equal to 0"),

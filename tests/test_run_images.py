@@ -39,7 +39,7 @@ def settings(**changes: object) -> list[str]:
 def small(*titles: str, **more: object) -> list[str]:
     """A recipe's settings, with stages of a few steps."""
     stages = {f"stage.{title}.{key}": value for title in titles for key, value in (("tokens", 2048), ("batch_tokens", 768), ("checkpoint_steps", 1))}
-    return settings(**TINY, **stages, **more)
+    return settings(**TINY | stages | more)
 
 
 def photographs(folder: Path, count: int = 8) -> dict[str, list[str]]:
@@ -139,6 +139,30 @@ def test_boxes_are_learnt_and_measured(tmp_path: Path) -> None:
     groundup(tmp_path, "run", str(RECIPES / "waste-boxes.toml"), *small("pretrain", "instruct", **places))
     found = json.loads((tmp_path / "runs/waste-boxes/evaluate/manifest.json").read_text())["metrics"]["boxes"]["waste"]
     assert 0 <= found["ap"]["value"] <= found["ap50"]["value"] <= 1
+
+
+def test_boxes_are_learnt_where_nothing_is_asked(tmp_path: Path) -> None:
+    names = photographs(tmp_path / "waste", 12)
+    lines = [{"file": f"{kind}/{name}", "boxes": [{"class": kind, "xyxy": [0.1, 0.2, 0.7, 0.9]}]} for kind in names for name in names[kind]]
+    (tmp_path / "boxes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    places = {"source.waste.path": tmp_path / "boxes.jsonl", "source.waste.images": tmp_path / "waste", "source.waste.heldout_share": 0.4}
+    chosen = small("pretrain", "instruct", **places, **{"source.waste.question": '""', "tokenizer.vocab_size": 1268})
+    groundup(tmp_path, "run", str(RECIPES / "waste-boxes.toml"), *chosen)
+    run = tmp_path / "runs/waste-boxes"
+    documents = list(read(run / "documents-waste/documents.parquet"))
+    assert all(len(document.messages or []) == 1 and document.things for document in documents)
+    assert 0 <= json.loads((run / "evaluate/manifest.json").read_text())["metrics"]["boxes"]["waste"]["ap"]["value"] <= 1
+
+
+def test_the_sorter_sees_and_understands(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    made = {"source.line.count": 40, "source.line.world.pixels": 64, "source.orders.count": 60}
+    groundup(tmp_path, "run", str(RECIPES / "sorter.toml"), *small("instruct", **made))
+    figures = json.loads((tmp_path / "runs/sorter/evaluate/manifest.json").read_text())["metrics"]
+    assert figures["boxes"]["line"]["ap"]["n"] == 50
+    parts = [(row["family"], row["language"]) for row in figures["orders"]["orders"]]
+    assert parts == [("heldout", "en"), ("heldout", "zh"), ("novel", "en"), ("novel", "zh")]
+    assert "known structure, other words" in (tmp_path / "runs/sorter/report/report.html").read_text(encoding="utf-8")
 
 
 def test_killed_at_a_random_moment_a_run_with_augmented_images_ends_with_the_same_bits(tmp_path: Path) -> None:

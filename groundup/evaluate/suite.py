@@ -58,7 +58,6 @@ from groundup.recipe import (
 
 ANSWER_TOKENS = 256  # longest answer to a recipe's prompt
 QUESTIONS = 500  # held-out conversations about images that are asked of a source
-SENTENCES = 300  # orders of each held-out part and language
 
 Table = dict[str, Any]
 Advance = Callable[[int], None]
@@ -95,7 +94,7 @@ def evaluate(
             case "probe":
                 table["probe"] = _probe(engine, recipe, documents, notes, advance)
             case "orders":
-                table["orders"] = _orders(engine, recipe, notes, advance)
+                table["orders"] = _orders(engine, recipe, part, notes, advance)
     return table | {"prompts": _prompts(engine, part, advance), "notes": notes}
 
 
@@ -138,9 +137,9 @@ def _tasks(engine: Engine, recipe: Recipe, part: EvaluatePart, notes: list[str],
     return table
 
 
-def _orders(engine: Engine, recipe: Recipe, notes: list[str], advance: Advance) -> Table:
+def _orders(engine: Engine, recipe: Recipe, part: EvaluatePart, notes: list[str], advance: Advance) -> Table:
     """Exact match of lines is that of what they do: no line is read that is not written so (`world.policy.parse`)."""
-    asked = {source.name: sentences.measured(source, SENTENCES) for source in recipe.source if isinstance(source, OrdersSource)}
+    asked = {source.name: sentences.measured(source, part.per_family) for source in recipe.source if isinstance(source, OrdersSource)}
     if not asked:
         notes.append("the suite 'orders' has nothing to ask: the recipe has no source of kind 'orders'")
     return {name: [row.as_dict() for row in exact_match(engine, documents, advance)] for name, documents in asked.items()}
