@@ -20,7 +20,7 @@ what is unknown or impossible is refused before anything runs.
 `--set key=value` changes one value: `--set model.depth=6`, `--set stage.pretrain.tokens=1000`.
 Paths are relative to the recipe's folder.
 
-`recipes/demo.toml` and `recipes/scenes.toml` need no data; the others want the files they name.
+`recipes/demo.toml`, `recipes/scenes.toml` and `recipes/sorter.toml` need no data; the others want the files they name.
 This page is made by `python -m tests.test_docs > docs/recipes.md`.
 """
 

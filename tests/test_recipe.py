@@ -148,6 +148,13 @@ def test_a_later_stage_inherits_what_was_set(recipe: Path) -> None:
     assert origins["instruct.other_lr"] == "derived"
 
 
+def test_an_unknown_key_in_the_table_of_a_source_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "line.toml"
+    path.write_text('name = "line"\n[[source]]\nname = "line"\nkind = "simulator"\ncount = 1\n[source.world]\npixel = 64\n')
+    with pytest.raises(InputError, match=r"unknown key source\.0\.world\.pixel; known there: pixels, belt"):
+        load(path)
+
+
 def test_every_derived_value_has_a_reason(recipe: Path) -> None:
     values = derivations(load(recipe))
     assert {value.key for value in values} >= {"model.width", "model.ffn", "pretrain.batch_tokens", "instruct.decay"}

@@ -68,6 +68,12 @@ def yolo(folder: Path, labels: dict[str, str], names: str = "names: [cup, plate]
     (folder / "in" / "data.yaml").write_text(names)
 
 
+def test_without_a_question_nothing_is_asked_and_things_are_there(tmp_path: Path) -> None:
+    lines(tmp_path, row(0, [0.25, 0.2, 0.75, 0.8]))
+    documents, _ = read(boxes_source("boxes.jsonl", question=""), tmp_path)
+    assert documents[0].messages == [{"role": "user", "content": [{"type": "image"}]}] and documents[0].things
+
+
 def test_json_lines_give_a_question_an_answer_and_things(tmp_path: Path) -> None:
     lines(tmp_path, row(0, [0.25, 0.2, 0.75, 0.8]))
     documents, drops = read(boxes_source("boxes.jsonl", question="Where?"), tmp_path)

@@ -88,6 +88,12 @@ def test_a_document_without_words_is_its_image(seer, pictured):
     assert len(row.looks) == 1 and row.looks[0].view.grid.patches == 16
 
 
+def test_a_picture_of_which_nothing_is_asked_is_shown_as_one_without_words(seer, pictured):
+    shown = [replace(pictured(), messages=messages) for messages in (None, [{"role": "user", "content": [{"type": "image"}]}])]
+    rows = [seeing.look(seer.trunk, seer.tokenizer, document) for document in shown]
+    assert rows[0].ids == rows[1].ids
+
+
 def test_a_model_without_eyes_says_so(engine, pictured):
     with pytest.raises(InputError, match="no eyes"):
         seeing.look(engine.trunk, engine.tokenizer, pictured())
