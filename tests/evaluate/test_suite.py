@@ -108,7 +108,7 @@ def figures(value: Any) -> list[dict[str, Any]]:
 def test_the_table_is_json_and_every_figure_has_its_interval_and_number(home):
     table = run(home, suites=["bits-per-byte", "tasks", "choice"], per_family=2, baselines=True, choice=["questions.json"], prompts=["who?"])
     assert json.loads(json.dumps(table, allow_nan=False)) == table
-    assert table.keys() == {"bits_per_byte", "tasks", "choice", "images", "questions", "boxes", "probe", "prompts", "notes"}
+    assert table.keys() == {"bits_per_byte", "tasks", "choice", "images", "questions", "boxes", "probe", "orders", "prompts", "notes"}
     assert len(figures(table)) == 1 + 5 + 1 + 4 + 2
     for figure in figures(table):
         assert figure.keys() == FIGURE

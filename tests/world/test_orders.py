@@ -8,8 +8,8 @@ from itertools import islice
 
 import pytest
 
-from groundup.apps.sorter import orders
 from groundup.codecs import chat
+from groundup.world import orders
 from groundup.world.orders import SYSTEM, pairs, prompt, templates
 from groundup.world.policy import KINDS, Policy, Said, apply, parse, render, standard
 
