@@ -18,6 +18,8 @@ from groundup.model.eyes import Eyes, Sight, normalised
 from groundup.model.loss import linear_cross_entropy
 from groundup.model.trunk import Trunk, dense_attention, document_mask
 
+SIZES = 64  # compilations of a block: one each for full and last batches, held-out ones, and the last layer's columns, in every stage of a run
+
 
 @dataclass(frozen=True)
 class Given:
@@ -110,6 +112,8 @@ def speed_up(trunk: Trunk, device: Device, length: int) -> bool:
     """
     if not device.compiles:
         return False
+    # beyond its limit the compiler leaves code as it is, without a word, and a run that resumes would end in other bits
+    torch._dynamo.config.recompile_limit = SIZES
     if length <= device.dense_attention_length:
         trunk.attend = dense_attention
     for block in trunk.model.layers:

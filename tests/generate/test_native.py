@@ -132,6 +132,15 @@ def test_a_planted_trunk_is_near_the_one_that_trained(weights):
     assert (found - expected).abs().mean() < {"full": 1e-5, "int8": 0.03, "int4": 0.5}[weights]
 
 
+def test_rows_beyond_the_context_have_their_angles_too(shop):
+    trunk = random_trunk(context=8)
+    ids, positions = torch.arange(24)[None], torch.arange(24)[None]
+    with torch.no_grad():
+        plain = trunk(ids, positions)
+        plant(trunk, "full", shop)
+        torch.testing.assert_close(trunk(ids, positions), plain, rtol=1e-3, atol=1e-3)
+
+
 def test_whole_numbers_without_a_compiler_are_refused():
     with pytest.raises(InputError, match="needs a C compiler"):
         plant(random_trunk(), "int8", None)

@@ -101,10 +101,16 @@ class _Embedding(_Leaf):
 class _Rotary(_Leaf):
     def __init__(self, rotary: Rotary, context: int, shop: Workshop):
         super().__init__(shop)
-        cos, sin = rotary(torch.arange(context)[None])
+        self._rotary = rotary
+        self._reach(context)
+
+    def _reach(self, positions: int) -> None:
+        cos, sin = self._rotary(torch.arange(positions)[None])
         self._cos_SE, self._sin_SE = cos[0].contiguous(), sin[0].contiguous()
 
     def forward(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
+        if (last := int(positions_BT.max())) >= len(self._cos_SE):  # evaluation weighs rows beyond the context: answers side by side
+            self._reach(last + 1)
         positions_BT, E = positions_BT.contiguous(), self._cos_SE.shape[1]
         cos_BTE, sin_BTE = torch.empty((*positions_BT.shape, E)), torch.empty((*positions_BT.shape, E))
         self.shop.do(Kind.ANGLES, positions_BT.numel(), (positions_BT, self._cos_SE, self._sin_SE, cos_BTE, sin_BTE), (1, E), True)
