@@ -306,6 +306,46 @@ def serve(
 
 
 @app.command()
+def sort(
+    model: Annotated[Path | None, typer.Argument(help="A model that names things in images; none with --oracle.", show_default=False)] = None,
+    items: Annotated[int, typer.Option(min=1, help="Items that leave the line before it ends.")] = 500,
+    setting: Annotated[str, typer.Option(help="standard, or the line under one of the world's shifts, such as dark.")] = "standard",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same items and the same luck.")] = 0,
+    oracle: Annotated[bool, typer.Option("--oracle", help="Sort with eyes that know the truth: the arm's own limit.")] = False,
+    record: Annotated[Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")] = None,
+    device: DeviceName = None,
+    as_json: Json = False,
+) -> None:
+    """Sort waste on the simulated line with a model as the brain, and print the figures."""
+    from groundup.health import require
+
+    if (model is None) != oracle:
+        raise InputError("sort: give either a model or --oracle")
+    require("sorter")
+    from contextlib import nullcontext
+
+    from groundup import device as devices
+    from groundup.apps.episodes import Recorder
+    from groundup.apps.sorter.brain import OwnBrain
+    from groundup.apps.sorter.figures import lines
+    from groundup.apps.sorter.robot import Oracle, Robot
+    from groundup.apps.sorter.robot import setting as line
+    from groundup.apps.sorter.shift import Shift
+    from groundup.pipeline import model_folder
+
+    robot = Robot(line(setting), seed)
+    shift = Shift(robot, OwnBrain(model_folder(model), devices.pick(device)) if model else Oracle(robot))
+    recording = Recorder(record, robot.describe()).episode(f"sort waste, {setting}") if record else nullcontext()
+    with recording as episode, console.progress("sort", items, "items") as advance:
+        while shift.tally.left < items:
+            before = shift.tally.left
+            shift.step(episode)
+            advance(shift.tally.left - before)
+    figures = {"setting": setting, "seed": seed} | shift.figures()
+    _print(as_json, figures, lines(figures))
+
+
+@app.command()
 def key(
     name: Annotated[str, typer.Argument(help="Whose key it is.", show_default=False)],
     keys: Annotated[Path, typer.Option(help="File to add it to.")],

@@ -171,7 +171,8 @@ class Line:
                 continue
             self.tried = True
             lying = np.argsort(np.abs(turn[2]))[:2]  # the two of its axes that lie along the belt
-            centred = np.all(np.abs(away @ turn)[lying] < CENTRED * known.item.extent[lying])
+            along = turn[:2, lying] / np.linalg.norm(turn[:2, lying], axis=0)  # level: how far a round thing has rolled does not matter
+            centred = np.all(np.abs(away[:2] @ along) < CENTRED * known.item.extent[lying])
             if centred and self.luck.random() >= (self.part.seal if self.faults.seal is None else self.faults.seal):
                 self._hold(place)
             else:

@@ -2,14 +2,17 @@
 
 import numpy as np
 
-from groundup.apps.limb import Camera, Description, Field, Numbers, Observation
+from groundup.apps.limb import Camera, Description, Field, Numbers, Observation, Pixels
 from groundup.apps.sorter.sorter import Layout
 from groundup.apps.sorter.tracks import Window
+from groundup.codecs.boxes import Thing
+from groundup.errors import InputError
 from groundup.recipe import WorldPart
 from groundup.world.camera import AT, VIEW
-from groundup.world.environment import MOST, PERIOD, SortingLine
+from groundup.world.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
 from groundup.world.line import BINS, HOME, MANUAL, REACH, Event
 
+STANDARD = "standard"  # the setting that is none of the world's shifts
 LAYOUT = Layout(Window(AT, VIEW), -0.5, 0.55, HOME[:2], BINS, MANUAL)
 
 
@@ -58,3 +61,23 @@ class Robot:
         """Brake arm and belt, and keep hold of what is held."""
         still = np.zeros(1, np.float32)
         self._doing = {"target": np.array(HOME, np.float32), "belt": still, "stop": 1, "suction": 0, "ride": 0}
+
+
+class Oracle:
+    """A `Brain` that knows the truth, `score` sure of it: what the limb reaches when nothing is seen wrongly."""
+
+    def __init__(self, robot: Robot, score: float = 0.99):
+        self.robot, self.score = robot, score
+
+    def look(self, picture: Pixels) -> list[Thing]:
+        """What is at least half to be seen in the robot's last picture."""
+        seen = [each for each in self.robot.line.seen if each.visible > 0.5]
+        side = len(picture)
+        return [Thing(each.kind, (each.box[0] / side, each.box[1] / side, each.box[2] / side, each.box[3] / side), self.score) for each in seen]
+
+
+def setting(name: str) -> WorldPart:
+    """The standard line, or that line under one of the world's shifts. Raises InputError for another name."""
+    if name not in (STANDARD, *SHIFTS):
+        raise InputError(f"{name}: no setting of the line; there are {', '.join((STANDARD, *SHIFTS))}")
+    return WorldPart() if name == STANDARD else shifted(WorldPart(), name)

@@ -18,11 +18,11 @@ from groundup.world.policy import Policy
 HIGH, LOW = 0.15, 0.0  # metres: over everything on the belt; as deep as the cup goes for a thing
 NEAR = 0.012  # metres off its place at which the cup goes down
 OVER = 0.03  # metres off a bin's middle at which a thing is let go, and that it has moved no farther in the last period: else it is thrown
-DOWN, WAY = 0.4, 0.9  # seconds that the cup may take down to a thing, and over the line
-TRIES = 2  # picks of one thing that may fail
+DOWN, WAY = 8, 18  # periods that the cup may take down to a thing, and over the line; while it is stopped none pass
+TRIES = 3  # picks of one thing that may fail
 SLOW, BLIND = 0.6, 1.2  # seconds without a look at the belt after which it goes at half its speed, and stands
 DARK, BRIGHT, FLAT = 12, 248, 3  # mean grey levels beyond which, and deviation under which, a picture shows nothing
-SMOOTH = 0.2  # weight of the newest pick in the mean time that one takes
+SMOOTH, LONG = 0.2, 1.0  # weight of the newest pick in the mean time that one takes; seconds that count at most: a stop is no pick
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Sorter:
         self.brain, self.policy, self.layout, self.belt = brain, policy, layout, belt
         self.latency, self.every, self.full = latency, every, set[int]()
         self.tracks, self.done, self.gone = Tracks(layout.window), list[Sorted](), list[Track]()
-        self.found: list[Thing] = []  # of the last picture, for people to look at
+        self.found: list[Thing] = []  # in the last picture that was understood, for people to look at
+        self.found_at = 0.0  # metres that the belt had run then
         self.target: Track | None = None
         self.cycle = 0.7
         self._looks: deque[_Looked] = deque()
@@ -97,7 +98,7 @@ class Sorter:
         self._steps += 1
         while self._looks and self._looks[0].ready <= self.now + 1e-6:
             look = self._looks.popleft()
-            self.found, self._looked = look.things, look.taken
+            self.found, self.found_at, self._looked = look.things, look.travel, look.taken
             self.tracks.see(look.things, look.travel)
 
     # --- picking --------------------------------------------------------------------------------------------------
@@ -130,16 +131,18 @@ class Sorter:
                 continue
             began = self.now
             yield from self._pick(self.target)
-            self.cycle += SMOOTH * (self.now - began - self.cycle)
+            self.cycle += SMOOTH * (min(self.now - began, LONG) - self.cycle)
 
     def _pick(self, track: Track) -> Iterator[tuple[tuple[float, float, float], float, float]]:
-        began = self.now
+        spent = 0
         while np.hypot(*(self.place[:2] - self._over(track))) > NEAR:
-            if self.now - began > WAY or track.number not in self.tracks.known:
+            if spent > WAY or track.number not in self.tracks.known:
                 return
+            spent += 1
             yield (*self._over(track), HIGH), 0.0, 1.0
-        began = self.now
-        while not self.holding and self.now - began < DOWN and self.place[2] > LOW + 0.005:
+        for _ in range(DOWN):
+            if self.holding or self.place[2] <= LOW + 0.005:
+                break
             yield (*self._over(track), LOW), 1.0, 1.0
         if not self.holding:
             track.tries += 1
@@ -155,9 +158,9 @@ class Sorter:
 
     def _carry(self, kind: str, probability: float, where: int) -> Iterator[tuple[tuple[float, float, float], float, float]]:
         x, y = self.layout.bins[where]
-        began, before = self.now, self.place
-        while self.holding and self.now - began < WAY:
-            if max(np.hypot(*(self.place[:2] - (x, y))), np.hypot(*(self.place - before)[:2])) < OVER:
+        before = self.place
+        for _ in range(WAY):
+            if not self.holding or max(np.hypot(*(self.place[:2] - (x, y))), np.hypot(*(self.place - before)[:2])) < OVER:
                 break
             before = self.place
             yield (x, y, HIGH), 1.0, 0.0

@@ -1,0 +1,240 @@
+"""The sorting line with different brains: picks a minute, purity and recovery, beside two baselines that were trained on the same frames.
+
+    oracle          eyes that know the truth: the arm's own limit
+    forest          background subtraction, colour and shape of each segment, and a random forest (scikit-learn)
+    convolutions    the centre-based convolutional detector of benchmarks/detection.py, trained in the same time as the model
+    model           `--model RUN`: a model grown here, for example by the recipe of the sorter
+
+Every brain sorts the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the world's shifts). A brain that is trained
+here sees `--frames` pictures of `groundup.world.frames` (`--frames-seed`), the detector for `--minutes`. Then comes how far each may be believed on
+frames that it was not trained on, the curve of rate against purity for the arrivals a minute in `--rates`, and with `--shift MINUTES` a long shift
+with random trouble.
+
+    python benchmarks/sorter.py --brains oracle --rates 70 90 110
+    python benchmarks/sorter.py --brains oracle forest convolutions --frames 4000 --minutes 10 --model runs/sorter
+    python benchmarks/sorter.py --brains oracle --settings --shift 30
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from groundup import process
+
+process.settle()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from common import machine, table  # noqa: E402
+from detection import Bench, Convolutions, Images, stacked, train  # noqa: E402
+from scipy import ndimage  # noqa: E402
+
+from groundup import device, pipeline  # noqa: E402
+from groundup.apps.sorter.brain import Brain, OwnBrain  # noqa: E402
+from groundup.apps.sorter.figures import reliability  # noqa: E402
+from groundup.apps.sorter.robot import STANDARD, Oracle, Robot, setting  # noqa: E402
+from groundup.apps.sorter.shift import Shift  # noqa: E402
+from groundup.apps.sorter.trouble import Trouble, Weary  # noqa: E402
+from groundup.codecs.boxes import Thing, overlaps  # noqa: E402
+from groundup.codecs.image import Grid, Pixels  # noqa: E402
+from groundup.data.pictures import THING  # noqa: E402
+from groundup.errors import InputError  # noqa: E402
+from groundup.recipe import Recipe, WorldPart  # noqa: E402
+from groundup.world.camera import RAIL, VIEW, Seen  # noqa: E402
+from groundup.world.environment import SHIFTS  # noqa: E402
+from groundup.world.frames import frames  # noqa: E402
+from groundup.world.items import KINDS  # noqa: E402
+
+PATCH = 8  # pixels: of the grid that augmentation keeps
+FAR, SMALL = 26.0, 12  # grey levels off the belt's own colour that are a thing, pixels that a thing has at least
+HELDOUT = 1_000_003  # of the seed of frames that no brain is trained on
+Frames = list[tuple[Pixels, list[Seen]]]
+Box = tuple[float, float, float, float]
+
+
+# --- colour, shape and a forest ---------------------------------------------------------------------------------------------
+
+
+def segments(picture: Pixels) -> list[tuple[Box, np.ndarray]]:
+    """What is not belt: each connected region's box in shares, and its features: 8 of shape, 12 of colour, 12 of hue."""
+    side = len(picture)
+    rail = round(side * (0.5 - RAIL / VIEW)) + 1
+    belt = np.median(picture[rail:-rail].reshape(-1, 3), 0)
+    smooth = ndimage.gaussian_filter(picture.astype(np.float32), (0.7, 0.7, 0))
+    apart = np.abs(smooth - belt).max(2) > FAR
+    apart[:rail] = apart[-rail:] = False
+    labels, _ = ndimage.label(ndimage.binary_opening(apart))
+    found = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        mask = labels[rows, columns] == number
+        if mask.sum() >= SMALL:
+            box = (columns.start / side, rows.start / side, columns.stop / side, rows.stop / side)
+            found.append((box, features(picture[rows, columns][mask] / np.float32(255), mask)))
+    return found
+
+
+def features(colours: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Of a region's colours [N, 3] and its mask."""
+    y, x = np.nonzero(mask)
+    spread = np.linalg.eigvalsh(np.cov(np.stack([y, x]))) if len(y) > 2 else np.zeros(2)
+    edge = mask & ~ndimage.binary_erosion(mask)
+    shape = [mask.sum(), *mask.shape, mask.mean(), *np.sqrt(np.abs(spread)), spread[0] / max(spread[1], 1e-6), edge.sum() / np.sqrt(mask.sum())]
+    most, least = colours.max(1), colours.min(1)
+    chroma = most - least
+    hue = np.arctan2(np.sqrt(3) * (colours[:, 1] - colours[:, 2]), 2 * colours[:, 0] - colours[:, 1] - colours[:, 2])
+    hues = np.histogram(hue, 12, (-np.pi, np.pi), weights=chroma)[0] / len(hue)
+    colour = [*colours.mean(0), *colours.std(0), *np.percentile(most, (5, 50, 95)), *np.percentile(chroma, (5, 50, 95))]
+    return np.array([*shape, *colour, *hues], np.float32)
+
+
+class Forest:
+    """A `Brain`: segments, and a random forest (Breiman 2001) that says what each is, "nothing" among it."""
+
+    def __init__(self, pictures: Frames):
+        try:
+            from sklearn.ensemble import RandomForestClassifier
+        except ImportError:
+            raise InputError("the brain forest needs scikit-learn: pip install 'groundup[judges]'") from None
+        rows, names = [], []
+        for picture, truth in pictures:
+            boxes = np.array([each.box for each in truth], np.float32).reshape(-1, 4) / np.float32(len(picture))
+            for box, row in segments(picture):
+                near = overlaps(np.array(box, np.float32), boxes) if len(boxes) else np.zeros(1)
+                rows.append(row)
+                names.append(truth[int(near.argmax())].kind if near.max() >= 0.5 else "nothing")
+        self._forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=0).fit(np.stack(rows), names)
+
+    def look(self, picture: Pixels) -> list[Thing]:
+        """Every kind that a segment may be, the surest first."""
+        found = segments(picture)
+        if not found:
+            return []
+        chances = self._forest.predict_proba(np.stack([row for _, row in found]))
+        names = self._forest.classes_
+        things = [Thing(str(names[k]), box, float(row[k])) for (box, _), row in zip(found, chances, strict=True) for k in np.flatnonzero(row >= 0.05)]
+        return sorted((thing for thing in things if thing.kind != "nothing"), key=lambda each: -each.score)
+
+
+# --- convolutions -----------------------------------------------------------------------------------------------------------
+
+
+class Detector:
+    """A `Brain`: the convolutional peer of benchmarks/detection.py."""
+
+    def __init__(self, pictures: Frames, minutes: float):
+        side = len(pictures[0][0])
+        things = [np.array([(KINDS.index(each.kind), np.array(each.box) / side) for each in truth], THING) for _, truth in pictures]
+        images = Images([picture for picture, _ in pictures], things, list(KINDS), Grid(side // PATCH, side // PATCH), PATCH)
+        recipe = Recipe.model_validate(RECIPE)
+        self._bench = Bench(recipe, images, images, minutes * 60, device.pick())
+        torch.manual_seed(0)
+        self._peer = Convolutions(recipe, (side, side), len(KINDS)).to(self._bench.here.handle).to(memory_format=torch.channels_last).train()
+        train(self._peer, self._bench)
+        self._peer.eval()
+
+    @torch.inference_mode()
+    def look(self, picture: Pixels) -> list[Thing]:
+        """The warmest places."""
+        [proposed] = self._peer.found(*self._bench.outputs(self._peer, stacked([picture])))
+        return [Thing(KINDS[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed if score >= 0.05]
+
+
+RECIPE = {
+    "name": "peer",
+    "source": [{"kind": "scenes", "name": "frames", "count": 1}],
+    "model": {"depth": 2},
+    "stage": [{"do": "instruct", "tokens": 1, "mix": {"frames": 1.0}}],
+}
+
+
+# --- the tables -------------------------------------------------------------------------------------------------------------
+
+
+def percent(figure: dict[str, float] | None) -> str:
+    return f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]" if figure else "none"
+
+
+def row(name: str, where: str, shift: Shift, wall: float) -> list[object]:
+    found = shift.figures()
+    brain = f"{found['brain']['p50']:.0f} / {found['brain']['p95']:.0f}"
+    count = f"{found['sorted']} + {found['manual']} + {found['passed']} + {found['on']} of {found['arrived']}"
+    rates = [f"{found['picks_a_minute']:.1f}", percent(found["purity"]), percent(found["recovery"])]
+    return [name, where, *rates, count, brain, f"{found['steps_a_second']:.0f}", f"{wall:.0f}"]
+
+
+HEAD = ("brain", "line", "picks/min", "purity", "recovery", "sorted + by hand + passed + on the line", "brain p50 / p95 ms", "periods/s", "seconds")
+
+
+def work(name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str, arguments: argparse.Namespace) -> list[object]:
+    robot, start = Robot(part, arguments.seed), time.perf_counter()
+    shift = Shift(robot, make(robot))
+    shift.run(items=arguments.items)
+    made = row(name, where, shift, time.perf_counter() - start)
+    print("  " + ", ".join(map(str, made)), flush=True)
+    return made
+
+
+def long_shift(name: str, make: Callable[[Robot], Brain], arguments: argparse.Namespace) -> str:
+    """A shift with random trouble: what it came to, and that every item is accounted for (else it fails)."""
+    robot = Robot(WorldPart(unknown=0.02), arguments.seed)
+    brain = Weary(make(robot))
+    shift, trouble, start = Shift(robot, brain), Trouble(robot, brain, np.random.default_rng(arguments.seed)), time.perf_counter()
+    while robot.now() < arguments.shift * 60:
+        trouble.step()
+        shift.step()
+    line, tally = robot.line.line, shift.tally
+    assert set(tally.on) == {each.number for each in line.on.values()}
+    assert tally.arrived == sum(map(len, line.bins.values())) + len(line.passed) + len(line.on)
+    made = dict(zip(HEAD, row(name, "", shift, time.perf_counter() - start), strict=True))
+    rest = f"{tally.sorted - tally.right} wrong picks, {tally.slipped} slipped, {tally.dropped} dropped; every item accounted for"
+    return f"{name}, {arguments.shift:g} minutes, {trouble.count} troubles: {rest}\n" + table(list(made), [list(made.values())])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--brains", nargs="*", default=["oracle"], choices=["oracle", "forest", "convolutions"])
+    parser.add_argument("--model", type=Path, metavar="RUN", help="a model that names things in images, as one brain more")
+    parser.add_argument("--settings", nargs="*", default=[STANDARD, *SHIFTS])
+    parser.add_argument("--rates", nargs="*", type=float, default=[], metavar="ITEMS", help="arrivals a minute of the curve")
+    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=4000)
+    parser.add_argument("--frames-seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--shift", type=float, metavar="MINUTES", help="of the line's time: a long shift with random trouble")
+    arguments = parser.parse_args()
+    print(machine(), flush=True)
+    pictures = list(frames(arguments.frames_seed, arguments.frames, WorldPart())) if {"forest", "convolutions"} & set(arguments.brains) else []
+    makers: dict[str, Callable[[Robot], Brain]] = {}
+    for name in arguments.brains:
+        start = time.perf_counter()
+        if name == "oracle":
+            makers[name] = Oracle
+        else:
+            brain = Forest(pictures) if name == "forest" else Detector(pictures, arguments.minutes)
+            makers[name] = lambda _, brain=brain: brain
+            print(f"{name}: trained on {len(pictures):,} frames in {time.perf_counter() - start:.0f} s", flush=True)
+    if arguments.model:
+        own = OwnBrain(pipeline.model_folder(arguments.model), device.pick())
+        makers["model"] = lambda _: own
+    rows = [work(name, make, setting(where), where, arguments) for where in arguments.settings for name, make in makers.items()]
+    for rate in arguments.rates:
+        rows += [work(name, make, WorldPart(rate=rate), f"{rate:g} items/min", arguments) for name, make in makers.items()]
+    print("\n" + table(HEAD, rows) if rows else "")
+    believed = {name: make for name, make in makers.items() if make is not Oracle}
+    heldout = list(frames(HELDOUT, 500, WorldPart())) if believed else []
+    for name, make in believed.items():
+        found = reliability(make(None), heldout)
+        lines = [(f"{sure:.2f}", f"{right:.2f}", cases) for sure, right, cases in found.steps]
+        print(f"\n{name}: calibration error {found.error:.3f} over {found.cases} boxes\n" + table(("said", "right", "boxes"), lines))
+    if arguments.shift:
+        print("\n" + "\n\n".join(long_shift(name, make, arguments) for name, make in makers.items()))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
