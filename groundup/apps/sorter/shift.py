@@ -109,7 +109,6 @@ class Shift:
             "target": sorter.target.number if sorter.target else None,
             "arm": {"x": x, "y": y, "z": z, "holding": bool(numbers["holding"][0] > 0.5)},
             "belt": speed,
-            "brain": latency(self.brain.seconds[-100:]),
             "events": list(self._events),
         }
 
@@ -130,7 +129,7 @@ class Shift:
         """All there is to see, for JSON: counts and figures by the truth so far, bins, last picks, things in the picture (boxes in shares), the
         arm (metres), the belt (m/s), the policy in words, why it stands, the last events."""
         policy = {"en": words(self.sorter.policy, "en"), "zh": words(self.sorter.policy, "zh"), "sure": self.sorter.policy.sure}
-        return {**self._state, "policy": policy, "stopped": self.limb.stopped, "held": self.limb.held}
+        return {**self._state, "brain": latency(self.brain.seconds[-100:]), "policy": policy, "stopped": self.limb.stopped, "held": self.limb.held}
 
     def picture(self) -> Pixels:
         """The camera's last picture [H, W, 3]."""

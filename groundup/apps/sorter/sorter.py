@@ -104,8 +104,8 @@ class Sorter:
     # --- picking --------------------------------------------------------------------------------------------------
 
     def bin(self, kind: str, probability: float) -> int | None:
-        """Where a thing goes: its bin by the policy, the one for people when unsure or when that is full; None: it stays on the belt."""
-        place = self.policy.places[kind]
+        """Where a thing goes: its bin by the policy, that for people when unsure, for a kind of no policy or when it is full; None: it stays on the belt."""
+        place = self.policy.places.get(kind, "manual")
         if place == "leave":
             return None
         if place == "manual" or 100 * probability < self.policy.sure or place in self.full:
@@ -166,7 +166,10 @@ class Sorter:
             yield (x, y, HIGH), 1.0, 0.0
         if self.holding:
             self.done.append(Sorted(self.now, kind, probability, where))
-        yield (x, y, HIGH), 0.0, 0.0
+        for _ in range(WAY):  # a cup may cling
+            yield (x, y, HIGH), 0.0, 0.0
+            if not self.holding:
+                break
 
     def _over(self, track: Track) -> tuple[float, float]:
         return track.u + self.travel, track.y
