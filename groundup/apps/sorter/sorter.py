@@ -104,7 +104,7 @@ class Sorter:
     # --- picking --------------------------------------------------------------------------------------------------
 
     def bin(self, kind: str, probability: float) -> int | None:
-        """Where a thing goes: its bin by the policy, that for people when unsure, for a kind of no policy or when it is full; None: it stays on the belt."""
+        """Where a thing goes: its bin by the policy; that for people when unsure, unknown or its bin is full; None: it stays on the belt."""
         place = self.policy.places.get(kind, "manual")
         if place == "leave":
             return None
