@@ -1,0 +1,71 @@
+/** The page in English and Chinese. */
+
+import { prefer, preference } from "./base/prefs.js";
+
+const WORDS = {
+  title: ["The sorter", "分拣线"],
+  stop: ["Stop", "停止"],
+  stopKey: ["Stop the line (Esc)", "停止生产线（Esc）"],
+  resume: ["Resume", "恢复运行"],
+  other: ["中文", "English"],
+  colours: ["Colours", "配色"],
+  auto: ["as the system", "跟随系统"],
+  light: ["light", "浅色"],
+  dark: ["dark", "深色"],
+  running: ["Running", "运行中"],
+  held: ["Held: ", "暂停："],
+  stopped: ["Stopped: ", "已停止："],
+  lost: ["No connection to the line: what is shown is old", "与生产线的连接中断：显示的是旧数据"],
+  unheard: ["The line did not hear that. Use the switch at the machine.", "生产线没有收到指令，请使用现场急停开关。"],
+  camera: ["Camera", "相机"],
+  picture: ["The belt from above", "传送带俯视图"],
+  seen: ["What is seen", "看到的物品"],
+  nothing: ["Nothing", "无"],
+  line: ["The line from above", "生产线俯视图"],
+  lineWords: ["Belt, camera's view, bins and arm", "传送带、相机视野、箱子和机械臂"],
+  armAt: ["Arm at", "机械臂位置"],
+  figures: ["Figures", "指标"],
+  picks: ["Picks a minute", "每分钟拣取"],
+  purity: ["Purity", "纯度"],
+  recovery: ["Recovery", "回收率"],
+  sure: ["Confidence", "置信度"],
+  belt: ["Belt, m/s", "带速，米/秒"],
+  time: ["Time, s", "时间，秒"],
+  policy: ["What goes where", "分拣规则"],
+  order: ["Order in English or Chinese", "用中文或英文下指令"],
+  example: ["brown glass to bin 3, leave paper today", "把电池单独放到红色箱子"],
+  send: ["Send", "发送"],
+  question: ["Question: ", "请确认："],
+  refusal: ["Refused: ", "已拒绝："],
+  changed: ["Done. What goes where has changed.", "已执行，分拣规则已更新。"],
+  unanswered: ["No answer came. What goes where, above, is what holds. ", "没有收到答复。以上方的分拣规则为准。"],
+  bins: ["Bins", "箱子"],
+  bin: ["Bin", "箱"],
+  inside: ["Contents", "内容"],
+  count: ["Pieces", "件数"],
+  manual: ["by hand", "人工"],
+  log: ["Event log", "事件记录"],
+  spawned: ["arrived", "到达"],
+  picked: ["picked", "拣取"],
+  slipped: ["slipped", "未吸住"],
+  dropped: ["dropped", "掉落"],
+  released: ["released", "放下"],
+  binned: ["binned", "入箱"],
+  passed: ["passed", "通过"],
+};
+
+const browser = (navigator.languages?.[0] ?? "en").toLowerCase().startsWith("zh") ? "zh" : "en";
+export let language = preference("language") === "zh" || preference("language") === "en" ? preference("language") : browser;
+document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
+
+/** Speak the other language from now on. */
+export function turn() {
+  language = language === "en" ? "zh" : "en";
+  prefer("language", language);
+  document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
+}
+
+/** A text of the page; a word that it does not know stays as it is. */
+export function t(key) {
+  return Object.hasOwn(WORDS, key) ? WORDS[key][language === "zh" ? 1 : 0] : String(key);
+}
