@@ -149,7 +149,7 @@ function row(bin) {
 
 function told({ time, what, kind, bin }) {
   const where = bin === null || bin === undefined ? "" : ` → ${bin}`;
-  return `${Number(time).toFixed(1)} s  ${kind ? `${kindWords(kind)} ` : ""}${t(what)}${where}`;
+  return `${Number(time).toFixed(1)} s ${kind ? `${kindWords(kind)} ` : ""}${t(what)}${where}`;
 }
 
 async function command(name) {
