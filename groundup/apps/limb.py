@@ -88,4 +88,6 @@ class Limb(Protocol):
         """Begin an action that is within its limits; it goes on until the next, or until `stop`. Returns at once."""
 
     def stop(self) -> None:
-        """Halt all motion within 50 ms of the limb's clock and stay so until the next `act`. Any number of times."""
+        """Halt all motion within 50 ms of the limb's clock and stay so until the next `act`. Any number of times.
+
+        What flies brakes within those 50 ms, and says within which time and room it then hovers."""
