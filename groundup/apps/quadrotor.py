@@ -41,7 +41,8 @@ class Quadrotor:
     """A `Limb`. `bins` holds numbers and kinds of what lies in each, as `Line.bins` does, and may grow meanwhile.
 
     `stop` lets the rotors run, as all else would be a fall, and what flies brakes by its tilt alone, which takes longer than a belt's brake:
-    the next step, within 50 ms, already brakes, within `HALT` seconds it hovers, and it stays within `ROOM` metres of where it was then.
+    the next step, 5 ms later, begins to turn it against its motion, within `HALT` seconds
+    it hovers, and it stays within `ROOM` metres of where it was then.
     """
 
     HALT, ROOM = 0.5, 0.15  # from full speed; what there is to keep free around it
