@@ -1,0 +1,90 @@
+"""An export's folder: written beside its place and put there whole, with the record of how the model came about."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from groundup import ledger
+from groundup.errors import InputError
+from groundup.files import disk_error, write_json, write_text
+from groundup.ledger import Manifest
+from groundup.model import weights
+from groundup.release.lineage import LINEAGE, Lineage, lineage
+
+STAGE = "export"
+
+
+def release(
+    model: Path, out: Path, part: dict[str, Any], module: str, write: Callable[[Path], None], card: Callable[[Lineage], str] | None = None
+) -> list[Path]:  # fmt: skip
+    """Export a finished stage's model to `out`; returns the files.
+
+    `write` fills a folder with it as `part` says, by the code of `module`; `card` makes a README.md of the chain, whose part it is not.
+    Raises InputError when `out` holds anything that no export wrote, when the model's record is broken or its files are not
+    those that its stage wrote, or when `model` is an export already. A failed export leaves `out` as it was.
+    """
+    _require_free(out)
+    found = _sound(model)
+    with _beside(out) as folder:
+        write(folder)
+        table = Lineage((*found.stages, _manifest(found, folder, part, module)), found.evaluation, found.base)
+        if card is not None:
+            write_text(folder / "README.md", card(table))
+        write_json(folder / LINEAGE, table.as_json())
+        return _put(folder, out)
+
+
+def _require_free(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / LINEAGE).exists():
+        raise InputError(f"{out}: holds files that no export wrote, and they are kept; name a new folder")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; name a folder")
+
+
+def _sound(model: Path) -> Lineage:
+    found = lineage(model).require()
+    if (model / LINEAGE).exists():
+        raise InputError(f"{model}: is an export already; name the finished stage that it was made from")
+    weights.shape_of(model)
+    if (name := ledger.damaged(model, found.model)) is not None:
+        raise InputError(f"{model / name}: is gone or has other content than its stage wrote; run the recipe again")
+    return found
+
+
+def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -> Manifest:
+    """The export as the last link of the chain."""
+    parents, code = {found.model.stage: found.model.digest}, ledger.code_version(module)
+    return Manifest(
+        stage=STAGE,
+        key=ledger.key(STAGE, part, code, found.model.seed, {}, parents),
+        parents=parents,
+        part=part,
+        code=code,
+        inputs={},
+        seed=found.model.seed,
+        outputs=ledger.outputs(folder, [path.name for path in folder.iterdir()]),
+        libraries=ledger.libraries(),
+        finished=ledger.now(),
+    )
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, gone at the end. Raises InputError for a full disk or a place that cannot be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise disk_error(error, out) from error
+
+
+def _put(folder: Path, out: Path) -> list[Path]:
+    """Move the files over, the lineage first: it marks `out` as an export's, should the rest not follow."""
+    out.mkdir(exist_ok=True)
+    names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != LINEAGE, name))
+    for name in names:
+        (folder / name).replace(out / name)
+    return [out / name for name in names]
