@@ -231,15 +231,32 @@ def evaluate(
 def export(
     model: Model,
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
-    to: Annotated[Literal["hf"], typer.Option(help="Layout of the files: hf is read by transformers, vLLM and llama.cpp's converter.")] = "hf",
-    dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of the weights.")] = "fp32",
+    to: Annotated[
+        Literal["hf", "onnx"],
+        typer.Option(help="hf: for transformers, vLLM and llama.cpp's converter. onnx: what finds things in images, for onnxruntime."),
+    ] = "hf",
+    dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of the weights of hf.")] = "fp32",
+    size: Annotated[str | None, typer.Option(help="WxH of the pictures that onnx will see; left out: square, as fine as the model sees.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model for other tools, with its card and its lineage."""
+    """Write a model for other tools, with its lineage."""
     from groundup.pipeline import model_folder
-    from groundup.release.hf import export as write
 
-    files = write(model_folder(model), out, dtype)
+    if to == "hf":
+        from groundup.release import hf
+
+        if size is not None:
+            raise InputError(f"--size {size}: the layout hf has pictures of any size; leave it out, or export --to onnx")
+        files = hf.export(model_folder(model), out, dtype)
+    else:
+        from groundup.health import require
+
+        require("edge")
+        from groundup.release import onnx
+
+        if dtype != "fp32":
+            raise InputError(f"--dtype {dtype}: graphs are written in fp32, which onnxruntime computes in everywhere; leave it out")
+        files = onnx.export(model_folder(model), out, size)
     _print(as_json, {"files": [str(file) for file in files]}, [str(file) for file in files])
 
 
@@ -251,10 +268,10 @@ def trace(
 ) -> None:
     """Show every file and licence that went into a model, and check the chain of manifests."""
     from groundup.pipeline import model_folder
-    from groundup.release.lineage import kept, lineage
+    from groundup.release.lineage import LINEAGE, kept, lineage
     from groundup.release.trace import render
 
-    folder = model_folder(model)
+    folder = model if (model / LINEAGE).exists() else model_folder(model)
     found = lineage(folder)
     if verify:
         size = sum(output["bytes"] for _, stage in kept(folder, found) for output in stage.outputs.values())

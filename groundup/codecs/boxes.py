@@ -16,6 +16,7 @@ LOCATIONS = tuple(f"<loc{cell}>" for cell in range(CELLS))
 _THING = re.compile(r"([^<>;]+?)\s*" + r"<loc(\d{1,3})>" * 4)
 
 Floats = npt.NDArray[np.float32]
+LEAST, OVERLAP = 0.05, 0.5  # probability from which a patch counts, and intersection over union from which two boxes are one
 VALUES = 4  # numbers a labelled patch has beside its kind: centre's offset and extent
 
 
@@ -81,7 +82,7 @@ def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: Grid) -> tuple[
     return labels, values
 
 
-def from_labels(shares: Floats, values: Floats, grid: Grid, names: list[str], least: float = 0.05, overlap: float = 0.5) -> list[Thing]:
+def from_labels(shares: Floats, values: Floats, grid: Grid, names: list[str], least: float = LEAST, overlap: float = OVERLAP) -> list[Thing]:
     """Things, the surest first, from the probabilities of the kinds [N, 1 + K] and the values [N, 4] of an image's patches.
 
     Each patch that sees a kind with at least the probability `least` proposes a box; of those of one kind that overlap by more

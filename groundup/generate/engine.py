@@ -11,14 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from groundup.codecs.boxes import Thing, from_labels
+from groundup.codecs.boxes import Floats, Thing, from_labels
 from groundup.codecs.text import Tokenizer
 from groundup.data.views import Frame, cells
 from groundup.device import Device
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.cache import Decoder, NativeStore, PlainStore, Store, Stretch
-from groundup.generate.look import Look, View, prompt, require
+from groundup.generate.look import Look, View, require, shown
 from groundup.generate.native.leaves import Workshop, plant, workshop
 from groundup.generate.native.matrix import Weights
 from groundup.generate.pages import PAGE
@@ -291,20 +291,23 @@ class Engine:
         self._check_images(images, len(ids))
         return nn.functional.normalize(self._states(ids, images).float().mean(0), dim=0).tolist()
 
-    @torch.inference_mode()
     def things(self, view: View) -> list[Thing]:
-        """What the labels of an image's patches say lies in it, the surest first, as a user would show it.
+        """What the labels of an image's patches say lies in it, the surest first; raises InputError as `labels` does."""
+        return from_labels(*self.labels(view), view.grid, list(self.trunk.shape.kinds))
+
+    @torch.inference_mode()
+    def labels(self, view: View) -> tuple[Floats, Floats]:
+        """Probabilities [N, 1 + K] and values [N, 4] of the labels of an image's patches, as a user would show it.
 
         Raises InputError for a model that names nothing, and for an image that cannot be seen.
         """
         shape, eyes = self.trunk.shape, self.trunk.eyes
         if eyes is None or not shape.kinds:
             raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
-        ids, images = prompt(self.tokenizer, [{"role": "user", "content": [{"type": "image"}]}], [view])
-        ids = ids[: images[0].end + 1]  # patches see nothing behind their image
+        ids, images = shown(self.tokenizer, view)
         self._check_images(images, len(ids))
         scores, values = eyes.things(self._states(ids, images))
-        return from_labels(scores.softmax(-1).cpu().numpy(), values.cpu().numpy(), view.grid, list(shape.kinds))
+        return scores.softmax(-1).cpu().numpy(), values.cpu().numpy()
 
     def _states(self, ids: list[int], images: Sequence[Look]) -> Tensor:
         """The last states of the images' patches, or without images of all tokens, [N, D]."""

@@ -84,6 +84,12 @@ def prompt(
     return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [view.grid for view in views]), views)
 
 
+def shown(tokenizer: Tokenizer, view: View) -> tuple[list[int], tuple[Look, ...]]:
+    """An image as a user shows it, up to its end: patches see nothing behind it."""
+    ids, looks = prompt(tokenizer, [{"role": "user", "content": [{"type": "image"}]}], [view])
+    return ids[: looks[0].end + 1], looks
+
+
 def alone(tokenizer: Tokenizer, view: View) -> tuple[list[int], tuple[Look, ...]]:
     """An image with nothing around it."""
     return placed(tokenizer, chat.image(tokenizer, view.grid), [view])

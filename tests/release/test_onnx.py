@@ -1,0 +1,103 @@
+"""A graph for the edge finds what the engine finds, computed by onnxruntime as the judge."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from release_helpers import Run
+
+from groundup.codecs.boxes import from_labels
+from groundup.codecs.image import Grid
+from groundup.codecs.text import SEEING, Tokenizer
+from groundup.device import pick
+from groundup.errors import InputError
+from groundup.generate.engine import Engine
+from groundup.generate.look import see_pixels
+from groundup.model import weights
+from groundup.release.lineage import lineage
+from tests.random_models import random_trunk
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+onnx = pytest.importorskip("groundup.release.onnx")
+
+pytestmark = pytest.mark.judge
+
+TEXTS = ["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50
+HEIGHT, WIDTH = 16, 24  # 4 rows of 6 patches
+
+
+def model(home: Path, **changes: object) -> Path:
+    """A finished stage whose model has random weights and eyes of 24 patches of 4 pixels."""
+    run = Run(home / "runs" / "seer")
+    tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
+    eyes = {"depth": 2, "patch": 4, "patches": 24, "kinds": ("cup", "瓶"), "context": 128, "vocab": tokenizer.size} | changes
+    weights.save(random_trunk(**eyes), run.folder("instruct"), tokenizer.im_end)
+    tokenizer.save(run.folder("instruct"))
+    run.record("instruct", {"stage": {}}, (), flops=1.0)
+    return run.folder("instruct")
+
+
+@pytest.fixture(scope="module")
+def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model(tmp_path_factory.mktemp("seer"))
+
+
+@pytest.fixture(scope="module")
+def edge(seer: Path) -> Path:
+    """Its graph for pictures that are no square."""
+    out = seer.parent / "edge"
+    onnx.export(seer, out, f"{WIDTH}x{HEIGHT}")
+    return out
+
+
+@pytest.mark.slow
+def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
+    engine = Engine.load(seer, pick("cpu"), "fp32")
+    session = onnxruntime.InferenceSession(edge / "model.onnx", providers=["CPUExecutionProvider"])
+    contract = json.loads((edge / "model.json").read_text(encoding="utf-8"))
+    for seed in range(5):
+        pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        view = see_pixels(engine.trunk.shape, pixels)
+        scores, values = session.run(["scores", "values"], {"pixels": pixels})
+        shares, places = engine.labels(view)
+        # Sums in another order: differences of a few units in the last place of fp32, on numbers of size one.
+        np.testing.assert_allclose(scores, shares, atol=1e-5)
+        np.testing.assert_allclose(values, places, atol=2e-5)
+        theirs = engine.things(view)
+        ours = from_labels(scores, values, Grid(**contract["grid"]), contract["kinds"])
+        assert len(ours) > 1 and [thing.kind for thing in ours] == [thing.kind for thing in theirs]
+        np.testing.assert_allclose([thing.box for thing in ours], [thing.box for thing in theirs], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_graph_carries_its_record_and_no_more_than_it_needs(seer, edge):
+    assert {path.name for path in edge.iterdir()} == {"model.onnx", "model.json", "lineage.json"}
+    found = lineage(edge, verify=True).require()
+    assert [stage.stage for stage in found.stages] == ["instruct", "export"] and found.model.part["grid"] == [4, 6]
+    trunk = weights.load(seer, pick("cpu").handle)
+    unread = 4 * trunk.model.embed_tokens.weight.numel()
+    graph = (edge / "model.onnx").read_bytes()
+    assert len(graph) < 4 * trunk.shape.total - unread + 60_000  # the nodes
+    assert str(Path(onnx.__file__).parents[1]).encode() not in graph  # no path of this machine
+
+
+@pytest.mark.slow
+def test_a_graph_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx, "TOLERANCE", -1.0)
+    with pytest.raises(InputError, match="the graph's answers are off by"):
+        onnx.export(model(tmp_path, depth=1), tmp_path / "out", "4x4")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_model_that_names_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="names nothing in images"):
+        onnx.export(model(tmp_path, kinds=()), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["96", "0x8", "8x", "8 x 8", "-4x4"])
+def test_what_is_no_size_is_refused(seer, tmp_path, size):
+    with pytest.raises(InputError, match="write width and height in pixels"):
+        onnx.export(seer, tmp_path / "out", size)
