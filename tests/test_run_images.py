@@ -136,7 +136,7 @@ def test_boxes_are_learnt_and_measured(tmp_path: Path) -> None:
     lines = [{"file": f"{kind}/{name}", "boxes": [{"class": kind, "xyxy": [0.1, 0.2, 0.7, 0.9]}]} for kind in names for name in names[kind]]
     (tmp_path / "boxes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     places = {"source.waste.path": tmp_path / "boxes.jsonl", "source.waste.images": tmp_path / "waste", "source.waste.heldout_share": 0.4}
-    groundup(tmp_path, "run", str(RECIPES / "waste-boxes.toml"), *small("pretrain", "instruct", **places))
+    groundup(tmp_path, "run", str(RECIPES / "waste-boxes.toml"), *small("instruct", **places))
     found = json.loads((tmp_path / "runs/waste-boxes/evaluate/manifest.json").read_text())["metrics"]["boxes"]["waste"]
     assert 0 <= found["ap"]["value"] <= found["ap50"]["value"] <= 1
 
