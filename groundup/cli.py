@@ -328,6 +328,7 @@ def sort(
     items: Annotated[int, typer.Option(min=1, help="Items that leave the line before it ends.")] = 500,
     setting: Annotated[str, typer.Option(help="standard, or the line under one of the world's shifts, such as dark.")] = "standard",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same items and the same luck.")] = 0,
+    sure: Annotated[int, typer.Option(min=50, max=99, help="Percent: an item whose kind is less sure goes to the bin for people.")] = 80,
     oracle: Annotated[bool, typer.Option("--oracle", help="Sort with eyes that know the truth: the arm's own limit.")] = False,
     record: Annotated[Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")] = None,
     device: DeviceName = None,
@@ -349,16 +350,18 @@ def sort(
     from groundup.apps.sorter.robot import setting as line
     from groundup.apps.sorter.shift import Shift
     from groundup.pipeline import model_folder
+    from groundup.world.policy import standard
 
     robot = Robot(line(setting), seed)
-    shift = Shift(robot, OwnBrain(model_folder(model), devices.pick(device)) if model else Oracle(robot))
+    brain = OwnBrain(model_folder(model), devices.pick(device)) if model else Oracle(robot)
+    shift = Shift(robot, brain, standard().model_copy(update={"sure": sure}))
     recording = Recorder(record, robot.describe()).episode(f"sort waste, {setting}") if record else nullcontext()
     with recording as episode, console.progress("sort", items, "items") as advance:
         while shift.tally.left < items:
             before = shift.tally.left
             shift.step(episode)
             advance(shift.tally.left - before)
-    figures = {"setting": setting, "seed": seed} | shift.figures()
+    figures = {"setting": setting, "seed": seed, "sure": sure} | shift.figures()
     _print(as_json, figures, lines(figures))
 
 
