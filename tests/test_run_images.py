@@ -136,6 +136,7 @@ def test_boxes_are_learnt_and_measured(tmp_path: Path) -> None:
     lines = [{"file": f"{kind}/{name}", "boxes": [{"class": kind, "xyxy": [0.1, 0.2, 0.7, 0.9]}]} for kind in names for name in names[kind]]
     (tmp_path / "boxes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     places = {"source.waste.path": tmp_path / "boxes.jsonl", "source.waste.images": tmp_path / "waste", "source.waste.heldout_share": 0.4}
+    places["source.waste.question"] = '"What lies where?"'
     groundup(tmp_path, "run", str(RECIPES / "waste-boxes.toml"), *small("instruct", **places))
     found = json.loads((tmp_path / "runs/waste-boxes/evaluate/manifest.json").read_text())["metrics"]["boxes"]["waste"]
     assert 0 <= found["ap"]["value"] <= found["ap50"]["value"] <= 1
@@ -146,7 +147,7 @@ def test_boxes_are_learnt_where_nothing_is_asked(tmp_path: Path) -> None:
     lines = [{"file": f"{kind}/{name}", "boxes": [{"class": kind, "xyxy": [0.1, 0.2, 0.7, 0.9]}]} for kind in names for name in names[kind]]
     (tmp_path / "boxes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     places = {"source.waste.path": tmp_path / "boxes.jsonl", "source.waste.images": tmp_path / "waste", "source.waste.heldout_share": 0.4}
-    chosen = small("pretrain", "instruct", **places, **{"source.waste.question": '""', "tokenizer.vocab_size": 1268})
+    chosen = small("instruct", **places, **{"source.waste.question": '""', "tokenizer.vocab_size": 1268})
     groundup(tmp_path, "run", str(RECIPES / "waste-boxes.toml"), *chosen)
     run = tmp_path / "runs/waste-boxes"
     documents = list(read(run / "documents-waste/documents.parquet"))
