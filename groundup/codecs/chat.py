@@ -70,6 +70,11 @@ def prompt(tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, 
     return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True), iter(grids))[0]
 
 
+def shown(images: int = 1) -> list[Message]:
+    """Images as a user shows them, with nothing said."""
+    return [{"role": "user", "content": [{"type": "image"}] * images}]
+
+
 def image(tokenizer: Tokenizer, grid: Grid) -> list[int]:
     """The ids of an image: one a patch, and one before and after."""
     start, end, pad = map(tokenizer.special, SIGHT)

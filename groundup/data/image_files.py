@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from groundup.codecs import image
+from groundup.codecs import chat, image
 from groundup.codecs.image import MOST_BYTES, BadImage, Pixels
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
@@ -64,7 +64,7 @@ def there(path: Path) -> bool:
 def asked(question: str, answer: str) -> list[dict[str, Any]]:
     """A conversation: a user shows an image and asks a question, and the assistant answers; no question, no answer."""
     if not question:
-        return [{"role": "user", "content": [{"type": "image"}]}]
+        return chat.shown()
     return [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
         {"role": "assistant", "content": answer},

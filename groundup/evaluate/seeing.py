@@ -18,7 +18,7 @@ from groundup.data.document import Document
 from groundup.data.views import cells, frames
 from groundup.evaluate import likelihood
 from groundup.evaluate.likelihood import cross_entropy
-from groundup.generate.engine import Engine
+from groundup.generate.engine import Engine, labels
 from groundup.generate.look import Look, prompt, see
 from groundup.model.eyes import Sight
 from groundup.model.trunk import Trunk, document_mask
@@ -47,7 +47,7 @@ def look(trunk: Trunk, tokenizer: Tokenizer, document: Document) -> Row:
     cannot be used, and InputError for a trunk without eyes.
     """
     views = [see(trunk.shape, data) for data in document.images]
-    messages = document.messages or [{"role": "user", "content": [{"type": "image"}] * len(views)}]
+    messages = document.messages or chat.shown(len(views))
     if messages[-1]["role"] == "assistant":
         messages = messages[:-1]
     return Row(*prompt(tokenizer, messages, views, document.tools))
@@ -179,9 +179,7 @@ def things(trunk: Trunk, rows: Sequence[Row]) -> list[list[list[Thing]]]:
         chosen = [rows[number] for number in batch]
         for number, row, patches in zip(batch, chosen, of_patches(states(trunk, chosen), chosen), strict=True):
             for each, states_ND in zip(row.looks, patches, strict=True):
-                scores, values = trunk.eyes.things(states_ND)
-                shares = scores.softmax(-1).cpu().numpy()
-                found[number].append(boxes.from_labels(shares, values.cpu().numpy(), each.view.grid, list(trunk.shape.kinds)))
+                found[number].append(boxes.from_labels(*labels(trunk.eyes, states_ND), each.view.grid, list(trunk.shape.kinds)))
     return found
 
 

@@ -26,7 +26,7 @@ from groundup.generate.request import Piece, Request, Score
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import ROWS, STEP, Scheduler
 from groundup.model import weights as files
-from groundup.model.eyes import Seen, Sight
+from groundup.model.eyes import Eyes, Seen, Sight
 from groundup.model.linear import Linear
 from groundup.model.trunk import Trunk, document_mask
 
@@ -306,8 +306,7 @@ class Engine:
             raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
         ids, images = shown(self.tokenizer, view)
         self._check_images(images, len(ids))
-        scores, values = eyes.things(self._states(ids, images))
-        return scores.softmax(-1).cpu().numpy(), values.cpu().numpy()
+        return labels(eyes, self._states(ids, images))
 
     def _states(self, ids: list[int], images: Sequence[Look]) -> Tensor:
         """The last states of the images' patches, or without images of all tokens, [N, D]."""
@@ -321,6 +320,12 @@ class Engine:
         mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T) if images else None
         x_TD: Tensor = self.trunk(ids_1T, positions_1T, mask_1TT, sight=sight)[0]
         return x_TD[shown_N] if images else x_TD
+
+
+def labels(eyes: Eyes, x_ND: Tensor) -> tuple[Floats, Floats]:
+    """Probabilities [N, 1 + K] and values [N, 4] of the labels of patches, from their last states."""
+    scores, values = eyes.things(x_ND)
+    return scores.softmax(-1).cpu().numpy(), values.cpu().numpy()
 
 
 def _stretch(answer: Answer, count: int) -> Stretch:

@@ -86,7 +86,7 @@ def prompt(
 
 def shown(tokenizer: Tokenizer, view: View) -> tuple[list[int], tuple[Look, ...]]:
     """An image as a user shows it, up to its end: patches see nothing behind it."""
-    ids, looks = prompt(tokenizer, [{"role": "user", "content": [{"type": "image"}]}], [view])
+    ids, looks = prompt(tokenizer, chat.shown(), [view])
     return ids[: looks[0].end + 1], looks
 
 

@@ -1,7 +1,6 @@
 """The sorter on the simulated line with eyes that know the truth: what it picks, where it puts it, and what it does when it sees nothing."""
 
 from collections import Counter
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ pytest.importorskip("scipy")
 from groundup.apps.guard import Guarded, Stopped
 from groundup.apps.sorter.brain import Late
 from groundup.apps.sorter.plan import Reach, choose
-from groundup.apps.sorter.robot import LAYOUT, Robot
+from groundup.apps.sorter.robot import LAYOUT, Oracle, Robot
 from groundup.apps.sorter.sorter import Sorter, shows
 from groundup.apps.sorter.tracks import Found, Track, Tracks, Window
 from groundup.codecs.boxes import Thing
@@ -23,21 +22,15 @@ from groundup.world.policy import apply, parse, standard
 PART = WorldPart(rate=84.0)
 
 
-@dataclass
-class Oracle:
-    """Sees what is there; `score` is how sure it says it is, `silent` that it gives no answers."""
+class Sleeper(Oracle):
+    """Sees what is there; `silent`: it gives no answers."""
 
-    robot: Robot
-    score: float = 0.99
-    silent: bool = False
-    looks: list[float] = field(default_factory=list)
+    silent = False
 
     def look(self, picture: np.ndarray) -> list[Thing]:
-        self.looks.append(self.robot.now())
         if self.silent:
             raise Late("asleep")
-        seen = [each for each in self.robot.line.seen if each.visible > 0.5]
-        return [Thing(each.kind, tuple(np.array(each.box) / PART.pixels), self.score) for each in seen]
+        return super().look(picture)
 
 
 def work(limb: Guarded, sorter: Sorter, until: float) -> None:
@@ -49,9 +42,9 @@ def work(limb: Guarded, sorter: Sorter, until: float) -> None:
 
 
 @pytest.fixture
-def line() -> tuple[Guarded, Robot, Oracle, Sorter]:
+def line() -> tuple[Guarded, Robot, Sleeper, Sorter]:
     robot = Robot(PART, 7)
-    limb, oracle = Guarded(robot), Oracle(robot)
+    limb, oracle = Guarded(robot), Sleeper(robot)
     limb.connect()
     return limb, robot, oracle, Sorter(oracle, standard(), LAYOUT, PART.belt)
 
