@@ -64,7 +64,7 @@ class Sorter:
     def __init__(self, brain: Brain, policy: Policy, layout: Layout, belt: float, latency: float = 0.1, every: int = 3):
         self.brain, self.policy, self.layout, self.belt = brain, policy, layout, belt
         self.latency, self.every, self.full = latency, every, set[int]()
-        self.tracks, self.done, self.gone = Tracks(layout.window), list[Sorted](), list[Track]()
+        self.tracks, self.done = Tracks(layout.window), list[Sorted]()
         self.found: list[Thing] = []  # in the last picture that was understood, for people to look at
         self.found_at = 0.0  # metres that the belt had run then
         self.target: Track | None = None
@@ -79,7 +79,7 @@ class Sorter:
         self.now, self.place, self.holding = float(numbers["time"][0]), numbers["arm"], bool(numbers["holding"][0])
         self.travel, self.speed = float(numbers["belt"][0]), float(numbers["speed"][0])
         self._look(seen)
-        self.gone += self.tracks.leave(self.layout.high, self.travel)
+        self.tracks.leave(self.layout.high, self.travel)
         age = self.now - self._looked
         belt = self.belt * (1.0 if age < SLOW else 0.5 if age < BLIND else 0.0)
         target, suction, ride = next(self._arm)

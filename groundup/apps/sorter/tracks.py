@@ -98,12 +98,10 @@ class Tracks:
         """It is no longer on the belt, or never was."""
         self.known.pop(track.number, None)
 
-    def leave(self, x: float, travel: float) -> list[Track]:
-        """Forget what has gone beyond x, and tell what it was."""
-        gone = [track for track in self.known.values() if track.u + travel > x]
-        for track in gone:
+    def leave(self, x: float, travel: float) -> None:
+        """Forget what has gone beyond x."""
+        for track in [track for track in self.known.values() if track.u + travel > x]:
             self.forget(track)
-        return gone
 
     def _inside(self, x: float) -> bool:
         return abs(x - self.window.x) < self.window.side * (0.5 - 2 * EDGE)
