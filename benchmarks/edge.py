@@ -18,7 +18,6 @@ from groundup import process
 process.settle()
 
 import numpy as np  # noqa: E402
-import onnxruntime  # noqa: E402
 import torch  # noqa: E402
 from common import machine, table  # noqa: E402
 
@@ -31,7 +30,6 @@ from groundup.generate.look import see_pixels  # noqa: E402
 from groundup.model import weights  # noqa: E402
 from groundup.model.shape import Shape  # noqa: E402
 from groundup.model.trunk import Trunk  # noqa: E402
-from groundup.release import onnx  # noqa: E402
 
 KINDS, GRID = tuple("abcdefgh"), Grid(12, 12)
 TEXTS = ["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50
@@ -48,6 +46,10 @@ def random_trunk(shape: Shape) -> Trunk:
 
 
 def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Callable[[], Sequence[Floats]]]:
+    import onnxruntime
+
+    from groundup.release import onnx
+
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
     shape = Shape(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, kinds=KINDS)
     weights.save(random_trunk(shape), folder, tokenizer.im_end)
