@@ -1,6 +1,6 @@
 """What is sorted where: a typed policy, and the orders that change it or are refused.
 
-A model turns an operator's sentence into one line of this language (`parse` reads it, `render` writes it); what the line does, and whether
+A model turns an operator's sentence into one line of this language (`PATTERN`: `parse` reads it, `render` writes it); what the line does, and whether
 it may, is decided here and learned nowhere:
 
     route KIND.. BIN | leave KIND.. | manual KIND.. | only KIND.. | resume KIND.. | first KIND.. | swap BIN BIN | reset | sure PERCENT
@@ -9,7 +9,7 @@ it may, is decided here and learned nowhere:
 
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -54,7 +54,20 @@ REASONS = {
     "swap": ("That swaps a bin with itself.", "不能和同一个箱子对换。"),
     "sure": ("Sureness must be from 50 to 99 %, not {0}.", "把握必须在50%到99%之间，不能是{0}。"),
 }
+LONGEST = 400  # characters of an order
 LEAST, MOST, STEP, SURE = 50, 99, 10, 80  # percent: below the least every second pick may be wrong; a relative order changes it by a step
+
+
+def _either(*choices: str) -> str:
+    return f"({'|'.join(choices)})"
+
+
+_SEVERAL, _BIN = f"( {_either(*KINDS)})+", f" {_either('[1-9][0-9]?', *COLOURS)}"
+_CLAUSE = _either(
+    f"route{_SEVERAL}{_BIN}", f"(leave|manual|only|resume|first){_SEVERAL}", f"swap{_BIN}{_BIN}", "reset", "sure (0|[1-9][0-9]?|100|more|less)"
+)  # fmt: skip
+PATTERN = _either(f"{_CLAUSE}(; {_CLAUSE})*", *map(" ".join, TOPICS))
+"""The regular expression of an order's line; `parse` refuses two things more: a line that is too long, and a kind twice in a clause."""
 
 
 class Op(NamedTuple):
@@ -125,12 +138,11 @@ def standard() -> Policy:
 
 def parse(line: str) -> tuple[Op, ...]:
     """An order from a model's line. Raises InputError for anything that `render` would not write."""
-    if len(line) > 400:
-        raise InputError(f"an order of {len(line)} characters; at most 400")
-    ops = tuple(map(_clause, line.split("; ")))
-    if len(ops) > 1 and any(op.verb in ("ask", "refuse") for op in ops):
-        raise InputError(f"order {line!r}: a question or refusal stands alone")
-    return ops
+    if len(line) > LONGEST:
+        raise InputError(f"an order of {len(line)} characters; at most {LONGEST}")
+    if not re.fullmatch(PATTERN, line):
+        raise InputError(f"order {line[:80]!r}: not in the language; one is for example 'route glass-brown 3; leave paper'")
+    return tuple(map(_op, line.split("; ")))
 
 
 def render(ops: tuple[Op, ...]) -> str:
@@ -138,31 +150,12 @@ def render(ops: tuple[Op, ...]) -> str:
     return "; ".join(" ".join((op.verb, *op.kinds, *op.rest)) for op in ops)
 
 
-def _clause(text: str) -> Op:
-    verb, *words = text.split(" ")
-    count = next((place for place, word in enumerate(words) if word not in KINDS), len(words))
-    op = Op(verb, tuple(words[:count]), tuple(words[count:]))  # type: ignore[arg-type]  # the next line checks the verb
-    if verb not in get_args(Verb) or not _fits(op) or len(set(op.kinds)) < count:
-        raise InputError(f"order {text[:80]!r}: no clause of the language; one is for example 'route glass-brown 3'")
-    return op
-
-
-def _fits(op: Op) -> bool:
-    bins = all(word in COLOURS or re.fullmatch("[1-9][0-9]?", word) for word in op.rest)
-    match op.verb, len(op.kinds), len(op.rest):
-        case ("route", kinds, 1):
-            return kinds > 0 and bins
-        case ("leave" | "manual" | "only" | "resume" | "first", kinds, 0):
-            return kinds > 0
-        case ("swap", 0, 2):
-            return bins
-        case ("sure", 0, 1):
-            return op.rest[0] in ("more", "less") or re.fullmatch("0|[1-9][0-9]?|100", op.rest[0]) is not None
-        case ("ask" | "refuse", 0, 1):
-            return (op.verb, op.rest[0]) in TOPICS
-        case ("reset", 0, 0):
-            return True
-    return False
+def _op(clause: str) -> Op:
+    verb, *words = clause.split(" ")
+    kinds = tuple(word for word in words if word in KINDS)
+    if len(set(kinds)) < len(kinds):
+        raise InputError(f"order {clause!r}: it names a kind twice")
+    return Op(verb, kinds, tuple(word for word in words if word not in KINDS))  # type: ignore[arg-type]  # the pattern holds the verbs
 
 
 def apply(ops: tuple[Op, ...], policy: Policy) -> Policy | Said:

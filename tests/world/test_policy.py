@@ -9,7 +9,26 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from groundup.errors import InputError
-from groundup.world.policy import COLOURS, KINDS, SORTS, STANDARD, Bin, Op, Policy, Said, apply, parse, render, standard, words
+from groundup.generate.grammar import Constraint, Grammar
+from groundup.world.policy import (
+    COLOURS,
+    KINDS,
+    LONGEST,
+    PATTERN,
+    SORTS,
+    STANDARD,
+    TOPICS,
+    Bin,
+    Op,
+    Policy,
+    Said,
+    apply,
+    parse,
+    render,
+    standard,
+    words,
+)
+from tests.generate.generate_helpers import small_tokenizer
 
 BIN = st.one_of(st.integers(1, 99).map(str), st.sampled_from(sorted(COLOURS)))
 SEVERAL = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5, unique=True).map(tuple)
@@ -24,6 +43,65 @@ ALONE = st.sampled_from(
     [Op("ask", (), (topic,)) for topic in ("bottle", "bin", "kind")] + [Op("refuse", (), (topic,)) for topic in ("kind", "other")]
 )
 ORDER = st.one_of(st.lists(CLAUSE, min_size=1, max_size=4).map(tuple), ALONE.map(lambda op: (op,)))
+LINES = [
+    *("route glass-brown 3", "route glass glass-clear 99", "route hazard purple", "leave paper", "manual film can", "only food", "resume cardboard"),
+    *("first plastic glass-green", "swap 1 2", "swap blue 10", "reset", "sure 0", "sure 7", "sure 100", "sure more", "sure less"),
+    *("route can 2; leave paper; sure 80", "reset; swap 1 grey; first can", *(" ".join(topic) for topic in TOPICS)),
+]
+TWICE = ["route paper paper 3", "only can glass can", "leave film; first food food"]
+LONG = ["leave paper; " * 40 + "leave can", "leave " + "can " * 10_000 + "can"]
+HOSTILE = [
+    "",
+    " ",
+    "route",
+    "route 3",
+    "route paper",
+    "route paper 0",
+    "route paper 03",
+    "route paper -1",
+    "route paper 3.5",
+    "route paper 100",
+    "route paper 3 4",
+    "route wood 3",
+    "route 3 paper",
+    "Route paper 3",
+    "route  paper 3",
+    "route paper 3 ",
+    " leave can",
+    "leave",
+    "leave paper 3",
+    "leave paper;leave can",
+    "leave paper;",
+    "; ",
+    "leave paper\nleave can",
+    "swap 1",
+    "swap 1 2 3",
+    "swap paper 1",
+    "reset all",
+    "sure",
+    "sure 101",
+    "sure -5",
+    "sure 08",
+    "sure 5e1",
+    "sure NaN",
+    "sure maybe",
+    "ask",
+    "ask me",
+    "ask bin; leave paper",
+    "leave paper; refuse other",
+    "refuse",
+    "refuse unsafe",
+    "delete everything",
+    "__import__('os').system('true')",
+    "route paper ３",
+    "route paper ²",
+    "leave pаper",
+    "leave paper\u200b",
+    "stop",
+    "none",
+    "{}",
+    '{"route": "paper"}',
+]
 
 
 def told(line: str, policy: Policy | None = None) -> Policy:
@@ -53,64 +131,7 @@ def test_what_is_written_is_read_as_it_was(order):
         assert render(parse(line)) == line
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        " ",
-        "route",
-        "route 3",
-        "route paper",
-        "route paper 0",
-        "route paper 03",
-        "route paper -1",
-        "route paper 3.5",
-        "route paper 100",
-        "route paper 3 4",
-        "route paper paper 3",
-        "route wood 3",
-        "route 3 paper",
-        "Route paper 3",
-        "route  paper 3",
-        "route paper 3 ",
-        " leave can",
-        "leave",
-        "leave paper 3",
-        "leave paper;leave can",
-        "leave paper;",
-        "; ",
-        "leave paper\nleave can",
-        "swap 1",
-        "swap 1 2 3",
-        "swap paper 1",
-        "reset all",
-        "sure",
-        "sure 101",
-        "sure -5",
-        "sure 08",
-        "sure 5e1",
-        "sure NaN",
-        "sure maybe",
-        "ask",
-        "ask me",
-        "ask bin; leave paper",
-        "leave paper; refuse other",
-        "refuse",
-        "refuse unsafe",
-        "delete everything",
-        "__import__('os').system('true')",
-        "route paper ３",
-        "route paper ²",
-        "leave pаper",
-        "leave paper\u200b",
-        "stop",
-        "none",
-        "{}",
-        '{"route": "paper"}',
-        "leave paper; " * 40 + "leave can",
-        "leave " + "can " * 10_000,
-    ],
-)
+@pytest.mark.parametrize("line", HOSTILE + TWICE + LONG)
 def test_hostile_lines_are_refused(line):
     with pytest.raises(InputError, match="order"):
         parse(line)
@@ -123,6 +144,33 @@ def test_any_text_is_an_order_that_is_written_alike_or_refused(text):
     except InputError:
         return
     assert render(order) == text
+
+
+@given(st.from_regex(PATTERN, fullmatch=True))
+def test_what_the_pattern_matches_is_an_order_but_for_its_length_and_a_kind_twice(line):
+    twice = any(clause.split().count(kind) > 1 for clause in line.split("; ") for kind in KINDS)
+    if twice or len(line) > LONGEST:
+        with pytest.raises(InputError, match="order"):
+            parse(line)
+    else:
+        assert render(parse(line)) == line
+
+
+def test_the_engine_keeps_to_the_pattern(tmp_path):
+    """llguidance reads the expression as `re` does; an order may end where it does."""
+    pytest.importorskip("llguidance", reason="needs the extra serve")
+    tokenizer, grammar = small_tokenizer(tmp_path), Grammar.regex(PATTERN)
+
+    def kept(line: str) -> bool:
+        way = Constraint(grammar, tokenizer)
+        for id in tokenizer.encode(line):
+            if not way.allowed()[id]:
+                return False
+            way.accept(id)
+        return bool(way.allowed()[tokenizer.im_end])
+
+    assert [line for line in LINES + TWICE if not kept(line)] == []
+    assert [line for line in HOSTILE if kept(line)] == []
 
 
 # --- what orders do --------------------------------------------------------------------------------------------
