@@ -17,7 +17,6 @@ Every one trains with AdamW here, so that only the model's forward and backward 
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -149,9 +148,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name in contestants:
                 command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--depth", str(depth)]
-                out = subprocess.run(
-                    command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-                ).stdout
+                out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 results[name].append(json.loads(out.splitlines()[-1]))
         speed = {name: statistics.median(run["speed"] for run in runs) for name, runs in results.items()}
         peak = statistics.median(run["peak"] for runs in results.values() for run in runs)

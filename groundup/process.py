@@ -11,12 +11,15 @@ def settle() -> None:
     """Make threads wait a moment awake and then asleep, and freed memory stay with the process.
 
     Threads that spin for long lose most of their speed when another program is busy; threads that sleep at once take 50
-    microseconds to wake, at every operation. Returning every large buffer to the system costs a page fault for each of its
-    pages at the next step; keeping it makes eager training on a CPU about 1.4x faster (`benchmarks/training.py` measures
-    it). Has no effect where the C library is not glibc.
+    microseconds to wake, at every operation. A second thread that computes brings threads of its own, and GNU's OpenMP lets
+    all beyond the number of processors sleep at once, unless the policy is "active": an engine in its thread took 5 ms a
+    step instead of 2. Returning every large buffer to the system costs a page fault for each of its pages at the next step;
+    keeping it makes eager training on a CPU about 1.4x faster (`benchmarks/training.py` measures it). Has no effect where
+    the C library is not glibc.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_WAIT_POLICY", "ACTIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a few microseconds: most of the gaps between two operations
+    os.environ.setdefault("KMP_BLOCKTIME", "0")  # LLVM's and Intel's OpenMP, where "active" alone would spin for ever
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
