@@ -324,12 +324,20 @@ def serve(
 
 @app.command()
 def sort(
-    model: Annotated[Path | None, typer.Argument(help="A model that names things in images; none with --oracle.", show_default=False)] = None,
-    items: Annotated[int, typer.Option(min=1, help="Items that leave the line before it ends.")] = 500,
+    model: Annotated[
+        str | None, typer.Argument(help="A model that names things in images, or http://HOST:PORT of a server.", show_default=False)
+    ] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Items that leave the line before it ends; left out: 500, with --page none.")] = None,
     setting: Annotated[str, typer.Option(help="standard, or the line under one of the world's shifts, such as dark.")] = "standard",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same items and the same luck.")] = 0,
     sure: Annotated[int, typer.Option(min=50, max=99, help="Percent: an item whose kind is less sure goes to the bin for people.")] = 80,
     oracle: Annotated[bool, typer.Option("--oracle", help="Sort with eyes that know the truth: the arm's own limit.")] = False,
+    name: Annotated[str | None, typer.Option(help="What the model is called at the server.")] = None,
+    key: Annotated[str | None, typer.Option(envvar="GROUNDUP_KEY", help="The server's key, if it asks for one.")] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Show the line at work in a page that takes orders, as fast as a real one, until Ctrl-C.")
+    ] = False,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the page; left out: any that is free.")] = None,
     record: Annotated[Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")] = None,
     device: DeviceName = None,
     as_json: Json = False,
@@ -337,31 +345,15 @@ def sort(
     """Sort waste on the simulated line with a model as the brain, and print the figures."""
     from groundup.health import require
 
-    if (model is None) != oracle:
-        raise InputError("sort: give either a model or --oracle")
     require("sorter")
-    from contextlib import nullcontext
-
-    from groundup import device as devices
-    from groundup.apps.episodes import Recorder
-    from groundup.apps.sorter.brain import OwnBrain
+    if page:
+        require("serve")
+    from groundup.apps.sorter.command import Options
+    from groundup.apps.sorter.command import sort as work
     from groundup.apps.sorter.figures import lines
-    from groundup.apps.sorter.robot import Oracle, Robot
-    from groundup.apps.sorter.robot import setting as line
-    from groundup.apps.sorter.shift import Shift
     from groundup.pipeline import model_folder
-    from groundup.world.policy import standard
 
-    robot = Robot(line(setting), seed)
-    brain = OwnBrain(model_folder(model), devices.pick(device)) if model else Oracle(robot)
-    shift = Shift(robot, brain, standard().model_copy(update={"sure": sure}))
-    recording = Recorder(record, robot.describe()).episode(f"sort waste, {setting}") if record else nullcontext()
-    with recording as episode, console.progress("sort", items, "items") as advance:
-        while shift.tally.left < items:
-            before = shift.tally.left
-            shift.step(episode)
-            advance(shift.tally.left - before)
-    figures = {"setting": setting, "seed": seed, "sure": sure} | shift.figures()
+    figures = work(Options(model, oracle, name, key, items, setting, seed, sure, record, page, port, device), model_folder)
     _print(as_json, figures, lines(figures))
 
 

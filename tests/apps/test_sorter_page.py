@@ -16,6 +16,7 @@ pytest.importorskip("httpx")
 
 import httpx
 
+from groundup.apps.sorter.brain import Late
 from groundup.apps.sorter.page import BODY, EVENTS, TEXT, serving
 from groundup.errors import InputError
 from groundup.world.policy import COLOURS, SORTS, standard, words
@@ -33,6 +34,7 @@ class Line:
         self.asked: list[tuple[str, str]] = []
         self.calls: list[str] = []
         self.says: dict[str, str] = {"policy": "as you say"}
+        self.raises: Exception | None = None
         self.wait = threading.Event()  # an order waits for it
         self.wait.set()
         bins = [{"number": number, "colour": each.colour, "kinds": {}} for number, each in enumerate(standard().bins, 1)]
@@ -61,6 +63,8 @@ class Line:
     def order(self, text: str, language: str) -> dict[str, str]:
         self.asked.append((text, language))
         assert self.wait.wait(20)
+        if self.raises:
+            raise self.raises
         return self.says
 
     def stop(self) -> None:
@@ -116,6 +120,12 @@ def test_an_order_is_handed_on_and_answered(client, line):
     line.says = {"question": "Which bin?"}
     assert client.post("/api/order", json={"text": "放到那个箱子", "language": "zh"}).json() == line.says
     assert line.asked == [("放到那个箱子", "zh")]
+
+
+def test_an_order_that_nobody_understood_in_time_is_answered_as_such(client, line):
+    line.raises = Late("not within 1 s")
+    answer = client.post("/api/order", json={"text": "leave paper", "language": "en"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (503, "not within 1 s")
 
 
 @pytest.mark.parametrize(

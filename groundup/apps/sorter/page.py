@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from groundup.apps.sorter.brain import Late
 from groundup.codecs.image import Pixels
 from groundup.errors import InputError
 from groundup.serve import body, static
@@ -30,18 +31,20 @@ EVENTS, TEXT, BODY, SECONDS = 100, 400, 4096, 10.0  # newest events that are sen
 
 
 class Shift(Protocol):
-    """A line at work. Called from several threads while it runs."""
+    """A line at work, such as `shift.Shift`. Called from several threads while it runs."""
 
     def state(self) -> dict[str, Any]:
         """As JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour, kinds: counts), boxes (kind, box in
         shares of the picture, score), arm (x, y, z in metres), belt (m/s), policy (words by language), held, stopped (why, or None),
-        events (time, what, kind, bin), the newest last."""
+        events (time, what, kind, bin, or of an order its text), the newest last."""
 
     def picture(self) -> Pixels:
         """What the boxes lie in: [height, width, 3]."""
 
     def order(self, text: str, language: Language) -> dict[str, str]:
-        """Change the policy by a sentence, whole or not at all: the new one in words under `policy`, or a `question`, or a `refusal`."""
+        """Change the policy by a sentence, whole or not at all: the new one in words under `policy`, or a `question`, or a `refusal`.
+
+        Raises Late when nobody understood it in time, and InputError for one that cannot be understood."""
 
     def stop(self) -> None:
         """Stop all motion; waits for nothing."""
@@ -122,6 +125,8 @@ def serving(shift: Shift, port: int = 0) -> Iterator[str]:
 def _ordered(shift: Shift, asked: Order, ordering: Lock) -> dict[str, str]:
     try:
         return shift.order(asked.text, asked.language)
+    except Late as late:
+        raise ApiError(503, str(late), code="late") from None
     finally:
         ordering.release()
 

@@ -46,7 +46,7 @@ class Shift:
         self.robot, self.limb, self.brain = robot, Guarded(robot), Timed(brain)
         self.sorter = Sorter(self.brain, policy or standard(), LAYOUT, robot.line.part.belt)
         self.tally, self.interpret, self.pace = Tally(), interpret, pace
-        self._bins: dict[int, Counter[str]] = {number: Counter() for number in LAYOUT.bins}
+        self._holds: dict[int, Counter[str]] = {number: Counter() for number in LAYOUT.bins}
         self._events, self._told, self._steps, self._wall = deque[dict[str, Any]](maxlen=SHOWN), 0, 0, 0.0
         self._action: Numbers | None = None  # what was refused and is asked for again: while the limb stands, the sorter's mind does too
         self._lock, self._ended = Lock(), Event()
@@ -56,11 +56,16 @@ class Shift:
 
     # --- the line's own thread --------------------------------------------------------------------------------------
 
-    def run(self, items: float = math.inf, seconds: float = math.inf, episode: Episode | None = None) -> None:
-        """Work until so many items have left the line, or so much of its time is over, or `end`. Frames go into `episode`."""
+    def run(
+        self, items: float = math.inf, seconds: float = math.inf, episode: Episode | None = None, after: Callable[[int], object] = lambda left: None
+    ) -> None:
+        """Work until so many items have left the line, or so much of its time is over, or `end`.
+
+        Frames go into `episode`; `after` each period is told how many items left the line in it."""
         until, due = self.limb.now() + seconds, time.perf_counter()
-        while self.tally.left < items and self.limb.now() < until - 1e-9 and not self._ended.is_set():
+        while (left := self.tally.left) < items and self.limb.now() < until - 1e-9 and not self._ended.is_set():
             self.step(episode)
+            after(self.tally.left - left)
             due = max(due + self.limb.describe().period / self.pace, time.perf_counter())
             self._ended.wait(due - time.perf_counter())
 
@@ -89,34 +94,43 @@ class Shift:
         for event in events:
             self.tally.take(event, self.sorter.policy.places)
             if event.bin is not None:
-                self._bins[event.bin][event.kind] += 1
+                self._holds[event.bin][event.kind] += 1
             self._events.append(event._asdict())
 
     def _tell(self) -> dict[str, Any]:
         """What people may see, as one new dictionary a period that never changes."""
-        sorter, numbers, seen = self.sorter, self._seen.numbers, self._seen
-        x, y, z = (round(float(value), 3) for value in numbers["arm"])
+        sorter, numbers, seen, now = self.sorter, self._seen.numbers, self._seen, self.limb.now()
+        tally = self.tally.as_dict(now)
         travel, speed = float(numbers["belt"][0]), float(numbers["speed"][0])
-        colours = {number: each.colour for number, each in enumerate(sorter.policy.bins, 1)} | {LAYOUT.manual: "manual"}
         return {
-            **self.tally.as_dict(self.limb.now()),
-            "bins": {
-                number: {"colour": colours.get(number), "full": number in sorter.full, "holds": dict(holds)} for number, holds in self._bins.items()
-            },
-            "picks": [pick._asdict() for pick in sorter.done[-SHOWN:]],
-            "things": self._things(travel - speed * (self.limb.now() - seen.time) - sorter.found_at),
+            **tally,
+            "time": now,
+            "picks": tally["picks_a_minute"],
+            **{name: tally[name] and tally[name]["value"] for name in ("purity", "recovery")},
+            "bins": [self._bin(number) for number in LAYOUT.bins if self._used(number)],
+            "boxes": self._boxes(travel - speed * (now - seen.time) - sorter.found_at),
             "tracks": [self._track(track.number, travel) for track in list(sorter.tracks.known.values())],
             "target": sorter.target.number if sorter.target else None,
-            "arm": {"x": x, "y": y, "z": z, "holding": bool(numbers["holding"][0] > 0.5)},
+            "done": [pick._asdict() for pick in sorter.done[-SHOWN:]],
+            "arm": [round(float(value), 3) for value in numbers["arm"]],
+            "holding": bool(numbers["holding"][0] > 0.5),
             "belt": speed,
             "events": list(self._events),
         }
 
-    def _things(self, moved: float) -> list[dict[str, Any]]:
+    def _used(self, number: int) -> bool:
+        return 1 <= number <= len(self.sorter.policy.bins) or number == LAYOUT.manual or bool(self._holds[number])
+
+    def _bin(self, number: int) -> dict[str, Any]:
+        bins = self.sorter.policy.bins
+        colour = bins[number - 1].colour if 1 <= number <= len(bins) else None
+        return {"number": number, "colour": colour, "full": number in self.sorter.full, "kinds": dict(self._holds[number])}
+
+    def _boxes(self, moved: float) -> list[dict[str, Any]]:
         """What was found last, where it is in the newest picture: the belt has run `moved` metres meanwhile."""
         share = moved / LAYOUT.window.side
         boxes = [(thing, (thing.box[0] + share, thing.box[1], min(thing.box[2] + share, 1.0), thing.box[3])) for thing in self.sorter.found]
-        return [{"kind": thing.kind, "probability": thing.score, "box": box} for thing, box in boxes if box[0] < 1]
+        return [{"kind": thing.kind, "score": thing.score, "box": box} for thing, box in boxes if box[0] < 1]
 
     def _track(self, number: int, travel: float) -> dict[str, Any]:
         track = self.sorter.tracks.known[number]
@@ -126,18 +140,18 @@ class Shift:
     # --- any thread -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All there is to see, for JSON: counts and figures by the truth so far, bins, last picks, things in the picture (boxes in shares), the
-        arm (metres), the belt (m/s), the policy in words, why it stands, the last events."""
-        policy = {"en": words(self.sorter.policy, "en"), "zh": words(self.sorter.policy, "zh"), "sure": self.sorter.policy.sure}
+        """All there is to see, for JSON: what the page shows (`page.Shift`), and beside it counts and figures by the truth so far, tracks, the thing
+        aimed at, what was let go last, and the brain's latency."""
+        policy = {"en": words(self.sorter.policy, "en"), "zh": words(self.sorter.policy, "zh")}
         return {**self._state, "brain": latency(self.brain.seconds[-100:]), "policy": policy, "stopped": self.limb.stopped, "held": self.limb.held}
 
     def picture(self) -> Pixels:
         """The camera's last picture [H, W, 3]."""
         return self._seen.images["belt"]
 
-    def order(self, text: str, language: Language) -> dict[str, Any]:
-        """Do what a sentence says from the next period on, wholly or not at all: `answer` is changed, question or refused, `words` says what the
-        policy is now, what is asked, or why not. Raises what `interpret` raises, with nothing changed."""
+    def order(self, text: str, language: Language) -> dict[str, str]:
+        """Do what a sentence says from the next period on, wholly or not at all: its `line`, and the new `policy` in words, or a `question`, or a
+        `refusal`. Raises what `interpret` raises, with nothing changed."""
         line = self.interpret(text)
         with self._lock:  # two operators at once: one after the other
             try:
@@ -147,11 +161,11 @@ class Shift:
             if isinstance(after, Policy):
                 self.sorter.policy = after
         if isinstance(after, Policy):
-            answer, said = "changed", words(after, language)
+            answer, said = "policy", words(after, language)
         else:
-            answer, said = ("question" if after.question else "refused"), after.words(language)
-        self._events.append({"time": self.limb.now(), "what": f"order {answer}", "text": text, "line": line})
-        return {"answer": answer, "line": line, "words": said}
+            answer, said = ("question" if after.question else "refusal"), after.words(language)
+        self._events.append({"time": self.limb.now(), "what": f"order: {answer}", "text": text, "line": line})
+        return {answer: said, "line": line}
 
     def stop(self, why: str = "an operator pressed stop") -> None:
         """The emergency stop: arm and belt stand within 50 ms, until `resume`."""

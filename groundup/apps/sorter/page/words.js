@@ -52,6 +52,9 @@ const WORDS = {
   released: ["released", "放下"],
   binned: ["binned", "入箱"],
   passed: ["passed", "通过"],
+  "order: policy": ["order carried out", "指令已执行"],
+  "order: question": ["order asked back", "指令待确认"],
+  "order: refusal": ["order refused", "指令被拒绝"],
 };
 
 const browser = (navigator.languages?.[0] ?? "en").toLowerCase().startsWith("zh") ? "zh" : "en";
