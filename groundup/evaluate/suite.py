@@ -11,7 +11,7 @@
       "boxes": {SOURCE: {"ap": FIGURE, "ap50": FIGURE, "ar": FIGURE, "kinds": {KIND: FIGURE}, "score": float, **MATCHES,
                          "pictures": [{"image": URI, "size": [int, int], "truth": [THING], "found": [THING]}]}},
       "probe": {SOURCE: FIGURE},
-      "orders": {SOURCE: [rows as in "tasks", the family being "heldout" or "novel"]},
+      "orders": {SOURCE: [rows as in "tasks", the family being "heldout" or "novel", a match being of what the line does]},
       "prompts": [{"prompt": str, "answer": str}],
       "notes": [str]
     }
@@ -41,6 +41,7 @@ from groundup.evaluate.probe import IMAGES as PROBED
 from groundup.evaluate.probe import probe
 from groundup.evaluate.tasks import average, exact_match
 from groundup.evaluate.texts import answers, conversations, sample
+from groundup.evaluate.understood import understood
 from groundup.generate.engine import Engine
 from groundup.generate.native.matrix import Weights
 from groundup.recipe import (
@@ -138,11 +139,10 @@ def _tasks(engine: Engine, recipe: Recipe, part: EvaluatePart, notes: list[str],
 
 
 def _orders(engine: Engine, recipe: Recipe, part: EvaluatePart, notes: list[str], advance: Advance) -> Table:
-    """Exact match of lines is that of what they do: no line is read that is not written so (`world.policy.parse`)."""
     asked = {source.name: sentences.measured(source, part.per_family) for source in recipe.source if isinstance(source, OrdersSource)}
     if not asked:
         notes.append("the suite 'orders' has nothing to ask: the recipe has no source of kind 'orders'")
-    return {name: [row.as_dict() for row in exact_match(engine, documents, advance)] for name, documents in asked.items()}
+    return {name: [row.as_dict() for row in understood(engine, documents, advance)] for name, documents in asked.items()}
 
 
 def _choice(engine: Engine, part: EvaluatePart, home: Path, notes: list[str], advance: Advance) -> Table:

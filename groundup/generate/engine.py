@@ -18,6 +18,7 @@ from groundup.device import Device
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.cache import Decoder, NativeStore, PlainStore, Store, Stretch
+from groundup.generate.grammar import Grammar
 from groundup.generate.look import Look, View, require, shown
 from groundup.generate.native.leaves import Workshop, plant, workshop
 from groundup.generate.native.matrix import Weights
@@ -84,16 +85,17 @@ class Engine:
 
     def complete(
         self, prompts: Sequence[list[int]], limit: int, sampling: Sampling = GREEDY, advance: Callable[[int], None] = lambda done: None,
-        images: Sequence[tuple[Look, ...]] = (),
+        images: Sequence[tuple[Look, ...]] = (), grammar: Grammar | None = None,
     ) -> list[list[int]]:  # fmt: skip
         """Continue each prompt by up to `limit` ids, to <|im_end|>, <|endoftext|> (both left out) or the context's end.
 
         A prompt's answer does not depend on the others. `advance` is told of prompts done; `images` are those of each prompt, if any has
-        some. Raises InputError for a prompt that is empty or leaves no room in the context.
+        some; `grammar` says what each answer may be. Raises InputError for a prompt that is empty or leaves no room in the context.
         """
         shown = images or [()] * len(prompts)
         requests = [
-            Request(prompt, limit, sampling, number, images=looks) for number, (prompt, looks) in enumerate(zip(prompts, shown, strict=True))
+            Request(prompt, limit, sampling, number, grammar=grammar, images=looks)
+            for number, (prompt, looks) in enumerate(zip(prompts, shown, strict=True))
         ]  # fmt: skip
         for request in requests:
             self.check(request)

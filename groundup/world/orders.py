@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
@@ -17,13 +18,31 @@ from typing import Any, Literal, NamedTuple
 from groundup.world.policy import COLOURS, KINDS, Language, Op, render
 
 Part = Literal["train", "heldout", "novel"]
-SYSTEM = "Turn the order for the waste sorter into commands."
-"""The system message: bins are copied as they are said, number or colour, so that it need not list them."""
 HELDOUT = 5  # of so many templates of a verb one is held out
+ODD = 0.08  # chance that a sentence of one clause is no order, and of a sentence's gaps to be filled by what is unclear or unknown
 MANY = ("leave", "manual", "only", "resume", "first", "route")  # verbs that take several kinds
 BINS = {"en": ("one", "two", "three", "four", "five", "six", "seven"), "zh": tuple("一二三四五六七")}
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+COMMAS = {"en": ", ", "zh": "、"}
+ASKING = r"[?？]|you.*<o>|[你我]\w*<o>"  # frames that only an imperative goes into
 SLIPS = {"号": "好", "瓶": "平", "箱": "厢", "拣": "捡", "板": "版", "圾": "级", "璃": "离", "罐": "灌", "厨": "橱"}  # as typed by sound
+
+
+class Draw(NamedTuple):
+    """How sentences are drawn: weights of one, two and three clauses and of verbs, and chances of a slip of the pen."""
+
+    clauses: tuple[int, int, int]
+    weights: dict[str, int]
+    slips: dict[Language, float]
+
+
+USUAL = Draw((60, 30, 10), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, {"en": 0.12, "zh": 0.06})
+HARD = Draw(
+    (45, 33, 22),
+    {"route": 6, "swap": 3, **dict.fromkeys(MANY[:5], 3), **dict.fromkeys(("reset", "percent", "more", "less"), 2)},
+    {"en": 0.3, "zh": 0.12},
+)
+"""What is trained on has more of what is learnt slowly than what is measured."""
 
 
 class Template(NamedTuple):
@@ -49,7 +68,7 @@ class Pair(NamedTuple):
 
 def prompt(text: str) -> list[dict[str, Any]]:
     """What a model is asked, in training and at the line."""
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+    return [{"role": "user", "content": text}]
 
 
 def pairs(seed: int, part: Part, language: Language) -> Iterator[Pair]:
@@ -63,7 +82,7 @@ def pairs(seed: int, part: Part, language: Language) -> Iterator[Pair]:
 def templates(part: Part, language: Language) -> dict[str, tuple[Template, ...]]:
     """The clauses of a part, by verb; under "frame" what may stand around them, which is new in the part "novel" only."""
     found: dict[str, tuple[Template, ...]] = {}
-    for verb in dict.fromkeys(name for name, _ in _lines(language) if "." not in name and name not in ("join", "and")):
+    for verb in dict.fromkeys(name for name, _ in _lines(language) if "." not in name and name not in ("join", "stop", "and")):
         made: dict[bool, dict[str, Template]] = {False: {}, True: {}}  # whether novel
         for line in (line for name, line in _lines(language) if name == verb):
             for text in _expanded(line.lstrip("!~")):
@@ -111,26 +130,35 @@ def _expanded(text: str) -> list[str]:
 
 
 def _pair(rng: Random, part: Part, language: Language) -> Pair:
-    own = templates(part, language)
-    verbs = [verb for verb in own if verb not in ("frame", "other")]
-    count = rng.choices((1, 2, 3), (60, 30, 10))[0]
-    if count == 1 and rng.random() < 0.06:
-        chosen = [rng.choice(own["other"])]
-    else:
-        weights = [6 if verb == "route" else 3 if verb in MANY else 1 for verb in verbs]
-        drawn = rng.choices(verbs, weights, k=count)
-        chosen = [rng.choice(own[verb]) for place, verb in enumerate(drawn) if verb in ("route", "leave", "manual") or verb not in drawn[:place]]
+    own, draw = templates(part, language), HARD if part == "train" else USUAL
+    chosen = _clauses(rng, own, draw)
     kinds = rng.sample([kind for kind in KINDS if kind != "glass"], 8)
     if rng.random() < 0.4:
         kinds = [kind for kind in kinds if not kind.startswith("glass-")]
         kinds.insert(rng.randrange(3), "glass")
-    filled = [_fill(rng, template, kinds, language, 0.06 / count) for template in chosen]
+    filled = [_fill(rng, template, kinds, language, ODD / len(chosen)) for template in chosen]
     alone = next((op for _, op in filled if op.verb in ("ask", "refuse")), None)
-    join = rng.choice(_choices(language, "join"))
-    frame = rng.choice([each for each in own["frame"] if all(template.command for template in chosen) or not re.search("you|能不能", each.text)])
+    join = rng.choice(_choices(language, "stop" if _runs_on(chosen) else "join"))
+    commands = all(template.command for template in chosen)
+    frame = rng.choice([each for each in own["frame"] if commands or not re.search(ASKING, each.text)])
     phrasing = frame.text.replace("<o>", join.join(template.text for template in chosen))
-    text = _touched(rng, frame.text.replace("<o>", join.join(words for words, _ in filled)), language)
+    text = _touched(rng, frame.text.replace("<o>", join.join(words for words, _ in filled)), language, draw.slips[language])
     return Pair(text, render((alone,) if alone else tuple(op for _, op in filled)), phrasing)
+
+
+def _clauses(rng: Random, own: dict[str, tuple[Template, ...]], draw: Draw) -> list[Template]:
+    """The templates of a sentence. Only what goes where is said more than once."""
+    count = rng.choices((1, 2, 3), draw.clauses)[0]
+    if count == 1 and rng.random() < ODD:
+        return [rng.choice(own["other"])]
+    verbs = [verb for verb in own if verb not in ("frame", "other")]
+    drawn = rng.choices(verbs, [draw.weights.get(verb, 1) for verb in verbs], k=count)
+    return [rng.choice(own[verb]) for place, verb in enumerate(drawn) if verb in ("route", "leave", "manual") or verb not in drawn[:place]]
+
+
+def _runs_on(chosen: list[Template]) -> bool:
+    """Whether kinds at the end of a clause could be read together with those that begin the next: "leave paper and cans to bin 2"."""
+    return any(one.text.endswith("<k>") and other.text.startswith("<k>") for one, other in pairwise(chosen))
 
 
 def _fill(rng: Random, template: Template, kinds: list[str], language: Language, odd: float) -> tuple[str, Op]:
@@ -145,7 +173,9 @@ def _fill(rng: Random, template: Template, kinds: list[str], language: Language,
             topic = rng.choice(("?bottle", "?kind", "!kind"))
             alone = Op("ask" if topic[0] == "?" else "refuse", (), (topic[1:],))
             words = [rng.choice(_choices(language, f"kind.{topic}"))]
-        text = text.replace("<k>", rng.choice(_choices(language, "and")).join(words))
+        *others, last = words
+        listed = rng.choice(_choices(language, "and")).join([COMMAS[language].join(others), last]) if others else last
+        text = text.replace("<k>", listed)
     names = rng.sample([*map(str, range(1, 6)), *map(str, range(1, 8)), *list(COLOURS)[:5], *COLOURS], 2)
     for gap, name in zip(("<b>", "<c>"), names if names[0] != names[1] else ("1", "2"), strict=True):
         if gap in text:
@@ -169,14 +199,14 @@ def _bin(rng: Random, name: str, language: Language) -> str:
     return text.replace("<w>", BINS[language][int(name) - 1])
 
 
-def _touched(rng: Random, text: str, language: Language) -> str:
+def _touched(rng: Random, text: str, language: Language, slip: float) -> str:
     """As people type: a capital or none, a full stop or none, now and then a slip."""
     if language == "zh":
         slips = [character for character in text if character in SLIPS]
-        if slips and rng.random() < 0.06:
-            text = text.replace(slip := rng.choice(slips), SLIPS[slip], 1)
+        if slips and rng.random() < slip:
+            text = text.replace(meant := rng.choice(slips), SLIPS[meant], 1)
         return text + "。" * (text[-1] not in "？。" and rng.random() < 0.4)
-    if rng.random() < 0.12:
+    if rng.random() < slip:
         start, end = rng.choice([match.span() for match in re.finditer("[a-z]{5,}", text)] or [(0, 0)])
         place = rng.randrange(start + 1, max(end - 1, start + 2))
         middle = rng.choice(("", text[place] * 2, text[place + 1 : place + 2] + text[place]))  # left out, doubled, or changed with the next

@@ -21,7 +21,7 @@ def test_languages_take_turns_and_every_answer_is_an_order():
     assert len(learnt) == 200 < len(made)
     assert [document.labels["language"] for document in learnt[:4]] == ["en", "zh", "en", "zh"]
     for document in made:
-        assert [message["role"] for message in document.messages] == ["system", "user", "assistant"]
+        assert [message["role"] for message in document.messages] == ["user", "assistant"]
         assert parse(document.messages[-1]["content"])
 
 

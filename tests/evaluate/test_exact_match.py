@@ -10,6 +10,7 @@ from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
 from groundup.evaluate.tasks import average, exact_match
+from groundup.generate.grammar import Grammar
 
 
 @dataclass
@@ -21,13 +22,14 @@ class Parrot:
     context: int = 200
     asked: list[list[int]] = field(default_factory=list)
     limit: int = 0
+    grammar: Grammar | None = None
 
     @property
     def trunk(self) -> Any:
         return SimpleNamespace(shape=SimpleNamespace(context=self.context))
 
-    def complete(self, prompts, limit, advance):
-        self.asked, self.limit = prompts, limit
+    def complete(self, prompts, limit, advance, grammar):
+        self.asked, self.limit, self.grammar = prompts, limit, grammar
         advance(len(prompts))
         return [self.tokenizer.encode(answer) for answer in self.answers[: len(prompts)]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from groundup.codecs import chat
 from groundup.world import orders
-from groundup.world.orders import SYSTEM, pairs, prompt, templates
+from groundup.world.orders import pairs, prompt, templates
 from groundup.world.policy import KINDS, Policy, Said, apply, parse, render, standard
 
 PARTS, LANGUAGES = ("train", "heldout", "novel"), ("en", "zh")
@@ -114,7 +114,7 @@ def test_a_pair_is_a_conversation(made):
     pair = made["train", "en"][0]
     chat.check(pair.messages, None)
     assert pair.messages[:-1] == prompt(pair.text)
-    assert [message["content"] for message in pair.messages] == [SYSTEM, pair.text, pair.answer]
+    assert [message["content"] for message in pair.messages] == [pair.text, pair.answer]
 
 
 PRINT = "from itertools import islice; from groundup.world.orders import pairs; print([*islice(pairs(5, 'train', 'en'), 50)])"
