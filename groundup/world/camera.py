@@ -13,7 +13,7 @@ import numpy.typing as npt
 from groundup.recipe import WorldPart
 from groundup.world.items import Array, Item, Rng, f32
 
-AT, HEIGHT, VIEW = -0.9, 1.0, 0.48  # metres: where it is, along and over the belt, and a side of the square that it sees of the belt
+AT, HEIGHT, VIEW = -0.76, 1.0, 0.48  # metres: where it is, along and over the belt, and a side of the square that it sees of the belt
 RAIL = 0.22  # metres from the belt's middle to each of its sides
 TEXELS = 64  # a side of a pattern
 

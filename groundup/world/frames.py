@@ -31,8 +31,7 @@ def frames(seed: int, count: int, part: WorldPart, kinds: Sequence[str] = KINDS)
                 y = rng.uniform(-0.15, 0.15)
             else:
                 gap += 0.05
-            kind = "unknown" if rng.random() < part.unknown else str(rng.choice(kinds))
-            line.put(items.draw(rng, kind, part), x, y, gap)
+            line.put(items.draw(rng, items.choose(rng, part, kinds), part), x, y, gap)
         line.mj.mj_step(line.model, line.data, SETTLE)
         camera.relight()
         yield camera.look(line.posed(), rng.uniform(0, 100))

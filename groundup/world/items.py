@@ -57,9 +57,16 @@ class Item:
     extent: Array  # 3: half extents of the hull
 
 
+def choose(rng: Rng, part: WorldPart, kinds: Sequence[str]) -> str:
+    """What to draw next: one of some kinds, or as often as `part` says something of no trained kind."""
+    chance = rng.random()
+    return UNKNOWN if chance < part.unknown else ODD if chance < part.unknown + part.odd else str(rng.choice(kinds))
+
+
 def draw(rng: Rng, kind: str, part: WorldPart) -> Item:
-    """Draw an item of a kind (a key of `MAKERS`, or "unknown"), crushed, dirty and worn as the ranges of `part` say."""
-    shapes, hull = (UNKNOWN[int(rng.integers(len(UNKNOWN)))] if kind == "unknown" else MAKERS[kind])(rng)
+    """Draw an item of a kind (a key of `MAKERS`, "unknown" or "odd"), crushed, dirty and worn as the ranges of `part` say."""
+    makers = STRANGE.get(kind)
+    shapes, hull = (makers[int(rng.integers(len(makers)))] if makers else MAKERS[kind])(rng)
     sizes, places = (np.array([getattr(shape, name) for shape in shapes], np.float32) for name in ("size", "at"))
     crush = rng.uniform(*part.crush) if hull != BOX else 0
     scale = (1 + crush / 5, 1 + crush / 3, 1 - crush / 1.5) * rng.uniform(0.9, 1.1, 3)
@@ -74,7 +81,9 @@ def draw(rng: Rng, kind: str, part: WorldPart) -> Item:
     low, high = (places - reach).min(0), (places + reach).max(0)
     forms = np.array([shape.form for shape in shapes], np.float32)
     middle = (low + high) / 2
-    return Item(kind, forms, f32(sizes * scale), f32((places - middle) * scale), turns, f32(rows), hull, f32((high - low) / 2 * scale))
+    return Item(
+        UNKNOWN if makers else kind, forms, f32(sizes * scale), f32((places - middle) * scale), turns, f32(rows), hull, f32((high - low) / 2 * scale)
+    )
 
 
 def f32(values: npt.ArrayLike) -> Array:
@@ -204,6 +213,39 @@ def _mug(rng: Rng) -> Made:
     return [cup, inside, replace(cup, form=BOX, size=(0.018, 0.005, 0.02), at=(0.05, 0, 0))], BOX
 
 
+def _assembly(rng: Rng) -> Made:
+    """A form of any colour with smaller ones on it and at its sides."""
+    colours, parts = (WHITE, BLACK, METAL, CREAM, *BRIGHT), list[Shape]()
+    base = rng.uniform((0.025, 0.018, 0.008), (0.07, 0.045, 0.032))
+    for k in range(int(rng.integers(2, 6))):
+        form, size = (BALL, ROD, DISC, BOX)[int(rng.integers(4))], base * (rng.uniform(0.2, 0.7, 3) if k else 1)
+        at = rng.uniform(-1, 1, 3) * base * (k > 0) * (1, 1, 0.9)
+        made = Shape(form, (size[0], size[1], size[2]), _one(rng, colours), (at[0], at[1], at[2]), rng.normal(0, 0.4), gloss=rng.uniform(0, 1.2))
+        parts.append(replace(made, pattern=int(rng.integers(9)) if rng.random() < 0.5 else PLAIN, second=_one(rng, colours)))
+    return parts, BOX
+
+
+def _tool(rng: Rng) -> Made:
+    """A handle with a head, or with one at each end."""
+    grip = Shape(BOX, (rng.uniform(0.045, 0.085), *rng.uniform(0.005, 0.012, 2)), _one(rng, (BLACK, KRAFT, METAL, *BRIGHT)), gloss=0.3)
+    head = Shape(
+        BALL if rng.random() < 0.5 else BOX,
+        (0.014, *rng.uniform(0.012, 0.03, 2)),
+        _one(rng, (METAL, BLACK, *BRIGHT)),
+        (grip.size[0], 0, 0),
+        gloss=0.8,
+    )
+    return [grip, head, *[replace(head, at=(-grip.size[0], 0, 0))] * int(rng.integers(2))], BOX
+
+
+def _plate(rng: Rng) -> Made:
+    """Rings within one another: a plate, a lid, a wheel, a disc."""
+    radius, pattern = rng.uniform(0.035, 0.06), int(rng.choice((PLAIN, STRIPES, BLOTCH, HALF)))
+    colours = [_one(rng, (WHITE, BLACK, METAL, CREAM, *BRIGHT)) for _ in range(3)]
+    sizes = [(radius * share, radius * share, 0.006 + 0.003 * k) for k, share in enumerate((1, rng.uniform(0.5, 0.85), rng.uniform(0.1, 0.4)))]
+    return [Shape(DISC, size, colour, pattern=pattern, gloss=rng.uniform(0, 1.2)) for size, colour in zip(sizes, colours, strict=True)], BOX
+
+
 def _lump(rng: Rng, like: Shape, spread: float, low: Sequence[float], high: Sequence[float]) -> Shape:
     """A primitive like another, with a size between two, turned and moved at random."""
     x, y, z = rng.uniform(low, high)
@@ -229,4 +271,5 @@ MAKERS: dict[str, Callable[[Rng], Made]] = {
     "hazard": _hazard,
 }
 KINDS = tuple(MAKERS)
-UNKNOWN = (_shoe, _brick, _mug)  # what no training picture shows
+UNKNOWN, ODD = "unknown", "odd"  # of no kind; the second so manifold that a brain can learn from it what none of its kinds looks like
+STRANGE: dict[str, tuple[Callable[[Rng], Made], ...]] = {UNKNOWN: (_shoe, _brick, _mug), ODD: (_assembly, _tool, _plate)}

@@ -216,7 +216,7 @@ class Line:
     def _arrive(self) -> None:
         """Put the next item on the belt's start; with none to spare in the pool it waits."""
         if len(self.on) < POOL:
-            kind = "unknown" if self.feed.random() < self.part.unknown else str(self.feed.choice(self.kinds))
+            kind = items.choose(self.feed, self.part, self.kinds)
             over = self.feed.random() < self.part.overlap
             self.due = 0.05 if over else self.part.belt * 60 / self.part.rate * (0.5 + 0.5 * self.feed.exponential())
             self.put(items.draw(self.feed, kind, self.part), START, self.feed.uniform(-0.13, 0.13), 0.02)

@@ -117,48 +117,77 @@ def test_every_item_is_accounted_for(line):
 
 
 def test_kinds_that_were_seen_in_one_place_are_one_thing_that_may_be_either():
-    tracks = Tracks(Window(0.0, 1.0))
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
     box = (0.4, 0.4, 0.5, 0.5)
-    tracks.see([Thing("can", box, 0.6), Thing("film", box, 0.3)], 0.0)
-    tracks.see([Thing("can", box, 0.2), Thing("film", box, 0.7)], 0.0)
+    tracks.see([Thing("can", box, 0.6), Thing("film", box, 0.3)], 0.0, 0.0)
+    tracks.see([Thing("can", box, 0.2), Thing("film", box, 0.7)], 0.0, 0.1)
     [track] = tracks.known.values()
     assert track.kind == ("film", pytest.approx(0.5))
 
 
 def test_a_thing_keeps_its_number_while_the_belt_runs():
-    tracks = Tracks(Window(0.0, 1.0))
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
     for step in range(5):
         x = 0.1 * step
-        tracks.see([Thing("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x)
+        tracks.see([Thing("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x, 0.3 * step)
     [track] = tracks.known.values()
     assert track.looks == 5
     assert track.u == pytest.approx(-0.15, abs=1e-6)
 
 
+def test_a_long_thing_that_leaves_the_picture_slowly_is_not_forgotten():
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    for step in range(20):
+        x = 0.5 + 0.03 * step
+        tracks.see([Thing("can", (x, 0.4, min(x + 0.3, 1.0), 0.5), 0.9)], 0.03 * step, 0.15 * step)
+    assert [track.number for track in tracks.known.values()] == [0]
+
+
+def test_what_rolls_is_expected_where_it_has_rolled_to_and_what_lies_where_it_lay():
+    rolling, lying = (Track(number, 0.0, 0.0, 0.0, 0.05) for number in range(2))
+    for step in range(1, 9):
+        rolling.take(Found(0.0, 0.01 * step, 0.05, {}), 0.15 * step)
+        lying.take(Found(0.0, 0.0005 * (-1) ** step, 0.05, {}), 0.15 * step)
+    assert rolling.at(1.2)[1] == pytest.approx(0.08, abs=0.005)
+    assert 0.09 < rolling.at(1.7)[1] < rolling.at(3.2)[1] < 0.16  # it slows down
+    assert lying.at(3.2) == pytest.approx((0, 0), abs=1e-3)
+
+
+def test_a_thing_is_nearer_to_the_camera_than_the_belt():
+    x, y = Window(0.0, 1.0, 1.0).place((0.9, 0.1, 1.0, 0.2))
+    assert (x, y) == pytest.approx((0.45 * 0.97, 0.35 * 0.97))
+
+
+def test_the_first_come_is_picked_first():
+    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    first, second = track(0, -0.2), track(1, -0.3)
+    assert choose([second, first], lambda each: 1.0, [-0.3, -0.2], 0.35, reach) is first
+
+
 def test_what_a_single_picture_showed_by_mistake_is_forgotten():
-    tracks = Tracks(Window(0.0, 1.0))
-    tracks.see([Thing("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0)
-    tracks.see([], 0.0)
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    tracks.see([Thing("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0, 0.0)
+    tracks.see([], 0.0, 0.1)
     assert not tracks.known
 
 
 def track(number: int, u: float) -> Track:
-    made = Track(number, u, 0.0)
-    made.take(Found(u, 0.0, {"can": 1.0}))
+    made = Track(number, 0.0, u, 0.0, 0.05)
+    made.take(Found(u, 0.0, 0.05, {"can": 1.0}), 0.1)
     return made
 
 
 def test_the_one_that_would_be_lost_is_picked_first():
     reach = Reach(-0.5, 0.5, 0.2, 0.6)
     last, early = track(0, 0.3), track(1, -0.4)
-    assert choose([early, last], lambda each: 1.0, 0.0, 0.35, reach) is last
+    assert choose([early, last], lambda each: 1.0, [-0.4, 0.3], 0.35, reach) is last
 
 
 def test_worth_decides_when_only_one_can_be_reached():
     reach = Reach(-0.5, 0.5, 0.2, 0.6)
     one, other = track(0, 0.38), track(1, 0.37)
-    assert choose([one, other], lambda each: 2.0 if each is other else 1.0, 0.0, 0.35, reach) is other
-    assert choose([track(2, 0.6)], lambda each: 1.0, 0.0, 0.35, reach) is None
+    assert choose([one, other], lambda each: 2.0 if each is other else 1.0, [0.38, 0.37], 0.35, reach) is other
+    assert choose([track(2, 0.6)], lambda each: 1.0, [0.6], 0.35, reach) is None
 
 
 def test_a_picture_shows_nothing_when_dark_flat_or_the_same_again():

@@ -48,7 +48,7 @@ def test_rays_end_where_those_of_mujoco_end(form: tuple[int, int, int], name: st
     np.testing.assert_allclose(depth[both], reference[both], atol=2e-4)  # 1 m away, in 32 bits
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "unknown"])
+@pytest.mark.parametrize("kind", [*KINDS, "unknown", "odd"])
 def test_a_box_holds_every_pixel_that_the_item_changes(kind: str) -> None:
     with_item, seen = camera().look([posed(0.03, 0.05, kind)])
     empty, nothing = camera().look([])
@@ -93,6 +93,13 @@ def test_frames_show_every_kind_but_the_unknown_at_rest_between_the_rails() -> N
     rail = 48 * (0.5 - RAIL / cameras.VIEW) - 2  # a tall item leans over it by perspective
     assert min(one.box[1] for one in seen) >= rail
     assert any(one.kind == "unknown" for _, found in frames(0, 5, WorldPart(unknown=1)) for one in found)
+
+
+def test_oddments_are_unknown_and_each_another() -> None:
+    seen = [one for _, found in frames(0, 10, WorldPart(odd=1)) for one in found]
+    assert {one.kind for one in seen} == {"unknown"}
+    looks = {items.draw(np.random.default_rng(seed), "odd", PART).paint.tobytes() for seed in range(50)}
+    assert len(looks) == 50
 
 
 def crushed(seed: int, crush: float) -> Item:

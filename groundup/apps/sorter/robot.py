@@ -8,12 +8,12 @@ from groundup.apps.sorter.tracks import Window
 from groundup.codecs.boxes import Thing
 from groundup.errors import InputError
 from groundup.recipe import WorldPart
-from groundup.world.camera import AT, VIEW
+from groundup.world.camera import AT, HEIGHT, VIEW
 from groundup.world.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
 from groundup.world.line import BINS, HOME, MANUAL, REACH, Event
 
 STANDARD = "standard"  # the setting that is none of the world's shifts
-LAYOUT = Layout(Window(AT, VIEW), -0.5, 0.55, HOME[:2], BINS, MANUAL)
+LAYOUT = Layout(Window(AT, VIEW, HEIGHT), -0.5, 0.55, HOME[:2], BINS, MANUAL)
 
 
 class Robot:

@@ -135,7 +135,8 @@ class Shift:
     def _track(self, number: int, travel: float) -> dict[str, Any]:
         track = self.sorter.tracks.known[number]
         kind, probability = track.kind
-        return {"number": number, "kind": kind, "probability": probability, "x": float(track.u) + travel, "y": float(track.y), "tries": track.tries}
+        u, y = track.at(self.limb.now())
+        return {"number": number, "kind": kind, "probability": probability, "x": u + travel, "y": y, "tries": track.tries}
 
     # --- any thread -------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class Sorter:
         self.now, self.place, self.holding = float(numbers["time"][0]), numbers["arm"], bool(numbers["holding"][0])
         self.travel, self.speed = float(numbers["belt"][0]), float(numbers["speed"][0])
         self._look(seen)
-        self.tracks.leave(self.layout.high, self.travel)
+        self.tracks.leave(self.layout.high, self.travel, self.now)
         age = self.now - self._looked
         belt = self.belt * (1.0 if age < SLOW else 0.5 if age < BLIND else 0.0)
         target, suction, ride = next(self._arm)
@@ -99,7 +99,7 @@ class Sorter:
         while self._looks and self._looks[0].ready <= self.now + 1e-6:
             look = self._looks.popleft()
             self.found, self.found_at, self._looked = look.things, look.travel, look.taken
-            self.tracks.see(look.things, look.travel)
+            self.tracks.see(look.things, look.travel, look.taken)
 
     # --- picking --------------------------------------------------------------------------------------------------
 
@@ -125,7 +125,9 @@ class Sorter:
         while True:
             reach = Reach(self.layout.low, self.layout.high, 0.25, self.cycle)
             blind = self.now - self._looked >= BLIND
-            self.target = None if blind else choose(list(self.tracks.known.values()), self._worth, self.travel, self.speed, reach)
+            tracks = list(self.tracks.known.values())
+            places = [self._over(track)[0] for track in tracks]
+            self.target = None if blind else choose(tracks, self._worth, places, self.speed, reach)
             if self.target is None:
                 yield home, 0.0, 0.0
                 continue
@@ -172,7 +174,8 @@ class Sorter:
                 break
 
     def _over(self, track: Track) -> tuple[float, float]:
-        return track.u + self.travel, track.y
+        u, y = track.at(self.now)
+        return u + self.travel, y
 
 
 def shows(picture: Pixels, last: Pixels) -> bool:

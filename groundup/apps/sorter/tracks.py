@@ -3,6 +3,7 @@
 Places ride on the belt: `u` is a place along it less the belt's travel, so what lies still keeps its u. Metres throughout.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +17,10 @@ SAME = 0.05  # metres: farther apart are two things
 EDGE = 0.02  # share of the picture: what touches its first or last columns is not seen whole
 LEAST = 0.15  # probability: fainter things are noise
 MISSES = 3  # pictures in a row that may not show a thing which they should
-SETTLING = 0.3  # least weight of the newest picture in a thing's place: what rolls is followed
+MEMORY = 6  # last pictures that a thing's place and motion come from
+FADE = 1.0  # seconds in which what rolls loses most of its speed
+STILL, PARALLAX = 0.012, 0.03  # m/s across and along the belt: what seems to move more slowly lies still; what is tall seems to move along
+TALL = 0.03  # metres over the belt at which things are seen, on the whole
 
 
 class Window(NamedTuple):
@@ -24,28 +28,34 @@ class Window(NamedTuple):
 
     x: float  # of its middle
     side: float
+    height: float  # of the camera over the belt
 
     def place(self, box: tuple[float, float, float, float]) -> tuple[float, float]:
-        """x and y of a box's middle; the box in shares of the picture."""
+        """x and y of the middle of a thing in a box, which is nearer to the camera than the belt is; the box in shares of the picture."""
         left, top, right, bottom = box
-        return self.x + ((left + right) / 2 - 0.5) * self.side, (0.5 - (top + bottom) / 2) * self.side
+        side = self.side * (1 - TALL / self.height)
+        return self.x + ((left + right) / 2 - 0.5) * side, (0.5 - (top + bottom) / 2) * side
 
 
 class Found(NamedTuple):
-    """One thing of one picture: where, and the probability of each kind that it may be."""
+    """One thing of one picture: where, how far it reaches along the belt from its middle, and the probability of each kind that it may be."""
 
     u: float
     y: float
+    half: float
     shares: dict[str, float]
 
 
 @dataclass
 class Track:
-    """One thing on the belt."""
+    """One thing on the belt, as it lay at a `time` (seconds)."""
 
     number: int
+    time: float
     u: float
     y: float
+    half: float  # metres that it reaches along the belt from its middle
+    pace: tuple[float, float] = (0.0, 0.0)  # m/s on the belt, where it rolls
     looks: int = 1
     missed: int = 0
     tries: int = 0  # picks that did not hold
@@ -57,14 +67,24 @@ class Track:
         name = max(self.shares, key=lambda each: self.shares[each])
         return name, self.shares[name] / self.looks
 
-    def take(self, found: Found) -> None:
-        """One more look at it."""
-        self.looks, self.missed = self.looks + 1, 0
-        weight = max(1 / self.looks, SETTLING)
-        self.u += weight * (found.u - self.u)
-        self.y += weight * (found.y - self.y)
+    def at(self, time: float) -> tuple[float, float]:
+        """u and y at a later time: what lies stays, what rolls slows down."""
+        return self._rolled(time) if (abs(self.pace[1]) > STILL or abs(self.pace[0]) > PARALLAX) else (self.u, self.y)
+
+    def take(self, found: Found, time: float) -> None:
+        """One more look at it: place and pace by an alpha-beta filter, with the weights of least squares over the last `MEMORY` looks."""
+        self.looks, self.missed, self.half = self.looks + 1, 0, found.half
+        many, passed, (u, y) = min(self.looks, MEMORY), time - self.time, self._rolled(time)
+        alpha, beta = 2 * (2 * many - 1) / (many * (many + 1)), 6 / (many * (many + 1))
+        fade, off = math.exp(-passed / FADE), (found.u - u, found.y - y)
+        self.pace = fade * self.pace[0] + beta * off[0] / passed, fade * self.pace[1] + beta * off[1] / passed
+        self.time, self.u, self.y = time, u + alpha * off[0], y + alpha * off[1]
         for kind, share in found.shares.items():
             self.shares[kind] = self.shares.get(kind, 0.0) + share
+
+    def _rolled(self, time: float) -> tuple[float, float]:
+        seconds = FADE * (1 - math.exp((self.time - time) / FADE))
+        return self.u + seconds * self.pace[0], self.y + seconds * self.pace[1]
 
 
 class Tracks:
@@ -74,37 +94,36 @@ class Tracks:
         self.window, self.known = window, dict[int, Track]()
         self._count = 0
 
-    def see(self, things: Sequence[Thing], travel: float) -> None:
-        """Take in what a picture showed that was made when the belt had run `travel`."""
-        found = self._found(things, travel)
-        shown = [track for track in self.known.values() if self._inside(track.u + travel)]
-        away = np.array([[np.hypot(track.u - each.u, track.y - each.y) for each in found] for track in shown]).reshape(len(shown), len(found))
+    def see(self, things: Sequence[Thing], travel: float, time: float) -> None:
+        """Take in what a picture showed that was made at a time, when the belt had run `travel`."""
+        found, tracks = self._found(things, travel), list(self.known.values())
+        places = [track.at(time) for track in tracks]
+        away = np.array([[math.dist(place, each[:2]) for each in found] for place in places]).reshape(len(tracks), len(found))
         matches = zip(*linear_sum_assignment(np.minimum(away, SAME)), strict=True)
-        pairs = [(shown[row], found[column]) for row, column in matches if away[row, column] < SAME]
-        for track, each in pairs:
-            track.take(each)
-        known, new = {track.number for track, _ in pairs}, {id(each) for _, each in pairs}
-        for track in shown:
-            if track.number not in known:
+        pairs = {row: column for row, column in matches if away[row, column] < SAME}
+        for row, (track, (u, _)) in enumerate(zip(tracks, places, strict=True)):
+            if row in pairs:
+                track.take(found[pairs[row]], time)
+            elif self._inside(u + travel, track.half):
                 track.missed += 1
                 if track.missed >= MISSES or track.looks <= track.missed:
                     self.forget(track)
-        for each in found:
-            if id(each) not in new and self._inside(each.u + travel):
-                self.known[self._count] = Track(self._count, each.u, each.y, shares=each.shares)
-                self._count += 1
+        for column in set(range(len(found))) - set(pairs.values()):
+            u, y, half, shares = found[column]
+            self.known[self._count] = Track(self._count, time, u, y, half, shares=shares)
+            self._count += 1
 
     def forget(self, track: Track) -> None:
         """It is no longer on the belt, or never was."""
         self.known.pop(track.number, None)
 
-    def leave(self, x: float, travel: float) -> None:
+    def leave(self, x: float, travel: float, time: float) -> None:
         """Forget what has gone beyond x."""
-        for track in [track for track in self.known.values() if track.u + travel > x]:
+        for track in [track for track in self.known.values() if track.at(time)[0] + travel > x]:
             self.forget(track)
 
-    def _inside(self, x: float) -> bool:
-        return abs(x - self.window.x) < self.window.side * (0.5 - 2 * EDGE)
+    def _inside(self, x: float, half: float) -> bool:
+        return abs(x - self.window.x) + half < self.window.side * (0.5 - 2 * EDGE)
 
     def _found(self, things: Sequence[Thing], travel: float) -> list[Found]:
         """Things that are seen whole; those of several kinds in one place are one thing that may be either."""
@@ -118,5 +137,5 @@ class Tracks:
                 groups[same[0]][1].setdefault(thing.kind, thing.score)
             else:
                 groups.append((thing, {thing.kind: thing.score}))
-        places = [(self.window.place(first.box), shares) for first, shares in groups]
-        return [Found(x - travel, y, shares) for (x, y), shares in places]
+        places = [(self.window.place(first.box), (first.box[2] - first.box[0]) / 2 * self.window.side, shares) for first, shares in groups]
+        return [Found(x - travel, y, half, shares) for (x, y), half, shares in places]
