@@ -96,14 +96,17 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
 
 
 def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:
-    """Figures, answers, the report and the line that starts a chat."""
+    """Figures, answers, the report and the lines that start a chat, a server or the sorting line."""
     from groundup.release.terminal import render
 
-    if "evaluate" in manifests:
-        console.result(render(manifests["evaluate"].metrics))
+    evaluation, work = (manifests[name].metrics if name in manifests else {} for name in ("evaluate", "line"))
+    console.result(render(evaluation, work))
     print(f"\nreport  {root / 'report' / 'report.html'}")
     print(f"chat    groundup chat {root / model}")
     print(f"serve   groundup serve {root.name}={root / model} --temperature 0")
+    if work:
+        print(f"film    {root / 'line' / 'line.webp'}")
+        print(f"sort    groundup sort {root} --sure {work['sure']} --page")
 
 
 @app.command()

@@ -86,9 +86,13 @@ def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
 def _maker(source: Source) -> dict[str, str]:
     """Versions of what makes a source's documents; raises InputError where it is not installed."""
     if isinstance(source, SimulatorSource):
-        require("sorter")
-        return {"mujoco": version("mujoco")}
+        return _simulator()
     return {"python": platform.python_version()} if isinstance(source, LibrarySource) else {}
+
+
+def _simulator() -> dict[str, str]:
+    require("sorter")
+    return {"mujoco": version("mujoco")}
 
 
 def _require_own_folders(names: list[str]) -> None:
@@ -135,16 +139,26 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
     if recipe.evaluate is not None:
         if "boxes" in recipe.evaluate.suites:
             require("vision")
+        if "orders" in recipe.evaluate.suites:
+            require("serve")  # answers under a grammar
         parents = (model, *(f"documents-{name}" for name in names))
         files = tuple((home / path).expanduser() for path in recipe.evaluate.choice)
         work = partial(_measure, model=model, sources=names)
         yield Stage("evaluate", "groundup.evaluate.suite", recipe.evaluate.model_dump(mode="json"), parents, files, work)
-        ending = ("evaluate",)
+        ending += ("evaluate",)
+    if recipe.line is not None:
+        part = recipe.line.model_dump(mode="json") | _simulator()
+        yield Stage("line", "groundup.apps.sorter.trial", part, (model,), (), partial(_sort, model=model))
+        ending += ("line",)
     yield Stage("report", "groundup.release.report", recipe.name, (*all_names, *ending), (), stages.report)
 
 
 def _measure(site: Site, model: str, sources: list[str]) -> Result:
     return stages.measure(site, site.folder(model), sources)
+
+
+def _sort(site: Site, model: str) -> Result:
+    return stages.line(site, site.folder(model))
 
 
 # --- what is stale -----------------------------------------------------------------------------------------

@@ -281,6 +281,16 @@ class EvaluatePart(Part):
     prompts: tuple[str, ...] = knob((), "texts", "questions answered at the end of the run and in the report")
 
 
+class LinePart(Part):
+    """The sorting line at work at the end of a run, with the model as its brain and an oracle beside it."""
+
+    items: int = knob(500, "items", "that leave the line in each setting; more of them narrow the intervals", ge=1)
+    settings: tuple[Literal["standard", "dark", "bright", "noise", "blur", "dirt", "fast", "crowded", "unknown"], ...] = knob(
+        ("standard",), "names", "the standard line, or that line under shifts of the world", min_length=1
+    )
+    sure: int = knob(80, "percent", "an item whose kind is less sure goes to the bin for people", ge=50, le=99)
+
+
 class Recipe(Part):
     """A whole recipe."""
 
@@ -291,6 +301,7 @@ class Recipe(Part):
     model: ModelPart = ModelPart()
     stage: tuple[StagePart, ...] = knob((), "tables", "training stages, in order")
     evaluate: EvaluatePart | None = None
+    line: LinePart | None = None
 
     @property
     def patch(self) -> int:
@@ -316,6 +327,8 @@ class Recipe(Part):
             )
         if self.model.eyes and self.model.start:
             raise Misfit(("model", "eyes"), "a model that model.start names brings the eyes it has; leave one of the two out")
+        if self.line and not any(isinstance(source, SimulatorSource | BoxesSource) for source in self.source):
+            raise Misfit(("line",), "the line's brain names things in pictures, but no source has boxes; add one of kind simulator or boxes")
         shape = derived_shape(self.model)
         if shape["heads"] % shape["kv_heads"]:
             raise Misfit(("model", "kv_heads"), f"kv_heads {shape['kv_heads']} does not divide heads {shape['heads']}; choose a divisor")

@@ -225,6 +225,18 @@ def measure(site: Site, model: Path, sources: list[str], weights: Weights = "ful
     return Result([], figures)
 
 
+def line(site: Site, model: Path) -> Result:
+    """Weights to a sorting line at work."""
+    from groundup.apps.sorter.trial import FILM, trial  # it needs an extra of its own
+
+    part = site.recipe.line
+    assert part is not None, "a recipe without a line has no such stage"
+    folder = site.folder("line")
+    with console.progress("line", 2 * len(part.settings) * part.items, "items") as advance:
+        figures = trial(model, part, site.recipe.seed, site.device, folder / FILM, advance)
+    return Result([FILM], figures)
+
+
 def report(site: Site) -> Result:
     """Manifests to a page."""
     write_report(site.root, site.recipe, site.folder("report") / "report.html")

@@ -70,7 +70,7 @@ def test_knobs_stay_in_budget() -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_every_knob_has_unit_and_reason(part: type) -> None:
     for name, field in part.model_fields.items():
-        if name not in ("kind", "source", "tokenizer", "model", "stage", "evaluate", "world"):
+        if name not in ("kind", "source", "tokenizer", "model", "stage", "evaluate", "line", "world"):
             assert field.description, name
             assert field.json_schema_extra["unit"], name
 
@@ -89,6 +89,8 @@ def test_every_knob_has_unit_and_reason(part: type) -> None:
         ("evaluate.suites=['guess']", "'probe' or 'orders', found 'guess'"),
         ("source.made.name=lib", "two sources are called 'lib'"),
         ("stage.instruct.do=pretrain", "two stages are called 'pretrain'"),
+        ("line.settings=['rainy']", "'crowded' or 'unknown', found 'rainy'"),
+        ("line.items=500", "line: the line's brain names things in pictures, but no source has boxes"),
         ("seed=-1", "seed: input should be greater than or equal to 0"),
         ("tokenizer.vocab_size=10", "greater than or equal to 288"),
     ],

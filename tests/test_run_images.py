@@ -155,15 +155,48 @@ def test_boxes_are_learnt_where_nothing_is_asked(tmp_path: Path) -> None:
     assert 0 <= json.loads((run / "evaluate/manifest.json").read_text())["metrics"]["boxes"]["waste"]["ap"]["value"] <= 1
 
 
-def test_the_sorter_sees_and_understands(tmp_path: Path) -> None:
+SORTER = {"source.line.count": 40, "source.line.world.pixels": 64, "source.orders.count": 60, "line.items": 2}
+
+
+@pytest.fixture(scope="module")
+def sorted_(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe of the sorter, made small and gone through once; what it said lies in a file."""
     pytest.importorskip("mujoco")
-    made = {"source.line.count": 40, "source.line.world.pixels": 64, "source.orders.count": 60}
-    groundup(tmp_path, "run", str(RECIPES / "sorter.toml"), *small("instruct", **made))
-    figures = json.loads((tmp_path / "runs/sorter/evaluate/manifest.json").read_text())["metrics"]
+    folder = tmp_path_factory.mktemp("sorter")
+    said = groundup(folder, "run", str(RECIPES / "sorter.toml"), *small("instruct", **SORTER)).stdout
+    (folder / "said.txt").write_text(said, encoding="utf-8")
+    return folder
+
+
+def test_the_sorter_sees_and_understands(sorted_: Path) -> None:
+    figures = json.loads((sorted_ / "runs/sorter/evaluate/manifest.json").read_text())["metrics"]
     assert figures["boxes"]["line"]["ap"]["n"] == 50
     parts = [(row["family"], row["language"]) for row in figures["orders"]["orders"]]
     assert parts == [("heldout", "en"), ("heldout", "zh"), ("novel", "en"), ("novel", "zh")]
-    assert "known structure, other words" in (tmp_path / "runs/sorter/report/report.html").read_text(encoding="utf-8")
+    assert "known structure, other words" in (sorted_ / "runs/sorter/report/report.html").read_text(encoding="utf-8")
+
+
+def test_the_run_ends_with_the_line_at_work_its_figures_a_film_and_the_way_to_its_page(sorted_: Path) -> None:
+    work = json.loads((sorted_ / "runs/sorter/line/manifest.json").read_text())["metrics"]
+    assert [(row["setting"], row["by"]) for row in work["rows"]] == [("standard", "model"), ("standard", "oracle")]
+    assert all(row["sorted"] + row["manual"] + row["passed"] >= 2 for row in work["rows"])
+    with Image.open(sorted_ / "runs/sorter/line/line.webp") as film:
+        assert film.is_animated
+    report = (sorted_ / "runs/sorter/report/report.html").read_text(encoding="utf-8")
+    assert "At work on the sorting line until 2 items" in report and '<img src="data:image/webp;base64,' in report
+    said = (sorted_ / "said.txt").read_text(encoding="utf-8")
+    for part in ("At work on the sorting line", "film    runs/sorter/line/line.webp", "sort    groundup sort runs/sorter --sure 60 --page"):
+        assert part in said, part
+
+
+def test_the_line_is_stale_by_what_it_depends_on_and_nothing_else(sorted_: Path) -> None:
+    def stale(**changes: object) -> set[str]:
+        asked = groundup(sorted_, "run", str(RECIPES / "sorter.toml"), "--dry-run", "--json", *small("instruct", **SORTER | changes))
+        return {name for name, reason in json.loads(asked.stdout)["stages"].items() if reason != "fresh"}
+
+    assert stale() == set()
+    assert stale(**{"line.items": 3}) == {"line", "report"}
+    assert stale(**{"evaluate.per_family": 3}) == {"evaluate", "report"}
 
 
 def test_killed_at_a_random_moment_a_run_with_augmented_images_ends_with_the_same_bits(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def _tasks(source: str, entry: dict[str, Any]) -> Table:
         f"Held-out {source} answered exactly, {count} of each kind; {words.percent(entry['average']['value'])} in the mean of all kinds",
         ("family", ">level", *(f">{LANGUAGES.get(language, language)}" for language in languages)),
         rows,
-        ["mean of families", "", *(_interval(average.as_dict()) for average in averages)],
+        ["mean of families", "", *(interval(average.as_dict()) for average in averages)],
     )
 
 
@@ -64,8 +64,8 @@ def _choice(entries: dict[str, Any]) -> Table:
         [
             Cell(subject or path, said=True),
             str(figures["raw"]["n"]),
-            _interval(figures["raw"]),
-            _interval(figures["per_byte"]),
+            interval(figures["raw"]),
+            interval(figures["per_byte"]),
             words.percent(figures["chance"]),
         ]
         for path, subjects in entries.items()
@@ -84,8 +84,8 @@ def _images(evaluation: dict[str, Any]) -> list[Table]:
     for source in dict.fromkeys((*classes, *probes)):
         entry, probe = classes.get(source), probes.get(source)
         alone = words.percent(entry["commonest"]) if entry else words.NONE
-        found = [words.number(entry["accuracy"]["n"]), _interval(entry["accuracy"]), alone] if entry else [words.NONE] * 3
-        rows.append([source, *found, *([words.number(probe["n"]), _interval(probe)] if probe else [words.NONE] * 2)])
+        found = [words.number(entry["accuracy"]["n"]), interval(entry["accuracy"]), alone] if entry else [words.NONE] * 3
+        rows.append([source, *found, *([words.number(probe["n"]), interval(probe)] if probe else [words.NONE] * 2)])
     columns = ("source", ">images", ">likeliest class is right", ">always the commonest", ">images probed", ">right by a probe of its states")
     summary = Table("Held-out images by class", columns, rows)
     return [
@@ -97,7 +97,7 @@ def _images(evaluation: dict[str, Any]) -> list[Table]:
 def _recall(source: str, entry: dict[str, Any]) -> Table:
     """A row a class, the hardest first."""
     hardest = sorted(entry["recall"].items(), key=lambda item: item[1]["value"])
-    rows: list[Row] = [[Cell(name, said=True), words.number(figure["n"]), _interval(figure)] for name, figure in hardest[:LONGEST]]
+    rows: list[Row] = [[Cell(name, said=True), words.number(figure["n"]), interval(figure)] for name, figure in hardest[:LONGEST]]
     return Table(f"Recall by class of {source}{_cut(len(hardest), 'hardest')}", ("class", ">images", ">right"), rows)
 
 
@@ -148,7 +148,7 @@ def _boxes(evaluation: dict[str, Any]) -> list[Table]:
 
 def _matched(entry: dict[str, Any]) -> list[str]:
     """In words alone: three drawn intervals are wider than the page."""
-    return [_interval(entry[name]).text if entry[name] else words.NONE for name in ("precision", "recall", "f1")]
+    return [interval(entry[name]).text if entry[name] else words.NONE for name in ("precision", "recall", "f1")]
 
 
 def _kinds(source: str, entry: dict[str, Any]) -> Table:
@@ -176,10 +176,10 @@ def _spread(figure: dict[str, Any], digits: int) -> str:
 
 
 def _share(row: dict[str, Any] | None) -> str | Cell:
-    return words.NONE if row is None else _interval(row["exact_match"])
+    return words.NONE if row is None else interval(row["exact_match"])
 
 
-def _interval(figure: dict[str, Any]) -> Cell:
+def interval(figure: dict[str, Any]) -> Cell:
     """A share of one with its interval, in words and to be drawn."""
     value, low, high = figure["value"], figure["low"], figure["high"]
     if low is None:

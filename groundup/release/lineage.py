@@ -17,7 +17,7 @@ from groundup.ledger import Manifest
 
 LINEAGE = "lineage.json"
 FORMAT = "groundup-lineage-1"
-EVALUATION = "evaluate"  # the stage that holds a model's figures
+EVALUATION, LINE = "evaluate", "line"  # the stages that hold a model's figures: of its suites, and at work on the sorting line
 UNSTATED = "unstated"
 
 
@@ -36,14 +36,16 @@ class Lineage:
     """A model's chain.
 
     `stages` holds each stage after those it was made from, the model's own last; `evaluation` the figures of this very model,
-    if it was measured; `base` the chain of the model whose weights it began with, if that one is on record; `breaks` one
-    sentence for each place where the chain does not hold. Behind a break nothing is claimed.
+    if it was measured; `line` those of its work on the sorting line, which an exported model leaves behind; `base` the chain of
+    the model whose weights it began with, if that one is on record; `breaks` one sentence for each place where the chain does
+    not hold. Behind a break nothing is claimed.
     """
 
     stages: tuple[Manifest, ...]
     evaluation: Manifest | None = None
     base: "Lineage | None" = None
     breaks: tuple[str, ...] = ()
+    line: Manifest | None = None
 
     @property
     def model(self) -> Manifest:
@@ -63,8 +65,8 @@ class Lineage:
 
     @property
     def timed(self) -> list[Manifest]:
-        """The stages that took time, evaluation among them, in the order in which they ran."""
-        stages = (*self.stages, *((self.evaluation,) if self.evaluation is not None else ()))
+        """The stages that took time, those with figures among them, in the order in which they ran."""
+        stages = (*self.stages, *(measured for measured in (self.evaluation, self.line) if measured is not None))
         return sorted((stage for stage in stages if stage.seconds), key=lambda stage: stage.finished)
 
     @property
@@ -153,7 +155,8 @@ def _traced(model: Path) -> Lineage:
     root = model.parent
     chain = _Chain(lambda stage: ledger.read(root / stage), lambda stage: str(root / stage / "manifest.json"))
     found = chain.walk(model.name)
-    return replace(found, evaluation=chain.measured(found.model), base=_base(found.trainings))
+    evaluation, line = (chain.measured(name, found.model) for name in (EVALUATION, LINE))
+    return replace(found, evaluation=evaluation, line=line, base=_base(found.trainings))
 
 
 def _base(trainings: Iterable[Manifest]) -> Lineage | None:
@@ -180,7 +183,7 @@ def _carried(table: Any, path: Path) -> Lineage:
         base = _carried(table["base"], path) if table["base"] else None
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); export the model again") from error
-    return replace(found, evaluation=chain.measured(*found.stages[-2:]), base=base)
+    return replace(found, evaluation=chain.measured(EVALUATION, *found.stages[-2:]), base=base)
 
 
 def _manifest(entry: dict[str, Any], path: Path) -> Manifest:
@@ -206,11 +209,11 @@ class _Chain:
         self._visit(manifest)
         return Lineage(tuple(self.found.values()), breaks=tuple(self.breaks))
 
-    def measured(self, *holders: Manifest) -> Manifest | None:
-        """The evaluation, if it measured the weights that one of these stages holds."""
-        evaluation = self.read(EVALUATION)
-        matches = evaluation is not None and any(evaluation.parents.get(stage.stage) == stage.digest for stage in holders if stage.flops)
-        return evaluation if matches else None
+    def measured(self, name: str, *holders: Manifest) -> Manifest | None:
+        """The stage of figures of a name, if it measured the weights that one of these stages holds."""
+        figures = self.read(name)
+        matches = figures is not None and any(figures.parents.get(stage.stage) == stage.digest for stage in holders if stage.flops)
+        return figures if matches else None
 
     def _visit(self, manifest: Manifest) -> None:
         if _edited(manifest):

@@ -16,8 +16,8 @@ from groundup.errors import InputError
 from groundup.files import write_text
 from groundup.ledger import Manifest
 from groundup.recipe import Recipe, derivations
-from groundup.release import figures, gallery, plots, tables, words
-from groundup.release.lineage import Lineage, lineage
+from groundup.release import figures, gallery, line, plots, tables, words
+from groundup.release.lineage import LINE, Lineage, lineage
 from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
 from groundup.release.tables import Cell, Row, Table
@@ -45,7 +45,8 @@ def write_report(root: Path, recipe: Recipe, out: Path) -> None:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    write_text(out, environment.get_template("report.html.jinja").render(_page(found, recipe, logs)))
+    film = line.film(root / LINE) if found.line else ""
+    write_text(out, environment.get_template("report.html.jinja").render(_page(found, recipe, logs), film=film))
 
 
 def read_log(path: Path) -> list[Record]:
@@ -64,16 +65,17 @@ def read_log(path: Path) -> list[Record]:
 
 def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]]) -> dict[str, Any]:
     """Everything the template shows."""
-    evaluation = found.evaluation.metrics if found.evaluation else {}
+    evaluation, work = (stage.metrics if stage else {} for stage in (found.evaluation, found.line))
     return {
         "name": recipe.name,
         "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
         "lead": _lead(found),
-        "headline": [*_size(found), *figures.headline(evaluation), *_effort(found.timed)],
+        "headline": [*line.headline(work), *_size(found), *figures.headline(evaluation), *_effort(found.timed)],
         "warnings": [*found.breaks, *(sentence for stage in found.sources for sentence in stage.metrics["warnings"])],
-        "contents": [*(["Figures"] if evaluation else []), "Training", "Data", "Lineage", "Cost", "Environment"],
+        "contents": [*(["Figures"] if evaluation or work else []), "Training", "Data", "Lineage", "Cost", "Environment"],
         "answers": figures.answers(evaluation),
-        "measured": bool(evaluation),
+        "measured": bool(evaluation or work),
+        "line": line.table(work),
         "figures": figures.tables(evaluation),
         "notes": evaluation.get("notes", []),
         "mistakes": figures.mistakes(evaluation),

@@ -7,14 +7,14 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from groundup.release import figures
+from groundup.release import figures, line
 from groundup.release.tables import Cell, Table
 
 
-def render(evaluation: dict[str, Any]) -> RenderableType:
-    """All figures of an evaluation, then the recipe's prompts with the model's answers."""
+def render(evaluation: dict[str, Any], work: dict[str, Any] | None = None) -> RenderableType:
+    """All figures of an evaluation and of a model's work on the sorting line, then the recipe's prompts with the model's answers."""
     parts: list[RenderableType] = []
-    for table in figures.tables(evaluation):
+    for table in (*figures.tables(evaluation), *([line.table(work)] if work else [])):
         parts += [_table(table), ""]
     for prompt, answer in figures.answers(evaluation):
         parts.append(Text.assemble(("you> ", "dim"), prompt, "\n", ("model> ", "dim"), answer))

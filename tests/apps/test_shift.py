@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ pytest.importorskip("scipy")
 
 from groundup.apps.sorter.brain import DistantBrain
 from groundup.apps.sorter.figures import Tally, calibration, reliability
-from groundup.apps.sorter.robot import Oracle, Robot, setting
+from groundup.apps.sorter.robot import STANDARD, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
 from groundup.apps.sorter.trouble import Trouble, Weary
 from groundup.codecs.boxes import Thing
 from groundup.errors import InputError
-from groundup.recipe import WorldPart
-from groundup.world.environment import PERIOD
+from groundup.recipe import LinePart, WorldPart
+from groundup.world.environment import PERIOD, SHIFTS
 from groundup.world.line import MANUAL, Event
 from groundup.world.policy import standard
 
@@ -158,6 +159,11 @@ def test_a_watched_line_keeps_the_walls_time_and_takes_orders_from_other_threads
 def test_a_setting_that_is_none_is_refused():
     with pytest.raises(InputError, match="rainy: no setting of the line; there are standard, dark"):
         setting("rainy")
+
+
+def test_a_recipe_may_name_every_setting():
+    [names, _] = get_args(LinePart.model_fields["settings"].annotation)
+    assert set(get_args(names)) == {STANDARD, *SHIFTS}
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------

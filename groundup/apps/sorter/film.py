@@ -1,0 +1,93 @@
+"""A short film of a shift: what the camera sees with boxes and kinds, and the line from above with its arm and bins."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from groundup.apps.sorter.shift import Shift
+from groundup.files import replacing
+from groundup.world.camera import AT, RAIL, VIEW
+from groundup.world.environment import PERIOD
+from groundup.world.line import BINS, END, MANUAL
+
+FIRST, SECONDS, EVERY = 3.0, 12.0, 2  # seconds of the line at which the film begins and that it lasts; periods from one frame to the next
+SIDE, LONG = 288, 480  # pixels: of the picture's side, and of the line's length
+START, HALF = -1.4, 0.52  # metres: where the drawn line begins, and from its middle to each side
+SCALE = LONG / (END + 0.05 - START)  # pixels a metre
+QUALITY = 40  # of WebP, 0 to 100
+INK, GROUND, BELT, EDGE = "#f2f2f2", "#1d2126", "#3a4048", "#8b949e"
+PAINT = {
+    "blue": "#4a7fd0", "yellow": "#e6c229", "green": "#4a9d5b", "brown": "#a06a42", "red": "#cf4437",
+    "grey": "#9a9a9a", "black": "#333333", "white": "#f4f4f4", "orange": "#e88b2d", "purple": "#8a58b8",
+}  # fmt: skip
+
+
+class Film:
+    """Frames of a shift while it runs."""
+
+    def __init__(self) -> None:
+        self._frames: list[Image.Image] = []
+        self._looks = 0
+
+    def look(self, shift: Shift) -> None:
+        """Called once a period: keep a frame if one is due."""
+        if FIRST <= shift.limb.now() < FIRST + SECONDS:
+            if self._looks % EVERY == 0:
+                self._frames.append(drawn(shift))
+            self._looks += 1
+
+    def save(self, path: Path) -> None:
+        """Write an animated WebP that plays as fast as the line ran."""
+        first, *others = self._frames
+        with replacing(path) as temporary:
+            first.save(temporary, "WEBP", save_all=True, append_images=others, duration=round(1000 * PERIOD * EVERY), loop=0, quality=QUALITY)
+
+
+def drawn(shift: Shift) -> Image.Image:
+    """A frame: the camera's picture on the left, the line from above and the figures so far on the right."""
+    image, state = Image.new("RGB", (SIDE + LONG, SIDE), GROUND), shift.state()
+    image.paste(Image.fromarray(shift.picture()).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
+    for box in state["boxes"]:
+        left, top, right, bottom = (SIDE * min(max(value, 0.0), 1.0) for value in box["box"])
+        colour = _colour(shift, box["kind"], box["score"])
+        draw.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=2)
+        draw.text((left + 4, top + 2), f"{box['kind']} {box['score']:.0%}", INK, font, stroke_width=2, stroke_fill=GROUND)
+    _line(draw, font, shift, state)
+    shares = ", ".join(f"{name} {state[name]:.0%}" for name in ("purity", "recovery") if state[name] is not None)
+    draw.text((SIDE + 12, SIDE - 48), f"{state['time']:.1f} s   {state['sorted'] + state['manual']} picked", INK, font)
+    draw.text((SIDE + 12, SIDE - 28), shares, INK, font)
+    return image
+
+
+def _line(draw: ImageDraw.ImageDraw, font: Any, shift: Shift, state: dict[str, Any]) -> None:
+    """The line from above: x to the right along the belt, y upwards; things in the colour of the bin they are meant for."""
+    draw.rectangle((SIDE, 0, SIDE + LONG, SIDE), GROUND)  # over what is written of boxes at the picture's edge
+    draw.rectangle((*_at(START, RAIL), *_at(END, -RAIL)), BELT)
+    draw.rectangle((*_at(AT - VIEW / 2, VIEW / 2), *_at(AT + VIEW / 2, -VIEW / 2)), outline=EDGE)
+    for each in state["bins"]:
+        x, y = BINS[each["number"]]
+        draw.rectangle((*_at(x - 0.11, y + 0.11), *_at(x + 0.11, y - 0.11)), PAINT.get(each["colour"], PAINT["grey"]))
+        count = str(sum(each["kinds"].values()))
+        draw.text(_at(x, y), count, INK, font, "mm", stroke_width=2, stroke_fill=GROUND)
+    for track in state["tracks"]:
+        _dot(draw, track["x"], track["y"], 5, _colour(shift, track["kind"], track["probability"]))
+    x, y, _ = state["arm"]
+    draw.line((*_at(x, HALF), *_at(x, -HALF)), EDGE)
+    _dot(draw, x, y, 7 if state["holding"] else 4, INK)
+
+
+def _dot(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, colour: str) -> None:
+    across, down = _at(x, y)
+    draw.ellipse((across - radius, down - radius, across + radius, down + radius), colour, GROUND)
+
+
+def _at(x: float, y: float) -> tuple[float, float]:
+    return SIDE + SCALE * (x - START), SCALE * (HALF - y)
+
+
+def _colour(shift: Shift, kind: str, probability: float) -> str:
+    """Of the bin that a thing is meant for; grey for people and for what stays on the belt."""
+    number, bins = shift.sorter.bin(kind, probability), shift.sorter.policy.bins
+    return PAINT["grey"] if number is None or number == MANUAL else PAINT[bins[number - 1].colour]
