@@ -1,6 +1,6 @@
 """Set up and go, on a machine with nothing but Python 3.11 or newer.
 
-    python3 start.py demo     set up, then run the embedded demo recipe
+    python3 start.py demo     set up, then grow the brain of a sorting line, let it sort, and show the line at work in a page
     python3 start.py test     set up, then run the checks and the tests
     python3 start.py setup    set up only
     python3 start.py peers    set up what the benchmarks and judges compare with
@@ -17,6 +17,7 @@ HOME = Path(__file__).resolve().parent
 VENV = HOME / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 TORCH = "torch==2.13.0"  # the version everything was tested with; any from 2.9 on should do
+LIVE = ("sort", "runs/sorter", "--sure", "60", "--page")  # as sure as in the recipe's [line]
 CHECKS = (
     ["ruff", "check", "."],
     ["ruff", "format", "--check", "."],
@@ -38,8 +39,14 @@ def main() -> int:
 
 
 def demo() -> int:
-    """The main job."""
-    return setup("serve", "vision") or run("groundup", "run", "recipes/demo.toml")
+    """The main job: figures and a film, and at a terminal the live page, until Ctrl-C."""
+    code = setup("serve", "vision", "sorter") or run("groundup", "run", "recipes/sorter.toml")
+    if code == 0 and sys.stdout.isatty():
+        sys.stdout.flush()
+        os.execv(BIN / "groundup", ("groundup", *LIVE))
+    if code == 0:
+        print(f"live    {BIN.relative_to(HOME) / 'groundup'} {' '.join(LIVE)}")
+    return code
 
 
 def test() -> int:
