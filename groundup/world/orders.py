@@ -19,7 +19,6 @@ from groundup.world.policy import COLOURS, KINDS, Language, Op, render
 
 Part = Literal["train", "heldout", "novel"]
 HELDOUT = 5  # of so many templates of a verb one is held out
-ODD = 0.08  # chance that a sentence of one clause is no order, and of a sentence's gaps to be filled by what is unclear or unknown
 MANY = ("leave", "manual", "only", "resume", "first", "route")  # verbs that take several kinds
 BINS = {"en": ("one", "two", "three", "four", "five", "six", "seven"), "zh": tuple("一二三四五六七")}
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
@@ -29,17 +28,22 @@ SLIPS = {"号": "好", "瓶": "平", "箱": "厢", "拣": "捡", "板": "版", "
 
 
 class Draw(NamedTuple):
-    """How sentences are drawn: weights of one, two and three clauses and of verbs, and chances of a slip of the pen."""
+    """How sentences are drawn: weights of one, two and three clauses and of verbs, and chances of what is odd and of a slip of the pen.
+
+    Odd is a sentence of one clause that is no order, and a gap of a sentence's that is filled by what is unclear or unknown.
+    """
 
     clauses: tuple[int, int, int]
-    weights: dict[str, int]
+    verbs: dict[str, int]
+    odd: float
     slips: dict[Language, float]
 
 
-USUAL = Draw((60, 30, 10), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, {"en": 0.12, "zh": 0.06})
+USUAL = Draw((60, 30, 10), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, 0.08, {"en": 0.12, "zh": 0.06})
 HARD = Draw(
     (45, 33, 22),
-    {"route": 6, "swap": 3, **dict.fromkeys(MANY[:5], 3), **dict.fromkeys(("reset", "percent", "more", "less"), 2)},
+    {"route": 6, "resume": 5, "leave": 4, **dict.fromkeys(("manual", "only", "first", "swap", "more", "less"), 3), "reset": 2, "percent": 2},
+    0.12,
     {"en": 0.3, "zh": 0.12},
 )
 """What is trained on has more of what is learnt slowly than what is measured."""
@@ -136,7 +140,7 @@ def _pair(rng: Random, part: Part, language: Language) -> Pair:
     if rng.random() < 0.4:
         kinds = [kind for kind in kinds if not kind.startswith("glass-")]
         kinds.insert(rng.randrange(3), "glass")
-    filled = [_fill(rng, template, kinds, language, ODD / len(chosen)) for template in chosen]
+    filled = [_fill(rng, template, kinds, language, draw.odd / len(chosen)) for template in chosen]
     alone = next((op for _, op in filled if op.verb in ("ask", "refuse")), None)
     join = rng.choice(_choices(language, "stop" if _runs_on(chosen) else "join"))
     commands = all(template.command for template in chosen)
@@ -149,10 +153,10 @@ def _pair(rng: Random, part: Part, language: Language) -> Pair:
 def _clauses(rng: Random, own: dict[str, tuple[Template, ...]], draw: Draw) -> list[Template]:
     """The templates of a sentence. Only what goes where is said more than once."""
     count = rng.choices((1, 2, 3), draw.clauses)[0]
-    if count == 1 and rng.random() < ODD:
+    if count == 1 and rng.random() < draw.odd:
         return [rng.choice(own["other"])]
     verbs = [verb for verb in own if verb not in ("frame", "other")]
-    drawn = rng.choices(verbs, [draw.weights.get(verb, 1) for verb in verbs], k=count)
+    drawn = rng.choices(verbs, [draw.verbs.get(verb, 1) for verb in verbs], k=count)
     return [rng.choice(own[verb]) for place, verb in enumerate(drawn) if verb in ("route", "leave", "manual") or verb not in drawn[:place]]
 
 
