@@ -51,7 +51,11 @@ class Line:
             "policy": {"en": words(standard(), "en"), "zh": words(standard(), "zh")},
             "held": None,
             "stopped": None,
-            "events": [{"time": 60.5, "what": "picked", "kind": "can", "bin": None}, {"time": 61.1, "what": "binned", "kind": "can", "bin": 2}],
+            "events": [
+                {"time": 60.5, "what": "picked", "kind": "can", "bin": None},
+                {"time": 61.1, "what": "binned", "kind": "can", "bin": 2},
+                {"time": 61.2, "what": "order: policy", "text": "no paper today", "line": "leave paper"},
+            ],
         }
 
     def state(self) -> dict[str, Any]:
@@ -233,6 +237,7 @@ def test_the_page_shows_the_line(visit, scheme):
         "cans 7, film 2",
         "9 (by hand)",
         "61.1 s cans binned → 2",
+        "61.2 s order carried out: no paper today → leave paper",
         "Bin 1 (blue)",
     ):
         assert part in text, part

@@ -36,7 +36,7 @@ class Shift(Protocol):
     def state(self) -> dict[str, Any]:
         """As JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour, kinds: counts), boxes (kind, box in
         shares of the picture, score), arm (x, y, z in metres), belt (m/s), policy (words by language), held, stopped (why, or None),
-        events (time, what, kind, bin, or of an order its text), the newest last."""
+        events (time, what, kind, bin, or of an order its text and line), the newest last."""
 
     def picture(self) -> Pixels:
         """What the boxes lie in: [height, width, 3]."""

@@ -147,9 +147,9 @@ function row(bin) {
   return h("tr", {}, h("th", { scope: "row" }, `${bin.number} (${colourWords(bin)})`), h("td", {}, inside), h("td", {}, String(sum)));
 }
 
-function told({ time, what, kind, bin, text }) {
+function told({ time, what, kind, bin, text, line }) {
   const where = bin === null || bin === undefined ? "" : ` → ${bin}`;
-  return `${Number(time).toFixed(1)} s ${kind ? `${kindWords(kind)} ` : ""}${t(what)}${where}${text ? `: ${text}` : ""}`;
+  return `${Number(time).toFixed(1)} s ${kind ? `${kindWords(kind)} ` : ""}${t(what)}${where}${text ? `: ${text} → ${line}` : ""}`;
 }
 
 async function command(name) {
