@@ -16,6 +16,8 @@ from groundup.codecs.boxes import Thing, overlaps
 SAME = 0.05  # metres: farther apart are two things
 EDGE = 0.02  # share of the picture: what touches its first or last columns is not seen whole
 LEAST = 0.15  # probability: fainter things are noise
+FAINT, ALIKE = 0.05, 0.5  # probability of a kind that a look does not name; share of what a look says that another one says again
+NEITHER = ""  # that it is none of the kinds that were seen in it
 MISSES = 3  # pictures in a row that may not show a thing which they should
 MEMORY = 6  # last pictures that a thing's place and motion come from
 FADE = 1.0  # seconds in which what rolls loses most of its speed
@@ -59,17 +61,29 @@ class Track:
     looks: int = 1
     missed: int = 0
     tries: int = 0  # picks that did not hold
-    shares: dict[str, float] = field(default_factory=dict)  # summed over the looks
+    evidence: dict[str, float] = field(default_factory=dict)  # of each kind, and of `NEITHER`: logarithms of probabilities over `FAINT`, summed
 
     @property
     def kind(self) -> tuple[str, float]:
-        """The likeliest kind, and its mean probability over the pictures that showed the thing."""
-        name = max(self.shares, key=lambda each: self.shares[each])
-        return name, self.shares[name] / self.looks
+        """The likeliest kind, and its probability after all pictures that showed the thing.
+
+        Looks at one thing are alike: n of them weigh as much as n / (1 + (n - 1) `ALIKE`) that are independent.
+        """
+        weight = 1 / (1 + (self.looks - 1) * ALIKE)
+        chances = {kind: math.exp(weight * each) for kind, each in self.evidence.items()}
+        name = max((kind for kind in chances if kind != NEITHER), key=lambda kind: chances[kind])
+        return name, chances[name] / sum(chances.values())
+
+    def weigh(self, shares: dict[str, float]) -> None:
+        """Take in the probabilities of one look."""
+        rest = max(1 - sum(shares.values()), 0.0)
+        for kind, share in (*shares.items(), (NEITHER, rest)):
+            self.evidence[kind] = self.evidence.get(kind, 0.0) + math.log(max(share, FAINT) / FAINT)
 
     def at(self, time: float) -> tuple[float, float]:
-        """u and y at a later time: what lies stays, what rolls slows down."""
-        return self._rolled(time) if (abs(self.pace[1]) > STILL or abs(self.pace[0]) > PARALLAX) else (self.u, self.y)
+        """u and y at a later time: what lies stays, what rolls slows down. After a try that did not hold the other of the two is assumed."""
+        rolls = abs(self.pace[0]) > PARALLAX or abs(self.pace[1]) > STILL
+        return self._rolled(time) if rolls != (self.tries % 2 == 1) else (self.u, self.y)
 
     def take(self, found: Found, time: float) -> None:
         """One more look at it: place and pace by an alpha-beta filter, with the weights of least squares over the last `MEMORY` looks."""
@@ -79,8 +93,7 @@ class Track:
         fade, off = math.exp(-passed / FADE), (found.u - u, found.y - y)
         self.pace = fade * self.pace[0] + beta * off[0] / passed, fade * self.pace[1] + beta * off[1] / passed
         self.time, self.u, self.y = time, u + alpha * off[0], y + alpha * off[1]
-        for kind, share in found.shares.items():
-            self.shares[kind] = self.shares.get(kind, 0.0) + share
+        self.weigh(found.shares)
 
     def _rolled(self, time: float) -> tuple[float, float]:
         seconds = FADE * (1 - math.exp((self.time - time) / FADE))
@@ -110,7 +123,8 @@ class Tracks:
                     self.forget(track)
         for column in set(range(len(found))) - set(pairs.values()):
             u, y, half, shares = found[column]
-            self.known[self._count] = Track(self._count, time, u, y, half, shares=shares)
+            new = self.known[self._count] = Track(self._count, time, u, y, half)
+            new.weigh(shares)
             self._count += 1
 
     def forget(self, track: Track) -> None:
@@ -129,13 +143,13 @@ class Tracks:
         """Things that are seen whole; those of several kinds in one place are one thing that may be either."""
         groups: list[tuple[Thing, dict[str, float]]] = []
         for thing in sorted(things, key=lambda each: -each.score):
-            if thing.score < LEAST or thing.box[0] < EDGE or thing.box[2] > 1 - EDGE:
+            if thing.box[0] < EDGE or thing.box[2] > 1 - EDGE:
                 continue
             boxes = np.array([first.box for first, _ in groups], np.float32).reshape(-1, 4)
             same = np.flatnonzero(overlaps(np.array(thing.box, np.float32), boxes) > 0.5)
             if len(same):
                 groups[same[0]][1].setdefault(thing.kind, thing.score)
-            else:
+            elif thing.score >= LEAST:
                 groups.append((thing, {thing.kind: thing.score}))
         places = [(self.window.place(first.box), (first.box[2] - first.box[0]) / 2 * self.window.side, shares) for first, shares in groups]
         return [Found(x - travel, y, half, shares) for (x, y), half, shares in places]
