@@ -76,6 +76,19 @@ def test_a_server_sees_and_understands_as_the_model_here_does(own, distant):
     assert here and [thing.kind for thing in there] == [thing.kind for thing in here if thing.score >= 0.05]
 
 
+def test_a_line_sorts_with_either(folder, address):
+    pytest.importorskip("mujoco")
+    from groundup.apps.sorter.command import Options, sort
+
+    some = {"oracle": False, "key": None, "items": 1, "setting": "standard", "seed": 0, "sure": 80, "record": None, "page": False, "port": None}
+    here = sort(Options(model=str(folder), name=None, device="cpu", **some), lambda path: path)
+    there = sort(Options(model=address, name="small", device=None, **some), lambda path: path)
+    for figures in (here, there):
+        assert figures["sorted"] + figures["manual"] + figures["passed"] >= 1 and figures["brain"]["p50"] > 0
+    with pytest.raises(InputError, match="server refused"):
+        sort(Options(model=address, name="nobody", device=None, **some), lambda path: path)
+
+
 def test_it_sees_while_it_understands(own, monkeypatch):
     monkeypatch.setattr(brains, "PATIENCE", 60.0)  # looks without a pause leave little of the processor, and other tests may run
     expected, alone = own.look(PICTURE), own.understand(TEXTS[0])
