@@ -39,7 +39,7 @@ class Draw(NamedTuple):
     slips: dict[Language, float]
 
 
-USUAL = Draw((60, 30, 10), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, 0.08, {"en": 0.12, "zh": 0.06})
+USUAL = Draw((60, 30, 10), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, 0.06, {"en": 0.12, "zh": 0.06})
 HARD = Draw(
     (45, 33, 22),
     {"route": 6, "resume": 5, "leave": 4, **dict.fromkeys(("manual", "only", "first", "swap", "more", "less"), 3), "reset": 2, "percent": 2},
