@@ -6,9 +6,9 @@
     model           `--model RUN`: a model grown here, for example by the recipe of the sorter
 
 Every brain sorts the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the world's shifts). A brain that is trained
-here sees `--frames` pictures of `groundup.world.frames` (`--frames-seed`), the detector for `--minutes`. Then comes how far each may be believed on
-frames that it was not trained on, the curve of rate against purity for the arrivals a minute in `--rates`, and with `--shift MINUTES` a long shift
-with random trouble.
+here sees `--frames` pictures of the worlds that the sorter's recipe trains on (`--frames-seed`), the detector for `--minutes`. Then comes how far
+each may be believed on frames that it was not trained on, the curve of rate against purity for the arrivals a minute in `--rates`, and with
+`--shift MINUTES` a long shift with random trouble.
 
     python benchmarks/sorter.py --brains oracle --rates 70 90 110
     python benchmarks/sorter.py --brains oracle forest convolutions --frames 4000 --minutes 10 --model runs/sorter
@@ -41,17 +41,26 @@ from groundup.codecs.boxes import Thing, overlaps  # noqa: E402
 from groundup.codecs.image import Grid, Pixels  # noqa: E402
 from groundup.data.pictures import THING  # noqa: E402
 from groundup.errors import InputError  # noqa: E402
-from groundup.recipe import Recipe, WorldPart  # noqa: E402
+from groundup.recipe import Recipe, SimulatorSource, WorldPart, load  # noqa: E402
 from groundup.world.camera import RAIL, VIEW, Seen  # noqa: E402
 from groundup.world.environment import SHIFTS  # noqa: E402
 from groundup.world.frames import frames  # noqa: E402
-from groundup.world.items import KINDS  # noqa: E402
+from groundup.world.items import KINDS, UNKNOWN  # noqa: E402
 
 PATCH = 8  # pixels: of the grid that augmentation keeps
 FAR, SMALL = 26.0, 12  # grey levels off the belt's own colour that are a thing, pixels that a thing has at least
+NAMES = (*KINDS, UNKNOWN)
+SORTER = Path(__file__).parent.parent / "recipes" / "sorter.toml"
 HELDOUT = 1_000_003  # of the seed of frames that no brain is trained on
 Frames = list[tuple[Pixels, list[Seen]]]
 Box = tuple[float, float, float, float]
+
+
+def training(seed: int, count: int) -> Frames:
+    """So many pictures of the worlds of the sorter's recipe, in its shares."""
+    sources = [each for each in load(SORTER).source if isinstance(each, SimulatorSource)]
+    total = sum(each.count for each in sources)
+    return [pair for number, each in enumerate(sources) for pair in frames(seed + number, count * each.count // total, each.world)]
 
 
 # --- colour, shape and a forest ---------------------------------------------------------------------------------------------
@@ -125,12 +134,12 @@ class Detector:
 
     def __init__(self, pictures: Frames, minutes: float):
         side = len(pictures[0][0])
-        things = [np.array([(KINDS.index(each.kind), np.array(each.box) / side) for each in truth], THING) for _, truth in pictures]
-        images = Images([picture for picture, _ in pictures], things, list(KINDS), Grid(side // PATCH, side // PATCH), PATCH)
+        things = [np.array([(NAMES.index(each.kind), np.array(each.box) / side) for each in truth], THING) for _, truth in pictures]
+        images = Images([picture for picture, _ in pictures], things, list(NAMES), Grid(side // PATCH, side // PATCH), PATCH)
         recipe = Recipe.model_validate(RECIPE)
         self._bench = Bench(recipe, images, images, minutes * 60, device.pick())
         torch.manual_seed(0)
-        self._peer = Convolutions(recipe, (side, side), len(KINDS)).to(self._bench.here.handle).to(memory_format=torch.channels_last).train()
+        self._peer = Convolutions(recipe, (side, side), len(NAMES)).to(self._bench.here.handle).to(memory_format=torch.channels_last).train()
         train(self._peer, self._bench)
         self._peer.eval()
 
@@ -138,7 +147,7 @@ class Detector:
     def look(self, picture: Pixels) -> list[Thing]:
         """The warmest places."""
         [proposed] = self._peer.found(*self._bench.outputs(self._peer, stacked([picture])))
-        return [Thing(KINDS[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed if score >= 0.05]
+        return [Thing(NAMES[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed if score >= 0.05]
 
 
 RECIPE = {
@@ -206,7 +215,7 @@ def main() -> None:
     parser.add_argument("--shift", type=float, metavar="MINUTES", help="of the line's time: a long shift with random trouble")
     arguments = parser.parse_args()
     print(machine(), flush=True)
-    pictures = list(frames(arguments.frames_seed, arguments.frames, WorldPart())) if {"forest", "convolutions"} & set(arguments.brains) else []
+    pictures = training(arguments.frames_seed, arguments.frames) if {"forest", "convolutions"} & set(arguments.brains) else []
     makers: dict[str, Callable[[Robot], Brain]] = {}
     for name in arguments.brains:
         start = time.perf_counter()

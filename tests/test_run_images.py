@@ -155,7 +155,8 @@ def test_boxes_are_learnt_where_nothing_is_asked(tmp_path: Path) -> None:
     assert 0 <= json.loads((run / "evaluate/manifest.json").read_text())["metrics"]["boxes"]["waste"]["ap"]["value"] <= 1
 
 
-SORTER = {"source.line.count": 40, "source.line.world.pixels": 64, "source.orders.count": 60, "line.items": 2}
+SORTER = {f"source.{name}.{knob}": value for name in ("line", "weather") for knob, value in (("count", 40), ("world.pixels", 64))}
+SORTER |= {"source.orders.count": 60, "line.items": 2}
 
 
 @pytest.fixture(scope="module")
