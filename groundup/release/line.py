@@ -21,15 +21,14 @@ def table(work: dict[str, Any]) -> Table:
             row["by"],
             f"{row['picks_a_minute']:.1f}",
             *(interval(row[name]) if row[name] else words.NONE for name in ("purity", "recovery")),
-            *(words.number(row[name]) for name in ("sorted", "manual", "passed")),
+            *(words.number(row[name]) for name in ("manual", "passed")),
             f"{row['brain']['p50']:.0f} / {row['brain']['p95']:.0f}" if row["by"] == "model" and row["brain"] else words.NONE,
         ]
         for row in work.get("rows", [])
     ]
-    caption = (
-        f"At work on the sorting line until {words.number(work.get('items'))} items have left it, sorted by eyes that are {work.get('sure')} % sure"
-    )
-    return Table(caption, ("line", "brain", ">picks a minute", ">purity", ">recovery", ">sorted", ">by hand", ">passed", ">ms a picture"), rows)
+    until = f"until {words.number(work.get('items'))} items have left it"
+    caption = f"At work on the sorting line {until}; what is less than {work.get('sure')} % sure goes to people"
+    return Table(caption, ("line", "brain", ">picks a minute", ">purity", ">recovery", ">by hand", ">passed", ">ms a picture"), rows)
 
 
 def headline(work: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -7,7 +7,7 @@ pytest.importorskip("mujoco")
 
 from PIL import Image
 
-from groundup.apps.sorter.film import EVERY, FIRST, LONG, SECONDS, SIDE, Film, drawn
+from groundup.apps.sorter.film import EVERY, LONG, SECONDS, SIDE, Film, drawn
 from groundup.apps.sorter.robot import Oracle, Robot
 from groundup.apps.sorter.shift import Shift
 from groundup.recipe import WorldPart
@@ -22,7 +22,7 @@ def shift() -> Shift:
 
 def test_a_film_shows_seconds_of_the_shift_at_its_own_pace(shift, tmp_path):
     film = Film()
-    shift.run(seconds=FIRST + 2, after=lambda left: film.look(shift))
+    shift.run(seconds=2, after=lambda left: film.look(shift))
     film.save(tmp_path / "line.webp")
     with Image.open(tmp_path / "line.webp") as made:
         assert made.n_frames == pytest.approx(2 / PERIOD / EVERY, abs=1)

@@ -7,7 +7,7 @@ from groundup.release.tables import Cell
 
 def row(by: str, right: int, sorted_: int, sortable: int) -> dict:
     purity, recovery = (proportion(right, of).as_dict() if of else None for of in (sorted_, sortable))
-    counts = {"sorted": sorted_, "manual": 2, "passed": 1}
+    counts = {"manual": 2, "passed": 1}
     return {
         "setting": "dark",
         "by": by,
@@ -26,7 +26,7 @@ def test_a_row_says_what_each_brain_came_to_with_its_intervals():
     model, oracle = line.table(WORK).rows
     assert model[:3] == ["dark", "model", "84.3"]
     assert [cell.share and round(cell.share[0], 2) for cell in model if isinstance(cell, Cell)] == [0.9, 0.75]
-    assert model[5:] == ["100", "2", "1", "10 / 14"]
+    assert model[5:] == ["2", "1", "10 / 14"]
     assert oracle[-1] == "–"  # it does not think
 
 

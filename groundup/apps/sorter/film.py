@@ -1,5 +1,6 @@
 """A short film of a shift: what the camera sees with boxes and kinds, and the line from above with its arm and bins."""
 
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from groundup.world.camera import AT, RAIL, VIEW
 from groundup.world.environment import PERIOD
 from groundup.world.line import BINS, END, MANUAL
 
-FIRST, SECONDS, EVERY = 3.0, 12.0, 2  # seconds of the line at which the film begins and that it lasts; periods from one frame to the next
+LAST, SECONDS, EVERY = 22.0, 12.0, 2  # seconds of the line at which the film ends, and that it lasts at most; periods from one frame to the next
 SIDE, LONG = 288, 480  # pixels: of the picture's side, and of the line's length
 START, HALF = -1.4, 0.52  # metres: where the drawn line begins, and from its middle to each side
 SCALE = LONG / (END + 0.05 - START)  # pixels a metre
@@ -24,15 +25,15 @@ PAINT = {
 
 
 class Film:
-    """Frames of a shift while it runs."""
+    """The last seconds of a shift's first, when all bins have something in them."""
 
     def __init__(self) -> None:
-        self._frames: list[Image.Image] = []
+        self._frames = deque[Image.Image](maxlen=round(SECONDS / PERIOD / EVERY))
         self._looks = 0
 
     def look(self, shift: Shift) -> None:
         """Called once a period: keep a frame if one is due."""
-        if FIRST <= shift.limb.now() < FIRST + SECONDS:
+        if shift.limb.now() < LAST:
             if self._looks % EVERY == 0:
                 self._frames.append(drawn(shift))
             self._looks += 1

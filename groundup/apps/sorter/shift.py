@@ -19,6 +19,7 @@ from groundup.errors import InputError
 from groundup.world.policy import TOPICS, Language, Policy, Said, apply, parse, standard, words
 
 SHOWN = 20  # last events and picks that are told
+LEAST = 0.3  # probability of the faintest box that people are shown
 
 
 class Timed:
@@ -128,8 +129,8 @@ class Shift:
 
     def _boxes(self, moved: float) -> list[dict[str, Any]]:
         """What was found last, where it is in the newest picture: the belt has run `moved` metres meanwhile."""
-        share = moved / LAYOUT.window.side
-        boxes = [(thing, (thing.box[0] + share, thing.box[1], min(thing.box[2] + share, 1.0), thing.box[3])) for thing in self.sorter.found]
+        share, found = moved / LAYOUT.window.side, [thing for thing in self.sorter.found if thing.score >= LEAST]
+        boxes = [(thing, (thing.box[0] + share, thing.box[1], min(thing.box[2] + share, 1.0), thing.box[3])) for thing in found]
         return [{"kind": thing.kind, "score": thing.score, "box": box} for thing, box in boxes if box[0] < 1]
 
     def _track(self, number: int, travel: float) -> dict[str, Any]:
