@@ -46,6 +46,7 @@ from groundup.world.camera import RAIL, VIEW, Seen  # noqa: E402
 from groundup.world.environment import SHIFTS  # noqa: E402
 from groundup.world.frames import frames  # noqa: E402
 from groundup.world.items import KINDS, UNKNOWN  # noqa: E402
+from groundup.world.policy import SURE, standard  # noqa: E402
 
 PATCH = 8  # pixels: of the grid that augmentation keeps
 FAR, SMALL = 26.0, 12  # grey levels off the belt's own colour that are a thing, pixels that a thing has at least
@@ -178,7 +179,7 @@ HEAD = ("brain", "line", "picks/min", "purity", "recovery", "sorted + by hand + 
 
 def work(name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str, arguments: argparse.Namespace) -> list[object]:
     robot, start = Robot(part, arguments.seed), time.perf_counter()
-    shift = Shift(robot, make(robot))
+    shift = Shift(robot, make(robot), standard().model_copy(update={"sure": arguments.sure}))
     shift.run(items=arguments.items)
     made = row(name, where, shift, time.perf_counter() - start)
     print("  " + ", ".join(map(str, made)), flush=True)
@@ -189,7 +190,8 @@ def long_shift(name: str, make: Callable[[Robot], Brain], arguments: argparse.Na
     """A shift with random trouble: what it came to, and that every item is accounted for (else it fails)."""
     robot = Robot(WorldPart(unknown=0.02), arguments.seed)
     brain = Weary(make(robot))
-    shift, trouble, start = Shift(robot, brain), Trouble(robot, brain, np.random.default_rng(arguments.seed)), time.perf_counter()
+    policy = standard().model_copy(update={"sure": arguments.sure})
+    shift, trouble, start = Shift(robot, brain, policy), Trouble(robot, brain, np.random.default_rng(arguments.seed)), time.perf_counter()
     while robot.now() < arguments.shift * 60:
         trouble.step()
         shift.step()
@@ -209,6 +211,7 @@ def main() -> None:
     parser.add_argument("--rates", nargs="*", type=float, default=[], metavar="ITEMS", help="arrivals a minute of the curve")
     parser.add_argument("--items", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sure", type=int, default=SURE, metavar="PERCENT", help="an item whose kind is less sure goes to the bin for people")
     parser.add_argument("--frames", type=int, default=4000)
     parser.add_argument("--frames-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=10.0)
