@@ -94,8 +94,8 @@ class Rotary(nn.Module):
     def forward(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
         exponents = torch.arange(0, self.features, 2, device=positions_BT.device, dtype=torch.float32) / self.features
         angles = positions_BT[..., None].float() * self.base**-exponents
-        angles = torch.cat((angles, angles), dim=-1)
-        return angles.cos(), angles.sin()
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
 
 class Rotation(nn.Module):
