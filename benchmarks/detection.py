@@ -10,7 +10,7 @@ held-out part for judging, at the resolution and with the augmentation of its la
 only what came after), or for `--minutes`, which also serves a run that has no more than its documents. Average precision is COCO's, for all by
 the same code. The peers are not compiled; ours is, and its compiling is in its time.
 
-    python benchmarks/detection.py runs/waste-boxes [--minutes 30] [--rates 0.5 1 2]
+    python benchmarks/detection.py runs/waste-boxes [--minutes 30] [--rates 0.5 1 2] [--peers convolutions]
 
 Run it where nothing else runs: the budget is wall time, and a busy neighbour takes from the peers what ours had. `--rates` trains each peer once at
 each multiple of its learning rate, to see that it is not held back by a bad one.
@@ -357,11 +357,15 @@ def row(name: str, parameters: int, seconds: float, images: float, ap: float, ap
     return [name, f"{parameters / 1e6:.2f} M", f"{seconds:,.0f}", f"{images:,.0f}", f"{ap:.1%}", f"{ap50:.1%}"]
 
 
+PEERS: dict[str, type[Yolos] | type[Convolutions]] = {"yolos": Yolos, "convolutions": Convolutions}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--minutes", type=float, help="how long each peer trains; left out: as long as the run's training stages took")
     parser.add_argument("--rates", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="multiples of the peers' learning rates to try")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     arguments = parser.parse_args()
     coco()  # better now than after an hour of training
     recipe, _ = pipeline.recall(arguments.run)
@@ -379,7 +383,7 @@ def main() -> None:
     print(machine())
     print(f"{len(parts[0].pixels):,} images to train on, {len(parts[1].pixels):,} held out, {len(names)} kinds; {seconds:,.0f} s for each peer\n")
     rows = [first[1]] if first else []
-    rows += [compete(kind, factor, bench) for kind in (Yolos, Convolutions) for factor in arguments.rates]
+    rows += [compete(PEERS[name], factor, bench) for name in arguments.peers for factor in arguments.rates]
     print("\n" + table(("contestant", "parameters", "seconds", "images seen", "AP", "AP50"), rows))
 
 

@@ -133,6 +133,19 @@ def seen_as(*looks: dict[str, float]) -> tuple[str, float]:
     return made.kind
 
 
+@pytest.mark.parametrize(
+    ("chances", "aim"),
+    [
+        ({"plastic": 0.5, "can": 0.4, "glass-clear": 0.1}, ("plastic", 0.9, 2)),  # both belong in the second bin
+        ({"plastic": 0.3, "can": 0.2, "paper": 0.4}, ("plastic", 0.5, 9)),  # unsure
+        ({"unknown": 0.5, "plastic": 0.4}, ("unknown", 0.5, 9)),
+        ({"hazard": 0.9}, ("hazard", 0.9, 5)),
+    ],
+)
+def test_what_counts_is_where_a_thing_belongs(line, chances, aim):
+    assert line[3].aim(chances) == (aim[0], pytest.approx(aim[1]), aim[2])
+
+
 def test_looks_that_agree_make_surer_and_one_look_says_what_it_says():
     assert seen_as({"can": 0.7, "film": 0.2}) == ("can", pytest.approx(0.7))
     sure = [seen_as(*[{"can": 0.7, "film": 0.2}] * many)[1] for many in (1, 2, 4, 16)]

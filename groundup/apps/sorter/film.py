@@ -90,5 +90,5 @@ def _at(x: float, y: float) -> tuple[float, float]:
 
 def _colour(shift: Shift, kind: str, probability: float) -> str:
     """Of the bin that a thing is meant for; grey for people and for what stays on the belt."""
-    number, bins = shift.sorter.bin(kind, probability), shift.sorter.policy.bins
+    number, bins = shift.sorter.aim({kind: probability}).bin, shift.sorter.policy.bins
     return PAINT["grey"] if number is None or number == MANUAL else PAINT[bins[number - 1].colour]

@@ -135,9 +135,9 @@ class Shift:
 
     def _track(self, number: int, travel: float) -> dict[str, Any]:
         track = self.sorter.tracks.known[number]
-        kind, probability = track.kind
+        aim = self.sorter.aim(track.chances)
         u, y = track.at(self.limb.now())
-        return {"number": number, "kind": kind, "probability": probability, "x": u + travel, "y": y, "tries": track.tries}
+        return {"number": number, "kind": aim.kind, "probability": aim.probability, "x": u + travel, "y": y, "tries": track.tries}
 
     # --- any thread -------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,14 @@ class Sorted(NamedTuple):
     bin: int
 
 
+class Aim(NamedTuple):
+    """What a thing is taken for, how surely it belongs where that belongs, and the bin it goes to; None: it stays on the belt."""
+
+    kind: str
+    probability: float
+    bin: int | None
+
+
 class _Looked(NamedTuple):
     ready: float  # seconds: when the answer is there
     taken: float  # seconds: when the picture was made
@@ -103,21 +111,25 @@ class Sorter:
 
     # --- picking --------------------------------------------------------------------------------------------------
 
-    def bin(self, kind: str, probability: float) -> int | None:
-        """Where a thing goes: its bin by the policy; that for people when unsure, unknown or its bin is full; None: it stays on the belt."""
-        place = self.policy.places.get(kind, "manual")
+    def aim(self, chances: Mapping[str, float]) -> Aim:
+        """Where a thing goes that is of these kinds with these probabilities: to the place that the policy has for most of them together.
+
+        To people when that is not sure, unknown or its bin is full; to no bin where it stays on the belt.
+        """
+        places = {kind: self.policy.places.get(kind, "manual") for kind in chances}
+        sums = {place: sum(chances[kind] for kind in chances if places[kind] == place) for place in places.values()}
+        place, probability = max(sums.items(), key=lambda each: each[1])
+        kind = max((kind for kind in chances if places[kind] == place), key=lambda kind: chances[kind])
         if place == "leave":
-            return None
-        if place == "manual" or 100 * probability < self.policy.sure or place in self.full:
-            return self.layout.manual
-        return int(place)
+            return Aim(kind, probability, None)
+        unsure = place == "manual" or 100 * probability < self.policy.sure or place in self.full
+        return Aim(kind, probability, self.layout.manual if unsure else int(place))
 
     def _worth(self, track: Track) -> float:
-        kind, probability = track.kind
-        where = self.bin(kind, probability)
-        if where is None or track.looks < 2:
+        aim = self.aim(track.chances)
+        if aim.bin is None or track.looks < 2:
             return 0.0
-        worth = 0.4 if where == self.layout.manual else 2.0 if kind in self.policy.first else 1.0
+        worth = 0.4 if aim.bin == self.layout.manual else 2.0 if aim.kind in self.policy.first else 1.0
         return worth / (1 + track.tries)
 
     def _work(self) -> Iterator[tuple[tuple[float, float, float], float, float]]:
@@ -153,10 +165,9 @@ class Sorter:
             yield (*self._over(track), HIGH), 0.0, 1.0
             return
         self.tracks.forget(track)
-        kind, probability = track.kind
-        where = self.bin(kind, probability)
-        if where is not None:
-            yield from self._carry(kind, probability, where)
+        aim = self.aim(track.chances)
+        if aim.bin is not None:
+            yield from self._carry(aim.kind, aim.probability, aim.bin)
 
     def _carry(self, kind: str, probability: float, where: int) -> Iterator[tuple[tuple[float, float, float], float, float]]:
         x, y = self.layout.bins[where]

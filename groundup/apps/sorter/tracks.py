@@ -64,15 +64,19 @@ class Track:
     evidence: dict[str, float] = field(default_factory=dict)  # of each kind, and of `NEITHER`: logarithms of probabilities over `FAINT`, summed
 
     @property
-    def kind(self) -> tuple[str, float]:
-        """The likeliest kind, and its probability after all pictures that showed the thing.
+    def chances(self) -> dict[str, float]:
+        """The probability of each kind after all pictures that showed the thing; what is missing to one is that it is none of them.
 
         Looks at one thing are alike: n of them weigh as much as n / (1 + (n - 1) `ALIKE`) that are independent.
         """
         weight = 1 / (1 + (self.looks - 1) * ALIKE)
         chances = {kind: math.exp(weight * each) for kind, each in self.evidence.items()}
-        name = max((kind for kind in chances if kind != NEITHER), key=lambda kind: chances[kind])
-        return name, chances[name] / sum(chances.values())
+        return {kind: each / sum(chances.values()) for kind, each in chances.items() if kind != NEITHER}
+
+    @property
+    def kind(self) -> tuple[str, float]:
+        """The likeliest kind, and its probability."""
+        return max(self.chances.items(), key=lambda each: each[1])
 
     def weigh(self, shares: dict[str, float]) -> None:
         """Take in the probabilities of one look."""
