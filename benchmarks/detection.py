@@ -151,7 +151,7 @@ class Block(nn.Module):
     def __init__(self, before: int, after: int, stride: int):
         super().__init__()
         self.work = nn.Sequential(*norm_conv(before, after, stride), nn.ReLU(), *norm_conv(after, after))
-        around = nn.Sequential(nn.AvgPool2d(stride, stride), nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+        around = nn.Sequential(nn.AvgPool2d(stride, stride, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
         self.around = nn.Identity() if before == after and stride == 1 else around
 
     def forward(self, x: Tensor) -> Tensor:
