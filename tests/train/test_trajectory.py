@@ -58,7 +58,8 @@ def test_a_resumed_run_ends_in_the_same_bits(data: Path, tmp_path: Path, precisi
 
 @pytest.mark.slow
 @pytest.mark.skipif(not pick("cpu").compiles, reason="needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # both inside the compiler
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # all inside the compiler
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated. Methods on autograd functions are all static:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_resumed_compiled_run_ends_in_the_same_bits(data: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"precision": torch.bfloat16, "depth": 1, "steps": 3}
