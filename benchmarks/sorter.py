@@ -179,7 +179,7 @@ HEAD = ("brain", "line", "picks/min", "purity", "recovery", "sorted + by hand + 
 
 def work(name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str, arguments: argparse.Namespace) -> list[object]:
     robot, start = Robot(part, arguments.seed), time.perf_counter()
-    shift = Shift(robot, make(robot), standard().model_copy(update={"sure": arguments.sure}))
+    shift = Shift(robot, make(robot), standard(arguments.sure))
     shift.run(items=arguments.items)
     made = row(name, where, shift, time.perf_counter() - start)
     print("  " + ", ".join(map(str, made)), flush=True)
@@ -190,7 +190,7 @@ def long_shift(name: str, make: Callable[[Robot], Brain], arguments: argparse.Na
     """A shift with random trouble: what it came to, and that every item is accounted for (else it fails)."""
     robot = Robot(WorldPart(unknown=0.02), arguments.seed)
     brain = Weary(make(robot))
-    policy = standard().model_copy(update={"sure": arguments.sure})
+    policy = standard(arguments.sure)
     shift, trouble, start = Shift(robot, brain, policy), Trouble(robot, brain, np.random.default_rng(arguments.seed)), time.perf_counter()
     while robot.now() < arguments.shift * 60:
         trouble.step()

@@ -130,10 +130,10 @@ STANDARD: dict[str, Place] = {
 }  # fmt: skip
 
 
-def standard() -> Policy:
+def standard(sure: int = SURE) -> Policy:
     """Five bins: blue for paper, yellow for packaging, green for glass, brown for food, and a red box for hazards."""
     bins = (Bin(colour="blue"), Bin(colour="yellow"), Bin(colour="green"), Bin(colour="brown"), Bin(colour="red", hazards=True))
-    return Policy(bins=bins, standard=STANDARD, places=STANDARD)
+    return Policy(bins=bins, standard=STANDARD, places=STANDARD, sure=sure)
 
 
 def parse(line: str) -> tuple[Op, ...]:

@@ -64,7 +64,7 @@ def sort(options: Options, find: Callable[[Path], Path]) -> dict[str, Any]:
     """Work as asked and return the figures; `find` gives the model's folder of a run. Raises InputError for what cannot be used."""
     options.require()
     robot = Robot(setting(options.setting), options.seed)
-    policy, pace = standard().model_copy(update={"sure": options.sure}), 1.0 if options.page else math.inf
+    policy, pace = standard(options.sure), 1.0 if options.page else math.inf
     recording = Recorder(options.record, robot.describe()).episode(f"sort waste, {options.setting}") if options.record else nullcontext()
     with _brain(options, find) as brain, recording as episode:
         shift = Shift(robot, brain or Oracle(robot), policy, brain.understand if brain else str, pace)

@@ -73,11 +73,6 @@ class Track:
         chances = {kind: math.exp(weight * each) for kind, each in self.evidence.items()}
         return {kind: each / sum(chances.values()) for kind, each in chances.items() if kind != NEITHER}
 
-    @property
-    def kind(self) -> tuple[str, float]:
-        """The likeliest kind, and its probability."""
-        return max(self.chances.items(), key=lambda each: each[1])
-
     def weigh(self, shares: dict[str, float]) -> None:
         """Take in the probabilities of one look."""
         rest = max(1 - sum(shares.values()), 0.0)

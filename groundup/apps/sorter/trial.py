@@ -21,7 +21,7 @@ def trial(model: Path, part: LinePart, seed: int, device: Device, film: Path, ad
 
     Returns a row of `Shift.figures` for each setting and brain, "model" and then "oracle". Raises InputError for a model that names nothing.
     """
-    policy, watch = standard().model_copy(update={"sure": part.sure}), Film()
+    policy, watch = standard(part.sure), Film()
     rows: list[dict[str, Any]] = []
     with closing(OwnBrain(model, device)) as brain:
         for name in part.settings:
