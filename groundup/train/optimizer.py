@@ -4,17 +4,20 @@ import torch
 from torch import Tensor, nn
 
 from groundup.recipe import Schedule
+from groundup.train.muon import Muon
 from groundup.train.owners import Owners
 from groundup.train.parallel import World
+
+MATRICES = (".layers.", ".patch_embedding.", ".eyes.parts.", ".eyes.embed.", ".eyes.next.")
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
     """Whether Muon trains it: the matrices inside the blocks and those that take in patches and give them back; not embedding, heads or norms."""
-    return parameter.ndim == 2 and any(part in f".{name}" for part in (".layers.", ".patch_embedding.", ".eyes.embed.", ".eyes.next."))
+    return parameter.ndim == 2 and any(part in f".{name}" for part in MATRICES)
 
 
 class Optimizer:
-    """torch's Muon (Jordan et al. 2024) and AdamW (arXiv:1711.05101) over one module, with one schedule.
+    """Muon and torch's AdamW (arXiv:1711.05101) over one module, with one schedule.
 
     Rates rise linearly over the first `warmup` share of the steps, stay, and fall linearly to zero over the last `decay`
     share (warm-up/stable/decay, arXiv:2404.06395). Where parameters are sharded, Muon updates whole copies on their owners.
@@ -26,9 +29,7 @@ class Optimizer:
         matrices = {name: parameter for name, parameter in self.named.items() if is_matrix(name, parameter)}
         others = [parameter for name, parameter in self.named.items() if name not in matrices]
         self.owners = Owners(matrices, world)
-        self.muon = torch.optim.Muon(
-            [{"params": list(self.owners.whole.values())}], lr=schedule.matrix_lr, weight_decay=schedule.weight_decay, momentum=0.95
-        )  # fmt: skip
+        self.muon = Muon(self.owners.whole, schedule.weight_decay)
         self.adamw = torch.optim.AdamW(others, lr=schedule.other_lr, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
 
     def factor(self, step: int) -> float:
@@ -42,23 +43,18 @@ class Optimizer:
         self._update(self.factor(step))
 
     def _update(self, factor: float) -> None:
-        self.muon.param_groups[0]["lr"] = self.schedule.matrix_lr * factor
         self.adamw.param_groups[0]["lr"] = self.schedule.other_lr * factor
         with self.owners.gathered():
-            self.muon.step()  # type: ignore[no-untyped-call]
+            self.muon.step(self.schedule.matrix_lr * factor)
         self.adamw.step()
         for parameter in [*self.named.values(), *self.owners.whole.values()]:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """The state tensors that this process holds, named `<parameter>/<part>`; AdamW's step counts included."""
-        held = [(self.owners.whole, self.muon.state), (self.named, self.adamw.state)]
-        return {
-            f"{name}/{part}": value
-            for named, states in held
-            for name, parameter in named.items()
-            for part, value in states.get(parameter, {}).items()
-        }  # fmt: skip
+        momentum = {f"{name}/momentum": value for name, value in self.muon.state().items()}
+        moments = {f"{name}/{part}": value for name, each in self.named.items() for part, value in self.adamw.state.get(each, {}).items()}
+        return momentum | moments
 
     def prepare(self) -> None:
         """Create every state tensor, so that a checkpoint can be read into them, by a step at rate zero."""

@@ -35,7 +35,7 @@ def optimizer_of(learner: Learner, steps: int = 10) -> Optimizer:
 
 def test_muon_has_the_blocks_matrices_and_adamw_the_rest(learner: Learner) -> None:
     optimizer = optimizer_of(learner)
-    held = {id(parameter) for parameter in optimizer.muon.param_groups[0]["params"]}
+    held = {id(parameter) for parameter in optimizer.muon.matrices.values()}
     projections = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     expected = {id(parameter) for name, parameter in learner.named_parameters() if name.split(".")[-2] in projections}
     assert held == expected

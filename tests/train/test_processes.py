@@ -118,7 +118,7 @@ def test_each_process_writes_its_rows(stopped: Path) -> None:
             shapes.append({name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()})  # noqa: SIM118 - not a mapping
     name = "model/trunk.model.layers.0.mlp.up_proj.weight"
     assert [part[name] for part in shapes] == [(SHAPE.ffn // 2, SHAPE.width)] * 2
-    momenta = [{name for name in part if name.endswith("momentum_buffer")} for part in shapes]
+    momenta = [{name for name in part if name.endswith("momentum")} for part in shapes]
     assert [len(names) for names in momenta] == [7, 7]  # of two blocks with seven matrices each
     assert not momenta[0] & momenta[1]
     sizes = [part.stat().st_size for part in sorted(folder.glob("*.safetensors"))]
