@@ -57,13 +57,13 @@ class Camera:
         self.lamp = f32((0.447 * np.cos(angle), 0.447 * np.sin(angle), 0.894))  # towards it: 27 degrees off the lens
         self.half = f32((0.23 * np.cos(angle), 0.23 * np.sin(angle), 0.973))  # half way to the lens
         self.tint = f32(self.light * draw(0.94, 1.06, 3))
-        self.strip = self._belt()
+        self.strip, self.belt = self._strip(), self.tint * f32(draw(0.9, 1.1, 3))
 
     def look(self, posed: Sequence[Posed], travel: float = 0, light: float = 1) -> tuple[npt.NDArray[np.uint8], list[Seen]]:
         """A picture (pixels x pixels x 3) of items lying on a belt that has moved on by `travel` metres, and what is visible in it."""
         side = self.pixels
         start = -round(travel * self.scale / HEIGHT) % (self.strip.shape[1] - side)
-        image = self.strip[:, start : start + side].copy()
+        image = self.strip[:, start : start + side, None] * self.belt
         seen: list[Seen] = []
         if posed:
             rays = _Rays(self, posed)
@@ -99,17 +99,16 @@ class Camera:
         )  # thicker to its edges
         return (colour * lit[:, None] + shine[:, None]) * self.tint, opacity[:, None]
 
-    def _belt(self) -> Array:
-        """A strip of belt to slide along, `pixels` high: rubber with scuffs, and a rail on each side."""
+    def _strip(self) -> Array:
+        """Greys of a strip of belt to slide along, `pixels` high: rubber with scuffs, and a rail on each side."""
         side = self.pixels
         long = 4 * side
-        grey = 0.17 + 0.05 * (self.patterns[8][np.arange(side)[:, None] * TEXELS // side, np.arange(long) * TEXELS // side % TEXELS] - 0.5)
+        place = [(np.arange(length) * TEXELS // side) % TEXELS for length in (side, long)]
         scuffs = self.rng.random((side, long), np.float32)
-        grey = grey + 0.05 * (scuffs > 0.985) + 0.02 * (scuffs - 0.5)
-        rail = np.abs(np.linspace(-VIEW / 2, VIEW / 2, side)) > RAIL
-        grey[rail] = 0.5
-        strip = grey[:, :, None] * (self.tint * f32(self.rng.uniform(0.9, 1.1, 3)))
-        return f32(np.concatenate([strip, strip[:, :side]], 1))
+        grey = np.float32(0.05) * self.patterns[8][np.ix_(*place)] + np.float32(0.02) * scuffs + np.float32(0.135)
+        grey[scuffs > 0.985] += np.float32(0.05)
+        grey[np.abs(np.linspace(-VIEW / 2, VIEW / 2, side)) > RAIL] = 0.5
+        return np.concatenate([grey, grey[:, :side]], 1)
 
     def _develop(self, image: Array) -> npt.NDArray[np.uint8]:
         """Through the lens and onto the sensor: blur, exposure, noise, 256 levels."""

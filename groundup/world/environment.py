@@ -38,7 +38,7 @@ def shifted(part: WorldPart, name: str) -> WorldPart:
 
 
 class SortingLine(Env[dict[str, Any], dict[str, Any]]):
-    """One `step` is `PERIOD` of the line.
+    """One `step` is `PERIOD` of the line; the camera takes a picture in every `every`th.
 
     `info` holds what no brain may see: `items` (number, kind, place in metres; where in the picture, box in pixels and visible share),
     `events` since the last step, how many lie in each of `bins`, how many have `passed`. The reward counts the items binned.
@@ -46,8 +46,8 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / PERIOD)}  # type: ignore[misc] # theirs
 
-    def __init__(self, part: WorldPart | None = None, render_mode: str | None = None, kinds: Sequence[str] = KINDS):
-        self.part, self.render_mode, self.kinds = part or WorldPart(), render_mode, kinds
+    def __init__(self, part: WorldPart | None = None, render_mode: str | None = None, kinds: Sequence[str] = KINDS, every: int = 1):
+        self.part, self.render_mode, self.kinds, self.every = part or WorldPart(), render_mode, kinds, every
         side = self.part.pixels
         self.action_space = spaces.Dict(
             target=_box(*REACH),  # metres: x, y, z that the suction cup goes to
@@ -76,6 +76,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
         super().reset(seed=seed)
         feed, optics = self.np_random.spawn(2)
         self.line, self.camera, self.told = Line(self.part, feed, self.kinds), Camera(self.part, optics), 0
+        self._steps = 0
         self._look()
         return self._observation(), self._info()
 
@@ -83,7 +84,8 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
         """Do what is asked for `PERIOD`, then look. Never ends by itself."""
         orders = (bool(action[name]) for name in ("ride", "stop"))
         self.line.advance(PERIOD, action["target"], bool(action["suction"]), float(action["belt"][0]), *orders)
-        if not self.faults.lost:
+        self._steps += 1
+        if self._steps % self.every == 0 and not self.faults.lost:
             self._look()
         info = self._info()
         return self._observation(), float(sum(event.what == "binned" for event in info["events"])), False, False, info

@@ -183,6 +183,13 @@ def test_faults_of_the_camera() -> None:
     assert dark["image"].mean() < 5 < first["image"].mean()
 
 
+def test_a_camera_may_take_fewer_pictures_than_the_line_has_steps() -> None:
+    env = SortingLine(SURE, every=3)
+    env.reset(seed=0)
+    taken = [float(env.step(order(belt=0.5))[0]["taken"][0]) for _ in range(7)]
+    assert taken == pytest.approx([0, 0, 3 * PERIOD, 3 * PERIOD, 3 * PERIOD, 6 * PERIOD, 6 * PERIOD])
+
+
 def test_arrivals_do_not_depend_on_the_arm() -> None:
     lines = [Line(WorldPart(), np.random.default_rng(1)) for _ in range(2)]
     for number, line in enumerate(lines):

@@ -17,10 +17,10 @@ LAYOUT = Layout(Window(AT, VIEW, HEIGHT), -0.5, 0.55, HOME[:2], BINS, MANUAL)
 
 
 class Robot:
-    """A `Limb`. `events` is the truth about what happened to the items, which no brain sees."""
+    """A `Limb`, its camera taking a picture in every `every`th period. `events` is the truth about the items, which no brain sees."""
 
-    def __init__(self, part: WorldPart, seed: int):
-        self.line, self._seed = SortingLine(part), seed
+    def __init__(self, part: WorldPart, seed: int, every: int = 1):
+        self.line, self._seed = SortingLine(part, every=every), seed
         self.events: list[Event] = []
         low, high = REACH
         self._about = Description(

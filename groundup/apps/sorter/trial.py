@@ -9,11 +9,14 @@ from groundup.apps.sorter.brain import OwnBrain
 from groundup.apps.sorter.film import Film
 from groundup.apps.sorter.robot import Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
+from groundup.apps.sorter.sorter import PAUSE
 from groundup.device import Device
 from groundup.recipe import LinePart
+from groundup.world.environment import PERIOD
 from groundup.world.policy import standard
 
 FILM = "line.webp"
+PICTURES = round(PAUSE / PERIOD)  # periods from one to the next: more would be drawn and not looked at
 
 
 def trial(model: Path, part: LinePart, seed: int, device: Device, film: Path, advance: Callable[[float], object]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def trial(model: Path, part: LinePart, seed: int, device: Device, film: Path, ad
     with closing(OwnBrain(model, device)) as brain:
         for name in part.settings:
             for by in ("model", "oracle"):
-                robot = Robot(setting(name), seed)
+                robot = Robot(setting(name), seed, PICTURES)
                 shift = Shift(robot, brain if by == "model" else Oracle(robot), policy)
                 _work(shift, part.items, advance, None if rows else watch)
                 rows.append({"setting": name, "by": by} | shift.figures())
