@@ -48,9 +48,25 @@ class Shape:
         return 3 * self.patch**2
 
     @property
+    def part(self) -> int:
+        """Pixels a side of the parts in which a patch is looked at: 4, or the next more that divides it; 0: no eyes."""
+        return next((side for side in range(min(4, self.patch) or 1, self.patch + 1) if self.patch % side == 0), 0)
+
+    @property
+    def part_features(self) -> int:
+        """Features of a part: four a pixel, a third more than it has values."""
+        return 4 * self.part**2
+
+    @property
     def seen_values(self) -> int:
-        """Values by which a patch comes into the stream: its own, or a tower's features."""
-        return self.patch_values if self.tower is None else self.tower.hidden_size
+        """Features by which a patch comes into the stream: those of its parts, or a tower's."""
+        return 4 * self.patch**2 if self.tower is None else self.tower.hidden_size
+
+    @property
+    def eyes_matrices(self) -> int:
+        """Weights of the matrices between patches, or a tower's features, and the stream."""
+        parts = 3 * self.part**2 * self.part_features if self.tower is None else 0
+        return parts + self.width * (self.seen_values + self.patch_values)
 
     @property
     def label_values(self) -> int:
@@ -60,7 +76,7 @@ class Shape:
     def parameters(self) -> dict[str, int]:
         """Parameters by group; the groups sum to the whole."""
         inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        eyes = {"eyes": self.width * (self.seen_values + self.patch_values + self.label_values + 1)} if self.patch else {}
+        eyes = {"eyes": self.eyes_matrices + self.width * (self.label_values + 1)} if self.patch else {}
         tower = {"tower": self.tower.parameters} if self.tower is not None else {}
         return {
             "embedding": self.vocab * self.width,
@@ -84,7 +100,8 @@ class Shape:
 
     def seeing_flops(self, length: int) -> int:
         """FLOPs of one forward that bring one patch of an image of `length` patches into the stream."""
-        return 2 * self.width * self.seen_values + (0 if self.tower is None else self.tower.flops(length))
+        before = 2 * self.patch_values * self.part_features if self.tower is None else self.tower.flops(length)
+        return before + 2 * self.width * self.seen_values
 
     def attention_flops(self, length: int) -> int:
         """FLOPs of one forward for one token that attends to `length` others: scores and weighted sum."""

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from groundup.codecs.image import Grid
 from groundup.data.views import cells
 from groundup.model import weights
-from groundup.model.eyes import Sight, normalised, positions
+from groundup.model.eyes import Eyes, Sight, normalised, positions
 from groundup.model.shape import Shape
 from groundup.model.trunk import Trunk, document_mask
 from tests.random_models import random_trunk
@@ -92,3 +93,17 @@ def test_a_model_without_eyes_has_the_config_it_had(trunk: Trunk) -> None:
     blind = replace(trunk.shape, patch=0, patches=0, kinds=())
     assert "groundup" not in blind.config("float32", None)
     assert Shape.from_config(blind.config("float32", None), "config.json") == blind
+
+
+@pytest.mark.parametrize(("patch", "part"), [(8, 4), (16, 4), (12, 4), (6, 6), (10, 5), (14, 7), (3, 3)])
+def test_the_parts_of_a_patch_are_a_convolution_whose_steps_do_not_overlap(patch: int, part: int, trunk: Trunk) -> None:
+    shape = replace(trunk.shape, patch=patch)
+    assert shape.part == part
+    eyes = Eyes(shape)
+    assert eyes.parts is not None
+    assert sum(each.numel() for each in eyes.parameters()) == shape.parameters()["eyes"]
+    x = torch.randn(5, patch, patch, 3)
+    kernel = eyes.parts.look.weight.view(-1, part, part, 3).permute(0, 3, 1, 2)
+    wanted = F.silu(F.conv2d(x.permute(0, 3, 1, 2), kernel, stride=part)).permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(eyes.parts(x.flatten(1)), wanted)
+    assert wanted.shape[1] == shape.seen_values == eyes.embed.in_features
