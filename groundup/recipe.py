@@ -49,7 +49,7 @@ Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 class WorldPart(Part):
     """The sorting line of `groundup/world/`, and how much it varies; [low, high] are ranges that a value is drawn from."""
 
-    pixels: int = knob(144, "pixels", "a side of the camera's square picture", ge=32, le=512)
+    pixels: int = knob(192, "pixels", "a side of the camera's square picture", ge=32, le=512)
     belt: float = knob(0.35, "m/s", "speed of the belt", gt=0, le=1)
     rate: float = knob(90.0, "items/min", "that arrive at that speed; they come with the belt, and stop with it", gt=0, le=600)
     overlap: float = knob(0.1, "share", "of the items that arrive on top of the one before", ge=0, le=1)

@@ -16,10 +16,11 @@ from groundup.codecs.boxes import Thing
 from groundup.world.policy import Policy
 
 HIGH, LOW = 0.15, 0.0  # metres: over everything on the belt; as deep as the cup goes for a thing
-NEAR = 0.012  # metres off its place at which the cup goes down
-OVER = 0.03  # metres off a bin's middle at which a thing is let go, and that it has moved no farther in the last period: else it is thrown
+NEAR = 0.03  # metres off its place at which the cup goes down
+OVER = 0.05  # metres off a bin's middle at which a thing is let go, and that it has moved no farther in the last period: else it is thrown
 DOWN, WAY = 8, 18  # periods that the cup may take down to a thing, and over the line; while it is stopped none pass
 TRIES = 3  # picks of one thing that may fail
+PAUSE = 0.15  # seconds from a picture that is looked at to the next one, at least
 SLOW, BLIND = 0.6, 1.2  # seconds without a look at the belt after which it goes at half its speed, and stands
 DARK, BRIGHT, FLAT = 12, 248, 3  # mean grey levels beyond which, and deviation under which, a picture shows nothing
 SMOOTH, LONG = 0.2, 1.0  # weight of the newest pick in the mean time that one takes; seconds that count at most: a stop is no pick
@@ -64,21 +65,20 @@ class _Looked(NamedTuple):
 class Sorter:
     """`step` turns an observation into an action.
 
-    `every` periods it looks at the picture; what the brain says counts from `latency` seconds after the picture was made, which is how
-    a simulator, whose clock stands while the brain thinks, is told how long it does. `policy`, `belt` (m/s) and `full` (bins that take no
-    more) may be changed at any time.
+    What the brain says of a picture counts from `latency` seconds after it was made, which is how a simulator, whose clock stands while
+    the brain thinks, is told how long it does. `policy`, `belt` (m/s) and `full` (bins that take no more) may be changed at any time.
     """
 
-    def __init__(self, brain: Brain, policy: Policy, layout: Layout, belt: float, latency: float = 0.1, every: int = 3):
+    def __init__(self, brain: Brain, policy: Policy, layout: Layout, belt: float, latency: float = 0.1):
         self.brain, self.policy, self.layout, self.belt = brain, policy, layout, belt
-        self.latency, self.every, self.full = latency, every, set[int]()
+        self.latency, self.full = latency, set[int]()
         self.tracks, self.done = Tracks(layout.window), list[Sorted]()
         self.found: list[Thing] = []  # in the last picture that was understood, for people to look at
         self.found_at = 0.0  # metres that the belt had run then
         self.target: Track | None = None
         self.cycle = 0.7
         self._looks: deque[_Looked] = deque()
-        self._steps, self._looked, self._last = 0, -np.inf, np.zeros(0, np.uint8)
+        self._taken, self._looked, self._last = -np.inf, -np.inf, np.zeros(0, np.uint8)
         self._arm = self._work()
 
     def step(self, seen: Observation) -> Numbers:
@@ -99,11 +99,10 @@ class Sorter:
     def _look(self, seen: Observation) -> None:
         picture = seen.images["belt"]
         fresh = self.now - seen.time < self.latency + 1e-6 or self.latency == 0
-        if self._steps % self.every == 0 and fresh and shows(picture, self._last):
-            self._last, travel = picture, self.travel - self.speed * (self.now - seen.time)
+        if seen.time > self._taken + PAUSE - 1e-3 and fresh and shows(picture, self._last):
+            self._taken, self._last, travel = seen.time, picture, self.travel - self.speed * (self.now - seen.time)
             with suppress(Late):  # the belt slows and stands by itself where no look comes
                 self._looks.append(_Looked(seen.time + self.latency, seen.time, travel, self.brain.look(picture)))
-        self._steps += 1
         while self._looks and self._looks[0].ready <= self.now + 1e-6:
             look = self._looks.popleft()
             self.found, self.found_at, self._looked = look.things, look.travel, look.taken

@@ -16,8 +16,11 @@ from groundup.codecs.boxes import Thing, overlaps
 SAME = 0.05  # metres: farther apart are two things
 EDGE = 0.02  # share of the picture: what touches its first or last columns is not seen whole
 LEAST = 0.15  # probability: fainter things are noise
-FAINT, ALIKE = 0.05, 0.5  # probability of a kind that a look does not name; share of what a look says that another one says again
-NEITHER = ""  # that it is none of the kinds that were seen in it
+FAINT, ALIKE = 0.05, 0.35  # probability of a kind that a look does not name; share of what a look says that another one says again
+NEITHER, OTHER = (
+    "",
+    0.5,
+)  # none of the kinds that were seen in it; share of what is missing to one that says so, and not that nothing is there
 MISSES = 3  # pictures in a row that may not show a thing which they should
 MEMORY = 6  # last pictures that a thing's place and motion come from
 FADE = 1.0  # seconds in which what rolls loses most of its speed
@@ -75,7 +78,7 @@ class Track:
 
     def weigh(self, shares: dict[str, float]) -> None:
         """Take in the probabilities of one look."""
-        rest = max(1 - sum(shares.values()), 0.0)
+        rest = OTHER * max(1 - sum(shares.values()), 0.0)
         for kind, share in (*shares.items(), (NEITHER, rest)):
             self.evidence[kind] = self.evidence.get(kind, 0.0) + math.log(max(share, FAINT) / FAINT)
 
