@@ -34,7 +34,7 @@ from scipy import ndimage  # noqa: E402
 from groundup import device, pipeline  # noqa: E402
 from groundup.apps.sorter.brain import Brain, OwnBrain  # noqa: E402
 from groundup.apps.sorter.figures import reliability  # noqa: E402
-from groundup.apps.sorter.robot import STANDARD, Oracle, Robot, setting  # noqa: E402
+from groundup.apps.sorter.robot import PICTURES, STANDARD, Oracle, Robot, setting  # noqa: E402
 from groundup.apps.sorter.shift import Shift  # noqa: E402
 from groundup.apps.sorter.trouble import Trouble, Weary  # noqa: E402
 from groundup.codecs.boxes import Thing, overlaps  # noqa: E402
@@ -178,7 +178,7 @@ HEAD = ("brain", "line", "picks/min", "purity", "recovery", "sorted + by hand + 
 
 
 def work(name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str, arguments: argparse.Namespace) -> list[object]:
-    robot, start = Robot(part, arguments.seed), time.perf_counter()
+    robot, start = Robot(part, arguments.seed, PICTURES), time.perf_counter()
     shift = Shift(robot, make(robot), standard(arguments.sure))
     shift.run(items=arguments.items)
     made = row(name, where, shift, time.perf_counter() - start)
@@ -188,7 +188,7 @@ def work(name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str,
 
 def long_shift(name: str, make: Callable[[Robot], Brain], arguments: argparse.Namespace) -> str:
     """A shift with random trouble: what it came to, and that every item is accounted for (else it fails)."""
-    robot = Robot(WorldPart(unknown=0.02), arguments.seed)
+    robot = Robot(WorldPart(unknown=0.02), arguments.seed, PICTURES)
     brain = Weary(make(robot))
     policy = standard(arguments.sure)
     shift, trouble, start = Shift(robot, brain, policy), Trouble(robot, brain, np.random.default_rng(arguments.seed)), time.perf_counter()

@@ -1,5 +1,6 @@
 """The sorter on the simulated line with eyes that know the truth: what it picks, where it puts it, and what it does when it sees nothing."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -10,9 +11,9 @@ pytest.importorskip("scipy")
 
 from groundup.apps.guard import Guarded, Stopped
 from groundup.apps.sorter.brain import Late
-from groundup.apps.sorter.plan import Reach, choose
+from groundup.apps.sorter.plan import SOON, SPARE, Reach, choose, unhurried
 from groundup.apps.sorter.robot import LAYOUT, Oracle, Robot
-from groundup.apps.sorter.sorter import Sorter, shows
+from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, shows
 from groundup.apps.sorter.tracks import Found, Track, Tracks, Window
 from groundup.codecs.boxes import Thing
 from groundup.recipe import WorldPart
@@ -64,7 +65,7 @@ def test_what_is_seen_is_sorted_where_the_policy_says(line):
 
 def test_what_is_not_sure_goes_to_people(line):
     limb, robot, oracle, sorter = line
-    oracle.score = 0.4
+    oracle.score = 0.35
     work(limb, sorter, 12)
     assert {bin for _, bin in where(robot)} == {MANUAL}
 
@@ -236,3 +237,25 @@ def test_after_a_try_that_did_not_hold_a_thing_is_looked_for_where_it_would_lie_
     there = rolling.at(1.0)[1]
     rolling.tries = 1
     assert rolling.at(1.0)[1] == 0 < there
+
+
+def test_a_belt_is_unhurried_when_the_foremost_are_still_picked_in_time():
+    assert unhurried([], 0.5, 0.5) == math.inf
+    alone = unhurried([0.0], 0.5, 0.5)
+    assert alone == pytest.approx(0.5 / (SOON + SPARE * 0.5))
+    assert unhurried([0.0, -9.0], 0.5, 0.5) == alone  # what is far away has time
+    assert unhurried([0.0, 0.0], 0.5, 0.5) == pytest.approx(0.5 / (SOON + SPARE * 1.0))
+
+
+def test_a_crowded_belt_slows_gently_and_goes_on_as_fast_as_before(line):
+    limb, _, _, sorter = line
+    work(limb, sorter, 1.0)
+    told = [float(sorter.step(limb.observe())["belt"][0])]
+    sorter.tracks.known |= {-n: Track(-n, 0.0, -0.3, 0.0, 0.03, looks=5, evidence={"can": 9.0}) for n in range(1, 12)}
+    told += [float(sorter.step(limb.observe())["belt"][0]) for _ in range(20)]
+    assert told[0] == pytest.approx(sorter.belt)
+    assert told[-1] == pytest.approx(sorter.belt - 20 * BRAKE)
+    for number in range(-11, 0):
+        sorter.tracks.known.pop(number, None)
+    told += [float(sorter.step(limb.observe())["belt"][0]) for _ in range(20)]
+    assert told[-1] == pytest.approx(sorter.belt - 20 * BRAKE + 20 * GAIN)

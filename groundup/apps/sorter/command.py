@@ -12,7 +12,7 @@ import numpy as np
 from groundup import console, device
 from groundup.apps.episodes import Episode, Recorder
 from groundup.apps.sorter.brain import DistantBrain, Late, OwnBrain
-from groundup.apps.sorter.robot import Oracle, Robot, setting
+from groundup.apps.sorter.robot import PICTURES, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
 from groundup.errors import InputError
 from groundup.world.policy import standard
@@ -63,7 +63,7 @@ class Options:
 def sort(options: Options, find: Callable[[Path], Path]) -> dict[str, Any]:
     """Work as asked and return the figures; `find` gives the model's folder of a run. Raises InputError for what cannot be used."""
     options.require()
-    robot = Robot(setting(options.setting), options.seed)
+    robot = Robot(setting(options.setting), options.seed, 1 if options.page or options.record else PICTURES)
     policy, pace = standard(options.sure), 1.0 if options.page else math.inf
     recording = Recorder(options.record, robot.describe()).episode(f"sort waste, {options.setting}") if options.record else nullcontext()
     with _brain(options, find) as brain, recording as episode:

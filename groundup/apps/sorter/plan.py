@@ -1,4 +1,4 @@
-"""Which thing to pick next: an assignment of things to the coming picks by what each is worth and when it can be reached."""
+"""Which thing to pick next, an assignment of things to the coming picks by worth and by when each can be reached; and how fast they may come."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,6 +10,8 @@ from groundup.apps.sorter.tracks import Track
 
 AHEAD = 8  # picks that are planned
 EARLY = 0.1  # of a thing's worth that its way through the reach costs, as nothing sees it there; it grows with the square: first come, first picked
+
+SOON, SPARE = 0.5, 1.5  # seconds until the first of those that wait is picked, and mean times of a pick that each takes, tries that fail among them
 
 
 class Reach(NamedTuple):
@@ -36,3 +38,12 @@ def choose(tracks: Sequence[Track], worth: Callable[[Track], float], places: Seq
     rows, picks = linear_sum_assignment(values, maximize=True)
     first = [tracks[row] for row, pick in zip(rows, picks, strict=True) if pick == 0 and values[row, 0] > 0]
     return first[0] if first else None
+
+
+def unhurried(places: Sequence[float], high: float, cycle: float) -> float:
+    """The fastest belt (m/s) on which things at these places (metres along it) are all picked before `high`, the foremost first.
+
+    `cycle` is the mean time of a pick (seconds).
+    """
+    times = SOON + SPARE * cycle * np.arange(1, len(places) + 1)
+    return float(np.min((high - np.sort(places)[::-1]) / times, initial=np.inf))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from groundup.apps.limb import Camera, Description, Field, Numbers, Observation, Pixels
-from groundup.apps.sorter.sorter import Layout
+from groundup.apps.sorter.sorter import PAUSE, Layout
 from groundup.apps.sorter.tracks import Window
 from groundup.codecs.boxes import Thing
 from groundup.errors import InputError
@@ -12,6 +12,7 @@ from groundup.world.camera import AT, HEIGHT, VIEW
 from groundup.world.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
 from groundup.world.line import BINS, HOME, MANUAL, REACH, Event
 
+PICTURES = round(PAUSE / PERIOD)  # periods from one to the next where nobody but a sorter looks: more would be drawn and not seen
 STANDARD = "standard"  # the setting that is none of the world's shifts
 LAYOUT = Layout(Window(AT, VIEW, HEIGHT), -0.5, 0.55, HOME[:2], BINS, MANUAL)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from groundup.apps.limb import Numbers, Observation, Pixels
 from groundup.apps.sorter.brain import Brain, Late
-from groundup.apps.sorter.plan import Reach, choose
+from groundup.apps.sorter.plan import Reach, choose, unhurried
 from groundup.apps.sorter.tracks import Track, Tracks, Window
 from groundup.codecs.boxes import Thing
 from groundup.world.policy import Policy
@@ -21,6 +21,7 @@ OVER = 0.05  # metres off a bin's middle at which a thing is let go, and that it
 DOWN, WAY = 8, 18  # periods that the cup may take down to a thing, and over the line; while it is stopped none pass
 TRIES = 3  # picks of one thing that may fail
 PAUSE = 0.15  # seconds from a picture that is looked at to the next one, at least
+SLOWEST, BRAKE, GAIN = 0.4, 0.001, 0.0005  # share of its speed that a crowded belt keeps; m/s a period lost and gained: a jerk sets things rolling
 SLOW, BLIND = 0.6, 1.2  # seconds without a look at the belt after which it goes at half its speed, and stands
 DARK, BRIGHT, FLAT = 12, 248, 3  # mean grey levels beyond which, and deviation under which, a picture shows nothing
 SMOOTH, LONG = 0.2, 1.0  # weight of the newest pick in the mean time that one takes; seconds that count at most: a stop is no pick
@@ -78,6 +79,7 @@ class Sorter:
         self.target: Track | None = None
         self.cycle = 0.7
         self._looks: deque[_Looked] = deque()
+        self._belt = belt  # m/s: what it was told last, but for a line that does not see
         self._taken, self._looked, self._last = -np.inf, -np.inf, np.zeros(0, np.uint8)
         self._arm = self._work()
 
@@ -89,7 +91,8 @@ class Sorter:
         self._look(seen)
         self.tracks.leave(self.layout.high, self.travel, self.now)
         age = self.now - self._looked
-        belt = self.belt * (1.0 if age < SLOW else 0.5 if age < BLIND else 0.0)
+        self._belt = self._unhurried()
+        belt = min(self._belt, self.belt * (1.0 if age < SLOW else 0.5 if age < BLIND else 0.0))
         target, suction, ride = next(self._arm)
         values = {"target": target, "suction": [suction], "ride": [ride], "belt": [belt]}
         return {name: np.asarray(value, np.float32) for name, value in values.items()}
@@ -130,6 +133,12 @@ class Sorter:
             return 0.0
         worth = 0.4 if aim.bin == self.layout.manual else 2.0 if aim.kind in self.policy.first else 1.0
         return worth / (1 + track.tries)
+
+    def _unhurried(self) -> float:
+        """The belt's speed (m/s): less where more waits than the arm can pick in time."""
+        waiting = [self._over(track)[0] for track in self.tracks.known.values() if self._worth(track) > 0]
+        wanted = max(SLOWEST * self.belt, min(self.belt, unhurried(waiting, self.layout.high, self.cycle)))
+        return self._belt + min(max(wanted - self._belt, -BRAKE), GAIN)
 
     def _work(self) -> Iterator[tuple[tuple[float, float, float], float, float]]:
         home = (*self.layout.home, HIGH)

@@ -7,16 +7,13 @@ from typing import Any
 
 from groundup.apps.sorter.brain import OwnBrain
 from groundup.apps.sorter.film import Film
-from groundup.apps.sorter.robot import Oracle, Robot, setting
+from groundup.apps.sorter.robot import PICTURES, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
-from groundup.apps.sorter.sorter import PAUSE
 from groundup.device import Device
 from groundup.recipe import LinePart
-from groundup.world.environment import PERIOD
 from groundup.world.policy import standard
 
 FILM = "line.webp"
-PICTURES = round(PAUSE / PERIOD)  # periods from one to the next: more would be drawn and not looked at
 
 
 def trial(model: Path, part: LinePart, seed: int, device: Device, film: Path, advance: Callable[[float], object]) -> dict[str, Any]:
