@@ -29,7 +29,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_elsewhere_than_at_a_terminal_the_demo_ends_with_the_command_of_the_live_page(start, capsys):
     assert start.demo() == 0
     assert start.did == [("serve", "vision", "sorter"), ("groundup", "run", "recipes/sorter.toml")]
-    assert "groundup sort runs/sorter --sure 50 --page" in capsys.readouterr().out
+    assert "groundup sort runs/sorter --sure 55 --page" in capsys.readouterr().out
 
 
 def test_at_a_terminal_the_demo_ends_with_the_live_page(start, monkeypatch):
