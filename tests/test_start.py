@@ -29,7 +29,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_elsewhere_than_at_a_terminal_the_demo_ends_with_the_command_of_the_live_page(start, capsys):
     assert start.demo() == 0
     assert start.did == [("serve", "vision", "sorter"), ("groundup", "run", "recipes/sorter.toml")]
-    assert "groundup sort runs/sorter --sure 55 --page" in capsys.readouterr().out
+    sure = load(ROOT / "recipes" / "sorter.toml").line.sure
+    assert f"groundup sort runs/sorter --sure {sure} --page" in capsys.readouterr().out
 
 
 def test_at_a_terminal_the_demo_ends_with_the_live_page(start, monkeypatch):
