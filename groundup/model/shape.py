@@ -64,7 +64,7 @@ class Shape:
 
     @property
     def eyes_matrices(self) -> int:
-        """Weights of the matrices between patches, or a tower's features, and the stream."""
+        """Weights of the matrices between patches, or a tower's features, and the stream; 0 without eyes."""
         parts = 3 * self.part**2 * self.part_features if self.tower is None else 0
         return parts + self.width * (self.seen_values + self.patch_values)
 

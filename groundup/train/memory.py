@@ -50,7 +50,7 @@ def _held(shape: Shape, world: World) -> int:
 def _matrices(shape: Shape) -> int:
     """Weights that Muon trains: of the blocks, and between patches and the stream."""
     tower = 0 if shape.tower is None else shape.tower.matrices
-    return _of_blocks(shape) + (shape.eyes_matrices if shape.patch else 0) + tower
+    return _of_blocks(shape) + shape.eyes_matrices + tower
 
 
 def _of_blocks(shape: Shape) -> int:

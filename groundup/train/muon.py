@@ -17,9 +17,9 @@ TOGETHER = 1 << 22  # elements that are multiplied at once: more of them gain no
 
 @dataclass(frozen=True)
 class _Alike:
-    """Matrices of one shape, with their momentum in one tensor."""
+    """Names of matrices of one shape, with their momentum in one tensor."""
 
-    matrices: list[Tensor]
+    names: list[str]
     momentum_NRC: Tensor
 
 
@@ -32,24 +32,24 @@ class Muon:
 
     def __init__(self, matrices: Mapping[str, Tensor], weight_decay: float, momentum: float = 0.95):
         self.matrices, self.weight_decay, self.momentum = matrices, weight_decay, momentum
-        self._alike = [_Alike(some, torch.zeros(len(some), *some[0].shape, device=some[0].device)) for some in _batches(list(matrices.values()))]
+        self._alike = [_Alike(names, torch.stack([torch.zeros_like(matrices[name]) for name in names])) for names in _batches(matrices)]
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Update every matrix from its gradient."""
         for alike in self._alike:
-            gradient_NRC = torch.stack([matrix.grad for matrix in alike.matrices if matrix.grad is not None])
+            matrices = [self.matrices[name] for name in alike.names]
+            gradient_NRC = torch.stack([matrix.grad for matrix in matrices if matrix.grad is not None])
             alike.momentum_NRC.lerp_(gradient_NRC, 1 - self.momentum)
             update_NRC = orthogonal(gradient_NRC.lerp_(alike.momentum_NRC, self.momentum))
             rows, columns = update_NRC.shape[1:]
             taller = max(1.0, rows / columns) ** 0.5
-            for matrix, update in zip(alike.matrices, update_NRC, strict=True):
+            for matrix, update in zip(matrices, update_NRC, strict=True):
                 matrix.mul_(1 - rate * self.weight_decay).add_(update, alpha=-rate * taller)
 
     def state(self) -> dict[str, Tensor]:
         """The momentum of each matrix, by its name: views, to be read and filled."""
-        held = {id(matrix): each for alike in self._alike for matrix, each in zip(alike.matrices, alike.momentum_NRC, strict=True)}
-        return {name: held[id(matrix)] for name, matrix in self.matrices.items()}
+        return {name: each for alike in self._alike for name, each in zip(alike.names, alike.momentum_NRC, strict=True)}
 
 
 def orthogonal(matrices_NRC: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ def orthogonal(matrices_NRC: Tensor) -> Tensor:
     return x_NRC
 
 
-def _batches(matrices: list[Tensor]) -> list[list[Tensor]]:
-    """Matrices of one shape, in order, at most `TOGETHER` elements of them each."""
-    found: dict[torch.Size, list[list[Tensor]]] = {}
-    for matrix in matrices:
+def _batches(matrices: Mapping[str, Tensor]) -> list[list[str]]:
+    """Names of matrices of one shape, in order, at most `TOGETHER` elements of them each."""
+    found: dict[torch.Size, list[list[str]]] = {}
+    for name, matrix in matrices.items():
         batches = found.setdefault(matrix.shape, [[]])
         if (len(batches[-1]) + 1) * matrix.numel() > TOGETHER and batches[-1]:
             batches.append([])
-        batches[-1].append(matrix)
+        batches[-1].append(name)
     return [batch for batches in found.values() for batch in batches]

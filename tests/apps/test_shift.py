@@ -211,12 +211,9 @@ def test_what_no_brain_was_trained_on_goes_to_people_when_it_is_not_sure():
 
     class Doubtful(Oracle):
         def look(self, picture):
-            seen = [("can", 0.45), ("paper", 0.35)]  # one or the other
-            return [Thing(*pair) for each in super().look(picture) for pair in self.said(each, seen)]
-
-        def said(self, each, unsure):
-            pairs = unsure if each.kind == "unknown" else [(each.kind, each.score)]
-            return [(kind, each.box, score) for kind, score in pairs]
+            seen = super().look(picture)
+            either = [Thing(kind, each.box, score) for each in seen if each.kind == "unknown" for kind, score in (("can", 0.45), ("paper", 0.35))]
+            return [each for each in seen if each.kind != "unknown"] + either
 
     shift = Shift(robot, Doubtful(robot))
     shift.run(items=15)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from train_helpers import SCHEDULE, SHAPE
 
 from groundup.model.trunk import Trunk
+from groundup.train import muon
 from groundup.train.objective import Learner
 from groundup.train.optimizer import Optimizer
 from groundup.train.parallel import World
@@ -44,19 +45,21 @@ def test_muon_has_the_blocks_matrices_and_adamw_the_rest(learner: Learner) -> No
     assert rest == {id(parameter) for parameter in learner.parameters()} - held
 
 
-def test_updates_equal_those_of_torchs_optimizers(learner: Learner) -> None:
+@pytest.mark.parametrize("together", [1, muon.TOGETHER])
+def test_updates_equal_those_of_torchs_optimizers(learner: Learner, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "TOGETHER", together)
     optimizer = optimizer_of(learner)
     twins = {name: torch.nn.Parameter(parameter.detach().clone()) for name, parameter in learner.named_parameters()}
     matrices = [twin for name, twin in twins.items() if "_proj" in name]
     others = [twin for name, twin in twins.items() if "_proj" not in name]
-    muon = torch.optim.Muon(matrices, lr=0.0, weight_decay=SCHEDULE.weight_decay, momentum=0.95, nesterov=True)
+    theirs = torch.optim.Muon(matrices, lr=0.0, weight_decay=SCHEDULE.weight_decay, momentum=0.95, nesterov=True)
     adamw = torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
     for step, factor in enumerate((1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 3 / 4, 2 / 4, 1 / 4)):  # warm-up one step of ten, decay four
         give_gradients(learner, step)
         for name, parameter in learner.named_parameters():
             twins[name].grad = parameter.grad.clone()
         optimizer.step(step)
-        for peer, peak in ((muon, SCHEDULE.matrix_lr), (adamw, SCHEDULE.other_lr)):
+        for peer, peak in ((theirs, SCHEDULE.matrix_lr), (adamw, SCHEDULE.other_lr)):
             peer.param_groups[0]["lr"] = peak * factor
             peer.step()
     for name, parameter in learner.named_parameters():

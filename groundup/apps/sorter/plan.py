@@ -10,7 +10,6 @@ from groundup.apps.sorter.tracks import Track
 
 AHEAD = 8  # picks that are planned
 EARLY = 0.1  # of a thing's worth that its way through the reach costs, as nothing sees it there; it grows with the square: first come, first picked
-
 SOON, SPARE = 0.5, 1.5  # seconds until the first of those that wait is picked, and mean times of a pick that each takes, tries that fail among them
 
 

@@ -17,10 +17,8 @@ SAME = 0.05  # metres: farther apart are two things
 EDGE = 0.02  # share of the picture: what touches its first or last columns is not seen whole
 LEAST = 0.15  # probability: fainter things are noise
 FAINT, ALIKE = 0.05, 0.35  # probability of a kind that a look does not name; share of what a look says that another one says again
-NEITHER, OTHER = (
-    "",
-    0.5,
-)  # none of the kinds that were seen in it; share of what is missing to one that says so, and not that nothing is there
+NEITHER = ""  # that it is none of the kinds that were seen in it
+OTHER = 0.5  # share of what is missing to one that says so, and not that nothing is there
 MISSES = 3  # pictures in a row that may not show a thing which they should
 MEMORY = 6  # last pictures that a thing's place and motion come from
 FADE = 1.0  # seconds in which what rolls loses most of its speed
