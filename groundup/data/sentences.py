@@ -1,6 +1,7 @@
 """Orders to the sorting line as conversations: an operator's sentence, and the line of the policy's language that it means."""
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 
 from groundup.data.clean import set_aside
 from groundup.data.document import Document
@@ -33,10 +34,11 @@ def measured(source: OrdersSource, count: int) -> list[Document]:
 
 
 def _in_turn(source: OrdersSource, part: Part, count: int) -> Iterator[Document]:
-    streams = [(language, pairs(TRAINED if part == "train" else VALIDATED, part, language)) for language in source.languages]
-    for number in range(count):
-        language, stream = streams[number % len(streams)]
-        yield _document(source, next(stream), part, language, str(number // len(streams)))
+    streams = {language: enumerate(pairs(TRAINED if part == "train" else VALIDATED, part, language)) for language in source.languages}
+    turns = [language for language, many in source.languages.items() for _ in range(many)]
+    for language in islice(cycle(turns), count):
+        number, pair = next(streams[language])
+        yield _document(source, pair, part, language, str(number))
 
 
 def _document(source: OrdersSource, pair: Pair, part: Part, language: Language, number: str) -> Document:

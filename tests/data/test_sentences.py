@@ -1,6 +1,7 @@
 """Orders as conversations: what is trained on, held out and measured."""
 
 from collections import Counter
+from itertools import islice
 
 from groundup.data import sentences
 from groundup.recipe import OrdersSource
@@ -20,6 +21,10 @@ def test_languages_take_turns_and_every_answer_is_an_order():
     learnt = [document for document in made if not document.heldout]
     assert len(learnt) == 200 < len(made)
     assert [document.labels["language"] for document in learnt[:4]] == ["en", "zh", "en", "zh"]
+    uneven = sentences.documents(source(languages={"zh": 1, "en": 2}))
+    assert [(document.labels["language"], document.origin) for document in islice(uneven, 4)] == [
+        ("zh", "train zh 0"), ("en", "train en 0"), ("en", "train en 1"), ("zh", "train zh 1"),
+    ]  # fmt: skip
     for document in made:
         assert [message["role"] for message in document.messages] == ["user", "assistant"]
         assert parse(document.messages[-1]["content"])
