@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 
 VOCABULARY = {8: 8192, 14: 32768}
 CONTEXT, PROMPT, ANSWER, STREAMS = 1024, 64, 128, 16
+ALONE = 10  # answers of a single stream: one lasts a third of a second, and a neighbour takes a core for longer
 HEAD = ("contestant", "weights", "one stream, ids/s", "groundup's is", "16 streams", "groundup's is", "16 over HTTP", "groundup's is", "reads GB/s")
 OURS = ("bf16", "int8", "int4", "fp32")
 THEIRS = {"bf16": "BF16", "fp32": "F32", "int8": "Q8_0", "int4": "Q4_0"}
@@ -97,7 +98,7 @@ def groundup(depth: int, precision: str) -> dict[str, float]:
         return sum(moment > start for moment in times) / (times[-1] - start)
 
     rate(1)
-    one, many = rate(1), rate(STREAMS)
+    one, many = statistics.mean(rate(1) for _ in range(ALONE)), rate(STREAMS)
     read = size - trunk.model.embed_tokens.weight.nbytes
     found = {"one": one, "many": many, "bandwidth": one * read}
     # the server takes the device's precision, so it has no 32 bits where there are 16
@@ -127,7 +128,7 @@ def transformers(depth: int, precision: str) -> dict[str, float]:
 
     with torch.inference_mode():
         rate(1)
-        return {"one": rate(1), "many": rate(STREAMS)}
+        return {"one": statistics.mean(rate(1) for _ in range(2)), "many": rate(STREAMS)}
 
 
 def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
@@ -137,7 +138,7 @@ def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         write_gguf(random_model(depth), file, THEIRS[precision])
-        command = [binaries / "llama-bench", "-m", file, "-t", torch.get_num_threads(), "-p", 0, "-n", ANSWER, "-d", PROMPT, "-r", 3, "-o", "json"]
+        command = [binaries / "llama-bench", "-m", file, "-t", torch.get_num_threads(), "-p", 0, "-n", ANSWER, "-d", PROMPT, "-r", ALONE, "-o", "json"]
         out = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
         return {"one": json.loads(out)[0]["avg_ts"], "http": llama_server(file, binaries, shape_of(depth).vocab)}
 
