@@ -138,8 +138,8 @@ def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         write_gguf(random_model(depth), file, THEIRS[precision])
-        command = [binaries / "llama-bench", "-m", file, "-t", torch.get_num_threads(), "-p", 0, "-n", ANSWER, "-d", PROMPT, "-r", ALONE, "-o", "json"]
-        out = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        options = ["-m", file, "-t", torch.get_num_threads(), "-p", 0, "-n", ANSWER, "-d", PROMPT, "-r", ALONE, "-o", "json"]
+        out = subprocess.run([str(binaries / "llama-bench"), *map(str, options)], check=True, capture_output=True, text=True).stdout
         return {"one": json.loads(out)[0]["avg_ts"], "http": llama_server(file, binaries, shape_of(depth).vocab)}
 
 

@@ -12,7 +12,7 @@ from groundup.world.items import KINDS
 from groundup.world.line import Line
 
 SETTLE = 60  # steps of the mechanics until what dropped lies still
-MOST = 7  # items in and around a picture
+MOST = 9  # items in and around a picture; most have many, as each thing teaches
 
 
 def frames(seed: int, count: int, part: WorldPart, kinds: Sequence[str] = KINDS) -> Iterator[tuple[npt.NDArray[np.uint8], list[Seen]]]:
@@ -24,7 +24,7 @@ def frames(seed: int, count: int, part: WorldPart, kinds: Sequence[str] = KINDS)
     for number in range(count):
         rng = line.feed = camera.rng = np.random.default_rng((seed, number))
         line.clear()
-        many = int(rng.integers(0, MOST + 1))
+        many = round(MOST * rng.random() ** 0.5)
         for k in range(many):
             if k == 0 or rng.random() >= part.overlap:
                 x, gap = AT + 0.6 * ((k + rng.random()) / many - 0.5), 0.01
