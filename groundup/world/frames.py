@@ -12,7 +12,7 @@ from groundup.world.items import KINDS
 from groundup.world.line import Line
 
 SETTLE = 60  # steps of the mechanics until what dropped lies still
-MOST = 9  # items in and around a picture; most have many, as each thing teaches
+MOST = 10  # items in and around a picture; most have many, as each thing teaches
 
 
 def frames(seed: int, count: int, part: WorldPart, kinds: Sequence[str] = KINDS) -> Iterator[tuple[npt.NDArray[np.uint8], list[Seen]]]:
