@@ -128,7 +128,7 @@ def transformers(depth: int, precision: str) -> dict[str, float]:
 
     with torch.inference_mode():
         rate(1)
-        return {"one": statistics.mean(rate(1) for _ in range(2)), "many": rate(STREAMS)}
+        return {"one": statistics.mean(rate(1) for _ in range(ALONE)), "many": rate(STREAMS)}
 
 
 def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
