@@ -1,4 +1,4 @@
-"""The camera of the sorting line beside MuJoCo's own renderer, with five items in the picture.
+"""The camera of the sorting line, compiled and in numpy, beside MuJoCo's own renderer, with five items in the picture.
 
     python benchmarks/camera.py
 
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 RUNS, FRAMES = 3, 40
+OURS = ("compiled", "numpy")
 
 
 def rate(draw: Callable[[], object]) -> float:
@@ -28,18 +29,22 @@ def rate(draw: Callable[[], object]) -> float:
     return sorted(rates)[RUNS // 2]
 
 
-def ours(pixels: int) -> float:
+def ours(pixels: int, way: str) -> float:
     import numpy as np
 
     from groundup.recipe import WorldPart
     from groundup.world import items
     from groundup.world.camera import AT, Camera, Posed
+    from groundup.world.compiled import tracer
+    from groundup.world.rays import trace
 
     part, rng = WorldPart(pixels=pixels), np.random.default_rng(0)
     drawn = [items.draw(rng, kind, part) for kind in items.KINDS[:5]]
     turn = np.eye(3, dtype=np.float32)
     posed = [Posed(k, item, items.f32((AT + 0.09 * (k - 2), 0.06 * (k % 3 - 1), item.extent[2])), turn) for k, item in enumerate(drawn)]
-    camera = Camera(part, rng)
+    if way == "compiled" and tracer() is trace:
+        sys.exit("no C compiler")
+    camera = Camera(part, rng, trace if way == "numpy" else tracer())
     return rate(lambda: camera.look(posed))
 
 
@@ -71,18 +76,18 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        print((ours if options.way == "rays" else mujocos)(options.pixels))
+        print(ours(options.pixels, options.way) if options.way in OURS else mujocos(options.pixels))
         return
     for pixels in (96, 224):
         rates = {}
-        for way in ("rays", "egl", "osmesa"):
+        for way in ("numpy", "compiled", "egl", "osmesa"):
             command = [sys.executable, __file__, "--way", way, "--pixels", str(pixels)]
-            done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": way} if way != "rays" else None)
+            done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": way} if way not in OURS else None)
             rates[way] = float(done.stdout) if done.returncode == 0 else None
             speed = rates[way]
             print(
-                f"{pixels} px {way:7}",
-                "not on this machine" if speed is None else f"{speed:6.0f} frames/s, rays {rates['rays'] / speed:.2f} times as fast",
+                f"{pixels} px {way:8}",
+                "not on this machine" if speed is None else f"{speed:6.0f} frames/s, {speed / rates['numpy']:.2f} times numpy",
             )
 
 

@@ -1,7 +1,6 @@
-"""The camera over the belt: rays against painted primitives, all at once in numpy; no graphics library, the same pixels on every machine.
+"""The camera over the belt: rays, light, lens and noise; no graphics library, the same pixels on every machine.
 
 It looks straight down from `HEIGHT` at `AT` on the belt's middle. Pixel columns run along the belt (x), rows across it (towards -y).
-A ray moves by (across, down, -1) for each metre of depth, so that its parameter is the depth itself.
 """
 
 from collections.abc import Sequence
@@ -11,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.recipe import WorldPart
+from groundup.world.compiled import tracer
 from groundup.world.items import Array, Item, Rng, f32
+from groundup.world.rays import TEXELS, Scene, Traced, Tracer, Whole
 
 AT, HEIGHT, VIEW = -0.76, 1.0, 0.48  # metres: where it is, along and over the belt, and a side of the square that it sees of the belt
 RAIL = 0.22  # metres from the belt's middle to each of its sides
-TEXELS = 64  # a side of a pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Seen:
 
 
 class Camera:
-    """Takes pictures of `part.pixels` squared; `relight` draws lamps and lens anew."""
+    """Takes pictures of `part.pixels` squared; `relight` draws lamps and lens anew. `trace` is the fastest that is there, unless one is given."""
 
-    def __init__(self, part: WorldPart, rng: Rng):
-        self.part, self.rng, self.pixels = part, rng, part.pixels
+    def __init__(self, part: WorldPart, rng: Rng, trace: Tracer | None = None):
+        self.part, self.rng, self.pixels, self.trace = part, rng, part.pixels, trace or tracer()
         self.scale = self.pixels * HEIGHT / VIEW  # pixels of a metre at one metre of depth
         self.patterns = _patterns()
         self.relight()
@@ -66,38 +66,47 @@ class Camera:
         image = self.strip[:, start : start + side, None] * self.belt
         seen: list[Seen] = []
         if posed:
-            rays = _Rays(self, posed)
+            traced = self.trace(self._scene(posed))
             shadow = np.zeros((side, side), bool)
-            shadow.ravel()[rays.pixel] = True
+            shadow.ravel()[traced.pixel] = True
             shift = tuple(np.rint(self.lamp[1::-1] * (0.02, -0.02) * self.scale).astype(int))
             image *= 1 - 0.4 * np.roll(shadow, shift, (0, 1))[:, :, None]
-            flat = image.reshape(-1, 3)
-            colour, opacity = self._shade(rays)
-            flat[rays.pixel] = opacity * colour + (1 - opacity) * flat[rays.pixel]
-            seen = rays.seen(posed)
+            flat, opacity = image.reshape(-1, 3), traced.opacity[:, None]
+            flat[traced.pixel] = opacity * traced.colour + (1 - opacity) * flat[traced.pixel]
+            seen = _seen(posed, traced, side)
         return self._develop(image * np.float32(light)), seen
 
-    def _shade(self, rays: "_Rays") -> tuple[Array, Array]:
-        """Colour and opacity where each ray ended."""
-        paint, point, normal = rays.paint, rays.point, rays.normal
-        axis = np.abs(normal).argmax(1)
-        across, along = np.where(axis == 0, point[:, 1], point[:, 0]), np.where(axis == 2, point[:, 1], point[:, 2])
-        rod = rays.rod & (axis > 0)  # patterns of a lying cylinder run along it
-        across, along = np.where(rod, along + (axis == 1), across), np.where(rod, across, along)
-        down, right = (((axis_ + 1) * (TEXELS / 2) * paint[:, 7]).astype(np.intp) % TEXELS for axis_ in (along, across))
-        mask = self.patterns[paint[:, 6].astype(np.intp), down, right][:, None]
-        colour = paint[:, :3] + mask * (paint[:, 3:6] - paint[:, :3])
-        grain, other = self.patterns[8, down, right], self.patterns[8, right, (down + 23) % TEXELS]
-        dirty = (np.clip((paint[:, 11] * 1.3 - 1 + other) * 6, 0, 1) * 0.8)[:, None]
-        colour += dirty * (f32((0.2, 0.15, 0.1)) - colour)
-        bent = rays.turned + (np.stack([grain, other, grain], 1) - 0.5) * (1.6 * paint[:, 10:11] * f32((1, 1, 0)))
-        bent /= np.sqrt(np.einsum("ij,ij->i", bent, bent))[:, None]
-        lit = 0.35 + 0.75 * np.clip(bent @ self.lamp, 0, None)
-        shine = paint[:, 8] * np.clip(bent @ self.half, 0, None) ** 40 * 0.6
-        opacity = np.minimum(
-            1, paint[:, 9] + (1 - paint[:, 9]) * (1.2 - 1.2 * np.abs(rays.turned[:, 2])) + shine + dirty[:, 0]
-        )  # thicker to its edges
-        return (colour * lit[:, None] + shine[:, None]) * self.tint, opacity[:, None]
+    def _scene(self, posed: Sequence[Posed]) -> Scene:
+        side, margin, scale = self.pixels, self.pixels // 2, self.scale  # beyond the edges too: which share of an item is in the picture?
+        turn = np.concatenate([p.turn @ p.item.turns for p in posed])  # n x 3 x 3
+        place = np.concatenate([p.place + p.item.places @ p.turn.T for p in posed])  # n x 3
+        size, form, paint = (np.concatenate([getattr(p.item, name) for p in posed]) for name in ("sizes", "forms", "paint"))
+        inward = np.ascontiguousarray(turn.transpose(0, 2, 1) / size[:, :, None])
+        middles = f32((np.arange(-margin, side + margin) + 0.5 - side / 2) / scale)
+        return Scene(
+            side,
+            margin,
+            middles,
+            -middles,
+            *self._footprint(place, (np.abs(turn) @ size[:, :, None])[:, :, 0], margin),
+            np.repeat(np.arange(len(posed)), [len(p.item.sizes) for p in posed]),
+            inward,
+            np.einsum("nij,nj->ni", inward, f32((AT, 0, HEIGHT)) - place),
+            turn,
+            size,
+            form,
+            paint,
+            self.patterns,
+            np.stack([self.lamp, self.half, self.tint]),
+        )
+
+    def _footprint(self, place: Array, reach: Array, margin: int) -> tuple[Whole, Whole]:
+        """First and past-the-last column and row of the frame that a box around each primitive may cover."""
+        depth = HEIGHT - place[:, 2:] + reach[:, 2:] * f32((-1, 1))  # nearest, farthest
+        middle, extent = (place[:, :2] - f32((AT, 0))) * f32((1, -1)), reach[:, :2]
+        ends = np.stack([(middle + sign * extent) / depth[:, k : k + 1] for sign in (-1, 1) for k in (0, 1)]) * self.scale + self.pixels / 2 + margin
+        first, last = (np.clip(found, 0, self.pixels + 2 * margin).astype(np.int64) for found in (np.floor(ends.min(0)), np.ceil(ends.max(0))))
+        return first, last
 
     def _strip(self) -> Array:
         """Greys of a strip of belt to slide along, `pixels` high: rubber with scuffs, and a rail on each side."""
@@ -123,92 +132,16 @@ class Camera:
         return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
-class _Rays:
-    """The rays through the surroundings of each primitive, and for those that end first on one: where, and on what."""
-
-    def __init__(self, camera: Camera, posed: Sequence[Posed]):
-        side, margin = camera.pixels, camera.pixels // 2  # beyond the edges too: which share of an item is in the picture?
-        owner = np.repeat(np.arange(len(posed)), [len(p.item.sizes) for p in posed])
-        turn = np.concatenate([p.turn @ p.item.turns for p in posed])  # n x 3 x 3
-        place = np.concatenate([p.place + p.item.places @ p.turn.T for p in posed])  # n x 3
-        size, form, paint = (np.concatenate([getattr(p.item, name) for p in posed]) for name in ("sizes", "forms", "paint"))
-        reach = (np.abs(turn) @ size[:, :, None])[:, :, 0]
-        first, last = _footprint(camera, place, reach, margin)
-        spans = np.maximum(last - first, 0)
-        counts = spans[:, 0] * spans[:, 1]
-        n = np.repeat(np.arange(len(size)), counts)
-        index = np.arange(len(n)) - np.repeat(np.cumsum(counts) - counts, counts)
-        column, row = first[n, 0] + index % spans[n, 0], first[n, 1] + index // spans[n, 0]
-        # into the primitive's own axes and unit size
-        inward = turn.transpose(0, 2, 1) / size[:, :, None]
-        origin = np.einsum("nij,nj->ni", inward, f32((AT, 0, HEIGHT)) - place)
-        x, y = ((column + 0.5 - side / 2) / camera.scale).astype(np.float32), ((side / 2 - row - 0.5) / camera.scale).astype(np.float32)
-        ray = inward[n, :, 0] * x[:, None] + inward[n, :, 1] * y[:, None] - inward[n, :, 2]
-        depth, hit = _enter(origin[n], ray, form[n])
-        n, ray, depth, row, column = n[hit], ray[hit], depth[hit], row[hit], column[hit]
-        wide = side + 2 * margin
-        key = (row + margin) * wide + column + margin
-        self.covered = np.zeros((len(posed), wide * wide), bool)
-        self.covered[owner[n], key] = True
-        nearest = np.full(wide * wide, np.inf, np.float32)
-        np.minimum.at(nearest, key, depth)
-        ends = (depth == nearest[key]) & (row >= 0) & (row < side) & (column >= 0) & (column < side)
-        n, self.row, self.column = n[ends], row[ends], column[ends]
-        self.pixel, self.owner, self.paint, self.rod = self.row * side + self.column, owner[n], paint[n], (form[:, 0] < form[:, 2])[n]
-        self.point = origin[n] + ray[ends] * depth[ends, None]
-        self.normal = _normal(self.point, form[n]) / size[n]
-        self.normal /= np.sqrt(np.einsum("ij,ij->i", self.normal, self.normal))[:, None]
-        self.turned = np.einsum("nij,nj->ni", turn[n], self.normal)
-
-    def seen(self, posed: Sequence[Posed]) -> list[Seen]:
-        """The items of which a pixel is visible."""
-        found = []
-        for number, (one, whole) in enumerate(zip(posed, self.covered.sum(1), strict=True)):
-            mine = self.owner == number
-            if mine.any():
-                row, column = self.row[mine], self.column[mine]
-                box = int(column.min()), int(row.min()), int(column.max()) + 1, int(row.max()) + 1
-                found.append(Seen(one.number, one.item.kind, box, min(1.0, len(row) / int(whole))))
-        return found
-
-
-def _footprint(camera: Camera, place: Array, reach: Array, margin: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First and past-the-last column and row of the pixels that a box around each primitive may cover."""
-    side, depth = camera.pixels, HEIGHT - place[:, 2:] + reach[:, 2:] * f32((-1, 1))  # nearest, farthest
-    middle, extent = (place[:, :2] - f32((AT, 0))) * f32((1, -1)), reach[:, :2]
-    ends = np.stack([(middle + sign * extent) / depth[:, k : k + 1] for sign in (-1, 1) for k in (0, 1)]) * camera.scale + side / 2
-    return np.clip(np.floor(ends.min(0)), -margin, side + margin).astype(np.intp), np.clip(np.ceil(ends.max(0)), -margin, side + margin).astype(
-        np.intp
-    )
-
-
-def _enter(origin: Array, ray: Array, form: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Depth at which each ray enters its primitive of unit size, the meeting of a quadric and of pairs of planes, and whether it does."""
-    with np.errstate(all="ignore"):  # where a form has no quadric or no planes, and on grazing rays: infinities, which drop out
-        round_ray = form * ray
-        a, b = np.einsum("ij,ij->i", round_ray, ray), np.einsum("ij,ij->i", round_ray, origin)
-        root = np.sqrt(b * b - a * (np.einsum("ij,ij,ij->i", form, origin, origin) - 1))
-        solid = a > 0
-        enter, leave = np.where(solid, (-b - root) / a, -np.inf), np.where(solid, (-b + root) / a, np.inf)
-        inverse = 1 / ray
-        middle, thick = -origin * inverse, np.abs(inverse)
-        flat = form == 0
-        near, far = np.where(flat, middle - thick, -np.inf), np.where(flat, middle + thick, np.inf)
-    for axis in range(3):
-        enter, leave = np.maximum(enter, near[:, axis]), np.minimum(leave, far[:, axis])
-    return enter, (enter < leave)  # false too where the root is not a number
-
-
-def _normal(point: Array, form: Array) -> Array:
-    """Outward normals, in unit size, of points on primitives."""
-    planes = np.abs(point) * (1 - form)
-    axis = planes.argmax(1)
-    rows = np.arange(len(point))
-    flat = planes[rows, axis] > np.sqrt(np.einsum("ij,ij,ij->i", form, point, point))
-    normal = point * form
-    normal[flat] = 0
-    normal[rows[flat], axis[flat]] = np.sign(point[rows[flat], axis[flat]])
-    return normal
+def _seen(posed: Sequence[Posed], traced: Traced, side: int) -> list[Seen]:
+    """The items of which a pixel is visible."""
+    found = []
+    for number, (one, whole) in enumerate(zip(posed, traced.whole.tolist(), strict=True)):
+        pixels = traced.pixel[traced.owner == number]
+        if len(pixels):
+            row, column = pixels // side, pixels % side
+            box = int(column.min()), int(row.min()), int(column.max()) + 1, int(row.max()) + 1
+            found.append(Seen(one.number, one.item.kind, box, len(pixels) / whole))
+    return found
 
 
 def _patterns() -> Array:

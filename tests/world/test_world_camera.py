@@ -1,15 +1,20 @@
 """The camera: rays against MuJoCo's own, boxes against pixels, and training frames."""
 
+import shutil
+
 import mujoco
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from groundup.recipe import WorldPart
 from groundup.world import camera as cameras
-from groundup.world import items
+from groundup.world import compiled, items
 from groundup.world.camera import AT, RAIL, Camera, Posed
 from groundup.world.frames import frames
-from groundup.world.items import BALL, BOX, DISC, KINDS, Item, f32
+from groundup.world.items import BALL, BOX, DISC, KINDS, ODD, UNKNOWN, Item, f32
+from groundup.world.rays import enter, trace
 
 PART = WorldPart(noise=(0, 0), blur=(0, 0), light=(1, 1), exposure=(0, 0), dirt=(0, 0), crush=(0, 0))
 
@@ -41,11 +46,49 @@ def test_rays_end_where_those_of_mujoco_end(form: tuple[int, int, int], name: st
     ids, reference = np.zeros(2000, np.int32), np.zeros(2000)
     mujoco.mj_multiRay(model, data, origin, rays.ravel(), None, 1, -1, ids, reference, None, 2000, 1e10)
     inward = turn.T / np.array(size)[:, None]
-    depth, hit = cameras._enter(f32(np.tile(inward @ origin, (2000, 1))), f32(rays @ inward.T), f32(np.tile(form, (2000, 1))))
+    depth, hit = enter(f32(inward @ origin)[:, None], f32(inward @ rays.T), f32(form)[:, None])
     assert 200 < hit.sum() < 1900
     assert (hit != (ids >= 0)).mean() < 2e-3  # rays that graze an edge, in 32 bits
     both = hit & (ids >= 0)
     np.testing.assert_allclose(depth[both], reference[both], atol=2e-4)  # 1 m away, in 32 bits
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "groundup"
+
+
+@pytest.mark.skipif(compiled.tracer() is trace, reason="no C compiler")
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), pixels=st.integers(32, 160))
+def test_compiled_rays_draw_the_same_bits(seed, pixels):
+    """Things of all kinds, turned, floating, within one another and in part beyond the edge; the same thing twice in one place too."""
+    rng, part = np.random.default_rng(seed), WorldPart(pixels=pixels, dirt=(0, 0.8))
+    drawn = [items.draw(rng, kind, part) for kind in rng.choice((*KINDS, UNKNOWN, ODD), 8)]
+    turns, places = np.linalg.qr(rng.normal(size=(8, 3, 3)))[0], rng.uniform((AT - 0.4, -0.3, 0), (AT + 0.4, 0.3, 0.2), (8, 3))
+    lying = [Posed(k, *thing) for k, thing in enumerate(zip(drawn, f32(places), f32(turns), strict=True))]
+    looks = [Camera(part, np.random.default_rng(seed), way).look([*lying, *lying[:1]]) for way in (trace, compiled.tracer())]
+    np.testing.assert_array_equal(looks[0][0], looks[1][0])
+    assert looks[0][1] == looks[1][1]
+
+
+@pytest.mark.parametrize("compiler", ["/nonexistent", "false"])
+def test_without_a_compiler_the_rays_are_those_of_numpy(compiler, own_cache, monkeypatch):
+    monkeypatch.setenv("CC", compiler)
+    assert compiled.tracer.__wrapped__() is trace
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no cc")
+@pytest.mark.parametrize("fault", ["return 0", "__builtin_trap(); return 0"], ids=["draws nothing", "dies"])
+def test_rays_that_draw_something_else_or_die_are_not_used(fault, own_cache, monkeypatch, capsys):
+    """A process of its own finds out, so that what dies is not this one."""
+    wrong = own_cache.with_name("rays.c")
+    wrong.write_text(f"long trace(void *scene, void *out) {{ {fault}; }}")
+    monkeypatch.setattr(compiled, "SOURCE", wrong)
+    assert compiled.tracer.__wrapped__() is trace
+    assert "the slower way is taken" in " ".join(capsys.readouterr().err.split())
+    assert not list(own_cache.iterdir())
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "unknown", "odd"])
