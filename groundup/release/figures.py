@@ -54,7 +54,7 @@ def _orders(source: str, entries: list[dict[str, Any]]) -> Table:
     parts, languages = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
     rows = [[UNHEARD[part], *(_share(found.get((part, language))) for language in languages)] for part in parts]
     count = max((row["exact_match"]["n"] for row in entries), default=0)
-    caption = f"Orders of {source} understood exactly, {count} of each kind and language, none of whose clauses was trained on"
+    caption = f"Understood exactly in {source}: {count} sentences of each kind and language, none of whose clauses was trained on"
     return Table(caption, ("phrasings", *(f">{LANGUAGES.get(language, language)}" for language in languages)), rows)
 
 
