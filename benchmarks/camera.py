@@ -34,17 +34,16 @@ def ours(pixels: int, way: str) -> float:
 
     from groundup.recipe import WorldPart
     from groundup.world import items
+    from groundup.world.backends import NUMPY, fastest
     from groundup.world.camera import AT, Camera, Posed
-    from groundup.world.compiled import tracer
-    from groundup.world.rays import trace
 
     part, rng = WorldPart(pixels=pixels), np.random.default_rng(0)
     drawn = [items.draw(rng, kind, part) for kind in items.KINDS[:5]]
     turn = np.eye(3, dtype=np.float32)
     posed = [Posed(k, item, items.f32((AT + 0.09 * (k - 2), 0.06 * (k % 3 - 1), item.extent[2])), turn) for k, item in enumerate(drawn)]
-    if way == "compiled" and tracer() is trace:
+    if way == "compiled" and fastest() is NUMPY:
         sys.exit("no C compiler")
-    camera = Camera(part, rng, trace if way == "numpy" else tracer())
+    camera = Camera(part, rng, NUMPY if way == "numpy" else fastest())
     return rate(lambda: camera.look(posed))
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.recipe import WorldPart
-from groundup.world.compiled import tracer
+from groundup.world.backends import Backend, fastest
+from groundup.world.exposure import Exposure, Picture
 from groundup.world.items import Array, Item, Rng, f32
-from groundup.world.rays import TEXELS, Scene, Traced, Tracer, Whole
+from groundup.world.rays import TEXELS, Scene, Traced, Whole
 
 AT, HEIGHT, VIEW = -0.76, 1.0, 0.48  # metres: where it is, along and over the belt, and a side of the square that it sees of the belt
 RAIL = 0.22  # metres from the belt's middle to each of its sides
@@ -39,10 +40,10 @@ class Seen:
 
 
 class Camera:
-    """Takes pictures of `part.pixels` squared; `relight` draws lamps and lens anew. `trace` is the fastest that is there, unless one is given."""
+    """Takes pictures of `part.pixels` squared; `relight` draws lamps and lens anew. `backend` is the fastest that is there, unless one is given."""
 
-    def __init__(self, part: WorldPart, rng: Rng, trace: Tracer | None = None):
-        self.part, self.rng, self.pixels, self.trace = part, rng, part.pixels, trace or tracer()
+    def __init__(self, part: WorldPart, rng: Rng, backend: Backend | None = None):
+        self.part, self.rng, self.pixels, self.backend = part, rng, part.pixels, backend or fastest()
         self.scale = self.pixels * HEIGHT / VIEW  # pixels of a metre at one metre of depth
         self.patterns = _patterns()
         self.relight()
@@ -59,22 +60,15 @@ class Camera:
         self.tint = f32(self.light * draw(0.94, 1.06, 3))
         self.strip, self.belt = self._strip(), self.tint * f32(draw(0.9, 1.1, 3))
 
-    def look(self, posed: Sequence[Posed], travel: float = 0, light: float = 1) -> tuple[npt.NDArray[np.uint8], list[Seen]]:
+    def look(self, posed: Sequence[Posed], travel: float = 0, light: float = 1) -> tuple[Picture, list[Seen]]:
         """A picture (pixels x pixels x 3) of items lying on a belt that has moved on by `travel` metres, and what is visible in it."""
+        traced = self.backend.trace(self._scene(posed)) if posed else None
         side = self.pixels
         start = -round(travel * self.scale / HEIGHT) % (self.strip.shape[1] - side)
-        image = self.strip[:, start : start + side, None] * self.belt
-        seen: list[Seen] = []
-        if posed:
-            traced = self.trace(self._scene(posed))
-            shadow = np.zeros((side, side), bool)
-            shadow.ravel()[traced.pixel] = True
-            shift = tuple(np.rint(self.lamp[1::-1] * (0.02, -0.02) * self.scale).astype(int))
-            image *= 1 - 0.4 * np.roll(shadow, shift, (0, 1))[:, :, None]
-            flat, opacity = image.reshape(-1, 3), traced.opacity[:, None]
-            flat[traced.pixel] = opacity * traced.colour + (1 - opacity) * flat[traced.pixel]
-            seen = _seen(posed, traced, side)
-        return self._develop(image * np.float32(light)), seen
+        down, right = np.rint(self.lamp[1::-1] * (0.02, -0.02) * self.scale).astype(int).tolist()
+        grain = self.rng.standard_normal((side, side, 3), np.float32)
+        exposure = Exposure(self.strip[:, start : start + side], self.belt, (down, right), light, self.kernel, 255 * self.exposure, self.noise, grain)
+        return self.backend.develop(traced, exposure), _seen(posed, traced, side) if traced else []
 
     def _scene(self, posed: Sequence[Posed]) -> Scene:
         side, margin, scale = self.pixels, self.pixels // 2, self.scale  # beyond the edges too: which share of an item is in the picture?
@@ -82,22 +76,24 @@ class Camera:
         place = np.concatenate([p.place + p.item.places @ p.turn.T for p in posed])  # n x 3
         size, form, paint = (np.concatenate([getattr(p.item, name) for p in posed]) for name in ("sizes", "forms", "paint"))
         inward = np.ascontiguousarray(turn.transpose(0, 2, 1) / size[:, :, None])
+        first, last = self._footprint(place, (np.abs(turn) @ size[:, :, None])[:, :, 0], margin)
         middles = f32((np.arange(-margin, side + margin) + 0.5 - side / 2) / scale)
         return Scene(
-            side,
-            margin,
-            middles,
-            -middles,
-            *self._footprint(place, (np.abs(turn) @ size[:, :, None])[:, :, 0], margin),
-            np.repeat(np.arange(len(posed)), [len(p.item.sizes) for p in posed]),
-            inward,
-            np.einsum("nij,nj->ni", inward, f32((AT, 0, HEIGHT)) - place),
-            turn,
-            size,
-            form,
-            paint,
-            self.patterns,
-            np.stack([self.lamp, self.half, self.tint]),
+            side=side,
+            margin=margin,
+            x=middles,
+            y=-middles,
+            first=first,
+            last=last,
+            owner=np.repeat(np.arange(len(posed)), [len(p.item.sizes) for p in posed]),
+            inward=inward,
+            origin=np.einsum("nij,nj->ni", inward, f32((AT, 0, HEIGHT)) - place),
+            turn=turn,
+            size=size,
+            form=form,
+            paint=paint,
+            patterns=self.patterns,
+            light=np.stack([self.lamp, self.half, self.tint]),
         )
 
     def _footprint(self, place: Array, reach: Array, margin: int) -> tuple[Whole, Whole]:
@@ -118,18 +114,6 @@ class Camera:
         grey[scuffs > 0.985] += np.float32(0.05)
         grey[np.abs(np.linspace(-VIEW / 2, VIEW / 2, side)) > RAIL] = 0.5
         return np.concatenate([grey, grey[:, :side]], 1)
-
-    def _develop(self, image: Array) -> npt.NDArray[np.uint8]:
-        """Through the lens and onto the sensor: blur, exposure, noise, 256 levels."""
-        for axis in (0, 1):
-            padded = np.pad(image, [(3, 3) if a == axis else (0, 0) for a in range(3)], "edge")
-            parts = (slice(n, n + self.pixels) for n in range(7))
-            image = sum(
-                weight * (padded[cut] if axis == 0 else padded[:, cut]) for weight, cut in zip(self.kernel, parts, strict=True) if weight > 1e-3
-            )
-        levels = image * np.float32(255 * self.exposure)
-        levels += self.rng.standard_normal(levels.shape, np.float32) * np.float32(self.noise)
-        return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
 def _seen(posed: Sequence[Posed], traced: Traced, side: int) -> list[Seen]:

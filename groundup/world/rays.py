@@ -1,10 +1,9 @@
 """Rays against painted primitives, all at once in numpy: nothing but wheels is needed, and every machine gets the same bits.
 
-Sums are written out term by term, so that `rays.c`, which does the same and is faster, rounds each of them likewise.
+Sums are written out term by term, so that `camera.c`, which does the same and is faster, rounds each of them likewise.
 A ray moves by (across, down, -1) for each metre of depth, so that its parameter is the depth itself.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +45,6 @@ class Traced:
     colour: Array  # m x 3
     opacity: Array  # m
     whole: Whole  # items
-
-
-Tracer = Callable[[Scene], Traced]
 
 
 def trace(scene: Scene) -> Traced:

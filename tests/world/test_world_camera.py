@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.recipe import WorldPart
+from groundup.world import backends, items
 from groundup.world import camera as cameras
-from groundup.world import compiled, items
+from groundup.world.backends import NUMPY
 from groundup.world.camera import AT, RAIL, Camera, Posed
 from groundup.world.frames import frames
 from groundup.world.items import BALL, BOX, DISC, KINDS, ODD, UNKNOWN, Item, f32
-from groundup.world.rays import enter, trace
+from groundup.world.rays import enter
 
 PART = WorldPart(noise=(0, 0), blur=(0, 0), light=(1, 1), exposure=(0, 0), dirt=(0, 0), crush=(0, 0))
 
@@ -59,34 +60,34 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "groundup"
 
 
-@pytest.mark.skipif(compiled.tracer() is trace, reason="no C compiler")
+@pytest.mark.skipif(backends.fastest() is NUMPY, reason="no C compiler")
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), pixels=st.integers(32, 160))
-def test_compiled_rays_draw_the_same_bits(seed, pixels):
+@given(seed=st.integers(0, 2**32 - 1), pixels=st.integers(32, 160), travel=st.floats(0, 100), light=st.floats(0, 3))
+def test_both_back_ends_draw_the_same_bits(seed, pixels, travel, light):
     """Things of all kinds, turned, floating, within one another and in part beyond the edge; the same thing twice in one place too."""
-    rng, part = np.random.default_rng(seed), WorldPart(pixels=pixels, dirt=(0, 0.8))
+    rng, part = np.random.default_rng(seed), WorldPart(pixels=pixels, dirt=(0, 0.8), blur=(0, 1.8), noise=(0, 20), light=(0.2, 2.6))
     drawn = [items.draw(rng, kind, part) for kind in rng.choice((*KINDS, UNKNOWN, ODD), 8)]
     turns, places = np.linalg.qr(rng.normal(size=(8, 3, 3)))[0], rng.uniform((AT - 0.4, -0.3, 0), (AT + 0.4, 0.3, 0.2), (8, 3))
     lying = [Posed(k, *thing) for k, thing in enumerate(zip(drawn, f32(places), f32(turns), strict=True))]
-    looks = [Camera(part, np.random.default_rng(seed), way).look([*lying, *lying[:1]]) for way in (trace, compiled.tracer())]
+    looks = [Camera(part, np.random.default_rng(seed), way).look([*lying, *lying[:1]], travel, light) for way in (NUMPY, backends.fastest())]
     np.testing.assert_array_equal(looks[0][0], looks[1][0])
     assert looks[0][1] == looks[1][1]
 
 
 @pytest.mark.parametrize("compiler", ["/nonexistent", "false"])
-def test_without_a_compiler_the_rays_are_those_of_numpy(compiler, own_cache, monkeypatch):
+def test_without_a_compiler_numpy_draws(compiler, own_cache, monkeypatch):
     monkeypatch.setenv("CC", compiler)
-    assert compiled.tracer.__wrapped__() is trace
+    assert backends.fastest.__wrapped__() is NUMPY
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no cc")
 @pytest.mark.parametrize("fault", ["return 0", "__builtin_trap(); return 0"], ids=["draws nothing", "dies"])
-def test_rays_that_draw_something_else_or_die_are_not_used(fault, own_cache, monkeypatch, capsys):
+def test_a_back_end_that_draws_something_else_or_dies_is_not_used(fault, own_cache, monkeypatch, capsys):
     """A process of its own finds out, so that what dies is not this one."""
-    wrong = own_cache.with_name("rays.c")
-    wrong.write_text(f"long trace(void *scene, void *out) {{ {fault}; }}")
-    monkeypatch.setattr(compiled, "SOURCE", wrong)
-    assert compiled.tracer.__wrapped__() is trace
+    wrong = own_cache.with_name("camera.c")
+    wrong.write_text(f"long trace(void *scene, void *out) {{ {fault}; }}\nvoid develop(void) {{}}")
+    monkeypatch.setattr(backends, "SOURCE", wrong)
+    assert backends.fastest.__wrapped__() is NUMPY
     assert "the slower way is taken" in " ".join(capsys.readouterr().err.split())
     assert not list(own_cache.iterdir())
 

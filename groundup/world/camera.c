@@ -1,11 +1,14 @@
-/* The rays of rays.py, one by one: the same sums in the same order, hence, with -ffp-contract=off, the same bits. */
+/* What rays.py and exposure.py do: the same sums in the same order, hence, with -ffp-contract=off, the same bits. */
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #define TEXELS 64
 #define LARGER(a, b) ((a) >= (b) || (a) != (a) ? (a) : (b)) /* as numpy does: what is not a number stays */
 #define SMALLER(a, b) ((a) <= (b) || (a) != (a) ? (a) : (b))
 #define DOT(a, b) ((a)[0] * (b)[0] + (a)[1] * (b)[1] + (a)[2] * (b)[2])
+
+/* --- rays ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t side, margin, primitives;
@@ -145,4 +148,68 @@ int64_t trace(const Scene *s, Traced *out) {
         }
     }
     return count;
+}
+
+/* --- exposure ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    int64_t side, seen, down, right, taps; /* pixels of the picture, and that show an item; rows and columns that shadows lie off their things */
+    const int64_t *pixel;
+    const float *colour, *opacity, *grey, *tint, *lens, *grain;
+    float light, gain, noise, shade, faint;
+} Exposure;
+
+static void cover(const Exposure *e, float *image, uint8_t *shadow) {
+    const int64_t side = e->side;
+    for (int64_t n = 0; n < side * side; n++)
+        for (int k = 0; k < 3; k++) image[3 * n + k] = e->grey[n] * e->tint[k];
+    memset(shadow, 0, side * side);
+    for (int64_t n = 0; n < e->seen; n++) {
+        const int64_t row = e->pixel[n] / side + e->down, column = e->pixel[n] % side + e->right;
+        shadow[(row % side + side) % side * side + (column % side + side) % side] = 1;
+    }
+    for (int64_t n = 0; n < side * side; n++)
+        for (int k = 0; k < 3; k++) image[3 * n + k] = shadow[n] ? image[3 * n + k] * e->shade : image[3 * n + k];
+    for (int64_t n = 0; n < e->seen; n++) {
+        float *at = image + 3 * e->pixel[n];
+        for (int k = 0; k < 3; k++) at[k] = e->opacity[n] * e->colour[3 * n + k] + (1 - e->opacity[n]) * at[k];
+    }
+    for (int64_t n = 0; n < 3 * side * side; n++) image[n] = image[n] * e->light;
+}
+
+/* The sum of as many rows as the lens has taps, each by its weight; faint ones are left out. */
+static void blend(const Exposure *e, const float *const *rows, float *out, int64_t count) {
+    int64_t first = 0;
+    while (first < e->taps && !(e->lens[first] > e->faint)) first++;
+    for (int64_t n = 0; n < count; n++) out[n] = e->lens[first] * rows[first][n];
+    for (int64_t tap = first + 1; tap < e->taps; tap++) {
+        const float weight = e->lens[tap];
+        if (!(weight > e->faint)) continue;
+        for (int64_t n = 0; n < count; n++) out[n] = out[n] + weight * rows[tap][n];
+    }
+}
+
+/* `image` and `blurred` [side][side][3] and `line` [side + taps][3] are room to work in; `shadow` [side][side] too. */
+void develop(const Exposure *e, float *image, float *blurred, float *line, uint8_t *shadow, uint8_t *out) {
+    const int64_t side = e->side, wide = 3 * side, reach = e->taps / 2;
+    const float *rows[e->taps];
+    cover(e, image, shadow);
+    for (int64_t row = 0; row < side; row++) {
+        for (int64_t tap = 0; tap < e->taps; tap++) {
+            const int64_t from = row + tap - reach;
+            rows[tap] = image + wide * (from < 0 ? 0 : from < side ? from : side - 1);
+        }
+        blend(e, rows, blurred + wide * row, wide);
+    }
+    for (int64_t row = 0; row < side; row++) {
+        float *from = blurred + wide * row, *to = image; /* a row of what is not needed any more */
+        memcpy(line + 3 * reach, from, sizeof(float) * wide);
+        for (int64_t n = 0; n < 3 * reach; n++) line[n] = from[n % 3], line[3 * reach + wide + n] = from[wide - 3 + n % 3];
+        for (int64_t tap = 0; tap < e->taps; tap++) rows[tap] = line + 3 * tap;
+        blend(e, rows, to, wide);
+        for (int64_t n = 0; n < wide; n++) {
+            const float level = to[n] * e->gain + e->grain[wide * row + n] * e->noise;
+            out[wide * row + n] = (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
+        }
+    }
 }
