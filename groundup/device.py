@@ -154,11 +154,16 @@ def _host_growth() -> Callable[[], int]:
         libc.malloc_trim(0)  # what earlier stages freed is no part of what comes now
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak starts again
-        before = _bytes_of("/proc/self/status", "VmRSS")
-        return lambda: _bytes_of("/proc/self/status", "VmHWM") - before
+        before = _own_memory("VmRSS")
+        return lambda: _own_memory("VmHWM") - before
     except OSError:
         before = _largest_ever()
         return lambda: _largest_ever() - before
+
+
+def _own_memory(key: str) -> int:
+    """Bytes by a line of this process, without the pages of files that it has mapped: the system takes those back when it needs them."""
+    return _bytes_of("/proc/self/status", key) - _bytes_of("/proc/self/status", "RssFile")
 
 
 def _largest_ever() -> int:

@@ -1,5 +1,9 @@
 """What a device says of itself."""
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 
 from groundup.device import Device, free_memory, pick
@@ -12,6 +16,16 @@ def test_growth_of_memory_is_the_most_there_was_and_not_what_was_before() -> Non
     del during
     assert 60 << 20 < growth() < 160 << 20
     assert before.sum() > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no such measure on this system")
+def test_pages_of_mapped_files_are_no_growth_of_memory(tmp_path: Path) -> None:
+    size = 256 << 20
+    (tmp_path / "file").write_bytes(bytes(size))
+    growth = Device("cpu").memory_growth()
+    mapped = np.memmap(tmp_path / "file", mode="r")
+    assert mapped.sum() == 0
+    assert growth() < size / 2
 
 
 def test_free_memory_is_part_of_all_memory() -> None:
