@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TypeVar
 
 from fastapi import Request
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
+LITTLE, MOMENT = 1 << 16, 0.5  # bytes over the limit that are still read, and seconds: a connection that ends with bytes unread may lose its answer
 
 
 class BodyLimit:
@@ -31,6 +33,8 @@ class BodyLimit:
             if whole:
                 return await receive()
             if _declared(scope) > self.most:
+                if _declared(scope) <= self.most + LITTLE:
+                    await _drain(receive, self.most + LITTLE)
                 raise _refused(413, f"the body has {_declared(scope):,} bytes; the most is {self.most:,}")
             try:
                 async with asyncio.timeout(until - time.monotonic()):
@@ -39,11 +43,24 @@ class BodyLimit:
                 raise _refused(408, f"the body did not come within {self.seconds:g} seconds") from None
             left -= len(message.get("body", b""))
             if left < 0:
+                if message.get("more_body", False):
+                    await _drain(receive, LITTLE)
                 raise _refused(413, f"the body has more than {self.most:,} bytes")
             whole = not message.get("more_body", False)
             return message
 
         return await self.app(scope, limited, send)
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Read and forget what is left of a body, if it is little and comes soon."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(MOMENT):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _declared(scope: Scope) -> int:
@@ -52,7 +69,7 @@ def _declared(scope: Scope) -> int:
 
 
 def _refused(status: int, message: str) -> ApiError:
-    return ApiError(status, message, headers={"Connection": "close"})  # the rest of the body is not read
+    return ApiError(status, message, headers={"Connection": "close"})  # what is left of the body is not read
 
 
 async def read(request: Request, model: type[Model]) -> Model:

@@ -54,21 +54,21 @@ def test_it_ends_after_so_many_items_with_their_figures():
 
 def test_the_page_shows_a_line_at_work_that_takes_orders_until_ctrl_c(tmp_path: Path):
     command = [sys.executable, "-m", "groundup.cli", "sort", "--oracle", "--page", "--json"]
-    line = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        address = re.search(r"http://127\.0\.0\.1:\d+", line.stderr.readline()).group()
-        with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
-            said = client.post("/api/order", json={"text": "leave paper", "language": "en"}).json()
-            assert "Left on the belt: paper" in said["policy"]
-            assert "refusal" in client.post("/api/order", json={"text": "please leave the paper", "language": "en"}).json()
-            before = client.get("/api/live").json()["time"]
-            while (live := client.get("/api/live").json())["time"] <= before:
-                pass
-            assert live["policy"]["en"] == said["policy"] and live["picture"].startswith("data:image/png")
-            assert [event["what"] for event in live["events"] if "text" in event] == ["order: policy", "order: refusal"]
-        line.send_signal(signal.SIGINT)
-        out, complaints = line.communicate(timeout=60)
-    finally:  # a page that nobody ends would take its share of a core for ever
-        line.kill()
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as line:
+        try:
+            address = re.search(r"http://127\.0\.0\.1:\d+", line.stderr.readline()).group()
+            with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+                said = client.post("/api/order", json={"text": "leave paper", "language": "en"}).json()
+                assert "Left on the belt: paper" in said["policy"]
+                assert "refusal" in client.post("/api/order", json={"text": "please leave the paper", "language": "en"}).json()
+                before = client.get("/api/live").json()["time"]
+                while (live := client.get("/api/live").json())["time"] <= before:
+                    pass
+                assert live["policy"]["en"] == said["policy"] and live["picture"].startswith("data:image/png")
+                assert [event["what"] for event in live["events"] if "text" in event] == ["order: policy", "order: refusal"]
+            line.send_signal(signal.SIGINT)
+            out, complaints = line.communicate(timeout=60)
+        finally:  # a page that nobody ends would take its share of a core for ever
+            line.kill()
     assert (line.returncode, complaints) == (0, "")
     assert json.loads(out)["seconds"] >= live["time"]

@@ -1,8 +1,9 @@
 """`groundup sort`: a line and its brain put together as they are asked for, at work with or without people who look on."""
 
 import math
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,25 @@ def _watched(shift: Shift, episode: Episode | None, options: Options) -> None:
     """At work while the page shows it, until Ctrl-C."""
     from groundup.apps.sorter.page import serving  # it needs an extra of its own
 
-    with serving(shift, options.port or 0) as address, suppress(KeyboardInterrupt):
+    with serving(shift, options.port or 0) as address, _ended_by_ctrl_c(shift):
         console.note(f"the line is at {address}; Ctrl-C ends it")
         shift.run(options.items or math.inf, episode=episode)
+
+
+@contextmanager
+def _ended_by_ctrl_c(shift: Shift) -> Iterator[None]:
+    """Ctrl-C ends the shift after its period, a second one at once: an exception at any moment may come where it is swallowed."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        shift.end()
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
