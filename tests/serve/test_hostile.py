@@ -1,5 +1,6 @@
 """Clients that send too much, too slowly or nonsense, do not read, or leave."""
 
+import asyncio
 import json
 import socket
 import time
@@ -7,6 +8,8 @@ from contextlib import closing, suppress
 
 import pytest
 
+from groundup.serve.body import BodyLimit
+from groundup.serve.errors import ApiError
 from groundup.serve.site import Limits
 from tests.serve.serve_helpers import Server, serving, small_service, until
 
@@ -60,6 +63,31 @@ def test_a_body_of_unknown_size_is_read_no_further_than_allowed(strict):
     chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
     answer = talk(strict, (HEAD + "Transfer-Encoding: chunked\r\n\r\n").encode(), *[chunk] * 5)
     assert refusal(answer) == (413, "the body has more than 20,000 bytes")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_a_little_too_long_is_read_to_its_end_and_one_far_too_long_is_not(declared):
+    """A connection that ends with bytes unread may cost its client the answer."""
+
+    def taken(size: int) -> int:
+        left = size
+
+        async def receive() -> dict:
+            nonlocal left
+            left -= 10_000
+            return {"type": "http.request", "body": bytes(10_000), "more_body": left > 0}
+
+        async def app(scope, receive, send) -> None:
+            while (await receive())["more_body"]:
+                pass
+
+        scope = {"type": "http", "headers": [(b"content-length", b"%d" % size)] if declared else []}
+        with pytest.raises(ApiError, match="the body has"):
+            asyncio.run(BodyLimit(app, 20_000, 5)(scope, receive, None))
+        return size - left
+
+    assert taken(30_000) == 30_000
+    assert taken(10**9) <= 100_000
 
 
 def test_a_body_just_small_enough_is_read(strict):
