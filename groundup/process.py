@@ -1,8 +1,12 @@
-"""Settle the process before torch is imported: some of its speed is decided at load time."""
+"""The process itself: settled before torch is imported, as some of its speed is decided at load time, and stopped when a signal says so."""
 
 import ctypes
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 
@@ -25,3 +29,22 @@ def settle() -> None:
         libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
         libc.mallopt(_TOP_PAD, 64 << 20)
+
+
+@contextmanager
+def stoppable(*numbers: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """Turn the first of these signals into a flag, so that the step under way ends; the second one interrupts. For the main thread."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,9 +4,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +19,7 @@ from groundup.files import digest, sha256, write_text
 from groundup.model.shape import Shape
 from groundup.model.trunk import Trunk
 from groundup.model.weights import files_of, fill, fill_tower, save_tensors
+from groundup.process import stoppable
 from groundup.recipe import Schedule
 from groundup.train import checkpoint, memory
 from groundup.train.objective import Learner, speed_up, tensors
@@ -125,7 +124,7 @@ class Trainer:
         done = self._resume()
         self.watch.begin(done)
         start = time.perf_counter()
-        with _stoppable() as stopped:
+        with stoppable(signal.SIGINT, signal.SIGTERM) as stopped:
             for step in range(done, job.steps):
                 self._record(step, self._update(step))
                 if self._keep(step + 1, stopped()):
@@ -279,22 +278,3 @@ def _due(step: int, every: int) -> bool:
 
 def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2] if values else math.nan
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a flag, so that the step under way ends; the second one interrupts."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

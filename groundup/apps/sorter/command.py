@@ -16,6 +16,7 @@ from groundup.apps.sorter.brain import DistantBrain, Late, OwnBrain
 from groundup.apps.sorter.robot import PICTURES, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
 from groundup.errors import InputError
+from groundup.process import stoppable
 from groundup.world.policy import standard
 
 ITEMS = 500  # that leave the line before it ends, where nobody looks on and says when
@@ -82,25 +83,9 @@ def _watched(shift: Shift, episode: Episode | None, options: Options) -> None:
     """At work while the page shows it, until Ctrl-C."""
     from groundup.apps.sorter.page import serving  # it needs an extra of its own
 
-    with serving(shift, options.port or 0) as address, _ended_by_ctrl_c(shift):
+    with serving(shift, options.port or 0) as address, stoppable(signal.SIGINT) as asked:
         console.note(f"the line is at {address}; Ctrl-C ends it")
-        shift.run(options.items or math.inf, episode=episode)
-
-
-@contextmanager
-def _ended_by_ctrl_c(shift: Shift) -> Iterator[None]:
-    """Ctrl-C ends the shift after its period, a second one at once: an exception at any moment may come where it is swallowed."""
-    before = signal.getsignal(signal.SIGINT)
-
-    def end(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        shift.end()
-
-    signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        shift.run(options.items or math.inf, episode=episode, after=lambda left: shift.end() if asked() else None)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from groundup.apps.episodes import Episode
@@ -50,7 +50,7 @@ class Shift:
         self._holds: dict[int, Counter[str]] = {number: Counter() for number in LAYOUT.bins}
         self._events, self._told, self._steps, self._wall = deque[dict[str, Any]](maxlen=SHOWN), 0, 0, 0.0
         self._action: Numbers | None = None  # what was refused and is asked for again: while the limb stands, the sorter's mind does too
-        self._lock, self._ended = Lock(), False
+        self._lock, self._ended = Lock(), Event()
         self.limb.connect()
         self._seen = self.limb.observe()
         self._state = self._tell()
@@ -64,11 +64,11 @@ class Shift:
 
         Frames go into `episode`; `after` each period is told how many items left the line in it."""
         until, due = self.limb.now() + seconds, time.perf_counter()
-        while (left := self.tally.left) < items and self.limb.now() < until - 1e-9 and not self._ended:
+        while (left := self.tally.left) < items and self.limb.now() < until - 1e-9 and not self._ended.is_set():
             self.step(episode)
             after(self.tally.left - left)
             due = max(due + self.limb.describe().period / self.pace, time.perf_counter())
-            time.sleep(max(0.0, due - time.perf_counter()))
+            self._ended.wait(due - time.perf_counter())
 
     def step(self, episode: Episode | None = None) -> None:
         """One period. Whatever fails here stops the line and is raised."""
@@ -178,8 +178,8 @@ class Shift:
         self.limb.reset()
 
     def end(self) -> None:
-        """Let `run` return after this period. It takes no lock: the handler of a signal may call it."""
-        self._ended = True
+        """Let `run` return after this period."""
+        self._ended.set()
 
     def figures(self) -> dict[str, Any]:
         """What the shift came to so far, for JSON: `Tally`'s, the simulator's periods a second without the brain, the brain's latency, and the share
