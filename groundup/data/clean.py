@@ -1,7 +1,5 @@
 """Cleaning: what is mended in a document, what is dropped and why, and which part of the split it belongs to."""
 
-import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
@@ -9,26 +7,12 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
+from groundup.codecs.normal import normalise
 from groundup.data.document import Document
 from groundup.data.drops import Drops
 from groundup.recipe import SourceBase
 
 LEAST_HELDOUT, MOST_HELDOUT = 50, 1000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # every control character but tab and line feed
-
-
-def normalise(text: str) -> str:
-    r"""Canonical composition (Unicode NFC), line ends as \n, no control characters but tab and line feed.
-
-    Nothing else: spaces at line ends, blank lines and compatibility forms carry meaning in Markdown, code and names.
-
-    >>> normalise("cafe\u0301\r\nbar\x07")
-    'café\nbar'
-    """
-    text = unicodedata.normalize("NFC", text)
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROL.sub("", text)
 
 
 def normalised(document: Document) -> Document:

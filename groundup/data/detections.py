@@ -15,8 +15,8 @@ from typing import Any
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Thing
 from groundup.codecs.image import BadImage
+from groundup.codecs.normal import normalise
 from groundup.data import image_files, near, yolo
-from groundup.data.clean import normalise
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines
