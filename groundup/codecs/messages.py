@@ -19,6 +19,7 @@ KEYS = {
 }
 OPENING = ("system", "developer")  # roles of a message that stands first
 PARTS = {"text": ("type", "text"), "image": ("type",)}
+DETAILS = ("auto", "low", "high")  # of an image: taken, and of no effect, as the model's budget says how well it sees
 CALL, CALLED = ("id", "type", "function", "index"), ("name", "arguments")
 TOOL, FUNCTION = ("type", "function"), ("name", "description", "parameters", "strict")
 NESTING = 64  # levels of a tool's description or a call's arguments
@@ -76,7 +77,7 @@ def _check_message(where: str, message: Message) -> None:
     role = message.get("role") if isinstance(message, dict) else None
     if not isinstance(role, str) or role not in KEYS:
         raise InputError(f"{where}: unknown role {role!r}; the roles are {', '.join(KEYS)}")
-    only(message, KEYS[role], where, f"a message of role {role}")
+    _only(where, message, KEYS[role], f"a message of role {role}")
     _check_texts(where, message, ("name", "tool_call_id"))
     calls = message.get("tool_calls")
     if calls:
@@ -84,6 +85,13 @@ def _check_message(where: str, message: Message) -> None:
     content = message.get("content")
     if not isinstance(content, str) and not (calls and content is None):
         _check_parts(where, role, content)
+
+
+def _only(where: str, value: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    try:
+        only(value, known, what)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _check_texts(where: str, value: dict[str, Any], keys: tuple[str, ...]) -> None:
@@ -99,7 +107,7 @@ def _check_parts(where: str, role: str, content: Any) -> None:
         kind = part.get("type") if isinstance(part, dict) else _kind(part)
         if kind != "text" and not (kind == "image" and role == "user"):
             raise InputError(f"{where}: a content part of type {kind!r}; only parts of type 'text' can be read, and a user's of type 'image'")
-        only(part, PARTS[kind], where, f"a part of type {kind}")
+        _only(where, part, PARTS[kind], f"a part of type {kind}")
         if kind == "text" and not isinstance(part.get("text"), str):
             raise InputError(f"{where}: a text part whose text is {_kind(part.get('text'))}; it must be a text")
 
@@ -111,8 +119,8 @@ def _check_calls(where: str, calls: Any) -> None:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise InputError(f"{where}: a tool call without a function that has a name")
-        only(call, CALL, where, "a tool call")
-        only(function, CALLED, where, f"the call of {function['name']}")
+        _only(where, call, CALL, "a tool call")
+        _only(where, function, CALLED, f"the call of {function['name']}")
         if call.get("type") not in (None, "function"):
             raise InputError(f"{where}: a tool call of type {call['type']!r}; only functions are called")
         _check_texts(f"{where}: the call of {function['name']}", call, ("id",))
@@ -146,12 +154,12 @@ def _check_tools(tools: Any) -> None:
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, dict):
             raise InputError(f'tool {number} is no function; write {{"type": "function", "function": {{"name": ..., "parameters": ...}}}}')
-        only(tool, TOOL, f"tool {number}", "a tool")
+        _only(f"tool {number}", tool, TOOL, "a tool")
         _check_function(f"tool {number}", function)
 
 
 def _check_function(where: str, function: dict[str, Any]) -> None:
-    only(function, FUNCTION, where, "a function")
+    _only(where, function, FUNCTION, "a function")
     if not isinstance(function.get("name"), str) or not function["name"]:
         raise InputError(f"{where}: a function without a name")
     _check_texts(where, function, ("description",))

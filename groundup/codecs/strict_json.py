@@ -44,12 +44,12 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, pars
 # --- objects of known keys ----------------------------------------------------------------------------------
 
 
-def only(value: dict[str, Any], known: Collection[str], where: str, what: str, remedies: Mapping[str, str] = _NONE) -> None:
-    """Raise InputError that names the first key of an object that is none of the known ones; null and what is empty says nothing."""
+def only(value: dict[str, Any], known: Collection[str], what: str, remedies: Mapping[str, str] = _NONE) -> None:
+    """Raise InputError that names the first key of an object that is none of the known ones. A key that says nothing counts as absent."""
     for key, item in value.items():
         if key not in known and not says_nothing(item):
-            remedy = remedies.get(key, "take it out")
-            raise InputError(f"{where}: unknown key {key[:60]!r} in {what}; known are {', '.join(sorted(known))}; {remedy}")
+            known_keys, remedy = ", ".join(sorted(known)), remedies.get(key, "take it out")
+            raise InputError(f"unknown key {key[:60]!r} in {what}; known are {known_keys}; {remedy}")
 
 
 def says_nothing(value: Any) -> bool:

@@ -205,7 +205,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no messages": ([], "the conversation has no messages"),
     "an object": ({"role": "user"}, "the conversation has no messages"),
     "a text as message": (["hello"], "message 1: unknown role None"),
-    "an unknown role": ([QUESTION, {"role": "bot", "content": "x"}], "message 2: unknown role 'bot'; the roles are system, developer, user, assistant, tool"),
+    "an unknown role": (
+        [QUESTION, {"role": "bot", "content": "x"}],
+        "message 2: unknown role 'bot'; the roles are system, developer, user, assistant, tool",
+    ),
     "a list as role": ([{"role": ["user"], "content": "x"}], "message 1: unknown role ['user']"),
     "an unknown key": ([user("x") | {"weight": 0}], "message 1: unknown key 'weight' in a message of role user"),
     "no content": ([{"role": "user"}], "message 1: content is missing"),
@@ -227,7 +230,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "the arguments of f are not a JSON object",
     ),
     "arguments as list": ([assistant("x", tool_calls=[{"function": {"name": "f", "arguments": [1]}}])], "the arguments of f are not a JSON object"),
-    "arguments that JSON lacks": ([assistant("x", tool_calls=[{"function": {"name": "f", "arguments": {"a": {1}}}}])], "the arguments of f are not JSON"),
+    "arguments that JSON lacks": (
+        [assistant("x", tool_calls=[{"function": {"name": "f", "arguments": {"a": {1}}}}])],
+        "the arguments of f are not JSON",
+    ),
 }
 
 
