@@ -60,9 +60,9 @@ def in_order(messages: list[Message]) -> list[Message]:
     for of_tools, group in groupby(messages, lambda message: message["role"] == "tool"):
         found = list(group)
         if of_tools:
-            places = {call.get("id"): place for place, call in enumerate(ordered[-1]["tool_calls"])}
+            places = {call["id"]: place for place, call in enumerate(ordered[-1]["tool_calls"]) if call.get("id") is not None}
             if all(message.get("tool_call_id") in places for message in found):
-                found.sort(key=lambda message: places[message.get("tool_call_id")])
+                found.sort(key=lambda message: places[message["tool_call_id"]])
         ordered += found
     return ordered
 
