@@ -68,6 +68,8 @@ def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
         report = write_documents(source, site.home, folder, advance, [site.folder(stage) / "documents.parquet" for stage in before])
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report["dropped"].items()) or "none"
     console.note(f"  {report['documents']:,} documents, {report['characters']:,} characters; dropped: {dropped}")
+    if unread := report.get("unread"):
+        console.note(f"  not read: {', '.join(map(repr, unread))}")
     for warning in report["warnings"]:
         console.warn(warning)
     return Result(["documents.parquet"], report, licences=report["licences"])
@@ -96,15 +98,23 @@ def shards(site: Site, source: str) -> Result:
         codec, eyesight = Tokenizer.load(site.folder("tokenizer")), _eyesight(site.recipe)
         report = write_shards(table / "documents.parquet", codec, site.recipe.model.context, folder, advance, eyesight)
     console.note(f"  {report['train']['tokens']:,} tokens in {report['train']['rows']:,} rows, {report['train']['fill']:.1%} full")
-    if cut := sum(part["cut"] for part in report.values()):
-        longest, context = max(part["longest"] for part in report.values()), site.recipe.model.context
-        console.warn(
-            f"source {source!r}: {cut:,} of {total:,} documents do not fit the context of {context:,} tokens and lost their ends; "
-            f"raise model.context, to {longest:,} for all of them, or shorten them"
-        )
+    if warning := cut_off(source, total, report, site.recipe.model.context):
+        console.warn(warning)
     files = ("tokens.bin", "flags.bin", "shards.json", *(() if eyesight is None else FILES))
     names = [f"{part}/{name}" for part in ("train", "heldout") for name in files]
     return Result(names, report)
+
+
+def cut_off(source: str, total: int, report: dict[str, Any], context: int) -> str | None:
+    """What was cut from a source's documents because it did not fit; raises InputError where nothing to learn from is left."""
+    cut, lost = (sum(part[key] for part in report.values()) for key in ("cut", "lost"))
+    remedy = f"raise model.context, to {max(part['longest'] for part in report.values()):,} for all of them, or shorten them"
+    if lost and not report["train"]["rows"]:
+        raise InputError(f"source {source!r}: all conversations lose their answers behind the context of {context:,} tokens; {remedy}")
+    if not cut:
+        return None
+    without = f", {lost:,} of them all that is learnt from them, and are left out" if lost else ""
+    return f"source {source!r}: {cut:,} of {total:,} documents do not fit the context of {context:,} tokens and lost their ends{without}; {remedy}"
 
 
 def _eyesight(recipe: Recipe) -> Eyesight | None:

@@ -5,7 +5,6 @@ rustbpe learns the merges and tiktoken applies them: each is several times as fa
 """
 
 import json
-import unicodedata
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import tiktoken
 
 from groundup.codecs import tokenizer_json
 from groundup.codecs.boxes import LOCATIONS
+from groundup.codecs.normal import NORMALIZER, mend, normalise
 from groundup.codecs.tokenizer_json import Vocabulary
 from groundup.errors import InputError
 from groundup.files import digest, read_json, write_json
@@ -70,7 +70,7 @@ class Tokenizer:
             raise InputError(f"a vocabulary of {vocab_size} ids is too small; the bytes and special tokens alone are {BYTES + len(specials)}")
         trainer = rustbpe.Tokenizer()
         # The trainer holds this many texts at once.
-        trainer.train_from_iterator(map(mend, texts), merged, buffer_size=256, pattern=_engine_pattern(PATTERN))
+        trainer.train_from_iterator((normalise(mend(text)) for text in texts), merged, buffer_size=256, pattern=_engine_pattern(PATTERN))
         ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
         if len(ranks) < merged:
             supported = len(ranks) + len(specials)
@@ -97,7 +97,7 @@ class Tokenizer:
         return Tokenizer(tokenizer_json.read(table, origin), origin, table)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, unchanged if it was loaded, and tokenizer_config.json with the chat template."""
+        """Write tokenizer.json, unchanged if it was loaded but for the normal form of text, and tokenizer_config.json with the chat template."""
         write_json(folder / "tokenizer.json", self._table)
         write_json(
             folder / "tokenizer_config.json",
@@ -112,7 +112,9 @@ class Tokenizer:
 
     @cached_property
     def _table(self) -> dict[str, Any]:
-        return self._loaded or tokenizer_json.compose(self._vocabulary, SPOKEN)
+        if self._loaded is None:
+            return tokenizer_json.compose(self._vocabulary, SPOKEN)
+        return self._loaded | {"normalizer": NORMALIZER}
 
     @property
     def json(self) -> str:
@@ -125,12 +127,11 @@ class Tokenizer:
         return digest(self._table)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; never a special id, whatever the text contains.
+        """The ids of a text in its normal form (`codecs.normal`); never a special id, whatever the text contains.
 
-        Decoding gives the text back, but for lone surrogates (`mend`) and, with a loaded tokenizer that asks for it,
-        characters that normalisation form C replaces.
+        All text becomes ids here, so that a prompt gets those that training gave the same text. Decoding gives the normal form back.
         """
-        return self._encoding.encode_ordinary(unicodedata.normalize("NFC", text) if self._vocabulary.nfc else text)
+        return self._encoding.encode_ordinary(normalise(mend(text)))
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The ids of each text; the threads run at the same time, as the encoder works outside the interpreter's lock."""
@@ -195,15 +196,6 @@ class Tokenizer:
     def im_end(self) -> int:
         """The id that ends a turn of a conversation."""
         return self.special("<|im_end|>")
-
-
-def mend(text: str) -> str:
-    """The text with paired surrogates joined and lone ones, which are no text, as U+FFFD: what `encode` encodes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
-    return text
 
 
 def _engine_pattern(pattern: str) -> str:

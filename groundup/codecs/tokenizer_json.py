@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StrictInt, ValidationError
 
 from groundup.codecs.bpe import halves, reachable
+from groundup.codecs.normal import NORMALIZER
 from groundup.errors import InputError
 
 
@@ -105,7 +106,6 @@ class Vocabulary:
     ranks: dict[bytes, int]  # ids of the tokens that merging makes, bytes included; a lower id merges first
     specials: dict[str, int]  # ids of the added tokens, which no text encodes to
     tokens: dict[int, bytes]  # the bytes of every id
-    nfc: bool = False  # text is brought to Unicode normalisation form C first
 
     @staticmethod
     def of(pattern: str, ranks: dict[bytes, int], specials: dict[str, int]) -> "Vocabulary":
@@ -118,12 +118,12 @@ def _tokens(ids: dict[bytes, int], specials: dict[str, int]) -> dict[int, bytes]
 
 
 def read(table: dict[str, Any], origin: str) -> Vocabulary:
-    """Check the content of a tokenizer.json.
+    """Check the content of a tokenizer.json. Text comes in the normal form of `codecs.normal`, whichever of the known ones it names.
 
     Raises InputError that names `origin` and what in it is not supported or does not fit.
     """
     try:
-        file = _File.model_validate(table)
+        file = _File.model_validate(_without_own_normalizer(table))
     except ValidationError as error:
         first = error.errors()[0]
         found = "" if isinstance(first["input"], dict | list) else f", found {first['input']!r}"
@@ -141,7 +141,11 @@ def read(table: dict[str, Any], origin: str) -> Vocabulary:
         raise _refusal(origin, f"two tokens have the id {taken.most_common(1)[0][0]}")
     ranks = _ranks(ids, _pairs(file.model.merges, spelled, origin), file.model.ignore_merges, origin)
     pattern = file.pre_tokenizer.pretokenizers[0].pattern.regex
-    return Vocabulary(pattern, ranks, specials, _tokens(ids, specials), nfc=file.normalizer is not None)
+    return Vocabulary(pattern, ranks, specials, _tokens(ids, specials))
+
+
+def _without_own_normalizer(table: Any) -> Any:
+    return table | {"normalizer": None} if isinstance(table, dict) and table.get("normalizer") == NORMALIZER else table
 
 
 def _pairs(merges: list[str] | list[tuple[str, str]], spelled: dict[str, bytes], origin: str) -> list[tuple[bytes, bytes]]:
@@ -180,7 +184,7 @@ def compose(vocabulary: Vocabulary, plain: tuple[str, ...]) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [_added(id, name, name not in plain) for name, id in vocabulary.specials.items()],
-        "normalizer": None,
+        "normalizer": NORMALIZER,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
         "post_processor": None,
         "decoder": level,

@@ -1,34 +1,19 @@
 """Cleaning: what is mended in a document, what is dropped and why, and which part of the split it belongs to."""
 
-import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from groundup.data.document import Document
+from groundup.codecs.normal import normalise
+from groundup.data.document import Document, said
 from groundup.data.drops import Drops
-from groundup.recipe import SourceBase
+from groundup.recipe import MessagesSource, SourceBase
 
 LEAST_HELDOUT, MOST_HELDOUT = 50, 1000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # every control character but tab and line feed
-
-
-def normalise(text: str) -> str:
-    r"""Canonical composition (Unicode NFC), line ends as \n, no control characters but tab and line feed.
-
-    Nothing else: spaces at line ends, blank lines and compatibility forms carry meaning in Markdown, code and names.
-
-    >>> normalise("cafe\u0301\r\nbar\x07")
-    'café\nbar'
-    """
-    text = unicodedata.normalize("NFC", text)
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROL.sub("", text)
 
 
 def normalised(document: Document) -> Document:
@@ -53,7 +38,7 @@ def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str,
 
 
 def clean(documents: Iterator[Document], source: SourceBase, drops: Drops) -> Iterator[Document]:
-    """Mend each document; drop, counting the reason, what is empty, too short, too long or no Unicode text."""
+    """Mend each document; drop, counting the reason, what is empty, too short, too long, no Unicode text, or talk without an answer."""
     for document in documents:
         document = normalised(document)
         if reason := _misfit(document, source):
@@ -71,11 +56,18 @@ def _misfit(document: Document, source: SourceBase) -> str | None:
             return "too short"
     if characters > source.max_chars:
         return "too long"
+    if isinstance(source, MessagesSource) and not any(map(_answers, document.messages or [])):
+        return "no answer"
     try:
         _ = document.digest
     except UnicodeEncodeError:  # half a surrogate pair, which JSON's \u escapes can spell
         return "invalid Unicode"
     return None
+
+
+def _answers(message: dict[str, Any]) -> bool:
+    """Whether the assistant says or calls anything in a message: nothing else is learnt from a conversation."""
+    return message["role"] == "assistant" and bool(said(message).strip() or message.get("tool_calls"))
 
 
 def is_heldout(digest: bytes, share: float) -> bool:

@@ -15,11 +15,12 @@ from typing import Any
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Thing
 from groundup.codecs.image import BadImage
+from groundup.codecs.normal import normalise
+from groundup.codecs.strict_json import only
 from groundup.data import image_files, near, yolo
-from groundup.data.clean import normalise
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
-from groundup.data.lines import lines
+from groundup.data.lines import lines, record
 from groundup.data.paths import located, names, shown
 from groundup.errors import InputError
 from groundup.recipe import BoxesSource
@@ -184,20 +185,22 @@ def _lines(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[_
             yield _line(line, images, folder, origin)
         except BadImage as error:
             damage.note(error.reason, origin, error.detail)
-        except (ValueError, RecursionError) as error:
+        except (InputError, ValueError) as error:
             damage.note("broken line", origin, str(error))
 
 
 def _line(line: bytes, images: Path, folder: Path, origin: str) -> _Listed:
-    value = json.loads(line.decode("utf-8-sig"))
-    if not isinstance(value, dict) or not isinstance(value.get("boxes"), list):
+    value = record(line)
+    if not isinstance(value.get("boxes"), list):
         raise BadImage("broken line", 'expected {"file": ..., "boxes": [...]}')
+    only(value, ("file", "boxes"), "an image")
     return _listed(images, value.get("file"), folder, origin).take(map(_line_box, value["boxes"]))
 
 
 def _line_box(box: Any) -> tuple[str, Box]:
     if not isinstance(box, dict):
         raise BadImage("broken annotation", 'a box is no {"class": ..., "xyxy": [...]}')
+    only(box, ("class", "xyxy"), "a box")
     left, top, right, bottom = _numbers(box.get("xyxy"), (4,))
     return _name(box.get("class")), (left, top, right, bottom)
 

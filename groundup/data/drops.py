@@ -1,26 +1,33 @@
 """The account of what was left out: every drop counted by its reason, the first ones by name."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from groundup.errors import InputError
 from groundup.recipe import FileSource
 
 EXAMPLES, EXAMPLES_A_REASON = 20, 5
+UNREAD = 100  # names of keys and columns that are told
 
 
 @dataclass
 class Drops:
-    """Counts of dropped documents by reason, with the first examples of each as `where: reason`."""
+    """Counts of dropped documents by reason, with the first examples of each as `where: reason`, and what was not read of the others."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)  # keys and columns that no document takes anything from
 
     def note(self, reason: str, where: str, detail: str = "") -> None:
         """Count one drop; `where` is a file, with the line or row inside it."""
         self.counts[reason] += 1
         if self.counts[reason] <= EXAMPLES_A_REASON and len(self.examples) < EXAMPLES:
             self.examples.append(sentence(reason, where, detail))
+
+    def pass_over(self, names: Iterable[str]) -> None:
+        """Remember keys or columns that are not read, as many as can be told."""
+        self.unread.update(name for name in names if len(self.unread) < UNREAD)
 
 
 def sentence(reason: str, where: str, detail: str = "") -> str:

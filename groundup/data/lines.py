@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from groundup.codecs import strict_json
 from groundup.data.drops import Damage
 from groundup.errors import InputError
 
@@ -32,6 +33,14 @@ def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
                     yield f"{name}:{number}", line
     except OSError as error:
         raise InputError(f"source {damage.source.name!r}: {path} cannot be read ({error.strerror}); mend or remove it") from error
+
+
+def record(line: bytes) -> dict[str, Any]:
+    """The object that a line holds. Raises ValueError for a line that holds anything else, or that JSON readers would not read alike."""
+    value = strict_json.loads(line.decode("utf-8-sig"))
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object, found {type(value).__name__}")
+    return value
 
 
 def _skip_line(file: IO[bytes], limit: int) -> None:

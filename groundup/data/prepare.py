@@ -22,6 +22,7 @@ from groundup.recipe import ImagesSource, OrdersSource, PictureSource, ScenesSou
 REMEDIES = {
     "too short": "lower min_chars",
     "too long": "raise max_chars",
+    "no answer": "add a message of the assistant that says or calls something",
     "empty": "look at the files or the column",
     "binary": "save the files as UTF-8 text",
     "invalid UTF-8": "save the files as UTF-8 text",
@@ -35,8 +36,8 @@ def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[
     the documents files `before` does not lie on the other side of the split.
     Memory is bounded by one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image.
     The report holds `documents`, `heldout` and `characters` kept, `dropped` by reason, `examples` of drops by
-    name, `licences`, and `warnings`; where there are any, the number of `images` and the names of `kinds` that boxes have and of
-    `classes`. Raises InputError when nothing is left, or nothing to train on.
+    name, `licences`, and `warnings`; where there are any, the keys and columns that are `unread`, the number of `images`
+    and the names of `kinds` that boxes have and of `classes`. Raises InputError when nothing is left, or nothing to train on.
     """
     drops = Drops()
     kept: Counter[str] = Counter()
@@ -61,7 +62,8 @@ def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[
         "dropped": dict(sorted(drops.counts.items())),
         "examples": drops.examples,
         "licences": {source.licence: kept["documents"]},
-        "warnings": list(_warnings(source, kept)),
+        "warnings": list(_warnings(source, kept, drops)),
+        **({"unread": sorted(drops.unread)} if drops.unread else {}),
         **({"images": kept["images"]} if kept["images"] else {}),
         **{key: sorted(names) for key, names in named.items() if names},
     }
@@ -117,9 +119,14 @@ def _require(source: Source, kept: Counter[str], drops: Drops) -> None:
         )
 
 
-def _warnings(source: Source, kept: Counter[str]) -> Iterator[str]:
+def _warnings(source: Source, kept: Counter[str], drops: Drops) -> Iterator[str]:
     if source.licence == "unstated":
         yield f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"
+    if unanswered := drops.counts["no answer"]:
+        yield (
+            f"source {source.name!r}: {unanswered:,} conversations in which the assistant says nothing were dropped, as nothing is learnt "
+            f"from them; {REMEDIES['no answer']}"
+        )
     if source.heldout_share and not kept["heldout"]:  # a list that holds out is never empty
         yield (
             f"source {source.name!r}: none of its {kept['documents']} documents was held out (heldout_share = {source.heldout_share:g}), "

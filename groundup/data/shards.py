@@ -41,7 +41,8 @@ def write_shards(
 
     A text is closed by <|endoftext|> and cut into pieces where it is longer than `context` tokens; a conversation
     is rendered by the chat template and loses what lies beyond `context` (counted as `cut`; `longest` is the most tokens that one of
-    them had), as does a text with images. Images are scaled to the `eyesight`; no document may have one where that is None. `advance`
+    them had), as does a text with images. One that so loses all that is learnt from it is left out (and counted as `lost` too). Images
+    are scaled to the `eyesight`; no document may have one where that is None. `advance`
     is told of documents done. Memory is bounded by the tokens and pixels of one chunk and of the open rows.
     """
     return {
@@ -67,6 +68,7 @@ def _write_part(
         "tokens": counts["tokens"],
         "documents": counts["documents"],
         "cut": counts["cut"],
+        "lost": counts["lost"],
         "asked": counts["asked"],
         "longest": counts["longest"],
         "fill": counts["tokens"] / max(1, counts["rows"] * context),
@@ -116,7 +118,10 @@ def _pieces(
             if len(piece.ids) > context and (document.messages is not None or document.images):
                 counts["longest"] = max(counts["longest"], len(piece.ids))
                 counts["cut"] += 1
-                piece = _cut(piece, context)
+                learnt, piece = _asked(piece), _cut(piece, context)
+                if learnt and not _asked(piece):
+                    counts["lost"] += 1
+                    continue
             for start in range(0, len(piece.ids), context):
                 part = Piece(piece.ids[start : start + context], piece.flags[start : start + context], piece.pictures)
                 part.flags[0] |= START

@@ -4,18 +4,19 @@ A damaged file or line is counted and skipped while its share stays within the s
 silently change the meaning of a source (no file at all, a table without the column) is refused at once.
 """
 
-import json
 from collections.abc import Iterator
 from itertools import chain
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from groundup.codecs import chat, image
+from groundup.codecs import image
+from groundup.codecs.messages import DETAILS, check
+from groundup.codecs.strict_json import only, says_nothing
 from groundup.data import detections, image_files, images, library, scenes, sentences, simulated, tables, tasks
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
-from groundup.data.lines import lines
+from groundup.data.lines import lines, record
 from groundup.data.paths import names, shown
 from groundup.errors import InputError
 from groundup.recipe import (
@@ -33,6 +34,14 @@ from groundup.recipe import (
 )
 
 TEXT_SUFFIXES = (".txt", ".md")
+TALK = ("messages", "tools")  # the keys of a conversation's line that make it
+# Keys that say where a line is from, not what it says: not read, and told.
+BOOKKEEPING = ("id", "uuid", "conversation_id", "prompt_id", "source", "dataset", "category", "language", "url", "created", "timestamp", "metadata")
+REMEDIES = {
+    "system": "write it as the first message, with the role system",
+    "images": 'show each in a user\'s content, as {"type": "image_url", "image_url": {"url": ...}}',
+    "functions": 'describe them in tools, as {"type": "function", "function": {...}}',
+}
 HELDOUT_TASKS = 300  # held-out instructions of one source, for its validation loss; evaluation makes its own
 
 
@@ -113,25 +122,27 @@ def _conversations(source: MessagesSource, folder: Path, drops: Drops) -> Iterat
     for path in map(Path, names(source, folder, (".jsonl",))):
         for origin, line in lines(path, shown(path, folder), damage):
             try:
-                messages, tools = _conversation(line)
-                messages, shown_images = _with_images(messages, path.parent)
-                chat.check(messages, tools)
-            except (InputError, ValueError, RecursionError) as error:
+                value = _conversation(line)
+                tools = value.get("tools") or None
+                messages, shown_images = _with_images(value["messages"], path.parent)
+                check(messages, tools)
+            except (InputError, ValueError) as error:
                 damage.note("broken line", origin, str(error))
             else:
+                drops.pass_over(key for key in BOOKKEEPING if not says_nothing(value.get(key)))
                 yield Document(source.name, origin, source.licence, messages=messages, tools=tools, images=shown_images)
     damage.settle()
 
 
-def _conversation(line: bytes) -> tuple[list[Any], list[dict[str, Any]] | None]:
-    """What a line says, of which no more is known than that its messages are a list."""
-    value = json.loads(line.decode("utf-8-sig"))
-    if not isinstance(value, dict) or "messages" not in value:
-        raise InputError('expected an object with a key "messages"')
-    messages, tools = value["messages"], value.get("tools")
-    if not isinstance(messages, list):
+def _conversation(line: bytes) -> dict[str, Any]:
+    """What a line says, of which no more is known than that its messages are a list. Raises InputError for a key that would not be used."""
+    value = record(line)
+    if "messages" not in value:
+        raise InputError(f'expected an object with a key "messages"; it has {", ".join(value) or "no keys"}')
+    only(value, (*TALK, *BOOKKEEPING), "a conversation", REMEDIES)
+    if not isinstance(value["messages"], list):
         raise InputError('"messages" must be a list')
-    return messages, tools or None
+    return value
 
 
 def _with_images(messages: list[Any], folder: Path) -> tuple[list[Any], tuple[bytes, ...]]:
@@ -160,10 +171,14 @@ def _with_images(messages: list[Any], folder: Path) -> tuple[list[Any], tuple[by
 
 
 def _url(part: dict[str, Any]) -> str:
-    inner = part.get("image_url")
-    url = inner.get("url") if isinstance(inner, dict) else None
+    inner = part["image_url"] if isinstance(part.get("image_url"), dict) else {}
+    url = inner.get("url")
     if not isinstance(url, str) or not url:
         raise InputError('an image part without its "url"; write {"type": "image_url", "image_url": {"url": ...}}')
+    only(part, ("type", "image_url"), "an image part")
+    only(inner, ("url", "detail"), "image_url")
+    if inner.get("detail") not in (None, *DETAILS):
+        raise InputError(f"the detail of an image is {inner['detail']!r}; it must be one of {', '.join(DETAILS)}")
     return url
 
 
@@ -193,11 +208,11 @@ def _conversation_files(source: MessagesSource, folder: Path) -> list[Path]:
 
 def _image_files(line: bytes, folder: Path) -> list[Path]:
     try:
-        messages, _ = _conversation(line)
+        messages = _conversation(line)["messages"]
         contents = [message["content"] for message in messages if message["role"] == "user" and isinstance(message["content"], list)]
         urls = [_url(part) for content in contents for part in content if part["type"] == "image_url"]
         files = [image_files.contained(folder, url) for url in urls if url[:5].lower() != "data:" and not _elsewhere(url)]
-    except (InputError, ValueError, RecursionError, LookupError, TypeError):
+    except (InputError, ValueError, LookupError, TypeError):
         return []
     return [path for path in files if image_files.there(path)]
 

@@ -1,6 +1,5 @@
 """Tables: one document a row of a text column, from Parquet, CSV, JSON lines, Arrow IPC or a Hugging Face dataset saved to disk."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
-from groundup.data.lines import lines
+from groundup.data.lines import lines, record
 from groundup.data.paths import located, names, shown
 from groundup.errors import InputError
 from groundup.files import read_json
@@ -74,15 +73,15 @@ def _json_rows(path: Path, name: str, source: TableSource, damage: Damage) -> It
     """The column of each JSON line, with the line's origin."""
     for origin, line in lines(path, name, damage):
         try:
-            row = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
+            row = record(line)
+        except ValueError as error:
             damage.note("broken line", origin, str(error))
             continue
-        if isinstance(row, dict) and isinstance(row.get(source.column), str):
+        if isinstance(row.get(source.column), str):
+            damage.drops.pass_over(row.keys() - {source.column})
             yield origin, row[source.column]
         else:
-            keys = ", ".join(row) if isinstance(row, dict) else "no keys"
-            damage.note("broken line", origin, f"no text under {source.column!r}; it has {keys}")
+            damage.note("broken line", origin, f"no text under {source.column!r}; it has {', '.join(row) or 'no keys'}")
 
 
 def _column_rows(path: Path, name: str, source: TableSource, damage: Damage) -> Iterator[tuple[str, str]]:
@@ -113,14 +112,16 @@ def _columns(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Arr
         case ".csv":
             return _csv(path, source, damage)
         case ".parquet" | ".arrow":
-            return (batch.column(0) for batch in batches(path, lambda schema: [_present(path, source, schema.names)], BATCH_ROWS))
+            return (batch.column(0) for batch in batches(path, lambda schema: [_present(path, source, schema.names, damage)], BATCH_ROWS))
         case _:
             raise InputError(f"source {source.name!r}: {path}: a table is one of {', '.join(SUFFIXES)}; convert it or correct the path")
 
 
-def _present(path: Path, source: TableSource, columns: list[str]) -> str:
+def _present(path: Path, source: TableSource, columns: list[str], damage: Damage) -> str:
+    """The column, which is there; the others are told as not read."""
     if source.column not in columns:
         raise InputError(f"source {source.name!r}: {path} has no column {source.column!r}; it has {', '.join(columns)}; set column to one of them")
+    damage.drops.pass_over(set(columns) - {source.column})
     return source.column
 
 
@@ -149,7 +150,7 @@ def _csv(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:
     reading = pacsv.ReadOptions(use_threads=False, block_size=block)
     parsing = pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=partial(_skip_row, path=path, damage=damage))
     with closing(pacsv.open_csv(path, reading, pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: "skip"))) as header:
-        _present(path, source, header.schema.names)
+        _present(path, source, header.schema.names, damage)
     converting = pacsv.ConvertOptions(include_columns=[source.column], column_types={source.column: pa.large_binary()})
     with closing(pacsv.open_csv(path, reading, parsing, converting)) as reader:
         for batch in reader:

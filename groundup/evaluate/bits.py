@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 
+from groundup.codecs.normal import mend, normalise
 from groundup.codecs.text import Tokenizer
 from groundup.errors import InputError
 from groundup.evaluate.figure import Figure, ratio
@@ -13,7 +14,7 @@ CHARACTERS = 1 << 20  # text measured at a time: bounds the memory of its ids
 
 
 def bits_per_byte(trunk: Trunk, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None) -> Figure:
-    """-log2 p of the texts by their bytes of UTF-8, the texts being cases of which any might have been drawn.
+    """-log2 p of the texts by the bytes of UTF-8 of their normal form, the texts being cases of which any might have been drawn.
 
     Each text is coded by itself and each of its tokens once. The first has nothing before it, and no training predicts
     it: it costs log2 of the vocabulary. The <|endoftext|> that closes a document in training is not part of the text and
@@ -50,9 +51,9 @@ def _bits(trunk: Trunk, texts: list[list[int]]) -> list[float]:
 
 
 def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts that are not empty, in lists of about CHARACTERS."""
+    """The texts in their normal form, those that are not empty, in lists of about CHARACTERS."""
     group: list[str] = []
-    for text in filter(None, texts):
+    for text in filter(None, (normalise(mend(text)) for text in texts)):
         group.append(text)
         if sum(map(len, group)) >= CHARACTERS:
             yield group

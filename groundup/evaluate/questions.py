@@ -1,6 +1,7 @@
 """Multiple-choice questions from JSON lines.
 
-A line is {"question": text, "choices": [text, ...], "answer": place from 0, or letter from "A"}, with a "subject" if wanted.
+A line is {"question": text, "choices": [text, ...], "answer": place from 0, or letter from "A"}, with a "subject" if wanted. Texts come
+in their normal form: that is what the model is asked, and what the bytes of a choice are counted of.
 """
 
 import json
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groundup.codecs.normal import normalise
+from groundup.codecs.strict_json import only
+from groundup.data.lines import record
 from groundup.errors import InputError
 
 _KEYS = ("question", "choices", "answer", "subject")
@@ -27,7 +31,7 @@ class Question:
 def read(path: Path) -> list[Question]:
     """The questions of a file; raises InputError that names the line and what is wrong with it, or an empty or missing file."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSONL file of questions") from None
     questions = [_question(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
@@ -38,14 +42,13 @@ def read(path: Path) -> list[Question]:
 
 def _question(line: bytes, where: str) -> Question:
     try:
-        value = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        value = record(line)
+    except ValueError as error:
         raise InputError(f"{where}: not a JSON object ({error}); mend or remove the line") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: not a JSON object; mend or remove the line")
-    for key in value:
-        if key not in _KEYS:
-            raise InputError(f"{where}: unknown key {key!r}; known are {', '.join(_KEYS)}")
+    try:
+        only(value, _KEYS, "a question")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     choices = _choices(value.get("choices"), where)
     return Question(_text(value, "question", where), choices, _answer(value.get("answer"), len(choices), where), _text(value, "subject", where, ""))
 
@@ -54,13 +57,13 @@ def _text(value: dict[str, Any], key: str, where: str, default: str | None = Non
     found = value.get(key, default)
     if not isinstance(found, str):
         raise InputError(f"{where}: {key!r} must be a text, found {json.dumps(found)}")
-    return found
+    return normalise(found)
 
 
 def _choices(found: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(found, list) or len(found) < 2 or not all(isinstance(choice, str) and choice for choice in found):
+    if not isinstance(found, list) or len(found) < 2 or not all(isinstance(choice, str) and normalise(choice) for choice in found):
         raise InputError(f"{where}: 'choices' must be a list of two or more texts that are not empty, found {json.dumps(found)}")
-    return tuple(found)
+    return tuple(map(normalise, found))
 
 
 def _answer(found: Any, count: int, where: str) -> int:

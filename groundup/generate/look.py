@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from groundup.codecs import chat
 from groundup.codecs.image import MOST_BYTES, BadImage, Grid, Pixels, decode, to_patches
+from groundup.codecs.messages import Message
 from groundup.codecs.text import Tokenizer
 from groundup.data.pictures import Eyesight
 from groundup.errors import InputError
@@ -78,7 +79,7 @@ def require(shape: Shape) -> None:
 
 
 def prompt(
-    tokenizer: Tokenizer, messages: list[chat.Message], views: Sequence[View], tools: list[dict[str, Any]] | None = None
+    tokenizer: Tokenizer, messages: list[Message], views: Sequence[View], tools: list[dict[str, Any]] | None = None
 ) -> tuple[list[int], tuple[Look, ...]]:
     """The ids after which the assistant's answer comes, and the images among them. Raises InputError as `codecs.chat.prompt` does."""
     return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [view.grid for view in views]), views)

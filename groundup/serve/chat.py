@@ -52,27 +52,22 @@ def requests(asked: ChatRequest, entry: Entry, temperature: float, views: Sequen
     tokenizer = entry.service.engine.tokenizer
     sampling, grammar = prompts.sampling(asked, tokenizer, temperature), tools.grammar(asked, tokenizer)
     with about("messages"):
-        ids, looks = look.prompt(tokenizer, [_renamed(message) for message in asked.messages], views, _shown(asked))
+        ids, looks = look.prompt(tokenizer, asked.messages, views, _shown(asked))
     prompts.with_room(entry, ids, "messages")
     if grammar is not None:
         with about("response_format" if tools.chosen(asked).type == "none" else "tools"):
             grammar.prepare(tokenizer)
     limit = _limit(asked) or entry.service.engine.trunk.shape.context
     return [
-        engine.Request(ids, limit, sampling, number, tuple(asked.stop), grammar, _logprobs(asked), images=looks) for number in range(asked.n)
+        engine.Request(ids, limit, sampling, number, prompts.stops(asked), grammar, _logprobs(asked), images=looks) for number in range(asked.n)
     ]  # fmt: skip
-
-
-def _renamed(message: dict[str, Any]) -> dict[str, Any]:
-    """A message with the name that the template has for its role."""
-    return message | {"role": "system"} if message.get("role") == "developer" else message
 
 
 def _shown(asked: ChatRequest) -> list[dict[str, Any]] | None:
     """The tools as the model sees them; None if it is not to call any."""
     if tools.chosen(asked).type == "none":
         return None
-    return [tool.model_dump(exclude_none=True, exclude={"function": {"strict"}}) for tool in asked.tools]
+    return [tool.model_dump() for tool in asked.tools]
 
 
 def _limit(asked: ChatRequest) -> int | None:

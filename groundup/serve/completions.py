@@ -46,7 +46,7 @@ def requests(asked: CompletionRequest, entry: Entry, found: list[Prompt], temper
     sampling = prompts.sampling(asked, entry.service.engine.tokenizer, temperature)
     echo, limit = asked.echo and asked.logprobs is not None, max(1, asked.max_tokens)
     return [
-        engine.Request(prompts.with_room(entry, prompt.ids, "prompt"), limit, sampling, number, tuple(asked.stop), None, asked.logprobs, echo)
+        engine.Request(prompts.with_room(entry, prompt.ids, "prompt"), limit, sampling, number, prompts.stops(asked), None, asked.logprobs, echo)
         for prompt in found
         for number in range(asked.n)
     ]

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from groundup.codecs import image
 from groundup.codecs.image import BadImage
+from groundup.codecs.messages import DETAILS
 from groundup.errors import InputError
 from groundup.generate import look
 from groundup.generate.look import View
@@ -19,7 +20,6 @@ from groundup.serve.errors import ApiError
 from groundup.serve.schema import IMAGE_BYTES, IMAGES
 
 AT_A_TIME = 2  # requests whose images are decoded: a large one takes 200 MB until it is scaled
-DETAILS = ("auto", "low", "high")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from groundup.codecs.normal import normalise
 from groundup.codecs.text import Tokenizer
 from groundup.generate.sampling import Sampling
 from groundup.serve.errors import ApiError, too_long
@@ -39,7 +40,8 @@ def items(value: Any, param: str, most: int) -> list[Any]:
 def prompt(tokenizer: Tokenizer, value: Any, param: str) -> Prompt:
     """A text or ids. Raises ApiError for anything else."""
     if isinstance(value, str):
-        found = Prompt(tokenizer.encode(value), value)
+        ids = tokenizer.encode(value)
+        found = Prompt(ids, tokenizer.decode(ids))  # the normal form, of which the ids are: it is what an echo counts its offsets in
     elif isinstance(value, list) and all(_is_id(item) for item in value):
         if foreign := next((id for id in value if not 0 <= id < tokenizer.size), None):
             raise ApiError(400, f"{param}: there is no token with the id {foreign}; they go from 0 to {tokenizer.size - 1}", param)
@@ -76,6 +78,11 @@ def sampling(asked: Generation, tokenizer: Tokenizer, temperature: float) -> Sam
         seed=secrets.randbelow(SEEDS) if asked.seed is None else asked.seed,
         bias={_biased(key, tokenizer): value for key, value in asked.logit_bias.items()},
     )
+
+
+def stops(asked: Generation) -> tuple[str, ...]:
+    """What ends an answer: each text as it is given, and in its normal form, in which a model writes."""
+    return tuple(dict.fromkeys([*asked.stop, *filter(None, map(normalise, asked.stop))]))
 
 
 def _biased(key: str, tokenizer: Tokenizer) -> int:

@@ -10,7 +10,8 @@ from codec_helpers import SNIPPETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.codecs import chat
+from groundup.codecs import chat, messages
+from groundup.codecs.normal import normalise
 from groundup.codecs.text import SPECIALS, Tokenizer
 from groundup.errors import InputError
 
@@ -150,7 +151,7 @@ def test_a_prompt_is_the_beginning_of_every_answered_conversation(tokenizer: Tok
 def test_exactly_the_answers_and_their_ends_are_trained(tokenizer: Tokenizer, turns: list[tuple[str, str]]) -> None:
     ids, answers = chat.encode(tokenizer, [message for said, answer in turns for message in (user(said), assistant(answer))])
     trained = tokenizer.decode([id for id, answer in zip(ids, answers, strict=True) if answer])
-    assert trained == "".join(answer.strip() + "<|im_end|>" for _, answer in turns)
+    assert trained == "".join(normalise(answer).strip() + "<|im_end|>" for _, answer in turns)
 
 
 def test_a_conversation_without_an_answer_trains_nothing(tokenizer: Tokenizer) -> None:
@@ -170,7 +171,7 @@ def hostile_places(text: str) -> dict[str, tuple[list[dict[str, Any]], list[dict
         "tool": ([assistant("", tool_calls=[CALL]), {"role": "tool", "content": text}], None),
         "call": ([assistant("", tool_calls=[call])], None),
         "call in JSON": ([assistant("", tool_calls=[{"function": {"name": "f", "arguments": json.dumps({text: text})}}])], None),
-        "tools": ([QUESTION], [{"type": "function", "function": {"name": text, text: {"description": text}}}]),
+        "tools": ([QUESTION], [{"type": "function", "function": {"name": f"f{text}", "description": text, "parameters": {text: {"a": [text]}}}}]),
     }
 
 
@@ -204,7 +205,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no messages": ([], "the conversation has no messages"),
     "an object": ({"role": "user"}, "the conversation has no messages"),
     "a text as message": (["hello"], "message 1: unknown role None"),
-    "an unknown role": ([QUESTION, {"role": "bot", "content": "x"}], "message 2: unknown role 'bot'; the roles are system, user, assistant, tool"),
+    "an unknown role": (
+        [QUESTION, {"role": "bot", "content": "x"}],
+        "message 2: unknown role 'bot'; the roles are system, developer, user, assistant, tool",
+    ),
     "a list as role": ([{"role": ["user"], "content": "x"}], "message 1: unknown role ['user']"),
     "an unknown key": ([user("x") | {"weight": 0}], "message 1: unknown key 'weight' in a message of role user"),
     "no content": ([{"role": "user"}], "message 1: content is missing"),
@@ -226,18 +230,21 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "the arguments of f are not a JSON object",
     ),
     "arguments as list": ([assistant("x", tool_calls=[{"function": {"name": "f", "arguments": [1]}}])], "the arguments of f are not a JSON object"),
-    "arguments that JSON lacks": ([assistant("x", tool_calls=[{"function": {"name": "f", "arguments": {"a": {1}}}}])], "the call of f is not JSON"),
+    "arguments that JSON lacks": (
+        [assistant("x", tool_calls=[{"function": {"name": "f", "arguments": {"a": {1}}}}])],
+        "the arguments of f are not JSON",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_conversation_of_another_shape_is_refused(case: str) -> None:
-    messages, reason = REFUSED[case]
+    conversation, reason = REFUSED[case]
     with pytest.raises(InputError, match=re.escape(reason)):
-        chat.check(messages)
+        messages.check(conversation)
 
 
-@pytest.mark.parametrize(("tools", "reason"), [(WEATHER, "tools is dict"), (["weather"], "tool 1 is str"), ([{"a": {1}}], "tool 1 is not JSON")])
+@pytest.mark.parametrize(("tools", "reason"), [(WEATHER, "tools is dict"), (["weather"], "tool 1 is str"), ([{"a": {1}}], "tool 1 is no function")])
 def test_tools_of_another_shape_are_refused(tokenizer: Tokenizer, tools: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         chat.prompt(tokenizer, [QUESTION], tools)
@@ -246,10 +253,13 @@ def test_tools_of_another_shape_are_refused(tokenizer: Tokenizer, tools: Any, re
 # --- the way back -------------------------------------------------------------------------------------------
 
 
-@given(plain, st.lists(st.tuples(st.text(max_size=5), st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers())), max_size=3))
+words = st.text(max_size=5).map(normalise)
+
+
+@given(plain.map(normalise), st.lists(st.tuples(words, st.dictionaries(words, words | st.integers())), max_size=3))
 @quick
 def test_a_written_answer_is_read_back(tokenizer: Tokenizer, content: str, calls: list[tuple[str, dict[str, Any]]]) -> None:
-    written = [{"type": "function", "function": {"name": name, "arguments": json.dumps(value, ensure_ascii=False)}} for name, value in calls]
+    written = [{"type": "function", "function": {"name": name, "arguments": messages.to_json(value)}} for name, value in calls]
     message = assistant(content.strip()) | ({"tool_calls": written} if written else {})
     ids, answers = chat.encode(tokenizer, [message])
     answer = tokenizer.decode([id for id, trained in zip(ids, answers, strict=True) if trained]).removesuffix("<|im_end|>")

@@ -1,7 +1,6 @@
 """Cleaning: what is mended, what is dropped, and where the split runs."""
 
 import random
-import unicodedata
 
 import numpy as np
 import pytest
@@ -9,39 +8,13 @@ from data_helpers import text_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.data.clean import Seen, clean, is_heldout, normalise
+from groundup.data.clean import Seen, clean, is_heldout
 from groundup.data.document import Document
 from groundup.data.drops import Drops
 
 
 def document(text: str) -> Document:
     return Document("notes", "a.txt", "CC0-1.0", text=text)
-
-
-@given(st.text())
-@settings(deadline=None, derandomize=True, max_examples=200)
-def test_normalising_twice_changes_nothing_more(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)
-
-
-@given(st.text())
-@settings(deadline=None, derandomize=True, max_examples=200)
-def test_normal_text_has_no_control_character_but_tab_and_line_feed(text: str) -> None:
-    assert {character for character in normalise(text) if unicodedata.category(character) == "Cc"} <= {"\t", "\n"}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("e\u0301", "\u00e9"),
-        ("a\r\nb\rc\nd", "a\nb\nc\nd"),
-        ("a\x07b\x7f\x85", "ab"),
-        ("two  \n\n\n\tspaces  ", "two  \n\n\n\tspaces  "),
-        ("\ufb01", "\ufb01"),
-    ],
-)
-def test_only_the_stated_things_are_mended(text: str, expected: str) -> None:
-    assert normalise(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from groundup.codecs import boxes, chat, image
+from groundup.codecs import boxes, image, messages
 from groundup.data.document import said
 from groundup.data.scene_drawing import COLOURS, LABELS, SHAPES, Item, Scene, compose, render
 from groundup.data.scenes import _ZH, FAMILIES, documents, heldout, scene
@@ -241,7 +241,7 @@ def test_documents_decode_and_are_conversations_of_the_usual_shape(made):
         assert pixels.shape in {(48, 64, 3), (64, 64, 3), (64, 48, 3)}
         assert [part["type"] for part in document.messages[0]["content"]] == ["image", "text"]
         assert document.licence == "CC0-1.0" and re.fullmatch(r"(held-out )?scene \d+", document.origin)
-        chat.check(document.messages)
+        messages.check(document.messages)
 
 
 @pytest.mark.parametrize(("pixels", "things"), [(16, 1), (20, 12), (100, 2)])

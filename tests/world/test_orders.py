@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from groundup.codecs import chat
+from groundup.codecs import messages
 from groundup.world import orders
 from groundup.world.orders import pairs, prompt, templates
 from groundup.world.policy import KINDS, Policy, Said, apply, parse, render, standard
@@ -112,7 +112,7 @@ def test_every_kind_and_verb_is_trained_on(made):
 
 def test_a_pair_is_a_conversation(made):
     pair = made["train", "en"][0]
-    chat.check(pair.messages, None)
+    messages.check(pair.messages, None)
     assert pair.messages[:-1] == prompt(pair.text)
     assert [message["content"] for message in pair.messages] == [pair.text, pair.answer]
 

@@ -1,0 +1,57 @@
+"""JSON of which nothing is lost: keys that stand twice or that nobody knows are refused, and numbers that JSON has not."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from math import isinf
+from types import MappingProxyType
+from typing import Any
+
+from groundup.errors import InputError
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+def loads(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError for text that is no JSON or nested too deep, for a key twice, NaN, and numbers too large."""
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError(f"the key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} stands twice")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if isinf(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number)
+
+
+# --- objects of known keys ----------------------------------------------------------------------------------
+
+
+def only(value: dict[str, Any], known: Collection[str], what: str, remedies: Mapping[str, str] = _NONE) -> None:
+    """Raise InputError that names the first key of an object that is none of the known ones. A key that says nothing counts as absent."""
+    for key, item in value.items():
+        if key not in known and not says_nothing(item):
+            known_keys, remedy = ", ".join(sorted(known)), remedies.get(key, "take it out")
+            raise InputError(f"unknown key {key[:60]!r} in {what}; known are {known_keys}; {remedy}")
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether a value is null, or a text, list or object with nothing in it."""
+    return value is None or (isinstance(value, str | list | dict) and not value)
