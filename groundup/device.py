@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 
+from groundup import inductor
 from groundup.errors import InputError
 
 
@@ -69,6 +70,7 @@ class Device:
         """Whether `torch.compile` produces code for it: on a processor that needs a C++ compiler."""
         if not self.is_host:
             return self.kind in ("cuda", "xpu")
+        inductor.settle()
         from torch._inductor import config, cpp_builder, exc
 
         try:

@@ -194,11 +194,13 @@ class _Watch:
         self.update(done, "")
 
     def step(self, record: dict[str, Any]) -> None:
-        text = f"loss {record['loss']:.3f}  {record['tokens_per_second']:,.0f} tokens/s  {record['share_of_peak']:.0%} of peak"
+        loss = "no target" if record["loss"] is None else f"loss {record['loss']:.3f}"
+        text = f"{loss}  {record['tokens_per_second']:,.0f} tokens/s  {record['share_of_peak']:.0%} of peak"
         self.update(record["step"], text)
         if self.events is not None:
             for name in ("loss", "norm", "rate", "tokens_per_second", "share_of_peak"):
-                self.events.add_scalar(f"{self.stage.title}/{name}", record[name], record["step"])
+                if record[name] is not None:
+                    self.events.add_scalar(f"{self.stage.title}/{name}", record[name], record["step"])
             for source, loss in record.get("heldout", {}).items():
                 self.events.add_scalar(f"{self.stage.title}/heldout/{source}", loss, record["step"])
         if "heldout" in record:

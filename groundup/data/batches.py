@@ -19,6 +19,7 @@ from groundup.files import digest
 ASKED_STEP = 16  # columns: sizes that kernels like
 HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
 HELDOUT_PIECE = 16  # of them in one forward
+CHECK_ROWS = 64  # looked at together when asking whether a source teaches anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,31 @@ class Batches:
                     f"source {name!r} is packed in rows of {part.context} tokens, {self.names[0]!r} in rows of {self.shards[0].context}; "
                     "pack both with the same context"
                 )
+
+    def require_lessons(self) -> None:
+        """Raise InputError for a source in which there is nothing to learn: it would take its share of the tokens for nothing.
+
+        Looks at a source's rows until some teach anything, most often the first.
+        """
+        for name, part in zip(self.names, self.shards, strict=True):
+            if not any(self._teach(part, start) for start in range(0, part.rows, CHECK_ROWS)):
+                raise InputError(
+                    f"source {name!r}: nothing can be learnt from any of its {part.rows:,} rows of {part.context:,} tokens: "
+                    + (
+                        f"no answer with words in it lies within model.context = {part.context}; raise it, give the conversations answers, "
+                        if self.assistant_only
+                        else "they hold no text in which a token follows another, nor an image that is predicted; give it longer documents, "
+                    )
+                    + "or leave the source out of the stage's mix"
+                )
+
+    def _teach(self, part: Shards, start: int) -> bool:
+        """Whether rows hold anything to learn: patches, targets, and of answers two that differ, as an empty one is its end alone."""
+        numbers = np.arange(start, min(start + CHECK_ROWS, part.rows))
+        ids, flags = part.take(numbers)
+        views, blocks = look([(part, int(number)) for number in numbers], part.context, self.lesson, (self.seed, 0))
+        batch = _batch(ids, flags, self.assistant_only, blocks, views)
+        return (views is not None and views.count > 0) or len(np.unique(batch.targets[batch.weights > 0])) > self.assistant_only
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step (from 0): `rows` rows."""

@@ -57,7 +57,9 @@ class Chart:
 
 def loss(stage: str, records: Sequence[Record]) -> Chart:
     """Training loss, and held-out loss of each source, in nats a token over the tokens seen."""
-    steps, heldout = _curve(records, "loss"), _heldout(records)
+    heldout = _heldout(records)
+    records = [record for record in records if record["loss"] is not None]  # where nothing counted
+    steps = _curve(records, "loss")
     last = "; ".join(f"held out {source} {values[-1][1]:.2f}" for source, values in heldout.items())
     label = f"Loss of {stage}: training from {records[0]['loss']:.2f} to {records[-1]['loss']:.2f} nats a token; {last or 'none held out'}"
 

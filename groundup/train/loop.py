@@ -22,9 +22,12 @@ from groundup.model.weights import files_of, fill, fill_tower, save_tensors
 from groundup.process import stoppable
 from groundup.recipe import Schedule
 from groundup.train import checkpoint, memory
+from groundup.train.compiled import Checks, eagerly
 from groundup.train.objective import Learner, speed_up, tensors
 from groundup.train.optimizer import Optimizer
-from groundup.train.parallel import World, shard, whole
+from groundup.train.parallel import World, local, shard, whole
+
+FEW = 16  # batches, of which the first that teaches anything is the one that compiled code is tried on
 
 
 @dataclass(frozen=True)
@@ -105,22 +108,29 @@ class Trainer:
         self.compiled = speed_up(self.trunk, device, job.shape.context)
         self.learner = Learner(self.trunk)
         shard(self.learner, world)
+        self.checks = Checks(self.learner, device, world)
         self.optimizer = Optimizer(self.learner, job.schedule, job.steps, world)
         self.saver = checkpoint.Saver(job.folder / "checkpoints", job.fingerprint, world, job.keep)
         self.micro_rows = max(1, job.schedule.micro_tokens // job.shape.context)
         self.peak = device.matrix_peak(job.precision)
         self.log = job.folder / "metrics.jsonl"
         self.ahead = Ahead(job.batches, job.steps)
+        self.heldout = {name: batches for name, batches in job.heldout.items() if any(batch.count for batch in batches)}
+        for name in sorted(job.heldout.keys() - self.heldout):
+            watch.note(f"{job.title}: warning: source {name!r} has no token to learn in its held-out part, so it has no held-out loss")
 
     def run(self) -> Outcome:
         """Train to the end and write the final weights.
 
-        Raises InputError when the loss stops being a number or the disk is full, Interrupted on Ctrl-C (saved first).
+        Raises InputError when there is nothing to learn, the loss stops being a number or the disk is full, Interrupted on Ctrl-C (saved first).
         """
         job = self.job
+        job.batches.require_lessons()
         job.folder.mkdir(parents=True, exist_ok=True)
         predicted = memory.predict(self.trunk, self.micro_rows, self.world, self.device, job.steps > job.checkpoint_steps)
         self.watch.note(f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs")
+        if self.compiled:
+            self._check_compiled()  # by batch and weights of the beginning, so that a run that resumes finds the same
         done = self._resume()
         self.watch.begin(done)
         start = time.perf_counter()
@@ -132,15 +142,16 @@ class Trainer:
         self.saver.finish()
         seconds = time.perf_counter() - start
         heldout = self._validate()
+        records = [json.loads(line) for line in self._logged()]
+        losses = self._losses(records)
         self._write_weights()
         tokens = job.steps * job.batches.rows * job.shape.context
-        records = [json.loads(line) for line in self._logged()]
         speed = _median([record["tokens_per_second"] for record in records[2:] or records])
         return Outcome(
             steps=job.steps,
             tokens=tokens,
             flops=sum(record["flops"] for record in records),
-            loss=records[-1]["loss"],
+            loss=losses[-1],
             heldout=heldout,
             seconds=seconds,
             tokens_per_second=speed,
@@ -148,6 +159,15 @@ class Trainer:
             predicted_memory=predicted,
             peak_memory=self.memory_growth(),
         )
+
+    def _losses(self, records: list[dict[str, Any]]) -> list[float]:
+        """The losses of the steps in which anything counted; raises InputError where there is none, and says so where some are missing."""
+        losses = [record["loss"] for record in records if record["loss"] is not None]
+        if not losses:
+            raise InputError(f"{self.job.title}: in none of its {len(records)} steps was there a token to learn; train longer, or on other data")
+        if missing := len(records) - len(losses):
+            self.watch.note(f"{self.job.title}: warning: in {missing:,} of {len(records):,} steps there was no token to learn, so they have no loss")
+        return losses
 
     def _keep(self, step: int, asked: bool) -> bool:
         """Save when it is time to, or when a process was asked to stop; whether to stop."""
@@ -172,28 +192,80 @@ class Trainer:
         self.watch.note(f"{self.job.title}: going on from step {found.step}")
         return found.step
 
-    def _update(self, step: int) -> dict[str, float]:
-        """One optimiser step over one global batch; returns loss, norm and seconds."""
+    def _check_compiled(self) -> None:
+        """Try compiled code on the first batch of each shape; where eager code finds something else, such batches run eager."""
+        began = time.perf_counter()
+        with torch.no_grad():
+            found = self.checks.run(batch for batches in self.heldout.values() for batch in batches)
+        found += self.checks.run(self._micro(self._first()))
+        for each in found:
+            if not each.right:
+                self.watch.note(f"{self.job.title}: warning: compiled code is wrong for batches of {each}; such batches run eager, more slowly")
+        self.watch.note(
+            f"{self.job.title}: compiled code checked against eager on {len(found)} shapes in {time.perf_counter() - began:.1f} s, "
+            f"{self.checks.eager_seconds:.1f} s of them eager, most of the rest compiling; {len(self.checks.eager)} differ"
+        )
+
+    def _first(self) -> Batch:
+        """The first batch that teaches anything, of a few."""
+        few = (self.job.batches[step] for step in range(min(self.job.steps, FEW)))
+        return next((batch for batch in few if batch.count), self.job.batches[0])
+
+    def _micro(self, batch: Batch) -> list[Batch]:
+        """What this process runs of a batch, one forward each."""
+        return batch.part(self.world.rank, self.world.size).micro(self.micro_rows)
+
+    def _update(self, step: int) -> dict[str, Any]:
+        """One optimiser step over one global batch; returns loss (None where nothing counts in it), norm and seconds."""
         began = time.perf_counter()
         batch = self.ahead[step]
         waited = time.perf_counter() - began
-        count = batch.count
-        total = torch.zeros((), device=self.device.handle)
-        for micro in batch.part(self.world.rank, self.world.size).micro(self.micro_rows):
-            loss = self.learner(tensors(micro, self.device.handle))
-            (loss * (self.world.size / max(count, 1.0))).backward()
-            total += loss.detach()
-        mean = self.world.total(total).item() / max(count, 1.0)
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)).item()
+        mean, norm = self._gradients(batch)
         if not math.isfinite(mean + norm):
             self.saver.finish()
-            raise InputError(
-                f"{self.job.title}: the loss is {mean} and the gradient's norm {norm} at step {step + 1}; lower matrix_lr or other_lr "
-                f"(now {self.job.schedule.matrix_lr:g} and {self.job.schedule.other_lr:g}) or raise warmup; checkpoints before it are kept"
-            )
+            raise InputError(self._not_finite(step, batch, mean, norm))
         self.optimizer.step(step)
         patches = 0 if batch.views is None else len(batch.views.places)
-        return {"loss": mean, "norm": norm, "waited": waited, "seconds": time.perf_counter() - began, "patches": patches}
+        seconds = time.perf_counter() - began
+        return {"loss": mean if batch.count else None, "norm": norm, "waited": waited, "seconds": seconds, "patches": patches}
+
+    def _gradients(self, batch: Batch) -> tuple[float, float]:
+        """Leave the clipped gradients of a global batch in the weights; returns its mean loss and their norm before."""
+        count = max(batch.count, 1.0)
+        total = torch.zeros((), device=self.device.handle)
+        for micro in self._micro(batch):
+            with self.checks.of(micro):
+                loss = self.learner(tensors(micro, self.device.handle))
+            (loss * (self.world.size / count)).backward()
+            total += loss.detach()
+        mean = self.world.total(total).item() / count
+        return mean, whole(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)).item()
+
+    def _not_finite(self, step: int, batch: Batch, mean: float, norm: float) -> str:
+        """Why a step's loss or gradient is no number, found by running its batch again, eager: the compiler, the start, or the rates."""
+        found = f"{self.job.title}: the loss is {mean} and the gradient's norm {norm} at step {step + 1}"
+        for parameter in self.learner.parameters():
+            parameter.grad = None
+        with eagerly():
+            again = self._gradients(batch) if self.compiled else (mean, norm)
+        if math.isfinite(sum(again)):
+            return (
+                f"{found}, where eager code has {again[0]:.3f} and {again[1]:.3g}: the compiler is at fault, not the recipe; set "
+                "TORCH_COMPILE_DISABLE=1 to train eager, or CXX to another compiler; checkpoints before it are kept"
+            )
+        if step == 0:
+            return f"{found}, before any update, so no rate is the cause: {self._cause()}"
+        return (
+            f"{found}; lower matrix_lr or other_lr (now {self.job.schedule.matrix_lr:g} and {self.job.schedule.other_lr:g}) "
+            "or raise warmup; checkpoints before it are kept"
+        )
+
+    def _cause(self) -> str:
+        """What makes a first step fail: weights to begin with that are no numbers, or numbers too large for the precision."""
+        for name, parameter in self.learner.named_parameters():
+            if not local(parameter.detach()).isfinite().all():
+                return f"{name} of {self.job.start or self.job.eyes or 'the start'} holds what is no number; begin with other weights"
+        return 'the numbers do not fit the precision; set model.precision = "fp32", or begin with other weights'
 
     def _record(self, step: int, values: dict[str, float]) -> None:
         tokens = self.job.batches.rows * self.job.shape.context
@@ -221,7 +293,7 @@ class Trainer:
 
     def _sample(self, step: int) -> list[dict[str, str]]:
         self.trunk.eval()
-        with torch.compiler.set_stance("force_eager"):  # each new length would be compiled again
+        with eagerly():  # each new length would be compiled again
             samples = self.watch.sample(self.trunk, step)
         self.trunk.train()
         return samples
@@ -230,9 +302,12 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Held-out loss in nats a token, by source. Every process computes all of it: the parts are small."""
         losses = {}
-        for source, batches in self.job.heldout.items():
-            total = sum(self.learner(tensors(batch, self.device.handle)).item() for batch in batches)
-            losses[source] = total / max(1.0, sum(batch.count for batch in batches))
+        for source, batches in self.heldout.items():
+            total = 0.0
+            for batch in batches:
+                with self.checks.of(batch):
+                    total += self.learner(tensors(batch, self.device.handle)).item()
+            losses[source] = total / sum(batch.count for batch in batches)
         return losses
 
     def _tensors(self) -> dict[str, Tensor]:

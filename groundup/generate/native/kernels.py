@@ -8,6 +8,7 @@ from pathlib import Path
 from groundup import native
 
 SOURCE = Path(__file__).with_name("kernels.c")
+PROBE = "groundup.generate.native.probe"
 LONG, INT, ADDRESS = ctypes.c_long, ctypes.c_int, ctypes.c_void_p
 
 
@@ -55,8 +56,12 @@ class Kind(IntEnum):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, with OpenMP or, where the compiler lacks it, for one thread; None where no C compiler can make them."""
-    loaded = native.library(SOURCE, (("-ffp-contract=fast", "-fopenmp"), ("-ffp-contract=fast",)))
-    if loaded is not None:
-        loaded.run.argtypes, loaded.run.restype = (ctypes.POINTER(Call), LONG, LONG, INT), None
+    """The compiled kernels, with OpenMP or else for one thread; None where no C compiler makes what computes as torch does (`probe`)."""
+    loaded = native.library(SOURCE, (("-ffp-contract=fast", "-fopenmp"), ("-ffp-contract=fast",)), PROBE)
+    return None if loaded is None else typed(loaded)
+
+
+def typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
+    """A compiled `kernels.c` that knows the types of its arguments."""
+    loaded.run.argtypes, loaded.run.restype = (ctypes.POINTER(Call), LONG, LONG, INT), None
     return loaded

@@ -1,0 +1,140 @@
+"""Compiled code checked against eager code, for each shape of a batch, before training relies on it."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from groundup.data.batches import Batch
+from groundup.device import Device
+from groundup.train.objective import Learner, tensors
+from groundup.train.parallel import World, local
+
+PIECES = 4  # in which eager code goes through a batch, as it keeps more of what it computes than compiled code does
+# Compiled code keeps in fp32 what eager code rounds to bf16 between two operations, and adds up in another order. In bf16 the gradients
+# of queries and keys, sums in which most cancels, were seen to differ by 3.5 % of their norm in two layers. Such errors are independent,
+# so they grow with the root of the depth. A tile that is transposed wrongly moves a gradient by as much as it is large.
+ROUNDING = {torch.bfloat16: 0.08, torch.float32: 1e-3}
+SMALL = 1e-3  # of the norm of all gradients: below it a parameter's own is not told from rounding
+
+Sizes = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far compiled code was from eager code on a batch: the loss, and the parameter whose gradient differs most, as parts of their size."""
+
+    batch: str
+    loss: float
+    gradient: float
+    parameter: str
+    limit: float
+
+    @property
+    def right(self) -> bool:
+        """Whether rounding explains it; what is not a number is never right."""
+        return self.loss <= self.limit and self.gradient <= self.limit
+
+    def __str__(self) -> str:
+        gradient = f" and the gradient of {self.parameter} by {self.gradient:.2g}" if self.parameter else ""
+        return f"{self.batch}: the loss differs by {self.loss:.2g}{gradient} of its size; rounding explains {self.limit:.2g}"
+
+
+class Checks:
+    """Which shapes of batches may use compiled code."""
+
+    def __init__(self, learner: Learner, device: Device, world: World):
+        self.learner, self.device, self.world = learner, device, world
+        self.parameters = dict(learner.named_parameters())
+        self.eager: set[Sizes] = set()
+        self.eager_seconds = 0.0
+
+    def of(self, batch: Batch) -> AbstractContextManager[Any]:
+        """The context in which to run a batch: eager if compiled code was found to be wrong for its shape."""
+        return eagerly() if _sizes(batch) in self.eager else nullcontext()
+
+    def run(self, batches: Iterable[Batch]) -> list[Difference]:
+        """Compare compiled with eager code on the first batch of each shape: loss and, where gradients are on, gradients.
+
+        Weights that are zero, behind which an error would not show, are noise meanwhile. Weights, gradients and random states are
+        left as they were, so what is trained does not depend on it. All processes must call it, with batches of the same shapes; a
+        shape that is wrong for one is eager for all.
+        """
+        firsts: dict[Sizes, Batch] = {}
+        for batch in batches:
+            firsts.setdefault(_sizes(batch), batch)
+        found = []
+        with _noise(self.parameters.values()):
+            for sizes, batch in firsts.items():
+                found.append(self._compare(batch))
+                if any(self.world.agree(not found[-1].right)):
+                    self.eager.add(sizes)
+        return found
+
+    def _compare(self, batch: Batch) -> Difference:
+        """The gradient of compiled code is taken with the other sign: added to that of eager code it leaves what differs."""
+        began = time.perf_counter()
+        with eagerly():
+            expected = sum(self._pass(piece, 1.0) for piece in batch.micro(-(-len(batch.ids) // PIECES)))
+        self.eager_seconds += time.perf_counter() - began
+        sizes = self._norms()
+        loss = -self._pass(batch, -1.0)
+        left = self._norms()
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        whole = math.hypot(*sizes.values())
+        parts = {name: _part(left[name], max(size, SMALL * whole)) for name, size in sizes.items()}
+        worst = max(parts, key=lambda name: math.inf if math.isnan(parts[name]) else parts[name], default="")
+        told = " x ".join(map(str, batch.ids.shape)) + (" tokens" if torch.is_grad_enabled() else " tokens, held out")
+        if not math.isfinite(expected + whole):  # nothing to compare with, and no fault of the compiler's
+            return Difference(told, 0.0, 0.0, "", self._limit)
+        return Difference(told, _part(abs(loss - expected), abs(expected)), parts.get(worst, 0.0), worst, self._limit)
+
+    @property
+    def _limit(self) -> float:
+        trunk = self.learner.trunk
+        return ROUNDING[trunk.precision] * math.sqrt(1 + trunk.shape.depth / 2)
+
+    def _pass(self, batch: Batch, sign: float) -> float:
+        loss = sign * self.learner(tensors(batch, self.device.handle))
+        if torch.is_grad_enabled():
+            loss.backward()
+        return float(loss.detach().item())
+
+    def _norms(self) -> dict[str, float]:
+        """Of this process's parts of the gradients there are."""
+        return {name: local(each.grad).float().norm().item() for name, each in self.parameters.items() if each.grad is not None}
+
+
+def eagerly() -> AbstractContextManager[Any]:
+    """A context in which nothing is compiled, and nothing compiled is run."""
+    return torch.compiler.set_stance("force_eager")
+
+
+def _sizes(batch: Batch) -> Sizes:
+    """What a compilation depends on that differs from batch to batch."""
+    return batch.ids.shape, None if batch.asked is None else batch.asked.shape, torch.is_grad_enabled()
+
+
+def _part(error: float, size: float) -> float:
+    return error / size if size else (0.0 if error == 0 else math.inf)
+
+
+@contextmanager
+def _noise(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Weights that are all zero filled from a fixed seed, and zero again at the end."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        zeros = [weight for parameter in parameters if not (weight := local(parameter.data)).any()]
+        for weight in zeros:
+            weight.copy_(0.02 * torch.randn(weight.shape, generator=generator))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight in zeros:
+                weight.zero_()
