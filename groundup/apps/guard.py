@@ -73,8 +73,11 @@ class Guarded:
         if self.stopped is None:
             with self._or_stop("act"):
                 if self._interlock.action_begins(self.now()):
-                    self._pass_on(action)
-            self.check()
+                    try:
+                        self._limb.act(action)
+                    finally:
+                        self._interlock.action_ended()
+            self.check()  # halts it where it was overtaken
         if why := self._interlock.refusal:
             raise Stopped(why)
 
@@ -149,14 +152,6 @@ class Guarded:
         finally:
             done.set()
             thread.join()
-
-    def _pass_on(self, action: Numbers) -> None:
-        try:
-            self._limb.act(action)
-        finally:
-            self._interlock.action_ended()
-        if self._interlock.refusal is not None:  # it was overtaken
-            self._halt()
 
     def _halt(self) -> None:
         self._interlock.halt_begins()

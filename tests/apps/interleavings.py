@@ -2,7 +2,7 @@
 
 A step is a line of `guard.py` and `interlock.py` (fine), or a call into the interlock (coarse: each of its events is atomic); calls to the limb
 are steps of their own. All schedules are run but those that lead to a state that was seen already: the same fields, the same place and
-variables of each thread, the same things said to the outside in the same order.
+variables of each thread, the same story of who was answered before what.
 """
 
 import sys
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import numpy as np
 from limb_helpers import ABOUT, action
 
 from groundup.apps import guard, interlock
@@ -21,12 +20,54 @@ from groundup.apps.limb import Description, Numbers, Observation
 FILES = {guard.__file__: False, interlock.__file__: True}  # whether its calls are the coarse steps
 
 
+class Story:
+    """Which stops were answered, and ended, before what; the calls have names, as "0.1" for the second of thread 0."""
+
+    def __init__(self) -> None:
+        self.doing: dict[str, str] = {}  # by thread
+        self.begun, self.answered, self.ended, self.wrong = set[str](), set[str](), set[str](), set[str]()
+        self.resets: dict[str, tuple[frozenset[str], bool, object]] = {}  # the stops answered before it, whether it halted, what it returned
+        self.acts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}  # the stops that had begun, and ended, when it began
+        self.last = ""  # act that reached the limb
+
+    def begins(self, name: str, call: str) -> None:
+        self.doing[threading.current_thread().name] = name
+        if call == "stop":
+            self.begun.add(name)
+        if call == "act":
+            self.acts[name] = frozenset(self.begun), frozenset(self.ended)
+
+    def ends(self, name: str, call: str, result: object) -> None:
+        if call == "stop":
+            self.ended.add(name)
+        if name in self.resets:
+            self.resets[name] = (*self.resets[name][:2], result)
+
+    def tell(self, event: str) -> None:
+        """By the thread that goes."""
+        name = self.doing.get(threading.current_thread().name, "")
+        if event == "stop_ends":
+            self.answered.add(name)
+        elif event == "reset_begins":
+            self.resets[name] = frozenset(self.answered), False, None
+        elif event == "halts" and name in self.resets:
+            self.resets[name] = (self.resets[name][0], True, None)
+        elif event == "acts":
+            self.last = name
+            if self.acts[name][1].difference(*(stops for stops, _, _ in self.resets.values())):
+                self.wrong.add(name)
+
+    def state(self) -> tuple[Any, ...]:
+        sets = tuple(tuple(sorted(each)) for each in (self.begun, self.answered, self.ended, self.wrong))
+        return sets, self.last, tuple(sorted(self.resets.items())), tuple(sorted(self.acts.items()))
+
+
 class Cart:
     """Moves from the middle of `act` to the middle of `stop`; the first `failing` calls of `stop` raise."""
 
-    def __init__(self, gate: Callable[[], None], failing: int):
+    def __init__(self, gate: Callable[[str], None], failing: int):
         self.gate, self.failing, self.moving, self.time = gate, failing, False, 0.0
-        self.log: list[tuple[Any, ...]] = []  # what was said to the outside, by whom
+        self.story = Story()
 
     def describe(self) -> Description:
         return ABOUT
@@ -38,23 +79,23 @@ class Cart:
         return self.time
 
     def observe(self) -> Observation:
-        self.gate()
+        self.gate("told")
         return Observation(self.time, {}, {})
 
     def act(self, action: Numbers) -> None:
-        self.gate()
+        self.gate("told")
         self.moving = True
-        self.log.append((threading.current_thread().name, "acts"))
-        self.gate()
+        self.story.tell("acts")
+        self.gate("done")
 
     def stop(self) -> None:
-        self.gate()
+        self.gate("told")
         if self.failing:
             self.failing -= 1
             raise ConnectionError
         self.moving = False
-        self.log.append((threading.current_thread().name, "halts"))
-        self.gate()
+        self.story.tell("halts")
+        self.gate("done")
 
 
 class OwnedLock:
@@ -79,7 +120,6 @@ class Run:
         self.cart = Cart(self.gate, 0)
         self.guard = Guarded(self.cart)
         self.lock = self.guard._interlock._lock = OwnedLock()
-        self.results: dict[str, object] = {}
         for event in ("stop_ends", "reset_begins"):
             self.tell(event)
         for number, call in enumerate(before):
@@ -97,12 +137,12 @@ class Run:
             self.wait(each)
 
     def tell(self, event: str) -> None:
-        """Log when an event of the interlock has happened, in the same step."""
+        """Note that an event of the interlock has happened, in the same step."""
         happens = getattr(self.guard._interlock, event)
 
         def told(*arguments: Any) -> Any:
             result = happens(*arguments)
-            self.cart.log.append((threading.current_thread().name, event))
+            self.cart.story.tell(event)
             return result
 
         setattr(self.guard._interlock, event, told)
@@ -124,7 +164,7 @@ class Run:
             assert not worker.is_alive()
 
     def work(self, each: int, calls: list[str]) -> None:
-        self.pause(each, None)
+        self.pause(each, None, "begins")
         sys.settrace(self.trace)
         for number, call in enumerate(calls):
             self.call(f"{each}.{number}", call)
@@ -133,20 +173,19 @@ class Run:
         self.back.release()
 
     def call(self, name: str, call: str) -> None:
-        self.cart.log.append((name, call))
+        self.cart.story.begins(name, call)
         try:
             result: object = getattr(self.guard, call)(*[action()] * (call == "act"))
         except (Stopped, ConnectionError) as error:
             result = type(error).__name__
-        self.results[name] = result if call == "reset" or isinstance(result, str) else None
-        self.cart.log.append((name, call, self.results[name]))
+        self.cart.story.ends(name, call, result)
 
-    def gate(self) -> None:
+    def gate(self, where: str) -> None:
         if not self.free and threading.current_thread() in self.workers:
-            self.pause(int(threading.current_thread().name), sys._getframe(2))
+            self.pause(int(threading.current_thread().name), sys._getframe(2), where)
 
-    def pause(self, each: int, frame: FrameType | None) -> None:
-        place = []
+    def pause(self, each: int, frame: FrameType | None, where: str) -> None:
+        place: list[object] = [where]
         while frame is not None and frame.f_code.co_filename in FILES:
             place.append((frame.f_code.co_name, frame.f_lasti, *(plain(value) for value in frame.f_locals.values())))
             frame = frame.f_back
@@ -159,14 +198,14 @@ class Run:
             return None
         coarse = event == "call" and FILES[frame.f_code.co_filename]
         if (event == "line" if self.fine else coarse) and self.lock.owner != threading.get_ident():
-            self.pause(int(threading.current_thread().name), frame)
+            self.pause(int(threading.current_thread().name), frame, "line")
         return self.trace if self.fine else None
 
     def state(self) -> tuple[Any, ...]:
         """All that what happens next, and what is asked in the end, depends on."""
         inside = tuple(len(value) if isinstance(value, set | list) else value for name, value in vars(self.guard._interlock).items() if plain(value) == value or isinstance(value, set | list))
         where = tuple("ended" if ended else place for ended, place in zip(self.ended, self.places, strict=True))
-        return inside, self.cart.moving, self.cart.failing, tuple(self.cart.log), where
+        return inside, self.cart.moving, self.cart.failing, self.cart.story.state(), where
 
 
 def plain(value: object) -> object:
@@ -198,19 +237,12 @@ def explore(before: list[str], threads: list[list[str]], fine: bool, failing: in
 
 def check(run: Run, schedule: list[int]) -> None:
     """What must hold however the threads ran; the schedule is told where it does not."""
-    log, told = run.cart.log, f"schedule {schedule}: {run.cart.log}"
-    spans = [(name.partition(".")[0], call, log.index((name, call)), log.index((name, call, result)), result)
-             for name, result in run.results.items() for call in ("stop", "reset", "act") if (name, call) in log]  # fmt: skip
-    resets = [(log.index((thread, "reset_begins"), begin), end, thread) for thread, call, begin, end, result in spans if call == "reset" and result is True]
-    for thread, call, begin, end, _ in spans:
-        if call == "stop" and not thread.startswith("before"):
-            answered = log.index((thread, "stop_ends"), begin)
-            if not any(reset > answered for reset, _, _ in resets):  # the stop holds
-                assert run.guard.stopped is not None, told
-                late = {thread for thread, call, begin, _, _ in spans if call == "act" and begin > end}
-                assert not any((thread, "acts") in log[end:] for thread in late), told
-    for begin, end, thread in resets:
-        assert (thread, "halts") in log[begin:end], told
+    story, told = run.cart.story, f"schedule {schedule}"
+    assert not story.wrong, told  # an action that began after a stop reached the limb before anybody reset
+    reset = [(stops, halted) for stops, halted, result in story.resets.values() if result is True]
+    assert all(halted for _, halted in reset), told
+    holding = story.answered.difference(*(stops for stops, _ in reset))
+    assert run.guard.stopped is not None or not holding, told
     if run.guard.stopped or run.guard.held:
         for _ in range(run.cart.failing + 1):  # a stop that fails is told again
             try:
@@ -218,17 +250,15 @@ def check(run: Run, schedule: list[int]) -> None:
             except ConnectionError:
                 continue
         assert not run.cart.moving, told
+    if run.cart.moving:  # by no action that a stop overtook
+        assert story.begun == story.acts[story.last][0], told
     after(run, told)
 
 
 def after(run: Run, told: str) -> None:
     """A driver goes on exactly where nothing is stopped."""
-    run.guard.observe()
+    run.call("after 0", "observe")
     stopped = run.guard.stopped
-    try:
-        run.guard.act({key: np.asarray(value) for key, value in action().items()})
-    except Stopped:
-        assert stopped is not None, told
-        assert not run.cart.moving, told
-    else:
-        assert stopped is None, told
+    run.call("after 1", "act")
+    assert not run.cart.story.wrong, told
+    assert run.cart.moving is (stopped is None), told
