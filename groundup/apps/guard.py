@@ -1,11 +1,11 @@
 """The guard of a limb: limits, watchdog and emergency stop, whatever the limb and whoever drives it."""
 
 import logging
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
+from groundup.apps.interlock import Interlock
 from groundup.apps.limb import Description, Limb, Numbers, Observation
 
 
@@ -17,17 +17,29 @@ class Guarded:
     """A limb behind its guard, itself a limb: what drives a limb drives it through here.
 
     Two ways to stand still. *Held*: no action for `patience` periods, or no picture younger than that; the next action that comes with a
-    fresh picture goes on. *Stopped*: somebody called `stop`, or a call to the limb failed; it stays so until `reset`. Calls to the
-    limb are made without a lock, so `stop` waits for nobody, and an action that it overtook is halted as soon as it returns.
+    fresh picture goes on. *Stopped*: somebody called `stop`, or a call to the limb failed; it stays so until `reset`. Which it is, and what
+    a stop and a reset at the same time come to, is decided by an `Interlock`: a stop that began before a reset ended holds. Calls to the limb
+    are made without a lock, so `stop` waits for nobody, and an action that it overtook is halted as soon as it returns.
     """
 
     def __init__(self, limb: Limb, patience: int = 4):
         self._limb, self._about = limb, limb.describe()
-        self._limit = patience * self._about.period
-        self._seen = self._acted = -math.inf
-        self._halted = True  # the limb was told to stop, and returned, since the last action
-        self.stopped: str | None = None  # why, until `reset`
-        self.held: str | None = None  # why, until the next action
+        self._interlock = Interlock(patience * self._about.period)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it is stopped, until `reset`; None where it is not."""
+        return self._interlock.stopped
+
+    @property
+    def held(self) -> str | None:
+        """Why it is held, until the next action; None where it is not."""
+        return self._interlock.held
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest stop, to be answered by `reset`; they count from 1."""
+        return self._interlock.newest
 
     def describe(self) -> Description:
         """The limb's own description."""
@@ -46,8 +58,9 @@ class Guarded:
         """What the limb sees; also while it stands still. Raises what the limb raises, after stopping it."""
         self.check()
         with self._or_stop("observe"):
+            epoch = self._interlock.epoch
             seen = self._limb.observe()
-            self._seen = max(self._seen, min(seen.time, self.now()))  # a picture of the future is one of now
+            self._interlock.saw(min(seen.time, self.now()), epoch)  # a picture of the future is one of now
         self.check()
         return seen
 
@@ -59,35 +72,65 @@ class Guarded:
         action = self._about.checked(action)
         if self.stopped is None:
             with self._or_stop("act"):
-                self._acted, self.held = self.now(), None
-                if self._fresh(self._acted):
-                    self._halted = False
-                    self._limb.act(action)
-            self._halted = False  # even where it was halted while the call went on
-            self.check()
-        if why := self.stopped or self.held:
+                if self._interlock.action_begins(self.now()):
+                    try:
+                        self._limb.act(action)
+                    finally:
+                        self._interlock.action_ended()
+            self.check()  # halts it where it was overtaken
+        if why := self._interlock.refusal:
             raise Stopped(why)
 
     def stop(self, why: str = "stop was called") -> None:
         """Stop now, from any thread, and stay stopped until `reset`. If the limb fails to stop, raises that, and each `check` tries again."""
-        self.stopped = self.stopped or why
-        self._halt()
+        self.stopping(why)()
 
-    def reset(self) -> None:
-        """Allow actions again, once the limb has been told to stop without failing. A person's decision: never call it from a program."""
-        self._halt()
-        self._seen, self.held, self.stopped = -math.inf, None, None
+    def stopping(self, why: str = "stop was called") -> Callable[[], None]:
+        """The first half of `stop`, which waits for nothing: no action begins from now on. What it returns is the other half: it tells the limb.
+
+        Until that has been called, and has returned, every reset is refused.
+        """
+        stop = self._interlock.stop_begins(why)
+
+        def tell() -> None:
+            try:
+                self._halt()
+            finally:
+                self._interlock.stop_ends(stop)
+
+        return tell
+
+    def reset(self, answers: int | None = None) -> bool:
+        """Allow actions again, once the limb has been told to stop without failing. A person's decision: never call it from a program.
+
+        False, with nothing allowed, where somebody stopped meanwhile or is stopping still, an action is still under way, or the
+        newest stop is another than the one that the person knows of and `answers`. Raises what the limb raises when it is told to stop.
+        """
+        return self.resetting(answers)()
+
+    def resetting(self, answers: int | None = None) -> Callable[[], bool]:
+        """The first half of `reset`, which waits for nothing: a stop that begins from now on holds. What it returns is the other half."""
+        number = self._interlock.reset_begins(answers)
+
+        def tell() -> bool:
+            halted = False
+            try:
+                self._halt()
+                halted = True
+            finally:
+                reset = self._interlock.reset_ends(number, halted)
+            return reset
+
+        return tell if number is not None else lambda: False
 
     def check(self) -> None:
         """The watchdog: whoever moves the clock calls it, a simulator after each step, `watching` for a machine."""
-        if self.stopped is None and not self._halted:
+        if not self._interlock.moving:
+            return
+        if self._interlock.refusal is None:
             with self._or_stop("now"):
-                now = self.now()
-            if not now - self._acted <= self._limit:
-                self._hold(f"no action for {now - self._acted:.2f} s")
-            elif not self._fresh(now):
-                self._hold(f"the last picture is {now - self._seen:.2f} s old")
-        elif not self._halted:
+                self._interlock.watch(self.now())
+        if self._interlock.refusal is not None:
             self._halt()
 
     @contextmanager
@@ -110,19 +153,12 @@ class Guarded:
             done.set()
             thread.join()
 
-    def _fresh(self, now: float) -> bool:
-        return now - self._seen <= self._limit  # false for a clock that is no number
-
-    def _hold(self, why: str) -> None:
-        self.held = why
-        self._halt()
-
     def _halt(self) -> None:
-        self._halted = True  # before, not after: an action that begins meanwhile must not pass for halted
+        self._interlock.halt_begins()
         try:
             self._limb.stop()
         except BaseException:
-            self._halted = False
+            self._interlock.halt_failed()
             raise
 
     @contextmanager

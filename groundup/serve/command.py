@@ -1,6 +1,7 @@
 """`groundup serve`: models, gate and endpoints put together, run until somebody stops it."""
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from groundup import console, device
@@ -18,7 +18,7 @@ from groundup.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.native.matrix import Weights
 from groundup.generate.service import Service
-from groundup.serve import operate, runs
+from groundup.serve import connections, operate, runs
 from groundup.serve.app import make_app
 from groundup.serve.gate import Gate
 from groundup.serve.keys import Keys
@@ -32,7 +32,8 @@ from groundup.serve.site import Limits, Site
 
 WATCH = 2.0  # seconds between looks at the models' folders, and for which a new version must have stayed the same
 SEEING_BODY = 16 << 20  # bytes of a request where a model sees: base64 takes four for three
-CONNECTIONS = 2048  # open at a time, idle ones among them
+OPERATIONS = ("/health", "/ready", "/metrics")  # answered whatever users do
+SLACK = 3.0  # seconds after the grace until the process ends with whatever it still does
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
 @contextmanager
 def _answering(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
     """Answer in a thread of its own meanwhile. It closes a copy of the socket: who comes between two servers waits."""
-    server = uvicorn.Server(_config(app, 1.0))
+    server = connections.Server(app, OPERATIONS, 1.0)
     thread = threading.Thread(target=server.run, args=([listener.dup()],), daemon=True)
     thread.start()
     try:
@@ -119,18 +120,15 @@ def application(registry: Registry, metrics: Metrics, options: Options, ready: C
     return app
 
 
-def _config(app: ASGIApp, grace: float) -> uvicorn.Config:
-    return uvicorn.Config(
-        app=app, http=Protocol, ws="none", lifespan="off", log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=max(1, round(grace)), limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=64 * 1024, proxy_headers=False,
-    )  # fmt: skip
+class Server(connections.Server):
+    """A server with signals: one stops it, two stop it at once, and a hang-up looks for new versions of the models.
 
-
-class Server(uvicorn.Server):
-    """uvicorn with our signals: one stops it, two stop it at once, and a hang-up looks for new versions of the models."""
+    A thread that is stuck in a user's work holds up no stop: after the grace, or soon after the second signal, the process ends.
+    """
 
     def __init__(self, app: ASGIApp, registry: Registry, log: AccessLog, options: Options):
-        super().__init__(_config(app, options.grace))
+        super().__init__(app, OPERATIONS, options.grace)
+        self._grace = options.grace
         self._registry, self._log, self._watch = registry, log, options.watch
         self._look = threading.Event()
 
@@ -149,11 +147,20 @@ class Server(uvicorn.Server):
         finally:
             self.should_exit = True
             self._look.set()
-            watcher.join()
+            watcher.join(SLACK)  # it may be loading
 
     def _stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+        last = threading.Timer(SLACK + (0 if self.force_exit else self._grace), self._end)
+        last.daemon = True
+        last.start()
+
+    def _end(self) -> None:
+        """End the process though something of it goes on."""
+        self._log.say({"event": "stop", "message": "ended in the middle of what would not end"})
+        self._log.close()
+        os._exit(0)
 
     def _keep_up(self) -> None:
         """Look for new versions when told, and now and then if asked to."""
@@ -196,7 +203,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
-            listener.listen(CONNECTIONS)
+            listener.listen(connections.CONNECTIONS)
         except OSError as error:
             raise _unusable(host, port, error) from None
         yield listener

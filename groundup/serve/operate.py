@@ -17,25 +17,25 @@ from groundup.serve.site import Site
 
 
 def router(site: Site, registry: Registry, metrics: Metrics, ready: Callable[[], bool], weights: str, runs: Path) -> APIRouter:
-    """The endpoints."""
+    """The endpoints. None waits for a thread, of which users' requests may hold all, nor for a lock that user work holds."""
     api = APIRouter()
 
     @api.get("/health")
-    def health() -> Response:
+    async def health() -> Response:
         dead = [name for name, state in registry.states() if not state.alive]
         return JSONResponse({"status": "failed", "models": dead} if dead else {"status": "ok"}, 500 if dead else 200)
 
     @api.get("/ready")
-    def is_ready() -> Response:
+    async def is_ready() -> Response:
         works = ready() and all(state.alive for _, state in registry.states())
         return JSONResponse({"ready": True}) if works else _not_ready()
 
     @api.get("/metrics")
-    def figures() -> Response:
+    async def figures() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     @api.get("/api/settings")
-    def settings() -> dict[str, Any]:
+    async def settings() -> dict[str, Any]:
         return {
             "version": version("groundup"),
             "models": [

@@ -1,39 +1,73 @@
-"""HTTP connections that end by themselves: whoever sends no whole head, or takes nothing, is cut off."""
+"""HTTP connections that end by themselves: whoever sends no whole head, leaves a body unfinished, or takes nothing, is cut off."""
 
 import asyncio
+import logging
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 15.0  # for the whole head of a request to come
-TAKE_SECONDS = 30.0  # for a client to take something of what waits for it
+TAKE_SECONDS = 30.0  # for a client to take something of what waits for it, and to end the body of a request that is answered
+SLICE = 16 * 1024  # bytes that are read of one connection before the others have their turn
+LOG = logging.getLogger("groundup.serve.protocol")
+LOG.setLevel(logging.ERROR)  # what clients do wrong is answered; to log each case would let them fill the log, or stop at a pipe nobody reads
 
 
-class Protocol(H11Protocol):
-    """uvicorn's protocol with a clock for each connection: it runs while a head is awaited, and while the client's buffer is full.
+class Protocol(H11Protocol, asyncio.BufferedProtocol):
+    """uvicorn's protocol with a clock for each connection: it runs while a head is awaited, while the body of an answered request goes on,
+    and while the client's buffer is full.
 
     What is not taken stays in memory for as long as the connection does, even one that was closed here, so it is cut and not closed.
+    `since` is when it became idle, in the loop's seconds; `address` whose it is.
     """
 
     head_seconds, take_seconds = HEAD_SECONDS, TAKE_SECONDS
 
     def __init__(self, *arguments: Any, **more: Any):
         super().__init__(*arguments, **more)
+        self.logger = LOG
+        self.since, self.address = self.loop.time(), ""
         self._clock: asyncio.TimerHandle | None = None
+        self._buffer = bytearray()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the client does not take what it is sent."""
+        return self.flow.write_paused
+
+    @property
+    def working(self) -> bool:
+        """Whether a request is under way that waits for us."""
+        return not self._answered and not self.stalled
+
+    @property
+    def _answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come; its head is awaited."""
         super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
         self._cut_in(self.head_seconds)
 
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where the next bytes go."""
+        self._buffer = bytearray(SLICE)
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes have come."""
+        data, self._buffer = bytes(self._buffer[:nbytes]), bytearray()
+        self.data_received(data)
+
     def data_received(self, data: bytes) -> None:
-        """Something of a head or of a body has come; the clock goes on from where it stood while the head is not whole."""
+        """Something of a head or of a body has come; the clock goes on from where it stood while the head, or an answered body, is not whole."""
         super().data_received(data)
         if self.conn.their_state is h11.IDLE:
             if self._clock is None and not self.transport.is_closing():
                 self._cut_in(self.head_seconds)
-        elif not self.flow.write_paused:
+        elif not self._answered and not self.stalled:
             self._stop()
 
     def pause_writing(self) -> None:
@@ -42,15 +76,16 @@ class Protocol(H11Protocol):
         self._cut_in(self.take_seconds)
 
     def resume_writing(self) -> None:
-        """The client has taken it."""
+        """The client has taken it; unless it is the last answer here, or a body goes on that nobody reads any more."""
         super().resume_writing()
         self._stop()
+        self._end_if_answered()
 
     def on_response_complete(self) -> None:
-        """An answer is sent; if it was the last one here, it must be taken too."""
+        """An answer is sent; if it was the last one here, it must be taken too, and the rest of a body must come."""
+        self.since = self.loop.time()
         super().on_response_complete()
-        if self.transport.is_closing():
-            self._cut_in(self.take_seconds)
+        self._end_if_answered()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing more is asked: close, once what was answered is taken."""
@@ -61,6 +96,10 @@ class Protocol(H11Protocol):
         """The connection is gone."""
         super().connection_lost(exc)
         self._stop()
+
+    def _end_if_answered(self) -> None:
+        if self.transport.is_closing() or (self._answered and self.conn.their_state is h11.SEND_BODY):
+            self._cut_in(self.take_seconds)
 
     def _cut_in(self, seconds: float) -> None:
         self._stop()

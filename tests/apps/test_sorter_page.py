@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Line:
         self.raises: Exception | None = None
         self.wait = threading.Event()  # an order waits for it
         self.wait.set()
+        self.tell: Callable[[], None] = lambda: None  # the half of a stop that tells the limb
         bins = [{"number": number, "colour": each.colour, "kinds": {}} for number, each in enumerate(standard().bins, 1)]
         bins[1]["kinds"] = {"can": 7, "film": 2}
         self.now: dict[str, Any] = {
@@ -51,6 +53,7 @@ class Line:
             "policy": {"en": words(standard(), "en"), "zh": words(standard(), "zh")},
             "held": None,
             "stopped": None,
+            "stop": 0,
             "events": [
                 {"time": 60.5, "what": "picked", "kind": "can", "bin": None},
                 {"time": 61.1, "what": "binned", "kind": "can", "bin": 2},
@@ -71,13 +74,17 @@ class Line:
             raise self.raises
         return self.says
 
-    def stop(self) -> None:
+    def stopping(self) -> Callable[[], None]:
         self.calls.append("stop")
-        self.now["stopped"] = "stop was called"
+        self.now |= {"stopped": "stop was called", "stop": self.now["stop"] + 1}
+        return self.tell
 
-    def resume(self) -> None:
-        self.calls.append("resume")
+    def resuming(self, answers: int) -> Callable[[], bool]:
+        self.calls.append(f"resume {answers}")
+        if answers != self.now["stop"]:
+            return lambda: False
         self.now["stopped"] = None
+        return lambda: True
 
 
 def box(kind: str, score: float, *place: float) -> dict[str, Any]:
@@ -191,6 +198,76 @@ def test_a_port_that_is_taken_is_refused(address, line):
         pass
 
 
+# --- stop and resume ------------------------------------------------------------------------------------------------
+
+
+def test_a_resume_that_does_not_answer_the_newest_stop_is_refused(client, line):
+    for _ in range(2):
+        assert client.post("/api/stop").json() == {"stopped": True}
+    for query in ("", "?stop=1", "?stop=3", "?stop=-2", "?stop=two", "?stop=2.0", "?stop=%D9%A2", f"?stop={'9' * 5000}"):
+        answer = client.post(f"/api/resume{query}", json={"stop": 2})
+        assert answer.status_code == 409, query
+        assert line.now["stopped"]
+    assert client.post(f"/api/resume?stop={client.get('/api/live').json()['stop']}").json() == {"resumed": True}
+    assert line.now["stopped"] is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\x00", b'{"stop": 1}', b"x" * (BODY + 1)])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data"])
+def test_a_stop_is_taken_with_whatever_body(client, line, body, kind):
+    assert client.post("/api/stop", content=body, headers={"Content-Type": kind}).json() == {"stopped": True}
+    assert line.calls == ["stop"]
+
+
+def test_a_stop_does_not_wait_for_its_body(line, address):
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=10) as slow:
+        slow.sendall(b"POST /api/stop HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n")
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+    assert line.calls == ["stop"]
+
+
+def test_a_limb_that_hangs_holds_up_neither_the_order_nor_others_and_is_told_of(client, line, monkeypatch):
+    hung = threading.Event()
+    monkeypatch.setattr("groundup.apps.sorter.page.CONFIRM", 0.1)
+    line.tell = lambda: hung.wait(20)
+    for tries in (1, 2):
+        answer = client.post("/api/stop")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "unconfirmed")
+        assert client.get("/api/live").json()["stop"] == tries
+    hung.set()
+    line.tell = lambda: None
+    assert client.post("/api/stop").status_code == 200
+
+
+def test_a_limb_that_fails_to_stop_is_told_of(client, line, caplog):
+    def fail() -> None:
+        raise ConnectionError("no cable")
+
+    line.tell = fail
+    assert client.post("/api/stop").status_code == 500
+    assert line.now["stopped"]
+
+
+def test_a_stop_waits_for_no_thread_and_no_other_connection(address, line, monkeypatch):
+    """Twice as many pages as there are threads look on, each picture waits, and idle connections take all places."""
+    waits = threading.Event()
+    monkeypatch.setattr(line, "picture", lambda: waits.wait(20) and np.zeros((8, 8, 3), np.uint8))
+    host = ("127.0.0.1", int(address.rpartition(":")[2]))
+    looks = b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with ExitStack() as open_:
+        for each in range(300):
+            one = open_.enter_context(socket.create_connection(host))
+            if each < 80:
+                one.sendall(looks)
+        began = time.monotonic()
+        assert httpx.post(f"{address}/api/stop", timeout=10, trust_env=False).status_code == 200
+        assert httpx.post(f"{address}/api/resume?stop=1", timeout=10, trust_env=False).status_code == 200
+        assert httpx.post(f"{address}/api/stop", timeout=10, trust_env=False).status_code == 200
+        assert time.monotonic() - began < 10
+        waits.set()
+    assert line.calls == ["stop", "resume 1", "stop"]
+
+
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +353,7 @@ def test_stop_is_first_at_the_keyboard_and_resume_goes_on(visit, line):
     page.wait_for_selector(".status >> text=Running")
     page.keyboard.press("Escape")
     page.wait_for_selector(".status.halted")
-    assert line.calls == ["stop", "resume", "stop"]
+    assert line.calls == ["stop", "resume 1", "stop"]
 
 
 @pytest.mark.browser

@@ -70,13 +70,19 @@ def sort(options: Options, find: Callable[[Path], Path]) -> dict[str, Any]:
     recording = Recorder(options.record, robot.describe()).episode(f"sort waste, {options.setting}") if options.record else nullcontext()
     with _brain(options, find) as brain, recording as episode:
         shift = Shift(robot, brain or Oracle(robot), policy, brain.understand if brain else str, pace)
-        if options.page:
-            _watched(shift, episode, options)
-        else:
-            items = options.items or ITEMS
-            with console.progress("sort", items, "items") as advance:
-                shift.run(items, episode=episode, after=advance)
+        try:
+            _work(shift, episode, options)
+        finally:
+            shift.stop("the shift has ended")
     return {"setting": options.setting, "seed": options.seed, "sure": options.sure} | shift.figures()
+
+
+def _work(shift: Shift, episode: Episode | None, options: Options) -> None:
+    if options.page:
+        return _watched(shift, episode, options)
+    items = options.items or ITEMS
+    with console.progress("sort", items, "items") as advance:
+        shift.run(items, episode=episode, after=advance)
 
 
 def _watched(shift: Shift, episode: Episode | None, options: Options) -> None:

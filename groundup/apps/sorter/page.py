@@ -3,40 +3,45 @@
 import base64
 import io
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from groundup.apps.sorter.brain import Late
+from groundup.apps.sorter.lane import Lane
 from groundup.codecs.image import Pixels
 from groundup.errors import InputError
-from groundup.serve import body, static
+from groundup.serve import body, connections, static
 from groundup.serve.errors import HANDLERS, ApiError
 from groundup.world.camera import AT, RAIL, VIEW
 from groundup.world.line import BINS, MANUAL
 from groundup.world.policy import COLOURS, SORTS, Language
 
+T = TypeVar("T")
 FOLDER = Path(__file__).with_name("page")
 BASE = Path(static.__file__).with_name("page")  # its colours, controls and helpers are this page's too
 HERE = ("localhost", "127.0.0.1")
+OPERATIONS = ("/api/stop", "/api/resume")  # are answered however many other requests are under way
+CONFIRM = 2.0  # seconds in which the limb must confirm that it was told to stop
 EVENTS, TEXT, BODY, SECONDS = 100, 400, 4096, 10.0  # newest events that are sent; characters of an order; bytes of a body, and seconds it may take
 
 
 class Shift(Protocol):
-    """A line at work, such as `shift.Shift`. Called from several threads while it runs."""
+    """A line at work, such as `shift.Shift`. Called from several threads while it runs.
+
+    A stop and a resume have two halves. The first waits for nothing and decides in which order they count; the second tells the limb."""
 
     def state(self) -> dict[str, Any]:
         """As JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour, kinds: counts), boxes (kind, box in
         shares of the picture, score), arm (x, y, z in metres), belt (m/s), policy (words by language), held, stopped (why, or None),
-        events (time, what, kind, bin, or of an order its text and line), the newest last."""
+        stop (number of the newest stop), events (time, what, kind, bin, or of an order its text and line), the newest last."""
 
     def picture(self) -> Pixels:
         """What the boxes lie in: [height, width, 3]."""
@@ -46,11 +51,12 @@ class Shift(Protocol):
 
         Raises Late when nobody understood it in time, and InputError for one that cannot be understood."""
 
-    def stop(self) -> None:
-        """Stop all motion; waits for nothing."""
+    def stopping(self) -> Callable[[], None]:
+        """Let nothing move from now on. What it returns waits until the limb has confirmed, and raises what that raises."""
 
-    def resume(self) -> None:
-        """Go on after a stop: a person says so."""
+    def resuming(self, answers: int) -> Callable[[], bool]:
+        """Go on after the stop of this number, unless it is not the newest or another comes meanwhile. What it returns waits for the limb;
+        False: it did not go on."""
 
 
 class Order(BaseModel):
@@ -61,8 +67,11 @@ class Order(BaseModel):
     language: Language
 
 
-def make_app(shift: Shift) -> FastAPI:
-    """The page of a shift and the endpoints under it, for browsers of this machine and pages of its own."""
+def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
+    """The page of a shift and the endpoints under it, for browsers of this machine and pages of its own.
+
+    Stops and resumes take their turn in the event loop, as they arrive; the limb is told in a lane for each, not in threads that may be busy.
+    """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.add_middleware(body.BodyLimit, most=BODY, seconds=SECONDS)
     api, ordering = APIRouter(prefix="/api", dependencies=[Depends(_from_here)]), Lock()
@@ -89,12 +98,13 @@ def make_app(shift: Shift) -> FastAPI:
 
     @api.post("/stop")
     async def stop() -> dict[str, bool]:
-        shift.stop()  # here, not in a thread: all threads may be busy
+        await _told(stops, shift.stopping())
         return {"stopped": True}
 
     @api.post("/resume")
-    def resume() -> dict[str, bool]:
-        shift.resume()
+    async def resume(request: Request) -> dict[str, bool]:
+        if not await _told(resumes, shift.resuming(_number(request))):
+            raise ApiError(409, "the line was stopped again, or is stopping still; look and resume again", code="stopped_again")
         return {"resumed": True}
 
     for routes in (api, static.routes(FOLDER)):
@@ -110,9 +120,8 @@ def serving(shift: Shift, port: int = 0) -> Iterator[str]:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise InputError(f"port {port} cannot be used for the page: {error}; give another, or 0 for any") from None
-    with listener:
-        config = uvicorn.Config(make_app(shift), log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+    with listener, closing(Lane("stop")) as stops, closing(Lane("resume")) as resumes:
+        server = connections.Server(make_app(shift, stops, resumes), OPERATIONS, 1.0)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
@@ -120,6 +129,22 @@ def serving(shift: Shift, port: int = 0) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+async def _told(lane: Lane, tell: Callable[[], T]) -> T:
+    """What comes of telling the limb. Raises ApiError where it does not confirm in time: no action passes all the same."""
+    try:
+        return await lane.do(tell, CONFIRM)
+    except TimeoutError:
+        raise ApiError(504, f"the machine has not confirmed within {CONFIRM:g} s; use the switch at the machine", code="unconfirmed") from None
+
+
+def _number(request: Request) -> int:
+    """Which stop a resume answers. Raises ApiError for one that does not say."""
+    said = request.query_params.get("stop", "")
+    if not (said.isascii() and said.isdigit() and len(said) < 20):
+        raise ApiError(409, "say which stop is answered: POST /api/resume?stop=N, with the number under `stop` in /api/live", "stop", "no_stop")
+    return int(said)
 
 
 def _ordered(shift: Shift, asked: Order, ordering: Lock) -> dict[str, str]:

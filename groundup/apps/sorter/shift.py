@@ -19,6 +19,7 @@ from groundup.errors import InputError
 from groundup.world.policy import TOPICS, Language, Policy, Said, apply, parse, standard, words
 
 SHOWN = 20  # last events and picks that are told
+PRESSED = "an operator pressed stop"
 LEAST = 0.3  # probability of the faintest box that people are shown
 
 
@@ -37,7 +38,7 @@ class Timed:
 
 
 class Shift:
-    """`run` works in one thread; `state`, `picture`, `order`, `stop`, `resume` and `end` are called from any and wait for no brain of the line's.
+    """`run` works in one thread; `state`, `picture`, `order`, `stop`, `resume`, their halves and `end` are called from any and wait for no brain of the line's.
 
     `interpret` turns an operator's sentence into a line of the policy's language. `pace` is how many seconds of the line pass in one of the
     wall's at most: 1 for people who watch; left out, as fast as it computes.
@@ -144,8 +145,9 @@ class Shift:
     def state(self) -> dict[str, Any]:
         """All there is to see, for JSON: what the page shows (`page.Shift`), and beside it counts and figures by the truth so far, tracks, the thing
         aimed at, what was let go last, and the brain's latency."""
+        newest = self.limb.newest  # before `stopped`: a stop that comes in between is not shown and has another number
         policy = {"en": words(self.sorter.policy, "en"), "zh": words(self.sorter.policy, "zh")}
-        return {**self._state, "brain": latency(self.brain.seconds[-100:]), "policy": policy, "stopped": self.limb.stopped, "held": self.limb.held}
+        return {**self._state, "brain": latency(self.brain.seconds[-100:]), "policy": policy, "stop": newest, "stopped": self.limb.stopped, "held": self.limb.held}
 
     def picture(self) -> Pixels:
         """The camera's last picture [H, W, 3]."""
@@ -169,13 +171,25 @@ class Shift:
         self._events.append({"time": self.limb.now(), "what": f"order: {answer}", "text": text, "line": line})
         return {answer: said, "line": line}
 
-    def stop(self, why: str = "an operator pressed stop") -> None:
-        """The emergency stop: arm and belt stand within 50 ms, until `resume`."""
+    def stop(self, why: str = PRESSED) -> None:
+        """The emergency stop: arm and belt stand within 50 ms, until `resume`. Returns once the limb was told."""
         self.limb.stop(why)
 
-    def resume(self) -> None:
-        """Go on after a stop: an operator's decision."""
-        self.limb.reset()
+    def stopping(self, why: str = PRESSED) -> Callable[[], None]:
+        """The first half of `stop`, which waits for nothing (`Guarded.stopping`); what it returns is the other half."""
+        return self.limb.stopping(why)
+
+    def resume(self, answers: int | None = None) -> bool:
+        """Go on after a stop: an operator's decision. False where the newest stop is another than `answers`, or somebody stops meanwhile."""
+        return self.resuming(answers)()
+
+    def resuming(self, answers: int | None = None) -> Callable[[], bool]:
+        """The first half of `resume`, which waits for nothing: a stop from now on holds. What it returns is the other half.
+
+        A line that is not stopped goes on as it is, so a resume may come twice."""
+        if self.limb.stopped is None and answers in (None, self.limb.newest):
+            return lambda: True
+        return self.limb.resetting(answers)
 
     def end(self) -> None:
         """Let `run` return after this period."""

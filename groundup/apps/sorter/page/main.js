@@ -18,14 +18,16 @@ const root = document.getElementById("sorter");
 const spoken = document.getElementById("spoken");
 let line = null; // what stays: places and names
 let live = null; // what was said last
+let commands = 0; // how many stops and resumes were given
+let looking = new AbortController();
 let parts = {};
 let shown = {}; // what each part shows, so that what stays the same is left alone: a reader may be in it
 
-async function ask(path, value, wait = WAIT) {
+async function ask(path, value, options = {}) {
   const body = value === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) };
-  const response = await fetch(`api/${path}`, { ...body, signal: AbortSignal.timeout(wait) });
+  const response = await fetch(`api/${path}`, { ...body, signal: AbortSignal.timeout(WAIT), ...options });
   const said = await response.json();
-  if (!response.ok) throw new Error(said.error?.message ?? String(response.status));
+  if (!response.ok) throw Object.assign(new Error(said.error?.message ?? String(response.status)), { status: response.status });
   return said;
 }
 
@@ -71,8 +73,8 @@ function build() {
     h("header", {},
       h("h1", {}, t("title")), parts.status,
       h("div", { class: "row" },
-        h("button", { class: "stop", title: t("stopKey"), onclick: () => command("stop") }, t("stop")),
-        h("button", { class: "plain", onclick: () => command("resume") }, t("resume")),
+        h("button", { class: "stop", title: t("stopKey"), onclick: stop }, t("stop")),
+        h("button", { class: "plain", onclick: resume }, t("resume")),
         h("button", { class: "plain", id: "turn", lang: language === "zh" ? "en" : "zh", onclick: speak }, t("other")), look)),
     parts.alarm,
     h("main", {},
@@ -152,13 +154,34 @@ function told({ time, what, kind, bin, text, line }) {
   return `${Number(time).toFixed(1)} s ${kind ? `${kindWords(kind)} ` : ""}${t(what)}${where}${text ? `: ${text} → ${line}` : ""}`;
 }
 
-async function command(name) {
-  try {
-    await ask(name, {});
-    parts.alarm.textContent = "";
-  } catch {
-    parts.alarm.textContent = t("unheard");
+/** Commands are numbered in the order in which they were given; what an older one comes to is not shown any more. */
+async function stop() {
+  const mine = ++commands;
+  looking.abort(); // a browser has few connections to a host: this one frees one
+  while (mine === commands) {
+    try {
+      await ask("stop", {}, { keepalive: true, priority: "high" });
+      return alarm(mine, "");
+    } catch {
+      alarm(mine, t("unheard")); // a stop may come twice, so it is sent until it is confirmed
+      await new Promise((resolve) => setTimeout(resolve, EVERY));
+    }
   }
+}
+
+async function resume() {
+  const mine = ++commands;
+  try {
+    await ask(`resume?stop=${live.stop}`, {}); // the stop that was seen: a newer one holds
+    alarm(mine, "");
+  } catch (error) {
+    alarm(mine, t(error.status === 409 ? "again" : "unheard"));
+  }
+}
+
+function alarm(number, text) {
+  if (number !== commands) return;
+  parts.alarm.textContent = text;
 }
 
 async function order(event, field, send) {
@@ -168,7 +191,7 @@ async function order(event, field, send) {
   const of = /\p{Script=Han}/u.test(text) ? "zh" : "en";
   send.disabled = true;
   try {
-    const said = await ask("order", { text, language: of }, UNDERSTAND);
+    const said = await ask("order", { text, language: of }, { signal: AbortSignal.timeout(UNDERSTAND) });
     if (said.policy !== undefined) field.value = "";
     parts.answer.textContent = said.policy !== undefined ? t("changed") : said.question !== undefined ? t("question") + said.question : t("refusal") + said.refusal;
   } catch (error) {
@@ -195,11 +218,14 @@ async function watch() {
     if (!document.hidden) {
       const known = line !== null;
       line ??= await ask("line");
-      live = await ask("live");
+      looking = new AbortController();
+      const signal = AbortSignal.any([looking.signal, AbortSignal.timeout(WAIT)]);
+      live = await ask("live", undefined, { signal });
       if (!known) build();
       paint(true);
     }
   } catch {
+    if (looking.signal.aborted) return setTimeout(watch, EVERY);
     wait = AGAIN;
     if (live) paint(false);
     else root.textContent = t("lost");
@@ -208,6 +234,6 @@ async function watch() {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.isComposing && live) command("stop");
+  if (event.key === "Escape" && !event.isComposing && live) stop();
 });
 watch();

@@ -17,6 +17,7 @@ const WORDS = {
   stopped: ["Stopped: ", "已停止："],
   lost: ["No connection to the line: what is shown is old", "与生产线的连接中断：显示的是旧数据"],
   unheard: ["The line did not hear that. Use the switch at the machine.", "生产线没有收到指令，请使用现场急停开关。"],
+  again: ["The line was stopped again. Look, then resume again.", "生产线又被停止。请查看后再恢复运行。"],
   camera: ["Camera", "相机"],
   picture: ["The belt from above", "传送带俯视图"],
   seen: ["What is seen", "看到的物品"],
