@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -150,18 +151,18 @@ def child(home: Path, arguments: list[str], action: int = 0, at: int = 0) -> End
     changes.unlink(missing_ok=True)
     process = os.fork()
     if process == 0:
+        code = 1
         try:
             os.chdir(home / "work")
             ctypes.CDLL(None).fault_arm(os.fsencode(home / "work"), action, at, os.fsencode(changes))
             code = command(arguments, said)
         except BaseException:
-            import traceback
-
             traceback.print_exc()
-            code = 1
-        sys.stderr.flush()
-        sys.stdout.flush()
-        os._exit(code)
+            raise
+        finally:
+            sys.stderr.flush()
+            sys.stdout.flush()
+            os._exit(code)
     _, status = os.waitpid(process, 0)
     lines = changes.read_text().splitlines() if changes.exists() else []
     return Ended(os.waitstatus_to_exitcode(status), len(lines), said.read_text(errors="replace"))
@@ -185,14 +186,14 @@ def unsynced(changes: Path) -> dict[str, int]:
                 sizes[path] = int(size)
         elif name == "rename":
             sizes = {re.sub(f"^{re.escape(path)}(?=/|$)", other, file): known for file, known in sizes.items()}
-    return {path: size for path, size in sizes.items() if os.path.isfile(path) and os.path.getsize(path) > size}
+    return {path: size for path, size in sizes.items() if Path(path).is_file() and Path(path).stat().st_size > size}
 
 
 def cut_power(changes: Path, number: int) -> list[str]:
     """Damage what was not synced: zeros, or half of it gone, or all."""
     found = unsynced(changes)
     for path, size in found.items():
-        length = os.path.getsize(path)
+        length = Path(path).stat().st_size
         os.truncate(path, [size, (size + length) // 2, size][number % 3])
         if number % 3 == 0:
             os.truncate(path, length)
@@ -235,7 +236,7 @@ def _timeless(value: Any) -> Any:
 
 def floors(root: Path, before: dict[str, Any]) -> dict[str, int]:
     """For each training stage the step that a run must not go back behind: its end, or its newest checkpoint."""
-    found = {}
+    found: dict[str, int] = {}
     for stage, steps in (("pretrain", 4), ("instruct", 3)):
         folder, whole = root / stage, root / stage / "manifest.json"
         finished = whole.exists() and _content(whole) != before.get(f"runs/tiny/{stage}/manifest.json")
