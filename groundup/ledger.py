@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from groundup.errors import InputError
-from groundup.files import digest, read_json, sha256, write_json
+from groundup.files import digest, read_json, sha256, sync, write_json
 
+MANIFEST, ASIDE = "manifest.json", ".manifest.before.json"  # in a stage's folder; the second while the stage runs again
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "tiktoken", "rustbpe", "pyarrow", "pydantic", "jinja2")
 
 
@@ -59,9 +60,11 @@ def read(folder: Path) -> Manifest | None:
 
     Raises InputError when it is damaged, or its digest is not the one it was written with.
     """
-    path = folder / "manifest.json"
-    if not path.exists():
-        return None
+    path = folder / MANIFEST
+    return _read(path) if path.exists() else None
+
+
+def _read(path: Path) -> Manifest:
     table = read_json(path)
     written = table.pop("digest", None)
     if set(table) != {entry.name for entry in fields(Manifest)}:
@@ -76,7 +79,33 @@ def read(folder: Path) -> Manifest | None:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Record a finished stage; the manifest is written last, so a folder that has one is complete."""
-    write_json(folder / "manifest.json", {"digest": manifest.digest, **asdict(manifest)})
+    write_json(folder / MANIFEST, {"digest": manifest.digest, **asdict(manifest)})
+
+
+def set_aside(folder: Path) -> None:
+    """Move a stage's record out of the way while its outputs may change."""
+    if (folder / MANIFEST).exists():
+        (folder / MANIFEST).replace(folder / ASIDE)
+        sync(folder)
+
+
+def take_back(folder: Path) -> None:
+    """Put a record back that was set aside, where the outputs are still those that it names; else it goes."""
+    if not (folder / ASIDE).exists():
+        return
+    if not (folder / MANIFEST).exists() and _fits(folder, folder / ASIDE):
+        (folder / ASIDE).replace(folder / MANIFEST)
+        sync(folder)
+    else:
+        (folder / ASIDE).unlink()
+
+
+def _fits(folder: Path, path: Path) -> bool:
+    try:
+        manifest = _read(path)
+    except InputError:
+        return False
+    return missing(folder, manifest) is None and damaged(folder, manifest) is None
 
 
 def outputs(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from groundup import compilers
 from groundup.console import warn
-from groundup.files import digest
+from groundup.files import digest, temporary_folder
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
 
@@ -48,9 +48,9 @@ def _source_of(module: str) -> str:
 
 def _make(target: Path, commands: Sequence[Sequence[str]], probe: str) -> bool:
     """Compile by the first command whose library passes its probe."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with temporary_folder(target.with_name(f"{target.name}.{platform.node()}")) as folder:  # other machines may share the cache
         for number, command in enumerate(commands):
-            made = Path(folder) / f"{number}.so"
+            made = folder / f"{number}.so"
             if not _runs([*command, "-o", str(made)]):
                 continue
             made.chmod(0o700)
