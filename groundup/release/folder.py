@@ -11,7 +11,7 @@ from groundup.errors import InputError
 from groundup.files import disk_error, write_json, write_text
 from groundup.ledger import Manifest
 from groundup.model import weights
-from groundup.release.lineage import LINEAGE, Lineage, lineage
+from groundup.release.lineage import LINEAGE, Lineage, company, lineage
 
 STAGE = "export"
 
@@ -67,6 +67,7 @@ def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -
         outputs=ledger.outputs(folder, [path.name for path in folder.iterdir()]),
         libraries=ledger.libraries(),
         finished=ledger.now(),
+        records={found.model.stage: found.model.record, **company(found)},
     )
 
 
