@@ -123,7 +123,7 @@ def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{where}: damaged ({place[:80]}: {first['msg']}); {remedy}") from None
+        raise InputError(f"{where}: damaged ({place[:80]!r}: {first['msg']}); {remedy}") from None
     except (UnicodeEncodeError, RecursionError):  # half a character, lists in lists without end
         same = False
     if not same:
