@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from groundup.model import weights
 from groundup.release.lineage import LINEAGE, Lineage, company, lineage
 
 STAGE = "export"
+CARD = "README.md"
 
 
 def release(
@@ -21,7 +23,7 @@ def release(
 ) -> list[Path]:  # fmt: skip
     """Export a finished stage's model to `out`; returns the files.
 
-    `write` fills a folder with it as `part` says, by the code of `module`; `card` makes a README.md of the chain, whose part it is not.
+    `write` fills a folder with it as `part` says, by the code of `module`; `card` makes a README.md of the chain.
     Raises InputError when `out` holds anything that no export wrote, when the model's record is broken or its files are not
     those that its stage wrote, or when `model` is an export already. A failed export leaves `out` as it was.
     """
@@ -29,10 +31,11 @@ def release(
     found = _sound(model)
     with _beside(out) as folder:
         write(folder)
-        table = Lineage((*found.stages, _manifest(found, folder, part, module)), found.evaluation, found.base)
+        link = _manifest(found, folder, part, module)
         if card is not None:
-            write_text(folder / "README.md", card(table))
-        write_json(folder / LINEAGE, table.as_json())
+            write_text(folder / CARD, card(_ended(found, link)))
+            link = replace(link, outputs=link.outputs | ledger.outputs(folder, [CARD]))
+        write_json(folder / LINEAGE, _ended(found, link).as_json())
         return _put(folder, out)
 
 
@@ -51,6 +54,11 @@ def _sound(model: Path) -> Lineage:
     if (name := ledger.damaged(model, found.model)) is not None:
         raise InputError(f"{model / name}: is gone or has other content than its stage wrote; run the recipe again")
     return found
+
+
+def _ended(found: Lineage, link: Manifest) -> Lineage:
+    """A model's chain with the export as its last link."""
+    return Lineage((*found.stages, link), found.evaluation, found.base)
 
 
 def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -> Manifest:

@@ -157,13 +157,13 @@ def _damage(folder: Path, stage: Manifest, advance: Callable[[int], None]) -> It
 
 
 def _traced(model: Path, report: bool) -> Lineage:
-    """From the manifests of a run's folder; with the `report` if it shows this model."""
+    """From the manifests of a run's folder; with the `report`, which must show this very model."""
     model = model.resolve()
     root = model.parent
     chain = _Chain(lambda stage: ledger.read(root / stage), lambda stage: str(root / stage / ledger.MANIFEST))
     stages = chain.walk(model.name)
     evaluation, line = (chain.ending(name, stages[-1]) for name in (EVALUATION, LINE))
-    shown = chain.ending(REPORT, stages[-1]) if report else None
+    shown = chain.showing(REPORT, stages[-1]) if report else None
     base = _base(stages)
     return Lineage(stages, evaluation, base, (*chain.breaks, *_unlinked(stages, base)), line, shown)
 
@@ -263,6 +263,14 @@ class _Chain:
         """The stage of a name that follows a model, if it was made from the weights that one of these stages holds; its links are looked at."""
         manifest = self._known(name)
         if manifest is None or not any(manifest.parents.get(model.stage) == model.digest for model in models if model.flops):
+            return None
+        self._visit(manifest)
+        return manifest
+
+    def showing(self, name: str, model: Manifest) -> Manifest | None:
+        """The stage of a name that was made from a model or from an earlier one in its place; its links are looked at."""
+        manifest = self._known(name)
+        if manifest is None or model.stage not in manifest.parents:
             return None
         self._visit(manifest)
         return manifest

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,11 @@ def write_log(path: Path, sources: list[str], steps: int) -> None:
                     {"prompt": "哪个数更大：8 还是 5？", "text": "八比五大。"},
                 ]
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def forge(folder: Path, **fields: Any) -> None:
+    """The same, and write the manifest's identities anew, as one does who knows how they are made."""
+    ledger.write(folder, replace(ledger.read(folder), **fields))
 
 
 def edit(folder: Path, **fields: Any) -> None:
