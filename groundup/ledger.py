@@ -2,52 +2,106 @@
 
 A stage's *key* is a hash of everything its result depends on: its part of the recipe, the code it runs, the files it reads
 and the digests of the stages before it. Its *digest* is a hash of the key and of what came out; the next stage's key holds
-it, so the manifests form a chain from the model back to every file and licence.
+it, so the manifests form a chain from the model back to every file and licence. Its *record* is a hash of the whole manifest,
+time and licences and figures included; the manifests that follow name it, so that none before them can be edited unseen.
 """
 
 import ast
 import importlib.util
+import json
 import platform
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import AfterValidator, AllowInfNan, ConfigDict, ValidationError, create_model
 
 from groundup.errors import InputError
-from groundup.files import digest, read_json, sha256, sync, write_json
+from groundup.files import digest, json_text, read_json, sha256, sync, write_json
 
 MANIFEST, ASIDE = "manifest.json", ".manifest.before.json"  # in a stage's folder; the second while the stage runs again
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "tiktoken", "rustbpe", "pyarrow", "pydantic", "jinja2")
+REMEDY = "restore it from a copy, or remove it to run the stage again"
+JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice without another time of change
+
+
+# --- manifests ---------------------------------------------------------------------------------------------
+
+
+def _within(name: str) -> str:
+    """The name of a file inside a folder; raises ValueError for any other path."""
+    path = PurePosixPath(name)
+    if not name or "\0" in name or path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError("not a name inside its folder")
+    return name
+
+
+def _plain(name: str) -> str:
+    """The name of a folder beside others; raises ValueError for any other path."""
+    if len(PurePosixPath(_within(name)).parts) > 1:
+        raise ValueError("not a stage's name")
+    return name
+
+
+def _file(output: dict[str, Any]) -> dict[str, Any]:
+    """Hash and size of a file; raises ValueError for anything else."""
+    if set(output) != {"sha256", "bytes"} or not isinstance(output["sha256"], str) or type(output["bytes"]) is not int:
+        raise ValueError("not the sha256 and bytes of a file")
+    return output
+
+
+Name = Annotated[str, AfterValidator(_plain)]
+Place = Annotated[str, AfterValidator(_within)]
+Output = Annotated[dict[str, Any], AfterValidator(_file)]
+Amount = Annotated[float, AllowInfNan(False)]
 
 
 @dataclass(frozen=True)
 class Manifest:
     """One stage's entry. `joules` is None where energy cannot be read."""
 
-    stage: str
+    stage: Name
     key: str
-    parents: dict[str, str]  # stage: digest
+    parents: dict[Name, str]  # stage: digest
     part: Any  # the recipe's part
     code: str  # hash of the code that ran
     inputs: dict[str, str]  # file: SHA-256
     seed: int
-    outputs: dict[str, dict[str, Any]]  # file in the stage's folder: sha256, bytes
+    outputs: dict[Place, Output]  # file in the stage's folder: sha256, bytes
     licences: dict[str, int] = field(default_factory=dict)  # documents by licence
     libraries: dict[str, str] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
-    flops: float = 0.0
-    seconds: float = 0.0
-    joules: float | None = None
+    flops: Amount = 0.0
+    seconds: Amount = 0.0
+    joules: Amount | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     finished: str = ""
+    records: dict[str, str] = field(default_factory=dict)  # stage, or folder of a model begun with: the record it was made under
 
     @property
     def digest(self) -> str:
         """Identity of the result: the key, and the hash of every output."""
         return digest([self.key, {name: output["sha256"] for name, output in self.outputs.items()}])
+
+    @property
+    def record(self) -> str:
+        """Identity of the manifest: every field."""
+        return digest(self._table())
+
+    def entry(self) -> dict[str, Any]:
+        """The manifest as it is written: its two identities, then every field."""
+        return {"record": self.record, "digest": self.digest, **self._table()}
+
+    def _table(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+_KINDS: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Manifest, include_extras=True).items()}
+_Form: Any = create_model("_Form", __config__=ConfigDict(strict=True, extra="forbid"), **_KINDS)
 
 
 def key(stage: str, part: Any, code: str, seed: int, inputs: dict[str, str], parents: dict[str, str]) -> str:
@@ -55,31 +109,57 @@ def key(stage: str, part: Any, code: str, seed: int, inputs: dict[str, str], par
     return digest({"stage": stage, "part": part, "code": code, "seed": seed, "inputs": sorted(inputs.values()), "parents": parents})
 
 
-def read(folder: Path) -> Manifest | None:
+def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
+    """The manifest of an entry; `where` names it. Raises InputError for one of another shape, or not the one that was written."""
+    names = {each.name for each in fields(Manifest)}
+    if not isinstance(entry, dict) or set(entry) != names | {"record", "digest"}:
+        raise InputError(f"{where}: not a manifest of this version; {remedy}")
+    values = {name: entry[name] for name in entry if name in names}
+    try:
+        _Form(**values)
+        manifest = Manifest(**values)
+        same = (manifest.record, manifest.digest) == (entry["record"], entry["digest"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"{where}: damaged ({place[:80]!r}: {first['msg']}); {remedy}") from None
+    except (UnicodeEncodeError, RecursionError):  # half a character, lists in lists without end
+        same = False
+    if not same:
+        raise InputError(f"{where}: changed since it was written; {remedy}")
+    return manifest
+
+
+def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
     """The manifest of a stage's folder, or None.
 
-    Raises InputError when it is damaged, or its digest is not the one it was written with.
+    Raises InputError when it is damaged, or any of its bytes is not the one that was written.
     """
-    path = folder / MANIFEST
-    return _read(path) if path.exists() else None
-
-
-def _read(path: Path) -> Manifest:
-    table = read_json(path)
-    written = table.pop("digest", None)
-    if set(table) != {entry.name for entry in fields(Manifest)}:
-        raise InputError(f"{path}: not a manifest of this version; remove it to run the stage again")
-    manifest = Manifest(**table)
-    if manifest.digest != written:
-        raise InputError(
-            f"{path}: changed since it was written (digest {str(written)[:12]}, now {manifest.digest[:12]}); remove it to run the stage again"
-        )
+    path = folder / name
+    if not path.exists():
+        return None
+    manifest = parse(read_json(path), str(path))
+    try:
+        same = json_text(manifest.entry()).encode() == path.read_bytes()
+    except RecursionError:  # no recipe is nested so deeply
+        same = False
+    if not same:  # the same content, spelt another way
+        raise InputError(f"{path}: changed since it was written; {REMEDY}")
     return manifest
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Record a finished stage; the manifest is written last, so a folder that has one is complete."""
-    write_json(folder / MANIFEST, {"digest": manifest.digest, **asdict(manifest)})
+    """Record a finished stage; the manifest is written last, so a folder that has one is complete.
+
+    Where the stage was made before with the same result, the record set aside stays in force: those that follow name it.
+    """
+    table: dict[str, Any] = json.loads(json.dumps(manifest.entry()))  # its record is that of what will be read
+    manifest = Manifest(**{name: value for name, value in table.items() if name not in ("record", "digest")})
+    if (before := _aside(folder)) is not None and before.digest == manifest.digest:
+        _put_back(folder)
+        return
+    write_json(folder / MANIFEST, manifest.entry())
+    (folder / ASIDE).unlink(missing_ok=True)
 
 
 def set_aside(folder: Path) -> None:
@@ -93,19 +173,24 @@ def take_back(folder: Path) -> None:
     """Put a record back that was set aside, where the outputs are still those that it names; else it goes."""
     if not (folder / ASIDE).exists():
         return
-    if not (folder / MANIFEST).exists() and _fits(folder, folder / ASIDE):
-        (folder / ASIDE).replace(folder / MANIFEST)
-        sync(folder)
+    before = None if (folder / MANIFEST).exists() else _aside(folder)
+    if before is not None and missing(folder, before) is None and damaged(folder, before) is None:
+        _put_back(folder)
     else:
         (folder / ASIDE).unlink()
 
 
-def _fits(folder: Path, path: Path) -> bool:
+def _aside(folder: Path) -> Manifest | None:
+    """The record that was set aside, or None where there is none that is sound."""
     try:
-        manifest = _read(path)
+        return read(folder, ASIDE)
     except InputError:
-        return False
-    return missing(folder, manifest) is None and damaged(folder, manifest) is None
+        return None
+
+
+def _put_back(folder: Path) -> None:
+    (folder / ASIDE).replace(folder / MANIFEST)
+    sync(folder)
 
 
 def outputs(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -117,15 +202,15 @@ def missing(folder: Path, manifest: Manifest) -> str | None:
     """The first output that is gone or has another size, or None."""
     for name, output in manifest.outputs.items():
         path = folder / name
-        if not path.exists() or path.stat().st_size != output["bytes"]:
+        if not path.is_file() or path.stat().st_size != output["bytes"]:
             return name
     return None
 
 
-def damaged(folder: Path, manifest: Manifest) -> str | None:
-    """The first output whose content is not the one recorded, or None; reads everything."""
+def damaged(folder: Path, manifest: Manifest, names: Collection[str] | None = None) -> str | None:
+    """The first output, of all or of those named, whose content is not the one recorded, or None; reads everything."""
     for name, output in manifest.outputs.items():
-        if not (folder / name).exists() or sha256(folder / name) != output["sha256"]:
+        if (names is None or name in names) and (not (folder / name).is_file() or sha256(folder / name) != output["sha256"]):
             return name
     return None
 
@@ -191,26 +276,39 @@ def _is_module(name: str) -> bool:
 
 
 class Hashes:
-    """SHA-256 of source files, remembered by path, size and time of change, so that a large corpus is read once."""
+    """SHA-256 of source files, remembered by path, size and times of change, so that a large corpus is read once.
+
+    The system sets the time of a file's last change of state (ctime) itself: a copy that is given the old times back is read again.
+    """
 
     def __init__(self, memory: Path):
         self.memory = memory
-        self.known: dict[str, list[Any]] = read_json(memory) if memory.exists() else {}
+        known = read_json(memory) if memory.exists() else {}
+        self.known: dict[str, list[Any]] = known if isinstance(known, dict) else {}
         self.changed = False
 
     def of(self, path: Path) -> str:
         """The hash of a file."""
-        stat = path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns]
-        entry = self.known.get(str(path))
-        if entry is None or entry[:2] != stamp:
+        stamp, entry = _stamp(path), self.known.get(str(path))
+        if not isinstance(entry, list) or entry[:-1] != stamp or not isinstance(entry[-1], str):
             entry = [*stamp, sha256(path)]
             self.known[str(path)] = entry
             self.changed = True
-        return str(entry[2])
+        return str(entry[-1])
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is still the one that `of` told the hash of, and was not touched in between. It is read, whatever is remembered."""
+        entry = self.known[str(path)]
+        return path.is_file() and entry == [*_stamp(path), sha256(path)] and entry[:-1] == _stamp(path)
 
     def keep(self) -> None:
-        """Write what was learned."""
+        """Write what was learned, but for files that changed just now, whose next change might have the same time."""
         if self.changed:
-            write_json(self.memory, self.known)
+            latest = time.time_ns() - JUST_NOW
+            write_json(self.memory, {path: entry for path, entry in self.known.items() if max(entry[1:3]) < latest})
             self.changed = False
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -4,9 +4,9 @@ import fcntl
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,9 @@ from groundup.health import require
 from groundup.ledger import Manifest
 from groundup.model.weights import files_of
 from groundup.recipe import EvaluatePart, LibrarySource, PictureSource, Recipe, SimulatorSource, Source, load, schedules
-from groundup.stages import RECIPE, Result, Site, remember
+from groundup.release.line import FILM
+from groundup.release.lineage import begun_with
+from groundup.stages import LOG, RECIPE, Result, Site, remember
 from groundup.train.loop import CHECKPOINTS
 from groundup.train.parallel import World, join
 
@@ -34,9 +36,14 @@ class Stage:
     module: str  # whose code the result depends on
     part: Any  # the recipe's part that the result depends on
     parents: tuple[str, ...]
-    files: tuple[Path, ...]
+    listed: Callable[[], Iterable[Path]]  # the files it reads, as they are now
     work: Callable[[Site], Result]
     trains: bool = False
+    reads: tuple[str, ...] = ()  # of its parents' outputs, by name; none: all
+    files: tuple[Path, ...] = field(init=False)  # as they were when it was planned
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(self.listed()))
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class State:
     stage: Stage
     key: str
     code: str
+    inputs: dict[str, str]  # file: SHA-256
     reason: str
     manifest: Manifest | None
 
@@ -62,7 +70,7 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
     for name in names:
         parents = (f"documents-{name}", "tokenizer")
         part = {"context": recipe.model.context} | ({"patch": recipe.patch, "patches": recipe.model.patches} if recipe.patch else {})
-        result.append(Stage(f"shards-{name}", "groundup.data.shards", part, parents, (), partial(stages.shards, source=name)))
+        result.append(Stage(f"shards-{name}", "groundup.data.shards", part, parents, tuple, partial(stages.shards, source=name)))
     result += _training(recipe, home, names)
     if recipe.stage:
         result += _ending(recipe, home, names, [stage.name for stage in result])
@@ -77,7 +85,7 @@ def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
         part = source.model_dump(mode="json") | _maker(source)
         before = pictures if isinstance(source, PictureSource) else ()
         work = partial(stages.documents, source=source, before=before)
-        yield Stage(f"documents-{source.name}", "groundup.data.prepare", part, before, tuple(inputs(source, home)), work)
+        yield Stage(f"documents-{source.name}", "groundup.data.prepare", part, before, partial(inputs, source, home), work)
         if isinstance(source, PictureSource):
             pictures += (f"documents-{source.name}",)
 
@@ -105,14 +113,12 @@ def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
     files = () if given is None else ((home / given).expanduser() / "tokenizer.json",)
     parents = tuple(f"documents-{name}" for name in names) if given is None else ()
     part = recipe.tokenizer.model_dump() | ({"sees": True} if recipe.patch else {})
-    return Stage("tokenizer", "groundup.data.sample", part, parents, files, partial(stages.tokenizer, sources=names))
+    return Stage("tokenizer", "groundup.data.sample", part, parents, lambda: files, partial(stages.tokenizer, sources=names))
 
 
 def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
     start = None if recipe.model.start is None else (home / recipe.model.start).expanduser()
-    given = () if start is None else tuple(sorted(start.glob("*.safetensors")))
-    if (eyes := stages.outside_eyes(recipe, home)[0]) is not None:
-        given = (eyes / "config.json", *files_of(eyes))
+    begun = start if start is not None else stages.outside_eyes(recipe, home)[0]
     before: str | None = None
     for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
         part = {
@@ -122,10 +128,15 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
         }
         looked = tuple(f"documents-{name}" for name in names) if recipe.patch else ()  # they name the kinds of things there are
         parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *looked, *((before,) if before else ()))
-        files = given if before is None else ()
+        listed = partial(_weights, begun) if before is None and begun is not None else tuple
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
-        yield Stage(stage.title, "groundup.train.loop", part, parents, files, work, trains=True)
+        yield Stage(stage.title, "groundup.train.loop", part, parents, listed, work, trains=True)
         before = stage.title
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files of a model to begin with."""
+    return [folder / "config.json", *files_of(folder)]
 
 
 def _train(site: Site, stage: Any, schedule: Any, before: str | None, start: Path | None, sources: list[str]) -> Result:
@@ -143,13 +154,13 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
         parents = (model, *(f"documents-{name}" for name in names))
         files = tuple((home / path).expanduser() for path in recipe.evaluate.choice)
         work = partial(_measure, model=model, sources=names)
-        yield Stage("evaluate", "groundup.evaluate.suite", recipe.evaluate.model_dump(mode="json"), parents, files, work)
+        yield Stage("evaluate", "groundup.evaluate.suite", recipe.evaluate.model_dump(mode="json"), parents, lambda: files, work)
         ending += ("evaluate",)
     if recipe.line is not None:
         part = recipe.line.model_dump(mode="json") | _simulator()
-        yield Stage("line", "groundup.apps.sorter.trial", part, (model,), (), partial(_sort, model=model))
+        yield Stage("line", "groundup.apps.sorter.trial", part, (model,), tuple, partial(_sort, model=model))
         ending += ("line",)
-    yield Stage("report", "groundup.release.report", recipe.name, (*all_names, *ending), (), stages.report)
+    yield Stage("report", "groundup.release.report", recipe.name, (*all_names, *ending), tuple, stages.report, reads=(LOG, FILM))
 
 
 def _measure(site: Site, model: str, sources: list[str]) -> Result:
@@ -163,24 +174,25 @@ def _sort(site: Site, model: str) -> Result:
 # --- what is stale -----------------------------------------------------------------------------------------
 
 
-def states(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes) -> Iterator[State]:
-    """The state of each stage in turn; a stage's key needs those before it done, so consume it while running them."""
+def states(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, spoilt: Mapping[str, str] | None = None) -> Iterator[State]:
+    """The state of each stage in turn; a stage's key needs those before it done, so consume it while running them.
+
+    `spoilt` names, by stage, an output that is known not to be what was written.
+    """
     digests: dict[str, str] = {}
     for stage in chain:
         manifest = ledger.read(root / stage.name)
         if any(parent not in digests for parent in stage.parents):
-            yield State(stage, "", "", "a stage before it has to run first", manifest)
-        else:
-            yield _state(recipe, stage, root, hashes, {parent: digests[parent] for parent in stage.parents}, manifest)
-        manifest = ledger.read(root / stage.name)
-        if manifest is not None and _fresh(recipe, stage, root, hashes, digests, manifest):
+            yield State(stage, "", "", {}, "a stage before it has to run first", manifest)
+            continue  # nobody ran it
+        parents = {parent: digests[parent] for parent in stage.parents}
+        state = _state(recipe, stage, root, hashes, parents, manifest)
+        if not state.reason and spoilt and stage.name in spoilt:
+            state = replace(state, reason=f"its {spoilt[stage.name]} was changed or damaged")
+        yield state
+        manifest = ledger.read(root / stage.name) if state.reason else manifest
+        if manifest is not None and manifest.key == state.key and ledger.missing(root / stage.name, manifest) is None:
             digests[stage.name] = manifest.digest
-
-
-def _fresh(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, digests: dict[str, str], manifest: Manifest) -> bool:
-    if any(parent not in digests for parent in stage.parents):
-        return False
-    return not _state(recipe, stage, root, hashes, {parent: digests[parent] for parent in stage.parents}, manifest).reason
 
 
 def _state(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, parents: dict[str, str], manifest: Manifest | None) -> State:
@@ -188,17 +200,17 @@ def _state(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, pare
     code = ledger.code_version(stage.module)
     key = ledger.key(stage.name, stage.part, code, recipe.seed, files, parents)
     if manifest is None:
-        return State(stage, key, code, "not run yet", None)
+        return State(stage, key, code, files, "not run yet", None)
     if manifest.key == key:
         gone = ledger.missing(root / stage.name, manifest)
-        return State(stage, key, code, f"its {gone} is gone or has another size" if gone else "", manifest)
+        return State(stage, key, code, files, f"its {gone} is gone or has another size" if gone else "", manifest)
     causes = {
         "the recipe": manifest.part != stage.part or manifest.seed != recipe.seed,
         "the source files": sorted(manifest.inputs.values()) != sorted(files.values()),
         "the code": manifest.code != code,
         **{parent: manifest.parents.get(parent) != digest for parent, digest in parents.items()},
     }
-    return State(stage, key, code, f"{' and '.join(cause for cause, changed in causes.items() if changed)} changed", manifest)
+    return State(stage, key, code, files, f"{' and '.join(cause for cause, changed in causes.items() if changed)} changed", manifest)
 
 
 def _inputs(stage: Stage, hashes: ledger.Hashes) -> dict[str, str]:
@@ -210,6 +222,36 @@ def _require_files(stage: Stage) -> None:
     for path in stage.files:
         if not path.exists():
             raise InputError(f"{path}: no such file, but {stage.name} needs it")
+
+
+def _require_same(stage: Stage, hashes: ledger.Hashes) -> None:
+    """Raises InputError unless the files that a stage has read are, by name and content, those that its key was made of.
+
+    All of them are read once more: what was hashed before was also what was there afterwards, and nobody wrote to it in between.
+    """
+    for path in sorted(set(stage.files) ^ set(stage.listed())):
+        raise InputError(f"{path}: came or went while {stage.name} read its files; run the same command again when nothing changes there")
+    for path in stage.files:
+        if not hashes.holds(path):
+            raise InputError(f"{path}: changed while {stage.name} read it; run the same command again when nothing writes to it any more")
+
+
+def _spoilt(root: Path, found: list[State]) -> dict[str, str]:
+    """By stage, the first output that is not what was written, of all that stages about to run start from.
+
+    A stage whose output is spoilt has to run too, and so what it starts from is looked at as well.
+    """
+    spoilt: dict[str, str] = {}
+    starting: list[Stage] = []
+    for state in reversed(found):
+        readers = [stage.reads for stage in starting if state.stage.name in stage.parents]
+        names = None if () in readers else {name for reads in readers for name in reads}
+        if state.reason:
+            starting.append(state.stage)
+        elif state.manifest is not None and (name := ledger.damaged(root / state.stage.name, state.manifest, names)) is not None:
+            spoilt[state.stage.name] = name
+            starting.append(state.stage)
+    return spoilt
 
 
 # --- running -----------------------------------------------------------------------------------------------
@@ -246,8 +288,8 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
             _clear(chain, root)
         world.wait()
         _require_kept(recipe, chain, root, hashes, options.retrain)
-        world.wait()
-        for state in states(recipe, chain, root, hashes):
+        spoilt = _looked_at(recipe, chain, root, hashes, world)
+        for state in states(recipe, chain, root, hashes, spoilt):
             if not state.reason:
                 console.note(f"{state.stage.name}: fresh")
                 continue
@@ -259,6 +301,14 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
         remember(recipe, home, root)
         hashes.keep()
     return {stage.name: manifest for stage in chain if (manifest := ledger.read(root / stage.name)) is not None}
+
+
+def _looked_at(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, world: World) -> dict[str, str]:
+    """What `_spoilt` finds, in all processes: the first reads for them."""
+    found = list(states(recipe, chain, root, hashes))
+    spoilt = _spoilt(root, found) if world.leads else {}
+    told = world.agree(*(stage.name in spoilt for stage in chain))
+    return {stage.name: spoilt.get(stage.name, "output") for stage, says in zip(chain, told, strict=True) if says}
 
 
 def _until(chain: list[Stage], name: str) -> list[Stage]:
@@ -353,12 +403,11 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
     """The work of a stage, and its manifest."""
     stage, folder = state.stage, site.folder(state.stage.name)
     began, joules = time.perf_counter(), device.energy()
-    parents = {parent: manifest.digest for parent in stage.parents if (manifest := ledger.read(site.folder(parent))) is not None}
+    parents = {parent: manifest for parent in stage.parents if (manifest := ledger.read(site.folder(parent))) is not None}
+    records = begun_with(stage.files) if stage.trains else {}
     stages.seeded(site)
-    if not stage.trains and not site.world.leads:
-        return
-    result = stage.work(site)
-    if not site.world.leads:
+    result = _result(site, stage, partial(_require_same, stage, hashes))
+    if result is None:
         return
     for name in result.outputs:
         sync(folder / name)
@@ -366,10 +415,10 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
     manifest = Manifest(
         stage=stage.name,
         key=state.key,
-        parents=parents,
+        parents={parent: manifest.digest for parent, manifest in parents.items()},
         part=stage.part,
         code=state.code,
-        inputs=_inputs(stage, hashes),
+        inputs=state.inputs,
         seed=site.recipe.seed,
         outputs=ledger.outputs(folder, result.outputs),
         licences=result.licences,
@@ -380,9 +429,22 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
         joules=None if joules is None or spent is None else spent - joules,
         metrics=result.metrics,
         finished=ledger.now(),
+        records=records | {parent: manifest.record for parent, manifest in parents.items()},
     )
     remember(site.recipe, site.home, site.root)
     ledger.write(folder, manifest)
+
+
+def _result(site: Site, stage: Stage, same: Callable[[], None]) -> Result | None:
+    """What a stage comes to, in the first process; `same` is called once it has read its files."""
+    if stage.trains:
+        result = stage.work(replace(site, loaded=same))
+        return result if site.world.leads else None
+    if not site.world.leads:
+        return None
+    result = stage.work(site)
+    same()
+    return result
 
 
 @contextmanager

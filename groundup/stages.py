@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from groundup import console
+from groundup import console, ledger
 from groundup.codecs import chat
 from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
 from groundup.data import sample
@@ -34,6 +34,7 @@ from groundup.train.loop import Job, Trainer
 from groundup.train.parallel import World
 
 RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
+LOG = "metrics.jsonl"  # of training, a line a step
 SAMPLE_TOKENS = 32  # longest sample while training
 
 
@@ -47,6 +48,7 @@ class Site:
     device: Device
     world: World
     events: bool = False  # TensorBoard event files as well
+    loaded: Callable[[], None] = lambda: None  # called by training once it has read its files; raises InputError if they changed meanwhile
 
     def folder(self, stage: str) -> Path:
         """The folder of a stage."""
@@ -105,7 +107,7 @@ def shards(site: Site, source: str) -> Result:
     """Documents to packed rows."""
     folder = site.folder(f"shards-{source}")
     table = site.folder(f"documents-{source}")
-    total = read_json(table / "manifest.json")["metrics"]["documents"]
+    total = _figures(site, source)["documents"]
     with console.progress(f"shards {source}", total, "documents") as advance:
         codec, eyesight = Tokenizer.load(site.folder("tokenizer")), _eyesight(site.recipe)
         report = write_shards(table / "documents.parquet", codec, site.recipe.model.context, folder, advance, eyesight)
@@ -135,8 +137,14 @@ def _eyesight(recipe: Recipe) -> Eyesight | None:
 
 def _kinds(site: Site, sources: list[str]) -> tuple[str, ...]:
     """The names of all that lies in the images of some sources."""
-    reports = [read_json(site.folder(f"documents-{name}") / "manifest.json")["metrics"] for name in sources]
-    return tuple(sorted({kind for report in reports for kind in report.get("kinds", [])}))
+    return tuple(sorted({kind for name in sources for kind in _figures(site, name).get("kinds", [])}))
+
+
+def _figures(site: Site, source: str) -> dict[str, Any]:
+    """What the manifest of a source's documents says of them."""
+    manifest = ledger.read(site.folder(f"documents-{source}"))
+    assert manifest is not None, "documents come before what is made of them"
+    return manifest.metrics
 
 
 def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, TowerShape | None]:
@@ -179,7 +187,9 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         folder=folder,
     )
     with console.training(stage.title, job.steps) as update:
-        outcome = Trainer(job, site.device, site.world, _Watch(site, codec, stage, update)).run()
+        trainer = Trainer(job, site.device, site.world, _Watch(site, codec, stage, update))
+        site.loaded()
+        outcome = trainer.run()
     if site.world.leads:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             write_with(folder / name, partial(shutil.copyfile, site.folder("tokenizer") / name))
@@ -188,7 +198,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         f"  loss {loss} after {outcome.tokens:,} tokens in {outcome.seconds:.0f} s; {outcome.tokens_per_second:,.0f} tokens/s, "
         f"{outcome.share_of_peak:.0%} of peak; memory {outcome.peak_memory / 2**20:,.0f} MiB, predicted {outcome.predicted_memory / 2**20:,.0f}"
     )
-    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl"]
+    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
     return Result(names, {"parameters": shape.parameters(), **asdict(outcome)}, outcome.flops)
 
 

@@ -24,6 +24,7 @@ def card(found: Lineage) -> str:
         total=words.short(sum(model.metrics["parameters"].values())),
         dtype=found.model.part["dtype"],
         digest=model.digest,
+        record=model.record,
         unstated=[stage.part["name"] for stage in found.sources if UNSTATED in stage.licences],
         base=None if found.base is None else found.base.model,
         data=[tables.sources(found), tables.licences(found), tables.drops(found)],

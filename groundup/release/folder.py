@@ -1,6 +1,7 @@
 """An export's folder: written beside its place and put there whole, with the record of how the model came about."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from groundup.errors import InputError
 from groundup.files import disk_errors, sync, temporary_folder, write_json, write_text
 from groundup.ledger import Manifest
 from groundup.model import weights
-from groundup.release.lineage import LINEAGE, Lineage, lineage
+from groundup.release.lineage import LINEAGE, Lineage, company, lineage
 
 STAGE = "export"
+CARD = "README.md"
 
 
 def release(
@@ -19,7 +21,7 @@ def release(
 ) -> list[Path]:  # fmt: skip
     """Export a finished stage's model to `out`; returns the files.
 
-    `write` fills a folder with it as `part` says, by the code of `module`; `card` makes a README.md of the chain, whose part it is not.
+    `write` fills a folder with it as `part` says, by the code of `module`; `card` makes a README.md of the chain.
     Raises InputError when `out` holds anything that no export wrote, when the model's record is broken or its files are not
     those that its stage wrote, or when `model` is an export already. A failed export leaves `out` as it was.
     """
@@ -27,10 +29,11 @@ def release(
     found = _sound(model)
     with disk_errors(out), temporary_folder(out.resolve()) as folder:  # "." has no name to write beside
         write(folder)
-        table = Lineage((*found.stages, _manifest(found, folder, part, module)), found.evaluation, found.base)
+        link = _manifest(found, folder, part, module)
         if card is not None:
-            write_text(folder / "README.md", card(table))
-        write_json(folder / LINEAGE, table.as_json())
+            write_text(folder / CARD, card(_ended(found, link)))
+            link = replace(link, outputs=link.outputs | ledger.outputs(folder, [CARD]))
+        write_json(folder / LINEAGE, _ended(found, link).as_json())
         return _put(folder, out)
 
 
@@ -51,6 +54,11 @@ def _sound(model: Path) -> Lineage:
     return found
 
 
+def _ended(found: Lineage, link: Manifest) -> Lineage:
+    """A model's chain with the export as its last link."""
+    return Lineage((*found.stages, link), found.evaluation, found.base)
+
+
 def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -> Manifest:
     """The export as the last link of the chain."""
     parents, code = {found.model.stage: found.model.digest}, ledger.code_version(module)
@@ -65,6 +73,7 @@ def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -
         outputs=ledger.outputs(folder, [path.name for path in folder.iterdir()]),
         libraries=ledger.libraries(),
         finished=ledger.now(),
+        records={found.model.stage: found.model.record, **company(found)},
     )
 
 

@@ -2,6 +2,9 @@
 
 The chain of a stage of a run is read from the manifests in the folders beside it. An exported model carries the same
 manifests in its `lineage.json`, with the export as the last link, so it can be traced wherever it goes.
+
+Each manifest names the result and the record of those before it: no byte of them changes unseen, unless all that follow are
+written anew. The record of the last, which nothing follows, is shown so that it can be kept elsewhere.
 """
 
 from collections import Counter
@@ -12,12 +15,13 @@ from typing import Any
 
 from groundup import ledger
 from groundup.errors import InputError
-from groundup.files import read_json
+from groundup.files import digest, json_text, read_json
 from groundup.ledger import Manifest
 
 LINEAGE = "lineage.json"
-FORMAT = "groundup-lineage-1"
+FORMAT = "groundup-lineage-2"
 EVALUATION, LINE = "evaluate", "line"  # the stages that hold a model's figures: of its suites, and at work on the sorting line
+REPORT = "report"  # the stage that shows them all, the last of a run
 UNSTATED = "unstated"
 
 
@@ -36,9 +40,9 @@ class Lineage:
     """A model's chain.
 
     `stages` holds each stage after those it was made from, the model's own last; `evaluation` the figures of this very model,
-    if it was measured; `line` those of its work on the sorting line, which an exported model leaves behind; `base` the chain of
-    the model whose weights it began with, if that one is on record; `breaks` one sentence for each place where the chain does
-    not hold. Behind a break nothing is claimed.
+    if it was measured; `line` those of its work on the sorting line and `report` the page of its run, which an exported model leaves
+    behind; `base` the chain of the model whose weights it began with, if that one is on record; `breaks` one sentence for each
+    place where the chain does not hold. Behind a break nothing is claimed.
     """
 
     stages: tuple[Manifest, ...]
@@ -46,6 +50,7 @@ class Lineage:
     base: "Lineage | None" = None
     breaks: tuple[str, ...] = ()
     line: Manifest | None = None
+    report: Manifest | None = None
 
     @property
     def model(self) -> Manifest:
@@ -98,14 +103,10 @@ class Lineage:
             "breaks": list(self.breaks),
             "licences": self.licences,
             "files": [asdict(file) for file in self.files],
-            "stages": [_entry(stage) for stage in self.stages],
-            "evaluation": None if self.evaluation is None else _entry(self.evaluation),
+            "stages": [stage.entry() for stage in self.stages],
+            "evaluation": None if self.evaluation is None else self.evaluation.entry(),
             "base": None if self.base is None else self.base.as_json(),
         }
-
-
-def _entry(stage: Manifest) -> dict[str, Any]:
-    return {"digest": stage.digest, **asdict(stage)}
 
 
 # --- reading -----------------------------------------------------------------------------------------------
@@ -118,16 +119,21 @@ def quiet(amount: int) -> None:
 def lineage(model: Path, verify: bool = False, advance: Callable[[int], None] = quiet) -> Lineage:
     """The lineage of a finished stage or of an exported model.
 
-    Every manifest must have the digest that the next one names, and the key that follows from what it says went in. With
-    `verify`, all files that the stages wrote and that are kept here are hashed again; `advance` is told of bytes as they
-    are done. Raises InputError when the folder holds neither a manifest nor a lineage, or one that cannot be read.
+    Every manifest must have the digest and the record that the next one names, and the key that follows from what it says went in. With
+    `verify`, the report is looked at too, and all files that the stages wrote and that are kept here are hashed again; `advance` is told
+    of bytes as they are done. Raises InputError when the folder holds neither a manifest nor a lineage, or one that cannot be read.
     """
-    if (model / LINEAGE).exists():
-        found = _carried(read_json(model / LINEAGE), model / LINEAGE)
-    elif (model / "manifest.json").exists():
-        found = _traced(model)
-    else:
-        raise InputError(f"{model}: holds no manifest.json and no {LINEAGE}, so nothing is known of it; name a finished stage or an exported model")
+    try:
+        if (model / LINEAGE).exists():
+            found = _exported(model / LINEAGE)
+        elif (model / ledger.MANIFEST).exists():
+            found = _traced(model, verify)
+        else:
+            raise InputError(
+                f"{model}: holds no manifest.json and no {LINEAGE}, so nothing is known of it; name a finished stage or an exported model"
+            )
+    except RecursionError:
+        raise InputError(f"{model}: its record is nested without end, so damaged; restore it from a copy") from None
     if not verify:
         return found
     damage = [sentence for folder, stage in kept(model, found) for sentence in _damage(folder, stage, advance)]
@@ -139,7 +145,8 @@ def kept(model: Path, found: Lineage) -> list[tuple[Path, Manifest]]:
     if (model / LINEAGE).exists():
         return [(model, found.model)]
     folder = model.resolve()
-    return [(folder if stage is found.model else folder.parent / stage.stage, stage) for stage in found.stages]
+    ending = [stage for stage in (found.evaluation, found.line, found.report) if stage is not None]
+    return [(folder if stage is found.model else folder.parent / stage.stage, stage) for stage in (*found.stages, *ending)]
 
 
 def _damage(folder: Path, stage: Manifest, advance: Callable[[int], None]) -> Iterator[str]:
@@ -149,26 +156,60 @@ def _damage(folder: Path, stage: Manifest, advance: Callable[[int], None]) -> It
     advance(sum(output["bytes"] for output in stage.outputs.values()))
 
 
-def _traced(model: Path) -> Lineage:
-    """From the manifests of a run's folder."""
+def _traced(model: Path, report: bool) -> Lineage:
+    """From the manifests of a run's folder; with the `report`, which must show this very model."""
     model = model.resolve()
     root = model.parent
-    chain = _Chain(lambda stage: ledger.read(root / stage), lambda stage: str(root / stage / "manifest.json"))
-    found = chain.walk(model.name)
-    evaluation, line = (chain.measured(name, found.model) for name in (EVALUATION, LINE))
-    return replace(found, evaluation=evaluation, line=line, base=_base(found.trainings))
+    chain = _Chain(lambda stage: ledger.read(root / stage), lambda stage: str(root / stage / ledger.MANIFEST))
+    stages = chain.walk(model.name)
+    evaluation, line = (chain.ending(name, stages[-1]) for name in (EVALUATION, LINE))
+    shown = chain.showing(REPORT, stages[-1]) if report else None
+    base = _base(stages)
+    return Lineage(stages, evaluation, base, (*chain.breaks, *_unlinked(stages, base)), line, shown)
 
 
-def _base(trainings: Iterable[Manifest]) -> Lineage | None:
+def _base(stages: Iterable[Manifest]) -> Lineage | None:
     """The chain of the weights that training began with, where the folder they came from still holds both."""
-    for stage in trainings:
-        for path, sha256 in stage.inputs.items():
-            folder, name = Path(path).parent, Path(path).name
-            if (folder / LINEAGE).exists() or (folder / "manifest.json").exists():
-                found = lineage(folder)
-                if found.model.outputs.get(name, {}).get("sha256") == sha256:
-                    return found
+    for stage in stages:
+        for path in stage.inputs if stage.flops else ():
+            folder = Path(path).parent
+            if _on_record(folder) and _begun(stage, found := lineage(folder)):
+                return found
     return None
+
+
+def begun_with(files: Iterable[Path]) -> dict[str, str]:
+    """The record of each model on record among whose files are some that training begins with, by folder."""
+    folders = dict.fromkeys(path.parent for path in files)
+    return {str(folder): lineage(folder).model.record for folder in folders if _on_record(folder)}
+
+
+def _on_record(folder: Path) -> bool:
+    return (folder / LINEAGE).exists() or (folder / ledger.MANIFEST).exists()
+
+
+def _begun(stage: Manifest, base: Lineage) -> str | None:
+    """The folder from which a stage read the weights of a model to begin with them, or None."""
+    hashes = {(name, output["sha256"]) for name, output in base.model.outputs.items()}
+    return next((str(Path(path).parent) for path, sha256 in stage.inputs.items() if (Path(path).name, sha256) in hashes), None)
+
+
+def _unlinked(stages: Iterable[Manifest], base: Lineage | None) -> Iterator[str]:
+    """What breaks the chain between a model and the one whose weights it began with, or in that one's own chain."""
+    if base is None:
+        return
+    for stage in stages:
+        if stage.flops and (folder := _begun(stage, base)) is not None and stage.records.get(folder, base.model.record) != base.model.record:
+            yield f"{folder}: its record is not the one with which {stage.stage} began: it was edited, or written again; restore it from a copy"
+    yield from base.breaks
+
+
+def _exported(path: Path) -> Lineage:
+    """From the file that an exported model carries; it must say what the manifests in it say, in the one way to write it."""
+    found = _carried(read_json(path), path)
+    if not found.breaks and json_text(found.as_json()).encode() != path.read_bytes():
+        return replace(found, breaks=(f"{path}: changed since it was written, as its manifests say otherwise; export the model again",))
+    return found
 
 
 def _carried(table: Any, path: Path) -> Lineage:
@@ -177,20 +218,28 @@ def _carried(table: Any, path: Path) -> Lineage:
         raise InputError(f"{path}: not a lineage of this version ({FORMAT}); export the model again")
     try:
         entries = [*table["stages"], *([table["evaluation"]] if table["evaluation"] else [])]
-        manifests = {entry["stage"]: _manifest(entry, path) for entry in entries}
-        chain = _Chain(manifests.get, lambda stage: f"{path} ({stage})")
-        found = chain.walk(table["model"])
+        manifests = [ledger.parse(entry, f"{path}: an entry of it", "export the model again") for entry in entries]
+        chain = _Chain({manifest.stage: manifest for manifest in manifests}.get, lambda stage: f"{path} ({stage})")
+        stages = chain.walk(table["model"])
         base = _carried(table["base"], path) if table["base"] else None
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); export the model again") from error
-    return replace(found, evaluation=chain.measured(EVALUATION, *found.stages[-2:]), base=base)
+    found = Lineage(stages, chain.ending(EVALUATION, *stages[-2:]), base)
+    return replace(found, breaks=(*chain.breaks, *_unlinked(stages, base), *_uncarried(found, path)))
 
 
-def _manifest(entry: dict[str, Any], path: Path) -> Manifest:
-    manifest = Manifest(**{key: value for key, value in entry.items() if key != "digest"})
-    if manifest.digest != entry["digest"]:
-        raise InputError(f"{path}: the entry of {manifest.stage} was changed since it was written; export the model again")
-    return manifest
+def company(found: Lineage) -> dict[str, str]:
+    """What goes into an export beside the model's chain, for its record: the identities of the figures and of the chain of the weights begun with."""
+    figures = {} if found.evaluation is None else {EVALUATION: found.evaluation.record}
+    return figures if found.base is None else {**figures, "base": digest(found.base.as_json())}
+
+
+def _uncarried(found: Lineage, path: Path) -> Iterator[str]:
+    """Whether an export, which is no training, has lost or changed what was beside the chain."""
+    there = company(found)
+    for name in (EVALUATION, "base"):
+        if not found.model.flops and found.model.records.get(name) != there.get(name):
+            yield f"{path}: its {name} is not the one that was exported; export the model again"
 
 
 class _Chain:
@@ -199,48 +248,81 @@ class _Chain:
     def __init__(self, read: Callable[[str], Manifest | None], name: Callable[[str], str]):
         self.read, self.name = read, name
         self.found: dict[str, Manifest] = {}  # parents first
-        self.breaks: list[str] = []
+        self.unreadable: set[str] = set()
+        self.breaks: dict[str, None] = {}  # each once, in order
 
-    def walk(self, model: str) -> Lineage:
-        """The chain that ends in a stage."""
+    def walk(self, model: str) -> tuple[Manifest, ...]:
+        """The stages of the chain that ends in one, parents first."""
         manifest = self.read(model)
         if manifest is None:
             raise InputError(f"{self.name(model)}: is gone; run the stage again")
         self._visit(manifest)
-        return Lineage(tuple(self.found.values()), breaks=tuple(self.breaks))
+        return tuple(self.found.values())
 
-    def measured(self, name: str, *holders: Manifest) -> Manifest | None:
-        """The stage of figures of a name, if it measured the weights that one of these stages holds."""
-        figures = self.read(name)
-        matches = figures is not None and any(figures.parents.get(stage.stage) == stage.digest for stage in holders if stage.flops)
-        return figures if matches else None
+    def ending(self, name: str, *models: Manifest) -> Manifest | None:
+        """The stage of a name that follows a model, if it was made from the weights that one of these stages holds; its links are looked at."""
+        manifest = self._known(name)
+        if manifest is None or not any(manifest.parents.get(model.stage) == model.digest for model in models if model.flops):
+            return None
+        self._visit(manifest)
+        return manifest
+
+    def showing(self, name: str, model: Manifest) -> Manifest | None:
+        """The stage of a name that was made from a model or from an earlier one in its place; its links are looked at."""
+        manifest = self._known(name)
+        if manifest is None or model.stage not in manifest.parents:
+            return None
+        self._visit(manifest)
+        return manifest
+
+    def _known(self, stage: str) -> Manifest | None:
+        """The manifest of a stage; of one that cannot be read, None, and its break."""
+        if stage not in self.found and stage not in self.unreadable:
+            try:
+                return self.read(stage)
+            except InputError as error:
+                self.unreadable.add(stage)
+                self._broken(str(error))
+        return self.found.get(stage)
+
+    def _broken(self, sentence: str) -> None:
+        self.breaks[sentence] = None
 
     def _visit(self, manifest: Manifest) -> None:
-        if _edited(manifest):
-            self.breaks.append(f"{self.name(manifest.stage)}: was edited, as its key does not follow from what it says went in; run it again")
-        for parent, digest in manifest.parents.items():
-            if parent not in self.found or self.found[parent].digest != digest:
-                self._follow(manifest.stage, parent, digest)
+        if _edited(manifest):  # and so its parents may be any, itself among them
+            self._broken(f"{self.name(manifest.stage)}: was edited, as its key does not follow from what it says went in; run it again")
+        else:
+            for parent in manifest.parents:
+                self._follow(manifest, parent)
         self.found[manifest.stage] = manifest
 
-    def _follow(self, child: str, parent: str, digest: str) -> None:
-        try:
-            manifest = self.read(parent)
-        except InputError as error:
-            self.breaks.append(str(error))
+    def _follow(self, child: Manifest, parent: str) -> None:
+        before = self._known(parent)
+        digest, record = child.parents[parent], child.records.get(parent, "")
+        if before is None:
+            if parent not in self.unreadable:
+                self._broken(f"{self.name(parent)}: is gone, and {child.stage} was made from it; run the recipe again to know what went in before it")
             return
-        if manifest is None:
-            self.breaks.append(f"{self.name(parent)}: is gone, and {child} was made from it; run the recipe again to know what went in before it")
-        elif manifest.digest != digest:
-            self.breaks.append(
-                f"{self.name(parent)}: has digest {manifest.digest[:12]}, but {child} was made from {digest[:12]}; "
-                f"{parent} ran again since, so run {child} again too"
+        if before.digest != digest:
+            self._broken(
+                f"{self.name(parent)}: has digest {before.digest[:12]}, but {child.stage} was made from {digest[:12]}; "
+                f"{parent} ran again since, so run {child.stage} again too"
             )
-        else:
-            self._visit(manifest)
+            return
+        if before.record != record:
+            self._broken(
+                f"{self.name(parent)}: has record {before.record[:12]}, but {child.stage} was made under {record[:12] or 'none'}; it was "
+                "edited, or lost and made again with the same result: restore it from a copy"
+            )
+        if parent not in self.found:
+            self._visit(before)
 
 
 def _edited(manifest: Manifest) -> bool:
     """Whether the key is not the one of the inputs, or the licences are not those of the recipe's part, which the key covers."""
     key = ledger.key(manifest.stage, manifest.part, manifest.code, manifest.seed, manifest.inputs, manifest.parents)
-    return key != manifest.key or bool(manifest.licences and set(manifest.licences) != {manifest.part["licence"]})
+    return key != manifest.key or bool(manifest.licences and not _licensed(manifest.part, manifest.licences))
+
+
+def _licensed(part: Any, licences: dict[str, int]) -> bool:
+    return isinstance(part, dict) and {"name", "kind", "licence"} <= set(part) and set(licences) == {part["licence"]}

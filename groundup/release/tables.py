@@ -135,5 +135,8 @@ def environment(stages: Iterable[Manifest]) -> Table:
 
 def digests(stages: Iterable[Manifest]) -> Table:
     """The chain: what each stage is, and what it was made from."""
-    rows = [[stage.stage, stage.digest[:16], ", ".join(stage.parents) or words.NONE, stage.code[:8], stage.finished] for stage in stages]
-    return Table("The chain of manifests", ("stage", "digest", "made from", "code", ">finished"), rows)
+    rows = [
+        [stage.stage, stage.digest[:16], stage.record[:16], ", ".join(stage.parents) or words.NONE, stage.code[:8], stage.finished]
+        for stage in stages
+    ]
+    return Table("The chain of manifests", ("stage", "digest", "record", "made from", "code", ">finished"), rows)

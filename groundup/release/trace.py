@@ -17,6 +17,7 @@ def render(found: Lineage) -> RenderableType:
     parts: list[RenderableType] = [_tree(found), "", _sources(found)]
     if found.files:
         parts += ["", _files(found)]
+    parts += ["", *map(_record, (found.model, *([found.report] if found.report else [])))]
     if found.base is not None:
         parts += ["", Text(f"{found.model.stage} began with the weights of {found.base.model.stage}, which has its own chain:"), render(found.base)]
     return Group(*parts, *(Text(f"broken: {sentence}", style="bold red") for sentence in found.breaks))
@@ -44,6 +45,11 @@ def _tree(found: Lineage) -> Tree:
 def _label(stage: Manifest) -> Text:
     text = Text(stage.stage, style="bold")
     return text.append(f"  {stage.digest[:12]}", style="dim not bold").append(f"  {stage.finished}", style="dim not bold")
+
+
+def _record(stage: Manifest) -> Text:
+    """What stands for every byte of the chain up to a stage: kept elsewhere, it tells whether all of it was written anew."""
+    return Text(f"Record of {stage.stage}: {stage.record}", overflow="fold")
 
 
 def _sources(found: Lineage) -> Table:

@@ -183,13 +183,9 @@ class Trainer:
         """
         losses = [record["loss"] for record in records if record["loss"] is not None]
         if records and not losses:
-            raise InputError(
-                f"{self.job.title}: in none of its {len(records)} steps was there a token to learn; train longer, or on other data"
-            )
+            raise InputError(f"{self.job.title}: in none of its {len(records)} steps was there a token to learn; train longer, or on other data")
         if missing := len(records) - len(losses):
-            self.watch.note(
-                f"{self.job.title}: warning: in {missing:,} of {len(records):,} steps there was no token to learn, so they have no loss"
-            )
+            self.watch.note(f"{self.job.title}: warning: in {missing:,} of {len(records):,} steps there was no token to learn, so they have no loss")
         return losses[-1] if losses else None
 
     def _keep(self, step: int, asked: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from groundup.ledger import Manifest
 from groundup.model import weights
 from groundup.model.shape import Shape
 from groundup.recipe import Recipe
+from groundup.release.lineage import begun_with
 from tests.random_models import random_trunk
 
 ATTACK = "<script>alert(1)</script>"
@@ -79,7 +81,8 @@ class Run:
         folder = self.folder(stage)
         folder.mkdir(parents=True, exist_ok=True)
         files = {str(path): sha256(path) for path in inputs}
-        digests = {parent: ledger.read(self.folder(parent)).digest for parent in parents}
+        before = {parent: ledger.read(self.folder(parent)) for parent in parents}
+        digests = {parent: manifest.digest for parent, manifest in before.items()}
         code = "c0de" * 16
         self.stages += 1
         manifest = Manifest(
@@ -94,6 +97,7 @@ class Run:
             libraries={"python": "3.11.2", "torch": "2.13.0"},
             device={"kind": "cpu", "name": "Two Cores at 2.4 GHz", "processes": 1},
             finished=f"2025-01-02T03:{self.stages:02}:05Z",
+            records={parent: manifest.record for parent, manifest in before.items()} | begun_with(inputs),
             **fields,
         )
         ledger.write(folder, manifest)
@@ -195,6 +199,11 @@ def write_log(path: Path, sources: list[str], steps: int) -> None:
                     {"prompt": "哪个数更大：8 还是 5？", "text": "八比五大。"},
                 ]
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def forge(folder: Path, **fields: Any) -> None:
+    """The same, and write the manifest's identities anew, as one does who knows how they are made."""
+    ledger.write(folder, replace(ledger.read(folder), **fields))
 
 
 def edit(folder: Path, **fields: Any) -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from release_helpers import edit
+from release_helpers import edit, forge
 from rich.console import Console
 
 from groundup import ledger
 from groundup.errors import InputError
-from groundup.files import sha256
+from groundup.files import sha256, write_json
 from groundup.release.hf import export
 from groundup.release.lineage import kept, lineage
 from groundup.release.trace import render
@@ -83,10 +83,11 @@ def test_a_missing_stage_is_named_and_nothing_behind_it_is_claimed(run):
     ("field", "value"),
     [("inputs", {"other.md": "0" * 64}), ("licences", {"MIT": 3}), ("seed", 18), ("parents", {"shards-library": "0" * 64})],
 )
-def test_an_edited_manifest_is_named(run, field, value):
-    edit(run / "documents-handbook", **{field: value})
-    sentence = lineage(run / "instruct").breaks[0]
-    assert str(run / "documents-handbook" / "manifest.json") in sentence and "edited" in sentence
+def test_an_edited_manifest_whose_identities_were_written_anew_is_named(run, field, value):
+    forge(run / "documents-handbook", **{field: value})
+    (sentence, *_) = lineage(run / "instruct").breaks
+    assert sentence.startswith(f"{run / 'documents-handbook' / 'manifest.json'}: ")
+    assert "has record" in sentence or "has digest" in sentence
 
 
 def test_a_manifest_whose_outputs_were_edited_is_named(run):
@@ -147,11 +148,18 @@ def test_an_exported_file_that_changed_is_found(exported):
     assert sentence.startswith(f"{exported / 'generation_config.json'}: has other content")
 
 
+def test_figures_or_a_base_that_an_export_lost_are_missed(original, begun, tmp_path):
+    export(original / "instruct", tmp_path / "model")
+    path = tmp_path / "model" / "lineage.json"
+    write_json(path, json.loads(path.read_text()) | {"evaluation": None})
+    assert "its evaluate is not the one that was exported" in lineage(tmp_path / "model").breaks[0]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda table: table["stages"][0]["outputs"].clear(), "changed since it was written"),
-        (lambda table: table["stages"][0].pop("key"), "damaged"),
+        (lambda table: table["stages"][0].pop("key"), "not a manifest of this version"),
         (lambda table: table.pop("stages"), "damaged"),
         (lambda table: table.update(format="other"), "not a lineage of this version"),
     ],
@@ -184,7 +192,7 @@ def test_weights_of_a_model_on_record_bring_its_files_and_licences(original, beg
 
 def test_the_chain_of_those_weights_is_carried_along(begun, tmp_path):
     found = lineage(begun)
-    (tmp_path / "lineage.json").write_text(json.dumps(found.as_json()))
+    write_json(tmp_path / "lineage.json", found.as_json())
     assert lineage(tmp_path) == found
 
 
@@ -198,8 +206,9 @@ def test_weights_of_a_model_that_changed_bring_nothing(run, begun_from):
 # --- on the terminal ---------------------------------------------------------------------------------------
 
 
-def test_the_terminal_shows_stages_sources_and_files(original):
+def test_the_terminal_shows_stages_sources_files_and_the_record(original):
     text = shown(original / "instruct")
+    assert f"Record of instruct: {ledger.read(original / 'instruct').record}" in text
     for words in ("instruct", "pretrain", "shards-tasks", "python-library", "PSF-2.0", "12,345", "page-3.md", "Files that went in: 4"):
         assert words in text
 
