@@ -123,7 +123,7 @@ def _conversations(source: MessagesSource, folder: Path, drops: Drops) -> Iterat
         for origin, line in lines(path, shown(path, folder), damage):
             try:
                 value = _conversation(line)
-                tools = value.get("tools") or None
+                tools = None if says_nothing(value.get("tools")) else value["tools"]
                 messages, shown_images = _with_images(value["messages"], path.parent)
                 check(messages, tools)
             except (InputError, ValueError) as error:
