@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from groundup.codecs import strict_json
-from groundup.codecs.strict_json import only
+from groundup.codecs.strict_json import only, says_nothing
 from groundup.errors import InputError
 
 Message = dict[str, Any]
@@ -45,7 +45,7 @@ def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) ->
             _check_result(where, message, calls)
         else:
             calls = message.get("tool_calls") or []
-    if tools:
+    if not says_nothing(tools):
         _check_tools(tools)
 
 
@@ -80,7 +80,7 @@ def _check_message(where: str, message: Message) -> None:
     _only(where, message, KEYS[role], f"a message of role {role}")
     _check_texts(where, message, ("name", "tool_call_id"))
     calls = message.get("tool_calls")
-    if calls:
+    if not says_nothing(calls):
         _check_calls(where, calls)
     content = message.get("content")
     if not isinstance(content, str) and not (calls and content is None):

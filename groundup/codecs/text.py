@@ -118,8 +118,8 @@ class Tokenizer:
 
     @property
     def json(self) -> str:
-        """The content of tokenizer.json."""
-        return json.dumps(self._table, ensure_ascii=False)
+        """The content of tokenizer.json for who spells answers byte by byte, as a grammar does: text is not brought to its normal form."""
+        return json.dumps(self._table | {"normalizer": None}, ensure_ascii=False)
 
     @cached_property
     def digest(self) -> str:

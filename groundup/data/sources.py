@@ -123,13 +123,13 @@ def _conversations(source: MessagesSource, folder: Path, drops: Drops) -> Iterat
         for origin, line in lines(path, shown(path, folder), damage):
             try:
                 value = _conversation(line)
-                tools = value.get("tools") or None
+                tools = None if says_nothing(value.get("tools")) else value["tools"]
                 messages, shown_images = _with_images(value["messages"], path.parent)
                 check(messages, tools)
             except (InputError, ValueError) as error:
                 damage.note("broken line", origin, str(error))
             else:
-                drops.pass_over(key for key in BOOKKEEPING if not says_nothing(value.get(key)))
+                drops.pass_over(_unread(value))
                 yield Document(source.name, origin, source.licence, messages=messages, tools=tools, images=shown_images)
     damage.settle()
 
@@ -143,6 +143,12 @@ def _conversation(line: bytes) -> dict[str, Any]:
     if not isinstance(value["messages"], list):
         raise InputError('"messages" must be a list')
     return value
+
+
+def _unread(conversation: dict[str, Any]) -> list[str]:
+    """What of a conversation's line is not read: bookkeeping, and the names of its speakers, whom only their roles tell apart."""
+    named = ["name of a message"] if any(message.get("name") for message in conversation["messages"]) else []
+    return [key for key in BOOKKEEPING if not says_nothing(conversation.get(key))] + named
 
 
 def _with_images(messages: list[Any], folder: Path) -> tuple[list[Any], tuple[bytes, ...]]:

@@ -181,6 +181,14 @@ def test_a_key_that_says_nothing_is_as_absent(place: str, nothing: Any) -> None:
     messages.check(*PLACES[place]({"weight": nothing}))
 
 
+@pytest.mark.parametrize("value", [0, False, 1.5, "x", {"a": 1}])
+def test_tools_and_calls_that_are_no_list_are_refused(value: Any) -> None:
+    with pytest.raises(InputError, match=r"^tools is .*; it must be a list"):
+        messages.check([QUESTION], value)
+    with pytest.raises(InputError, match=r"^message 2: tool_calls is .*; it must be a list"):
+        messages.check([QUESTION, {"role": "assistant", "content": "x", "tool_calls": value}])
+
+
 @pytest.mark.parametrize(
     ("tool", "words"),
     [

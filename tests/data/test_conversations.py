@@ -79,6 +79,8 @@ def test_bookkeeping_is_told_as_not_read(tmp_path: Path, prepare: Prepare) -> No
     write(tmp_path, TALK | {"id": 7, "source": "mine", "language": None}, TALK | {"metadata": {"by": "me"}, "messages": [*TALK["messages"], CALL]})
     report = prepare(messages_source("a.jsonl"))
     assert (report["documents"], report["unread"], report["dropped"]) == (2, ["id", "metadata", "source"], {})
+    write(tmp_path, {"messages": [TALK["messages"][0] | {"name": "Ann"}, TALK["messages"][1]]})
+    assert prepare(messages_source("a.jsonl"))["unread"] == ["name of a message"]
 
 
 @pytest.mark.parametrize("nothing", [None, "", [], {}])

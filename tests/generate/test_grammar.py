@@ -53,6 +53,15 @@ def test_a_grammar_is_kept_to(tokenizer):
     assert all(re.fullmatch("(<+)one(>+)", text) and text.count("<") == text.count(">") for text in found)
 
 
+@pytest.mark.parametrize("text", ["a\r\nb", "e\u0301x", "a\x07\ufeffb"])
+def test_texts_in_no_normal_form_can_be_kept_to(tokenizer, text):
+    constraint = Constraint(Grammar.regex("".join(f"\\x{{{ord(character):x}}}" for character in text)), tokenizer)
+    for byte in text.encode():
+        assert constraint.allowed()[byte]
+        constraint.accept(byte)
+    assert constraint.allowed()[tokenizer.im_end]
+
+
 def test_greedily_too(tokenizer):
     heard = ask(engine(tokenizer=tokenizer), Request([9], 60, grammar=Grammar.regex("[0-9]{3}")))[0]
     assert re.fullmatch("[0-9]{3}", heard.text)
