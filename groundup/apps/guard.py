@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 
 from groundup.apps.interlock import Interlock
@@ -90,15 +91,7 @@ class Guarded:
 
         Until that has been called, and has returned, every reset is refused.
         """
-        stop = self._interlock.stop_begins(why)
-
-        def tell() -> None:
-            try:
-                self._halt()
-            finally:
-                self._interlock.stop_ends(stop)
-
-        return tell
+        return partial(self._tell_stop, self._interlock.stop_begins(why))
 
     def reset(self, answers: int | None = None) -> bool:
         """Allow actions again, once the limb has been told to stop without failing. A person's decision: never call it from a program.
@@ -111,17 +104,7 @@ class Guarded:
     def resetting(self, answers: int | None = None) -> Callable[[], bool]:
         """The first half of `reset`, which waits for nothing: a stop that begins from now on holds. What it returns is the other half."""
         number = self._interlock.reset_begins(answers)
-
-        def tell() -> bool:
-            halted = False
-            try:
-                self._halt()
-                halted = True
-            finally:
-                reset = self._interlock.reset_ends(number, halted)
-            return reset
-
-        return tell if number is not None else lambda: False
+        return (lambda: False) if number is None else partial(self._tell_reset, number)
 
     def check(self) -> None:
         """The watchdog: whoever moves the clock calls it, a simulator after each step, `watching` for a machine."""
@@ -152,6 +135,20 @@ class Guarded:
         finally:
             done.set()
             thread.join()
+
+    def _tell_stop(self, stop: object) -> None:
+        try:
+            self._halt()
+        finally:
+            self._interlock.stop_ends(stop)
+
+    def _tell_reset(self, number: int) -> bool:
+        try:
+            self._halt()
+        except BaseException:
+            self._interlock.reset_ends(number, halted=False)
+            raise
+        return self._interlock.reset_ends(number, halted=True)
 
     def _halt(self) -> None:
         self._interlock.halt_begins()

@@ -203,7 +203,8 @@ class Run:
 
     def state(self) -> tuple[Any, ...]:
         """All that what happens next, and what is asked in the end, depends on."""
-        inside = tuple(len(value) if isinstance(value, set | list) else value for name, value in vars(self.guard._interlock).items() if plain(value) == value or isinstance(value, set | list))
+        fields = vars(self.guard._interlock).values()
+        inside = tuple(len(value) if isinstance(value, set | list) else plain(value) for value in fields)
         where = tuple("ended" if ended else place for ended, place in zip(self.ended, self.places, strict=True))
         return inside, self.cart.moving, self.cart.failing, self.cart.story.state(), where
 

@@ -1,4 +1,4 @@
-"""Stops against resets against actions in real threads, at random moments: `python -m tests.apps.stop_soak --tries 10000` prints how many were lost."""
+"""Stops, resets and actions in real threads at random moments; `python -m tests.apps.stop_soak --tries 10000` prints how many stops were lost."""
 
 import argparse
 import time
