@@ -27,7 +27,6 @@ from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
 from groundup.serve.pictures import Gallery
-from groundup.serve.protocol import Protocol
 from groundup.serve.site import Limits, Site
 
 WATCH = 2.0  # seconds between looks at the models' folders, and for which a new version must have stayed the same
