@@ -297,6 +297,18 @@ def test_what_is_held_at_a_stop_goes_to_its_bin_when_the_line_goes_on():
     assert standard().places[event.kind] == event.bin
 
 
+def test_a_resume_answers_the_stop_that_its_operator_saw():
+    shift, _, _ = shift_of()
+    shift.stop()
+    seen = shift.state()["stop"]
+    shift.stop("another operator")
+    assert not shift.resume(seen)
+    assert shift.state()["stopped"]
+    assert shift.resume(shift.state()["stop"])
+    assert not shift.resume(seen)  # once more, late
+    assert shift.state()["stopped"] is None
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_emergency_stop_halts_all_within_50_ms_whatever_else_happens(seed):
     shift, robot, brain = shift_of(seed=seed)
