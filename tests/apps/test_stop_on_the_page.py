@@ -1,4 +1,5 @@
-"""Stop against resume on the page, with the guard behind it: over HTTP in every order, and by clicks in a browser while others look on."""
+"""Stop against resume on the page, with the guard behind it: over HTTP in every order, and by clicks in a browser
+while others look on."""
 
 import threading
 import time

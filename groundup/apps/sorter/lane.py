@@ -16,7 +16,7 @@ class Lane:
         Thread(target=self._run, name=name, daemon=True).start()
 
     async def do(self, work: Callable[[], T], seconds: float) -> T:
-        """What the work returns or raises. It is done in any case, also after TimeoutError: no answer in so many seconds."""
+        """What the work returns or raises. Raises TimeoutError after so many seconds; the work is done all the same."""
 
         async def call() -> T:
             return work()

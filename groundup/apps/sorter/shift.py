@@ -187,11 +187,11 @@ class Shift:
         return self.limb.stopping(why)
 
     def resume(self, answers: int | None = None) -> bool:
-        """Go on after a stop: an operator's decision. False where the newest stop is another than `answers`, or somebody stops meanwhile."""
+        """Go on after a stop: an operator's decision. False where another stop than `answers` is the newest, or comes."""
         return self.resuming(answers)()
 
     def resuming(self, answers: int | None = None) -> Callable[[], bool]:
-        """The first half of `resume`, which waits for nothing: a stop from now on holds. What it returns is the other half.
+        """Begin to resume and wait for nothing: a stop from now on holds. What this returns tells the limb.
 
         A line that is not stopped goes on as it is, so a resume may come twice."""
         if self.limb.stopped is None and answers in (None, self.limb.newest):
