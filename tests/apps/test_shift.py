@@ -152,7 +152,7 @@ def test_a_watched_line_keeps_the_walls_time_and_takes_orders_from_other_threads
     stood = shift.state()
     assert stood["stopped"] == "an operator pressed stop" and "Left on the belt: cans" in stood["policy"]["en"]
     shift.end()
-    worker.join(10)
+    worker.join(60)
     assert not worker.is_alive()
 
 

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from groundup.serve.command import OPERATIONS, Options, Server, _listening, application
+from groundup.serve.command import LOGGERS, Options, Server, _listening, application
 from groundup.serve.gate import Gate
 from groundup.serve.limits import Limiter
 from groundup.serve.log import AccessLog
@@ -41,13 +41,12 @@ def main() -> None:
 
     gate = Gate(app, None, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)
     server = Server(gate, shelf, log, options)  # type: ignore[arg-type]
-    with _listening(options.host, options.port) as listener:
+    with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS):
         print(listener.getsockname()[1], flush=True)
         server.run(sockets=[listener])
     if "engine" in sys.argv:
         shelf.close(0)
 
 
-assert "/health" in OPERATIONS
 if __name__ == "__main__":
     main()

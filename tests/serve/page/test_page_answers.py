@@ -183,11 +183,13 @@ def test_a_huge_answer_is_shown(chat, host, unit):
 
 # A text of one of these takes a reader that looks ahead at each place a time that grows with the square of its length.
 UNITS = [
-    "$", "$ ", "$a", "$$ ", "$$a", "a$\n", "$\\", "$x$1", "\\(", "\\[", "\\[ x\n", "`", "``a", "`a ", "*", "*a ", "**a ", "a**", "**字 ", "_a ", "__a", "*_",
-    "***a", "a*b*", "~", "~~a ", "[", "[a](", "[a](b '", "![", "[a]", "[a][b] ", "[a]: b\n", "[^1]: a\n", "[\n", "<", "<a ", "<!--", "</a", "<![CDATA[", "<a href='",
-    "<b>", "<a>b</a>", "<b>\n\n</b>\n", "<div>\n", "&", "&#1", "\\", "\\a", "|", "|a|a\n", "|\n|-\n", "|-", ">", "> a\n", "> a\nb\n", ">\n\n", "- ", "-\n", "- a\n",
-    "* a\n\n", "- a\n\n  b\n", "- [ ] a\n", "1. a\n", "    a\n", " ", "\n", " \n", "\t", "# ", "# a\n", "a\n=\n", "---\n", "```\n", "```a", "~~~\n", "www.a", "http://a.",
-    "a@b.", "a@a", "a.", "a", "字", "<loc1>", "<think>", "<tool_call>", "<tool_call>{}</tool_call>",
+    "$", "$ ", "$a", "$$ ", "$$a", "a$\n", "$\\", "$x$1", "\\(", "\\[", "\\[ x\n", "`", "``a", "`a ", "*", "*a ",
+    "**a ", "a**", "**字 ", "_a ", "__a", "*_", "***a", "a*b*", "~", "~~a ", "[", "[a](", "[a](b '", "![", "[a]",
+    "[a][b] ", "[a]: b\n", "[^1]: a\n", "[\n", "<", "<a ", "<!--", "</a", "<![CDATA[", "<a href='", "<b>", "<a>b</a>",
+    "<b>\n\n</b>\n", "<div>\n", "&", "&#1", "\\", "\\a", "|", "|a|a\n", "|\n|-\n", "|-", ">", "> a\n", "> a\nb\n",
+    ">\n\n", "- ", "-\n", "- a\n", "* a\n\n", "- a\n\n  b\n", "- [ ] a\n", "1. a\n", "    a\n", " ", "\n", " \n",
+    "\t", "# ", "# a\n", "a\n=\n", "---\n", "```\n", "```a", "~~~\n", "www.a", "http://a.", "a@b.", "a@a", "a.", "a",
+    "字", "<loc1>", "<think>", "<tool_call>", "<tool_call>{}</tool_call>",
 ]  # fmt: skip
 SHOWN = """async text => {
     const { Prose } = await import("/markup.js");
@@ -321,7 +323,7 @@ def test_what_a_model_writes_is_not_carried_out(chat, host, way):
     text = "\n\n".join(HOSTILE)
     host.script = says(text) if way == "at once" else says(*[text[start : start + 7] for start in range(0, len(text), 7)])
     chat.say("Attack me", wait=False)
-    chat.wait("document.querySelector('.message.assistant .actions') !== null", 15)
+    chat.wait("document.querySelector('.message.assistant .actions') !== null", 60)
     chat.page.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
     for item in chat.page.locator(".body a, .body code").all()[:20]:
         item.hover(force=True)
