@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 
 from groundup.apps.interlock import Interlock
@@ -17,9 +18,9 @@ class Guarded:
     """A limb behind its guard, itself a limb: what drives a limb drives it through here.
 
     Two ways to stand still. *Held*: no action for `patience` periods, or no picture younger than that; the next action that comes with a
-    fresh picture goes on. *Stopped*: somebody called `stop`, or a call to the limb failed; it stays so until `reset`. Which it is, and what
-    a stop and a reset at the same time come to, is decided by an `Interlock`: a stop that began before a reset ended holds. Calls to the limb
-    are made without a lock, so `stop` waits for nobody, and an action that it overtook is halted as soon as it returns.
+    fresh picture goes on. *Stopped*: somebody called `stop`, or a call to the limb failed; it stays so until `reset`.
+    An `Interlock` decides which it is: a stop that began before a reset ended holds. Calls to the limb are made
+    without a lock, so `stop` waits for nobody, and an action that it overtook is halted as soon as it returns.
     """
 
     def __init__(self, limb: Limb, patience: int = 4):
@@ -86,42 +87,25 @@ class Guarded:
         self.stopping(why)()
 
     def stopping(self, why: str = "stop was called") -> Callable[[], None]:
-        """The first half of `stop`, which waits for nothing: no action begins from now on. What it returns is the other half: it tells the limb.
+        """Begin a stop and wait for nothing: no action begins from now on. What this returns tells the limb.
 
         Until that has been called, and has returned, every reset is refused.
         """
-        stop = self._interlock.stop_begins(why)
-
-        def tell() -> None:
-            try:
-                self._halt()
-            finally:
-                self._interlock.stop_ends(stop)
-
-        return tell
+        return partial(self._tell_stop, self._interlock.stop_begins(why))
 
     def reset(self, answers: int | None = None) -> bool:
-        """Allow actions again, once the limb has been told to stop without failing. A person's decision: never call it from a program.
+        """Allow actions again, once the limb has been told to stop without failing; whether it took effect.
 
-        False, with nothing allowed, where somebody stopped meanwhile or is stopping still, an action is still under way, or the
-        newest stop is another than the one that the person knows of and `answers`. Raises what the limb raises when it is told to stop.
+        A person's decision: never call it from a program. It takes no effect where somebody stopped meanwhile or is
+        stopping still, where an action is still under way, and where the newest stop is another than the one that the
+        person knows of and `answers`. Raises what the limb raises when it is told to stop.
         """
         return self.resetting(answers)()
 
     def resetting(self, answers: int | None = None) -> Callable[[], bool]:
-        """The first half of `reset`, which waits for nothing: a stop that begins from now on holds. What it returns is the other half."""
+        """Begin a reset and wait for nothing: a stop that begins from now on holds. What this returns tells the limb."""
         number = self._interlock.reset_begins(answers)
-
-        def tell() -> bool:
-            halted = False
-            try:
-                self._halt()
-                halted = True
-            finally:
-                reset = self._interlock.reset_ends(number, halted)
-            return reset
-
-        return tell if number is not None else lambda: False
+        return (lambda: False) if number is None else partial(self._tell_reset, number)
 
     def check(self) -> None:
         """The watchdog: whoever moves the clock calls it, a simulator after each step, `watching` for a machine."""
@@ -152,6 +136,20 @@ class Guarded:
         finally:
             done.set()
             thread.join()
+
+    def _tell_stop(self, stop: object) -> None:
+        try:
+            self._halt()
+        finally:
+            self._interlock.stop_ends(stop)
+
+    def _tell_reset(self, number: int) -> bool:
+        try:
+            self._halt()
+        except BaseException:
+            self._interlock.reset_ends(number, halted=False)
+            raise
+        return self._interlock.reset_ends(number, halted=True)
 
     def _halt(self) -> None:
         self._interlock.halt_begins()

@@ -15,7 +15,7 @@ class State(Enum):
 
 
 class Interlock:
-    """Whether a limb may act, for any number of threads: an event, a column of this table, is one call, atomic and brief.
+    """Whether a limb may act, for any number of threads. An event, a column of this table, is one call, and atomic.
 
     | state | stop begins | reset begins | reset ends | watch: too late | action begins |
     | --- | --- | --- | --- | --- | --- |
@@ -24,21 +24,23 @@ class Interlock:
     | stopped | stopped | resetting | stopped | stopped | stopped: refused |
     | resetting | stopped | resetting | going, or stopped if the limb failed | resetting | resetting: refused |
 
-    A reset is refused, and the state stays, while a stop or an action is under way, and where it answers another stop than the newest.
-    Of two resets at a time the last one's end leads on to going.
+    A reset is refused, and the state stays, while a stop or an action is under way, and where it answers another stop
+    than the newest. Of two resets at a time the last one's end leads on to going.
 
-    Stops are numbered. Each is one `append` to a list, atomic and without a lock, so a stop waits for nothing, not even in a signal handler,
-    and no other event can undo it: a reset declares answered those stops alone that had begun, and ended, when it began.
+    Stops are numbered. Each is one `append` to a list, atomic and without a lock, so a stop waits for nothing, not
+    even in a signal handler. No other event can undo it: a reset answers only the stops that had begun, and ended,
+    when it began.
     `limit` is how many seconds old the last action and picture may be.
     """
 
     def __init__(self, limit: float):
         self._limit, self._lock = limit, Lock()
         self._stops: list[str] = []  # why, by number from 1; only ever grows
-        self._answered, self._ticket = 0, 0  # number of the newest stop that a reset answered; that the last reset is about
+        self._answered = self._ticket = 0  # the newest stop that a reset answered; the one that the last reset is about
         self._stopping, self._resets = set[object](), 0  # stops, and how many resets, under way
         self._seen = self._acted = -math.inf
-        self._begun = self._ended = self._halted = 0  # actions; how many had begun when the limb was told to stop, with none under way
+        self._begun = self._ended = 0  # actions
+        self._halted = 0  # how many actions had begun when the limb was told to stop, with none under way
         self.epoch = 0  # resets that took effect: what was seen before does not count
         self.held: str | None = None  # why, until the next action
 
@@ -97,7 +99,7 @@ class Interlock:
     # --- all else ---------------------------------------------------------------------------------------------------
 
     def reset_begins(self, answers: int | None = None) -> int | None:
-        """Begin a reset that answers the stop of this number, or the newest; the number, or None where it is refused."""
+        """Begin a reset that answers the stop of this number, or the newest; its number, or None where refused."""
         with self._lock:
             number = len(self._stops)
             if (answers is not None and answers != number) or self._stopping or self._begun != self._ended:

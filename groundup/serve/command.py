@@ -27,12 +27,12 @@ from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
 from groundup.serve.pictures import Gallery
-from groundup.serve.protocol import Protocol
 from groundup.serve.site import Limits, Site
 
 WATCH = 2.0  # seconds between looks at the models' folders, and for which a new version must have stayed the same
 SEEING_BODY = 16 << 20  # bytes of a request where a model sees: base64 takes four for three
 OPERATIONS = ("/health", "/ready", "/metrics")  # answered whatever users do
+LOGGERS = ("groundup.serve.protocol", "uvicorn.error", "asyncio")
 SLACK = 3.0  # seconds after the grace until the process ends with whatever it still does
 
 
@@ -77,7 +77,7 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
     registry = Registry(named(models), find, load)
     log = AccessLog(prompts=options.log_prompts)
     gate = Gate(operate.loading, keys, Limiter(options.a_minute, options.concurrent, options.together), log, Metrics(registry.states))
-    with _listening(options.host, options.port) as listener:
+    with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS):
         try:
             console.note(f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile")
             with _answering(gate, listener):

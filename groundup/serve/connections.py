@@ -2,7 +2,7 @@
 
 The limit on open connections is at most half of what the process may open; the rest is for files. At the limit the connection that has been
 idle for longest ends in favour of the new one, of the client address that has the most. Users' requests under way are at most half as
-many as connections, so some other connection can always end. Requests for operations (health, stop) are not counted.
+many as connections, so some other connection can always end. Requests for operations (health, stop) are not counted, nor protected.
 """
 
 import asyncio
@@ -11,15 +11,18 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from heapq import nsmallest
+from itertools import islice
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundup.serve.errors import ApiError
-from groundup.serve.protocol import Protocol
+from groundup.serve.protocol import COUNTED, Protocol
 
 CONNECTIONS = 2048  # the most that are open at a time, idle ones among them
-MOMENT = 0.02  # seconds before the next try to accept where the system, or every connection, is busy
+BATCH = 16  # connections that are accepted at once; for a moment there are so many more than allowed
+MOMENT = 0.02  # seconds before the next try to accept where the system can open no more
 
 
 def allowed() -> int:
@@ -60,7 +63,7 @@ class Server(uvicorn.Server):
 
 
 class _Door:
-    """Accepts from one listening socket, one connection at a time, and makes room before each."""
+    """Accepts from one listening socket, and ends as many connections as there are too many."""
 
     def __init__(self, listener: socket.socket, make: Callable[[], Protocol], connections: Callable[[], Collection[Protocol]], most: int):
         self._listener, self._make, self._connections, self._most = listener, make, connections, most
@@ -79,27 +82,36 @@ class _Door:
 
     async def _accept(self) -> None:
         while True:
-            while len(self._connections()) >= self._most:
-                await asyncio.sleep(0 if self._end_one() else MOMENT)
             try:
-                accepted, _ = await self._loop.sock_accept(self._listener)
-                await self._loop.connect_accepted_socket(self._make, accepted)
+                first, _ = await self._loop.sock_accept(self._listener)
             except OSError:  # the client is gone again, or the whole system has no descriptor left
-                self._end_one()
+                self._end(1)
                 await asyncio.sleep(MOMENT)
+                continue
+            new = [first, *islice(iter(self._next, None), BATCH - 1)]
+            self._end(len(self._connections()) + len(new) - self._most)
+            await asyncio.gather(*(self._loop.connect_accepted_socket(self._make, each) for each in new), return_exceptions=True)
 
-    def _end_one(self) -> bool:
-        first = idlest(self._connections())
-        if first is not None:
-            first.transport.abort()
-        return first is not None
+    def _next(self) -> socket.socket | None:
+        with suppress(OSError):
+            return self._listener.accept()[0]
+        return None
+
+    def _end(self, count: int) -> None:
+        for each in idlest(self._connections(), max(0, count)):
+            each.transport.abort()
 
 
-def idlest(connections: Iterable[Protocol]) -> Protocol | None:
-    """The connection to end first: idle before one whose client takes nothing, of the address that has most, idle for longest; None: all work."""
+def idlest(connections: Iterable[Protocol], count: int) -> list[Protocol]:
+    """The connections to end first, none with a counted request that waits for us: those idle for longest, then the oldest whose client takes
+    nothing or that has another request; of each kind, those of the address that has most before all others."""
     found = list(connections)
     held = Counter(each.address for each in found)
-    return min((each for each in found if not each.working), key=lambda each: (each.stalled, -held[each.address], each.since), default=None)
+
+    def order(each: Protocol) -> tuple[bool, int, float]:
+        return each.busy, -held[each.address], each.made if each.busy else each.since
+
+    return nsmallest(count, (each for each in found if not each.working), key=order)
 
 
 class Lanes:
@@ -118,6 +130,7 @@ class Lanes:
             busy = ApiError(503, "too many requests are under way; try again in a moment", code="busy", headers={"Retry-After": "1"})
             return await busy.response(scope, receive, send)
         self._running[address] += 1
+        scope[COUNTED] = True
         try:
             await self.app(scope, receive, send)
         finally:

@@ -4,10 +4,13 @@ A thread of its own writes, so that whoever reads slowly holds up no answer; wha
 """
 
 import json
+import logging
 import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from groundup.serve.record import Record
@@ -51,6 +54,22 @@ class AccessLog:
         else:
             self._lost = 0
 
+    @contextmanager
+    def collecting(self, *names: str) -> Iterator[None]:
+        """Take over what these loggers say meanwhile: by themselves they write in the thread that speaks, which a full pipe holds up."""
+        handler = _Handler(self)
+        loggers = [logging.getLogger(name) for name in names]
+        before = [(logger, logger.propagate) for logger in loggers]
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.propagate = False
+        try:
+            yield
+        finally:
+            for logger, propagated in before:
+                logger.removeHandler(handler)
+                logger.propagate = propagated
+
     def close(self, seconds: float = 2.0) -> None:
         """Write what is left, if that takes no longer."""
         try:
@@ -62,3 +81,15 @@ class AccessLog:
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             print(line, file=self._out, flush=True)
+
+
+class _Handler(logging.Handler):
+    """Hands warnings, and what is worse, to an access log."""
+
+    def __init__(self, log: AccessLog):
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line of it, with the traceback if there is one."""
+        self._log.say({"event": "server", "message": self.format(record)})

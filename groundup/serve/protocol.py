@@ -10,6 +10,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_SECONDS = 15.0  # for the whole head of a request to come
 TAKE_SECONDS = 30.0  # for a client to take something of what waits for it, and to end the body of a request that is answered
 SLICE = 16 * 1024  # bytes that are read of one connection before the others have their turn
+PIPELINED = 0.05  # seconds until the next request of a client that does not wait for its answers
+COUNTED = "groundup.counted"  # in the scope of a request that counts among those under way
 LOG = logging.getLogger("groundup.serve.protocol")
 LOG.setLevel(logging.ERROR)  # what clients do wrong is answered; to log each case would let them fill the log, or stop at a pipe nobody reads
 
@@ -19,7 +21,7 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
     and while the client's buffer is full.
 
     What is not taken stays in memory for as long as the connection does, even one that was closed here, so it is cut and not closed.
-    `since` is when it became idle, in the loop's seconds; `address` whose it is.
+    `address` is whose it is; `made` when it came and `since` when it became idle, in the loop's seconds.
     """
 
     head_seconds, take_seconds = HEAD_SECONDS, TAKE_SECONDS
@@ -27,19 +29,20 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
     def __init__(self, *arguments: Any, **more: Any):
         super().__init__(*arguments, **more)
         self.logger = LOG
-        self.since, self.address = self.loop.time(), ""
+        self.address, self.made = "", self.loop.time()
+        self.since = self.made
         self._clock: asyncio.TimerHandle | None = None
         self._buffer = bytearray()
 
     @property
-    def stalled(self) -> bool:
-        """Whether the client does not take what it is sent."""
-        return self.flow.write_paused
+    def working(self) -> bool:
+        """Whether a counted request is under way and its client takes what it is sent."""
+        return self.busy and COUNTED in self.cycle.scope and not self.flow.write_paused
 
     @property
-    def working(self) -> bool:
-        """Whether a request is under way that waits for us."""
-        return not self._answered and not self.stalled
+    def busy(self) -> bool:
+        """Whether a request is under way, or its answer waits to be taken."""
+        return not self._answered or self.flow.write_paused
 
     @property
     def _answered(self) -> bool:
@@ -67,7 +70,7 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
         if self.conn.their_state is h11.IDLE:
             if self._clock is None and not self.transport.is_closing():
                 self._cut_in(self.head_seconds)
-        elif not self._answered and not self.stalled:
+        elif not self._answered and not self.flow.write_paused:
             self._stop()
 
     def pause_writing(self) -> None:
@@ -84,8 +87,10 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
     def on_response_complete(self) -> None:
         """An answer is sent; if it was the last one here, it must be taken too, and the rest of a body must come."""
         self.since = self.loop.time()
-        super().on_response_complete()
-        self._end_if_answered()
+        if self.conn.trailing_data[0] and not self.transport.is_closing():
+            self.loop.call_later(PIPELINED, self._go_on)
+        else:
+            self._go_on()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing more is asked: close, once what was answered is taken."""
@@ -96,6 +101,10 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
         """The connection is gone."""
         super().connection_lost(exc)
         self._stop()
+
+    def _go_on(self) -> None:
+        super().on_response_complete()
+        self._end_if_answered()
 
     def _end_if_answered(self) -> None:
         if self.transport.is_closing() or (self._answered and self.conn.their_state is h11.SEND_BODY):

@@ -1,8 +1,8 @@
-"""Every order in which threads may run through the guard: they are real threads of which one goes at a time, a step each, as a schedule says.
+"""Every order in which threads may run through the guard: real threads, one at a time, a step each, as a schedule says.
 
-A step is a line of `guard.py` and `interlock.py` (fine), or a call into the interlock (coarse: each of its events is atomic); calls to the limb
-are steps of their own. All schedules are run but those that lead to a state that was seen already: the same fields, the same place and
-variables of each thread, the same story of who was answered before what.
+A step is a line of `guard.py` and `interlock.py` (fine), or a call into the interlock (coarse: each of its events is
+atomic); calls to the limb are steps of their own. All schedules are run but those that lead to a state that was seen
+already: the same fields, the same place and variables of each thread, the same story of who was answered before what.
 """
 
 import sys
@@ -113,7 +113,8 @@ class OwnedLock:
 
 
 class Run:
-    """One run of a scenario: `threads` are lists of names of the guard's calls, `before` those that were made before."""
+    """One run of a scenario: `threads` are lists of names of the guard's calls, `before` those that were made
+    before."""
 
     def __init__(self, before: list[str], threads: list[list[str]], failing: int, late: bool, fine: bool):
         self.fine, self.free, self.late = fine, True, late
@@ -203,7 +204,8 @@ class Run:
 
     def state(self) -> tuple[Any, ...]:
         """All that what happens next, and what is asked in the end, depends on."""
-        inside = tuple(len(value) if isinstance(value, set | list) else value for name, value in vars(self.guard._interlock).items() if plain(value) == value or isinstance(value, set | list))
+        fields = vars(self.guard._interlock).values()
+        inside = tuple(len(value) if isinstance(value, set | list) else plain(value) for value in fields)
         where = tuple("ended" if ended else place for ended, place in zip(self.ended, self.places, strict=True))
         return inside, self.cart.moving, self.cart.failing, self.cart.story.state(), where
 
@@ -213,7 +215,8 @@ def plain(value: object) -> object:
 
 
 def explore(before: list[str], threads: list[list[str]], fine: bool, failing: int = 0, late: bool = False) -> tuple[int, int]:
-    """Run every schedule and check what came of it; how many runs that took, and how many different states there were."""
+    """Run every schedule and check what came of it; how many runs that took, and how many different states there
+    were."""
     todo: list[list[int]] = [[]]
     seen, runs = set(), 0
     while todo:

@@ -1,4 +1,5 @@
-"""Stops against resets against actions in real threads, at random moments: `python -m tests.apps.stop_soak --tries 10000` prints how many were lost."""
+"""Stops, resets and actions in real threads at random moments; `python -m tests.apps.stop_soak --tries 10000` prints
+how many stops were lost."""
 
 import argparse
 import time
@@ -62,7 +63,8 @@ def rest(seconds: float) -> None:
 
 @dataclass
 class Try:
-    """One try: what began and ended when, so that what is counted as lost is lost however late a thread reads the clock."""
+    """One try: what began and ended when, so that what is counted as lost is lost however late a thread reads the
+    clock."""
 
     guard: Guarded
     ended: list[float] = field(default_factory=list)  # of stops: before they counted as answered
@@ -98,7 +100,8 @@ class Try:
                 continue
 
     def lost(self) -> bool:
-        """Whether a stop was undone by a reset that had begun before the stop was answered, or an action passed after a stop."""
+        """Whether a stop was undone by a reset that had begun before the stop was answered, or an action passed after
+        a stop."""
         guard, last = self.guard, max(self.ended)
         held = any(not any(begun >= ended for begun in self.begun) for ended in self.ended)
         for _ in range(100):  # a stop that fails is told again

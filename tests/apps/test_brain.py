@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -117,10 +116,9 @@ def test_what_takes_longer_than_an_operator_waits_is_late_and_forgotten(own, mon
 def test_a_server_that_says_nothing_is_late(monkeypatch):
     monkeypatch.setattr(brains, "PATIENCE", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        distant, start = DistantBrain(f"http://127.0.0.1:{silent.getsockname()[1]}", "small"), time.monotonic()
+        distant = DistantBrain(f"http://127.0.0.1:{silent.getsockname()[1]}", "small")
         with pytest.raises(Late, match="does not answer"):
             distant.understand(TEXTS[0])
-        assert time.monotonic() - start < 5
 
 
 def test_a_model_that_names_nothing_is_no_brain(tmp_path):

@@ -250,6 +250,82 @@ def test_an_action_that_a_stop_overtook_is_halted_when_it_returns():
     assert cart.speed == 0
 
 
+def test_a_stop_while_a_reset_is_carried_out_holds():
+    """The limb is just being told to stop, by the reset, when somebody presses stop."""
+    cart = Cart()
+    guard = driven(cart)
+    guard.stop("first")
+    between = iter(["emergency"])
+
+    def press(call: str) -> None:
+        if call == "stop" and (why := next(between, None)):
+            guard.stop(why)
+
+    cart.on = press
+    assert guard.reset() is False
+    guard.observe()
+    with pytest.raises(Stopped, match="first"):
+        guard.act(action())
+    assert (guard.newest, cart.speed) == (2, 0)
+    assert guard.reset() is True
+
+
+def test_nothing_is_reset_while_an_action_from_before_the_stop_is_under_way():
+    cart = Cart()
+    guard = driven(cart)
+    resets = []
+
+    def hurry(call: str) -> None:
+        if call == "act":
+            guard.stop("first")
+            resets.append(guard.reset())
+
+    cart.on = hurry
+    with pytest.raises(Stopped, match="first"):
+        guard.act(action())
+    assert (resets, cart.speed) == ([False], 0)
+    assert guard.reset() is True
+
+
+def test_a_reset_whose_halt_fails_changes_nothing_and_may_be_tried_again():
+    cart = Cart()
+    guard = driven(cart)
+    guard.stop("first")
+    failures = [Fault()]
+
+    def fail(call: str) -> None:
+        if call == "stop" and failures:
+            raise failures.pop()
+
+    cart.on = fail
+    with pytest.raises(Fault):
+        guard.reset()
+    assert guard.stopped == "first"
+    assert guard.reset() is True
+
+
+def test_a_picture_that_was_asked_for_before_a_reset_does_not_count():
+    cart = Cart()
+    guard = driven(cart)
+    guard.stop()
+    cart.on = lambda call: guard.reset() if call == "observe" else None
+    guard.observe()
+    cart.on = lambda call: None
+    assert guard.stopped is None
+    with pytest.raises(Stopped, match="picture"):
+        guard.act(action())
+
+
+def test_a_stop_before_connect_holds():
+    cart = Cart()
+    guard = Guarded(cart)
+    guard.stop("not yet")
+    guard.connect()
+    guard.observe()
+    with pytest.raises(Stopped, match="not yet"):
+        guard.act(action())
+
+
 def test_an_action_that_the_watchdog_overtook_is_halted_when_it_returns():
     cart = Cart()
     guard = driven(cart)

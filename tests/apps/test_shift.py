@@ -152,7 +152,7 @@ def test_a_watched_line_keeps_the_walls_time_and_takes_orders_from_other_threads
     stood = shift.state()
     assert stood["stopped"] == "an operator pressed stop" and "Left on the belt: cans" in stood["policy"]["en"]
     shift.end()
-    worker.join(10)
+    worker.join(60)
     assert not worker.is_alive()
 
 
@@ -295,6 +295,18 @@ def test_what_is_held_at_a_stop_goes_to_its_bin_when_the_line_goes_on():
     shift.run(seconds=2)
     [event] = [event for event in events(robot, "binned") if event.number == number]
     assert standard().places[event.kind] == event.bin
+
+
+def test_a_resume_answers_the_stop_that_its_operator_saw():
+    shift, _, _ = shift_of()
+    shift.stop()
+    seen = shift.state()["stop"]
+    shift.stop("another operator")
+    assert not shift.resume(seen)
+    assert shift.state()["stopped"]
+    assert shift.resume(shift.state()["stop"])
+    assert not shift.resume(seen)  # once more, late
+    assert shift.state()["stopped"] is None
 
 
 @pytest.mark.parametrize("seed", [0, 1])

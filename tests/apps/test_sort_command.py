@@ -57,7 +57,7 @@ def test_the_page_shows_a_line_at_work_that_takes_orders_until_ctrl_c(tmp_path: 
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as line:
         try:
             address = re.search(r"http://127\.0\.0\.1:\d+", line.stderr.readline()).group()
-            with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+            with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
                 said = client.post("/api/order", json={"text": "leave paper", "language": "en"}).json()
                 assert "Left on the belt: paper" in said["policy"]
                 assert "refusal" in client.post("/api/order", json={"text": "please leave the paper", "language": "en"}).json()

@@ -69,7 +69,7 @@ class Line:
 
     def order(self, text: str, language: str) -> dict[str, str]:
         self.asked.append((text, language))
-        assert self.wait.wait(20)
+        assert self.wait.wait(60)
         if self.raises:
             raise self.raises
         return self.says
@@ -92,7 +92,7 @@ def box(kind: str, score: float, *place: float) -> dict[str, Any]:
 
 
 def until(true: Callable[[], Any]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)
@@ -113,7 +113,7 @@ def address(line: Line) -> Iterator[str]:
 
 @pytest.fixture
 def client(address: str) -> Iterator[Any]:
-    with httpx.Client(base_url=address, timeout=20, trust_env=False) as made:
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as made:
         yield made
 
 
@@ -166,7 +166,7 @@ def test_an_order_that_breaks_off_half_way_is_none(client, line, address):
 def test_the_line_stops_while_an_order_is_being_read_and_takes_no_second_one(client, line):
     line.wait.clear()
     ask = {"text": "leave paper", "language": "en"}
-    first = threading.Thread(target=lambda: httpx.post(f"{client.base_url}/api/order", json=ask, timeout=20, trust_env=False))
+    first = threading.Thread(target=lambda: httpx.post(f"{client.base_url}/api/order", json=ask, timeout=60, trust_env=False))
     first.start()
     until(lambda: line.asked)
     assert client.post("/api/order", json=ask).status_code == 409
@@ -284,7 +284,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
     def make(size: tuple[int, int] = SIZES["wide"], locale: str = "en-GB", **options: Any) -> Any:
         contexts.append(browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale, **options))
-        contexts[-1].set_default_timeout(10_000)
+        contexts[-1].set_default_timeout(60_000)
         page = contexts[-1].new_page()
         page.on("console", lambda message: noise.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: noise.append(str(error)))

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.generate.engine import Engine
 from groundup.generate.service import Service
-from groundup.serve import record
+from groundup.serve import connections, record
 from groundup.serve.app import make_app
 from groundup.serve.protocol import Protocol
 from groundup.serve.record import Record
@@ -95,11 +94,10 @@ class Server:
 
 
 def until(true: Any) -> None:
-    for _ in range(3000):
-        if true():
-            return
+    end = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)
-    raise AssertionError("it never came true")
 
 
 def small_tokenizer() -> Tokenizer:
@@ -134,7 +132,7 @@ def listening(app: Any, protocol: type[Protocol] = Protocol) -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
-        server = uvicorn.Server(uvicorn.Config(app, http=protocol, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1))
+        server = connections.Server(app, (), 1.0, protocol=protocol)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -142,7 +140,7 @@ def listening(app: Any, protocol: type[Protocol] = Protocol) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(120)
             assert not thread.is_alive()
 
 

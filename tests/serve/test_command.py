@@ -199,12 +199,12 @@ def test_a_second_signal_does_not_wait(tmp_path):
         host, port = program.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), 30) as slow:
             slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
-            time.sleep(0.5)
+            until(lambda: "groundup_requests_under_way 2.0" in program.client.get("/metrics").text)  # this one and that which asks
             program.process.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):  # the body may come yet
                 program.process.wait(2)
             program.process.send_signal(signal.SIGTERM)
-            assert program.process.wait(15) == 0
+            assert program.process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

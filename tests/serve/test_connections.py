@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from contextlib import suppress
+from typing import ClassVar
 
 import pytest
 
@@ -15,7 +16,12 @@ GET = b"GET /v1/models HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 class Impatient(Protocol):
-    head_seconds, take_seconds = 0.4, 0.4
+    head_seconds, take_seconds = 1.5, 0.4  # a head that is sent at once comes in time on a busy machine too
+    lost: ClassVar[list] = []
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        self.lost.append(self)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def connect(server, taking=None):
     wire = socket.socket()
     if taking is not None:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, taking)
-    wire.settimeout(20)
+    wire.settimeout(60)
     wire.connect(("127.0.0.1", server.port))
     return wire
 
@@ -64,7 +70,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(hasty, sent):
 
 def test_a_head_that_drips_is_not_waited_for(hasty):
     with connect(hasty) as wire, pytest.raises(ConnectionError):
-        for _ in range(500):
+        for _ in range(5000):
             wire.sendall(b"x")
             time.sleep(0.02)
 
@@ -80,7 +86,7 @@ def test_a_client_that_takes_its_time_between_requests_is_kept(hasty):
     with connect(hasty) as wire:
         for _ in range(3):
             listed(wire)
-            time.sleep(0.6)
+            time.sleep(2)
 
 
 def test_an_answer_that_is_not_taken_leaves_memory(hasty):
@@ -89,9 +95,10 @@ def test_an_answer_that_is_not_taken_leaves_memory(hasty):
     head = f"POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ended = len(hasty.records)
     with connect(hasty, taking=4096) as wire:
+        Impatient.lost.clear()
         wire.sendall(head.encode() + body)
         until(lambda: len(hasty.records) > ended)
-        time.sleep(1.2)  # three times as long as the server waits
+        until(lambda: Impatient.lost)
         begin = wire.recv(1024)
         whole = int(re.search(rb"content-length: (\d+)", begin)[1])
         assert rest(wire) < 0.8 * whole

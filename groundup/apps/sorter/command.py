@@ -79,10 +79,11 @@ def sort(options: Options, find: Callable[[Path], Path]) -> dict[str, Any]:
 
 def _work(shift: Shift, episode: Episode | None, options: Options) -> None:
     if options.page:
-        return _watched(shift, episode, options)
-    items = options.items or ITEMS
-    with console.progress("sort", items, "items") as advance:
-        shift.run(items, episode=episode, after=advance)
+        _watched(shift, episode, options)
+    else:
+        items = options.items or ITEMS
+        with console.progress("sort", items, "items") as advance:
+            shift.run(items, episode=episode, after=advance)
 
 
 def _watched(shift: Shift, episode: Episode | None, options: Options) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
@@ -14,28 +12,22 @@ class Lane:
     """One thread that does what it is given, in order. What hangs in it keeps no process from ending."""
 
     def __init__(self, name: str):
-        self._work = SimpleQueue[Callable[[], None] | None]()
+        self._loop = asyncio.new_event_loop()
         Thread(target=self._run, name=name, daemon=True).start()
 
     async def do(self, work: Callable[[], T], seconds: float) -> T:
-        """What the work returns or raises. It is done in any case, also after TimeoutError: no answer in so many seconds."""
-        done = Future[T]()
+        """What the work returns or raises. Raises TimeoutError after so many seconds; the work is done all the same."""
 
-        def settle() -> None:
-            try:
-                result = work()
-            except BaseException as error:  # it is the asker's
-                done.set_exception(error)
-            else:
-                done.set_result(result)
+        async def call() -> T:
+            return work()
 
-        self._work.put(settle)
-        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(done)), seconds)
+        done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
+        return await asyncio.wait_for(asyncio.shield(done), seconds)
 
     def close(self) -> None:
         """Let the thread end after what it was given."""
-        self._work.put(None)
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
+        self._loop.run_forever()
+        self._loop.close()

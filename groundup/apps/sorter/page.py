@@ -36,12 +36,14 @@ EVENTS, TEXT, BODY, SECONDS = 100, 400, 4096, 10.0  # newest events that are sen
 class Shift(Protocol):
     """A line at work, such as `shift.Shift`. Called from several threads while it runs.
 
-    A stop and a resume have two halves. The first waits for nothing and decides in which order they count; the second tells the limb."""
+    A stop and a resume have two halves. The first waits for nothing and decides in which order they count; the
+    second tells the limb."""
 
     def state(self) -> dict[str, Any]:
         """As JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour, kinds: counts), boxes (kind, box in
         shares of the picture, score), arm (x, y, z in metres), belt (m/s), policy (words by language), held, stopped (why, or None),
-        stop (number of the newest stop), events (time, what, kind, bin, or of an order its text and line), the newest last."""
+        stop (number of the newest stop), events (time, what, kind, bin, or of an order its text and line), the newest
+        last."""
 
     def picture(self) -> Pixels:
         """What the boxes lie in: [height, width, 3]."""
@@ -52,11 +54,12 @@ class Shift(Protocol):
         Raises Late when nobody understood it in time, and InputError for one that cannot be understood."""
 
     def stopping(self) -> Callable[[], None]:
-        """Let nothing move from now on. What it returns waits until the limb has confirmed, and raises what that raises."""
+        """Let nothing move from now on. What this returns waits until the limb has confirmed; raises what that raises."""
 
     def resuming(self, answers: int) -> Callable[[], bool]:
-        """Go on after the stop of this number, unless it is not the newest or another comes meanwhile. What it returns waits for the limb;
-        False: it did not go on."""
+        """Go on after the stop of this number, unless it is not the newest or another comes meanwhile.
+
+        What this returns waits for the limb, and says whether it goes on."""
 
 
 class Order(BaseModel):
@@ -70,7 +73,8 @@ class Order(BaseModel):
 def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
     """The page of a shift and the endpoints under it, for browsers of this machine and pages of its own.
 
-    Stops and resumes take their turn in the event loop, as they arrive; the limb is told in a lane for each, not in threads that may be busy.
+    Stops and resumes take their turn in the event loop, as they arrive; the limb is told in a lane for each, not in
+    threads that may be busy.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.add_middleware(body.BodyLimit, most=BODY, seconds=SECONDS)
@@ -104,7 +108,8 @@ def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
     @api.post("/resume")
     async def resume(request: Request) -> dict[str, bool]:
         if not await _told(resumes, shift.resuming(_number(request))):
-            raise ApiError(409, "the line was stopped again, or is stopping still; look and resume again", code="stopped_again")
+            again = "the line was stopped again, or is stopping still; look and resume again"
+            raise ApiError(409, again, code="stopped_again")
         return {"resumed": True}
 
     for routes in (api, static.routes(FOLDER)):
@@ -132,18 +137,20 @@ def serving(shift: Shift, port: int = 0) -> Iterator[str]:
 
 
 async def _told(lane: Lane, tell: Callable[[], T]) -> T:
-    """What comes of telling the limb. Raises ApiError where it does not confirm in time: no action passes all the same."""
+    """What comes of telling the limb. Raises ApiError where it does not confirm in time; no action passes even so."""
     try:
         return await lane.do(tell, CONFIRM)
     except TimeoutError:
-        raise ApiError(504, f"the machine has not confirmed within {CONFIRM:g} s; use the switch at the machine", code="unconfirmed") from None
+        late = f"the machine has not confirmed within {CONFIRM:g} s; use the switch at the machine"
+        raise ApiError(504, late, code="unconfirmed") from None
 
 
 def _number(request: Request) -> int:
     """Which stop a resume answers. Raises ApiError for one that does not say."""
     said = request.query_params.get("stop", "")
     if not (said.isascii() and said.isdigit() and len(said) < 20):
-        raise ApiError(409, "say which stop is answered: POST /api/resume?stop=N, with the number under `stop` in /api/live", "stop", "no_stop")
+        unsaid = "say which stop is answered: POST /api/resume?stop=N, with the number under `stop` in /api/live"
+        raise ApiError(409, unsaid, "stop", "no_stop")
     return int(said)
 
 

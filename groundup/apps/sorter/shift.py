@@ -38,7 +38,7 @@ class Timed:
 
 
 class Shift:
-    """`run` works in one thread; `state`, `picture`, `order`, `stop`, `resume`, their halves and `end` are called from any and wait for no brain of the line's.
+    """`run` works in one thread. All under "any thread" below is called from any, and waits for no brain of the line's.
 
     `interpret` turns an operator's sentence into a line of the policy's language. `pace` is how many seconds of the line pass in one of the
     wall's at most: 1 for people who watch; left out, as fast as it computes.
@@ -147,7 +147,14 @@ class Shift:
         aimed at, what was let go last, and the brain's latency."""
         newest = self.limb.newest  # before `stopped`: a stop that comes in between is not shown and has another number
         policy = {"en": words(self.sorter.policy, "en"), "zh": words(self.sorter.policy, "zh")}
-        return {**self._state, "brain": latency(self.brain.seconds[-100:]), "policy": policy, "stop": newest, "stopped": self.limb.stopped, "held": self.limb.held}
+        return {
+            **self._state,
+            "brain": latency(self.brain.seconds[-100:]),
+            "policy": policy,
+            "stop": newest,
+            "stopped": self.limb.stopped,
+            "held": self.limb.held,
+        }
 
     def picture(self) -> Pixels:
         """The camera's last picture [H, W, 3]."""
@@ -180,11 +187,11 @@ class Shift:
         return self.limb.stopping(why)
 
     def resume(self, answers: int | None = None) -> bool:
-        """Go on after a stop: an operator's decision. False where the newest stop is another than `answers`, or somebody stops meanwhile."""
+        """Go on after a stop: an operator's decision. False where another stop than `answers` is the newest, or comes."""
         return self.resuming(answers)()
 
     def resuming(self, answers: int | None = None) -> Callable[[], bool]:
-        """The first half of `resume`, which waits for nothing: a stop from now on holds. What it returns is the other half.
+        """Begin to resume and wait for nothing: a stop from now on holds. What this returns tells the limb.
 
         A line that is not stopped goes on as it is, so a resume may come twice."""
         if self.limb.stopped is None and answers in (None, self.limb.newest):

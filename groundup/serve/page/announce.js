@@ -23,12 +23,12 @@ export class Speaker {
   grow(text) {
     const now = performance.now();
     if (now - this.#at < EVERY) return;
+    this.#at = now; // also where no sentence has ended: a long one is not looked through at each of its words
     const spoken = words(text);
     const end = this.#said + lastEnd(spoken.slice(this.#said));
     if (end > this.#said) {
       announce(spoken.slice(this.#said, end).trim());
       this.#said = end;
-      this.#at = now;
     }
   }
 

@@ -5,7 +5,7 @@ import { boxed, inPlace, withoutHalfBox } from "./boxes.js";
 const THINK = "<think>";
 const CALL = "<tool_call>";
 const THOUGHT = /^\s*<think>([\s\S]*?)(<\/think>|$)/;
-const CALLED = /<tool_call>([\s\S]*?)<\/tool_call>/g;
+const CALL_END = "</tool_call>";
 
 /**
  * An answer's text in parts, in order.
@@ -20,14 +20,24 @@ export function parts(text, running = false) {
   let rest = text.slice(thought?.[0].length ?? 0);
   if (running) rest = withoutHalfBox(withoutHalf(rest, found.length ? [CALL] : [THINK, CALL]));
   let end = 0;
-  for (const match of rest.matchAll(CALLED)) {
-    const call = read(match[1]);
+  for (const [start, behind] of called(rest)) {
+    const call = read(rest.slice(start + CALL.length, behind - CALL_END.length));
     if (!call) continue;
-    found.push(...said(rest.slice(end, match.index)), call);
-    end = match.index + match[0].length;
+    found.push(...said(rest.slice(end, start)), call);
+    end = behind;
   }
   found.push(...said(rest.slice(end)));
   return found.filter((part) => part.kind !== "text" || part.text.trim());
+}
+
+/** Where calls begin and end. */
+function* called(text) {
+  for (let start = text.indexOf(CALL); start >= 0;) {
+    const end = text.indexOf(CALL_END, start + CALL.length);
+    if (end < 0) return;
+    yield [start, end + CALL_END.length];
+    start = text.indexOf(CALL, end + CALL_END.length);
+  }
 }
 
 function said(text) {
@@ -68,7 +78,7 @@ function withoutHalf(text, tags) {
     if (open < 0) return text;
     if (tag.startsWith(text.slice(open))) return text.slice(0, open);
     const call = text.lastIndexOf(CALL);
-    if (tag === CALL && call >= 0 && !text.includes("</tool_call>", call)) return text.slice(0, call);
+    if (tag === CALL && call >= 0 && !text.includes(CALL_END, call)) return text.slice(0, call);
   }
   return text;
 }

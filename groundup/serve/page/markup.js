@@ -38,35 +38,44 @@ const markdown = new Marked({ gfm: true, breaks: true });
 
 const asMath = ({ text, display }) => `<code class="math${display ? " display" : ""}">${escaped(text)}</code>`;
 
-function rule(name, level, start, pattern, display) {
-  return {
-    name,
-    level,
-    start: (source) => source.match(start)?.index,
-    tokenizer(source) {
-      const match = pattern.exec(source);
-      return match ? { type: name, raw: match[0], text: match[1].trim(), display } : undefined;
-    },
-    renderer: (token) => (level === "block" ? `<p>${asMath(token)}</p>\n` : asMath(token)),
-  };
+const BLOCK_MATH = /^ {0,3}(?:\$\$([^$]{1,4000})\$\$|\\\[([\s\S]{1,4000}?)\\\])[ \t]*(?:\n|$)/;
+// What begins here: a formula, or bold text. A price is no formula: no space inside the dollars, and no digit behind them.
+const DISPLAY = /^(?:\$\$([^$]+?)\$\$|\\\[([\s\S]+?)\\\])/;
+const INLINE = /^(?:\\\(([\s\S]+?)\\\)|\$(?![\s$])((?:\\.|[^\\$\n])*?(?:\\.|[^\\$\s]))\$(?![\d$]))/;
+const BOLD = /^\*\*(?=\S)([^*\n]*[^*\s])\*\*/;
+const DOLLARS = /^\${3,}/; // no formula: read at once
+
+const formula = (match, display) => ({ type: "math", raw: match[0], text: (match[1] ?? match[2]).trim(), display });
+
+function inlineMath(source) {
+  const found = DISPLAY.exec(source);
+  if (found) return formula(found, true);
+  const inside = INLINE.exec(source);
+  if (inside) return formula(inside, false);
+  const dollars = DOLLARS.exec(source);
+  return dollars ? { type: "text", raw: dollars[0], text: dollars[0], escaped: false } : undefined;
 }
 
 markdown.use({
   extensions: [
-    rule("mathBlock", "block", /(?:^|\n) {0,3}(?:\$\$|\\\[)/, /^ {0,3}\$\$([^$]{1,4000})\$\$[ \t]*(?:\n|$)/, true),
-    rule("mathBrackets", "block", /(?:^|\n) {0,3}\\\[/, /^ {0,3}\\\[([\s\S]{1,4000}?)\\\][ \t]*(?:\n|$)/, true),
-    rule("mathDisplay", "inline", /\$\$/, /^\$\$([^$]+?)\$\$/, true),
-    rule("mathSquare", "inline", /\\\[/, /^\\\[([\s\S]+?)\\\]/, true),
-    rule("mathRound", "inline", /\\\(/, /^\\\(([\s\S]+?)\\\)/, false),
-    // A price is no formula: no space inside the dollars, and no digit behind them.
-    rule("mathInline", "inline", /\$/, /^\$(?![\s$])((?:\\.|[^\\$\n])*?(?:\\.|[^\\$\s]))\$(?![\d$])/, false),
+    {
+      name: "mathBlock",
+      level: "block",
+      start: (source) => source.match(/\n {0,3}(?:\$\$|\\\[)/)?.index,
+      tokenizer(source) {
+        spend(source.length); // called at the beginning of every block
+        const match = BLOCK_MATH.exec(source);
+        return match ? { ...formula(match, true), type: "mathBlock" } : undefined;
+      },
+      renderer: (token) => `<p>${asMath(token)}</p>\n`,
+    },
+    { name: "math", level: "inline", start: (source) => source.match(/\$|\\[[(]/)?.index, tokenizer: inlineMath, renderer: asMath },
     {
       // "**“字”**字" is bold to its writers, though not to CommonMark, which counts on spaces between words.
       name: "strongHan",
       level: "inline",
-      start: (source) => source.match(/\*\*/)?.index,
       tokenizer(source) {
-        const match = /^\*\*(?=\S)([^*\n]*[^*\s])\*\*/.exec(source);
+        const match = BOLD.exec(source);
         if (!match || !/\p{Script=Han}/u.test(match[1])) return undefined;
         return { type: "strongHan", raw: match[0], tokens: this.lexer.inlineTokens(match[1]) };
       },
@@ -75,6 +84,14 @@ markdown.use({
       },
     },
   ],
+  tokenizer: {
+    // A quote is read anew for each paragraph in it that goes on without its mark.
+    blockquote(source) {
+      const quote = this.rules.block.blockquote.exec(source);
+      if (quote) spend(quote[0].length * (quote[0].match(/\n {0,3}[^ >\n]/g)?.length ?? 0));
+      return false;
+    },
+  },
   renderer: {
     html: ({ text }) => escaped(text),
     // Nothing is fetched for a picture: it is a link to follow or to leave.
@@ -170,21 +187,56 @@ export function copyButton(text, label = t("copy")) {
 // --- growing texts -------------------------------------------------------------------------------------------
 
 const LONGEST_STRETCH = 3000; // characters read for emphasis and links at once: the time that takes grows with the square
+const MOST_MARKS = 400; // characters in a stretch that may begin something
+const WINDOW = 16_000; // characters read for blocks at once: what a block costs grows with what stands behind it
+const MOST_STEPS = 2e7; // characters that stand behind the beginnings of all blocks of a window; more is no text for people
+const BATCH = 4000; // characters of blocks that become elements at once
 const BUDGET = 40; // milliseconds of work before the page may do something else
 const DEEP = /^((?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))){10})(?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t])))+/gm; // quotes and lists in each other
+const LINK_ADDRESS = /^ {0,3}\[[^\]\n]{1,999}\]:/m;
 
-/** Blocks of a text. Long paragraphs are read in stretches, so that no text takes more than its share of time. */
-function lexed(text) {
+let steps = 0;
+
+/** Count work; throws RangeError where it is too much. */
+function spend(count) {
+  steps += count;
+  if (steps > MOST_STEPS) throw new RangeError("a text that takes too long to read");
+}
+
+/** Blocks of a text, read in windows, and long paragraphs in stretches, so that the time grows with the length of any text alone. */
+export function lexed(text) {
+  const tokens = [];
+  const queue = [];
+  const links = {};
+  for (let start = 0, size = WINDOW; start < text.length;) {
+    const whole = start + size >= text.length;
+    const lexer = new Lexer(markdown.defaults);
+    steps = 0;
+    lexer.blockTokens(whole ? text.slice(start) : text.slice(start, text.lastIndexOf("\n", start + size) + 1), lexer.tokens);
+    // The last block of a window may go on behind it.
+    const found = whole ? lexer.tokens : lexer.tokens.slice(0, lexer.tokens.findLastIndex(({ type }) => type !== "space"));
+    size = found.length ? WINDOW : 2 * size;
+    for (const token of found) start += token.raw.length;
+    for (const token of found) tokens.push(token);
+    for (const inline of lexer.inlineQueue) queue.push(inline);
+    for (const [name, link] of Object.entries(lexer.tokens.links)) links[name] ??= link;
+    if (whole) break;
+  }
+  inlined(queue, links);
+  return tokens;
+}
+
+/** Read the insides of blocks. */
+function inlined(queue, links) {
   const lexer = new Lexer(markdown.defaults);
-  lexer.blockTokens(text, lexer.tokens);
-  for (const { src, tokens } of lexer.inlineQueue) for (const stretch of stretches(src)) lexer.inlineTokens(stretch, tokens);
-  return lexer.tokens;
+  lexer.tokens.links = links;
+  for (const { src, tokens } of queue) for (const stretch of stretches(src)) lexer.inlineTokens(stretch, tokens);
 }
 
 function stretches(text) {
   const found = [];
   for (let start = 0; start < text.length;) {
-    let end = Math.min(text.length, start + LONGEST_STRETCH);
+    let end = reach(text, start);
     if (end < text.length) {
       const cut = Math.max(text.lastIndexOf("\n", end), text.lastIndexOf(" ", end)) + 1;
       if (cut > start) end = cut;
@@ -193,6 +245,14 @@ function stretches(text) {
     start = end;
   }
   return found;
+}
+
+/** The end of the longest stretch that begins at a place. */
+function reach(text, start) {
+  const most = Math.min(text.length, start + LONGEST_STRETCH);
+  let marks = 0;
+  for (let end = start; end < most; end++) if ("\\$`*_[]()!<>~@:".includes(text[end]) && ++marks > MOST_MARKS) return end;
+  return most;
 }
 
 /**
@@ -204,6 +264,7 @@ export class Prose {
   #settled = 0; // characters whose elements are final
   #open = []; // what stands behind them
   #rest = 0; // the timer that goes on
+  #plainly = false; // it was given up
 
   constructor() {
     this.element = h("div", { class: "prose" });
@@ -219,14 +280,18 @@ export class Prose {
     const text = said.replace(/\r\n?/g, "\n").replace(DEEP, "$1");
     if (text === this.#text && !done) return;
     clearTimeout(this.#rest);
-    if (!text.startsWith(this.#text.slice(0, this.#settled)) || (done && /^ {0,3}\[[^\]]+\]:/m.test(text))) this.#clear();
+    if (this.#plainly && text.startsWith(this.#text)) {
+      this.#plain(text);
+      return;
+    }
+    if (!text.startsWith(this.#text.slice(0, this.#settled)) || (done && LINK_ADDRESS.test(text))) this.#clear();
     this.#text = text;
     try {
       const tokens = lexed(text.slice(this.#settled));
       this.#work(tokens, 0, done ? tokens.length : tokens.findLastIndex(({ type }) => type !== "space"));
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      this.#plain(text); // nested deeper than can be followed
+      this.#plain(text); // nested deeper than can be followed, or too long to read
     }
   }
 
@@ -235,13 +300,16 @@ export class Prose {
     const began = performance.now();
     this.#open.forEach((item) => item.remove());
     this.#open = [];
-    for (; place < last; place++) {
+    while (place < last) {
       if (performance.now() - began > BUDGET) {
         this.#rest = setTimeout(() => this.#work(tokens, place, last));
         return;
       }
-      this.element.append(elements([tokens[place]]));
-      this.#settled += tokens[place].raw.length;
+      const first = place;
+      for (let size = 0; place < last && size < BATCH; place++) size += tokens[place].raw.length;
+      const batch = tokens.slice(first, place);
+      this.element.append(elements(batch));
+      for (const { raw } of batch) this.#settled += raw.length;
     }
     this.#rest = 0;
     const fragment = elements(tokens.slice(place));
@@ -251,11 +319,15 @@ export class Prose {
 
   #plain(text) {
     this.#clear();
-    this.#open = [h("p", { class: "said" }, text)];
+    this.#text = text;
+    this.#rest = 0;
+    this.#plainly = true;
+    this.#open = [h("p", { class: "note" }, t("plainly")), h("p", { class: "said" }, text)];
     this.element.append(...this.#open);
   }
 
   #clear() {
+    this.#plainly = false;
     this.element.replaceChildren();
     this.#settled = 0;
     this.#open = [];

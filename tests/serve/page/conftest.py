@@ -45,7 +45,7 @@ class Contexts:
         key = repr((size, locale, sorted(options.items())))
         if own or key not in self.known:
             made = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale, accept_downloads=True, **options)
-            made.set_default_timeout(5000)
+            made.set_default_timeout(60_000)
             if own:
                 return made
             self.known[key] = made
@@ -56,7 +56,7 @@ class Visit:
     """A page in an empty browser profile; `noise` is what it complained of, `outside` what it asked others for."""
 
     def __init__(self, context: Any, host: StandIn):
-        self.context, self.host, self.noise, self.outside = context, host, [], []
+        self.context, self.host, self.noise, self.outside, self.pending = context, host, [], [], set()
         self.page = self.tab()
         self.context.new_cdp_session(self.page).send("Storage.clearDataForOrigin", {"origin": host.url.rstrip("/"), "storageTypes": "all"})
 
@@ -74,7 +74,17 @@ class Visit:
         page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (self.noise.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda request: None if request.url.startswith((self.host.url, "blob:", "data:")) else self.outside.append(request.url))
+        page.on("request", self.pending.add)
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, self.pending.discard)
         return page
+
+    def calm(self) -> None:
+        """Wait until the page waits for no answer."""
+        self.page.evaluate("0")  # what it asked for until now is known
+        while self.pending:
+            self.page.wait_for_timeout(5)
+        self.page.evaluate("0")
 
     def open(self, place: str = "") -> Any:
         """Go to a part of the page and wait until it knows what the server offers."""
@@ -93,7 +103,7 @@ class Visit:
         """Wait until no answer is under way."""
         self.wait("!document.querySelector('.round.stop') && !document.querySelector('.message.running')")
 
-    def wait(self, condition: str, seconds: float = 5.0) -> None:
+    def wait(self, condition: str, seconds: float = 60.0) -> None:
         """Wait until an expression holds. The browser's own way would evaluate text in the page, which its headers forbid."""
         end = time.monotonic() + seconds
         while not self.page.evaluate(condition):

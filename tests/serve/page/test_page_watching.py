@@ -22,6 +22,7 @@ def pass_by(one, seconds):
     """Let time go by, second for second, with the answers that come meanwhile."""
     for _ in range(seconds):
         one.page.clock.run_for(1000)
+        one.calm()
         one.page.wait_for_timeout(20)
 
 
@@ -111,7 +112,7 @@ def test_nobody_is_asked_while_the_page_is_hidden(watched):
     pass_by(watched, 20)
     assert watched.looks() == before
     watched.page.evaluate(hide, False)
-    watched.page.wait_for_timeout(100)
+    watched.calm()
     assert watched.looks() == before + 1
 
 
