@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, operations: Collection[str], grace: float, most: int | None = None, protocol: type[Protocol] = Protocol):
-        self._most = most or allowed()
+        self._most, self._protocol = most or allowed(), protocol
         super().__init__(uvicorn.Config(
             app=Lanes(app, operations, self._most // 2), http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=max(1, round(grace)), h11_max_incomplete_event_size=64 * 1024,
@@ -55,8 +55,7 @@ class Server(uvicorn.Server):
         self.servers = [_Door(listener, self._connection, self._protocols, self._most) for listener in sockets or []]  # type: ignore[misc]
 
     def _connection(self) -> Protocol:
-        made: Protocol = self.config.http_protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-        return made
+        return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     def _protocols(self) -> Collection[Protocol]:
         return self.server_state.connections  # type: ignore[return-value]

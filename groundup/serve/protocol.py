@@ -10,6 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_SECONDS = 15.0  # for the whole head of a request to come
 TAKE_SECONDS = 30.0  # for a client to take something of what waits for it, and to end the body of a request that is answered
 SLICE = 16 * 1024  # bytes that are read of one connection before the others have their turn
+FRAMING = 128 * 1024  # bytes around the chunks of a body, beyond one in 16
 PIPELINED = 0.05  # seconds until the next request of a client that does not wait for its answers
 COUNTED = "groundup.counted"  # in the scope of a request that counts among those under way
 LOG = logging.getLogger("groundup.serve.protocol")
@@ -33,6 +34,7 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
         self.since = self.made
         self._clock: asyncio.TimerHandle | None = None
         self._buffer = bytearray()
+        self._framing = 0
 
     @property
     def working(self) -> bool:
@@ -66,12 +68,23 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Something of a head or of a body has come; the clock goes on from where it stood while the head, or an answered body, is not whole."""
+        cycle, before = self.cycle, len(self.cycle.body) if self.cycle else 0
         super().data_received(data)
+        if self.cycle is not cycle:
+            self._framing = 0
+        elif self.conn.their_state is h11.SEND_BODY and not self._answered:
+            self._weigh(len(data), len(self.cycle.body) - before)
         if self.conn.their_state is h11.IDLE:
             if self._clock is None and not self.transport.is_closing():
                 self._cut_in(self.head_seconds)
         elif not self._answered and not self.flow.write_paused:
             self._stop()
+
+    def _weigh(self, taken: int, body: int) -> None:
+        """Cut off a body that comes in chunks so small that reading them is the work."""
+        self._framing = max(0, self._framing + taken - taken // 16 - body)
+        if self._framing > FRAMING:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """The client does not take what it is sent."""

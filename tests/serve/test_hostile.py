@@ -71,6 +71,14 @@ def test_a_body_of_unknown_size_is_read_no_further_than_allowed(strict):
     assert refusal(answer) == (413, "the body has more than 20,000 bytes")
 
 
+def test_a_body_in_tiny_chunks_is_not_read_to_its_end(tokenizer, page, strict):
+    head = (HEAD + "Transfer-Encoding: chunked\r\n\r\n").encode()
+    with serving(strict.service, page) as patient:
+        assert talk(patient, head, *[b"1\r\n \r\n" * 1000] * 1000) == b""
+        body = b"".join(b"80\r\n" + b" " * 128 + b"\r\n" for _ in range(10_000)) + b"0\r\n\r\n"
+        assert b" 400 " in talk(patient, head.replace(b"Host: here", b"Host: here\r\nConnection: close"), body).splitlines()[0]
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_a_little_too_long_is_read_to_its_end_and_one_far_too_long_is_not(declared):
     """A connection that ends with bytes unread may cost its client the answer."""

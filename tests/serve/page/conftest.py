@@ -74,9 +74,9 @@ class Visit:
         page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (self.noise.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda request: None if request.url.startswith((self.host.url, "blob:", "data:")) else self.outside.append(request.url))
-        page.on("request", self.pending.add)
+        page.on("request", lambda request: self.pending.add(request))  # a method of a set itself is none to it
         for end in ("requestfinished", "requestfailed"):
-            page.on(end, self.pending.discard)
+            page.on(end, lambda request: self.pending.discard(request))
         return page
 
     def calm(self) -> None:
