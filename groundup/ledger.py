@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.errors import InputError
-from groundup.files import digest, read_json, sha256, write_json
+from groundup.files import digest, read_json, sha256, stays_inside, write_json
 
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "tiktoken", "rustbpe", "pyarrow", "pydantic", "jinja2")
 
@@ -42,6 +42,12 @@ class Manifest:
     joules: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     finished: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for names that lead out of the folder of a run or a stage."""
+        for name in (self.stage, *self.parents, *self.outputs):
+            if not stays_inside(name):
+                raise InputError(f"a manifest names {str(name)[:80]!r}, which lies outside its run's folder; get the run or the model again")
 
     @property
     def digest(self) -> str:

@@ -28,7 +28,7 @@ _NEEDED = (
     FORMAT,
     347,
 )
-_NEEDED += (*range(512, 522), 529, 530, 531, 532)  # JPEG inside, and YCbCr
+_NEEDED += (*range(322, 326), 332, 338, FORMAT, 347, *range(512, 522), *range(529, 533))  # tiles, inks, JPEG inside, YCbCr
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _FRACTIONS = {5: "2I", 10: "2i"}

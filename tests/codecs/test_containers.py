@@ -4,7 +4,6 @@ import io
 import random
 import struct
 import zlib
-from typing import Any
 
 import numpy as np
 import pytest
@@ -155,7 +154,7 @@ def test_a_tiff_with_a_preview_is_read_and_one_of_several_pages_is_not() -> None
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
 def test_moving_images_stay_refused_in_one_sentence(form: str) -> None:
-    with pytest.raises(BadImage, match="moving image .it has several frames; save one of them."):
+    with pytest.raises(BadImage, match=r"moving image .it has several frames; save one of them."):
         decode(encoded(noise(), form, save_all=True, append_images=[noise().rotate(90)]))
 
 
@@ -167,7 +166,7 @@ def test_a_gif_of_one_frame_with_comments_is_read() -> None:
 
 @pytest.mark.parametrize("data", [b"8BPS\0\1", b"\0\0\1\0\1\0", b"\0\0\0\x18ftypheic", b"%PDF-1.4", b"Pf\n4 4\n-1\n"])
 def test_other_formats_are_refused_naming_those_that_will_do(data: bytes) -> None:
-    with pytest.raises(BadImage, match="not an image .its content is of none of JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM; save it as one of them."):
+    with pytest.raises(BadImage, match=r"not an image .its content is of none of JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM; save it as one of them."):
         decode(data + bytes(64))
 
 
