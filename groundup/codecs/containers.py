@@ -9,12 +9,15 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from groundup.codecs import tiff
 from groundup.errors import InputError
 
+Piece = TypeVar("Piece")
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MOST_PIECES = 100_000  # segments, chunks or comments of a file: each takes a microsecond or two
 MOST_SCANS = 100  # of a JPEG: each is work for all of its pixels; encoders write about ten
 MOST_TABLES = 1 << 20  # bytes of a JPEG beside its scans; encoders write a few thousand
 MOST_PACKED = 4 << 20  # bytes of a run-length coded BMP: its decoder takes a microsecond for two
@@ -53,6 +56,14 @@ def _moving() -> BadImage:
     return BadImage("moving image", "it has several frames; save one of them")
 
 
+def _few(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces of a file; raises BadImage for too many."""
+    for number, piece in enumerate(pieces):
+        if number == MOST_PIECES:
+            raise BadImage("damaged image", f"more than {MOST_PIECES:,} segments, chunks or comments")
+        yield piece
+
+
 # --- orientation --------------------------------------------------------------------------------------------
 
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # how their blocks begin in a JPEG
@@ -82,7 +93,7 @@ def _jpeg(data: bytes) -> Walked:
     """The first picture of a file: others, such as previews of cameras (MPO), follow it."""
     kept, exif, xmp = [data[:2]], None, None
     scans = tables = 0
-    for code, segment in _segments(data):
+    for code, segment in _few(_segments(data)):
         body = segment[4:] if code in (0xE0, 0xE1, 0xEE) else b""
         begin, least = _COLOURS.get(code, (b"", 0))
         if code in (_SCAN, _END):
@@ -125,7 +136,7 @@ def _png(data: bytes) -> Walked:
     """The header, palette, transparent colour and pixels, these in one chunk."""
     head, pixels, end = [], [], []
     exif = xmp = None
-    for kind, body, chunk in _chunks(data):
+    for kind, body, chunk in _few(_chunks(data)):
         match kind:
             case b"IDAT":
                 pixels.append(body)
@@ -189,21 +200,24 @@ def _in_text(kind: bytes, body: bytes) -> int | None:
 
 def _gif(data: bytes) -> Walked:
     """The one picture of a file, with what says how it is shown."""
-    if len(data) < 13:
-        return data, None, None
-    at = 13 + _palette(data[10])
-    kept, shown, control = [data[:at]], False, b""
+    head = data[: 13 + _palette(data[10] if len(data) > 12 else 0)]
+    control, picture = b"", b""
+    for block in _few(_gif_blocks(data, len(head))):
+        if block[:1] == b"," and picture:
+            raise _moving()
+        if block[:1] == b",":
+            picture = control + block
+        elif block[1:2] == b"\xf9":
+            control = block
+    return head + picture + b";", None, None
+
+
+def _gif_blocks(data: bytes, at: int) -> Iterator[bytes]:
+    """Each extension and picture, whole."""
     while (mark := data[at : at + 1]) in (b"!", b","):
         start = at
-        at = _blocks(data, at + 2 if mark == b"!" else at + 11 + _palette(data[at + 9] if at + 9 < len(data) else 0))
-        if mark == b"," and shown:
-            raise _moving()
-        if mark == b",":
-            kept += [control, data[start:at]]
-            shown = True
-        elif data[start + 1 : start + 2] == b"\xf9":
-            control = data[start:at]
-    return b"".join((*kept, b";")) if at < len(data) else data, None, None
+        at = _end(data, at + 2 if mark == b"!" else at + 11 + _palette(data[at + 9] if at + 9 < len(data) else 0))
+        yield data[start:at]
 
 
 def _palette(flags: int) -> int:
@@ -211,7 +225,7 @@ def _palette(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _blocks(data: bytes, at: int) -> int:
+def _end(data: bytes, at: int) -> int:
     """The place behind the blocks that begin at `at`, each with its length before it, the last of length 0."""
     while at < len(data) and (length := data[at]):
         at += length + 1
@@ -223,18 +237,25 @@ def _blocks(data: bytes, at: int) -> int:
 
 def _webp(data: bytes) -> Walked:
     """Left as it is: its decoder passes over what pixels do not need."""
-    at, frames, exif, xmp = 12, 0, None, None
-    while at + 8 <= len(data):
-        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+    frames, exif, xmp = 0, None, None
+    for kind, body in _few(_parts(data)):
         frames += kind == b"ANMF"
         if kind == b"EXIF":
-            exif = exif or _in_exif(data[at + 8 : at + 8 + length])
+            exif = exif or _in_exif(body)
         if kind == b"XMP ":
-            xmp = xmp or _in_xmp(data[at + 8 : at + 8 + length])
-        at += 8 + length + length % 2
+            xmp = xmp or _in_xmp(body)
     if frames > 1:
         raise _moving()
     return data, exif, xmp
+
+
+def _parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of each chunk of a WebP."""
+    at = 12
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield data[at : at + 4], data[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
 
 
 def _bmp(data: bytes) -> Walked:

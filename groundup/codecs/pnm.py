@@ -10,6 +10,7 @@ _FIELD = re.compile(rb"#[^\r\n]*|[^\s#]+")
 _COMMENT = re.compile(rb"#[^\r\n]*")
 Values = npt.NDArray[np.integer]
 
+_MOST_COMMENTS = 100_000
 _SPACE = b" \t\r\n\v\f"
 
 
@@ -33,7 +34,9 @@ def header(data: bytes) -> Header:
     kind = int(data[1:2])
     wanted = 2 if kind in (1, 4) else 3
     numbers: list[int] = []
-    for found in _FIELD.finditer(data, 2):
+    for place, found in enumerate(_FIELD.finditer(data, 2)):
+        if place == _MOST_COMMENTS:
+            raise ValueError(f"more than {_MOST_COMMENTS:,} comments in its header")
         if data[found.start()] == ord("#"):
             continue
         if not found[0][:11].isdigit() or len(found[0]) > 10:

@@ -31,6 +31,7 @@ _NEEDED = (
 _NEEDED += (*range(322, 326), 332, 338, FORMAT, 347, *range(512, 522), *range(529, 533))  # tiles, inks, JPEG inside, YCbCr
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_LEAST = 64  # bytes of a directory and its picture
 _FRACTIONS = {5: "2I", 10: "2i"}
 
 
@@ -104,7 +105,7 @@ def directories(data: bytes) -> Iterator[Directory]:
             tags.setdefault(number, Tag(kind, values, place + size - field if inside else away, place))
         yield Directory(data, order, big, tags)
         at = first + entries * size
-        left -= first + entries * size - start
+        left -= entries * size + _LEAST
 
 
 def alone(found: Directory) -> bytes:
