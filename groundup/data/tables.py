@@ -105,20 +105,19 @@ def _column_rows(path: Path, name: str, source: TableSource, damage: Damage) -> 
 
 
 def _values(path: Path, source: TableSource, damage: Damage) -> Iterator[bytes | None]:
-    """The column's values as bytes: readers do not check UTF-8, so decoding row by row finds the bad ones."""
+    """The column's values as bytes: readers do not check UTF-8, so decoding row by row finds the bad ones.
+
+    Without computing on a whole column, which reads the values of nulls too, and those nobody has checked; and a few rows at a time, as a
+    dictionary may hold a long text once for many rows.
+    """
     with readable(source, path):
         for column in _columns(path, source, damage):
-            for start in range(0, len(column), BATCH_ROWS):  # a dictionary may hold a long text once, for many rows
-                yield from _bytes(column.slice(start, BATCH_ROWS), path, source)
-
-
-def _bytes(column: pa.Array, path: Path, source: TableSource) -> list[bytes | None]:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if not any(is_text(column.type) for is_text in _TEXTS):
-        raise InputError(f"source {source.name!r}: {path}: column {source.column!r} holds {column.type}, not text; set column to another")
-    values: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
-    return values
+            kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+            if not any(is_text(kind) for is_text in _TEXTS):
+                raise InputError(f"source {source.name!r}: {path}: column {source.column!r} holds {kind}, not text; set column to another")
+            values = _of_bytes(column)
+            for start in range(0, len(values), BATCH_ROWS):
+                yield from values.slice(start, BATCH_ROWS).to_pylist()
 
 
 @contextmanager

@@ -69,6 +69,14 @@ def test_a_view_of_a_buffer_that_is_not_there_is_told(tmp_path: Path) -> None:
     refused(table_source("t.arrow"), tmp_path)
 
 
+def test_what_stands_behind_a_null_is_never_read(tmp_path: Path) -> None:
+    """Validation passes over the values of nulls, and converting a column of views reads them."""
+    save(tmp_path / "t.arrow", pa.array(["a text of some length", None], pa.string_view()))
+    view = struct.pack("<i4sii", 21, b"a te", 0, 0)
+    lie(tmp_path / "t.arrow", view + bytes(16), view + struct.pack("<i4sii", 1 << 30, b"junk", 3, 1 << 30))
+    assert [each.text for each in sources.read(table_source("t.arrow"), tmp_path, Drops())] == ["a text of some length", ""]
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
 def test_text_that_is_no_utf8_stays_damage_of_its_row(tmp_path: Path, kind: pa.DataType) -> None:
     binary = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}[kind]
