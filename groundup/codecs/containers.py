@@ -5,6 +5,7 @@ format's structure is walked once, in time linear in the size of the file; what 
 to tell.
 """
 
+import math
 import re
 import struct
 import zlib
@@ -18,8 +19,9 @@ Piece = TypeVar("Piece")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MOST_PIECES = 100_000  # segments, chunks or comments of a file: each takes a microsecond or two
-MOST_SCANS = 100  # of a JPEG: each is work for all of its pixels; encoders write about ten
+MOST_SCANS = 30  # of a JPEG: each is work for all of its pixels; encoders write about ten
 MOST_TABLES = 1 << 20  # bytes of a JPEG beside its scans; encoders write a few thousand
+MOST_TILED = 100_000_000  # pixels of a TIFF's tiles together, which are all unpacked
 MOST_PACKED = 4 << 20  # bytes of a run-length coded BMP: its decoder takes a microsecond for two
 
 
@@ -275,6 +277,8 @@ def _tiff(data: bytes) -> Walked:
         raise BadImage("moving image", "a TIFF of several pages; save one of them")
     if _lacks_strips(first):
         raise BadImage("damaged image", "a TIFF whose strips do not cover it")
+    if _tiled(first) > MOST_TILED:
+        raise BadImage("damaged image", "a TIFF whose tiles are far larger than it")
     kinds, bits = first.values(tiff.FORMAT), max(first.values(tiff.BITS), default=1)
     if not {1, 4}.issuperset(kinds) or bits > 16:
         written = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}.get(max(kinds, default=1), "unsigned")
@@ -296,6 +300,12 @@ def _lacks_strips(first: tiff.Directory) -> bool:
     height, rows = first.value(tiff.HEIGHT) or 0, first.value(tiff.ROWS) or 0
     bands = (first.value(tiff.SAMPLES) or 1) if first.value(tiff.PLANAR) == 2 else 1
     return tiff.STRIPS in first.tags and rows > 0 and first.tags[tiff.STRIPS].values < -(-height // rows) * bands
+
+
+def _tiled(first: tiff.Directory) -> int:
+    """Pixels of all tiles together, those beyond the image's edges too; 0 for one without tiles."""
+    sides = [(first.value(whole) or 0, first.value(tile) or 0) for whole, tile in ((tiff.WIDTH, tiff.TILE_WIDTH), (tiff.HEIGHT, tiff.TILE_HEIGHT))]
+    return math.prod(-(-whole // tile) * tile if tile > 0 else 0 for whole, tile in sides)
 
 
 _WALKS = {

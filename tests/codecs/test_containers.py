@@ -245,6 +245,13 @@ def test_tags_of_a_tiff_that_claim_the_file_many_times_are_refused() -> None:
         decode(tiff_file(noise(), tags))
 
 
+@pytest.mark.parametrize("sides", [(16_000, 16_000), (16, 1 << 23), (1 << 31, 1 << 31)])
+def test_tiles_far_larger_than_their_tiff_are_refused(sides: tuple[int, int]) -> None:
+    tags = [(322, 4, 1, struct.pack("<I", sides[0])), (323, 4, 1, struct.pack("<I", sides[1])), (324, 4, 1, b"\x08\0\0\0"), (325, 4, 1, bytes(4))]
+    with pytest.raises(BadImage, match="tiles are far larger"):
+        decode(tiff_file(noise(), tags))
+
+
 def test_strips_that_do_not_cover_a_tiff_are_damage() -> None:
     data = tiff_file(noise(), [(278, 3, 1, b"\4\0\0\0")])  # four rows a strip, one strip, sixteen rows
     with pytest.raises(BadImage, match="strips do not cover"):
