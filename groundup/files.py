@@ -18,6 +18,21 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # of NAME, by the process of that number
 
 
+def stays_inside(name: object) -> bool:
+    """Whether a file's name, as others' data give it, is one below a folder: relative, without `..`, zero bytes and Windows' backslashes."""
+    return isinstance(name, str) and bool(name) and not name.startswith("/") and ".." not in name.split("/") and not set(name) & {"\\", "\0"}
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The file of a folder that others' data name. Raises InputError for a name that leads out of it, by itself or over a link."""
+    try:
+        if stays_inside(name) and (path := folder / str(name)).resolve().is_relative_to(folder.resolve()):
+            return path
+    except (OSError, ValueError, RuntimeError):  # no file's name, or links in a circle
+        pass
+    raise InputError(f"{str(name)[:80]!r} does not lie in {folder.name or folder}")
+
+
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:

@@ -15,13 +15,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import AfterValidator, AllowInfNan, ConfigDict, ValidationError, create_model
 
 from groundup.errors import InputError
-from groundup.files import digest, json_text, read_json, sha256, sync, write_json
+from groundup.files import digest, json_text, read_json, sha256, stays_inside, sync, write_json
 
 MANIFEST, ASIDE = "manifest.json", ".manifest.before.json"  # in a stage's folder; the second while the stage runs again
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "tiktoken", "rustbpe", "pyarrow", "pydantic", "jinja2")
@@ -34,15 +34,14 @@ JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice without
 
 def _within(name: str) -> str:
     """The name of a file inside a folder; raises ValueError for any other path."""
-    path = PurePosixPath(name)
-    if not name or "\0" in name or path.is_absolute() or ".." in path.parts or not path.parts:
+    if not stays_inside(name):
         raise ValueError("not a name inside its folder")
     return name
 
 
 def _plain(name: str) -> str:
     """The name of a folder beside others; raises ValueError for any other path."""
-    if len(PurePosixPath(_within(name)).parts) > 1:
+    if "/" in _within(name) or name == ".":
         raise ValueError("not a stage's name")
     return name
 

@@ -9,34 +9,49 @@ import binascii
 import io
 import math
 import re
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
-from groundup.errors import InputError
+from groundup.codecs import pnm, tiff
+from groundup.codecs.containers import BadImage as BadImage
+from groundup.codecs.containers import strip
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
 Patches = npt.NDArray[np.uint8]  # [N, P]
 Found = TypeVar("Found")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000  # before decoding: 150 MB of memory
 LEAST_SIDE = 4  # pixels: less shows nothing, and is mostly a tracking pixel or an accident
 MOST_BYTES = 64 << 20  # of a file
 
+_TURNS = dict(
+    zip(
+        range(2, 9),
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        strict=True,
+    )
+)
+# what the decoders of damaged files raise is not narrower than this
+_OF_DECODERS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError)
+_OF_DECODERS += (ArithmeticError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error)
+
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
-
-
-class BadImage(InputError):
-    """An image that cannot be used: `reason` in few words, for counting, and the `detail`."""
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(f"{reason} ({detail})")
-        self.reason, self.detail = reason, detail
 
 
 class Grid(NamedTuple):
@@ -75,64 +90,83 @@ def fit(width: int, height: int, side: int, budget: int) -> Grid:
 def decode(data: bytes) -> Pixels:
     """An encoded image as RGB, [H, W, 3], upright.
 
-    EXIF orientation is applied, what is transparent lies on white, 16 bits become 8; grey, palettes and CMYK become RGB.
-    Raises BadImage for what is no image of FORMATS, damaged, moving, larger than MOST_PIXELS or smaller than LEAST_SIDE: by its
-    header, before it is decoded.
+    The orientation that EXIF or XMP says is applied, what is transparent lies on white; grey, palettes and CMYK become RGB. Samples of more
+    bits than 8 are scaled by what their type holds, never by what the image does. Metadata that is broken is passed over. Raises BadImage,
+    before it decodes, for what is no image of `containers.FORMATS`, moving, larger than MOST_BYTES or MOST_PIXELS, smaller than LEAST_SIDE or of
+    samples without a range; and for what is damaged.
     """
     return _opened(data, _upright)
 
 
 def measure(data: bytes) -> tuple[int, int]:
-    """Width and height of an encoded image by its header; raises BadImage as `decode` does before it decodes."""
-    return _opened(data, lambda image: image.size)
+    """Width and height of an encoded image as it is stored, by its header; raises BadImage as `decode` does before it decodes."""
+    return _opened(data, lambda image, orientation: image.size)
 
 
-def _upright(image: Image.Image) -> Pixels:
+def _upright(image: Image.Image, orientation: int) -> Pixels:
     image.load()
-    return _rgb(ImageOps.exif_transpose(image))
+    picture = _rgb(image)
+    return np.asarray(picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture)
 
 
-def _opened(data: bytes, then: Callable[[Image.Image], Found]) -> Found:
+def _opened(data: bytes, then: Callable[[Image.Image, int], Found]) -> Found:
     """What comes of an image whose header is good, with whatever a decoder raises told as BadImage."""
     if not data:
         raise BadImage("empty file", "0 bytes")
+    if len(data) > MOST_BYTES:
+        raise BadImage("too large", f"{len(data):,} bytes; the most is {MOST_BYTES:,}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are judged here, and of odd metadata
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check(image)
-            return then(image)
+            warnings.simplefilter("ignore")  # of sizes, which are judged here, and of what a file has too much of
+            form, bare, orientation = strip(data)
+            image = _portable(bare) if form == "PPM" else Image.open(io.BytesIO(bare), formats=(form,))
+            _check(*image.size)
+            return then(image, orientation)
     except BadImage:
         raise
     except UnidentifiedImageError:
-        raise BadImage("not an image", f"its content is of none of {', '.join(FORMATS)}") from None
+        raise BadImage("damaged image", f"a {form} of a kind that cannot be read") from None
     except Image.DecompressionBombError as error:
         raise BadImage("too many pixels", str(error)) from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        # what the decoders of damaged files raise is not narrower than this
+    except _OF_DECODERS as error:
         raise BadImage("damaged image", str(error) or type(error).__name__) from None
 
 
-def _check(image: Image.Image) -> None:
-    width, height = image.size
+def _check(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise BadImage("too many pixels", f"{width} x {height}; the most is {MOST_PIXELS:,}")
     if min(width, height) < LEAST_SIDE:
         raise BadImage("too small", f"{width} x {height}; the shorter side needs {LEAST_SIDE} pixels")
-    if getattr(image, "n_frames", 1) > 1:
-        raise BadImage("moving image", f"{getattr(image, 'n_frames', 1)} frames; save one of them")
 
 
-def _rgb(image: Image.Image) -> Pixels:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.float64)
-        scale = 255 / (65535 if deep.max(initial=0) > 255 else 255)
-        image = Image.fromarray(np.clip(deep * scale, 0, 255).round().astype(np.uint8))
+def _portable(data: bytes) -> Image.Image:
+    head = pnm.header(data)
+    _check(head.width, head.height)
+    return Image.fromarray(pnm.pixels(head, data))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return Image.fromarray(_of_16_bits(image)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"))
+    return image.convert("RGB")
+
+
+def _of_16_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Grey of 12 or 16 bits as 8, its transparent value as white."""
+    deep = np.asarray(image).astype(np.int64)
+    top, white = 65535, False
+    if isinstance(image, TiffImageFile):
+        top = 4095 if image.tag_v2.get(tiff.BITS) == (12,) else 65535
+        white = image.tag_v2.get(tiff.PHOTOMETRIC) == 0  # where 0 is white
+    grey = (deep * 255 + top // 2) // top
+    if white:
+        grey = 255 - grey
+    grey[deep == image.info.get("transparency", -1)] = 255
+    return np.clip(grey, 0, 255).astype(np.uint8)
 
 
 def from_uri(uri: str, most_bytes: int = MOST_BYTES) -> bytes:

@@ -11,6 +11,7 @@ from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.paths import shown
 from groundup.errors import InputError
+from groundup.files import inside
 from groundup.recipe import PictureSource
 
 _ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
@@ -42,15 +43,11 @@ def checked(data: bytes) -> Pixels:
 
 
 def contained(folder: Path, name: str) -> Path:
-    """The file that others' data names inside a folder; raises BadImage for one outside: an absolute path, one with .. or a link out of it."""
-    path = folder / name
+    """The file that others' data names inside a folder; raises BadImage for one outside."""
     try:
-        inside = not Path(name).is_absolute() and ".." not in Path(name).parts and path.resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):  # no file's name, or links in a circle
-        inside = False
-    if not inside:
-        raise BadImage("image outside its folder", f"{name[:80]!r} does not lie in {folder.name or folder}")
-    return path
+        return inside(folder, name)
+    except InputError as error:
+        raise BadImage("image outside its folder", str(error)) from None
 
 
 def there(path: Path) -> bool:

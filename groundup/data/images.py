@@ -117,7 +117,7 @@ def _root(source: ImagesSource, folder: Path) -> Path:
 def _rows(source: ImagesSource, path: Path, name: str) -> Iterator[_Found]:
     """The images of a table, in its order."""
     number = 0
-    try:
+    with tables.readable(source, path):
         for batch in tables.batches(path, partial(_columns, source, path), BATCH_ROWS):
             kinds = _kinds(source, path, batch.schema) if batch.num_columns > 1 else {}
             for row in range(batch.num_rows):
@@ -126,8 +126,6 @@ def _rows(source: ImagesSource, path: Path, name: str) -> Iterator[_Found]:
                 label = batch.column(1)[row].as_py() if batch.num_columns > 1 else None
                 kind = label if isinstance(label, str) else kinds.get(-1 if label is None else label, "")
                 yield _Found(str(value.get("path") or f"row {number}").replace("\\", "/"), f"{name}:{number}", kind, partial(_bytes, value))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"source {source.name!r}: {path} cannot be read as a table ({error}); mend or remove it") from error
 
 
 def _bytes(value: dict[str, Any]) -> bytes:

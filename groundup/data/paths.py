@@ -1,7 +1,10 @@
 """Which files a source names, and how they are called in reports."""
 
 import glob
-from pathlib import Path
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 
 from groundup.errors import InputError
 from groundup.recipe import FileSource
@@ -18,7 +21,8 @@ def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[s
         found = matching("**/*", place, suffixes)
         problem = f"no {' or '.join(suffixes)} file in that folder"
     elif place.exists():
-        found = [str(place)]
+        found = [str(place)] if place.is_file() else []
+        problem = "no regular file"
     else:
         found = matching(str(Path(source.path).expanduser()), folder)
         problem = "matches no file" if glob.has_magic(source.path) else "no such file"
@@ -40,8 +44,47 @@ def shown(path: Path, folder: Path) -> str:
 def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
     """What a pattern matches in a folder under `suffixes`: regular files and links (a dangling one is reported, not passed over).
 
-    No folders or pipes.
+    No folders, pipes, sockets or devices. Links are followed, but `**` comes to each folder once, however many links lead there. In no order.
     """
-    found = glob.iglob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob would take hidden files too
-    paths = (folder / name for name in found if name.endswith(suffixes))
-    return [str(path) for path in paths if path.is_file() or (path.is_symlink() and not path.is_dir())]
+    found = dict.fromkeys(name for name in _matching(tuple(pattern.split("/")), folder) if name.endswith(suffixes))
+    paths = (folder / name for name in found)
+    return [str(path) for path in paths if path.is_file() or (path.is_symlink() and not path.exists())]
+
+
+def _matching(parts: tuple[str, ...], folder: Path) -> Iterator[str]:
+    """What the parts of a pattern match, as paths from `folder`."""
+    if "**" not in parts:
+        yield from glob.iglob("/".join(parts), root_dir=folder)  # noqa: PTH207 - Path.glob would take hidden files too
+        return
+    place = parts.index("**")
+    head, tail = "/".join(parts[:place]), parts[place + 1 :] or ("*",)
+    starts = glob.iglob(head or "/", root_dir=folder) if place else iter(("",))  # noqa: PTH207
+    for start in starts:
+        for inner in _folders(folder / start):
+            yield from (str(PurePath(start, inner, rest)) for rest in _matching(tail, folder / start / inner))
+
+
+def _folders(top: Path) -> Iterator[str]:
+    """The folders in one, itself first, as paths from it: each once, those that lie in it before those that links lead to; no hidden ones."""
+    waiting, linked, seen = deque([""]), deque[str](), set[tuple[int, int]]()
+    while waiting or linked:
+        name = waiting.popleft() if waiting else linked.popleft()
+        try:
+            stat = (top / name).stat()
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            inside = sorted(os.scandir(top / name), key=lambda entry: entry.name)
+        except OSError:  # no folder, or none that may be read
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        yield name
+        for entry in inside:
+            if not entry.name.startswith(".") and _is_folder(entry):
+                (linked if entry.is_symlink() else waiting).append(f"{name}/{entry.name}" if name else entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False

@@ -1,7 +1,7 @@
 """Tables: one document a row of a text column, from Parquet, CSV, JSON lines, Arrow IPC or a Hugging Face dataset saved to disk."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines, record
 from groundup.data.paths import located, names, shown
 from groundup.errors import InputError
-from groundup.files import read_json
+from groundup.files import inside, read_json
 from groundup.recipe import FileSource, TableSource
 
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".arrow")
 BATCH_ROWS = 256  # few, since one row may be a whole book
 CSV_BLOCK = 1 << 23  # bytes parsed at once
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary)
 
 
@@ -32,19 +33,27 @@ def inputs(source: TableSource, folder: Path) -> list[Path]:
 def saved(source: FileSource, folder: Path) -> list[Path]:
     """The files of a Hugging Face dataset saved to disk, in the order of its state.json; none when the source's path is no such folder.
 
-    Raises InputError for several splits, a file that is missing, and a state.json of another shape.
+    Raises InputError for several splits, a file that is missing or outside the folder, and a state.json of another shape.
     """
     place = located(source, folder)
     if (place / "dataset_dict.json").is_file():
-        splits = ", ".join(_entry(place / "dataset_dict.json", "splits"))
+        splits = ", ".join(map(str, _entry(place / "dataset_dict.json", "splits")))
         raise InputError(f"source {source.name!r}: {place} holds several splits ({splits}); name one of them, such as path = '{source.path}/train'")
     if not (place / "state.json").is_file():
         return []
-    paths = [place / entry["filename"] for entry in _entry(place / "state.json", "_data_files")]
+    paths = [_listed(place, entry) for entry in _entry(place / "state.json", "_data_files")]
     for path in paths:
         if not path.is_file():
             raise InputError(f"source {source.name!r}: {path} is missing, though state.json beside it lists it; copy the whole folder again")
     return paths
+
+
+def _listed(place: Path, entry: Any) -> Path:
+    """The file of an entry of state.json."""
+    try:
+        return inside(place, entry.get("filename") if isinstance(entry, dict) else entry)
+    except InputError as error:
+        raise InputError(f"{place / 'state.json'}: {error}; a saved dataset has its files in its own folder: save it again") from None
 
 
 def _entry(path: Path, key: str) -> Any:
@@ -95,16 +104,29 @@ def _column_rows(path: Path, name: str, source: TableSource, damage: Damage) -> 
 
 
 def _values(path: Path, source: TableSource, damage: Damage) -> Iterator[bytes | None]:
-    """The column's values as bytes: readers do not check UTF-8, so decoding row by row finds the bad ones."""
-    try:
+    """The column's values as bytes: readers do not check UTF-8, so decoding row by row finds the bad ones.
+
+    Without computing on a whole column, which reads the values of nulls too, and those nobody has checked; and a few rows at a time, as a
+    dictionary may hold a long text once for many rows.
+    """
+    with readable(source, path):
         for column in _columns(path, source, damage):
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
-            if not any(is_text(column.type) for is_text in _TEXTS):
-                raise InputError(f"source {source.name!r}: {path}: column {source.column!r} holds {column.type}, not text; set column to another")
-            yield from column.cast(pa.large_binary()).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"source {source.name!r}: {path} cannot be read as a table ({error}); mend or remove it") from error
+            kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+            if not any(is_text(kind) for is_text in _TEXTS):
+                raise InputError(f"source {source.name!r}: {path}: column {source.column!r} holds {kind}, not text; set column to another")
+            values = _of_bytes(column)
+            for start in range(0, len(values), BATCH_ROWS):
+                yield from values.slice(start, BATCH_ROWS).to_pylist()
+
+
+@contextmanager
+def readable(source: FileSource, path: Path) -> Iterator[None]:
+    """Turn what readers of tables raise into an InputError that names source and file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        why = " ".join(str(error).split())  # some are of several lines
+        raise InputError(f"source {source.name!r}: {path} cannot be read as a table ({why}); mend or remove it") from error
 
 
 def _columns(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:
@@ -128,14 +150,24 @@ def _present(path: Path, source: TableSource, columns: list[str], damage: Damage
 def batches(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> Iterator[pa.RecordBatch]:
     """Stream the columns that `choose` picks of a .parquet or .arrow file, `rows` at a time, or as the .arrow file has them.
 
-    Raises pyarrow's exceptions and OSError for files that cannot be read.
+    All lengths and places in them are checked, so that damage is told here and never read beyond; but for UTF-8. For use in `readable`, as it
+    raises pyarrow's exceptions, OSError, LookupError and ValueError for files that cannot be read.
     """
-    if path.suffix.lower() == ".parquet":
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            columns = choose(file.schema_arrow)
-            for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
-                yield batch.select(columns)
-        return
+    for batch in _parquet(path, choose, rows) if path.suffix.lower() == ".parquet" else _arrow(path, choose):
+        for column in batch.columns:
+            column.validate()
+            _of_bytes(column).validate(full=True)
+        yield batch
+
+
+def _parquet(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        columns = choose(file.schema_arrow)
+        for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
+            yield batch.select(columns)
+
+
+def _arrow(path: Path, choose: Callable[[pa.Schema], list[str]]) -> Iterator[pa.RecordBatch]:
     with pa.OSFile(str(path)) as file:
         indexed = file.read(6) == b"ARROW1"  # the file format; datasets saved to disk use the stream format
         file.seek(0)
@@ -143,6 +175,15 @@ def batches(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> 
             columns = choose(reader.schema)
             for batch in map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader:
                 yield batch.select(columns)
+
+
+def _of_bytes(column: pa.Array) -> pa.Array:
+    """A column of texts as one of bytes, without a copy, for damaged UTF-8 is told row by row; any other as it is."""
+    if pa.types.is_dictionary(column.type):
+        column.indices.validate(full=True)
+        column.dictionary.validate()
+        return pa.DictionaryArray.from_arrays(column.indices, _of_bytes(column.dictionary))
+    return column.view(_BYTES[column.type]) if column.type in _BYTES else column
 
 
 def _csv(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:

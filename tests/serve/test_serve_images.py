@@ -202,6 +202,44 @@ def test_what_cannot_be_looked_at_is_refused(server, fields, where, words):
     refused(server.post("/v1/detections", {"model": "small"} | fields), where, words)
 
 
+def photograph(exif=b"", form="JPEG", **more):
+    """As a camera writes it, its EXIF block as given."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png())).save(out, form, quality=90, **more)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif if exif else b""
+    return out.getvalue()[:2] + segment + out.getvalue()[2:]
+
+
+NEGATIVE = struct.pack("<2sHIHHHIiI", b"II", 42, 8, 1, 0x0100, 9, 1, -5, 0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        photograph(b"no EXIF at all"),
+        photograph(NEGATIVE),
+        photograph(form="MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))]),
+        photograph() + b"trailing",
+    ],
+)
+def test_ordinary_photographs_with_odd_surroundings_are_seen_as_their_pixels(server, odd):
+    expected = see(server, part(uri(photograph(), "jpeg"))).json()["choices"]
+    found = see(server, part(uri(odd, "jpeg")))
+    assert found.status_code == 200, found.text
+    assert found.json()["choices"] == expected
+
+
+def test_16_bits_are_seen_as_8(server):
+    deep = Image.frombytes("I;16", (16, 12), b"".join(struct.pack("<H", value * 257) for value in range(192)))
+    flat = Image.frombytes("L", (16, 12), bytes(range(192)))
+    shown = []
+    for picture in (deep, flat):
+        out = io.BytesIO()
+        picture.save(out, "PNG")
+        shown.append(see(server, part(uri(out.getvalue()))).json()["choices"])
+    assert shown[0] == shown[1]
+
+
 # --- refused ----------------------------------------------------------------------------------------------------
 
 HERE = "messages[0].content[1]"
@@ -242,6 +280,12 @@ def test_moving_images_are_refused(server):
     frames = [Image.new("RGB", (8, 8), shade) for shade in ("red", "blue")]
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
     refused(see(server, text("one"), part(uri(out.getvalue(), "gif"))), HERE, "moving image")
+
+
+def test_samples_without_a_range_are_refused(server):
+    out = io.BytesIO()
+    Image.new("F", (8, 8), 0.5).save(out, "TIFF")
+    refused(see(server, text("one"), part(uri(out.getvalue(), "tiff"))), HERE, "floating-point samples of 32 bits")
 
 
 def test_too_many_images_are_refused(server):
