@@ -162,7 +162,7 @@ def test_an_endless_repetition_penalty_keeps_the_order(penalty, temperature):
 
 def test_whatever_the_numbers_an_id_that_may_come_comes():
     """2,000 draws with each number at its smallest, largest or in between."""
-    random, extremes = Random(3), TINY + [0.0, 0.5, 1.0, 1 - 1e-16, 2.0, 1e38, 1e300]
+    random, extremes = Random(3), [*TINY, 0.0, 0.5, 1.0, 1 - 1e-16, 2.0, 1e38, 1e300]
     for number in range(2000):
         row = scores() * random.choice([1.0, 1e-30, 1e30])
         sampling = Sampling(
