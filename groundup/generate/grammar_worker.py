@@ -22,11 +22,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-COMPILE_SECONDS, MASK_SECONDS, ANSWER_SECONDS = 2.0, 1.0, 20.0  # of processor time: a grammar and its first mask; any other; all of an answer
+COMPILE_SECONDS, MASK_SECONDS, ANSWER_SECONDS = 1.0, 0.5, 20.0  # of processor time: a grammar and its first mask; any other; all of an answer
 MEMORY = 128 << 20  # bytes that a worker may take beside what it begins with
 PID, MASK, ERROR = 0, 1, 2
 FORGET = 2**32 - 1
-NICE, MUCH, LAST = 10, 1.0, 19  # a worker's priority: grammars wait for the model, and one that has computed for MUCH seconds for all others
+NICE, MUCH, LAST = 10, 0.5, 19  # a worker's priority: grammars wait for the model, and one that has computed for MUCH seconds for all others
 NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}
 MAKERS = {"json_schema": "grammar_from_json_schema", "regex": "grammar_from_regex", "lark": "grammar_from_lark"}
 
