@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from groundup.codecs.text import Tokenizer
-from groundup.generate.grammar import Constraint
 from groundup.generate.look import Look
 from groundup.generate.pages import PAGE, names
 from groundup.generate.reader import Reader
@@ -28,7 +29,9 @@ class Answer:
         self.prompt_scores: list[Score] = []
         self.source = request.sampling.source(request.number)
         self.reader = Reader(tokenizer, request.stops)
-        self.constraint = None if request.grammar is None else Constraint(request.grammar, tokenizer)
+        self.constraint = None if request.grammar is None else request.grammar.constraint(tokenizer)
+        self.ended = False
+        self.held: Tensor | None = None  # the scores of what comes next, while it is not known what may come
         self._names: list[bytes] = []
 
     @property
@@ -67,3 +70,9 @@ class Answer:
     def say(self, piece: Piece) -> None:
         """Tell the one who asked."""
         self.listen(piece)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self.ended, self.held = True, None
+        if self.constraint is not None:
+            self.constraint.close()

@@ -3,7 +3,9 @@
 Shapes: B rows, R tokens of a step, N sequences, D width, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from math import nan
 from pathlib import Path
 from typing import Literal
@@ -19,6 +21,8 @@ from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.cache import Decoder, NativeStore, PlainStore, Store, Stretch
 from groundup.generate.grammar import Grammar
+from groundup.generate.grammar_pool import wait
+from groundup.generate.isolate import attempt
 from groundup.generate.look import Look, View, require, shown
 from groundup.generate.native.leaves import Workshop, plant, workshop
 from groundup.generate.native.matrix import Weights
@@ -34,6 +38,7 @@ from groundup.model.trunk import Trunk, document_mask
 MEMORY = 1 << 30  # bytes for the cache, unless another number is given
 TOP = 20  # most log-probabilities an id comes with
 ECHO = 64  # positions of a prompt whose scores are in memory at a time
+WAIT, IDLE = 0.005, 0.02  # seconds that a step waits for what grammars allow: with other answers to go on with, and without
 
 
 class Engine:
@@ -100,16 +105,23 @@ class Engine:
         for request in requests:
             self.check(request)
         answers: list[list[int]] = [[] for _ in prompts]
+        ends: list[Piece] = []
 
         def listen(number: int, piece: Piece) -> None:
             answers[number] += piece.ids
-            if piece.finish:
-                advance(1)
+            if piece.finish or piece.error:
+                ends.append(piece)
 
-        for number, request in enumerate(requests):
-            self.add(request, lambda piece, number=number: listen(number, piece))  # type: ignore[misc]
-        while self.step():
-            pass
+        added = [self.add(request, partial(listen, number)) for number, request in enumerate(requests)]
+        try:
+            while self.step():
+                if ends:
+                    advance(sum(_sound(piece).finish is not None for piece in ends))
+                    ends.clear()
+        finally:
+            for answer in added:
+                if not answer.ended:
+                    self.cancel(answer)
         return answers
 
     def stream(self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[Look, ...] = ()) -> Iterator[int]:
@@ -122,7 +134,7 @@ class Engine:
         try:
             while self.step():
                 for piece in pieces:
-                    yield from piece.ids
+                    yield from _sound(piece).ids
                 pieces.clear()
         finally:
             self.cancel(answer)
@@ -139,6 +151,7 @@ class Engine:
     def cancel(self, answer: Answer) -> None:
         """Forget an answer; its pages are free at once."""
         self.scheduler.remove(answer)
+        answer.close()
 
     def check(self, request: Request) -> None:
         """Raise InputError for a request that cannot be answered."""
@@ -170,10 +183,27 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """One forward: the next id of each answer, and a chunk of the prompts that wait. False if there was nothing to do."""
+        """One forward: the next id of each answer, and a chunk of the prompts that wait. False if there was nothing to do.
+
+        What the work for one answer raises, or the one who listens to it, ends that answer; what the forward raises, the answers that were in
+        it. They are told so. Raises only what shows that the engine itself is broken.
+        """
+        late = [answer for answer in self.scheduler.running if answer.held is not None]
         step = self.scheduler.plan()
         if not step:
-            return False
+            self._choose(late, IDLE)
+            return bool(late)
+        attempt(partial(self._forward, step), partial(self._recover, step))
+        self._choose(late, 0)
+        return True
+
+    def _forward(self, step: list[tuple[Answer, int]]) -> None:
+        seen = {
+            answer: attempt(partial(self._patches, answer, count), partial(self._fail, answer)) for answer, count in step if answer.request.images
+        }
+        step = [(answer, count) for answer, count in step if not answer.ended]
+        if not step:
+            return
         positions_1R = self._store.begin([_stretch(answer, count) for answer, count in step])
         self._count(step)
         if self._decoder is not None and all(answer.left == 1 and not answer.request.echo for answer, _ in step):
@@ -182,18 +212,26 @@ class Engine:
                 self.scheduler.computed(answer, 1)
             self._answer([answer for answer, _ in step], best, scores_NV)
         else:
-            self._read(step, positions_1R)
-        return True
+            self._read(step, positions_1R, _sight(step, seen))
 
-    def _read(self, step: list[tuple[Answer, int]], positions_1R: Tensor) -> None:
+    def _recover(self, step: list[tuple[Answer, int]], error: Exception) -> None:
+        """End the answers of a step whose forward failed. Raises if the engine cannot go on: pages are lost, or it does not compute any more."""
+        self.scheduler.check()
+        self.trunk.logits(self._states([0], ())[None])
+        for answer, _ in step:
+            self._fail(answer, error)
+
+    def _read(self, step: list[tuple[Answer, int]], positions_1R: Tensor, sight: Seen | None) -> None:
         """A step with several ids of a prompt."""
         ids = [id for answer, count in step for id in answer.ids[answer.computed : answer.computed + count]]
-        x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store, sight=self._sight(step))[0]
+        x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store, sight=sight)[0]
         ready, last, row = [], [], 0
         for answer, count in step:
             if answer.request.echo and answer.computed < answer.asked:
-                answer.prompt_scores += self._echo(answer, x_RD[row : row + count])
+                attempt(partial(self._echo, answer, x_RD[row : row + count]), partial(self._fail, answer))
             row += count
+            if answer.ended:
+                continue
             self.scheduler.computed(answer, count)
             if not answer.left:
                 ready.append(answer)
@@ -202,16 +240,10 @@ class Engine:
             scores_NV = self.trunk.logits(x_RD[None, last])[0, :, : self.tokenizer.size]
             self._answer(ready, scores_NV.argmax(-1).tolist(), scores_NV)
 
-    def _sight(self, step: list[tuple[Answer, int]]) -> Seen | None:
-        """What is seen of images in a step: of each, the patches from the first that is not in the cache on."""
-        vectors, places, row = [], [], 0
-        for answer, count in step:
-            for look in answer.within(answer.computed, answer.computed + count):
-                first = max(look.place, answer.computed)
-                vectors.append(self._seen(look.view)[first - look.place :])
-                places.append(torch.arange(first, look.end) - answer.computed + row)
-            row += count
-        return Seen(torch.cat(vectors), torch.cat(places).to(self.device)) if vectors else None
+    def _patches(self, answer: Answer, count: int) -> Tensor | None:
+        """What is seen of an answer's images in a step: of each, the patches from the first that is not in the cache on."""
+        inside = answer.within(answer.computed, answer.computed + count)
+        return torch.cat([self._seen(look.view)[max(0, answer.computed - look.place) :] for look in inside]) if inside else None
 
     def _seen(self, view: View) -> Tensor:
         """An image through the eyes, [N, D]: always the whole, as the library's products of fewer rows may have other bits."""
@@ -232,25 +264,43 @@ class Engine:
         """Choose the next id of each answer, knowing the likeliest, and tell those who asked."""
         for place, answer in enumerate(ready):
             if answer.plain:
-                self._tell(answer, best[place], ())
+                attempt(partial(self._tell, answer, best[place], ()), partial(self._fail, answer))
             else:
-                try:
-                    self._tell(answer, *self._choose(answer, scores_NV[place].float()))
-                except InputError as error:
-                    self._end(answer, Piece(error=str(error), fault="request"))
+                answer.held = scores_NV[place].float()
+        held = [answer for answer in ready if answer.held is not None]
+        self._choose(held, WAIT)
+        for answer in held:
+            if answer.held is not None:
+                answer.held = answer.held.clone()  # the next step writes over the scores
 
-    def _choose(self, answer: Answer, scores_V: Tensor) -> tuple[int, tuple[Score, ...]]:
+    def _choose(self, answers: list[Answer], seconds: float) -> None:
+        """Choose the next id of answers whose scores are held, where it is known what may come, after waiting for that at most so long."""
+        until = time.monotonic() + seconds
+        while True:
+            for answer in answers:
+                if answer.held is not None:
+                    attempt(partial(self._next, answer, answer.held), partial(self._fail, answer))
+            waiting = [answer.constraint for answer in answers if answer.held is not None and answer.constraint is not None]
+            if not waiting or (left := until - time.monotonic()) <= 0:
+                return
+            wait(waiting, left)
+
+    def _next(self, answer: Answer, scores_V: Tensor) -> None:
+        """Choose the next id from the scores, unless it is not known yet which are allowed."""
         request, narrowed = answer.request, scores_V
+        allowed = None if answer.constraint is None else answer.constraint.allowed()
+        if answer.constraint is not None and allowed is None:
+            return
+        answer.held = None
         if request.sampling.shifts:
             narrowed = scores_V.clone()
             request.sampling.shift(narrowed, answer.ids[: answer.asked], answer.ids[answer.asked :])
-        if answer.constraint is not None:
-            allowed = torch.from_numpy(answer.constraint.allowed()).to(scores_V.device)
-            narrowed = narrowed.masked_fill(~allowed, float("-inf"))
+        if allowed is not None:
+            narrowed = narrowed.masked_fill(~torch.from_numpy(allowed).to(scores_V.device), float("-inf"))
         id = request.sampling.choose(narrowed, answer.source)
-        if answer.constraint is not None:
+        if answer.constraint is not None and id not in self._ends:
             answer.constraint.accept(id)
-        return id, () if request.logprobs is None else (score(scores_V, id, request.logprobs),)
+        self._tell(answer, id, () if request.logprobs is None else (score(scores_V, id, request.logprobs),))
 
     def _tell(self, answer: Answer, id: int, scores: tuple[Score, ...]) -> None:
         cached = (answer.cached or 0) if len(answer.ids) == answer.asked else 0
@@ -268,11 +318,18 @@ class Engine:
         return self._end(answer, Piece(text, (id,), scores, prompt_scores, "stop" if answer.reader.stopped else "length", cached))
 
     def _end(self, answer: Answer, piece: Piece) -> None:
-        self.scheduler.remove(answer)
+        self.cancel(answer)
         answer.say(piece)
 
-    def _echo(self, answer: Answer, x_RD: Tensor) -> list[Score]:
-        """Scores of the prompt's ids that these states predict, the first id of all before them."""
+    def _fail(self, answer: Answer, error: Exception) -> None:
+        """End an answer that something went wrong with. If that is the one who listens, he is told nothing more."""
+        told = answer.ended
+        self.cancel(answer)
+        if not told:
+            attempt(partial(answer.say, Piece.failed(error)), lambda error: None)
+
+    def _echo(self, answer: Answer, x_RD: Tensor) -> None:
+        """Add the scores of the prompt's ids that these states predict, the first id of all before them."""
         start = answer.computed
         targets = answer.ids[start + 1 : min(start + 1 + len(x_RD), answer.asked)]
         found = [] if start else [Score(answer.ids[0], nan)]
@@ -280,7 +337,7 @@ class Engine:
             part = targets[at : at + ECHO]
             scores_NV = self.trunk.logits(x_RD[None, at : at + len(part)])[0, :, : self.tokenizer.size].float()
             found += [score(row, id, answer.request.logprobs or 0) for row, id in zip(scores_NV, part, strict=True)]
-        return found
+        answer.prompt_scores += found
 
     @torch.inference_mode()
     def embed(self, ids: list[int], images: Sequence[Look] = ()) -> list[float]:
@@ -333,6 +390,27 @@ def labels(eyes: Eyes, x_ND: Tensor) -> tuple[Floats, Floats]:
 def _stretch(answer: Answer, count: int) -> Stretch:
     inside = answer.within(answer.computed, answer.computed + count) if answer.request.images else ()
     return Stretch(answer.computed, count, answer.pages, tuple((look.place, look.end) for look in inside) if inside else ())
+
+
+def _sight(step: list[tuple[Answer, int]], seen: Mapping[Answer, Tensor | None]) -> Seen | None:
+    """What is seen of images in a step, and in which of its rows."""
+    vectors, places, row = [], [], 0
+    for answer, count in step:
+        if (vectors_ND := seen.get(answer)) is not None:
+            vectors.append(vectors_ND)
+            places += [
+                torch.arange(max(look.place, answer.computed), look.end) - answer.computed + row
+                for look in answer.within(answer.computed, answer.computed + count)
+            ]
+        row += count
+    return Seen(torch.cat(vectors), torch.cat(places).to(vectors[0].device)) if vectors else None
+
+
+def _sound(piece: Piece) -> Piece:
+    """A piece that has no error. Raises InputError for one of the request's, RuntimeError for one of the engine's."""
+    if piece.error is not None:
+        raise InputError(piece.error) if piece.fault == "request" else RuntimeError(piece.error)
+    return piece
 
 
 def score(scores_V: Tensor, id: int, top: int) -> Score:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from groundup.errors import InputError
 from groundup.generate.grammar import Grammar
+from groundup.generate.grammar_pool import CompiledGrammar
 from groundup.generate.look import Look
 from groundup.generate.sampling import GREEDY, Sampling
 
@@ -13,7 +15,8 @@ from groundup.generate.sampling import GREEDY, Sampling
 class Request:
     """A prompt to continue.
 
-    The answer has at most `limit` ids and ends before the first of the texts `stops`; `grammar` says what it may be. `number` tells
+    The answer has at most `limit` ids and ends before the first of the texts `stops`; `grammar` says what it may be; one
+    that a client sent is compiled by a `GrammarPool` first. `number` tells
     several answers to one prompt apart: each has random numbers of its own. `logprobs` asks for the log-probability of each id and for
     those of that many of the likeliest; `echo` for those of the prompt's ids as well. `images` stand in the prompt, in order.
     """
@@ -23,7 +26,7 @@ class Request:
     sampling: Sampling = GREEDY
     number: int = 0
     stops: tuple[str, ...] = ()
-    grammar: Grammar | None = None
+    grammar: Grammar | CompiledGrammar | None = None
     logprobs: int | None = None
     echo: bool = False
     images: tuple[Look, ...] = ()
@@ -57,3 +60,10 @@ class Piece:
     ending: Score | None = None
     error: str | None = None
     fault: Literal["request", "engine", "closing"] | None = None
+
+    @staticmethod
+    def failed(error: BaseException) -> "Piece":
+        """The last piece of an answer that ends as something was raised: an InputError is the request's fault, all else the engine's."""
+        if isinstance(error, InputError):
+            return Piece(error=str(error), fault="request")
+        return Piece(error=f"the engine failed: {str(error) or type(error).__name__}", fault="engine")

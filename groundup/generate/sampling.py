@@ -14,6 +14,7 @@ from torch import Tensor
 from groundup.errors import InputError
 
 NUCLEUS = 1024  # likeliest ids looked at for top_p; where they do not hold enough, all are sorted
+EXTREME = 1e20  # penalties above it or below its inverse do the same as these, and temperatures above it: fp32 holds what comes of them
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Sampling:
     sampling, arXiv:1904.09751), then to those with at least `min_p` of the best one's probability (arXiv:2407.01082). Before all that the
     scores of ids that were there change: `repetition_penalty` divides positive and multiplies negative scores of all ids in the text
     (arXiv:1909.05858); `presence_penalty` is taken once from each id of the answer, `frequency_penalty` once for each time. `bias` is
-    added to the scores of ids. The same seed, number and scores give the same draws. Raises InputError for a value out of range.
+    added to the scores of ids. The same seed, number and scores give the same draws. A temperature so small that fp32 cannot hold the
+    divided scores is greedy, and the best id is always kept. Raises InputError for a value out of range.
     """
 
     temperature: float = 0.0
@@ -67,7 +69,8 @@ class Sampling:
         if self.repetition_penalty != 1:
             ids = torch.tensor(sorted({*prompt, *answer}), device=scores_V.device)
             found = scores_V[ids]
-            scores_V[ids] = torch.where(found > 0, found / self.repetition_penalty, found * self.repetition_penalty)
+            penalty = min(max(self.repetition_penalty, 1 / EXTREME), EXTREME)
+            scores_V[ids] = torch.where(found > 0, found / penalty, found * penalty)
         if answer and (self.presence_penalty or self.frequency_penalty):
             counts = Counter(answer)
             taken = [self.presence_penalty + self.frequency_penalty * count for count in counts.values()]
@@ -77,8 +80,10 @@ class Sampling:
         """One id, drawn with the next random number; nothing is drawn greedily."""
         if self.temperature == 0:
             return int(scores_V.argmax())
-        scores_V = scores_V.float() / self.temperature
+        given_V, scores_V = scores_V, scores_V.float() / min(self.temperature, EXTREME)
         draw = source.random()
+        if not scores_V.max().isfinite():
+            return int(given_V.argmax())
         if not self.top_k and self.top_p == 1:
             shares = (scores_V - scores_V.max()).exp()
             kept = torch.where(shares >= self.min_p, shares, 0.0)
@@ -92,6 +97,7 @@ class Sampling:
             whole = (scores_V - best[0]).exp().sum()
         above = shares.cumsum(-1) - shares  # weight of the ids before this one
         kept = torch.where((above < self.top_p * whole) & (shares >= self.min_p), shares, 0.0)
+        kept[0] = shares[0]  # however small top_p is
         return int(ids[_drawn(kept, draw)])
 
     def _best(self, scores_V: Tensor) -> tuple[Tensor, Tensor]:

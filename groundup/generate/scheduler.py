@@ -97,7 +97,7 @@ class Scheduler:
 
     def _give_up(self, answer: Answer) -> None:
         self.pages.release(answer.pages)
-        answer.pages, answer.computed = [], 0
+        answer.pages, answer.computed, answer.held = [], 0, None
         for name in [name for name, owner in self._promised.items() if owner is answer]:
             del self._promised[name]
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,25 +13,13 @@ from groundup.codecs.boxes import Thing
 from groundup.errors import InputError
 from groundup.generate.answer import Answer, Listen
 from groundup.generate.engine import Engine
+from groundup.generate.grammar_pool import GrammarPool
+from groundup.generate.isolate import attempt
 from groundup.generate.look import Look, View
+from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import Piece, Request
 
 T = TypeVar("T")
-
-
-class Busy(Exception):
-    """The queue is full; `retry_after` says in how many seconds there may be room."""
-
-    def __init__(self, retry_after: float):
-        super().__init__(f"too many requests are waiting; try again in {retry_after:.0f} seconds")
-        self.retry_after = retry_after
-
-
-class Closing(InputError):
-    """The service takes no more requests."""
-
-    def __init__(self) -> None:
-        super().__init__("the server is shutting down; ask another, or later")
 
 
 class Ticket:
@@ -60,10 +48,14 @@ class State:
 
 
 class Service:
-    """Runs an engine until it is closed. `queue` requests may wait for their turn, those that the engine has admitted not counted."""
+    """Runs an engine until it is closed. `queue` requests may wait for their turn, those that the engine has admitted not counted.
+
+    `grammars` compiles those of requests.
+    """
 
     def __init__(self, engine: Engine, queue: int = 256):
         self.engine = engine
+        self.grammars = GrammarPool(engine.tokenizer)
         self._queue = queue
         self._inbox: deque[Callable[[], None]] = deque()
         self._news = threading.Condition()
@@ -84,12 +76,10 @@ class Service:
         def begin() -> None:
             self._less(1)
             if self._failure is not None:
-                listen(self._failure)
+                tell(listen, self._failure)
             elif not ticket.cancelled:
-                try:
-                    ticket.answer = self.engine.add(request, listen)
-                except InputError as error:
-                    listen(Piece(error=str(error), fault="request"))
+                add = partial(self.engine.add, request, listen)
+                ticket.answer = attempt(add, lambda error: tell(listen, Piece.failed(error)))
 
         self._hand_in(begin, asked=1)
         return ticket
@@ -115,24 +105,26 @@ class Service:
     def between(self, jobs: Sequence[Callable[[], T]]) -> "Future[list[T]]":
         """What each job finds that is done in the engine's thread between two steps.
 
-        Raises Closing and Busy, and the future InputError as the jobs do.
+        Raises Closing and Busy; the future InputError as the jobs do, and RuntimeError for whatever else they raise.
         """
         future: Future[list[T]] = Future()
         found: list[T] = []
 
         def one() -> None:
             if future.cancelled() or self._failure is not None:
-                self._less(len(jobs) - len(found))
-                return settle(future.set_exception, Closing())
-            try:
-                found.append(jobs[len(found)]())
-            except InputError as error:
-                self._less(len(jobs) - len(found))
-                return settle(future.set_exception, error)
+                return refuse(Closing())
+            done = len(found)
+            attempt(lambda: found.append(jobs[done]()), refuse)
+            if len(found) == done:
+                return None
             self._less(1)
             if len(found) < len(jobs):
                 return self._hand_in(one)
             return settle(future.set_result, found)
+
+        def refuse(error: Exception) -> None:
+            self._less(len(jobs) - len(found))
+            settle(future.set_exception, error if isinstance(error, InputError) else RuntimeError(f"the engine failed: {error}"))
 
         def settle(how: Callable[[Any], None], what: object) -> None:
             with suppress(InvalidStateError):  # cancelled meanwhile
@@ -167,6 +159,7 @@ class Service:
         if self._thread.is_alive():
             self._hand_in(lambda: self._drop(Piece(error="the server is shutting down", fault="closing")))
             self._thread.join()
+        self.grammars.close()
 
     def _hand_in(self, work: Callable[[], None], asked: int = 0) -> None:
         """Have work done in the thread; if something is asked of it, only if it is at work and not too much was asked before."""
@@ -189,7 +182,7 @@ class Service:
             while self._gather():
                 self.engine.step()
         except BaseException as error:
-            self._failure = Piece(error=f"the engine failed: {error}", fault="engine")
+            self._failure = replace(Piece.failed(error), fault="engine")
             with self._news:
                 self._closing = True
             while self._inbox:
@@ -215,4 +208,9 @@ class Service:
     def _drop(self, last: Piece) -> None:
         for answer in [*self.engine.scheduler.running, *self.engine.scheduler.waiting]:
             self.engine.cancel(answer)
-            answer.say(last)
+            tell(answer.listen, last)
+
+
+def tell(listen: Listen, piece: Piece) -> None:
+    """Tell one who asked; it is his loss if he cannot hear it."""
+    attempt(partial(listen, piece), lambda error: None)

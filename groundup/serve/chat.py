@@ -1,6 +1,7 @@
 """POST /v1/chat/completions: a conversation in, the assistant's next message out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,12 @@ from groundup.generate import look
 from groundup.generate import request as engine
 from groundup.generate.look import View
 from groundup.generate.request import Piece
-from groundup.serve import body, pictures, prompts, scores, tools
+from groundup.serve import body, pictures, prompts, record, scores, tools
 from groundup.serve.errors import ApiError, about
 from groundup.serve.prompts import Frame
 from groundup.serve.schema import TOGETHER, ChatRequest
 from groundup.serve.site import Entry, Site
+from groundup.serve.stream import unless_gone
 from groundup.serve.tools import Speech
 
 
@@ -38,29 +40,38 @@ async def _answer(site: Site, request: Request, asked: ChatRequest, entry: Entry
     messages, shown = await run_in_threadpool(pictures.taken, asked.messages)
     views = await site.gallery.look(entry.service.engine.trunk.shape, shown)
     wanted = await run_in_threadpool(requests, asked.model_copy(update={"messages": messages}), entry, site.temperature, views)
+    wanted = await _formed(request, asked, entry, wanted)
     kind = "chat.completion.chunk" if asked.stream else "chat.completion"
     frame = Frame.of("chatcmpl", kind, asked.model, wanted[0].sampling.seed)
     return await site.answer(request, entry, wanted, ChatWriter(frame, asked, entry.service.engine.tokenizer), asked.stream)
 
 
 def requests(asked: ChatRequest, entry: Entry, temperature: float, views: Sequence[View] = ()) -> Sequence[engine.Request]:
-    """What to ask of the engine, at a temperature if none is asked for, with the images that the messages show.
+    """What to ask of the engine, at a temperature if none is asked for, with the images that the messages show; free of any form.
 
     Raises ApiError for what cannot be answered.
     """
     prompts.together(asked, 1, TOGETHER)
     tokenizer = entry.service.engine.tokenizer
-    sampling, grammar = prompts.sampling(asked, tokenizer, temperature), tools.grammar(asked, tokenizer)
+    sampling = prompts.sampling(asked, tokenizer, temperature)
     with about("messages"):
         ids, looks = look.prompt(tokenizer, asked.messages, views, _shown(asked))
     prompts.with_room(entry, ids, "messages")
-    if grammar is not None:
-        with about("response_format" if tools.chosen(asked).type == "none" else "tools"):
-            grammar.prepare(tokenizer)
     limit = _limit(asked) or entry.service.engine.trunk.shape.context
     return [
-        engine.Request(ids, limit, sampling, number, prompts.stops(asked), grammar, _logprobs(asked), images=looks) for number in range(asked.n)
+        engine.Request(ids, limit, sampling, number, prompts.stops(asked), None, _logprobs(asked), images=looks) for number in range(asked.n)
     ]  # fmt: skip
+
+
+async def _formed(request: Request, asked: ChatRequest, entry: Entry, wanted: Sequence[engine.Request]) -> Sequence[engine.Request]:
+    """The requests with what their answers may be, once that is compiled. Raises ApiError for a form that cannot be kept to, and Busy."""
+    grammar = await run_in_threadpool(tools.grammar, asked, entry.service.engine.tokenizer)
+    if grammar is None:
+        return wanted
+    noted = record.of(request.scope)
+    with about("response_format" if tools.chosen(asked).type == "none" else "tools"):
+        compiled = await unless_gone(request.receive, noted, entry.service.grammars.compiled(grammar, noted.client))
+    return [replace(each, grammar=compiled) for each in wanted]
 
 
 def _shown(asked: ChatRequest) -> list[dict[str, Any]] | None:

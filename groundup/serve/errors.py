@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from groundup.errors import InputError
+from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import Piece
-from groundup.generate.service import Busy, Closing
 
 TYPES = {
     401: "authentication_error",
@@ -55,6 +55,8 @@ def about(param: str) -> Iterator[None]:
     """Turn an InputError into a 400 that is about one field."""
     try:
         yield
+    except Closing:
+        raise
     except InputError as error:
         raise ApiError(400, str(error), param) from None
 

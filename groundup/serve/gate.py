@@ -69,6 +69,7 @@ class Gate:
             return await error.response(visit.scope, receive, send)
         if not _under(visit.scope["path"], LIMITED):
             return await self.app(visit.scope, receive, send)
+        record.of(visit.scope).client = visit.client
         limits = (visit.key.a_minute, visit.key.at_a_time) if visit.key else (None, None)
         try:
             self.limiter.enter(visit.client, *limits)

@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from groundup.generate import request as engine
-from groundup.generate.service import Closing, Service
+from groundup.generate.refusals import Closing
+from groundup.generate.service import Service
 from groundup.serve import record
 from groundup.serve.errors import ApiError
 from groundup.serve.pictures import Gallery

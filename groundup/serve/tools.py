@@ -10,7 +10,7 @@ from typing import Any
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.errors import InputError
-from groundup.generate.grammar import Grammar
+from groundup.generate.grammar import UntrustedGrammar
 from groundup.generate.reader import overlap
 from groundup.serve.errors import ApiError, about
 from groundup.serve.schema import ChatRequest, Function, ResponseFormat, ToolChoice
@@ -24,8 +24,8 @@ TEXT = f"TEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"
 # --- what an answer may be ----------------------------------------------------------------------------------
 
 
-def grammar(asked: ChatRequest, tokenizer: Tokenizer) -> Grammar | None:
-    """What the answer to a request may be; None if anything. Raises ApiError for a form that cannot be kept to."""
+def grammar(asked: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | None:
+    """What the answer to a request may be; None if anything. Raises ApiError for a form that is none; nothing is compiled."""
     choice = chosen(asked)
     if choice.type == "none":
         return None if asked.response_format is None else formatted(asked.response_format)
@@ -40,7 +40,8 @@ def grammar(asked: ChatRequest, tokenizer: Tokenizer) -> Grammar | None:
     calls = 'call ("\\n" call)*' if asked.parallel_tool_calls and choice.type != "function" else "call"
     rules = [rule for number, function in enumerate(functions) for rule in _call(number, function)]
     with about("tools"):
-        return Grammar.lark("\n".join([f"start: {start}", f"calls: {calls}", f"call: {names}", *rules, TEXT, *_form(asked.response_format)]))
+        lines = [f"start: {start}", f"calls: {calls}", f"call: {names}", *rules, TEXT, *_form(asked.response_format)]
+        return UntrustedGrammar("lark", "\n".join(lines))
 
 
 def chosen(asked: ChatRequest) -> ToolChoice:
@@ -99,8 +100,8 @@ def _form(form: ResponseFormat | None) -> list[str]:
     return [] if form is None or form.type == "text" else [f"form: %json {json.dumps(_schema(form))}"]
 
 
-def formatted(form: ResponseFormat) -> Grammar | None:
-    """What an answer of a form may be; None if anything. Raises ApiError for a form that lacks its field or cannot be kept to."""
+def formatted(form: ResponseFormat) -> UntrustedGrammar | None:
+    """What an answer of a form may be; None if anything. Raises ApiError for a form that lacks its field."""
     given = {name for name in ("json_schema", "pattern", "grammar") if getattr(form, name) is not None}
     wanted = {"json_schema": {"json_schema"}, "regex": {"pattern"}, "grammar": {"grammar"}}.get(form.type, set())
     if given != wanted:
@@ -111,10 +112,10 @@ def formatted(form: ResponseFormat) -> Grammar | None:
             case "text":
                 return None
             case "regex":
-                return Grammar.regex(str(form.pattern))
+                return UntrustedGrammar("regex", str(form.pattern))
             case "grammar":
-                return Grammar.lark(str(form.grammar))
-        return Grammar.json_schema(_schema(form))
+                return UntrustedGrammar("lark", str(form.grammar))
+        return UntrustedGrammar("json_schema", json.dumps(_schema(form)))
 
 
 def _schema(form: ResponseFormat) -> dict[str, Any]:

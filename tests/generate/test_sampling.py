@@ -122,3 +122,57 @@ def test_the_same_seed_and_number_draw_alike_another_otherwise():
 def test_values_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampling(**wrong)
+
+
+# --- numbers that fp32 cannot hold ----------------------------------------------------------------------------------
+
+TINY = [5e-324, 1e-300, 1e-46, 1e-45, 1e-40, 1e-38, 1e-30, 1e-7]  # smallest and subnormal numbers of fp64 and fp32 among them
+
+
+@pytest.mark.parametrize("more", [{}, {"top_p": 0.5}, {"top_p": 1e-300}, {"top_k": 3}, {"top_k": 2**70}, {"min_p": 5e-324}, {"min_p": 1 - 1e-16}])
+@pytest.mark.parametrize("temperature", TINY)
+def test_a_temperature_that_is_almost_none_is_greedy(temperature, more):
+    for row in (scores(), -scores().abs(), scores() * 1e-3, torch.zeros(40).index_fill(0, torch.tensor([7]), 1e-3)):
+        assert Sampling(temperature=temperature, **more).choose(row, Random(0)) == int(row.argmax())
+
+
+def test_an_endless_temperature_draws_evenly_from_what_is_allowed():
+    row = scores().masked_fill(torch.arange(40) % 2 == 0, float("-inf"))
+    found = draw(Sampling(temperature=1e300), row)
+    assert within_chance(found, (torch.arange(40) % 2) / 20)
+
+
+@pytest.mark.parametrize("top_p", TINY)
+def test_the_best_id_is_kept_however_small_top_p_is(top_p):
+    assert Sampling(temperature=2.0, top_p=top_p).choose(scores(), Random(0)) == int(scores().argmax())
+    assert Sampling(temperature=2.0, top_p=top_p, top_k=4).choose(scores(), Random(0)) == int(scores().argmax())
+
+
+@pytest.mark.parametrize("penalty", [*TINY[:5], 1e300, 1.7e308])
+@pytest.mark.parametrize("temperature", [0.0, 1e-40, 1.0])
+def test_an_endless_repetition_penalty_keeps_the_order(penalty, temperature):
+    row, seen = scores(), scores().topk(20).indices.tolist()[5:]  # of both signs
+    Sampling(repetition_penalty=penalty).shift(row, seen, [])
+    assert row.isfinite().all()
+    kept = [id for id in seen if (scores()[id] > 0) == (penalty < 1)]
+    assert sorted(kept, key=lambda id: row[id]) == sorted(kept, key=lambda id: scores()[id])
+    if penalty < 1:
+        assert Sampling(temperature=temperature).choose(row, Random(0)) == max(seen, key=lambda id: scores()[id])
+
+
+def test_whatever_the_numbers_an_id_that_may_come_comes():
+    """2,000 draws with each number at its smallest, largest or in between."""
+    random, extremes = Random(3), [*TINY, 0.0, 0.5, 1.0, 1 - 1e-16, 2.0, 1e38, 1e300]
+    for number in range(2000):
+        row = scores() * random.choice([1.0, 1e-30, 1e30])
+        sampling = Sampling(
+            temperature=random.choice(extremes), top_k=random.choice([0, 1, 2**31, 2**63, 2**70]),
+            top_p=random.choice([value for value in extremes if 0 < value <= 1]), min_p=random.choice([v for v in extremes if v < 1]),
+            repetition_penalty=random.choice([value for value in extremes if value]), presence_penalty=random.choice([-100, -5e-324, 0, 100]),
+            frequency_penalty=random.choice([-100, 0, 1e-300, 100]), seed=random.choice([0, -(2**63), 2**63, 2**200]),
+            bias=dict.fromkeys(random.sample(range(40), random.choice([0, 1, 40])), random.choice([-100.0, 100.0, 5e-324])),
+        )  # fmt: skip
+        sampling.shift(row, [1, 2, 3], [4, 4, 5])
+        allowed = torch.rand(40, generator=torch.Generator().manual_seed(number)) < 0.5
+        allowed[number % 40] = True
+        assert allowed[sampling.choose(row.masked_fill(~allowed, float("-inf")), sampling.source(0))]

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from groundup.errors import InputError
+from groundup.generate.refusals import Busy
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
-from groundup.generate.service import Busy, Service
+from groundup.generate.service import Service
 from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts
 from tests.random_models import SHAPE
 

@@ -6,7 +6,7 @@ import threading
 import httpx
 import pytest
 
-from groundup.generate import grammar
+from groundup.generate import grammar_worker
 from tests.serve.serve_helpers import Model, events, serving, small_service
 
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -267,12 +267,10 @@ def test_a_grammar_that_turns_out_wrong_is_the_askers_fault(server):
         assert error(server.chat(response_format=form, stream=stream), 400)["param"] == "response_format"
 
 
-def test_nobody_waits_for_the_grammar_of_another(server, monkeypatch):
-    threads, vocabulary = [], grammar._vocabulary
-    monkeypatch.setattr(grammar, "_vocabulary", lambda tokenizer: threads.append(threading.current_thread().name) or vocabulary(tokenizer))
+def test_no_grammar_of_a_client_is_compiled_in_this_process(server, monkeypatch):
+    for name in ("vocabulary", "matcher", "check"):
+        monkeypatch.setattr(grammar_worker, name, lambda *_: {}["never"])
     assert server.chat(response_format={"type": "regex", "pattern": "(one|two){1,7}"}, n=3, max_tokens=20).status_code == 200
-    assert len(threads) == 1
-    assert threads.pop() not in ("engine", "MainThread")
 
 
 def test_a_model_that_is_replaced_meanwhile_answers_all_the_same(tokenizer, page, monkeypatch):

@@ -1,0 +1,273 @@
+"""Grammars of clients, each compiled and followed in a process of its own: what one does to its process harms no other request.
+
+A request's grammar is compiled before the request is handed to the engine. The engine's thread then asks for masks, and waits for none longer
+than it wants to. An answer's state is its grammar and its ids: when a worker ends, whatever ended it, the answers that followed its grammar
+begin anew in another worker, and get the same masks. Only the one that a worker ended for twice is given up.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from select import POLLIN, poll
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundup.codecs.text import Tokenizer
+from groundup.errors import InputError
+from groundup.generate import grammar_worker as worker
+from groundup.generate.grammar import AnyConstraint, UntrustedGrammar, unpacked
+from groundup.generate.grammar_process import Link, Maker, framed
+from groundup.generate.refusals import Busy, Closing
+
+T = TypeVar("T")
+COMPILING = 2  # grammars that are compiled at a time, of one client no more than one
+PENDING, PENDING_OF_ONE = 64, 16  # grammars that wait for that, of all clients and of one
+HELD, HELD_OF_ONE = 64, 16  # grammars that answers follow or may follow soon, each with a process: of all clients, of one
+RECENT = 16  # grammars that are kept for the next request; and grammars that were refused
+WALL_SECONDS = 30.0  # for what has a limit of processor time, on a machine that has no time for it
+LIVES = 2  # workers that may end for one answer: the first may have been ended by something else
+
+
+class RemoteConstraint:
+    """One answer on its way through a grammar in another process."""
+
+    def __init__(self, grammar: "CompiledGrammar", session: int, first: bytes, size: int):
+        self.session, self.ids = session, list[int]()
+        self.mask: bytes | None = first
+        self.error: str | None = None
+        self.link: Link | None = None  # the worker that knows the first `known` ids
+        self.known, self.lives, self.since = 0, LIVES, 0.0
+        self._grammar, self._size = grammar, size
+
+    def allowed(self) -> NDArray[np.bool_] | None:
+        """As `AnyConstraint`."""
+        if self.mask is None and self.error is None:
+            self._grammar.update()
+        if self.error is not None:
+            raise InputError(self.error)
+        return None if self.mask is None else unpacked(self.mask, self._size)
+
+    def accept(self, id: int) -> None:
+        """As `AnyConstraint`."""
+        self.ids.append(id)
+        self.mask = None
+        self._grammar.ask(self)
+
+    def fileno(self) -> int:
+        """As `AnyConstraint`."""
+        return self._grammar.fileno()
+
+    def close(self) -> None:
+        """As `AnyConstraint`."""
+        self._grammar.forget(self)
+
+
+class CompiledGrammar:
+    """A grammar that could be compiled, at work in a process of its own: what a `Request` takes. For the engine's thread."""
+
+    def __init__(self, source: UntrustedGrammar, client: str, maker: Maker, link: Link, first: bytes):
+        self.source, self.client = source, client
+        self._maker, self._link, self._first = maker, link, first
+        self._sessions = 0
+        self._asked: dict[int, RemoteConstraint] = {}  # in the order in which the worker answers
+
+    def constraint(self, tokenizer: Tokenizer) -> RemoteConstraint:
+        """An answer before its first id."""
+        self._sessions += 1
+        return RemoteConstraint(self, self._sessions, self._first, tokenizer.size)
+
+    def ask(self, answer: RemoteConstraint) -> None:
+        """Ask for the mask after an answer's ids."""
+        known = answer.known if answer.link is self._link else 0
+        self._asked[answer.session] = answer
+        answer.link, answer.known, answer.since = self._link, len(answer.ids), time.monotonic()
+        self._link.send([answer.session, known, *answer.ids[known:]])
+
+    def forget(self, answer: RemoteConstraint) -> None:
+        """Let an answer go."""
+        self._asked.pop(answer.session, None)
+        if answer.link is self._link:
+            self._link.send([answer.session, worker.FORGET])
+
+    def update(self) -> None:
+        """Take what the worker has sent; make another if it has ended, or takes too long by the clock."""
+        for session, kind, content in self._link.receive():
+            answer = self._asked.pop(session, None)
+            if answer is not None and kind == worker.MASK:
+                answer.mask = content
+            elif answer is not None:
+                answer.error = content.decode()
+        first = next(iter(self._asked.values()), None)
+        if first is not None and time.monotonic() - first.since > WALL_SECONDS:
+            self._link.kill()
+        if self._link.ended:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        waiting = list(self._asked.values())
+        self._asked.clear()
+        if waiting:
+            waiting[0].lives -= 1
+            if not waiting[0].lives:
+                waiting.pop(0).error = f"the grammar cannot be followed: {_beyond(worker.MASK_SECONDS)}"
+        self._link = Link(self._maker)
+        self._link.send_bytes(_message(self.source))
+        for answer in waiting:
+            self.ask(answer)
+
+    def fileno(self) -> int:
+        """What becomes readable when there is something to `update`."""
+        return self._link.channel.fileno()
+
+
+def wait(constraints: Sequence[AnyConstraint], seconds: float) -> None:
+    """Return when one of them may know more, or after so many seconds."""
+    poller = poll()
+    for constraint in constraints:
+        if constraint.fileno() >= 0:
+            poller.register(constraint.fileno(), POLLIN)
+    poller.poll(seconds * 1000)
+
+
+class GrammarPool:
+    """Compiles grammars for one vocabulary; made anywhere, used in one event loop."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._maker = Maker(tokenizer)
+        self._live = WeakValueDictionary[UntrustedGrammar, CompiledGrammar]()
+        self._recent = OrderedDict[UntrustedGrammar, CompiledGrammar]()
+        self._refused = OrderedDict[UntrustedGrammar, str]()
+        self._compilers = asyncio.Semaphore(COMPILING)
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._pending = Counter[str]()
+        self._closed = False
+
+    async def compiled(self, grammar: UntrustedGrammar, client: str = "") -> CompiledGrammar:
+        """A grammar, compiled when it is the client's turn. Raises InputError for one that is too complex, Closing, and Busy.
+
+        A caller that is cancelled ends the process that compiles for it.
+        """
+        if not self._maker.runs:
+            await asyncio.to_thread(self._maker.start)
+        if (found := self._known(grammar)) is not None:
+            return found
+        with self._waiting(client) as turn:
+            async with turn:
+                await self._room(client)
+                async with self._compilers:
+                    return self._known(grammar) or await self._compile(grammar, client)  # known: compiled for another meanwhile
+
+    def close(self) -> None:
+        """End all processes; from any thread."""
+        self._closed = True
+        self._maker.close()
+
+    def _known(self, grammar: UntrustedGrammar) -> CompiledGrammar | None:
+        if grammar in self._refused:
+            self._refused.move_to_end(grammar)
+            raise InputError(self._refused[grammar])
+        found = self._live.get(grammar)
+        if found is not None:
+            _remember(self._recent, grammar, found)
+        return found
+
+    @contextmanager
+    def _waiting(self, client: str) -> Iterator[asyncio.Lock]:
+        """Count a client's grammars that wait, and give the lock that lets one of them go on."""
+        if self._pending.total() >= PENDING or self._pending[client] >= PENDING_OF_ONE:
+            raise Busy(worker.COMPILE_SECONDS, "too many grammars wait to be compiled")
+        self._pending[client] += 1
+        try:
+            yield self._turns.setdefault(client, asyncio.Lock())
+        finally:
+            self._pending[client] -= 1
+            if not self._pending[client]:
+                del self._pending[client], self._turns[client]
+
+    async def _room(self, client: str) -> None:
+        """Wait until one more grammar of a client may be held. Raises Busy if that takes too long."""
+        try:
+            async with asyncio.timeout(WALL_SECONDS):
+                while self._full(client):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise Busy(worker.COMPILE_SECONDS, "answers under way follow too many grammars") from None
+
+    def _full(self, client: str) -> bool:
+        held = list(self._live.values())
+        own = [grammar.source for grammar in held if grammar.client == client]
+        if len(own) < HELD_OF_ONE and len(held) < HELD:
+            return False
+        kept = next((source for source in self._recent if source in own or len(held) >= HELD), None)
+        if kept is not None:  # perhaps nobody follows it any more
+            del self._recent[kept]
+        return True
+
+    async def _compile(self, source: UntrustedGrammar, client: str) -> CompiledGrammar:
+        link = Link(self._maker)
+        try:
+            async with asyncio.timeout(WALL_SECONDS):
+                first = await self._first_mask(source, link)
+        except BaseException as error:
+            link.kill()
+            if isinstance(error, InputError) and not self._closed:
+                _remember(self._refused, source, str(error))
+            if isinstance(error, TimeoutError):
+                raise Busy(worker.COMPILE_SECONDS, "the machine has no time to compile a grammar") from None
+            raise
+        found = self._live[source] = CompiledGrammar(source, client, self._maker, link, first)
+        _remember(self._recent, source, found)
+        return found
+
+    async def _first_mask(self, grammar: UntrustedGrammar, link: Link) -> bytes:
+        with suppress(OSError):  # it has ended, which the loop sees
+            await asyncio.get_running_loop().sock_sendall(link.channel, framed(_message(grammar)))
+        while True:
+            for _, kind, content in link.receive():
+                if kind == worker.MASK:
+                    return content
+                raise InputError(content.decode())
+            if link.ended:
+                raise self._ended(grammar, link)
+            await _readable(link.channel)
+
+    def _ended(self, grammar: UntrustedGrammar, link: Link) -> Exception:
+        """Why a worker has ended before its first mask."""
+        if self._closed:
+            return Closing()
+        if link.worker is None:
+            return Busy(1.0, "the process that compiles grammars has ended")
+        return InputError(f"the {worker.NAMES[grammar.kind]} cannot be used: {_beyond(worker.COMPILE_SECONDS)}")
+
+
+async def _readable(channel: socket.socket) -> None:
+    """Return once something can be read."""
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(channel, news.set)
+    try:
+        await news.wait()
+    finally:
+        loop.remove_reader(channel)
+
+
+def _message(grammar: UntrustedGrammar) -> bytes:
+    return json.dumps([grammar.kind, grammar.text]).encode()
+
+
+def _beyond(seconds: float) -> str:
+    return f"it takes more than {seconds:g} s of a processor or {worker.MEMORY >> 20} MiB; make it smaller"
+
+
+def _remember(kept: "OrderedDict[UntrustedGrammar, T]", grammar: UntrustedGrammar, what: T) -> None:
+    """Keep the most recent."""
+    kept[grammar] = what
+    kept.move_to_end(grammar)
+    if len(kept) > RECENT:
+        kept.popitem(last=False)

@@ -1,0 +1,151 @@
+"""Processes of grammar_worker.py as this process sees them: the one that makes workers, and the other end of each worker."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from weakref import finalize
+
+from groundup.codecs.text import Tokenizer
+from groundup.generate import grammar_worker
+
+PATIENCE = 30.0  # seconds that a socket may take a few bytes, and a process to end
+Message = tuple[int, int, bytes]  # a session, one of PID, MASK and ERROR, content
+
+
+class Maker:
+    """The process that forks workers for one vocabulary; `start` before the first of them, and again when it may have ended."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self._starting = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control = socket.socket()
+        self._stop: Callable[[], object] = finalize(self, self._control.close)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it unless it runs; what is asked of it while it gets ready waits. Takes seconds for a large vocabulary."""
+        with self._starting:
+            if self.runs:
+                return
+            self.close()
+            self._control, theirs = socket.socketpair()
+            self._control.settimeout(PATIENCE)
+            with theirs:
+                self._process = _run(theirs.fileno())
+            self._stop = finalize(self, _end, self._process, self._control)
+            tokenizer = self._tokenizer
+            spoken = {"table": tokenizer.json, "size": tokenizer.size, "ends": [tokenizer.im_end, tokenizer.end]}
+            with suppress(OSError):  # it has ended at once, and will be found so
+                self._control.sendall(framed(json.dumps(spoken).encode()))
+
+    def fork(self, channel: socket.socket) -> None:
+        """Have a worker made at the other end of a channel. If there is nobody to make it, that end is closed."""
+        with suppress(OSError):
+            socket.send_fds(self._control, [struct.pack("<i", 0)], [channel.fileno()])
+
+    def kill(self, worker: int) -> None:
+        """End a worker, if it has not ended."""
+        with suppress(OSError):
+            self._control.sendall(struct.pack("<i", worker))
+
+    def close(self) -> None:
+        """End it, and its workers with it."""
+        self._stop()
+
+
+def _run(control: int) -> "subprocess.Popen[bytes]":
+    paths = os.pathsep.join(path for path in sys.path if path)  # it finds what this process found
+    environment = os.environ | {"PYTHONPATH": paths, "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command, null = [sys.executable, "-P", str(Path(grammar_worker.__file__)), str(control)], subprocess.DEVNULL
+    # A Ctrl-C is for the server, which ends it: hence a group of its own.
+    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, pass_fds=[control], env=environment, process_group=0)
+
+
+def _end(process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+    control.close()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Link:
+    """The other end of a new worker; nothing here waits. It ends when nobody holds it any more."""
+
+    def __init__(self, maker: Maker):
+        self._maker = maker
+        self.channel, theirs = socket.socketpair()
+        self.channel.setblocking(False)
+        finalize(self, self.channel.close)
+        with theirs:
+            maker.fork(theirs)
+        self._sending, self._received = bytearray(), bytearray()
+        self.worker: int | None = None
+        self.ended = False
+
+    def send(self, numbers: Sequence[int]) -> None:
+        """A message of 4-byte numbers."""
+        self.send_bytes(struct.pack(f"<{len(numbers)}I", *numbers))
+
+    def send_bytes(self, content: bytes) -> None:
+        """A message; what the worker does not take at once goes with the next call."""
+        self._sending += framed(content)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._sending:
+                del self._sending[: self.channel.send(self._sending)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.ended = True
+
+    def receive(self) -> list[Message]:
+        """The messages that have come. `ended` is set if there will be no more."""
+        self._flush()
+        try:
+            while part := self.channel.recv(1 << 16):
+                self._received += part
+            self.ended = True
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.ended = True
+        return self._messages()
+
+    def _messages(self) -> list[Message]:
+        found: list[Message] = []
+        while len(self._received) >= 4 and len(self._received) >= (size := 4 + struct.unpack_from("<I", self._received)[0]):
+            session, kind = struct.unpack_from("<II", self._received, 4)
+            found.append((session, kind, bytes(self._received[12:size])))
+            del self._received[:size]
+            if kind == grammar_worker.PID:
+                (self.worker,) = struct.unpack("<I", found.pop()[2])
+        return found
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        self.ended = True
+        if self.worker is not None:
+            self._maker.kill(self.worker)
+        with suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)
+
+
+def framed(content: bytes) -> bytes:
+    """A message with its length before it."""
+    return struct.pack("<I", len(content)) + content
