@@ -1,4 +1,4 @@
-"""Generated code: kept where no other user can write, and compiled with the flags its compiler needs. In processes of their own, as they are settled once."""
+"""Generated code: kept where no other user can write, compiled with the flags its compiler needs. In new processes, as each is settled once."""
 
 import os
 import shutil
