@@ -52,7 +52,7 @@ def test_a_source_from_which_nothing_is_learnt_is_refused(data: Path, tmp_path: 
 
 def test_texts_of_one_token_teach_nothing(data: Path, tmp_path: Path) -> None:
     empty = shards(tmp_path, [Document("made", str(n), "CC0-1.0", text="") for n in range(150)])
-    with pytest.raises(InputError, match="source 'made': nothing can be learnt from .* they hold no text in which a token follows another"):
+    with pytest.raises(InputError, match=r"source 'made': nothing can be learnt from .* they hold no text in which a token follows another"):
         Batches({"made": empty}, {"made": 1.0}, 8, 3, False).require_lessons()
 
 
