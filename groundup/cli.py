@@ -374,11 +374,18 @@ def key(
 
 
 @app.command()
-def doctor(device: DeviceName = None, as_json: Json = False) -> None:
-    """Say what this machine can do: device, precision, memory, versions, and what is missing for which extra."""
-    from groundup.health import examine
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the minutes in which compiled code is compared with eager code.")] = False,
+    device: DeviceName = None,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine can do: device, precision, memory, versions, what is missing for which extra, and whether compiled code is right."""
+    from groundup.health import cells, compare, examine
 
     table = examine(device)
+    if not quick:
+        with console.progress("compiled against eager", cells(device), "shapes") as advance:
+            table["compiled against eager"] = compare(device, advance)
     lines = [f"{key:<16} {', '.join(value) if isinstance(value, list) else value}" for key, value in table.items() if not isinstance(value, dict)]
     for key, group in table.items():
         if isinstance(group, dict):

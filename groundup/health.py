@@ -1,14 +1,17 @@
 """What this machine can do, for `groundup doctor` and for bug reports."""
 
+import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from typing import Any
 
 from packaging.requirements import Requirement
 
-from groundup import device, ledger
+from groundup import compilers, device, ledger
 from groundup.errors import InputError
+from groundup.train import grid
 
 
 def examine(name: str | None) -> dict[str, Any]:
@@ -20,6 +23,7 @@ def examine(name: str | None) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "device": f"{found.kind}: {found.name}",
         "precision": str(precision).removeprefix("torch."),
+        "compiler": _compiler(),
         "compiles": "yes" if found.compiles else "no: without a C++ compiler training is slower, with the same results",
         "memory": f"{found.memory() / 2**30:.1f} GiB, {device.free_memory() / 2**30:.1f} GiB free on the host",
         "matrix speed": f"{found.matrix_peak(precision) / 1e9:,.0f} GFLOP/s",
@@ -27,6 +31,30 @@ def examine(name: str | None) -> dict[str, Any]:
         "versions": ledger.libraries(),
         "extras": missing(),
     }
+
+
+def compare(name: str | None, advance: Callable[[float], None]) -> dict[str, str]:
+    """What compiled code makes of a grid of shapes, beside eager code; `advance` is told of each that is done."""
+    found: dict[str, str] = {}
+    for cell, difference in grid.tried(device.pick(name)):
+        off = f"gradients within {difference.gradient:.1g}, rounding explains {difference.limit:.1g}"
+        found[cell] = f"right: {off}" if difference.right else f"WRONG: {difference}"
+        advance(1)
+    wrong = sum(text.startswith("WRONG") for text in found.values())
+    said = f"{wrong} of {len(found)} shapes are wrong; training finds such shapes and runs them eager, more slowly"
+    return found | {"in all": said if wrong else f"{len(found)} shapes, all right"} if found else {"in all": "not tried: nothing is compiled here"}
+
+
+def cells(name: str | None) -> int:
+    """How many shapes `compare` tries."""
+    return len(grid.GRID) * len(grid.precisions(device.pick(name)))
+
+
+def _compiler() -> str:
+    """The C++ compiler, and what is known of it."""
+    command = os.environ.get("CXX", "g++")
+    faults = [f"known to spoil {fault.spoils}; used with {' '.join(fault.flags)}" for fault in compilers.faults(command)]
+    return "; ".join([str(compilers.identify(command) or f"{command} is none"), *faults])
 
 
 def missing() -> dict[str, str]:

@@ -51,7 +51,7 @@ def _temporary(folder: Path) -> Iterator[None]:
 
 
 def _with_flags(compiler: str, flags: tuple[str, ...], folder: Path) -> Path:
-    """A program that calls a compiler with flags of ours. Torch has no setting for them, but its caches tell code of two compilers apart by their paths."""
+    """A program that calls a compiler with flags of ours, for which torch has no setting. Its path, part of the caches' keys, changes with them."""
     script = f'#!/bin/sh\nexec {shlex.join([compiler, *flags])} "$@"\n'
     path = folder / f"compiler-{digest([script, str(compilers.identify(compiler))])[:16]}" / Path(compiler).name
     if not native.is_private(path):

@@ -3,6 +3,7 @@
 Shapes: B rows, T tokens, D width, N patches.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,7 @@ def tensors(batch: Batch, device: torch.device) -> Given:
 
 
 def speed_up(trunk: Trunk, device: Device, length: int) -> bool:
-    """Compile the blocks where the device can, all layers sharing one compilation; return whether it does.
+    """Compile the blocks where the device can, all layers sharing one compilation; return whether compiled code will run.
 
     Short rows then use dense attention, which compiled is the faster one (`benchmarks/training.py`).
     """
@@ -119,4 +120,4 @@ def speed_up(trunk: Trunk, device: Device, length: int) -> bool:
         trunk.attend = dense_attention
     for block in trunk.model.layers:
         block.compile(dynamic=False, backend=BACKEND)
-    return not torch._dynamo.config.disable
+    return not (torch._dynamo.config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1")  # where the user wants it so

@@ -1,15 +1,16 @@
 """The kernels: each computes what the module it replaces computes, and a row's bits depend on that row alone."""
 
 import math
-import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from groundup.errors import InputError
 from groundup.generate.engine import Engine
-from groundup.generate.native import kernels, leaves
+from groundup.generate.native import kernels, leaves, probe
 from groundup.generate.native.leaves import plant, workshop
 from groundup.generate.native.matrix import Packed, quantise
 from groundup.generate.sampling import Sampling
@@ -167,44 +168,44 @@ def test_compiled_once_for_a_processor(tmp_path, monkeypatch):
     assert (tmp_path / "groundup").stat().st_mode & 0o077 == 0
 
 
-@pytest.fixture
-def cached(tmp_path, monkeypatch):
-    """Where the library is kept, made by a compiler that is quick."""
-    (tmp_path / "small.c").write_text("void run(void) {}")
-    compiler = tmp_path / "compiler"
-    compiler.write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nexec cc -shared -fPIC -o "$2" {tmp_path}/small.c\n')
-    compiler.chmod(0o700)
-    monkeypatch.setenv("CC", str(compiler))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kernels.library.__wrapped__() is not None
-    (library,) = (tmp_path / "groundup").iterdir()
-    return library
+# What a compiler may do: from, to. Each is in code that some shapes alone run through.
+FAULTS = {
+    "a tile of thirteen rows": ("case 13: panel(m, x, p, out, 13)", "case 13: panel(m, x, p, out, 12)"),
+    "the last columns": ("put(y, (r + i) * N + p * LANES + j, out[i][j], wide)", "put(y, (r + i) * N + p * LANES + j, out[i][j ^ 1], wide)"),
+    "rounding": ("(bits >> 16) & 1)", "(bits >> 9) & 0x7fff)"),
+    "what is no number": ("v16f scale = *(const v16f *)(scales + g * LANES);", "v16f scale = *(const v16f *)(scales + g * LANES) / 0.0f;"),
+    "the ends of heads": ("put(y, at + e, first * c[e] - second * s[e], wide)", "put(y, at + e, first * c[e] + second * s[e], wide)"),
+    "keys of a second page": ("queries[i * E + e + 1];", "queries[i * E + e];"),
+    "a trap": ("static void best(", "static void best_(const void *x) { (void)x; __builtin_trap(); }\nstatic void best("),
+}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no cc")
-@pytest.mark.parametrize("loose", ["folder", "library", "link", "owner"])
-def test_a_library_that_others_may_have_put_there_is_not_loaded(cached, monkeypatch, loose, capsys):
-    """What is planted cannot be loaded: that would raise. In a folder of ours it is replaced, one that may be others' is left alone."""
-    cached.unlink()
-    cached.write_bytes(b"planted")
-    folder = cached.parent
-    match loose:
-        case "folder":
-            folder.chmod(0o777)
-        case "library":
-            cached.chmod(0o666)
-        case "link":
-            folder.rename(folder.with_name("elsewhere"))
-            folder.symlink_to(folder.with_name("elsewhere"))
-        case "owner":
-            monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
-    assert kernels.library.__wrapped__() is not None
-    assert (cached.read_bytes() == b"planted") is (loose != "library")
-    assert ("others can change" in " ".join(capsys.readouterr().err.split())) is (loose != "library")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_probe_finds_code_that_is_wrong(tmp_path, fault):
+    source, (good, bad) = kernels.SOURCE.read_text(), FAULTS[fault]
+    assert good in source
+    source = source.replace(good, bad)
+    if fault == "a trap":
+        source = source.replace("case BEST: best(", "case BEST: best_(p[0]), best(")
+    (tmp_path / "wrong.c").write_text(source)
+    command = [
+        "cc",
+        "-O1",
+        "-march=native",
+        "-std=gnu11",
+        "-shared",
+        "-fPIC",
+        "-w",
+        str(tmp_path / "wrong.c"),
+        "-lm",
+        "-o",
+        str(tmp_path / "wrong.so"),
+    ]
+    subprocess.run(command, check=True)
+    assert subprocess.run([sys.executable, "-m", kernels.PROBE, str(tmp_path / "wrong.so")], check=False).returncode != 0
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no cc")
-def test_where_nothing_can_be_kept_it_is_compiled_for_this_once(cached):
-    shutil.rmtree(cached.parent)
-    cached.parent.write_text("a file where the folder should be")
-    assert kernels.library.__wrapped__() is not None
+def test_the_probe_passes_code_that_is_right():
+    assert probe.main(str(kernels.library()._name)) == 0

@@ -182,7 +182,9 @@ def test_before_any_update_no_rate_is_blamed(data: Path, tmp_path: Path, monkeyp
         return trunk
 
     monkeypatch.setattr(loop.Trunk, "initialise", spoil)
-    with pytest.raises(InputError, match=r"at step 1, before any update, so no rate is the cause: trunk.model.norm.weight of the start holds") as caught:
+    with pytest.raises(
+        InputError, match=r"at step 1, before any update, so no rate is the cause: trunk.model.norm.weight of the start holds"
+    ) as caught:
         train(make_job(data, tmp_path))
     assert "lower matrix_lr" not in str(caught.value)
 

@@ -1,0 +1,93 @@
+"""Compiled code tried against eager code on shapes of many kinds, for `groundup doctor`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from groundup.data.batches import Batch
+from groundup.device import Device
+from groundup.model.shape import Shape
+from groundup.model.trunk import Trunk
+from groundup.train.compiled import Checks, Difference
+from groundup.train.objective import Learner, speed_up
+from groundup.train.parallel import World
+
+VOCAB = 512
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model and a batch: what decides how code is vectorised and tiled."""
+
+    depth: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context: int
+    rows: int
+
+    def __str__(self) -> str:
+        heads = f"{self.heads}/{self.kv_heads} heads of {self.head_dim}"
+        return f"depth {self.depth}, width {self.width}, {heads}, {self.rows} x {self.context} tokens"
+
+    @property
+    def shape(self) -> Shape:
+        """Of the model."""
+        parts = {"depth": self.depth, "width": self.width, "heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
+        return Shape(**parts, ffn=3 * self.width, vocab=VOCAB, context=self.context)
+
+
+GRID = (
+    Cell(2, 128, 2, 1, 64, 64, 32),
+    Cell(2, 128, 2, 1, 64, 128, 32),
+    Cell(4, 128, 4, 2, 32, 128, 32),
+    Cell(1, 64, 4, 4, 16, 100, 7),  # no whole tiles
+    Cell(4, 256, 4, 2, 64, 256, 8),
+    Cell(2, 512, 4, 1, 128, 256, 4),
+    Cell(8, 192, 3, 3, 64, 512, 4),
+    Cell(2, 128, 2, 1, 64, 512, 1),
+    Cell(2, 256, 8, 2, 32, 1024, 2),
+)
+
+
+def precisions(device: Device) -> tuple[torch.dtype, ...]:
+    """The one that the machine computes in, and bf16, in which compilers were seen to fail."""
+    return tuple(dict.fromkeys((device.precision("auto"), torch.bfloat16)))
+
+
+def tried(device: Device) -> Iterator[tuple[str, Difference]]:
+    """Each cell in each precision, by its description, with what compiled code makes of it; none where nothing is compiled."""
+    for precision in precisions(device):
+        for cell in GRID:
+            if (found := _try(cell, precision, device)) is None:
+                return
+            yield f"{str(precision).removeprefix('torch.')}, {cell}", found
+
+
+def _try(cell: Cell, precision: torch.dtype, device: Device) -> Difference | None:
+    torch._dynamo.reset()  # type: ignore[no-untyped-call]
+    with device.handle:
+        trunk = Trunk(cell.shape, precision).train()
+    trunk.initialise(0)
+    if not speed_up(trunk, device, cell.context):
+        return None
+    return Checks(Learner(trunk), device, World()).run([_batch(cell)])[0]
+
+
+def _batch(cell: Cell) -> Batch:
+    """Rows of three documents of random ids."""
+    size = cell.rows, cell.context
+    ids = np.random.default_rng(0).integers(0, VOCAB, size)
+    columns, each = np.arange(cell.context), -(-cell.context // 3)
+    zeros = np.zeros(size, np.int32)
+    return Batch(
+        ids=ids,
+        targets=np.roll(ids, -1, 1),
+        weights=np.ones(size, np.float32),
+        segments=zeros + (columns // each).astype(np.int32),
+        positions=np.broadcast_to(columns % each, size).copy(),
+        blocks=zeros,
+    )
