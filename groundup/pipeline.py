@@ -365,6 +365,7 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
 def _perform(site: Site, state: State, hashes: ledger.Hashes, retrain: bool) -> None:
     """Run one stage and record it. Stages that do not train run on the first process alone."""
     stage, folder = state.stage, site.folder(state.stage.name)
+    site.world.wait()  # until all have seen what there was
     if site.world.leads:
         _begin(site, state, retrain)
         hashes.keep()

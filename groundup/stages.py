@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -71,8 +72,10 @@ def remember(recipe: Recipe, home: Path, root: Path) -> None:
     So a run that is refused, or fails before it has changed anything, leaves the recipe that made what is there.
     """
     table = {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")}
-    if not (root / RECIPE).exists() or read_json(root / RECIPE) != table:
-        write_json(root / RECIPE, table)
+    with suppress(InputError, FileNotFoundError):
+        if read_json(root / RECIPE) == table:
+            return
+    write_json(root / RECIPE, table)
 
 
 def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:

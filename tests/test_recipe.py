@@ -108,7 +108,7 @@ def test_a_bad_value_is_refused_in_one_sentence(recipe: Path, override: str, say
     [("depth = 2", "depht = 2", 14), ("depth = 2", 'depth = "two"', 14), ("count = 10", "count = 0", 10), ("{ made = 1.0 }", "{ mad = 1.0 }", 25)],
 )
 def test_the_line_of_the_file_is_named(recipe: Path, good: str, bad: str, number: int) -> None:
-    recipe.write_text(GOOD.replace(good, bad))
+    recipe.write_text(GOOD.replace(good, bad).replace('name = "small"', 'name = "small" # no\u2028new\x85line'), encoding="utf-8")
     with pytest.raises(InputError, match=rf"small\.toml:{number}: "):
         load(recipe)
 

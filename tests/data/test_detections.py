@@ -190,8 +190,9 @@ def test_a_list_of_classes_beside_the_labels_will_do(tmp_path: Path) -> None:
     (tmp_path / "in" / "data.yaml").unlink()
     with pytest.raises(InputError, match=r"neither data.yaml nor classes.txt"):
         read(boxes_source("in"), tmp_path)
-    (tmp_path / "in" / "classes.txt").write_text("cup\nplate\n")
-    assert things(read(boxes_source("in"), tmp_path)[0]) == [[("plate", HALF)]]
+    for first in ("cup", "tea\x0bcup", "tea\x85cup", "tea\u2028cup"):  # only a line feed ends a line
+        (tmp_path / "in" / "classes.txt").write_text(f"{first}\nplate\n", encoding="utf-8")
+        assert things(read(boxes_source("in"), tmp_path)[0]) == [[("plate", HALF)]]
 
 
 # --- nothing there ------------------------------------------------------------------------------------------

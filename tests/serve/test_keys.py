@@ -107,3 +107,11 @@ def _make_many(start, path, name):
     start.wait(60)
     for number in range(30):
         make(path, f"{name}{number}")
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_only_a_line_feed_ends_a_line(tmp_path, end):
+    path = tmp_path / "keys"
+    path.write_text(f"# of the lab{end}no key\n", encoding="utf-8")
+    make(path, "first")
+    assert [key.name for key in read(path)] == ["first"]
