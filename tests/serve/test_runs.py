@@ -139,7 +139,7 @@ def anew(table):
     fields = {key: value for key, value in table.items() if key not in ("record", "digest")}
     try:
         return Manifest(**fields).entry()
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError, KeyError):
         return table
 
 
