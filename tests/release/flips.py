@@ -5,7 +5,6 @@ manifest that others follow gets another value, the manifest's own identities wr
 """
 
 import random
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,13 +14,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from release_helpers import Run, evaluation, make_run  # noqa: E402 - as the tests find it
+from release_helpers import Run, evaluation, make_run
 
-from groundup import ledger  # noqa: E402
-from groundup.errors import InputError  # noqa: E402
-from groundup.ledger import Manifest  # noqa: E402
-from groundup.release.hf import export  # noqa: E402
-from groundup.release.lineage import LINEAGE, lineage  # noqa: E402
+from groundup import ledger
+from groundup.errors import InputError
+from groundup.ledger import Manifest
+from groundup.release.hf import export
+from groundup.release.lineage import LINEAGE, lineage
 
 HEAD = "report"  # the last manifest: none follows it
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from groundup import ledger
 from groundup.errors import InputError
 from groundup.files import sha256, write_json
+from groundup.ledger import Manifest
 from groundup.release.hf import export
-from groundup.release.lineage import kept, lineage
+from groundup.release.lineage import FORMAT, kept, lineage
 from groundup.release.trace import render
 
 
@@ -178,6 +179,74 @@ def test_a_carried_lineage_without_a_stage_is_broken_there(exported):
     (exported / "lineage.json").write_text(json.dumps(table))
     (sentence,) = lineage(exported).breaks
     assert "lineage.json (shards-tasks): is gone, and instruct was made from it" in sentence
+
+
+# --- lineages that nobody exported -------------------------------------------------------------------------
+
+
+def entries(*links: tuple[str, str], **changes: object) -> list[dict[str, object]]:
+    """Manifests of which each names its parent, with keys as somebody likes and identities that hold."""
+    digests = {stage: Manifest(stage, f"k{stage}", {}, {}, "", {}, 1, {}).digest for stage, _ in links}
+    part = {"licence": "MIT", "name": "a", "kind": "text"}
+    made = [Manifest(stage, f"k{stage}", {parent: digests[parent]}, part, "", {}, 1, {}, **changes) for stage, parent in links]
+    return [manifest.entry() for manifest in made]
+
+
+def carried(stages: object, model: object = "a", **others: object) -> dict[str, object]:
+    return {"format": FORMAT, "model": model, "breaks": [], "licences": {}, "files": [], "stages": stages, "evaluation": None, "base": None} | others
+
+
+def nested(depth: int) -> dict[str, object]:
+    table = carried(entries(("a", "a")))
+    for _ in range(depth):
+        table = carried(entries(("a", "a")), base=table)
+    return table
+
+
+HOSTILE = {
+    "a circle of two": carried(entries(("a", "b"), ("b", "a"))),
+    "a circle of one": carried(entries(("a", "a"))),
+    "figures in a circle": carried(entries(("a", "b"), ("b", "a")), evaluation=entries(("evaluate", "evaluate"), flops=1.0)[0]),
+    "bases in bases": nested(30),
+    "a base that is itself": carried(entries(("a", "a")), base=carried(entries(("a", "a")))),
+    "no such model": carried(entries(("a", "a")), model="c"),
+    **{f"stages are {stages!r}": carried(stages) for stages in (None, -1, {}, [], "a", [None], [[]], [{}], 1e308)},
+    **{f"the model is {model!r}": carried(entries(("a", "a")), model=model) for model in (None, -1, {}, [], 1e308)},
+    **{
+        f"{name} is {value!r}": carried(entries(("a", "a")), **{name: value}) for name in ("base", "evaluation") for value in (-1, [1], "x", {"a": 1})
+    },
+}
+
+
+@pytest.mark.parametrize("table", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_lineage_that_nobody_exported_is_refused_or_broken(tmp_path, table, verify):
+    write_json(tmp_path / "lineage.json", table)
+    try:
+        assert lineage(tmp_path, verify).breaks
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+def test_weights_that_name_their_own_folder_as_their_beginning_are_refused(run):
+    manifest = ledger.read(run / "pretrain")
+    weights = str(run / "pretrain" / "model.safetensors")
+    forge(run / "pretrain", inputs={weights: manifest.outputs["model.safetensors"]["sha256"]})
+    with pytest.raises(InputError):
+        lineage(run / "pretrain")
+
+
+def test_the_base_whose_record_was_edited_is_named(run, begun_from):
+    model = begun_from(run / "instruct")
+    assert lineage(model).breaks == ()
+    forge(run / "instruct", seconds=1.0)
+    assert lineage(model).breaks[0].startswith(f"{run / 'instruct'}: its record is not the one with which tuned began")
+
+
+def test_the_base_whose_chain_is_broken_breaks_what_began_with_it(run, begun_from):
+    model = begun_from(run / "instruct")
+    forge(run / "tokenizer", metrics={"size": 1})
+    assert any(str(run / "tokenizer") in sentence for sentence in lineage(model).breaks)
 
 
 # --- weights to begin with ---------------------------------------------------------------------------------

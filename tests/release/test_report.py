@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from page import Page
-from release_helpers import ATTACK, RECIPE, edit
+from release_helpers import ATTACK, RECIPE, forge
 
 from groundup import ledger
 from groundup.errors import InputError
@@ -125,7 +125,7 @@ def test_costs_are_summed(page):
 
 def test_energy_is_summed_where_it_was_measured(run, tmp_path):
     for folder in run.iterdir():
-        edit(folder, joules=3600.0)
+        forge(folder, joules=3600.0)
     write_report(run, RECIPE, tmp_path / "report.html")
     assert table(Page((tmp_path / "report.html").read_text()), "Cost")[-1][-1] == "10 Wh"
 
