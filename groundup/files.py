@@ -1,15 +1,21 @@
 """Writing files so that a crash leaves either the old content or the new, never a mixture."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from groundup.errors import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # of NAME, by the process of that number
 
 
 def sha256(path: Path) -> str:
@@ -30,47 +36,133 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises InputError when the disk is full.
     """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(path)
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, on the same disk, gone at the end unless it was moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder = _beside(path)
+    folder.mkdir()
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise disk_error(error, path) from error
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, if it is there, at once: it is renamed first, so that a crash leaves all of it or a leftover, never a part."""
+    if folder.exists():
+        gone = _beside(folder)
+        folder.rename(gone)
+        shutil.rmtree(gone)
+
+
+def _beside(path: Path) -> Path:
+    """The name of this process for what becomes `path`, or was it; what killed processes left for the same path goes."""
+    clear(path.parent, path.name)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def clear(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left half-written in a folder for the file `name`, or for any: `.NAME.PID.tmp`."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and name in (None, found[1]) and not _is_at_work(int(found[2])):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_at_work(process: int) -> bool:
+    """Whether another process of this number runs; whoever asks has nothing half-written itself."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, would survive a power cut."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of systems that cannot sync a folder
+            raise
+    finally:
+        os.close(number)
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Wait until no other process is in such a block for `path`, which can then be read, changed and replaced. Leaves `.NAME.lock` beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(f".{path.name}.lock").open("w")
-    except OSError as error:
-        raise disk_error(error, path) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors in writing `path` that a user can mend into InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """The same for a full disk alone, where files are read as well."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_error(error, path) from error
+        raise
+
+
 def disk_error(error: OSError, path: Path) -> Exception:
     """An InputError for the failures a user can mend (disk full, no permission); else the error itself."""
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in FULL:
         return InputError(f"{path}: the disk is full ({error.strerror}); free some space and run the same command again")
     if error.errno in (errno.EACCES, errno.EROFS):
         return InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to")
     return error
 
 
+def lines(path: Path) -> list[bytes]:
+    """The lines of a file. Only a line feed ends one: other characters that Unicode lets end a line may stand in JSON as they are."""
+    found = path.read_bytes().split(b"\n")
+    return found if found[-1] else found[:-1]
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def json_text(value: Any) -> str:

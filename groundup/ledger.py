@@ -21,12 +21,11 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import AfterValidator, AllowInfNan, ConfigDict, ValidationError, create_model
 
 from groundup.errors import InputError
-from groundup.files import digest, json_text, read_json, sha256, write_json
+from groundup.files import digest, json_text, read_json, sha256, sync, write_json
 
+MANIFEST, ASIDE = "manifest.json", ".manifest.before.json"  # in a stage's folder; the second while the stage runs again
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "tiktoken", "rustbpe", "pyarrow", "pydantic", "jinja2")
-MANIFEST = "manifest.json"
 REMEDY = "restore it from a copy, or remove it to run the stage again"
-BEFORE = "manifest.before.json"  # the manifest of a stage that is being made again
 JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice without another time of change
 
 
@@ -149,13 +148,6 @@ def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
     return manifest
 
 
-def begin(folder: Path) -> None:
-    """Open a stage's folder for work: it has no manifest until `write`, and so is not complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / MANIFEST).exists():
-        (folder / MANIFEST).replace(folder / BEFORE)
-
-
 def write(folder: Path, manifest: Manifest) -> None:
     """Record a finished stage; the manifest is written last, so a folder that has one is complete.
 
@@ -163,23 +155,37 @@ def write(folder: Path, manifest: Manifest) -> None:
     """
     table: dict[str, Any] = json.loads(json.dumps(manifest.entry()))  # its record is that of what will be read
     manifest = Manifest(**{name: value for name, value in table.items() if name not in ("record", "digest")})
-    if (before := _before(folder)) is not None and before.digest == manifest.digest:
-        (folder / BEFORE).replace(folder / MANIFEST)
-        return
-    write_json(folder / MANIFEST, manifest.entry())
-    tidy(folder)
+    if (before := _aside(folder)) is not None and before.digest == manifest.digest:
+        (folder / ASIDE).replace(folder / MANIFEST)
+        sync(folder)
+    else:
+        write_json(folder / MANIFEST, manifest.entry())
 
 
-def _before(folder: Path) -> Manifest | None:
+def set_aside(folder: Path) -> None:
+    """Move a stage's record out of the way while its outputs may change."""
+    if (folder / MANIFEST).exists():
+        (folder / MANIFEST).replace(folder / ASIDE)
+        sync(folder)
+
+
+def take_back(folder: Path) -> None:
+    """Put a record back that was set aside, where the outputs are still those that it names.
+
+    Where another has taken its place it goes. Else it waits: the stage may come to the same result again.
+    """
+    if (folder / MANIFEST).exists():
+        (folder / ASIDE).unlink(missing_ok=True)
+    elif (manifest := _aside(folder)) is not None and missing(folder, manifest) is None and damaged(folder, manifest) is None:
+        (folder / ASIDE).replace(folder / MANIFEST)
+        sync(folder)
+
+
+def _aside(folder: Path) -> Manifest | None:
     try:
-        return read(folder, BEFORE)
+        return read(folder, ASIDE)
     except InputError:
         return None
-
-
-def tidy(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote a manifest may have left."""
-    (folder / BEFORE).unlink(missing_ok=True)
 
 
 def outputs(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

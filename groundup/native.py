@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from groundup.console import warn
-from groundup.files import digest
+from groundup.files import digest, temporary_folder
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
 
@@ -35,8 +35,8 @@ def library(source: Path, choices: Sequence[Sequence[str]], probe: str | None = 
 
 
 def _make(target: Path, commands: Sequence[Sequence[str]], probe: str | None) -> bool:
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
+    with temporary_folder(target.with_name(f"{target.name}.{platform.node()}")) as folder:  # other machines may share the cache
+        made = folder / target.name
         if not any(_runs([*command, "-o", str(made)]) for command in commands):
             return False
         made.chmod(0o700)

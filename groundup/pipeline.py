@@ -1,8 +1,8 @@
 """A recipe as a chain of stages; runs those that are stale."""
 
 import fcntl
+import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from typing import Any
 from groundup import console, device, ledger, stages
 from groundup.data.sources import inputs
 from groundup.errors import InputError
-from groundup.files import read_json, write_json
+from groundup.files import clear, discard, full_disk, read_json, sync, write_json
 from groundup.generate.native.matrix import Weights
 from groundup.health import require
 from groundup.ledger import Manifest
@@ -23,10 +23,9 @@ from groundup.model.weights import files_of
 from groundup.recipe import EvaluatePart, LibrarySource, PictureSource, Recipe, SimulatorSource, Source, load, schedules
 from groundup.release.line import FILM
 from groundup.release.lineage import begun_with
-from groundup.stages import LOG, Result, Site
+from groundup.stages import LOG, RECIPE, Result, Site, remember
+from groundup.train.loop import CHECKPOINTS
 from groundup.train.parallel import World, join
-
-RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
 
 
 @dataclass(frozen=True)
@@ -215,10 +214,14 @@ def _state(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, pare
 
 
 def _inputs(stage: Stage, hashes: ledger.Hashes) -> dict[str, str]:
+    _require_files(stage)
+    return {str(path): hashes.of(path) for path in stage.files}
+
+
+def _require_files(stage: Stage) -> None:
     for path in stage.files:
         if not path.exists():
             raise InputError(f"{path}: no such file, but {stage.name} needs it")
-    return {str(path): hashes.of(path) for path in stage.files}
 
 
 def _require_same(stage: Stage, hashes: ledger.Hashes) -> None:
@@ -272,15 +275,19 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     chain = plan(recipe, home)
     if options.until is not None:
         chain = _until(chain, options.until)
+    for stage in chain:
+        _require_files(stage)
     chosen = device.pick(options.device)
     world = join(chosen)
     if not world.leads:
         console.hush()
     site = Site(recipe, home, root, chosen, world, options.tensorboard)
-    with locked(root) if world.leads else nothing():
-        if world.leads:
-            remember(recipe, home, root)
+    with full_disk(root), locked(root) if world.leads else nothing():
         hashes = ledger.Hashes(root / "hashes.json")
+        if world.leads:
+            _clear(chain, root)
+        world.wait()
+        _require_kept(recipe, chain, root, hashes, options.retrain)
         spoilt = _looked_at(recipe, chain, root, hashes, world)
         for state in states(recipe, chain, root, hashes, spoilt):
             if not state.reason:
@@ -288,11 +295,10 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
                 continue
             _guard(state, root, options.retrain)
             console.note(f"{state.stage.name}: {state.reason}")
-            if options.retrain and state.stage.trains and world.leads:
-                shutil.rmtree(site.folder(state.stage.name) / "checkpoints", ignore_errors=True)
-            _perform(site, state, hashes)
+            _perform(site, state, hashes, options.retrain)
         if not world.leads:
             return {}
+        remember(recipe, home, root)
         hashes.keep()
     return {stage.name: manifest for stage in chain if (manifest := ledger.read(root / stage.name)) is not None}
 
@@ -312,6 +318,42 @@ def _until(chain: list[Stage], name: str) -> list[Stage]:
     return chain[: names.index(name) + 1]
 
 
+def _clear(chain: list[Stage], root: Path) -> None:
+    """Remove what killed runs left, and take back the record of a stage that one of them had begun again and not changed."""
+    for folder, _, _ in os.walk(root):
+        clear(Path(folder))
+    for stage in chain:
+        ledger.take_back(root / stage.name)
+        if stage.trains and ledger.read(root / stage.name) is not None:
+            discard(root / stage.name / CHECKPOINTS)
+
+
+def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, retrain: bool) -> None:
+    """Refuse, before anything is changed, a finished training that will not fit what comes before it.
+
+    A stage that lost its outputs makes them again, and what follows it is fresh; so only what certainly changes counts.
+    """
+    changed: set[str] = set()
+    for state in states(recipe, chain, root, hashes):
+        cause = _certain(state, recipe.seed, changed)
+        if cause:
+            changed.add(state.stage.name)
+            _guard(replace(state, reason=cause), root, retrain)
+
+
+def _certain(state: State, seed: int, changed: set[str]) -> str:
+    """Why a finished stage will come to another digest; empty where it may not."""
+    if state.manifest is None:
+        return ""
+    if state.key:
+        return state.reason if state.key != state.manifest.key else ""
+    causes = {
+        "the recipe": state.manifest.part != state.stage.part or state.manifest.seed != seed,
+        **{parent: parent in changed for parent in state.stage.parents},
+    }
+    return " and ".join(cause for cause, found in causes.items() if found) + " changed" * any(causes.values())
+
+
 def _guard(state: State, root: Path, retrain: bool) -> None:
     if state.stage.trains and state.manifest is not None and not retrain:
         raise InputError(
@@ -320,45 +362,82 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
         )
 
 
-def _perform(site: Site, state: State, hashes: ledger.Hashes) -> None:
+def _perform(site: Site, state: State, hashes: ledger.Hashes, retrain: bool) -> None:
     """Run one stage and record it. Stages that do not train run on the first process alone."""
+    stage, folder = state.stage, site.folder(state.stage.name)
+    if site.world.leads:
+        _begin(site, state, retrain)
+        hashes.keep()
+    site.world.wait()
+    try:
+        _work(site, state, hashes)
+    finally:
+        if site.world.leads:
+            ledger.take_back(folder)
+    if stage.trains and site.world.leads:
+        discard(folder / CHECKPOINTS)
+    site.world.wait()
+
+
+def _begin(site: Site, state: State, retrain: bool) -> None:
+    """Prepare a stage's folder: its record is set aside, and a training that is begun again has no checkpoints of another one."""
+    folder = site.folder(state.stage.name)
+    if not (site.root / RECIPE).exists():
+        remember(site.recipe, site.home, site.root)
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger.set_aside(folder)
+    if state.stage.trains:
+        _own(folder / CHECKPOINTS, state.key, retrain)
+
+
+def _own(checkpoints: Path, key: str, retrain: bool) -> None:
+    """Note for which key of a stage checkpoints are made. Training again parts with those of another key, once, and goes on from its own."""
+    begun = checkpoints / "key.json"
+    if retrain and not (begun.exists() and read_json(begun) == key):
+        discard(checkpoints)
+    if not checkpoints.exists() or not any(checkpoints.iterdir()):
+        write_json(begun, key)
+
+
+def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
+    """The work of a stage, and its manifest."""
     stage, folder = state.stage, site.folder(state.stage.name)
     began, joules = time.perf_counter(), device.energy()
     parents = {parent: manifest for parent in stage.parents if (manifest := ledger.read(site.folder(parent))) is not None}
     records = begun_with(stage.files) if stage.trains else {}
-    if site.world.leads:
-        ledger.begin(folder)
-    site.world.wait()
     stages.seeded(site)
+    if not stage.trains and not site.world.leads:
+        return
     same = partial(_require_same, stage, hashes)
-    if stage.trains:
-        result = stage.work(replace(site, loaded=same))
-    elif site.world.leads:
-        result = stage.work(site)
+    result = stage.work(replace(site, loaded=same))
+    if not site.world.leads:
+        return
+    if not stage.trains:
         same()
-    if site.world.leads:
-        spent = device.energy()
-        manifest = Manifest(
-            stage=stage.name,
-            key=state.key,
-            parents={parent: manifest.digest for parent, manifest in parents.items()},
-            part=stage.part,
-            code=state.code,
-            inputs=state.inputs,
-            seed=site.recipe.seed,
-            outputs=ledger.outputs(folder, result.outputs),
-            licences=result.licences,
-            libraries=ledger.libraries(),
-            device={"kind": site.device.kind, "name": site.device.name, "processes": site.world.size},
-            flops=result.flops,
-            seconds=time.perf_counter() - began,
-            joules=None if joules is None or spent is None else spent - joules,
-            metrics=result.metrics,
-            finished=ledger.now(),
-            records=records | {parent: manifest.record for parent, manifest in parents.items()},
-        )
-        ledger.write(folder, manifest)
-    site.world.wait()
+    for name in result.outputs:
+        sync(folder / name)
+    spent = device.energy()
+    manifest = Manifest(
+        stage=stage.name,
+        key=state.key,
+        parents={parent: manifest.digest for parent, manifest in parents.items()},
+        part=stage.part,
+        code=state.code,
+        inputs=state.inputs,
+        seed=site.recipe.seed,
+        outputs=ledger.outputs(folder, result.outputs),
+        licences=result.licences,
+        libraries=ledger.libraries(),
+        device={"kind": site.device.kind, "name": site.device.name, "processes": site.world.size},
+        flops=result.flops,
+        seconds=time.perf_counter() - began,
+        joules=None if joules is None or spent is None else spent - joules,
+        metrics=result.metrics,
+        finished=ledger.now(),
+        records=records | {parent: manifest.record for parent, manifest in parents.items()},
+    )
+    remember(site.recipe, site.home, site.root)
+    ledger.write(folder, manifest)
 
 
 @contextmanager
@@ -411,11 +490,6 @@ def evaluate(model: Path, recipe_file: Path | None, choice: list[Path], name: st
     recipe = recipe.model_copy(update={"evaluate": part})
     site = Site(recipe, home, root, device.pick(name), World())
     return stages.measure(site, folder, [source.name for source in recipe.source], weights).metrics
-
-
-def remember(recipe: Recipe, home: Path, root: Path) -> None:
-    """Keep the recipe as it is run beside what it makes."""
-    write_json(root / RECIPE, {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")})
 
 
 def recall(root: Path) -> tuple[Recipe, Path]:

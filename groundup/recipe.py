@@ -552,7 +552,7 @@ def _line(text: str, place: tuple[str | int, ...]) -> int | None:
     keys = [str(step) for step in place if not isinstance(step, int)]
     index = next((step for step in place if isinstance(step, int)), 0)
     table, count, best = "", -1, None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if header := re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line):
             table = header.group(1)
             count += table == keys[0] and line.lstrip().startswith("[[")

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from groundup.data.views import Lesson
 from groundup.device import Device
 from groundup.errors import InputError
 from groundup.evaluate.suite import evaluate
+from groundup.files import read_json, write_json, write_with
 from groundup.generate.engine import Engine
 from groundup.generate.native.matrix import Weights
 from groundup.model.shape import Shape
@@ -31,6 +33,7 @@ from groundup.release.report import write_report
 from groundup.train.loop import Job, Trainer
 from groundup.train.parallel import World
 
+RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
 LOG = "metrics.jsonl"  # of training, a line a step
 SAMPLE_TOKENS = 32  # longest sample while training
 
@@ -60,6 +63,16 @@ class Result:
     metrics: dict[str, Any]
     flops: float = 0.0
     licences: dict[str, int] = field(default_factory=dict)
+
+
+def remember(recipe: Recipe, home: Path, root: Path) -> None:
+    """Keep the recipe beside what it makes: where there is none yet, when a training goes on, with each manifest, and when all is fresh.
+
+    So a run that is refused, or fails before it has changed anything, leaves the recipe that made what is there.
+    """
+    table = {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")}
+    if not (root / RECIPE).exists() or read_json(root / RECIPE) != table:
+        write_json(root / RECIPE, table)
 
 
 def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
@@ -169,8 +182,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         outcome = trainer.run()
     if site.world.leads:
         for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(site.folder("tokenizer") / name, folder / name)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            write_with(folder / name, partial(shutil.copyfile, site.folder("tokenizer") / name))
     console.note(
         f"  loss {outcome.loss:.3f} after {outcome.tokens:,} tokens in {outcome.seconds:.0f} s; {outcome.tokens_per_second:,.0f} tokens/s, "
         f"{outcome.share_of_peak:.0%} of peak; memory {outcome.peak_memory / 2**20:,.0f} MiB, predicted {outcome.predicted_memory / 2**20:,.0f}"
@@ -190,6 +202,8 @@ class _Watch:
         console.note(f"  {text}")
 
     def begin(self, done: int) -> None:
+        if self.site.world.leads:
+            remember(self.site.recipe, self.site.home, self.site.root)
         self.update(done, "")
 
     def step(self, record: dict[str, Any]) -> None:

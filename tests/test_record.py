@@ -139,13 +139,14 @@ def test_the_report_reads_only_logs_again(home: Path) -> None:
 def test_a_stage_made_again_with_the_same_result_keeps_its_record_though_it_was_killed_on_the_way(home: Path) -> None:
     root = run(home)
     before = manifests(root)
-    ledger.begin(root / "tokenizer")  # killed here
+    ledger.set_aside(root / "tokenizer")
+    (root / "tokenizer" / "tokenizer.json").unlink()  # killed here
     run(home)
     assert manifests(root) == before
     (root / "tokenizer" / "tokenizer.json").unlink()
     run(home)
     assert manifests(root) == before
-    assert list(root.rglob(ledger.BEFORE)) == []
+    assert list(root.rglob(ledger.ASIDE)) == []
     assert broken(root) == ()
 
 

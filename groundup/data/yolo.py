@@ -51,7 +51,7 @@ def classes(source: BoxesSource, place: Path) -> dict[int, str]:
     """The names of the classes by number; raises InputError for a file that is missing or in which they cannot be read."""
     path = _classes_file(source, place)
     try:
-        rows = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")  # a name may hold what else Unicode ends lines at
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"source {source.name!r}: {path} cannot be read ({error}); save it as UTF-8 text") from None
     names = {number: row.strip() for number, row in enumerate(rows)} if path.suffix == ".txt" else _from_yaml(path, rows)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.errors import InputError
+from groundup.files import lines
 
 _KEYS = ("question", "choices", "answer", "subject")
 
@@ -27,10 +28,10 @@ class Question:
 def read(path: Path) -> list[Question]:
     """The questions of a file; raises InputError that names the line and what is wrong with it, or an empty or missing file."""
     try:
-        lines = path.read_bytes().splitlines()
+        rows = lines(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSONL file of questions") from None
-    questions = [_question(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    questions = [_question(line, f"{path}:{number}") for number, line in enumerate(rows, 1) if line.strip()]
     if not questions:
         raise InputError(f"{path}: holds no questions; give one JSON object a line")
     return questions

@@ -8,18 +8,24 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from groundup.files import temporary_folder
+
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write contiguous tensors of the host; raises OSError where the system refuses, such as on a full disk.
 
-    The library reports the system's errors as its own kind, and makes files that only their owner may read.
+    The library reports the system's errors as its own kind, makes files that only their owner may read, and writes them under names of
+    its own first, which would stay when it is killed: so it has a folder for itself.
     """
-    path.touch()
-    mode = path.stat().st_mode
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:
-        if found := re.search(r"\(os error (\d+)\)", str(error)):
-            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
-        raise
-    path.chmod(mode)
+    with temporary_folder(path) as folder:
+        made = folder / path.name
+        made.touch()
+        mode = made.stat().st_mode
+        try:
+            save_file(tensors, made, metadata)
+        except SafetensorError as error:
+            if found := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+            raise
+        made.chmod(mode)
+        made.replace(path)

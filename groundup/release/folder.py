@@ -1,15 +1,13 @@
 """An export's folder: written beside its place and put there whole, with the record of how the model came about."""
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from groundup import ledger
 from groundup.errors import InputError
-from groundup.files import disk_error, write_json, write_text
+from groundup.files import disk_errors, sync, temporary_folder, write_json, write_text
 from groundup.ledger import Manifest
 from groundup.model import weights
 from groundup.release.lineage import LINEAGE, Lineage, company, lineage
@@ -29,7 +27,7 @@ def release(
     """
     _require_free(out)
     found = _sound(model)
-    with _beside(out) as folder:
+    with disk_errors(out), temporary_folder(out.resolve()) as folder:  # "." has no name to write beside
         write(folder)
         link = _manifest(found, folder, part, module)
         if card is not None:
@@ -79,21 +77,15 @@ def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -
     )
 
 
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A folder beside `out`, gone at the end. Raises InputError for a full disk or a place that cannot be written."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise disk_error(error, out) from error
-
-
 def _put(folder: Path, out: Path) -> list[Path]:
-    """Move the files over, the lineage first: it marks `out` as an export's, should the rest not follow."""
-    out.mkdir(exist_ok=True)
+    """Move all of a new export at once, or over an older one file by file, the lineage first: it marks `out` as an export's, and names the rest."""
     names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != LINEAGE, name))
     for name in names:
-        (folder / name).replace(out / name)
+        sync(folder / name)
+    if out.exists():
+        for name in names:
+            (folder / name).replace(out / name)
+    else:
+        folder.rename(out.resolve())
+    sync(out.resolve().parent)
     return [out / name for name in names]

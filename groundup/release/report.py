@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from groundup.errors import InputError
-from groundup.files import write_text
+from groundup.files import lines, write_text
 from groundup.ledger import Manifest
 from groundup.recipe import Recipe, derivations
 from groundup.release import figures, gallery, line, plots, tables, words
@@ -54,12 +54,11 @@ def read_log(path: Path) -> list[Record]:
     if not path.exists():
         raise InputError(f"{path}: no such log, but the report shows it; run the recipe again")
     records: list[Record] = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: not valid JSON ({error}); run the stage again") from error
+    for number, text in enumerate(lines(path), 1):
+        try:
+            records.append(json.loads(text))
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error}); run the stage again") from error
     return records
 
 

@@ -68,7 +68,7 @@ class Keys:
 def read(path: Path) -> list[Key]:
     """The keys of a file. Raises InputError that names the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); `groundup key NAME --keys {path}` makes one") from None
     found: list[Key] = []

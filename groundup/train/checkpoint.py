@@ -2,11 +2,10 @@
 
 A checkpoint is a folder `step-00000400` with `state.json` (step, fingerprint, hash of each file and of itself) and one
 `part-00001-of-00002.safetensors` a process, which holds its rows of every tensor; the number of the first of them stands in
-the file's metadata. Only complete folders bear the final name.
+the file's metadata. Only complete folders bear the final name. `end.json` beside them says that the final weights are written.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,9 +19,11 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from groundup.errors import InputError
-from groundup.files import digest, disk_error, read_json, sha256, write_json, write_text
+from groundup.files import clear, digest, discard, disk_error, read_json, sha256, sync, write_json, write_text
 from groundup.model.tensor_file import write_tensors
 from groundup.train.parallel import World, local, slice_of
+
+END = "end.json"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Saver:
 
     def clear(self) -> None:
         """Remove what a killed process left half-written."""
-        if self.world.leads:
+        if self.world.leads and self.folder.exists():
+            clear(self.folder)
             for leftover in self.folder.glob(".step-*.tmp"):
                 shutil.rmtree(leftover)
         self.world.wait()
@@ -91,8 +93,7 @@ class Saver:
         file = self._beside(step) / f"part-{self.world.rank + 1:05d}-of-{self.world.size:05d}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(tensors, file, {"places": json.dumps(places)})
-        with file.open("rb+") as written:
-            os.fsync(written.fileno())
+        sync(file)
         write_text(file.with_suffix(".sha256"), sha256(file))
 
     def _publish(self, step: int) -> None:
@@ -100,10 +101,11 @@ class Saver:
         hashes = {file.name: file.with_suffix(".sha256").read_text() for file in sorted(beside.glob("*.safetensors"))}
         state = {"step": step, "fingerprint": self.fingerprint, "files": hashes}
         write_json(beside / "state.json", state | {"digest": digest(state)})
-        shutil.rmtree(final, ignore_errors=True)  # there when it was found damaged
+        discard(final)  # there when it was found damaged
         beside.rename(final)
+        sync(self.folder)
         for old in complete(self.folder)[self.keep :]:
-            shutil.rmtree(old)
+            discard(old)
 
 
 def _first_row(tensor: Tensor, world: World) -> int:
@@ -128,13 +130,52 @@ def newest(folder: Path, fingerprint: str, world: World, note: Callable[[str], N
             note(f"checkpoint {path} is damaged ({problem or 'another process found it'}); using the one before it")
             continue
         state = read_json(path / "state.json")
-        if state["fingerprint"] != fingerprint:
-            raise InputError(
-                f"{path}: made from other data or another recipe (fingerprint {state['fingerprint'][:12]}, now {fingerprint[:12]}); "
-                f"give the recipe another name, or run with --retrain to start this stage again"
-            )
+        _require_same(path, state["fingerprint"], fingerprint)
         return Checkpoint(path, state["step"], fingerprint)
     return None
+
+
+def _require_same(path: Path, found: str, fingerprint: str) -> None:
+    if found != fingerprint:
+        raise InputError(
+            f"{path}: made from other data or another recipe (fingerprint {found[:12]}, now {fingerprint[:12]}); "
+            f"give the recipe another name, or run with --retrain to start this stage again"
+        )
+
+
+def end(folder: Path, fingerprint: str, weights: Path, last: list[dict[str, Any]]) -> None:
+    """Say that the final weights are written, and what the `last` record of the log is: a run killed from here on trains no step again."""
+    state = {"fingerprint": fingerprint, "weights": sha256(weights), "last": last}
+    write_json(folder / END, state | {"digest": digest(state)})
+
+
+def ended(folder: Path, fingerprint: str, weights: Path, world: World) -> list[dict[str, Any]] | None:
+    """What `end` was told of the log, where the final weights are written and sound, else None. Every process must call it.
+
+    Raises InputError when they were made from other data or another recipe.
+    """
+    state = _end(folder / END)
+    sound = state is not None and (not world.leads or (weights.exists() and sha256(weights) == state["weights"]))
+    (unsound,) = world.agree(not sound)
+    if unsound or state is None:
+        return None
+    _require_same(folder / END, state["fingerprint"], fingerprint)
+    last: list[dict[str, Any]] = state["last"]
+    return last
+
+
+def _end(path: Path) -> dict[str, Any] | None:
+    """What `end` wrote, or None where it is gone or damaged."""
+    try:
+        state = read_json(path)
+    except (InputError, FileNotFoundError):
+        return None
+    return state if _is_whole(state) else None
+
+
+def _is_whole(state: Any) -> bool:
+    """Whether it has the hash it was written with."""
+    return isinstance(state, dict) and digest({key: value for key, value in state.items() if key != "digest"}) == state.get("digest")
 
 
 def _damage(path: Path, world: World) -> str | None:
@@ -143,7 +184,7 @@ def _damage(path: Path, world: World) -> str | None:
         state = read_json(path / "state.json")
     except InputError:
         return "state.json cannot be read"
-    if not isinstance(state, dict) or digest({key: value for key, value in state.items() if key != "digest"}) != state.get("digest"):
+    if not _is_whole(state):
         return "state.json does not have the hash it was written with"
     for name, expected in list(state["files"].items())[world.rank :: world.size]:
         if not (path / name).exists():

@@ -1,6 +1,5 @@
 """The one loop: every stage that trains runs through it."""
 
-import json
 import math
 import signal
 import time
@@ -15,16 +14,19 @@ from torch import Tensor
 from groundup.data.batches import Batch, Batches
 from groundup.device import Device
 from groundup.errors import InputError, Interrupted
-from groundup.files import digest, sha256, write_text
+from groundup.files import digest, sha256
 from groundup.model.shape import Shape
 from groundup.model.trunk import Trunk
 from groundup.model.weights import files_of, fill, fill_tower, save_tensors
 from groundup.process import stoppable
 from groundup.recipe import Schedule
 from groundup.train import checkpoint, memory
+from groundup.train.log import Log
 from groundup.train.objective import Learner, speed_up, tensors
 from groundup.train.optimizer import Optimizer
 from groundup.train.parallel import World, shard, whole
+
+CHECKPOINTS, WEIGHTS = "checkpoints", "model.safetensors"  # in a stage's folder
 
 
 @dataclass(frozen=True)
@@ -97,19 +99,23 @@ class Trainer:
         with device.handle:  # built where it stays: moving it would untie tied weights on some devices
             self.trunk = Trunk(job.shape, job.precision).train()
         self.trunk.initialise(job.seed)
-        if job.start is not None:
+        fingerprint = job.fingerprint
+        self.last = checkpoint.ended(job.folder / CHECKPOINTS, fingerprint, job.folder / WEIGHTS, world)
+        if self.last is not None:
+            fill(self.trunk, job.folder)
+        elif job.start is not None:
             fill(self.trunk, job.start)
-        if job.eyes is not None and self.trunk.eyes is not None and self.trunk.eyes.tower is not None:
+        elif job.eyes is not None and self.trunk.eyes is not None and self.trunk.eyes.tower is not None:
             fill_tower(self.trunk.eyes.tower, job.eyes)
         self.trunk.recompute = job.recompute
         self.compiled = speed_up(self.trunk, device, job.shape.context)
         self.learner = Learner(self.trunk)
         shard(self.learner, world)
         self.optimizer = Optimizer(self.learner, job.schedule, job.steps, world)
-        self.saver = checkpoint.Saver(job.folder / "checkpoints", job.fingerprint, world, job.keep)
+        self.saver = checkpoint.Saver(job.folder / CHECKPOINTS, fingerprint, world, job.keep)
         self.micro_rows = max(1, job.schedule.micro_tokens // job.shape.context)
         self.peak = device.matrix_peak(job.precision)
-        self.log = job.folder / "metrics.jsonl"
+        self.log = Log(job.folder / "metrics.jsonl")
         self.ahead = Ahead(job.batches, job.steps)
 
     def run(self) -> Outcome:
@@ -131,20 +137,31 @@ class Trainer:
                     raise Interrupted(f"{job.title}: stopped after step {step + 1}; the same command goes on from there")
         self.saver.finish()
         seconds = time.perf_counter() - start
-        heldout = self._validate()
+        if self.last is None:
+            self._end()
+        return self._outcome(seconds, predicted)
+
+    def _end(self) -> None:
+        """Write the final weights, and that they are: killed from here on, no step is trained again."""
         self._write_weights()
-        tokens = job.steps * job.batches.rows * job.shape.context
-        records = [json.loads(line) for line in self._logged()]
-        speed = _median([record["tokens_per_second"] for record in records[2:] or records])
+        self._sync_log()
+        if self.world.leads:
+            checkpoint.end(self.saver.folder, self.saver.fingerprint, self.job.folder / WEIGHTS, self.log.records()[-1:])
+        self.world.wait()
+
+    def _outcome(self, seconds: float, predicted: int) -> Outcome:
+        """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the others."""
+        job, records = self.job, self.log.records()
+        speeds = records[2:] or records
         return Outcome(
             steps=job.steps,
-            tokens=tokens,
-            flops=sum(record["flops"] for record in records),
-            loss=records[-1]["loss"],
-            heldout=heldout,
+            tokens=job.steps * job.batches.rows * job.shape.context,
+            flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),
+            loss=records[-1]["loss"] if records else math.nan,
+            heldout=self._validate(),
             seconds=seconds,
-            tokens_per_second=speed,
-            share_of_peak=_median([record["share_of_peak"] for record in records[2:] or records]),
+            tokens_per_second=_median([record["tokens_per_second"] for record in speeds]),
+            share_of_peak=_median([record["share_of_peak"] for record in speeds]),
             predicted_memory=predicted,
             peak_memory=self.memory_growth(),
         )
@@ -155,14 +172,19 @@ class Trainer:
         if not writing:
             self.saver.finish()
         if stop or (step % self.job.checkpoint_steps == 0 and step < self.job.steps):
+            self._sync_log()
             self.saver.save(step, self._tensors())
         if stop:
             self.saver.finish()
         return stop
 
     def _resume(self) -> int:
+        """Go back to where a run before this one came to: the end, its newest sound checkpoint, or nothing; how many steps that are."""
         self.saver.clear()
-        found = checkpoint.newest(self.saver.folder, self.job.fingerprint, self.world, self.watch.note)
+        if self.last is not None:
+            self._keep_log(self.job.steps)
+            return self.job.steps
+        found = checkpoint.newest(self.saver.folder, self.saver.fingerprint, self.world, self.watch.note)
         if found is None:
             self._keep_log(0)
             return 0
@@ -215,8 +237,7 @@ class Trainer:
         if _due(step + 1, self.job.sample_steps) and self.world.mesh is None:
             record["samples"] = self._sample(step + 1)
         if self.world.leads:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self.log.add(record)
         self.watch.step(record)
 
     def _sample(self, step: int) -> list[dict[str, str]]:
@@ -245,15 +266,15 @@ class Trainer:
             save_tensors(self.job.shape, gathered, self.job.folder, self.job.end)
         self.world.wait()
 
-    def _keep_log(self, steps: int) -> None:
-        """Drop the records after a step: those steps are about to be done again."""
-        if self.world.leads and self.log.exists():
-            write_text(self.log, "".join(line + "\n" for line in self._logged()[:steps]))
-        self.world.wait()
+    def _sync_log(self) -> None:
+        if self.world.leads:
+            self.log.sync()
 
-    def _logged(self) -> list[str]:
-        """The records so far, one a step."""
-        return self.log.read_text(encoding="utf-8").splitlines()
+    def _keep_log(self, steps: int) -> None:
+        """Keep the records of the first steps, and at the end that of the last one, should a power cut have lost it."""
+        if self.world.leads:
+            self.log.repair(steps, self.watch.note, self.last or [])
+        self.world.wait()
 
 
 class Ahead:

@@ -32,6 +32,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def nearly(data: Path, folder: Path) -> None:
+    """Train, and forget that the end was reached: there are checkpoints of steps 2 and 4."""
+    train(make_job(data, folder))
+    (folder / "checkpoints" / "end.json").unlink()
+
+
 def truncate(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
@@ -59,17 +65,17 @@ def change_the_step(file: Path) -> None:
 def test_a_damaged_checkpoint_is_found_and_the_one_before_it_used(
     data: Path, whole: Path, tmp_path: Path, name: str, harm: Callable[[Path], None], problem: str
 ) -> None:
-    train(make_job(data, tmp_path))
+    nearly(data, tmp_path)
     harm(tmp_path / "checkpoints" / "step-00000004" / name)
     watch, _ = train(make_job(data, tmp_path))
     assert watch.done == 2
     assert any("step-00000004 is damaged" in note and problem in note and "using the one before it" in note for note in watch.notes)
     assert weights(tmp_path) == weights(whole)
-    assert names(tmp_path / "checkpoints") == ["step-00000002", "step-00000004"]
+    assert names(tmp_path / "checkpoints") == ["end.json", "step-00000002", "step-00000004"]
 
 
 def test_without_a_sound_checkpoint_the_run_starts_again(data: Path, whole: Path, tmp_path: Path) -> None:
-    train(make_job(data, tmp_path))
+    nearly(data, tmp_path)
     for step in ("step-00000002", "step-00000004"):
         flip(tmp_path / "checkpoints" / step / PART)
     watch, _ = train(make_job(data, tmp_path))
@@ -80,7 +86,7 @@ def test_without_a_sound_checkpoint_the_run_starts_again(data: Path, whole: Path
 @pytest.mark.parametrize("keep", [1, 3])
 def test_the_last_ones_are_kept(data: Path, tmp_path: Path, keep: int) -> None:
     train(make_job(data, tmp_path, checkpoint_steps=1, keep=keep))
-    assert names(tmp_path / "checkpoints") == [f"step-{step:08d}" for step in range(6 - keep, 6)]
+    assert names(tmp_path / "checkpoints") == ["end.json", *(f"step-{step:08d}" for step in range(6 - keep, 6))]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_leftovers_of_a_killed_save_are_removed(data: Path, whole: Path, tmp_pat
     leftover.mkdir(parents=True)
     (leftover / "part-00001-of-00002.safetensors").write_bytes(b"half")
     train(make_job(data, tmp_path))
-    assert names(tmp_path / "checkpoints") == ["step-00000002", "step-00000004"]
+    assert names(tmp_path / "checkpoints") == ["end.json", "step-00000002", "step-00000004"]
     assert weights(tmp_path) == weights(whole)
 
 

@@ -1,0 +1,82 @@
+"""The training log `metrics.jsonl`: one JSON object a line, one line a step, verified before training goes on."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from groundup.files import disk_errors, lines, sync, write_bytes
+
+NUMBERS = ("loss", "tokens_per_second", "share_of_peak", "flops")  # that the outcome of a stage is made of
+ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"})  # JSON leaves them; some readers end a line there
+Record = dict[str, Any]
+
+
+class Log:
+    """Records of a training in a file; a crash may lose the last ones and leave a line torn."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def add(self, record: Record) -> None:
+        """Append the record of a step. Raises InputError when the disk is full."""
+        with disk_errors(self.path), self.path.open("ab") as file:
+            file.write(line_of(record))
+
+    def sync(self) -> None:
+        """Wait until the records so far would survive a power cut, as those before a checkpoint must."""
+        if self.path.exists():
+            sync(self.path)
+
+    def repair(self, steps: int, note: Callable[[str], None], known: Sequence[Record] = ()) -> None:
+        """Keep one record of each of the first steps, in their order: later ones are about to be done again.
+
+        `note` is told of losses; those that are `known` from elsewhere are none.
+        """
+        whole, broken = self._sorted_out() if self.path.exists() else ({}, 0)
+        whole = {record["step"]: line_of(record) for record in known} | whole
+        kept = [whole[step] for step in sorted(whole) if step <= steps]
+        if steps and broken:
+            note(f"{self.path}: lines that are torn, or of a step that stands there already, are dropped: {broken:,}")
+        if len(kept) < steps:
+            note(f"{self.path}: records of the first {steps:,} steps that are lost: {steps - len(kept):,}; figures come from the others")
+        write_bytes(self.path, b"".join(kept))
+
+    def records(self) -> list[Record]:
+        """The records, in the order of the steps."""
+        return [record for line in lines(self.path) if (record := read(line)) is not None]
+
+    def _sorted_out(self) -> tuple[dict[int, bytes], int]:
+        """The first sound line of each step, and how many lines are none."""
+        found: dict[int, bytes] = {}
+        broken = 0
+        for line in lines(self.path):
+            record = read(line)
+            if record is None or record["step"] in found:
+                broken += 1
+            else:
+                found[record["step"]] = line + b"\n"
+        return found, broken
+
+
+def line_of(record: Record) -> bytes:
+    """A record as its line."""
+    return json.dumps(record, ensure_ascii=False).translate(ESCAPED).encode() + b"\n"
+
+
+def read(line: bytes) -> Record | None:
+    """The record on a line, or None where that is torn or something else."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    sound = isinstance(record, dict) and _is_step(record.get("step")) and all(_is_number(record.get(key)) for key in NUMBERS)
+    return record if sound else None
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
