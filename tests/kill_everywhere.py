@@ -385,13 +385,13 @@ def inside(options: argparse.Namespace) -> int:
         finished = Trial(home, known[0])
         shutil.copytree(home / "work", home / "finished")
         warm(home)
-        faults = 0
+        faults, samples = 0, dict(sample.split("=") for sample in options.sample)
         for scenario in known:
             if options.scenario and scenario.name not in options.scenario:
                 continue
             trial = finished if scenario is known[0] else Trial(home, scenario)
             for action in options.action or ACTIONS:
-                table = tries(trial, action, options.sample, time.monotonic() + options.seconds)
+                table = tries(trial, action, int(samples.get(scenario.name, 0)), time.monotonic() + options.seconds)
                 faults += len(table.faults)
                 print(f"{table.scenario:<12} {action:<10} {table.tries:>5} tries of {table.changes} changes, {len(table.faults)} faults,", end=" ")
                 print(f"{table.seconds / 60:.1f} minutes", *table.faults, sep="\n" if table.faults else " ", flush=True)
@@ -401,7 +401,7 @@ def inside(options: argparse.Namespace) -> int:
 def main() -> int:
     """Load `fault.c`, and go on in a new process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", type=int, default=0, help="changes to try, spread over all; 0: every one")
+    parser.add_argument("--sample", action="append", default=[], help="SCENARIO=N: try N changes, spread over all; left out: every one")
     parser.add_argument("--seconds", type=float, default=86400.0, help="most seconds for a scenario and action")
     parser.add_argument("--scenario", action="append", help="only this one; may be repeated")
     parser.add_argument("--action", action="append", choices=list(ACTIONS), help="only this one; may be repeated")

@@ -7,7 +7,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from train_helpers import make_job, start, train, weights
+from train_helpers import Eager, logged, make_job, peers, start, together, train, weights
+
+from groundup.train.parallel import join
 
 STEPS = 40
 
@@ -67,3 +69,22 @@ def test_killed_while_saving(data: Path, tmp_path: Path, whole: Path) -> None:
 def test_killed_while_writing_the_weights(data: Path, tmp_path: Path, whole: Path) -> None:
     killed(data, tmp_path, lambda seconds: any(tmp_path.glob(".model.safetensors*")))
     assert finished_like(data, tmp_path, whole)
+
+
+def _train_among_peers(data: Path, folder: Path) -> None:
+    device = Eager("cpu")
+    train(make_job(data, folder, steps=12, checkpoint_steps=2), device=device, world=join(device))
+
+
+def test_two_processes_killed_at_any_time_end_with_the_same_bits(data: Path, tmp_path: Path) -> None:
+    together(2, _train_among_peers, data, tmp_path / "whole")
+    for name in (".step-00000002.tmp", "step-00000004", "step-00000008", "end.json"):
+        children = peers(2, _train_among_peers, data, tmp_path / "killed")
+        while all(child.is_alive() for child in children) and not (tmp_path / "killed/checkpoints" / name).exists():
+            time.sleep(0.0005)
+        for child in children:
+            child.kill()
+            child.join()
+    together(2, _train_among_peers, data, tmp_path / "killed")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")

@@ -157,14 +157,19 @@ def start(function: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 def together(size: int, function: Callable[..., None], *arguments: Any) -> None:
     """Call a function in `size` processes that torchrun could have started, and wait for all."""
-    port = free_port()
-    children = [start(_as_peer, rank, size, port, function, arguments) for rank in range(size)]
+    children = peers(size, function, *arguments)
     for child in children:
         child.join(timeout=120)
     codes = [child.exitcode for child in children]
     for child in children:
         child.kill()
     assert codes == [0] * size, f"exit codes {codes}"
+
+
+def peers(size: int, function: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
+    """The same without waiting: the processes, which may be killed."""
+    port = free_port()
+    return [start(_as_peer, rank, size, port, function, arguments) for rank in range(size)]
 
 
 def _as_peer(rank: int, size: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
