@@ -150,15 +150,15 @@ def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
 def write(folder: Path, manifest: Manifest) -> None:
     """Record a finished stage; the manifest is written last, so a folder that has one is complete.
 
-    Where the stage was made before with the same result, the record set aside stays in force: those that follow name it.
+    Where the stage was made before with the same result, that manifest stays in force: those that follow name its record.
     """
     table: dict[str, Any] = json.loads(json.dumps(manifest.entry()))  # its record is that of what will be read
     manifest = Manifest(**{name: value for name, value in table.items() if name not in ("record", "digest")})
     if (before := _aside(folder)) is not None and before.digest == manifest.digest:
-        _put_back(folder)
-        return
-    write_json(folder / MANIFEST, manifest.entry())
-    (folder / ASIDE).unlink(missing_ok=True)
+        (folder / ASIDE).replace(folder / MANIFEST)
+        sync(folder)
+    else:
+        write_json(folder / MANIFEST, manifest.entry())
 
 
 def set_aside(folder: Path) -> None:
@@ -169,27 +169,22 @@ def set_aside(folder: Path) -> None:
 
 
 def take_back(folder: Path) -> None:
-    """Put a record back that was set aside, where the outputs are still those that it names; else it goes."""
-    if not (folder / ASIDE).exists():
-        return
-    before = None if (folder / MANIFEST).exists() else _aside(folder)
-    if before is not None and missing(folder, before) is None and damaged(folder, before) is None:
-        _put_back(folder)
-    else:
-        (folder / ASIDE).unlink()
+    """Put a record back that was set aside, where the outputs are still those that it names.
+
+    Where another has taken its place it goes. Else it waits: the stage may come to the same result again.
+    """
+    if (folder / MANIFEST).exists():
+        (folder / ASIDE).unlink(missing_ok=True)
+    elif (manifest := _aside(folder)) is not None and missing(folder, manifest) is None and damaged(folder, manifest) is None:
+        (folder / ASIDE).replace(folder / MANIFEST)
+        sync(folder)
 
 
 def _aside(folder: Path) -> Manifest | None:
-    """The record that was set aside, or None where there is none that is sound."""
     try:
         return read(folder, ASIDE)
     except InputError:
         return None
-
-
-def _put_back(folder: Path) -> None:
-    (folder / ASIDE).replace(folder / MANIFEST)
-    sync(folder)
 
 
 def outputs(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -188,11 +188,15 @@ def states(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes
         parents = {parent: digests[parent] for parent in stage.parents}
         state = _state(recipe, stage, root, hashes, parents, manifest)
         if not state.reason and spoilt and stage.name in spoilt:
-            state = replace(state, reason=f"its {spoilt[stage.name]} was changed or damaged")
+            state = _with(state, spoilt)
         yield state
         manifest = ledger.read(root / stage.name) if state.reason else manifest
         if manifest is not None and manifest.key == state.key and ledger.missing(root / stage.name, manifest) is None:
             digests[stage.name] = manifest.digest
+
+
+def _with(state: State, spoilt: Mapping[str, str]) -> State:
+    return replace(state, reason=f"its {spoilt[state.stage.name]} was changed or damaged")
 
 
 def _state(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, parents: dict[str, str], manifest: Manifest | None) -> State:
@@ -288,7 +292,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
             _clear(chain, root)
         world.wait()
         _require_kept(recipe, chain, root, hashes, options.retrain)
-        spoilt = _looked_at(recipe, chain, root, hashes, world)
+        spoilt = _looked_at(recipe, chain, root, hashes, world, options.retrain)
         for state in states(recipe, chain, root, hashes, spoilt):
             if not state.reason:
                 console.note(f"{state.stage.name}: fresh")
@@ -303,12 +307,16 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     return {stage.name: manifest for stage in chain if (manifest := ledger.read(root / stage.name)) is not None}
 
 
-def _looked_at(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, world: World) -> dict[str, str]:
-    """What `_spoilt` finds, in all processes: the first reads for them."""
+def _looked_at(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, world: World, retrain: bool) -> dict[str, str]:
+    """What `_spoilt` finds, in all processes: the first reads for them. Raises InputError for a finished training among it."""
     found = list(states(recipe, chain, root, hashes))
     spoilt = _spoilt(root, found) if world.leads else {}
     told = world.agree(*(stage.name in spoilt for stage in chain))
-    return {stage.name: spoilt.get(stage.name, "output") for stage, says in zip(chain, told, strict=True) if says}
+    spoilt = {stage.name: spoilt.get(stage.name, "output") for stage, says in zip(chain, told, strict=True) if says}
+    for state in found:
+        if state.stage.name in spoilt:
+            _guard(_with(state, spoilt), root, retrain)
+    return spoilt
 
 
 def _until(chain: list[Stage], name: str) -> list[Stage]:
@@ -365,7 +373,6 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
 def _perform(site: Site, state: State, hashes: ledger.Hashes, retrain: bool) -> None:
     """Run one stage and record it. Stages that do not train run on the first process alone."""
     stage, folder = state.stage, site.folder(state.stage.name)
-    site.world.wait()  # until all have seen what there was
     if site.world.leads:
         _begin(site, state, retrain)
         hashes.keep()
@@ -407,9 +414,14 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
     parents = {parent: manifest for parent in stage.parents if (manifest := ledger.read(site.folder(parent))) is not None}
     records = begun_with(stage.files) if stage.trains else {}
     stages.seeded(site)
-    result = _result(site, stage, partial(_require_same, stage, hashes))
-    if result is None:
+    if not stage.trains and not site.world.leads:
         return
+    same = partial(_require_same, stage, hashes)
+    result = stage.work(replace(site, loaded=same))
+    if not site.world.leads:
+        return
+    if not stage.trains:
+        same()
     for name in result.outputs:
         sync(folder / name)
     spent = device.energy()
@@ -434,18 +446,6 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
     )
     remember(site.recipe, site.home, site.root)
     ledger.write(folder, manifest)
-
-
-def _result(site: Site, stage: Stage, same: Callable[[], None]) -> Result | None:
-    """What a stage comes to, in the first process; `same` is called once it has read its files."""
-    if stage.trains:
-        result = stage.work(replace(site, loaded=same))
-        return result if site.world.leads else None
-    if not site.world.leads:
-        return None
-    result = stage.work(site)
-    same()
-    return result
 
 
 @contextmanager
@@ -506,4 +506,7 @@ def recall(root: Path) -> tuple[Recipe, Path]:
     if not path.exists():
         raise InputError(f"{path}: not there, so the model's recipe is unknown; name one with --recipe, or a file with --choice")
     table = read_json(path)
-    return Recipe.model_validate(table["recipe"]), Path(table["home"])
+    try:
+        return Recipe.model_validate(table["recipe"]), Path(table["home"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a recipe as runs keep it ({type(error).__name__}); run the recipe again to write it anew") from None

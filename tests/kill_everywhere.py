@@ -229,7 +229,7 @@ def _timeless(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: "" if key in ("metrics.jsonl", "report.html", "key", "parents") else _timeless(each)
+        key: "" if key in ("metrics.jsonl", "report.html", "README.md", "key", "parents", "record", "records") else _timeless(each)
         for key, each in value.items() if key not in CLOCK
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from groundup import ledger, pipeline, stages
+from groundup.data.shards import Shards
 from groundup.errors import InputError
 from groundup.files import sha256
 from groundup.pipeline import Options
@@ -139,7 +140,8 @@ def test_the_report_reads_only_logs_again(home: Path) -> None:
 def test_a_stage_made_again_with_the_same_result_keeps_its_record_though_it_was_killed_on_the_way(home: Path) -> None:
     root = run(home)
     before = manifests(root)
-    ledger.set_aside(root / "tokenizer")  # killed here
+    ledger.set_aside(root / "tokenizer")
+    (root / "tokenizer" / "tokenizer.json").unlink()  # killed here
     run(home)
     assert manifests(root) == before
     (root / "tokenizer" / "tokenizer.json").unlink()
@@ -154,6 +156,34 @@ def test_a_record_that_was_lost_and_made_again_is_told(home: Path) -> None:
     (root / "tokenizer" / "manifest.json").unlink()
     run(home)
     assert any("tokenizer/manifest.json: has record" in sentence and "made again with the same result" in sentence for sentence in broken(root))
+
+
+@pytest.mark.parametrize("text", ["-1", "[]", '{"recipe": 1}', '{"recipe": {}, "home": "."}', '{"home": "."}', "null"])
+def test_a_recipe_of_another_shape_is_refused_in_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(InputError, match=r"recipe\.json: not a recipe as runs keep it") as raised:
+        pipeline.recall(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in ("rows", "context", "dtype", "sha256", "asked") for value in (1e308, "x", [], -1)]
+)
+def test_shards_of_another_shape_are_refused_in_one_sentence(home: Path, name: str, value: object) -> None:
+    """Whatever the table says, the files beside it are of one size."""
+    path = home / "shards.json"
+    table: dict[str, Any] = {"rows": 1, "context": 8, "dtype": "uint16", "sha256": {}, "tokens": 1, "documents": 1, "asked": 1}
+    for file, size in (("tokens.bin", 16), ("flags.bin", 8)):
+        (home / file).write_bytes(bytes(size))
+    path.write_text(json.dumps(table))
+    Shards.open(home)
+    path.write_text(json.dumps({key: each for key, each in table.items() if key != name}))
+    with pytest.raises(InputError, match=r"shards\.json: damaged"):
+        Shards.open(home)
+    if name in ("rows", "context", "dtype"):
+        path.write_text(json.dumps(table | {name: value}))
+        with pytest.raises(InputError):
+            Shards.open(home)
 
 
 # --- files that change while they are read -----------------------------------------------------------------

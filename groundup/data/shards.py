@@ -196,12 +196,15 @@ class Shards:
         if not (folder / "shards.json").is_file():
             raise InputError(f"{folder}: no shards.json, so these shards are incomplete; run the same command again to write them")
         table = read_json(folder / "shards.json")
-        shape = (table["rows"], table["context"])
-        name = digest({key: table[key] for key in ("rows", "context", "dtype", "sha256")})
-        ids = _mapped(folder / "tokens.bin", np.dtype(table["dtype"]).newbyteorder("<"), shape)
-        pictures = mapped(folder, table["images"], _mapped) if "images" in table else None
-        flags = _mapped(folder / "flags.bin", np.dtype(np.uint8), shape)
-        return Shards(*shape, table["tokens"], table["documents"], table["asked"], name, ids, flags, pictures)
+        try:
+            shape = (table["rows"], table["context"])
+            name = digest({key: table[key] for key in ("rows", "context", "dtype", "sha256")})
+            ids = _mapped(folder / "tokens.bin", np.dtype(table["dtype"]).newbyteorder("<"), shape)
+            pictures = mapped(folder, table["images"], _mapped) if "images" in table else None
+            flags = _mapped(folder / "flags.bin", np.dtype(np.uint8), shape)
+            return Shards(*shape, table["tokens"], table["documents"], table["asked"], name, ids, flags, pictures)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{folder / 'shards.json'}: damaged ({error!r}); delete its folder and run the same command again") from None
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         """Rows by number, read from disk: ids [n, context] and flags [n, context]."""
