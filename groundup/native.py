@@ -19,7 +19,9 @@ from groundup import compilers
 from groundup.console import warn
 from groundup.files import digest, temporary_folder
 
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno")
+# Two passes of GCC take minutes over vectors of 512 bits on a processor that has none, and make nothing faster.
+SLOW_PASSES = ("-fno-gcse", "-fno-gcse-after-reload")
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", *SLOW_PASSES)
 
 
 def library(source: Path, choices: Sequence[Sequence[str]], probe: str) -> ctypes.CDLL | None:
