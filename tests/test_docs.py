@@ -63,6 +63,13 @@ def test_files_and_options_that_pages_name_exist(page: Path) -> None:
         assert f"def {verb}(" in source, verb
 
 
+def test_tests_that_the_page_of_reliability_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))
+    assert len(named) > 30
+    for file, test in named:
+        assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
 @pytest.mark.parametrize("benchmark", sorted((ROOT / "benchmarks").glob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_benchmarks_explain_themselves(benchmark: Path) -> None:
     if benchmark.stem == "common":

@@ -36,8 +36,16 @@ class Cell:
     @property
     def shape(self) -> Shape:
         """Of the model."""
-        parts = {"depth": self.depth, "width": self.width, "heads": self.heads, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
-        return Shape(**parts, ffn=3 * self.width, vocab=VOCAB, context=self.context)
+        return Shape(
+            depth=self.depth,
+            width=self.width,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            ffn=3 * self.width,
+            vocab=VOCAB,
+            context=self.context,
+        )
 
 
 GRID = (
@@ -68,7 +76,7 @@ def tried(device: Device) -> Iterator[tuple[str, Difference]]:
 
 
 def _try(cell: Cell, precision: torch.dtype, device: Device) -> Difference | None:
-    torch._dynamo.reset()  # type: ignore[no-untyped-call]
+    torch._dynamo.reset()
     with device.handle:
         trunk = Trunk(cell.shape, precision).train()
     trunk.initialise(0)
