@@ -172,6 +172,7 @@ def test_compiled_once_for_a_processor(tmp_path, monkeypatch):
 FAULTS = {
     "a tile of thirteen rows": ("case 13: panel(m, x, p, out, 13)", "case 13: panel(m, x, p, out, 12)"),
     "the last columns": ("put(y, (r + i) * N + p * LANES + j, out[i][j], wide)", "put(y, (r + i) * N + p * LANES + j, out[i][j ^ 1], wide)"),
+    "rounding": ("(bits >> 16) & 1)", "(bits >> 9) & 0x7fff)"),
     "what is no number": ("v16f scale = *(const v16f *)(scales + g * LANES);", "v16f scale = *(const v16f *)(scales + g * LANES) / 0.0f;"),
     "the ends of heads": ("put(y, at + e, first * c[e] - second * s[e], wide)", "put(y, at + e, first * c[e] + second * s[e], wide)"),
     "keys of a second page": ("queries[i * E + e + 1];", "queries[i * E + e];"),

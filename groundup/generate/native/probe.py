@@ -79,7 +79,7 @@ def _rows(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
         x, y = torch.randn(1, 11, width).to(dtype), 20 * torch.randn(1, 11, width).to(dtype)
         yield _close(leaves._Norm(norm, shop)(x), norm(x), CLOSE[dtype])
         yield _close(leaves._Gate(shop)(y, x), Gate()(y, x), CLOSE[dtype])
-        yield _close(leaves._Sum(shop)(x, y), x + y, CLOSE[dtype])
+        yield torch.equal(leaves._Sum(shop)(x, y), x + y)  # one rounding, which is the same everywhere
         table = torch.nn.Embedding(23, width)
         ids = torch.randint(0, 23, (2, 7))
         yield torch.equal(leaves._Embedding(table, dtype, shop)(ids), F.embedding(ids, table.weight.to(dtype)))
