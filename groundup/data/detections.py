@@ -71,7 +71,8 @@ def documents(source: BoxesSource, folder: Path, drops: Drops) -> Iterator[Docum
     `path` is, or as a pattern fits,
 
     - a COCO .json: boxes are `bbox` [left, top, width, height] in pixels; of a turned box, [middle x, middle y, width, height, degrees] or
-      only a `segmentation` polygon, the bounds along the axes are taken; crowds count as one thing;
+      only a `segmentation` polygon, the bounds along the axes are taken; crowds count as one thing; what is marked `ignore` or has a
+      `rotation` (also among its `attributes`) is bad, and other keys are told as not read;
     - a YOLO folder with data.yaml or classes.txt, images in `images` folders and lines of `class cx cy w h` or, turned,
       `class x1 y1 .. x4 y4` in shares in `labels` folders beside them (bounds along the axes again). An empty file says that nothing is
       there; an image without one is left out and counted;
