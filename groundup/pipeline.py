@@ -224,8 +224,10 @@ def _inputs(stage: Stage, hashes: ledger.Hashes) -> dict[str, str]:
 
 def _require_files(stage: Stage) -> None:
     for path in stage.files:
-        if not path.exists():
+        if not os.path.lexists(path):
             raise InputError(f"{path}: no such file, but {stage.name} needs it")
+        if not path.is_file():
+            raise InputError(f"{path}: no regular file, such as {stage.name} needs")
 
 
 def _require_same(stage: Stage, hashes: ledger.Hashes) -> None:

@@ -1,5 +1,6 @@
 """The same command again, and another one: what is finished stays, what is refused changes nothing, what was begun goes on."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -160,6 +161,13 @@ def test_a_file_that_a_later_stage_misses_is_named_before_a_folder_is_made(run: 
     with pytest.raises(InputError, match=r"nothing\.jsonl: no such file, but evaluate needs it"):
         run("evaluate.suites=['choice']", "evaluate.choice=['nothing.jsonl']", until=None)
     assert not (tmp_path / "work/runs").exists()
+
+
+def test_a_pipe_that_a_stage_would_read_is_named_and_not_opened(run: Run, tmp_path: Path) -> None:
+    sources(tmp_path / "work")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(InputError, match=r"pipe\.jsonl: no regular file, such as evaluate needs"):
+        run("evaluate.suites=['choice']", f"evaluate.choice=['{tmp_path / 'pipe.jsonl'}']", until=None)
 
 
 def test_the_recipe_that_is_kept_is_the_one_that_ran(run: Run, root: Path) -> None:

@@ -1,6 +1,7 @@
 """A conversation with images in the terminal: as the engine answers, and a wrong file ends nothing."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -61,7 +62,9 @@ def test_each_answer_sees_the_images_before_it(engine, images):
 def test_files_that_show_nothing_are_named(engine, images, tmp_path):
     talk = Conversation(engine, None, GREEDY, 6)
     (tmp_path / "words.png").write_text("no image")
-    for name, words in (("words.png", "not an image"), ("missing.png", "cannot be read"), (".", "cannot be read")):
+    os.mkfifo(tmp_path / "pipe.png")
+    unread = ("missing.png", ".", "pipe.png", "/dev/zero", "a\0b", "a" * 5000)
+    for name, words in (("words.png", "not an image"), *((name, "cannot be read") for name in unread)):
         with pytest.raises(InputError, match=words):
             talk.show(tmp_path / name)
     blind = Conversation(engine, None, GREEDY, 6)

@@ -20,7 +20,8 @@ def loads(text: str) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values; raises ValueError for a key that stands twice."""
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError(f"the key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} stands twice")
@@ -38,7 +39,7 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number in JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=once, parse_float=_finite, parse_constant=_no_number)
 
 
 # --- objects of known keys ----------------------------------------------------------------------------------

@@ -16,16 +16,18 @@ from groundup.codecs import boxes
 from groundup.codecs.boxes import Thing
 from groundup.codecs.image import BadImage
 from groundup.codecs.normal import normalise
-from groundup.codecs.strict_json import only
+from groundup.codecs.strict_json import once, only, says_nothing
 from groundup.data import image_files, near, yolo
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines, record
-from groundup.data.paths import located, names, shown
+from groundup.data.paths import located, names, placed, shown, there
 from groundup.errors import InputError
 from groundup.recipe import BoxesSource
 
 BEYOND = 0.01  # of the image's side: how far a box may stick out, by rounding, and is clipped
+_OF_ANNOTATION = ("id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd")  # the area follows from the box
+_OF_IMAGE = ("id", "file_name", "width", "height")
 _RESERVED = "<>;"  # in an answer they end a kind
 
 Box = tuple[float, float, float, float]
@@ -59,7 +61,7 @@ class _Listed:
 def inputs(source: BoxesSource, folder: Path) -> list[Path]:
     """The files of a source, for hashing: annotations, the images that they name and that are there, and its lists."""
     listed = _read(source, folder, Damage(source, Drops(), "images"))
-    images = dict.fromkeys(each.file for each in listed if image_files.there(each.file))
+    images = dict.fromkeys(each.file for each in listed if there(each.file))
     return [*_annotations(source, folder), *images, *image_files.lists(source, folder)]
 
 
@@ -69,7 +71,8 @@ def documents(source: BoxesSource, folder: Path, drops: Drops) -> Iterator[Docum
     `path` is, or as a pattern fits,
 
     - a COCO .json: boxes are `bbox` [left, top, width, height] in pixels; of a turned box, [middle x, middle y, width, height, degrees] or
-      only a `segmentation` polygon, the bounds along the axes are taken; crowds count as one thing;
+      only a `segmentation` polygon, the bounds along the axes are taken; crowds count as one thing; what is marked `ignore` or has a
+      `rotation` (also among its `attributes`) is bad, and other keys are told as not read;
     - a YOLO folder with data.yaml or classes.txt, images in `images` folders and lines of `class cx cy w h` or, turned,
       `class x1 y1 .. x4 y4` in shares in `labels` folders beside them (bounds along the axes again). An empty file says that nothing is
       there; an image without one is left out and counted;
@@ -149,7 +152,7 @@ def _read(source: BoxesSource, folder: Path, damage: Damage) -> Iterator[_Listed
         yield from _yolo(source, place, folder, damage)
         return
     for path in _annotations(source, folder):
-        images = path.parent if source.images is None else folder / Path(source.images).expanduser()
+        images = path.parent if source.images is None else placed(source.images, folder)
         reader = _lines if path.suffix.lower() == ".jsonl" else _coco
         yield from reader(path, images, folder, damage)
 
@@ -216,7 +219,7 @@ def _name(value: Any) -> str:
 def _coco(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[_Listed]:
     root = _coco_root(path)
     name = shown(path, folder)
-    kinds = {category["id"]: _name(category.get("name")) for category in root["categories"] if _has_id(category, "id")}
+    kinds = _coco_kinds(path, root["categories"])
     annotations = defaultdict(list)
     for number, annotation in enumerate(root["annotations"]):
         if _has_id(annotation, "image_id"):
@@ -224,6 +227,7 @@ def _coco(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[_L
         else:
             damage.seen += 1
             damage.note("broken annotation", f"{name}: annotations[{number}]", "it has no image_id")
+        damage.drops.pass_over(_unread(annotation, _OF_ANNOTATION))
     taken = set()
     for number, image in enumerate(root["images"]):
         damage.seen += 1
@@ -232,6 +236,7 @@ def _coco(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[_L
             if not _has_id(image, "id") or image["id"] in taken:
                 raise BadImage("broken annotation", "an image needs an id of its own")
             taken.add(image["id"])
+            damage.drops.pass_over(_unread(image, _OF_IMAGE))
             yield _coco_image(image, annotations.get(image["id"], []), kinds, _listed(images, image.get("file_name"), folder, where))
         except BadImage as error:
             damage.note(error.reason, where, error.detail)
@@ -242,7 +247,7 @@ def _coco(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[_L
 
 def _coco_root(path: Path) -> Any:
     try:
-        root = json.loads(path.read_bytes())
+        root = json.loads(path.read_bytes(), object_pairs_hook=once)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); mend it or correct the path") from None
     for key in ("images", "annotations", "categories"):
@@ -251,8 +256,23 @@ def _coco_root(path: Path) -> Any:
     return root
 
 
+def _coco_kinds(path: Path, categories: list[Any]) -> dict[Any, str]:
+    kinds: dict[Any, str] = {}
+    for category in categories:
+        if _has_id(category, "id"):
+            kind = _name(category.get("name"))
+            if kinds.setdefault(category["id"], kind) != kind:
+                raise InputError(f"{path}: the category {category['id']!r} has two names, {kinds[category['id']]!r} and {kind!r}; take one out")
+    return kinds
+
+
 def _has_id(value: Any, key: str) -> bool:
-    return isinstance(value, dict) and isinstance(value.get(key), int | str)
+    return isinstance(value, dict) and isinstance(value.get(key), int | str) and not isinstance(value[key], bool)
+
+
+def _unread(value: Any, known: tuple[str, ...]) -> list[str]:
+    """The keys that say something and are not read."""
+    return [key for key, item in value.items() if key not in known and not says_nothing(item)] if isinstance(value, dict) else []
 
 
 def _coco_image(image: dict[str, Any], annotations: list[dict[str, Any]], kinds: dict[Any, str], listed: _Listed) -> _Listed:
@@ -264,6 +284,12 @@ def _coco_image(image: dict[str, Any], annotations: list[dict[str, Any]], kinds:
 
 
 def _coco_box(annotation: dict[str, Any]) -> Box:
+    inner = annotation.get("attributes")
+    said = annotation | inner if isinstance(inner, dict) else annotation
+    if said.get("ignore"):
+        raise BadImage("annotation to be ignored", "an image needs all of its boxes, and no others; take its image out, or the key 'ignore'")
+    if said.get("rotation"):
+        raise BadImage("turned box", f"its rotation is {str(said['rotation'])[:20]}; write bbox as [middle x, middle y, width, height, degrees]")
     if annotation.get("bbox") is None:
         return _bounds(_polygons(annotation.get("segmentation")))
     x, y, width, height, *angle = _numbers(annotation["bbox"], (4, 5))
@@ -288,7 +314,7 @@ def _polygons(value: Any) -> list[float]:
 
 def _yolo(source: BoxesSource, place: Path, folder: Path, damage: Damage) -> Iterator[_Listed]:
     kinds = yolo.classes(source, place)
-    images = place if source.images is None else folder / Path(source.images).expanduser()
+    images = place if source.images is None else placed(source.images, folder)
     labels = {path.with_suffix("").as_posix(): path for path in yolo.label_files(place)}
     for path in yolo.image_files(images, everything=source.images is not None):
         label = yolo.label_of(path, images if source.images is not None else None, place)

@@ -1,5 +1,6 @@
 """What the sources of images share: which files are images, how one is read and checked, and the lists that hold some out or leave some out."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from groundup.codecs import chat, image
 from groundup.codecs.image import MOST_BYTES, BadImage, Pixels
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
-from groundup.data.paths import shown
+from groundup.data.paths import placed, shown, there
 from groundup.errors import InputError
 from groundup.files import inside
 from groundup.recipe import PictureSource
@@ -48,14 +49,6 @@ def contained(folder: Path, name: str) -> Path:
         return inside(folder, name)
     except InputError as error:
         raise BadImage("image outside its folder", str(error)) from None
-
-
-def there(path: Path) -> bool:
-    """Whether a path is that of a file; also for names that no file can have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def asked(question: str, answer: str) -> list[dict[str, Any]]:
@@ -130,7 +123,15 @@ def documents(
 
 def lists(source: PictureSource, folder: Path) -> list[Path]:
     """The files of the lists that a source names."""
-    return [folder / Path(name).expanduser() for name in (source.heldout_files, source.without_files) if name is not None]
+    return [_list(name, source, folder) for name in (source.heldout_files, source.without_files) if name is not None]
+
+
+def _list(name: str, source: PictureSource, folder: Path) -> Path:
+    """The file of a list; raises InputError for what is there and no file: a pipe would never end."""
+    path = placed(name, folder)
+    if not there(path) and os.path.lexists(path):
+        raise InputError(f"source {source.name!r}: the list {path} is no regular file; name a file of text")
+    return path
 
 
 @dataclass
@@ -146,7 +147,7 @@ def _entries(listed: str | None, source: PictureSource, folder: Path) -> dict[st
     """The names of a list, the first column of each line; empty lines and those that begin with # are passed over."""
     if listed is None:
         return {}
-    path = folder / Path(listed).expanduser()
+    path = _list(listed, source, folder)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

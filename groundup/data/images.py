@@ -52,7 +52,7 @@ def documents(source: ImagesSource, folder: Path, drops: Drops) -> Iterator[Docu
     do not fit the images.
     """
     damage = Damage(source, drops, "images")
-    yield from image_files.documents(partial(_found, source, folder), partial(_document, source, damage), source, folder, damage)
+    yield from image_files.documents(partial(_found, source, folder, drops), partial(_document, source, damage), source, folder, damage)
 
 
 def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool) -> Document:
@@ -74,11 +74,11 @@ def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool
     )
 
 
-def _found(source: ImagesSource, folder: Path) -> Iterator[_Found]:
+def _found(source: ImagesSource, folder: Path, drops: Drops) -> Iterator[_Found]:
     root = _root(source, folder)
     for path in _files(source, folder):
         if path.suffix.lower() in TABLES:
-            yield from _rows(source, path, shown(path, folder))
+            yield from _rows(source, path, shown(path, folder), drops)
         else:
             kind = "" if path.parent == root else path.parent.name
             yield _Found(path.as_posix(), shown(path, folder), kind, partial(image_files.load, path))
@@ -114,11 +114,11 @@ def _root(source: ImagesSource, folder: Path) -> Path:
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _rows(source: ImagesSource, path: Path, name: str) -> Iterator[_Found]:
+def _rows(source: ImagesSource, path: Path, name: str, drops: Drops) -> Iterator[_Found]:
     """The images of a table, in its order."""
     number = 0
     with tables.readable(source, path):
-        for batch in tables.batches(path, partial(_columns, source, path), BATCH_ROWS):
+        for batch in tables.batches(path, partial(_columns, source, path, drops), BATCH_ROWS):
             kinds = _kinds(source, path, batch.schema) if batch.num_columns > 1 else {}
             for row in range(batch.num_rows):
                 number += 1
@@ -134,19 +134,24 @@ def _bytes(value: dict[str, Any]) -> bytes:
     return bytes(value["bytes"])
 
 
-def _columns(source: ImagesSource, path: Path, schema: pa.Schema) -> list[str]:
-    """The column of images and, where classes are asked for, that of the labels: the one with names of classes, or one called label."""
+def _columns(source: ImagesSource, path: Path, drops: Drops, schema: pa.Schema) -> list[str]:
+    """The column of images and, where classes are asked for, that of the labels: the one with names of classes, or one called label.
+
+    The others are told as not read.
+    """
     where = f"source {source.name!r}: {path}"
     pictured = [field.name for field in schema if _is_picture(field.type)]
     if len(pictured) != 1:
         raise InputError(f"{where} has {len(pictured)} columns of images {{bytes, path}} among {', '.join(schema.names)}; it must have one")
     if source.classes == "none":
+        drops.pass_over(set(schema.names) - {*pictured})
         return pictured
     labelled = [name for name, feature in _features(schema).items() if feature.get("_type") == "ClassLabel" and name in schema.names]
     if len(labelled) != 1:
         labelled = [name for name in ("label",) if name in schema.names]
     if not labelled:
         raise InputError(f'{where} has no column of labels among {", ".join(schema.names)}; name it label, or set classes = "none"')
+    drops.pass_over(set(schema.names) - {*pictured, *labelled})
     return [*pictured, *labelled]
 
 
@@ -173,6 +178,6 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     """The columns' features in the metadata; none where there is no such metadata."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return {}
     return {name: feature for name, feature in features.items() if isinstance(feature, dict)} if isinstance(features, dict) else {}

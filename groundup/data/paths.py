@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from groundup.codecs.normal import mend
 from groundup.errors import InputError
 from groundup.recipe import FileSource
 
@@ -32,8 +33,29 @@ def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[s
 
 
 def located(source: FileSource, folder: Path) -> Path:
-    """The source's path, absolute or from `folder`, with `~` expanded."""
-    return folder / Path(source.path).expanduser()
+    """The source's path, absolute or from `folder`, with `~` expanded. Raises InputError for one that nobody may look at, or no file can have."""
+    place = placed(source.path, folder)
+    try:
+        place.exists()
+    except OSError as error:
+        raise InputError(f"source {source.name!r}: path {source.path[:80]!r}: {error.strerror}; correct the path or who may read it") from None
+    return place
+
+
+def placed(name: str, folder: Path) -> Path:
+    """A path of a recipe, absolute or from `folder`, with `~` expanded; raises InputError for the home of a user who is none."""
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"path {name[:80]!r}: {error}; write it without ~") from None
+
+
+def there(path: Path) -> bool:
+    """Whether a path is that of a regular file; also for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def shown(path: Path, folder: Path) -> str:
@@ -45,10 +67,21 @@ def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> l
     """What a pattern matches in a folder under `suffixes`: regular files and links (a dangling one is reported, not passed over).
 
     No folders, pipes, sockets or devices. Links are followed, but `**` comes to each folder once, however many links lead there. In no order.
+    Raises InputError for a folder on the way of `**` that may not be read, and for a name that is no UTF-8, which no record could hold.
     """
     found = dict.fromkeys(name for name in _matching(tuple(pattern.split("/")), folder) if name.endswith(suffixes))
-    paths = (folder / name for name in found)
-    return [str(path) for path in paths if path.is_file() or (path.is_symlink() and not path.exists())]
+    paths = [path for path in (folder / name for name in found) if _is_matched(path)]
+    for path in paths:
+        if mend(str(path)) != str(path):
+            raise InputError(f"the name of the file {os.fsencode(path)!r} is no UTF-8; rename it")
+    return list(map(str, paths))
+
+
+def _is_matched(path: Path) -> bool:
+    try:
+        return path.is_file() or (path.is_symlink() and not path.exists())
+    except OSError:  # nobody may look: told where it is read
+        return True
 
 
 def _matching(parts: tuple[str, ...], folder: Path) -> Iterator[str]:
@@ -74,7 +107,9 @@ def _folders(top: Path) -> Iterator[str]:
             if (stat.st_dev, stat.st_ino) in seen:
                 continue
             inside = sorted(os.scandir(top / name), key=lambda entry: entry.name)
-        except OSError:  # no folder, or none that may be read
+        except PermissionError as error:
+            raise InputError(f"the folder {top / name} may not be read ({error.strerror}); change that, or name those that are meant") from None
+        except OSError:  # no folder, or links in a circle
             continue
         seen.add((stat.st_dev, stat.st_ino))
         yield name

@@ -17,7 +17,7 @@ from groundup.data import detections, image_files, images, library, scenes, sent
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines, record
-from groundup.data.paths import names, shown
+from groundup.data.paths import names, shown, there
 from groundup.errors import InputError
 from groundup.recipe import (
     BoxesSource,
@@ -220,7 +220,7 @@ def _image_files(line: bytes, folder: Path) -> list[Path]:
         files = [image_files.contained(folder, url) for url in urls if url[:5].lower() != "data:" and not _elsewhere(url)]
     except (InputError, ValueError, LookupError, TypeError):
         return []
-    return [path for path in files if image_files.there(path)]
+    return [path for path in files if there(path)]
 
 
 def _tasks(source: TasksSource) -> Iterator[Document]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from groundup.data.document import Document
 from groundup.data.drops import Damage, Drops
 from groundup.data.lines import lines, record
-from groundup.data.paths import located, names, shown
+from groundup.data.paths import located, names, shown, there
 from groundup.errors import InputError
 from groundup.files import inside, read_json
 from groundup.recipe import FileSource, TableSource
@@ -36,14 +36,16 @@ def saved(source: FileSource, folder: Path) -> list[Path]:
     Raises InputError for several splits, a file that is missing or outside the folder, and a state.json of another shape.
     """
     place = located(source, folder)
-    if (place / "dataset_dict.json").is_file():
+    if there(place / "dataset_dict.json"):
         splits = ", ".join(map(str, _entry(place / "dataset_dict.json", "splits")))
         raise InputError(f"source {source.name!r}: {place} holds several splits ({splits}); name one of them, such as path = '{source.path}/train'")
-    if not (place / "state.json").is_file():
+    if not there(place / "state.json"):
         return []
     paths = [_listed(place, entry) for entry in _entry(place / "state.json", "_data_files")]
+    if read_json(place / "state.json").get("_indices_data_files"):  # older versions of datasets wrote them
+        raise InputError(f"source {source.name!r}: {place} is a selection of its rows by an index, which is not read; save it with flatten_indices()")
     for path in paths:
-        if not path.is_file():
+        if not there(path):
             raise InputError(f"source {source.name!r}: {path} is missing, though state.json beside it lists it; copy the whole folder again")
     return paths
 
@@ -143,6 +145,8 @@ def _present(path: Path, source: TableSource, columns: list[str], damage: Damage
     """The column, which is there; the others are told as not read."""
     if source.column not in columns:
         raise InputError(f"source {source.name!r}: {path} has no column {source.column!r}; it has {', '.join(columns)}; set column to one of them")
+    if columns.count(source.column) > 1:
+        raise InputError(f"source {source.name!r}: {path} has {columns.count(source.column)} columns {source.column!r}; rename all but one")
     damage.drops.pass_over(set(columns) - {source.column})
     return source.column
 

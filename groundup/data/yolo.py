@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from groundup.data.image_files import SUFFIXES
-from groundup.data.paths import matching
+from groundup.data.paths import matching, there
 from groundup.errors import InputError
 from groundup.recipe import BoxesSource
 
@@ -62,7 +62,7 @@ def classes(source: BoxesSource, place: Path) -> dict[int, str]:
 
 def _classes_file(source: BoxesSource, place: Path) -> Path:
     for name in ("data.yaml", "data.yml", "classes.txt", "labels/classes.txt"):
-        if (place / name).is_file():
+        if there(place / name):
             return place / name
     raise InputError(
         f"source {source.name!r}: the folder {place} has neither data.yaml nor classes.txt with the names of classes; "

@@ -16,6 +16,7 @@ from groundup.codecs import chat
 from groundup.codecs.image import MOST_BYTES, BadImage, Grid, Pixels, decode, to_patches
 from groundup.codecs.messages import Message
 from groundup.codecs.text import Tokenizer
+from groundup.data.paths import there
 from groundup.data.pictures import Eyesight
 from groundup.errors import InputError
 from groundup.model.shape import Shape
@@ -61,7 +62,9 @@ def see_pixels(shape: Shape, pixels: Pixels) -> View:
 
 
 def see_file(shape: Shape, file: Path) -> View:
-    """The same for a file; raises InputError that names it."""
+    """The same for a file; raises InputError that names it, also for a pipe or a device, which might never end."""
+    if not there(file):
+        raise InputError(f"{file}: cannot be read (no such file); give an image's file")
     try:
         if file.stat().st_size > MOST_BYTES:
             raise InputError(f"{file}: larger than {MOST_BYTES:,} bytes; give a smaller image")

@@ -289,6 +289,10 @@ BAD_ANNOTATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown class": ({"bbox": [10, 4, 20, 12], "category_id": 99}, "class without a name"),
     "nameless class": ({"bbox": [10, 4, 20, 12], "category_id": 5}, "class without a name"),
     "class a list": ({"bbox": [10, 4, 20, 12], "category_id": []}, "class without a name"),
+    "ignored": ({"bbox": [10, 4, 20, 12], "ignore": 1}, "annotation to be ignored"),
+    "ignored in attributes": ({"bbox": [10, 4, 20, 12], "attributes": {"ignore": True}}, "annotation to be ignored"),
+    "turned": ({"bbox": [10, 4, 20, 12], "rotation": 30.0}, "turned box"),
+    "turned in attributes": ({"bbox": [10, 4, 20, 12], "attributes": {"rotation": -5}}, "turned box"),
 }
 
 
@@ -299,6 +303,23 @@ def test_a_bad_coco_annotation_drops_its_image(tmp_path: Path, kind: str) -> Non
     documents, drops = read(boxes_source("coco.json", bad_share=1), tmp_path)
     assert (len(documents), drops.counts) == (0, {reason: 1})
     assert drops.examples[0].startswith(f"coco.json: images[0] a0.png: {reason}")
+
+
+def test_what_coco_says_and_nobody_reads_is_told(tmp_path: Path) -> None:
+    more = {"score": 0.1, "attributes": {"rotation": 0.0, "occluded": True}, "ignore": 0, "area": 240, "iscrowd": 0, "keypoints": []}
+    image = {"id": 7, "file_name": "a0.png", "width": WIDTH, "height": HEIGHT, "neg_category_ids": [4], "license": None}
+    coco(tmp_path, {"bbox": [10, 4, 20, 12]} | more, images=[image])
+    documents, drops = read(boxes_source("coco.json"), tmp_path)
+    assert (len(documents), drops.unread) == (1, {"score", "attributes", "ignore", "neg_category_ids"})
+
+
+def test_a_coco_file_that_says_two_things_is_refused(tmp_path: Path) -> None:
+    coco(tmp_path, {"bbox": [10, 4, 20, 12]}, categories=[{"id": 3, "name": "cup"}, {"id": 3, "name": "plate"}])
+    with pytest.raises(InputError, match="the category 3 has two names, 'cup' and 'plate'"):
+        read(boxes_source("coco.json"), tmp_path)
+    (tmp_path / "coco.json").write_text('{"images": [], "images": [], "annotations": [], "categories": []}')
+    with pytest.raises(InputError, match="the key 'images' stands twice"):
+        read(boxes_source("coco.json"), tmp_path)
 
 
 BAD_ENTRIES: dict[str, tuple[Any, str]] = {

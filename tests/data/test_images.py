@@ -220,6 +220,13 @@ def test_a_dataset_gives_its_images_and_the_names_of_their_labels(tmp_path: Path
     assert documents[2].images == (encoded(2),)
 
 
+@pytest.mark.parametrize(("classes", "unread"), [("folders", ["weight"]), ("none", ["label", "weight"])])
+def test_columns_of_a_dataset_that_are_not_read_are_told(tmp_path: Path, classes: str, unread: list[str]) -> None:
+    made = table([0, 1, 0], ["cat", "dog"])
+    write_table(tmp_path / "set" / "a.parquet", made.append_column("weight", pa.array([0.0] * len(made))))
+    assert read(images_source("set", classes=classes), tmp_path)[1].unread == set(unread)
+
+
 def test_labels_that_are_texts_name_themselves(tmp_path: Path) -> None:
     write_table(tmp_path / "t.parquet", table(["a", "b", ""]))
     documents, drops = read(images_source("t.parquet", bad_share=0.5), tmp_path)
@@ -267,6 +274,7 @@ def test_a_row_without_bytes_is_a_missing_image(tmp_path: Path) -> None:
         (pa.table({"image": [{"bytes": "text", "path": None}]}), "has 0 columns of images"),
         (table([0.5, 1, 2], ["a", "b"]), "holds double without names of classes"),
         (table([0, 1, 2]).replace_schema_metadata({"huggingface": "{broken"}), "without names of classes"),
+        (table([0, 1, 2]).replace_schema_metadata({"huggingface": "[" * 100_000}), "without names of classes"),
         (table([0, 1, 2]).replace_schema_metadata({"huggingface": '{"info": {"features": []}}'}), "without names of classes"),
         (table().append_column("second", table().column("image")), "has 2 columns of images"),
     ],

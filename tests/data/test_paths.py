@@ -141,6 +141,50 @@ def test_a_source_that_is_no_regular_file_is_refused(tmp_path: Path, path: str) 
         names(text_source(path), tmp_path, (".txt",))
 
 
+@pytest.mark.parametrize("key", ["heldout_files", "without_files"])
+@pytest.mark.parametrize("listed", ["pipe", "/dev/zero", "im"])
+def test_a_list_that_is_no_regular_file_is_refused(tmp_path: Path, key: str, listed: str) -> None:
+    save(tmp_path / "im" / "a.png", encoded())
+    os.mkfifo(tmp_path / "pipe")
+    source = images_source("im", **{key: listed})
+    for read in (lambda: sources.inputs(source, tmp_path), lambda: list(sources.read(source, tmp_path, Drops()))):
+        with pytest.raises(InputError, match=r"the list .* is no regular file"):
+            read()
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "~nobody-of-this-name/a.txt"])
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, path: str) -> None:
+    for source in (text_source(path), table_source(path), images_source(path), boxes_source(path)):
+        with pytest.raises(InputError, match="path '"):
+            sources.inputs(source, tmp_path)
+
+
+@pytest.mark.parametrize("name", [b"\xff.txt", b"caf\xe9/a.txt"])
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path, name: bytes) -> None:
+    try:
+        save(tmp_path / "t" / os.fsdecode(name), b"a")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(InputError, match="is no UTF-8; rename it"):
+        sources.inputs(text_source("t"), tmp_path)
+
+
+@pytest.mark.parametrize("sealed", ["t", "t/b"])
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, sealed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / "t" / name / "x.txt", name.encode())
+
+    def scandir(path: Path) -> Any:  # whoever runs the tests may read everything
+        if path == tmp_path / sealed:
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    scan = os.scandir
+    monkeypatch.setattr("groundup.data.paths.os.scandir", scandir)
+    with pytest.raises(InputError, match=rf"the folder .*{sealed} may not be read \(Permission denied\)"):
+        sources.inputs(text_source("t"), tmp_path)
+
+
 # --- names that files give ----------------------------------------------------------------------------------
 
 OUTSIDE = ["../secret", "a/../../secret", "/etc/passwd", "..", "link/secret", "link", "a\0b", "..\\secret", "C:\\secret", "", None, 7, ["a"]]
@@ -183,6 +227,20 @@ def test_a_saved_dataset_reads_nothing_outside_its_folder(trap: Path, name: Any)
 def test_a_state_of_another_shape_is_told(trap: Path, entry: Any) -> None:
     (trap / "state.json").write_text(json.dumps({"_data_files": [entry]}))
     with pytest.raises(InputError, match=r"state\.json"):
+        sources.inputs(table_source("set"), trap.parent)
+
+
+@pytest.mark.parametrize("name", ["gone.arrow", "a" * 5000, "."])
+def test_a_file_that_a_state_names_and_that_is_none_is_missing(trap: Path, name: str) -> None:
+    (trap / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+    with pytest.raises(InputError, match=r"is missing, though state\.json beside it lists it"):
+        sources.inputs(table_source("set"), trap.parent)
+
+
+def test_rows_that_an_index_selects_are_not_read_as_all_rows(trap: Path) -> None:
+    save(trap / "a.arrow", b"")
+    (trap / "state.json").write_text(json.dumps({"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [{"filename": "i.arrow"}]}))
+    with pytest.raises(InputError, match=r"a selection of its rows by an index, .* save it with flatten_indices"):
         sources.inputs(table_source("set"), trap.parent)
 
 

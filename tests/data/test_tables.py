@@ -184,3 +184,9 @@ def test_what_hugging_face_datasets_saves_is_read(tmp_path: Path) -> None:
     whole = datasets.Dataset.from_dict({"text": [f"row {number}" for number in range(3000)]})
     datasets.DatasetDict({"train": whole.select(range(100, 2600)), "test": whole}).save_to_disk(tmp_path / "set", num_shards={"train": 3, "test": 1})
     assert [text for _, text in read("set/train", tmp_path)[0]] == [f"row {number}" for number in range(100, 2600)]
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,text\nwhich of the two,is meant here\n")
+    with pytest.raises(InputError, match="has 2 columns 'text'; rename all but one"):
+        list(sources.read(table_source("a.csv"), tmp_path, Drops()))
