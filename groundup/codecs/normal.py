@@ -31,15 +31,20 @@ def normalise(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROL.sub("", text.replace(_MARK, ""))
-    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", _many_accents().sub(_in_order, text))
+    if unicodedata.is_normalized("NFC", text):
+        return text
+    return unicodedata.normalize("NFC", _many_accents().sub(_in_order, text))
 
 
 @cache
 def _many_accents() -> re.Pattern[str]:
     """More accents on one letter than any writing has: `unicodedata` orders them in a time that grows with their square."""
-    places = [place for place in range(0x300, 0x1F000) if unicodedata.combining(unicodedata.normalize("NFD", chr(place))[0])]
-    first, last = sorted({*places} - {place + 1 for place in places}), sorted({*places} - {place - 1 for place in places})
-    return re.compile(f"[{''.join(f'{chr(start)}-{chr(end)}' for start, end in zip(first, last, strict=True))}]{{32,}}")
+    known = range(0x300, 0x1F000)
+    places = {place for place in known if unicodedata.combining(unicodedata.normalize("NFD", chr(place))[0])}
+    first = sorted(places - {place + 1 for place in places})
+    last = sorted(places - {place - 1 for place in places})
+    ranges = "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(first, last, strict=True))
+    return re.compile(f"[{ranges}]{{32,}}")
 
 
 def _in_order(accents: re.Match[str]) -> str:
