@@ -50,10 +50,10 @@ async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: 
 
 def _rows(entry: Entry, items: list[Any], views: list[View]) -> list[Row]:
     """The ids of each item, and its image if it is one."""
-    left = iter(views)
+    left, tokenizer = iter(views), entry.service.engine.tokenizer
     with errors.about("input"):
         return [
-            look.alone(entry.service.engine.tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(entry, item, "input").ids, ())
+            look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(entry, item, "input").ids, ())
             for item in items
         ]  # fmt: skip
 

@@ -10,7 +10,10 @@ from groundup.errors import InputError
 from groundup.generate.service import Service, State
 
 # What loading may come to: files of any content, too little memory.
-BROKEN = (InputError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
+BROKEN = (
+    *(InputError, OSError, RuntimeError, ValueError, LookupError),
+    *(TypeError, AttributeError, ArithmeticError, MemoryError),
+)
 Identity = tuple[tuple[str, int, int], ...]
 
 

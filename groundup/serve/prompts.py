@@ -52,7 +52,7 @@ def prompt(entry: Entry, value: Any, param: str) -> Prompt:
         raise ApiError(400, f"{param} is empty; it needs at least one token", param)
     if len(ids) > context:  # to decode millions holds the interpreter's lock for seconds
         raise too_long(len(ids), context, param)
-    return Prompt(ids, tokenizer.decode(ids))  # the normal form, of which the ids are: it is what an echo counts its offsets in
+    return Prompt(ids, tokenizer.decode(ids))  # the normal form: it is what an echo counts its offsets in
 
 
 def _is_id(value: Any) -> bool:
