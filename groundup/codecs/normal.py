@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import cache
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # every control character but tab and line feed
@@ -29,7 +30,27 @@ def normalise(text: str) -> str:
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return unicodedata.normalize("NFC", _CONTROL.sub("", text.replace(_MARK, "")))
+    text = _CONTROL.sub("", text.replace(_MARK, ""))
+    if unicodedata.is_normalized("NFC", text):
+        return text
+    return unicodedata.normalize("NFC", _many_accents().sub(_in_order, text))
+
+
+@cache
+def _many_accents() -> re.Pattern[str]:
+    """More accents on one letter than any writing has: `unicodedata` orders them in quadratic time."""
+    known = range(0x300, 0x1F000)
+    places = {place for place in known if unicodedata.combining(unicodedata.normalize("NFD", chr(place))[0])}
+    first = sorted(places - {place + 1 for place in places})
+    last = sorted(places - {place - 1 for place in places})
+    ranges = "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(first, last, strict=True))
+    return re.compile(f"[{ranges}]{{32,}}")
+
+
+def _in_order(accents: re.Match[str]) -> str:
+    """Accents one by one, in their canonical order."""
+    apart = "".join(unicodedata.normalize("NFD", accent) for accent in accents[0])
+    return "".join(sorted(apart, key=unicodedata.combining))
 
 
 def mend(text: str) -> str:

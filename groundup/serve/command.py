@@ -74,15 +74,15 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
     def load(folder: Path) -> Service:
         return Service(Engine.load(folder, chosen, weights=options.weights, cache_bytes=options.cache_bytes), options.queue)
 
-    registry = Registry(named(models), find, load)
+    registry, hung_up = Registry(named(models), find, load), threading.Event()
     log = AccessLog(prompts=options.log_prompts)
     gate = Gate(operate.loading, keys, Limiter(options.a_minute, options.concurrent, options.together), log, Metrics(registry.states))
-    with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS):
+    with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS), _noting_hang_ups(hung_up):
         try:
             console.note(f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile")
             with _answering(gate, listener):
                 registry.load()
-            _run(registry, gate, log, options, listener)
+            _run(registry, gate, log, options, listener, hung_up)
         finally:
             registry.close(0)
             log.close()
@@ -101,8 +101,18 @@ def _answering(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def _run(registry: Registry, gate: Gate, log: AccessLog, options: Options, listener: socket.socket) -> None:
-    server = Server(gate, registry, log, options)
+@contextmanager
+def _noting_hang_ups(noted: threading.Event) -> Iterator[None]:
+    """Set the event where a hang-up comes before the server can hear it, which would end the process."""
+    before = signal.signal(signal.SIGHUP, lambda number, frame: noted.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _run(registry: Registry, gate: Gate, log: AccessLog, options: Options, listener: socket.socket, hung_up: threading.Event) -> None:
+    server = Server(gate, registry, log, options, hung_up)
     gate.app = application(registry, gate.metrics, options, lambda: server.started and not server.should_exit)
     host = f"[{options.host}]" if ":" in options.host else options.host
     console.note(f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]} (page, /v1)")
@@ -126,11 +136,11 @@ class Server(connections.Server):
     A thread that is stuck in a user's work holds up no stop: after the grace, or soon after the second signal, the process ends.
     """
 
-    def __init__(self, app: ASGIApp, registry: Registry, log: AccessLog, options: Options):
+    def __init__(self, app: ASGIApp, registry: Registry, log: AccessLog, options: Options, hung_up: threading.Event):
         super().__init__(app, OPERATIONS, options.grace)
         self._grace = options.grace
         self._registry, self._log, self._watch = registry, log, options.watch
-        self._look = threading.Event()
+        self._look = hung_up
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

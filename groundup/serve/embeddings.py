@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from groundup.codecs.text import Tokenizer
 from groundup.generate import look
 from groundup.generate.look import Look, View
 from groundup.serve import body, errors, pictures, prompts, record
@@ -36,7 +35,7 @@ async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: 
     items, shape = prompts.items(asked.input, "input", ROWS), entry.service.engine.trunk.shape
     shown = [pictures.alone(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
     views = await site.gallery.look(shape, shown)
-    rows = await run_in_threadpool(_rows, entry.service.engine.tokenizer, items, views)
+    rows = await run_in_threadpool(_rows, entry, items, views)
     if (longest := max(len(ids) for ids, _ in rows)) > shape.context:
         raise errors.too_long(longest, shape.context, "input")
     noted = record.of(request.scope)
@@ -49,12 +48,13 @@ async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: 
     return JSONResponse({"object": "list", "model": asked.model, "data": data, "usage": usage})
 
 
-def _rows(tokenizer: Tokenizer, items: list[Any], views: list[View]) -> list[Row]:
+def _rows(entry: Entry, items: list[Any], views: list[View]) -> list[Row]:
     """The ids of each item, and its image if it is one."""
-    left = iter(views)
+    left, tokenizer = iter(views), entry.service.engine.tokenizer
     with errors.about("input"):
         return [
-            look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(tokenizer, item, "input").ids, ()) for item in items
+            look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(entry, item, "input").ids, ())
+            for item in items
         ]  # fmt: skip
 
 

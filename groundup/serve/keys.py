@@ -108,7 +108,7 @@ def _add(path: Path, name: str, rest: str) -> None:
 def _number(word: str, path: Path, line: int) -> int | None:
     if word == "-":
         return None
-    if not word.isdigit() or not int(word):
+    if not re.fullmatch("[0-9]{1,9}", word) or not int(word):
         raise InputError(f"{path}:{line}: {word!r} is no limit; give a whole number above 0, or - for none")
     return int(word)
 

@@ -9,7 +9,11 @@ from pathlib import Path
 from groundup.errors import InputError
 from groundup.generate.service import Service, State
 
-BROKEN = (InputError, OSError, RuntimeError, ValueError, KeyError, TypeError)  # what loading may come to: bad files, too little memory
+# What loading may come to: files of any content, too little memory.
+BROKEN = (
+    *(InputError, OSError, RuntimeError, ValueError, LookupError),
+    *(TypeError, AttributeError, ArithmeticError, MemoryError),
+)
 Identity = tuple[tuple[str, int, int], ...]
 
 

@@ -25,7 +25,7 @@ class Prompt:
 
 def prompts(entry: Entry, value: Any, param: str, most: int) -> list[Prompt]:
     """One prompt or several: a text, ids, or a list of either. Raises ApiError for anything else."""
-    return [prompt(entry.service.engine.tokenizer, item, param) for item in items(value, param, most)]
+    return [prompt(entry, item, param) for item in items(value, param, most)]
 
 
 def items(value: Any, param: str, most: int) -> list[Any]:
@@ -37,20 +37,22 @@ def items(value: Any, param: str, most: int) -> list[Any]:
     return found
 
 
-def prompt(tokenizer: Tokenizer, value: Any, param: str) -> Prompt:
-    """A text or ids. Raises ApiError for anything else."""
+def prompt(entry: Entry, value: Any, param: str) -> Prompt:
+    """A text or ids. Raises ApiError for anything else, and for more than the model's context."""
+    tokenizer, context = entry.service.engine.tokenizer, entry.service.engine.trunk.shape.context
     if isinstance(value, str):
         ids = tokenizer.encode(value)
-        found = Prompt(ids, tokenizer.decode(ids))  # the normal form, of which the ids are: it is what an echo counts its offsets in
     elif isinstance(value, list) and all(_is_id(item) for item in value):
         if foreign := next((id for id in value if not 0 <= id < tokenizer.size), None):
             raise ApiError(400, f"{param}: there is no token with the id {foreign}; they go from 0 to {tokenizer.size - 1}", param)
-        found = Prompt(value, tokenizer.decode(value))
+        ids = value
     else:
         raise ApiError(400, f"{param} holds {type(value).__name__}; it must be a text, ids, or a list of texts or of lists of ids", param)
-    if not found.ids:
+    if not ids:
         raise ApiError(400, f"{param} is empty; it needs at least one token", param)
-    return found
+    if len(ids) > context:  # to decode millions holds the interpreter's lock for seconds
+        raise too_long(len(ids), context, param)
+    return Prompt(ids, tokenizer.decode(ids))  # the normal form: it is what an echo counts its offsets in
 
 
 def _is_id(value: Any) -> bool:

@@ -97,7 +97,7 @@ def _since(text: str | None) -> tuple[str | None, int]:
     if text is None:
         return None, -1
     stage, _, step = text.rpartition(":")
-    if not re.fullmatch(NAME, stage) or not step.isascii() or not step.isdigit():
+    if not re.fullmatch(NAME, stage) or not re.fullmatch("[0-9]{1,18}", step):
         raise ApiError(400, f"since is {text!r}; it must be STAGE:STEP", "since")
     return stage, int(step)
 

@@ -48,6 +48,20 @@ def line() -> Iterator[Any]:
         worker.join(20)
 
 
+def test_a_resume_that_was_not_confirmed_in_time_takes_no_effect_later(line, monkeypatch):
+    monkeypatch.setattr("groundup.apps.sorter.page.CONFIRM", 0.1)
+    shift, robot, address = line
+    with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+        assert client.post("/api/stop").status_code == 200
+        robot.seconds = 1.0
+        assert client.post(f"/api/resume?stop={shift.limb.newest}").status_code == 504
+        robot.seconds = 0.0
+        time.sleep(2.5)
+        assert shift.limb.stopped is not None
+        assert client.post(f"/api/resume?stop={shift.limb.newest}").status_code == 200
+        assert shift.limb.stopped is None
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.004])
 def test_no_order_of_requests_loses_a_stop(line, seconds):
     """Two operators resume what they saw while a third stops: at random moments, each over a connection of its own."""

@@ -12,7 +12,7 @@ from codec_helpers import DIRT, DIRTY
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from groundup.codecs.normal import mend, normalise
+from groundup.codecs.normal import _many_accents, mend, normalise
 from groundup.codecs.text import SPECIALS, Tokenizer
 
 dirty = st.one_of(st.text(max_size=40), st.lists(st.sampled_from(DIRTY), max_size=30).map("".join))
@@ -83,3 +83,18 @@ def test_a_tokenizer_of_others_is_saved_with_the_normal_form(tokenizer: Tokenize
     peer = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     text = "a\r\nb\x07 e\u0301"
     assert loaded.encode(text) == peer.encode(text).ids == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("accents", ["\u0301\u0323", "\u0344\u0323", "\u0f73", "\u0f72\u0f71", "\u3099\u0323\u0301", "\u0345\u0301"])
+@pytest.mark.parametrize("letter", ["a", "é", "\u1ea5", "か", ""])
+def test_any_number_of_accents_is_composed_in_a_time_that_grows_with_their_number(letter: str, accents: str) -> None:
+    for count in (15, 16, 31, 32, 33, 300):
+        text = f"x{letter}{accents * count}x"
+        assert normalise(text) == unicodedata.normalize("NFC", text)
+    normalise(letter + accents * 200_000)  # would take half an hour
+
+
+def test_every_accent_there_is_is_known_as_one() -> None:
+    accents = [mark for mark in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(unicodedata.normalize("NFD", mark)[0])]
+    for accent in accents:
+        assert _many_accents().fullmatch(accent * 32), hex(ord(accent))

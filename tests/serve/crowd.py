@@ -40,7 +40,7 @@ def main() -> None:
         threading.Event().wait()
 
     gate = Gate(app, None, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)
-    server = Server(gate, shelf, log, options)  # type: ignore[arg-type]
+    server = Server(gate, shelf, log, options, threading.Event())  # type: ignore[arg-type]
     with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS):
         print(listener.getsockname()[1], flush=True)
         server.run(sockets=[listener])

@@ -130,6 +130,7 @@ def test_while_models_load_it_is_alive_and_not_ready(slow):
         assert (not_ready.status_code, not_ready.headers["retry-after"]) == (503, "1")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "loading")
         assert "(page, /v1)" not in program.log.read_text()
+        program.process.send_signal(signal.SIGHUP)  # heard once there is something to reload
         pipe.write_text(text)
         until(lambda: ready(program))
         assert program.client.get("/health").status_code == 200

@@ -67,6 +67,9 @@ def test_a_line_written_by_hand_may_lack_its_end(tmp_path):
         (f"\nNAME {'0' * 64}\n", ":2: no key"),
         (f"name {'0' * 64} many\n", ":1: 'many' is no limit"),
         (f"name {'0' * 64} 0\n", ":1: '0' is no limit"),
+        (f"name {'0' * 64} ²\n", ":1: '²' is no limit"),
+        (f"name {'0' * 64} {'9' * 400}\n", ":1: '9{400}' is no limit"),
+        (f"name {'0' * 64} {'9' * 5000}\n", ":1: '9{5000}' is no limit"),
         (f"name {'0' * 64}\nname {'1' * 64}\n", ":2: a second key 'name'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Models by name, and their replacement while they answer."""
 
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -131,6 +132,15 @@ def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path
     assert said[0].startswith("one: the new version cannot be loaded, the old one goes on (")
     assert registry.refresh() == []
     assert answer(registry.get("one").service) == before
+    write(tmp_path / "one", 3)
+    assert registry.refresh() == ["one: a new version is served"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("config.json", "true"), ("config.json", "[[]]"), ("tokenizer.json", None)])
+def test_a_version_whose_files_have_another_shape_leaves_the_old_one(registry, tmp_path, name, content):
+    file = tmp_path / "one" / name
+    file.write_text(content or re.sub(r": 65\b", f": {10**30}", file.read_text(), count=1))
+    assert registry.refresh()[0].startswith("one: the new version cannot be loaded, the old one goes on (")
     write(tmp_path / "one", 3)
     assert registry.refresh() == ["one: a new version is served"]
 

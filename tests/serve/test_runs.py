@@ -93,7 +93,7 @@ def test_a_finished_run_shows_everything(folder):
 def test_only_what_is_new_is_sent(folder):
     points = ask(folder, "/api/runs/small?since=pretrain:3").json()["training"][0]["points"]
     assert [point["step"] for point in points] == [4, 5]
-    for wrong in ("pretrain", "pretrain:x", ":3", "../x:1", "pretrain:-1"):
+    for wrong in ("pretrain", "pretrain:x", ":3", "../x:1", "pretrain:-1", f"pretrain:{'9' * 5000}"):
         assert ask(folder, f"/api/runs/small?since={wrong}").status_code == 400
 
 

@@ -107,7 +107,13 @@ def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
 
     @api.post("/resume")
     async def resume(request: Request) -> dict[str, bool]:
-        if not await _told(resumes, shift.resuming(_number(request))):
+        resuming = shift.resuming(_number(request))
+        try:
+            goes_on = await _told(resumes, resuming)
+        except ApiError:  # it would take effect whenever the limb confirms, when nobody expects it any more
+            await _told(stops, shift.stopping())
+            raise
+        if not goes_on:
             again = "the line was stopped again, or is stopping still; look and resume again"
             raise ApiError(409, again, code="stopped_again")
         return {"resumed": True}
