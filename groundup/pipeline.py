@@ -210,7 +210,7 @@ def _state(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, pare
         return State(stage, key, code, files, f"its {gone} is gone or has another size" if gone else "", manifest)
     causes = {
         "the recipe": manifest.part != stage.part or manifest.seed != recipe.seed,
-        "the source files": sorted(manifest.inputs.values()) != sorted(files.values()),
+        "the source files": ledger.named(manifest.inputs) != ledger.named(files),
         "the code": manifest.code != code,
         **{parent: manifest.parents.get(parent) != digest for parent, digest in parents.items()},
     }

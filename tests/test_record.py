@@ -225,6 +225,22 @@ def and_back(path: Path) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+def swapped(path: Path) -> None:
+    """Two files change places."""
+    first, second = path, path.with_name("06.txt")
+    text = first.read_text()
+    first.write_text(second.read_text())
+    second.write_text(text)
+
+
+def test_files_that_change_places_are_other_sources(home: Path) -> None:
+    root = run(home, "documents-notes")
+    before = manifests(root)
+    swapped(home / "notes" / "05.txt")
+    run(home, "documents-notes")
+    assert manifests(root) != before
+
+
 WAYS = (appended, same_size, disguised, replaced, removed, joined, and_back)
 
 
