@@ -14,6 +14,7 @@ from typing import Any
 
 from groundup.errors import InputError
 
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # of NAME, by the process of that number
 
@@ -160,6 +161,8 @@ def disk_error(error: OSError, path: Path) -> Exception:
         return InputError(f"{path}: the disk is full ({error.strerror}); free some space and run the same command again")
     if error.errno in (errno.EACCES, errno.EROFS):
         return InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to")
+    if error.errno in IN_THE_WAY:
+        return InputError(f"{path}: cannot be written ({error.strerror}); something else has its name, or that of its folder: move it away")
     return error
 
 
@@ -191,9 +194,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises InputError naming the file when it is not JSON."""
+    """Read JSON; raises InputError naming the file when it is not JSON, or no file that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); move away what stands there, or make it a file you may read") from error
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists in lists without end
         raise InputError(f"{path}: not valid JSON ({error}); remove it and run the same command again") from error
 

@@ -288,14 +288,13 @@ class Hashes:
 
     def __init__(self, memory: Path):
         self.memory = memory
-        known = read_json(memory) if memory.exists() else {}
-        self.known: dict[str, list[Any]] = known if isinstance(known, dict) else {}
+        self.known = _remembered(memory)
         self.changed = False
 
     def of(self, path: Path) -> str:
         """The hash of a file."""
         stamp, entry = _stamp(path), self.known.get(str(path))
-        if not isinstance(entry, list) or entry[:-1] != stamp or not isinstance(entry[-1], str):
+        if entry is None or entry[:-1] != stamp:
             entry = [*stamp, sha256(path)]
             self.known[str(path)] = entry
             self.changed = True
@@ -312,6 +311,16 @@ class Hashes:
             latest = time.time_ns() - JUST_NOW
             write_json(self.memory, {path: entry for path, entry in self.known.items() if max(entry[1:3]) < latest})
             self.changed = False
+
+
+def _remembered(memory: Path) -> dict[str, list[Any]]:
+    """What is remembered of files and can be understood: the rest is read again."""
+    try:
+        known = read_json(memory)
+    except (InputError, FileNotFoundError):
+        return {}
+    entries = known.items() if isinstance(known, dict) else ()
+    return {path: entry for path, entry in entries if isinstance(entry, list) and list(map(type, entry)) == [int, int, int, int, str]}
 
 
 def _stamp(path: Path) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 from groundup import console, device, ledger, stages
 from groundup.data.sources import inputs
 from groundup.errors import InputError
-from groundup.files import clear, discard, full_disk, read_json, sync, write_json
+from groundup.files import clear, discard, disk_errors, full_disk, read_json, sync, write_json
 from groundup.generate.native.matrix import Weights
 from groundup.health import require
 from groundup.ledger import Manifest
@@ -392,7 +392,8 @@ def _begin(site: Site, state: State, retrain: bool) -> None:
     folder = site.folder(state.stage.name)
     if not (site.root / RECIPE).exists():
         remember(site.recipe, site.home, site.root)
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     ledger.set_aside(folder)
     if state.stage.trains:
         _own(folder / CHECKPOINTS, state.key, retrain)
@@ -451,8 +452,10 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Hold a run's folder; the lock goes with the process, however it ends."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as file:
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
