@@ -146,12 +146,14 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """The same for a full disk alone, where files are read as well."""
+    """The same for a full disk, and for what stands where a file or folder belongs, where files are read as well."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise disk_error(error, path) from error
+        if error.errno in IN_THE_WAY:
+            raise disk_error(error, Path(error.filename) if isinstance(error.filename, str) else path) from error
         raise
 
 

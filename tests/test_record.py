@@ -204,11 +204,11 @@ def test_a_folder_where_a_file_belongs_is_told_in_a_sentence(home: Path, name: s
         run(home, evaluate={"suites": ["choice"], "choice": ["choice.jsonl"], "prompts": ["another"]})
 
 
-@pytest.mark.parametrize("name", ["run", "run/report"])
+@pytest.mark.parametrize("name", ["run", "run/report", "run/shards-notes/train"])
 def test_a_file_where_a_folder_belongs_is_told_in_a_sentence(home: Path, name: str) -> None:
-    shutil.rmtree(run(home) / "report")
-    if name == "run":
-        shutil.rmtree(home / "run")
+    if name != "run":
+        run(home, "tokenizer")
+        (home / name).parent.mkdir(exist_ok=True)
     (home / name).write_text("x")
     with pytest.raises(InputError, match=r"cannot be written \((File exists|Not a directory)\)"):
         run(home)

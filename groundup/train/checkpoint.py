@@ -187,7 +187,7 @@ def _damage(path: Path, world: World) -> str | None:
     if not _is_whole(state):
         return "state.json does not have the hash it was written with"
     for name, expected in list(state["files"].items())[world.rank :: world.size]:
-        if not (path / name).exists():
+        if not (path / name).is_file():
             return f"{name} is missing"
         if sha256(path / name) != expected:
             return f"{name} does not have the hash it was written with"
