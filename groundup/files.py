@@ -81,7 +81,10 @@ def discard(folder: Path) -> None:
     if folder.exists():
         gone = _beside(folder)
         folder.rename(gone)
-        shutil.rmtree(gone)
+        if gone.is_symlink():  # what it leads to is not ours to remove
+            gone.unlink()
+        else:
+            shutil.rmtree(gone)
 
 
 def _beside(path: Path) -> Path:
