@@ -14,6 +14,7 @@ from typing import Any
 
 from groundup.errors import InputError
 
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # of NAME, by the process of that number
 
@@ -80,7 +81,10 @@ def discard(folder: Path) -> None:
     if folder.exists():
         gone = _beside(folder)
         folder.rename(gone)
-        shutil.rmtree(gone)
+        if gone.is_symlink():  # what it leads to is not ours to remove
+            gone.unlink()
+        else:
+            shutil.rmtree(gone)
 
 
 def _beside(path: Path) -> Path:
@@ -145,12 +149,14 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """The same for a full disk alone, where files are read as well."""
+    """The same for a full disk, and for what stands where a file or folder belongs, where files are read as well."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise disk_error(error, path) from error
+        if error.errno in IN_THE_WAY:
+            raise disk_error(error, Path(error.filename) if isinstance(error.filename, str) else path) from error
         raise
 
 
@@ -160,6 +166,8 @@ def disk_error(error: OSError, path: Path) -> Exception:
         return InputError(f"{path}: the disk is full ({error.strerror}); free some space and run the same command again")
     if error.errno in (errno.EACCES, errno.EROFS):
         return InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to")
+    if error.errno in IN_THE_WAY:
+        return InputError(f"{path}: cannot be written ({error.strerror}); something else has its name, or that of its folder: move it away")
     return error
 
 
@@ -191,9 +199,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises InputError naming the file when it is not JSON."""
+    """Read JSON; raises InputError naming the file when it is not JSON, or no file that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); move away what stands there, or make it a file you may read") from error
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists in lists without end
         raise InputError(f"{path}: not valid JSON ({error}); remove it and run the same command again") from error
 

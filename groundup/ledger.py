@@ -11,11 +11,12 @@ import importlib.util
 import json
 import platform
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePath
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import AfterValidator, AllowInfNan, ConfigDict, ValidationError, create_model
@@ -105,7 +106,17 @@ _Form: Any = create_model("_Form", __config__=ConfigDict(strict=True, extra="for
 
 def key(stage: str, part: Any, code: str, seed: int, inputs: dict[str, str], parents: dict[str, str]) -> str:
     """The cache key of a stage."""
-    return digest({"stage": stage, "part": part, "code": code, "seed": seed, "inputs": sorted(inputs.values()), "parents": parents})
+    return digest({"stage": stage, "part": part, "code": code, "seed": seed, "inputs": named(inputs), "parents": parents})
+
+
+def named(inputs: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each file that went in, by its name below the folder that all of them share, and its hash.
+
+    A folder may move as a whole; files that change places, or one that moves to another class's folder, are other inputs.
+    """
+    paths = {name: PurePath(name).parts for name in inputs}
+    shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths.values(), strict=False)))
+    return sorted(("/".join(paths[name][shared:]), sha256) for name, sha256 in inputs.items())
 
 
 def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
@@ -277,14 +288,13 @@ class Hashes:
 
     def __init__(self, memory: Path):
         self.memory = memory
-        known = read_json(memory) if memory.exists() else {}
-        self.known: dict[str, list[Any]] = known if isinstance(known, dict) else {}
+        self.known = _remembered(memory)
         self.changed = False
 
     def of(self, path: Path) -> str:
         """The hash of a file."""
         stamp, entry = _stamp(path), self.known.get(str(path))
-        if not isinstance(entry, list) or entry[:-1] != stamp or not isinstance(entry[-1], str):
+        if entry is None or entry[:-1] != stamp:
             entry = [*stamp, sha256(path)]
             self.known[str(path)] = entry
             self.changed = True
@@ -301,6 +311,16 @@ class Hashes:
             latest = time.time_ns() - JUST_NOW
             write_json(self.memory, {path: entry for path, entry in self.known.items() if max(entry[1:3]) < latest})
             self.changed = False
+
+
+def _remembered(memory: Path) -> dict[str, list[Any]]:
+    """What is remembered of files and can be understood: the rest is read again."""
+    try:
+        known = read_json(memory)
+    except (InputError, FileNotFoundError):
+        return {}
+    entries = known.items() if isinstance(known, dict) else ()
+    return {path: entry for path, entry in entries if isinstance(entry, list) and list(map(type, entry)) == [int, int, int, int, str]}
 
 
 def _stamp(path: Path) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 from groundup import console, device, ledger, stages
 from groundup.data.sources import inputs
 from groundup.errors import InputError
-from groundup.files import clear, discard, full_disk, read_json, sync, write_json
+from groundup.files import clear, discard, disk_errors, full_disk, read_json, sync, write_json
 from groundup.generate.native.matrix import Weights
 from groundup.health import require
 from groundup.ledger import Manifest
@@ -210,7 +210,7 @@ def _state(recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, pare
         return State(stage, key, code, files, f"its {gone} is gone or has another size" if gone else "", manifest)
     causes = {
         "the recipe": manifest.part != stage.part or manifest.seed != recipe.seed,
-        "the source files": sorted(manifest.inputs.values()) != sorted(files.values()),
+        "the source files": ledger.named(manifest.inputs) != ledger.named(files),
         "the code": manifest.code != code,
         **{parent: manifest.parents.get(parent) != digest for parent, digest in parents.items()},
     }
@@ -394,7 +394,8 @@ def _begin(site: Site, state: State, retrain: bool) -> None:
     folder = site.folder(state.stage.name)
     if not (site.root / RECIPE).exists():
         remember(site.recipe, site.home, site.root)
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     ledger.set_aside(folder)
     if state.stage.trains:
         _own(folder / CHECKPOINTS, state.key, retrain)
@@ -453,8 +454,10 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Hold a run's folder; the lock goes with the process, however it ends."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as file:
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -107,3 +107,11 @@ def test_folders_are_synced_where_the_system_can(tmp_path: Path, monkeypatch: py
 def test_only_a_line_feed_ends_a_line(tmp_path: Path, content: bytes, expected: list[bytes]) -> None:
     (tmp_path / "a").write_bytes(content)
     assert lines(tmp_path / "a") == expected
+
+
+def test_a_link_is_discarded_alone(tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "away")
+    discard(tmp_path / "link")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["away", "file"]

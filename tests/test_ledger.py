@@ -31,6 +31,17 @@ def test_a_moved_file_is_the_same_file() -> None:
     assert ledger.key(**BASE) == ledger.key(**(BASE | {"inputs": {"elsewhere": "h1"}}))  # type: ignore[arg-type]
 
 
+def test_a_folder_may_move_but_files_may_not_change_places_in_it() -> None:
+    def key(**inputs: str) -> str:
+        return ledger.key(**(BASE | {"inputs": {name.replace("__", "/"): sha256 for name, sha256 in inputs.items()}}))  # type: ignore[arg-type]
+
+    first = key(home__glass__1="h1", home__paper__1="h2")
+    assert key(moved__to__glass__1="h1", moved__to__paper__1="h2") == first
+    assert key(home__glass__1="h2", home__paper__1="h1") != first
+    assert key(home__glass__1="h1", home__glass__2="h2") != first
+    assert key(home__metal__1="h1", home__paper__1="h2") != first
+
+
 def test_the_digest_holds_results_but_not_the_time_they_took() -> None:
     assert manifest(seconds=1.0).digest == manifest(seconds=2.0).digest
     assert manifest().digest != manifest(outputs={"f": {"sha256": "y", "bytes": 1}}).digest

@@ -186,6 +186,34 @@ def test_shards_of_another_shape_are_refused_in_one_sentence(home: Path, name: s
             Shards.open(home)
 
 
+@pytest.mark.parametrize("text", ["[", "[]", '{"/a": [1]}', '{"/a": [[], {}, 1, 1, "x"]}', "\0\0", ""])
+def test_what_is_remembered_of_hashes_and_cannot_be_understood_is_made_anew(home: Path, text: str) -> None:
+    root = run(home, "documents-notes")
+    (root / "hashes.json").write_text(text)
+    (root / "documents-notes" / "manifest.json").unlink()
+    run(home, "documents-notes")
+    json.loads((root / "hashes.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["hashes.json", "recipe.json", ".lock", "report/manifest.json"])
+def test_a_folder_where_a_file_belongs_is_told_in_a_sentence(home: Path, name: str) -> None:
+    root = run(home)
+    (root / name).unlink()
+    (root / name).mkdir()
+    with pytest.raises(InputError, match=r"cannot be (read|written) \(Is a directory\)"):
+        run(home, evaluate={"suites": ["choice"], "choice": ["choice.jsonl"], "prompts": ["another"]})
+
+
+@pytest.mark.parametrize("name", ["run", "run/report", "run/shards-notes/train"])
+def test_a_file_where_a_folder_belongs_is_told_in_a_sentence(home: Path, name: str) -> None:
+    if name != "run":
+        run(home, "tokenizer")
+        (home / name).parent.mkdir(exist_ok=True)
+    (home / name).write_text("x")
+    with pytest.raises(InputError, match=r"cannot be written \((File exists|Not a directory)\)"):
+        run(home)
+
+
 # --- files that change while they are read -----------------------------------------------------------------
 
 
@@ -223,6 +251,22 @@ def and_back(path: Path) -> None:
     same_size(path)
     path.write_bytes(before)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def swapped(path: Path) -> None:
+    """Two files change places."""
+    first, second = path, path.with_name("06.txt")
+    text = first.read_text()
+    first.write_text(second.read_text())
+    second.write_text(text)
+
+
+def test_files_that_change_places_are_other_sources(home: Path) -> None:
+    root = run(home, "documents-notes")
+    before = manifests(root)
+    swapped(home / "notes" / "05.txt")
+    run(home, "documents-notes")
+    assert manifests(root) != before
 
 
 WAYS = (appended, same_size, disguised, replaced, removed, joined, and_back)

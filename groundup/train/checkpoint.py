@@ -187,7 +187,7 @@ def _damage(path: Path, world: World) -> str | None:
     if not _is_whole(state):
         return "state.json does not have the hash it was written with"
     for name, expected in list(state["files"].items())[world.rank :: world.size]:
-        if not (path / name).exists():
+        if not (path / name).is_file():
             return f"{name} is missing"
         if sha256(path / name) != expected:
             return f"{name} does not have the hash it was written with"
@@ -198,8 +198,8 @@ def _damage(path: Path, world: World) -> str | None:
 def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], world: World) -> None:
     """Fill tensors, whole or sharded over any number of processes, from a checkpoint of any number."""
     missing = set(tensors)
-    for file in sorted(checkpoint.folder.glob("part-*.safetensors")):
-        with safe_open(file, framework="pt") as stored:
+    for file in sorted(read_json(checkpoint.folder / "state.json")["files"]):  # and no other: these were looked at
+        with safe_open(checkpoint.folder / file, framework="pt") as stored:
             places = json.loads(stored.metadata()["places"])
             for name in sorted(tensors.keys() & places.keys()):
                 _copy_shared_rows(local(tensors[name]), _first_row(tensors[name], world), stored.get_slice(name), places[name])

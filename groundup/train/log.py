@@ -7,7 +7,8 @@ from typing import Any
 
 from groundup.files import disk_errors, lines, sync, write_bytes
 
-NUMBERS = ("tokens_per_second", "share_of_peak", "flops")  # that the outcome of a stage is made of, beside the loss
+NUMBERS = ("tokens", "tokens_per_second", "share_of_peak", "flops")  # that figures and charts of a stage are made of, beside the loss
+LARGEST = 1e30  # more than any training has of anything: sums of such numbers are finite
 ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"})  # JSON leaves them; some readers end a line there
 Record = dict[str, Any]
 
@@ -33,7 +34,8 @@ class Log:
 
         `note` is told of losses; those that are `known` from elsewhere are none.
         """
-        whole, broken = self._sorted_out() if self.path.exists() else ({}, 0)
+        with disk_errors(self.path):
+            whole, broken = self._sorted_out() if self.path.exists() else ({}, 0)
         whole = {record["step"]: line_of(record) for record in known} | whole
         kept = [whole[step] for step in sorted(whole) if step <= steps]
         if steps and broken:
@@ -68,11 +70,13 @@ def read(line: bytes) -> Record | None:
     """The record on a line, or None where that is torn or something else."""
     try:
         record = json.loads(line)
+        line_of(record)  # not so where a text holds half a character
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not _is_step(record.get("step")) or not _is_loss(record.get("loss", "")):
         return None
-    return record if all(_is_number(record.get(key)) for key in NUMBERS) else None
+    sound = all(_is_number(record.get(key)) for key in NUMBERS) and record["tokens_per_second"] > 0
+    return record if sound and _is_heldout(record.get("heldout", {})) and _is_samples(record.get("samples", [])) else None
 
 
 def _is_step(value: object) -> bool:
@@ -84,4 +88,12 @@ def _is_loss(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def _is_heldout(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, float) for each in value.values())  # it stops no training where it is no number
+
+
+def _is_samples(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) and {*map(type, map(each.get, ("prompt", "text")))} == {str} for each in value)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from train_helpers import Record, logged, make_job, train, weights
 
+from groundup.errors import InputError
 from groundup.files import lines
 from groundup.train.log import Log
 
-NUMBERS = {"loss": 1.5, "tokens_per_second": 10.0, "share_of_peak": 0.1, "flops": 7.0}
+NUMBERS = {"tokens": 8, "loss": 1.5, "tokens_per_second": 10.0, "share_of_peak": 0.1, "flops": 7.0}
 ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r"  # where str.splitlines ends a line
 
 
@@ -73,6 +74,39 @@ def test_what_is_no_record_is_dropped(tmp_path: Path, line: bytes) -> None:
     log.repair(2, notes.append)
     assert [each["step"] for each in log.records()] == [1, 2]
     assert "dropped" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: value} for name in NUMBERS for value in (math.nan, math.inf, 10**400, "1", True)),
+        {"tokens": None},
+        {"tokens_per_second": 0},
+        {"heldout": [1.0]},
+        {"heldout": {"notes": "low"}},
+        {"samples": 5},
+        {"samples": [{"prompt": 3, "text": ""}]},
+        {"samples": [{"prompt": "a"}]},
+    ],
+)
+def test_a_record_of_which_no_figure_can_be_made_is_dropped(tmp_path: Path, change: dict[str, Any]) -> None:
+    log = written(tmp_path / "metrics.jsonl", 1)
+    log.path.write_bytes(log.path.read_bytes() + json.dumps(record(2) | change).encode())
+    assert [each["step"] for each in log.records()] == [1]
+
+
+def test_half_a_character_is_dropped_and_a_heldout_loss_that_is_no_number_is_not(tmp_path: Path) -> None:
+    log = written(tmp_path / "metrics.jsonl", 1)
+    log.add(record(2, heldout={"notes": math.nan}))
+    log.path.write_bytes(log.path.read_bytes() + json.dumps(record(3, samples=[{"prompt": "\ud800", "text": ""}])).encode())
+    log.repair(3, list[str]().append)
+    assert [each["step"] for each in log.records()] == [1, 2]
+
+
+def test_a_folder_in_its_place_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be written"):
+        Log(tmp_path / "metrics.jsonl").repair(1, print)
 
 
 def test_no_damage_to_its_bytes_stops_the_repair(tmp_path: Path) -> None:
@@ -164,5 +198,5 @@ def test_a_run_stopped_at_its_last_step_whose_log_is_lost_ends(data: Path, whole
         train(make_job(data, tmp_path), stop)
     emptied(tmp_path / "metrics.jsonl")
     _, outcome = train(make_job(data, tmp_path))
-    assert math.isnan(outcome.loss)
+    assert outcome.loss is None
     assert weights(tmp_path) == weights(whole)
