@@ -192,7 +192,7 @@ def test_the_probe_finds_code_that_is_wrong(tmp_path, fault):
     (tmp_path / "wrong.c").write_text(source)
     command = [
         "cc",
-        "-O1",
+        "-O0",
         "-march=native",
         "-std=gnu11",
         "-shared",
