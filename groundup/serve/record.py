@@ -18,7 +18,6 @@ class Record:
     that did not read. `token_gaps` are the times between the pieces of an answer.
     """
 
-    client: str = ""
     model: str | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -27,6 +26,7 @@ class Record:
     first_token_seconds: float | None = None
     token_gaps: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    client: str = ""
     _last: dict[int, float] = field(default_factory=dict)
 
     def heard(self, answer: int, piece: Piece) -> None:

@@ -110,7 +110,7 @@ def test_a_chat_gets_the_ids_of_training(tokenizer: Tokenizer, tmp_path_factory:
 def test_a_completion_and_an_embedding_get_the_ids_of_training(tokenizer: Tokenizer, text: str) -> None:
     normal = of_text(text)
     if normal:
-        found = prompts.prompt(tokenizer, text, "prompt")
+        found = prompts.prompt(entry(tokenizer), text, "prompt")
         assert (found.ids, found.text) == (tokenizer.encode(normal), normal)
 
 

@@ -205,9 +205,7 @@ function spend(count) {
 
 /** Blocks of a text, read in windows, and long paragraphs in stretches, so that the time grows with the length of any text alone. */
 export function lexed(text) {
-  const tokens = [];
-  const queue = [];
-  const links = {};
+  const [tokens, queue, links] = [[], [], {}];
   for (let start = 0, size = WINDOW; start < text.length;) {
     const whole = start + size >= text.length;
     const lexer = new Lexer(markdown.defaults);
@@ -236,13 +234,11 @@ function inlined(queue, links) {
 function stretches(text) {
   const found = [];
   for (let start = 0; start < text.length;) {
-    let end = reach(text, start);
-    if (end < text.length) {
-      const cut = Math.max(text.lastIndexOf("\n", end), text.lastIndexOf(" ", end)) + 1;
-      if (cut > start) end = cut;
-    }
-    found.push(text.slice(start, end));
-    start = end;
+    const end = reach(text, start);
+    const cut = end < text.length ? Math.max(text.lastIndexOf("\n", end), text.lastIndexOf(" ", end)) + 1 : end;
+    const next = cut > start ? cut : end;
+    found.push(text.slice(start, next));
+    start = next;
   }
   return found;
 }
