@@ -147,9 +147,10 @@ class Trainer:
                     raise Interrupted(f"{job.title}: stopped after step {step + 1}; the same command goes on from there")
         self.saver.finish()
         seconds = time.perf_counter() - start
+        loss = self._last_loss(self.log.records())
         if self.last is None:
             self._end()
-        return self._outcome(seconds, predicted)
+        return self._outcome(seconds, predicted, loss)
 
     def _end(self) -> None:
         """Write the final weights, and that they are: killed from here on, no step is trained again."""
@@ -159,7 +160,7 @@ class Trainer:
             checkpoint.end(self.saver.folder, self.saver.fingerprint, self.job.folder / WEIGHTS, self.log.records()[-1:])
         self.world.wait()
 
-    def _outcome(self, seconds: float, predicted: int) -> Outcome:
+    def _outcome(self, seconds: float, predicted: int, loss: float | None) -> Outcome:
         """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the others."""
         job, records = self.job, self.log.records()
         speeds = records[2:] or records
@@ -167,7 +168,7 @@ class Trainer:
             steps=job.steps,
             tokens=job.steps * job.batches.rows * job.shape.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),
-            loss=self._last_loss(records),
+            loss=loss,
             heldout=self._validate(),
             seconds=seconds,
             tokens_per_second=_median([record["tokens_per_second"] for record in speeds]),

@@ -34,7 +34,6 @@ NOTHING: dict[str, Talk] = {
     "no answer": lambda number: said(f"what is {number}?"),
     "empty answers": lambda number: said(f"what is {number}?", ""),
     "answers of blanks": lambda number: said(f"what is {number}?", " \n"),
-    "all cut off": lambda number: said(f"{number} " + "x" * CONTEXT, "an answer"),
 }
 
 
@@ -48,6 +47,12 @@ def test_a_source_from_which_nothing_is_learnt_is_refused(data: Path, tmp_path: 
     with pytest.raises(InputError, match=r"source 'made': nothing can be learnt from any of its .* rows of 64 tokens: no answer .*; raise it, "):
         train(make_job(data, tmp_path / "run", source="talks", batches=batches))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_source_whose_answers_are_all_cut_off_has_no_rows(tmp_path: Path) -> None:
+    talks = [Document("made", str(n), "CC0-1.0", messages=said(f"{n} " + "x" * CONTEXT, "an answer")) for n in range(150)]
+    with pytest.raises(InputError, match="source 'made' has no rows to train on"):
+        Batches({"made": shards(tmp_path, talks)}, {"made": 1.0}, 8, 3, True)
 
 
 def test_texts_of_one_token_teach_nothing(data: Path, tmp_path: Path) -> None:
