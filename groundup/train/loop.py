@@ -22,7 +22,7 @@ from groundup.process import stoppable
 from groundup.recipe import Schedule
 from groundup.train import checkpoint, memory
 from groundup.train.compiled import Checks, eagerly
-from groundup.train.log import Log
+from groundup.train.log import Log, Record
 from groundup.train.objective import Learner, speed_up, tensors
 from groundup.train.optimizer import Optimizer
 from groundup.train.parallel import World, local, shard, whole
@@ -147,23 +147,23 @@ class Trainer:
                     raise Interrupted(f"{job.title}: stopped after step {step + 1}; the same command goes on from there")
         self.saver.finish()
         seconds = time.perf_counter() - start
-        loss = self._last_loss(self.log.records())
+        records = self.log.records()
+        loss = self._last_loss(records)
         if self.last is None:
-            self._end()
-        return self._outcome(seconds, predicted, loss)
+            self._end(records[-1:])
+        return self._outcome(seconds, predicted, loss, records)
 
-    def _end(self) -> None:
-        """Write the final weights, and that they are: killed from here on, no step is trained again."""
+    def _end(self, last: list[Record]) -> None:
+        """Write the final weights, and that they are, with the last record: killed from here on, no step is trained again."""
         self._write_weights()
         self._sync_log()
         if self.world.leads:
-            checkpoint.end(self.saver.folder, self.saver.fingerprint, self.job.folder / WEIGHTS, self.log.records()[-1:])
+            checkpoint.end(self.saver.folder, self.saver.fingerprint, self.job.folder / WEIGHTS, last)
         self.world.wait()
 
-    def _outcome(self, seconds: float, predicted: int, loss: float | None) -> Outcome:
+    def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> Outcome:
         """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the others."""
-        job, records = self.job, self.log.records()
-        speeds = records[2:] or records
+        job, speeds = self.job, records[2:] or records
         return Outcome(
             steps=job.steps,
             tokens=job.steps * job.batches.rows * job.shape.context,
@@ -177,7 +177,7 @@ class Trainer:
             peak_memory=self.memory_growth(),
         )
 
-    def _last_loss(self, records: list[dict[str, Any]]) -> float | None:
+    def _last_loss(self, records: list[Record]) -> float | None:
         """The loss of the last step in which anything counted, None where a crash lost all records; says in how many nothing counted.
 
         Raises InputError where nothing counted in any step.
