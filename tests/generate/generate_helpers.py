@@ -1,5 +1,6 @@
 """Engines on small random models."""
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.generate.engine import MEMORY, Engine
 from groundup.generate.native.leaves import plant, workshop
 from groundup.generate.request import Piece, Request
+from groundup.generate.service import Service
 from groundup.model.trunk import Trunk
 from tests.random_models import SHAPE, random_trunk
 
@@ -51,6 +53,28 @@ class Heard:
     @property
     def finish(self) -> str | None:
         return self.pieces[-1].finish if self.pieces else None
+
+
+class Waited(Heard):
+    """Heard, and told when the end has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+
+    def __call__(self, piece: Piece) -> None:
+        super().__call__(piece)
+        if piece.finish or piece.error:
+            self.ended.set()
+
+
+def answers(service: Service, *requests: Request) -> list[Waited]:
+    """What a service answers, once all of it has come."""
+    heard = [Waited() for _ in requests]
+    for request, listen in zip(requests, heard, strict=True):
+        service.submit(request, listen)
+    assert all(each.ended.wait(120) for each in heard)
+    return heard
 
 
 def native_trunk(precision: torch.dtype = torch.float32, weights: Any = "full", **changes: object) -> tuple[Trunk, Any]:

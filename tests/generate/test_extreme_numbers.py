@@ -9,8 +9,7 @@ from groundup.errors import InputError
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
-from tests.generate.generate_helpers import Ids, ask, engine
-from tests.generate.test_service import Waited
+from tests.generate.generate_helpers import Ids, Waited, ask, engine
 from tests.random_models import SHAPE
 
 FLOATS = [

@@ -18,8 +18,8 @@ from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
-from tests.generate.generate_helpers import ask, engine, small_tokenizer
-from tests.generate.test_service import Waited, until
+from tests.generate.generate_helpers import answers, ask, engine, small_tokenizer
+from tests.generate.test_service import until
 
 pytest.importorskip("llguidance", reason="needs the extra serve")
 COUNT = "a::_: a::incr([0:64])"
@@ -68,14 +68,6 @@ def compiled(service: Service, grammar: UntrustedGrammar, client: str = "") -> C
 
 def sampled(grammar: object, seed: int = 0, limit: int = 40) -> Request:
     return Request([seed + 5], limit, Sampling(temperature=1.0, seed=seed), grammar=grammar)  # type: ignore[arg-type]
-
-
-def answers(service: Service, *requests: Request) -> list[Waited]:
-    heard = [Waited() for _ in requests]
-    for request, listen in zip(requests, heard, strict=True):
-        service.submit(request, listen)
-    assert all(each.ended.wait(120) for each in heard)
-    return heard
 
 
 def alone(tokenizer, count: int = 4) -> list[list[int]]:

@@ -10,9 +10,9 @@ from groundup.generate import isolate
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
-from tests.generate.generate_helpers import Heard, ask, engine, random_prompts
+from tests.generate.generate_helpers import Heard, Waited, answers, ask, engine, random_prompts
 from tests.generate.test_engine_images import EYES, request, view
-from tests.generate.test_service import NEVER, Waited, until
+from tests.generate.test_service import NEVER, until
 
 FAULTS = [ZeroDivisionError("of all things"), MemoryError(), RecursionError("deep"), StopIteration(), OSError("gone"), AssertionError("no")]
 LONG = Request([1, 2, 3], 30, Sampling(temperature=1.0, seed=4))
@@ -36,23 +36,15 @@ def raising(error: BaseException):
     return work
 
 
-def answered(service: Service, *requests: Request) -> list[Waited]:
-    heard = [Waited() for _ in requests]
-    for wanted, listen in zip(requests, heard, strict=True):
-        service.submit(wanted, listen)
-    assert all(each.ended.wait(60) for each in heard)
-    return heard
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 def test_a_choice_that_fails_ends_its_request_alone(service, fault):
     class Broken(Sampling):
         choose = raising(fault)
 
-    bad, good = answered(service, Request([1, 2], 5, Broken(temperature=1.0)), LONG)
+    bad, good = answers(service, Request([1, 2], 5, Broken(temperature=1.0)), LONG)
     assert bad.pieces[-1].fault == "engine"
     assert good.ids == alone()
-    assert answered(service, LONG)[0].ids == alone()
+    assert answers(service, LONG)[0].ids == alone()
     until(lambda: service.state().pages_used == 0)
 
 
@@ -77,7 +69,7 @@ def test_a_grammar_that_fails_ends_its_request_alone(service, fault, where):
         return whole
 
     grammar = SimpleNamespace(constraint=raising(fault) if where == "constraint" else grammar_for)
-    bad, good = answered(service, Request([1, 2], 5, grammar=grammar), LONG)  # type: ignore[arg-type]
+    bad, good = answers(service, Request([1, 2], 5, grammar=grammar), LONG)  # type: ignore[arg-type]
     assert bad.pieces[-1].fault == "engine"
     assert good.ids == alone()
 
@@ -120,9 +112,9 @@ def test_a_forward_that_fails_ends_the_answers_in_it_and_the_engine_goes_on(nati
 
     monkeypatch.setattr(made._store, place, sometimes)
     service = Service(made)
-    heard = answered(service, *(Request(prompt, 8) for prompt in random_prompts(4)))
+    heard = answers(service, *(Request(prompt, 8) for prompt in random_prompts(4)))
     assert [each.pieces[-1].fault for each in heard].count("engine") >= 1
-    assert answered(service, LONG)[0].ids == ask(engine(native, tokenizer=NEVER), LONG)[0].ids
+    assert answers(service, LONG)[0].ids == ask(engine(native, tokenizer=NEVER), LONG)[0].ids
     until(lambda: service.state().pages_used == 0)
     service.close()
 
@@ -137,7 +129,7 @@ def test_an_engine_whose_books_are_wrong_does_not_go_on(monkeypatch):
 
     monkeypatch.setattr(made._store, "begin", losing)
     service = Service(made)
-    [heard] = answered(service, LONG)
+    [heard] = answers(service, LONG)
     assert heard.pieces[-1].fault == "engine"
     until(lambda: not service.state().alive)
 
@@ -159,5 +151,5 @@ def test_many_requests_that_fail_in_every_way_leave_the_others_answers_as_they_a
             service.submit(Request([number % 60], 3), raising(fault))
         else:
             service.between([raising(fault)])
-        assert answered(service, Request([9, 8], 4, Sampling(temperature=0.7, seed=1)))[0].ids == expected
+        assert answers(service, Request([9, 8], 4, Sampling(temperature=0.7, seed=1)))[0].ids == expected
     until(lambda: service.state().pages_used == 0)

@@ -10,23 +10,10 @@ from groundup.generate.refusals import Busy
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
-from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts
+from tests.generate.generate_helpers import Heard, Ids, Waited, ask, engine, random_prompts
 from tests.random_models import SHAPE
 
 NEVER = Ids(im_end=-1, end=-2)
-
-
-class Waited(Heard):
-    """Heard, and told when the end has come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ended = threading.Event()
-
-    def __call__(self, piece) -> None:
-        super().__call__(piece)
-        if piece.finish or piece.error:
-            self.ended.set()
 
 
 @pytest.fixture
