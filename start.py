@@ -1,6 +1,7 @@
 """Set up and go, on a machine with nothing but Python 3.11 or newer.
 
-    python3 start.py demo     set up, then grow the brain of a sorting line, let it sort, and show the line at work in a page
+    python3 start.py demo     set up, then grow the brain of a sorting line, let it sort, and show the line at work in a
+    page
     python3 start.py test     set up, then run the checks and the tests
     python3 start.py setup    set up only
     python3 start.py peers    set up what the benchmarks and judges compare with

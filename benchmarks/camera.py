@@ -2,9 +2,9 @@
 
     python benchmarks/camera.py
 
-Each way of drawing runs in a process of its own: where a graphics library is missing, importing MuJoCo for it ends the process. Prints
-frames/s of processor time (median of three runs), and the ratio. MuJoCo draws as many plain primitives, without shadows, and
-which one each pixel shows; ours has patterns, noise, blur and boxes on top.
+Each way of drawing runs in a process of its own: where a graphics library is missing, importing MuJoCo for it ends the
+process. Prints frames/s of processor time (median of three runs), and the ratio. MuJoCo draws as many plain primitives,
+without shadows, and which one each pixel shows; ours has patterns, noise, blur and boxes on top.
 """
 
 import argparse
@@ -32,15 +32,18 @@ def rate(draw: Callable[[], object]) -> float:
 def ours(pixels: int, way: str) -> float:
     import numpy as np
 
-    from groundup.recipe import WorldPart
-    from groundup.world import items
-    from groundup.world.backends import NUMPY, fastest
-    from groundup.world.camera import AT, Camera, Posed
+    from groundup.apps.sorter.simulator import items
+    from groundup.apps.sorter.simulator.backends import NUMPY, fastest
+    from groundup.apps.sorter.simulator.camera import AT, Camera, Posed
+    from groundup.config.recipe import WorldPart
 
     part, rng = WorldPart(pixels=pixels), np.random.default_rng(0)
     drawn = [items.draw(rng, kind, part) for kind in items.KINDS[:5]]
     turn = np.eye(3, dtype=np.float32)
-    posed = [Posed(k, item, items.f32((AT + 0.09 * (k - 2), 0.06 * (k % 3 - 1), item.extent[2])), turn) for k, item in enumerate(drawn)]
+    posed = [
+        Posed(k, item, items.f32((AT + 0.09 * (k - 2), 0.06 * (k % 3 - 1), item.extent[2])), turn)
+        for k, item in enumerate(drawn)
+    ]
     if way == "compiled" and fastest() is NUMPY:
         sys.exit("no C compiler")
     camera = Camera(part, rng, NUMPY if way == "numpy" else fastest())
@@ -51,10 +54,14 @@ def mujocos(pixels: int) -> float:
     import mujoco
 
     geoms = "".join(
-        f'<geom type="{"box" if k % 2 else "ellipsoid"}" size=".03 .03 .02" pos="{k % 5 * 0.09 - 0.18} {k // 5 * 0.1 - 0.15} 0"/>' for k in range(20)
+        f'<geom type="{"box" if k % 2 else "ellipsoid"}" size=".03 .03 .02" pos="{k % 5 * 0.09 - 0.18}'
+        f' {k // 5 * 0.1 - 0.15} 0"/>'
+        for k in range(20)
     )
     look = '<visual><quality offsamples="0" shadowsize="0"/></visual>'
-    model = mujoco.MjModel.from_xml_string(f'<mujoco>{look}<worldbody><camera pos="0 0 1" fovy="27"/>{geoms}</worldbody></mujoco>')
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco>{look}<worldbody><camera pos="0 0 1" fovy="27"/>{geoms}</worldbody></mujoco>'
+    )
     data, renderer = mujoco.MjData(model), mujoco.Renderer(model, pixels, pixels)
     mujoco.mj_forward(model, data)
 
@@ -81,12 +88,21 @@ def main() -> None:
         rates = {}
         for way in ("numpy", "compiled", "egl", "osmesa"):
             command = [sys.executable, __file__, "--way", way, "--pixels", str(pixels)]
-            done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": way} if way not in OURS else None)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                env=os.environ | {"MUJOCO_GL": way} if way not in OURS else None,
+            )
             rates[way] = float(done.stdout) if done.returncode == 0 else None
             speed = rates[way]
             print(
                 f"{pixels} px {way:8}",
-                "not on this machine" if speed is None else f"{speed:6.0f} frames/s, {speed / rates['numpy']:.2f} times numpy",
+                (
+                    "not on this machine"
+                    if speed is None
+                    else f"{speed:6.0f} frames/s, {speed / rates['numpy']:.2f} times numpy"
+                ),
             )
 
 

@@ -1,19 +1,21 @@
-"""Boxes found on held-out images, beside plain detectors trained on the same images, in the same time, on the same threads.
+"""Boxes found on held-out images, beside plain detectors trained on the same images, in the same time, on the same
+threads.
 
     groundup        the figures that the run's own evaluation has written
     yolos           transformers' YolosForObjectDetection: random weights, our depth, width and patch, its own loss
     convolutions    a centre-based convolutional detector with random weights, in this file
 
-`RUN` is the folder of a finished run with one source of boxes. The peers read the run's own documents, the training part for training and the
-held-out part for judging, at the resolution and with the augmentation of its last stage, in its precision, with threads that wait as ours do
-(`groundup.process`). They train for as long as the run's training stages took by their manifests (a stage that was stopped and resumed counts
-only what came after), or for `--minutes`, which also serves a run that has no more than its documents. Average precision is COCO's, for all by
-the same code. The peers are not compiled; ours is, and its compiling is in its time.
+`RUN` is the folder of a finished run with one source of boxes. The peers read the run's own documents, the training
+part for training and the held-out part for judging, at the resolution and with the augmentation of its last stage, in
+its precision, with threads that wait as ours do (`groundup.core.process`). They train for as long as the run's training
+stages took by their manifests (a stage that was stopped and resumed counts only what came after), or for `--minutes`,
+which also serves a run that has no more than its documents. Average precision is COCO's, for all by the same code. The
+peers are not compiled; ours is, and its compiling is in its time.
 
     python benchmarks/detection.py runs/waste-boxes [--minutes 30] [--rates 0.5 1 2] [--peers convolutions]
 
-Run it where nothing else runs: the budget is wall time, and a busy neighbour takes from the peers what ours had. `--rates` trains each peer once at
-each multiple of its learning rate, to see that it is not held back by a bad one.
+Run it where nothing else runs: the budget is wall time, and a busy neighbour takes from the peers what ours had.
+`--rates` trains each peer once at each multiple of its learning rate, to see that it is not held back by a bad one.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from groundup import process
+from groundup.core import process
 
 process.settle()
 
@@ -36,30 +38,38 @@ from common import machine, table  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from groundup import device, ledger, pipeline  # noqa: E402
+from groundup import device  # noqa: E402
 from groundup.codecs.boxes import Thing, overlaps  # noqa: E402
 from groundup.codecs.image import Grid, Pixels  # noqa: E402
+from groundup.config.recipe import BoxesSource, Recipe  # noqa: E402
+from groundup.core import ledger  # noqa: E402
+from groundup.core.errors import InputError  # noqa: E402
 from groundup.data.augment import augment  # noqa: E402
 from groundup.data.document import read  # noqa: E402
-from groundup.data.pictures import THING, Eyesight  # noqa: E402
-from groundup.errors import InputError  # noqa: E402
+from groundup.data.image_shards import THING, Eyesight  # noqa: E402
 from groundup.evaluate.average_precision import Picture, Precision, average_precision, coco  # noqa: E402
-from groundup.recipe import BoxesSource, Recipe  # noqa: E402
+from groundup.pipeline.finished import recall  # noqa: E402
 
 ROWS = 16  # images a step
-WARMUP, DECAY, CLIP = 0.05, 0.05, 1.0  # share of the time in which the rate rises; weight decay; largest norm of the gradient
+WARMUP, DECAY, CLIP = (
+    0.05,
+    0.05,
+    1.0,
+)  # share of the time in which the rate rises; weight decay; largest norm of the gradient
 MOST = 100  # boxes an image: COCO judges no more
 COVERED = 0.6  # intersection over union from which a second box of a kind is the first one again
 SPOKEN = 30  # seconds between lines of progress
 Proposal = tuple[int, list[float], float]  # kind, box in shares, score
 
 
-# --- images ---------------------------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one part of the split as the run's model sees them, and THING records of what lies in them; `names` are the kinds."""
+    """The images of one part of the split as the run's model sees them, and THING records of what lies in them; `names`
+    are the kinds.
+    """
 
     pixels: list[Pixels]
     things: list[np.ndarray]
@@ -68,7 +78,9 @@ class Images:
     side: int
 
     def batch(self, number: int, seed: int, strength: float) -> tuple[Tensor, list[np.ndarray]]:
-        """Batch of a step: augmented images [B, 3, H, W], bytes, and their things. Each image once before any comes again."""
+        """Batch of a step: augmented images [B, 3, H, W], bytes, and their things. Each image once before any comes
+        again.
+        """
         pixels, things = [], []
         for place in range(number * ROWS, (number + 1) * ROWS):
             turn, place_in_turn = divmod(place, len(self.pixels))
@@ -101,7 +113,7 @@ def load(file: Path, recipe: Recipe, heldout: bool, names: list[str]) -> Images:
     return Images(pixels, things, names, grids.pop(), recipe.patch)
 
 
-# --- peers ----------------------------------------------------------------------------------------------------------------
+# --- peers ------------------------------------------------------------------------------------------------------------
 
 
 class Yolos(nn.Module):
@@ -115,8 +127,10 @@ class Yolos(nn.Module):
 
         part = recipe.model
         config = YolosConfig(
-            hidden_size=part.width, num_hidden_layers=part.depth, num_attention_heads=part.width // part.head_dim, intermediate_size=4 * part.width,
-            image_size=size, patch_size=recipe.patch, num_detection_tokens=MOST, use_mid_position_embeddings=False, num_labels=kinds,
+            hidden_size=part.width, num_hidden_layers=part.depth, num_attention_heads=part.width // part.head_dim,
+            intermediate_size=4 * part.width,
+            image_size=size, patch_size=recipe.patch, num_detection_tokens=MOST, use_mid_position_embeddings=False,
+            num_labels=kinds,
         )  # fmt: skip
         self.inner = YolosForObjectDetection(config)
 
@@ -151,7 +165,9 @@ class Block(nn.Module):
     def __init__(self, before: int, after: int, stride: int):
         super().__init__()
         self.work = nn.Sequential(*norm_conv(before, after, stride), nn.ReLU(), *norm_conv(after, after))
-        around = nn.Sequential(nn.AvgPool2d(stride, stride, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+        around = nn.Sequential(
+            nn.AvgPool2d(stride, stride, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after)
+        )
         self.around = nn.Identity() if before == after and stride == 1 else around
 
     def forward(self, x: Tensor) -> Tensor:
@@ -164,8 +180,10 @@ def norm_conv(before: int, after: int, stride: int = 1) -> tuple[nn.Module, nn.M
 
 
 class Convolutions(nn.Module):
-    """Heat maps of things' centres and the distances to their sides, at an eighth of the resolution, from a residual network whose coarser
-    maps are added to the finer ones (CenterNet, arXiv:1904.07850; boxes learnt around the centre as in TTFNet, arXiv:1909.00700)."""
+    """Heat maps of things' centres and the distances to their sides, at an eighth of the resolution, from a residual
+    network whose coarser maps are added to the finer ones (CenterNet, arXiv:1904.07850; boxes learnt around the centre
+    as in TTFNet, arXiv:1909.00700).
+    """
 
     rate = 2e-3
     stride = 8
@@ -177,18 +195,25 @@ class Convolutions(nn.Module):
         first = self.widths[0]
         self.stem = nn.Sequential(*norm_conv(3, 32, 2), nn.ReLU(), *norm_conv(32, 48, 2), nn.ReLU())
         self.stages = nn.ModuleList(
-            nn.Sequential(Block(before, after, 2), Block(after, after, 1)) for before, after in zip((48, *self.widths), self.widths, strict=False)
+            nn.Sequential(Block(before, after, 2), Block(after, after, 1))
+            for before, after in zip((48, *self.widths), self.widths, strict=False)
         )
         self.sides = nn.ModuleList(nn.Conv2d(width, first, 1) for width in self.widths)
         self.neck = nn.Sequential(*norm_conv(first, first), nn.ReLU())
-        self.heads = nn.ModuleList(nn.Sequential(*norm_conv(first, first), nn.ReLU(), nn.Conv2d(first, out, 1)) for out in (kinds, 4))
-        nn.init.constant_(self.heads[0][-1].bias, math.log(0.1 / 0.9))  # few centres at first: else the loss of empty places drowns them
+        self.heads = nn.ModuleList(
+            nn.Sequential(*norm_conv(first, first), nn.ReLU(), nn.Conv2d(first, out, 1)) for out in (kinds, 4)
+        )
+        nn.init.constant_(
+            self.heads[0][-1].bias, math.log(0.1 / 0.9)
+        )  # few centres at first: else the loss of empty places drowns them
         y, x = torch.meshgrid(torch.arange(self.rows) + 0.5, torch.arange(self.columns) + 0.5, indexing="ij")
         self.register_buffer("middles", torch.stack([x, y, x, y]))
         self.register_buffer("signs", torch.tensor([-1.0, -1.0, 1.0, 1.0]).view(4, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of centres [B, K, H, W] and logarithms of the distances to left, top, right and bottom in cells [B, 4, H, W]."""
+        """Logits of centres [B, K, H, W] and logarithms of the distances to left, top, right and bottom in cells [B, 4,
+        H, W].
+        """
         x, levels = self.stem(images), []
         for stage in self.stages:
             levels.append(x := stage(x))
@@ -203,10 +228,13 @@ class Convolutions(nn.Module):
         return self.middles + self.signs * distances.clamp(-4, 4).exp()
 
     def target(self, things: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """One image's heat [K, H, W], 1 at centres and a bell around each; where it is warm, the smallest thing's box in cells [4, H, W]
-        and its weight [H, W]."""
+        """One image's heat [K, H, W], 1 at centres and a bell around each; where it is warm, the smallest thing's box
+        in cells [4, H, W] and its weight [H, W].
+        """
         size = np.array([self.columns, self.rows])
-        things = things[np.argsort(-(things["box"][:, 2:] - things["box"][:, :2]).prod(1), kind="stable")]  # the smallest last: it stays on top
+        things = things[
+            np.argsort(-(things["box"][:, 2:] - things["box"][:, :2]).prod(1), kind="stable")
+        ]  # the smallest last: it stays on top
         boxes = things["box"] * np.tile(size, 2)
         extents = boxes[:, 2:] - boxes[:, :2]
         centres = np.minimum(((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int), size - 1)
@@ -214,7 +242,9 @@ class Convolutions(nn.Module):
         bells = []
         for axis in (0, 1):
             off = np.abs(np.arange(size[axis]) - centres[:, axis, None])
-            bells.append(np.exp(-18 * (off / (2 * radii[:, axis, None] + 1)) ** 2) * (off <= radii[:, axis, None]))  # three deviations lie inside
+            bells.append(
+                np.exp(-18 * (off / (2 * radii[:, axis, None] + 1)) ** 2) * (off <= radii[:, axis, None])
+            )  # three deviations lie inside
         bell = bells[1][:, :, None] * bells[0][:, None, :]  # [things, H, W]
         heat, box, weight = (np.zeros((depth, *size[::-1]), np.float32) for depth in (self.kinds, 4, 1))
         np.maximum.at(heat, things["kind"], bell.astype(np.float32))
@@ -231,13 +261,21 @@ class Convolutions(nn.Module):
         right = (1 - chance) ** 2 * F.logsigmoid(scores)
         wrong = (1 - heat) ** 4 * chance**2 * F.logsigmoid(-scores)
         focal = -torch.where(centre, right, wrong).sum() / centre.sum().clamp(1)
-        return focal + 5 * (weights * (1 - generalised_overlap(self.corners(distances), boxes))).sum() / weights.sum().clamp(1)
+        return focal + 5 * (
+            weights * (1 - generalised_overlap(self.corners(distances), boxes))
+        ).sum() / weights.sum().clamp(1)
 
     def found(self, scores: Tensor, distances: Tensor) -> Iterator[list[Proposal]]:
-        """For each image kind, box in shares and score of the warmest peaks, without those that a warmer one of their kind mostly covers."""
+        """For each image kind, box in shares and score of the warmest peaks, without those that a warmer one of their
+        kind mostly covers.
+        """
         chance = scores.sigmoid()
         peaks = (chance * (chance == F.max_pool2d(chance, 3, 1, 1))).flatten(1).topk(MOST)
-        corners = (self.corners(distances) / torch.tensor([self.columns, self.rows] * 2, device=scores.device).view(4, 1, 1)).clamp(0, 1).flatten(2)
+        corners = (
+            (self.corners(distances) / torch.tensor([self.columns, self.rows] * 2, device=scores.device).view(4, 1, 1))
+            .clamp(0, 1)
+            .flatten(2)
+        )
         for score, place, box in zip(peaks.values, peaks.indices, corners, strict=True):
             cells = self.rows * self.columns
             kinds = place.div(cells, rounding_mode="floor").tolist()
@@ -262,7 +300,7 @@ def generalised_overlap(one: Tensor, other: Tensor) -> Tensor:
     return shared / union - (hull - union) / hull
 
 
-# --- training and judging ---------------------------------------------------------------------------------------------------
+# --- training and judging ---------------------------------------------------------------------------------------------
 
 
 class Bench(NamedTuple):
@@ -310,7 +348,8 @@ def train(peer: Any, bench: Bench) -> int:
             if spent - spoken >= SPOKEN:
                 spoken = spent
                 print(
-                    f"  {spent:6.0f} of {bench.seconds:.0f} s  step {step:6,}  {step * ROWS / spent:6.1f} images/s  loss {loss.item():.3f}",
+                    f"  {spent:6.0f} of {bench.seconds:.0f} s  step {step:6,}  {step * ROWS / spent:6.1f} images/s "
+                    f" loss {loss.item():.3f}",
                     flush=True,
                 )
     return step * ROWS
@@ -329,15 +368,19 @@ def judge(peer: Any, bench: Bench) -> Precision:
     for start in range(0, len(images.pixels), ROWS):
         found = peer.found(*bench.outputs(peer, stacked(images.pixels[start : start + ROWS])))
         for number, proposed in enumerate(found, start):
-            truth = [Thing(images.names[thing["kind"]], tuple(thing["box"].tolist())) for thing in images.things[number]]
-            things = [Thing(images.names[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed]
+            truth = [
+                Thing(images.names[thing["kind"]], tuple(thing["box"].tolist())) for thing in images.things[number]
+            ]
+            things = [
+                Thing(images.names[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed
+            ]
             pictures.append(Picture(size, truth, things))
     precision = average_precision(pictures)
     assert precision is not None, "the held-out images have things"
     return precision
 
 
-# --- the table ----------------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------------
 
 
 def ours(run: Path, recipe: Recipe, source: str) -> tuple[float, list[object]] | None:
@@ -348,9 +391,18 @@ def ours(run: Path, recipe: Recipe, source: str) -> tuple[float, list[object]] |
     if len(trained) < len(stages) or shards is None or evaluated is None:
         return None
     part, found = shards.metrics["train"], evaluated.metrics["boxes"][source]
-    images = sum(stage.metrics["tokens"] for stage in trained) / part["context"] * part["images"]["count"] / part["rows"]
+    images = (
+        sum(stage.metrics["tokens"] for stage in trained) / part["context"] * part["images"]["count"] / part["rows"]
+    )
     seconds = sum(stage.seconds for stage in trained)
-    return seconds, row("groundup", sum(trained[-1].metrics["parameters"].values()), seconds, images, found["ap"]["value"], found["ap50"]["value"])
+    return seconds, row(
+        "groundup",
+        sum(trained[-1].metrics["parameters"].values()),
+        seconds,
+        images,
+        found["ap"]["value"],
+        found["ap50"]["value"],
+    )
 
 
 def row(name: str, parameters: int, seconds: float, images: float, ap: float, ap50: float) -> list[object]:
@@ -363,25 +415,39 @@ PEERS: dict[str, type[Yolos] | type[Convolutions]] = {"yolos": Yolos, "convoluti
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--minutes", type=float, help="how long each peer trains; left out: as long as the run's training stages took")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="multiples of the peers' learning rates to try")
+    parser.add_argument(
+        "--minutes", type=float, help="how long each peer trains; left out: as long as the run's training stages took"
+    )
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="FACTOR",
+        help="multiples of the peers' learning rates to try",
+    )
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     arguments = parser.parse_args()
     coco()  # better now than after an hour of training
-    recipe, _ = pipeline.recall(arguments.run)
+    recipe, _ = recall(arguments.run)
     sources = [source.name for source in recipe.source if isinstance(source, BoxesSource)]
     if len(sources) != 1:
         raise InputError(f"{arguments.run}: {len(sources)} sources of boxes; the peers take a run that has one")
     file = arguments.run / f"documents-{sources[0]}" / "documents.parquet"
     first = ours(arguments.run, recipe, sources[0])
     if first is None and arguments.minutes is None:
-        raise InputError(f"{arguments.run}: not finished, so how long its training takes is unknown; say it with --minutes")
+        raise InputError(
+            f"{arguments.run}: not finished, so how long its training takes is unknown; say it with --minutes"
+        )
     seconds = first[0] if arguments.minutes is None and first else arguments.minutes * 60
     names: list[str] = []
     parts = [load(file, recipe, heldout, names) for heldout in (False, True)]
     bench = Bench(recipe, *parts, seconds, device.pick())
     print(machine())
-    print(f"{len(parts[0].pixels):,} images to train on, {len(parts[1].pixels):,} held out, {len(names)} kinds; {seconds:,.0f} s for each peer\n")
+    print(
+        f"{len(parts[0].pixels):,} images to train on, {len(parts[1].pixels):,} held out, {len(names)} kinds;"
+        f" {seconds:,.0f} s for each peer\n"
+    )
     rows = [first[1]] if first else []
     rows += [compete(PEERS[name], factor, bench) for name in arguments.peers for factor in arguments.rates]
     print("\n" + table(("contestant", "parameters", "seconds", "images seen", "AP", "AP50"), rows))

@@ -2,8 +2,9 @@
 
     python benchmarks/edge.py
 
-A model of 6 layers of width 192 with random weights looks at noise of 96 x 96 pixels, 144 patches: from pixels to the labels of the patches, from
-which both read the same things. Medians, the contestants taking turns, on as many threads each. The ratio is onnxruntime's time over ours.
+A model of 6 layers of width 192 with random weights looks at noise of 96 x 96 pixels, 144 patches: from pixels to the
+labels of the patches, from which both read the same things. Medians, the contestants taking turns, on as many threads
+each. The ratio is onnxruntime's time over ours.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from groundup import process
+from groundup.core import process
 
 process.settle()
 
@@ -28,8 +29,8 @@ from groundup.device import pick  # noqa: E402
 from groundup.generate.engine import Engine  # noqa: E402
 from groundup.generate.look import see_pixels  # noqa: E402
 from groundup.model import weights  # noqa: E402
-from groundup.model.shape import Shape  # noqa: E402
-from groundup.model.trunk import Trunk  # noqa: E402
+from groundup.model.config import Shape  # noqa: E402
+from groundup.model.transformer import Trunk  # noqa: E402
 
 KINDS, GRID = tuple("abcdefgh"), Grid(12, 12)
 TEXTS = ["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50
@@ -48,7 +49,7 @@ def random_trunk(shape: Shape) -> Trunk:
 def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Callable[[], Sequence[Floats]]]:
     import onnxruntime
 
-    from groundup.release import onnx
+    from groundup.release.export import onnx
 
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
     shape = Shape(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, kinds=KINDS)
@@ -61,7 +62,9 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     plain, usual = (Engine.load(folder, pick("cpu"), precision) for precision in ("fp32", "auto"))
     return {
         "groundup, fp32": lambda: plain.labels(see_pixels(shape, frame)),
-        f"groundup, {str(usual.trunk.precision).removeprefix('torch.')}": lambda: usual.labels(see_pixels(shape, frame)),
+        f"groundup, {str(usual.trunk.precision).removeprefix('torch.')}": lambda: usual.labels(
+            see_pixels(shape, frame)
+        ),
         f"onnxruntime {onnxruntime.__version__}, fp32": lambda: session.run(None, {"pixels": frame}),
     }
 
@@ -89,7 +92,12 @@ def main() -> None:
     last = list(medians.values())[-1]
     print(machine())
     print(f"the same {len(here)} things in both; labels in fp32 differ by at most {off:.0e}")
-    print(table(("milliseconds a frame", "median", "onnxruntime over it"), [(name, f"{ms:.1f}", f"{last / ms:.2f}") for name, ms in medians.items()]))
+    print(
+        table(
+            ("milliseconds a frame", "median", "onnxruntime over it"),
+            [(name, f"{ms:.1f}", f"{last / ms:.2f}") for name, ms in medians.items()],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A step of Muon against torch's own, over the matrices of models of several sizes, in turns.
 
-Both do the same multiplications, five Newton-Schulz iterations in bf16; ours takes small matrices of one shape together.
+Both do the same multiplications, five Newton-Schulz iterations in bf16; ours takes small matrices of one shape
+together.
 
     python benchmarks/muon.py [--rounds 5]
 """
@@ -14,15 +15,20 @@ def steps(depth: int, width: int, head_dim: int) -> tuple[dict[str, Callable[[],
     """A step of each over copies of the same matrices, by name, and how many weights these have."""
     import torch
 
-    from groundup.model.shape import Shape
-    from groundup.model.trunk import Trunk
-    from groundup.recipe import ModelPart
-    from groundup.train.muon import Muon
-    from groundup.train.optimizer import is_matrix
+    from groundup.config.recipe import ModelPart
+    from groundup.model.config import Shape
+    from groundup.model.transformer import Trunk
+    from groundup.train.optim.muon import Muon
+    from groundup.train.optim.optimizer import is_matrix
 
     trunk = Trunk(Shape.of(ModelPart(depth=depth, width=width, head_dim=head_dim), 1024)).initialise(0)
     ours, theirs = (
-        {name: torch.nn.Parameter(each.detach().clone()) for name, each in trunk.named_parameters() if is_matrix(name, each)} for _ in range(2)
+        {
+            name: torch.nn.Parameter(each.detach().clone())
+            for name, each in trunk.named_parameters()
+            if is_matrix(name, each)
+        }
+        for _ in range(2)
     )
     for name in ours:
         ours[name].grad = theirs[name].grad = torch.randn(ours[name].shape)
@@ -34,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    from groundup import process
+    from groundup.core import process
 
     process.settle()
     from common import machine, seconds, table

@@ -5,13 +5,15 @@
 
 The text is the running Python's own library (docstrings, topics and source), its paragraphs drawn again and again in
 other orders and with other numbers, in files of about 16 kB: no two are equal, so nothing is saved by dropping
-duplicates. Each size is prepared in a process of its own, with every core. "MB/s a core" divides by the processor
-time of all threads. "documents" is reading, cleaning, hashing, deduplication and Parquet; "shards" is encoding, packing and
-writing. The tokenizer (8,192 ids) is learned before the clock starts. Peak memory is the most that was resident at any time
-in the process, its 4 million characters of text in flight, Python and libraries included ("at start" is those alone).
+duplicates. Each size is prepared in a process of its own, with every core. "MB/s a core" divides by the processor time
+of all threads. "documents" is reading, cleaning, hashing, deduplication and Parquet; "shards" is encoding, packing and
+writing. The tokenizer (8,192 ids) is learned before the clock starts. Peak memory is the most that was resident at any
+time in the process, its 4 million characters of text in flight, Python and libraries included ("at start" is those
+alone).
 
-The peer is the plain loop that most projects use in place of this: read a file, encode it with Hugging Face tokenizers (the same
-tokenizer.json, one thread), append the ids to one file. It neither cleans, deduplicates nor packs. Needs `tokenizers`.
+The peer is the plain loop that most projects use in place of this: read a file, encode it with Hugging Face tokenizers
+(the same tokenizer.json, one thread), append the ids to one file. It neither cleans, deduplicates nor packs. Needs
+`tokenizers`.
 """
 
 import argparse
@@ -40,9 +42,9 @@ REPEATS = 3
 
 
 def paragraphs() -> list[str]:
-    from groundup.data.drops import Drops
-    from groundup.data.library import documents
-    from groundup.recipe import LibrarySource
+    from groundup.config.recipe import LibrarySource
+    from groundup.data.filtered import Drops
+    from groundup.data.sources.python_library import documents
 
     source = LibrarySource(name="library", kind="python-library", parts=("docstrings", "topics", "source"))
     texts = (document.text or "" for document in documents(source, Drops()))
@@ -86,9 +88,9 @@ def peak_megabytes() -> float:
 def measure(corpus: Path, tokenizer_folder: Path) -> dict[str, float]:
     """Prepare a corpus; seconds of each step, and peak memory at the start and the end."""
     from groundup.codecs.text import Tokenizer
+    from groundup.config.recipe import TextSource
     from groundup.data.prepare import write_documents
     from groundup.data.shards import write_shards
-    from groundup.recipe import TextSource
 
     tokenizer = Tokenizer.load(tokenizer_folder)
     tokenizer.encode("start")
@@ -126,8 +128,14 @@ def measure_peer(corpus: Path, tokenizer_folder: Path) -> dict[str, float]:
 
 def in_process(kind: str, corpus: Path, tokenizer_folder: Path) -> dict[str, float]:
     command = [sys.executable, __file__, f"--{kind}", str(corpus), str(tokenizer_folder)]
-    environment = os.environ | {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": os.pathsep.join(sys.path)}
-    result: dict[str, float] = json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    environment = os.environ | {
+        "RAYON_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    result: dict[str, float] = json.loads(
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    )
     return result
 
 
@@ -155,7 +163,10 @@ def row(name: str, size: float, run: dict[str, float], cpu: float) -> str:
 
 def report(sizes: list[int], folder: Path) -> None:
     """Measure all sizes and the peer, and print the table."""
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; context {CONTEXT}, vocabulary {VOCABULARY:,}\n")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; context {CONTEXT},"
+        f" vocabulary {VOCABULARY:,}\n"
+    )
     print("| what | MB | seconds | MB/s a core | MB at start | peak MB |\n| --- | ---: | ---: | ---: | ---: | ---: |")
     speeds = {}
     for size in sizes:
@@ -164,22 +175,32 @@ def report(sizes: list[int], folder: Path) -> None:
         if size == sizes[0]:
             learn(corpus, folder / "tokenizer")
         found = megabytes(corpus)
-        run = medians([in_process("measure", corpus, folder / "tokenizer") for _ in range(REPEATS if size <= 100 else 1)])
+        run = medians(
+            [in_process("measure", corpus, folder / "tokenizer") for _ in range(REPEATS if size <= 100 else 1)]
+        )
         whole = run["documents_cpu"] + run["shards_cpu"]
         speeds[size] = found / whole
         print(row("groundup: files to shards", found, run, whole), flush=True)
         print(f"|   documents alone | {found:,.0f} | | {found / run['documents_cpu']:.2f} | | |")
-        print(f"|   shards alone, {run['fill']:.1%} full | {found:,.0f} | | {found / run['shards_cpu']:.2f} | | |", flush=True)
+        print(
+            f"|   shards alone, {run['fill']:.1%} full | {found:,.0f} | | {found / run['shards_cpu']:.2f} | | |",
+            flush=True,
+        )
     small = folder / str(sizes[0])
     found = megabytes(small)
     peer = medians([in_process("peer", small, folder / "tokenizer") for _ in range(REPEATS)])
     print(row("plain loop, Hugging Face tokenizers", found, peer, peer["cpu"]))
-    print(f"\nMB/s a core of groundup to that of the plain loop, same {found:,.0f} MB: {speeds[sizes[0]] / (found / peer['cpu']):.2f}x")
+    print(
+        f"\nMB/s a core of groundup to that of the plain loop, same {found:,.0f} MB:"
+        f" {speeds[sizes[0]] / (found / peer['cpu']):.2f}x"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabyte", action="store_true", help="prepare 1 GB as well (needs 4 GB of disk and some minutes)")
+    parser.add_argument(
+        "--gigabyte", action="store_true", help="prepare 1 GB as well (needs 4 GB of disk and some minutes)"
+    )
     parser.add_argument("--measure", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--peer", nargs=2, type=Path, help=argparse.SUPPRESS)
     choice: Any = parser.parse_args()

@@ -1,4 +1,6 @@
-"""What the record costs: hashing beside the stage that reads the same files, in processor time: `python benchmarks/record.py --megabytes 50`."""
+"""What the record costs: hashing beside the stage that reads the same files, in processor time: `python
+benchmarks/record.py --megabytes 50`.
+"""
 
 import argparse
 import random
@@ -6,9 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from groundup import ledger
+from groundup.config.recipe import TextSource
+from groundup.core import ledger
 from groundup.data.prepare import write_documents
-from groundup.recipe import TextSource
 
 WORDS = ["river", "stone", "cloud", "lamp", "paper", "glass", "winter", "garden", "letter", "bridge"]
 

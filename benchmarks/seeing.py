@@ -1,12 +1,13 @@
-"""Training images/s against transformers' ViT of equal shape: the same images, patches, layers, width, weights, precision and threads.
+"""Training images/s against transformers' ViT of equal shape: the same images, patches, layers, width, weights,
+precision and threads.
 
     groundup        the loop's own step: rows of one image, a question and an answer each, from shards on disk
     transformers    ViTForImageClassification, autocast, a plain torch loop, its images ready in memory
     transformers-c  the same under torch.compile (with --compiled)
 
-Ours reads more than the peer: sixteen tokens of conversation beside the patches. Each contestant runs in a process of its own, in turns, with
-AdamW, and with threads that wait as ours do (`groundup.process.settle`). The last column is the share of its time that our loop waits for
-the next batch, augmented on the way.
+Ours reads more than the peer: sixteen tokens of conversation beside the patches. Each contestant runs in a process of
+its own, in turns, with AdamW, and with threads that wait as ours do (`groundup.core.process.settle`). The last column
+is the share of its time that our loop waits for the next batch, augmented on the way.
 
     python benchmarks/seeing.py [--rounds 3] [--compiled]
 """
@@ -51,16 +52,16 @@ def groundup() -> tuple[Callable[[int], float], int]:
 
     from groundup import device
     from groundup.codecs.text import SEEING, Tokenizer
+    from groundup.config.recipe import ModelPart
     from groundup.data.batches import Batches
     from groundup.data.document import SCHEMA, Document
-    from groundup.data.pictures import Eyesight
+    from groundup.data.image_shards import Eyesight
     from groundup.data.shards import Shards, write_shards
     from groundup.data.views import Lesson
-    from groundup.model.shape import Shape
-    from groundup.model.trunk import Trunk
-    from groundup.recipe import ModelPart
+    from groundup.model.config import Shape
+    from groundup.model.transformer import Trunk
     from groundup.train.loop import Ahead
-    from groundup.train.objective import Learner, speed_up, tensors
+    from groundup.train.objectives.packed import Learner, speed_up, tensors
 
     said = [f"user\nWhat?\nassistant\n{name}" for name in CLASSES]
     tokenizer = Tokenizer.learn(said, 256 + len(SEEING) + 28, SEEING)  # a token a word, as a recipe's would have
@@ -72,8 +73,12 @@ def groundup() -> tuple[Callable[[int], float], int]:
     folder = Path(tempfile.mkdtemp())
     pq.write_table(pa.Table.from_pylist(documents, schema=SCHEMA), folder / "documents.parquet")
     part = ModelPart(depth=DEPTH, width=WIDTH, heads=HEADS, kv_heads=HEADS, context=209, patches=GRID[0] * GRID[1])
-    write_shards(folder / "documents.parquet", tokenizer, part.context, folder, lambda done: None, Eyesight(SIDE, part.patches))
-    batches = Batches({"pictures": Shards.open(folder / "train")}, {"pictures": 1.0}, ROWS, 1, True, Lesson("none", 0.8, ()))
+    write_shards(
+        folder / "documents.parquet", tokenizer, part.context, folder, lambda done: None, Eyesight(SIDE, part.patches)
+    )
+    batches = Batches(
+        {"pictures": Shards.open(folder / "train")}, {"pictures": 1.0}, ROWS, 1, True, Lesson("none", 0.8, ())
+    )
     here = device.pick()
     trunk = Trunk(Shape.of(part, tokenizer.size, SIDE), here.precision("auto")).initialise(0).to(here.handle).train()
     speed_up(trunk, here, part.context)
@@ -102,8 +107,10 @@ def transformers(compiled: bool) -> tuple[Callable[[int], float], int]:
 
     here = device.pick()
     config = ViTConfig(
-        hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, intermediate_size=4 * WIDTH, patch_size=SIDE,
-        image_size=(GRID[0] * SIDE, GRID[1] * SIDE), num_labels=len(CLASSES), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, intermediate_size=4 * WIDTH,
+        patch_size=SIDE,
+        image_size=(GRID[0] * SIDE, GRID[1] * SIDE), num_labels=len(CLASSES), hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     model = ViTForImageClassification(config).train()
     target = torch.compile(model) if compiled else model
@@ -118,13 +125,15 @@ def transformers(compiled: bool) -> tuple[Callable[[int], float], int]:
         optimizer.zero_grad()
         return 0.0
 
-    weights = sum(weight.numel() for name, weight in model.named_parameters() if ".layer." in name or ".layers." in name)
+    weights = sum(
+        weight.numel() for name, weight in model.named_parameters() if ".layer." in name or ".layers." in name
+    )
     return step, weights
 
 
 def measure(name: str) -> dict[str, float]:
     """Images/s of one contestant in this process."""
-    from groundup import process
+    from groundup.core import process
 
     process.settle()
     kind, _, suffix = name.partition("-")
@@ -151,7 +160,7 @@ def main() -> None:
         return
     from common import machine, table
 
-    from groundup import process
+    from groundup.core import process
 
     process.settle()
     print(machine())
@@ -167,7 +176,15 @@ def main() -> None:
     rows = []
     for name, value in speed.items():
         waited = statistics.median(run["waited"] for run in runs[name])
-        rows.append((name, f"{value:,.1f}", f"{value / speed['transformers']:.2f}x", f"{runs[name][0]['weights']:,}", f"{waited:.2%}"))
+        rows.append(
+            (
+                name,
+                f"{value:,.1f}",
+                f"{value / speed['transformers']:.2f}x",
+                f"{runs[name][0]['weights']:,}",
+                f"{waited:.2%}",
+            )
+        )
     print(table(("contestant", "images/s", "of transformers", "weights in layers", "waits for images"), rows))
 
 

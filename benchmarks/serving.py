@@ -1,9 +1,9 @@
 """Decoding speed of the engine against transformers and llama.cpp: the same random weights, precision and threads.
 
-Each contestant runs in a process of its own, in turns. One stream: ids a second while 128 are generated after a prompt of 64. Sixteen
-streams: ids a second of all together, in the contestant's process, and over HTTP from the server it comes with. llama.cpp runs as
-`llama-bench` (one stream: its own loop, no server) and as `llama-server` (sixteen, over HTTP), built from the sources that come with
-llama-cpp-python:
+Each contestant runs in a process of its own, in turns. One stream: ids a second while 128 are generated after a prompt
+of 64. Sixteen streams: ids a second of all together, in the contestant's process, and over HTTP from the server it
+comes with. llama.cpp runs as `llama-bench` (one stream: its own loop, no server) and as `llama-server` (sixteen, over
+HTTP), built from the sources that come with llama-cpp-python:
 
     pip download --no-deps --no-binary :all: llama-cpp-python && tar xf llama_cpp_python-*.tar.gz
     cmake -S llama_cpp_python-*/vendor/llama.cpp -B FOLDER -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
@@ -33,15 +33,25 @@ from urllib.parse import urlsplit
 VOCABULARY = {8: 8192, 14: 32768}
 CONTEXT, PROMPT, ANSWER, STREAMS = 1024, 64, 128, 16
 ALONE = 10  # answers of a single stream: one lasts a third of a second, and a neighbour takes a core for longer
-HEAD = ("contestant", "weights", "one stream, ids/s", "groundup's is", "16 streams", "groundup's is", "16 over HTTP", "groundup's is", "reads GB/s")
+HEAD = (
+    "contestant",
+    "weights",
+    "one stream, ids/s",
+    "groundup's is",
+    "16 streams",
+    "groundup's is",
+    "16 over HTTP",
+    "groundup's is",
+    "reads GB/s",
+)
 OURS = ("bf16", "int8", "int4", "fp32")
 THEIRS = {"bf16": "BF16", "fp32": "F32", "int8": "Q8_0", "int4": "Q4_0"}
 
 
 def shape_of(depth: int) -> Any:
     """The shape that a recipe of this depth gets."""
-    from groundup.model.shape import Shape
-    from groundup.recipe import ModelPart
+    from groundup.config.recipe import ModelPart
+    from groundup.model.config import Shape
 
     return Shape.of(ModelPart(depth=depth, context=CONTEXT), VOCABULARY.get(depth, 8192))
 
@@ -50,7 +60,7 @@ def random_model(depth: int) -> Any:
     """A trunk in which every weight matters."""
     import torch
 
-    from groundup.model.trunk import Trunk
+    from groundup.model.transformer import Trunk
 
     trunk, generator = Trunk(shape_of(depth)), torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -78,8 +88,8 @@ def groundup(depth: int, precision: str) -> dict[str, float]:
     import torch
 
     from groundup.generate.engine import Engine
-    from groundup.generate.native.leaves import plant, workshop
     from groundup.generate.request import Request
+    from groundup.kernels.cpu.modules import plant, workshop
 
     trunk = random_model(depth)
     trunk.precision = torch.float32 if precision == "fp32" else torch.bfloat16
@@ -114,7 +124,9 @@ def transformers(depth: int, precision: str) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         weights.save(random_model(depth), Path(folder), None)
-        model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32 if precision == "fp32" else torch.bfloat16).eval()
+        model = Qwen3ForCausalLM.from_pretrained(
+            folder, dtype=torch.float32 if precision == "fp32" else torch.bfloat16
+        ).eval()
     model.generation_config.eos_token_id = None
 
     def rate(streams: int) -> float:
@@ -122,7 +134,14 @@ def transformers(depth: int, precision: str) -> dict[str, float]:
         times = []
         for new in (8, ANSWER):  # the difference leaves the prompt out
             start = time.perf_counter()
-            model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=new,
+                min_new_tokens=new,
+                do_sample=False,
+                pad_token_id=0,
+            )
             times.append(time.perf_counter() - start)
         return streams * (ANSWER - 8) / (times[1] - times[0])
 
@@ -138,8 +157,25 @@ def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         write_gguf(random_model(depth), file, THEIRS[precision])
-        options = ["-m", file, "-t", torch.get_num_threads(), "-p", 0, "-n", ANSWER, "-d", PROMPT, "-r", ALONE, "-o", "json"]
-        out = subprocess.run([str(binaries / "llama-bench"), *map(str, options)], check=True, capture_output=True, text=True).stdout
+        options = [
+            "-m",
+            file,
+            "-t",
+            torch.get_num_threads(),
+            "-p",
+            0,
+            "-n",
+            ANSWER,
+            "-d",
+            PROMPT,
+            "-r",
+            ALONE,
+            "-o",
+            "json",
+        ]
+        out = subprocess.run(
+            [str(binaries / "llama-bench"), *map(str, options)], check=True, capture_output=True, text=True
+        ).stdout
         return {"one": json.loads(out)[0]["avg_ts"], "http": llama_server(file, binaries, shape_of(depth).vocab)}
 
 
@@ -149,8 +185,24 @@ def llama_server(file: Path, binaries: Path, vocabulary: int) -> float:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     threads = str(os.cpu_count())
-    options = ["-m", file, "-t", threads, "-np", STREAMS, "-c", STREAMS * 256, "--host", "127.0.0.1", "--port", port, "--no-webui"]
-    server = subprocess.Popen([str(binaries / "llama-server"), *map(str, options)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = [
+        "-m",
+        file,
+        "-t",
+        threads,
+        "-np",
+        STREAMS,
+        "-c",
+        STREAMS * 256,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--no-webui",
+    ]
+    server = subprocess.Popen(
+        [str(binaries / "llama-server"), *map(str, options)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         until_ready(f"http://127.0.0.1:{port}/health")
         body = {"n_predict": ANSWER, "ignore_eos": True, "temperature": 0, "stream": True, "cache_prompt": False}
@@ -168,7 +220,13 @@ def groundup_server(depth: int, precision: str) -> float:
         make_model(depth, Path(folder))
         weights = ["--weights", precision] if precision.startswith("int") else []
         with serving(Path(folder), *weights) as (address, _):
-            body = {"model": "model", "max_tokens": ANSWER, "temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
+            body = {
+                "model": "model",
+                "max_tokens": ANSWER,
+                "temperature": 0,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+            }
             return over_http(f"{address}/v1/completions", body, 4096)
 
 
@@ -183,13 +241,18 @@ def over_http(address: str, body: dict[str, Any], vocabulary: int) -> float:
 
 
 def received(address: str, body: dict[str, Any], asked: list[list[int]]) -> list[tuple[float, float, int]]:
-    """When the first and the last text of each answer came, and how many tokens it has: as the server says, else one an event."""
+    """When the first and the last text of each answer came, and how many tokens it has: as the server says, else one an
+    event.
+    """
     url = urlsplit(address)
     texts, moments = [bytearray() for _ in asked], [(0.0, 0.0)] * len(asked)
     with selectors.DefaultSelector() as waiting, ExitStack() as opened:
         for number, ids in enumerate(asked):
             sent = json.dumps({"prompt": ids, **body}).encode()
-            head = f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            head = (
+                f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\nConnection:"
+                " close\r\n"
+            )
             connection = opened.enter_context(socket.create_connection((url.hostname, url.port), timeout=600))
             connection.sendall(head.encode() + f"Content-Length: {len(sent)}\r\n\r\n".encode() + sent)
             waiting.register(connection, selectors.EVENT_READ, number)
@@ -258,13 +321,19 @@ def write_gguf(trunk: Any, file: Path, kind: str) -> None:
 
 def gguf_name(name: str) -> str:
     """llama.cpp's name of a tensor."""
-    names = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+    names = {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
     if name in names:
         return names[name]
     _, _, layer, *rest = name.split(".")
     parts = {
-        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-        "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
+        "self_attn.k_norm": "attn_k_norm",
         "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     }  # fmt: skip
     return f"blk.{layer}.{parts['.'.join(rest[:-1])]}.weight"
@@ -288,7 +357,7 @@ def copy_speed() -> float:
 
 def main() -> None:
     """Run what was asked for."""
-    from groundup import process
+    from groundup.core import process
 
     process.settle()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -298,7 +367,10 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["bf16", "int8"], choices=OURS)
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    contestants: dict[str, Callable[[int, str], dict[str, float]]] = {"groundup": groundup, "transformers": transformers}
+    contestants: dict[str, Callable[[int, str], dict[str, float]]] = {
+        "groundup": groundup,
+        "transformers": transformers,
+    }
     if arguments.llama is not None:
         contestants["llama.cpp"] = lambda depth, precision: llama(depth, precision, arguments.llama)
     if arguments.only:
@@ -323,18 +395,38 @@ def report(arguments: argparse.Namespace, contestants: dict[str, Any]) -> None:
                 for name in contestants:
                     if name == "transformers" and precision.startswith("int"):
                         continue
-                    command = [sys.executable, "-W", "ignore", __file__, "--only", name, precision, "--depth", str(depth), *given]
+                    command = [
+                        sys.executable,
+                        "-W",
+                        "ignore",
+                        __file__,
+                        "--only",
+                        name,
+                        precision,
+                        "--depth",
+                        str(depth),
+                        *given,
+                    ]
                     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                     runs.setdefault((name, precision), []).append(json.loads(out.splitlines()[-1]))
-        medians = {key: {what: statistics.median(run[what] for run in found) for what in found[0]} for key, found in runs.items()}
-        rows = [row(name, precision, found, medians[("groundup", precision)]) for (name, precision), found in medians.items()]
+        medians = {
+            key: {what: statistics.median(run[what] for run in found) for what in found[0]}
+            for key, found in runs.items()
+        }
+        rows = [
+            row(name, precision, found, medians[("groundup", precision)])
+            for (name, precision), found in medians.items()
+        ]
         print(table(HEAD, rows), flush=True)
 
 
 def row(name: str, precision: str, found: dict[str, float], ours: dict[str, float]) -> list[str]:
     """One line of the table."""
     bandwidth = f"{found['bandwidth'] / 1e9:.1f}" if "bandwidth" in found else ""
-    pairs = ((f"{found[what]:,.0f}", f"{ours[what] / found[what]:.2f}x") if what in found else ("", "") for what in ("one", "many", "http"))
+    pairs = (
+        (f"{found[what]:,.0f}", f"{ours[what] / found[what]:.2f}x") if what in found else ("", "")
+        for what in ("one", "many", "http")
+    )
     return [name, precision, *(cell for pair in pairs for cell in pair), bandwidth]
 
 

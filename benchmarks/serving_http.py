@@ -1,7 +1,7 @@
 """What clients of `groundup serve` feel: time to the first token and between tokens, prefix sharing, and a soak.
 
-The server runs as users run it, in a process of its own, with a random model of a depth's shape, or a model given with --model.
-Clients stream over HTTP, all from one process beside it on the same cores.
+The server runs as users run it, in a process of its own, with a random model of a depth's shape, or a model given with
+--model. Clients stream over HTTP, all from one process beside it on the same cores.
 
     python benchmarks/serving_http.py [--depth 8] [--clients 1 4 16 64] [--model FOLDER]
     python benchmarks/serving_http.py --soak 10        # minutes, 32 clients that also cancel, leave, and ask nonsense
@@ -32,7 +32,9 @@ FATE = {"answer": 0.6, "leave": 0.2, "nonsense": 0.1, "whole": 0.1}  # what a cl
 
 @dataclass(frozen=True)
 class Asked:
-    """One streamed answer: seconds to its first text, and between texts; tokens as the server counts them, since not each ends a character."""
+    """One streamed answer: seconds to its first text, and between texts; tokens as the server counts them, since not
+    each ends a character.
+    """
 
     first: float
     gaps: list[float]
@@ -50,7 +52,10 @@ def make_model(depth: int, folder: Path) -> None:
     from groundup.model import weights
 
     trunk = random_model(depth)
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(Path(json.__file__).parent.parent.glob("*.py"))]
+    texts = [
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in sorted(Path(json.__file__).parent.parent.glob("*.py"))
+    ]
     tokenizer = Tokenizer.learn(texts, min(trunk.shape.vocab, 8192))
     weights.save(trunk, folder, None)
     tokenizer.save(folder)
@@ -60,7 +65,20 @@ def make_model(depth: int, folder: Path) -> None:
 @contextmanager
 def serving(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
     """A server; its address and process id."""
-    command = [sys.executable, "-m", "groundup.cli", "serve", f"model={folder}", "--port", "0", "--rate", "1000000", "--concurrent", "256", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "groundup.cli",
+        "serve",
+        f"model={folder}",
+        "--port",
+        "0",
+        "--rate",
+        "1000000",
+        "--concurrent",
+        "256",
+        *options,
+    ]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stderr=log, text=True)
         try:
@@ -83,10 +101,22 @@ def _read(log: Any) -> str:
 
 
 async def ask(url: str, ids: list[int], tokens: int = ANSWER) -> Asked:
-    """Stream an answer of at most so many tokens, by a client that does little but read: it runs on the server's own cores."""
-    body = {"model": "model", "prompt": ids, "max_tokens": tokens, "temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
+    """Stream an answer of at most so many tokens, by a client that does little but read: it runs on the server's own
+    cores.
+    """
+    body = {
+        "model": "model",
+        "prompt": ids,
+        "max_tokens": tokens,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     sent, parts = json.dumps(body).encode(), urlsplit(url)
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nConnection:"
+        " close\r\n"
+    )
     start, moments, text = time.perf_counter(), [], bytearray()
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(head.encode() + f"Content-Length: {len(sent)}\r\n\r\n".encode() + sent)
@@ -131,11 +161,13 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
 
 
-# --- soak --------------------------------------------------------------------------------------------------------------
+# --- soak -------------------------------------------------------------------------------------------------------------
 
 
 async def soak(url: str, pid: int, minutes: float, clients: int = 32) -> dict[str, Any]:
-    """Clients that ask, leave in the middle, and ask nonsense; what went wrong that was not theirs, and what is left afterwards."""
+    """Clients that ask, leave in the middle, and ask nonsense; what went wrong that was not theirs, and what is left
+    afterwards.
+    """
     until, counts, faults, memory = time.monotonic() + 60 * minutes, dict.fromkeys(FATE, 0), [], []
 
     async def one(number: int) -> None:
@@ -179,7 +211,11 @@ def _prompt(source: random.Random) -> list[int]:
 
 
 def _body(source: random.Random, **more: Any) -> dict[str, Any]:
-    sampling = {"temperature": source.choice([0, 0.8]), "top_p": source.choice([1.0, 0.9]), "n": source.choice([1, 1, 1, 3])}
+    sampling = {
+        "temperature": source.choice([0, 0.8]),
+        "top_p": source.choice([1.0, 0.9]),
+        "n": source.choice([1, 1, 1, 3]),
+    }
     return {"model": "model", "prompt": _prompt(source), "max_tokens": source.randrange(1, 80), **sampling, **more}
 
 
@@ -214,7 +250,14 @@ async def _nonsense(client: httpx.AsyncClient, source: random.Random) -> str | N
     return None if 400 <= answer.status_code < 500 else f"{answer.status_code} to {body!r}"
 
 
-NONSENSE = (b"{", b"[]", b"\xff", b'{"model": "model"}', b'{"model": "no", "prompt": "x"}', b'{"model": "model", "prompt": [99999999]}')
+NONSENSE = (
+    b"{",
+    b"[]",
+    b"\xff",
+    b'{"model": "model"}',
+    b'{"model": "no", "prompt": "x"}',
+    b'{"model": "model", "prompt": [99999999]}',
+)
 FATES = {"answer": _stream, "leave": _leave, "nonsense": _nonsense, "whole": _whole}
 
 
@@ -223,7 +266,7 @@ def _resident(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-# --- the tables ----------------------------------------------------------------------------------------------------------
+# --- the tables -------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -250,11 +293,30 @@ def main() -> None:
             for clients in arguments.clients:
                 answers, rate = asyncio.run(crowd(url, clients, max(2, 32 // clients)))
                 firsts, gaps = [answer.first for answer in answers], [gap for answer in answers for gap in answer.gaps]
-                shown = [f"{1e3 * percentile(values, share):.1f}" for values in (firsts, gaps) for share in (50, 95, 99)]
+                shown = [
+                    f"{1e3 * percentile(values, share):.1f}" for values in (firsts, gaps) for share in (50, 95, 99)
+                ]
                 rows.append((clients, *shown, f"{rate:,.0f}"))
-            print(table(("clients", "first p50", "p95", "p99", "between p50", "p95", "p99 ms", "tokens/s, prompts read meanwhile"), rows))
+            print(
+                table(
+                    (
+                        "clients",
+                        "first p50",
+                        "p95",
+                        "p99",
+                        "between p50",
+                        "p95",
+                        "p99 ms",
+                        "tokens/s, prompts read meanwhile",
+                    ),
+                    rows,
+                )
+            )
             fresh, again = asyncio.run(shared_prefix(url))
-            print(f"\nfirst token after {SHARED} tokens: {1e3 * fresh:.1f} ms new, {1e3 * again:.1f} ms when shared: {fresh / again:.1f}x")
+            print(
+                f"\nfirst token after {SHARED} tokens: {1e3 * fresh:.1f} ms new, {1e3 * again:.1f} ms when shared:"
+                f" {fresh / again:.1f}x"
+            )
 
 
 if __name__ == "__main__":

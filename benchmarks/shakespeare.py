@@ -1,12 +1,14 @@
 """Steps and seconds to validation loss 1.88 on tiny Shakespeare, character level, in nanoGPT's CPU setting.
 
-The setting: 4 layers, 4 heads, width 128, context 64, batch 12, 768 characters a step; the last tenth of the text validates. nanoGPT's own
-2,000 AdamW steps reach 1.88. Ours trains the same number of weights (a gated feed-forward of 352 instead of one of 512) on the same batches'
-size with the loop as it is shipped. Validation looks at the whole validation part; its time is not counted, compiling is.
+The setting: 4 layers, 4 heads, width 128, context 64, batch 12, 768 characters a step; the last tenth of the text
+validates. nanoGPT's own 2,000 AdamW steps reach 1.88. Ours trains the same number of weights (a gated feed-forward of
+352 instead of one of 512) on the same batches' size with the loop as it is shipped. Validation looks at the whole
+validation part; its time is not counted, compiling is.
 
     python benchmarks/shakespeare.py --data input.txt [--steps 500] [--nanogpt FOLDER]
 
-With `--nanogpt FOLDER`, a checkout of nanoGPT whose data/shakespeare_char is prepared, its train.py is run beside, in the same process environment.
+With `--nanogpt FOLDER`, a checkout of nanoGPT whose data/shakespeare_char is prepared, its train.py is run beside, in
+the same process environment.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from groundup import process
+from groundup.core import process
 
 process.settle()
 
@@ -29,18 +31,18 @@ from common import machine, table  # noqa: E402
 
 from groundup import device  # noqa: E402
 from groundup.codecs.text import SPECIALS, Tokenizer  # noqa: E402
+from groundup.config.derived import Schedule  # noqa: E402
 from groundup.data.batches import Batches  # noqa: E402
 from groundup.data.document import SCHEMA, Document  # noqa: E402
 from groundup.data.shards import Shards, write_shards  # noqa: E402
-from groundup.model.shape import Shape  # noqa: E402
-from groundup.recipe import Schedule  # noqa: E402
+from groundup.model.config import Shape  # noqa: E402
+from groundup.train.distributed.mesh import World  # noqa: E402
 from groundup.train.loop import Job, Trainer  # noqa: E402
-from groundup.train.parallel import World  # noqa: E402
 
 TARGET, CONTEXT, ROWS, REFERENCE_STEPS = 1.88, 64, 12, 2000
 NANOGPT = (
-    "--device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 "
-    "--max_iters=2000 --lr_decay_iters=2000 --dropout=0.0 --eval_interval=250"
+    "--device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 --batch_size=12 --n_layer=4"
+    " --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0 --eval_interval=250"
 )
 
 
@@ -72,7 +74,10 @@ class Clock:
 def shards(text: str, folder: Path) -> dict[str, Shards]:
     """The text as one training and one validation document, in bytes."""
     cut = int(len(text) * 0.9)
-    parts = [Document("text", "input.txt", "unstated", text=part, heldout=heldout) for part, heldout in ((text[:cut], False), (text[cut:], True))]
+    parts = [
+        Document("text", "input.txt", "unstated", text=part, heldout=heldout)
+        for part, heldout in ((text[:cut], False), (text[cut:], True))
+    ]
     pq.write_table(pa.Table.from_pylist([part.row() for part in parts], SCHEMA), folder / "documents.parquet")
     tokenizer = Tokenizer.learn([text], 256 + len(SPECIALS))
     write_shards(folder / "documents.parquet", tokenizer, CONTEXT, folder / "shards", lambda _: None)
@@ -88,11 +93,22 @@ def ours(text: str, steps: int) -> list[tuple[int, float, float]]:
         heldout = parts["heldout"]
         job = Job(
             title="shakespeare",
-            shape=Shape(depth=4, width=128, heads=4, kv_heads=4, head_dim=32, ffn=352, vocab=256 + len(SPECIALS), context=CONTEXT),
+            shape=Shape(
+                depth=4,
+                width=128,
+                heads=4,
+                kv_heads=4,
+                head_dim=32,
+                ffn=352,
+                vocab=256 + len(SPECIALS),
+                context=CONTEXT,
+            ),
             start=None,
             seed=17,
             batches=Batches({"text": parts["train"]}, {"text": 1.0}, ROWS, 17, assistant_only=False),
-            heldout={"text": Batches({"text": heldout}, {"text": 1.0}, heldout.rows, 0, assistant_only=False)[0].micro(128)},
+            heldout={
+                "text": Batches({"text": heldout}, {"text": 1.0}, heldout.rows, 0, assistant_only=False)[0].micro(128)
+            },
             steps=steps,
             schedule=Schedule(ROWS * CONTEXT, ROWS * CONTEXT, 0.02, 0.005, 0.01, 1.0, 0.02, 0.6),
             precision=torch.float32,
@@ -110,7 +126,9 @@ def ours(text: str, steps: int) -> list[tuple[int, float, float]]:
 
 
 def nanogpt(folder: Path) -> tuple[float, float]:
-    """Validation loss and seconds of nanoGPT's own 2,000 steps; its validations are inside its time, a twentieth of it."""
+    """Validation loss and seconds of nanoGPT's own 2,000 steps; its validations are inside its time, a twentieth of
+    it.
+    """
     start = time.perf_counter()
     command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *NANOGPT.split()]
     out = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
@@ -129,7 +147,14 @@ def main() -> None:
         print(f"  step {step:5}  validation loss {loss:.3f}  {seconds:6.1f} s")
     reached = next(((step, seconds) for step, loss, seconds in curve if loss <= TARGET), None)
     if reached is None:
-        rows = [("groundup, best of the run", arguments.steps, f"{curve[-1][2]:.1f}", f"{min(loss for _, loss, _ in curve):.2f}")]
+        rows = [
+            (
+                "groundup, best of the run",
+                arguments.steps,
+                f"{curve[-1][2]:.1f}",
+                f"{min(loss for _, loss, _ in curve):.2f}",
+            )
+        ]
     else:
         rows = [("groundup, first below 1.88", reached[0], f"{reached[1]:.1f}", f"{TARGET:.2f}")]
     if arguments.nanogpt is not None:

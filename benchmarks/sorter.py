@@ -1,14 +1,17 @@
-"""The sorting line with different brains: picks a minute, purity and recovery, beside two baselines that were trained on the same frames.
+"""The sorting line with different brains: picks a minute, purity and recovery, beside two baselines that were trained
+on the same frames.
 
     oracle          eyes that know the truth: the arm's own limit
     forest          background subtraction, colour and shape of each segment, and a random forest (scikit-learn)
-    convolutions    the centre-based convolutional detector of benchmarks/detection.py, trained in the same time as the model
+    convolutions    the centre-based convolutional detector of benchmarks/detection.py, trained in the same time as the
+    model
     model           `--model RUN`: a model grown here, for example by the recipe of the sorter
 
-Every brain sorts the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the world's shifts). A brain that is trained
-here sees `--frames` pictures of the worlds that the sorter's recipe trains on (`--frames-seed`), the detector for `--minutes`. Then comes how far
-each may be believed on frames that it was not trained on, the curve of rate against purity for the arrivals a minute in `--rates`, and with
-`--shift MINUTES` a long shift with random trouble.
+Every brain sorts the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the world's
+shifts). A brain that is trained here sees `--frames` pictures of the worlds that the sorter's recipe trains on
+(`--frames-seed`), the detector for `--minutes`. Then comes how far each may be believed on frames that it was not
+trained on, the curve of rate against purity for the arrivals a minute in `--rates`, and with `--shift MINUTES` a long
+shift with random trouble.
 
     python benchmarks/sorter.py --brains oracle --rates 70 90 110
     python benchmarks/sorter.py --brains oracle forest convolutions --frames 4000 --minutes 10 --model runs/sorter
@@ -21,7 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from groundup import process
+from groundup.core import process
 
 process.settle()
 
@@ -31,22 +34,24 @@ from common import machine, table  # noqa: E402
 from detection import Bench, Convolutions, Images, stacked, train  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
-from groundup import device, pipeline  # noqa: E402
-from groundup.apps.sorter.brain import Brain, OwnBrain  # noqa: E402
+from groundup import device  # noqa: E402
+from groundup.apps.sorter.faults import Trouble, Weary  # noqa: E402
 from groundup.apps.sorter.figures import reliability  # noqa: E402
+from groundup.apps.sorter.model_client import Brain, OwnBrain  # noqa: E402
+from groundup.apps.sorter.policy import SURE, standard  # noqa: E402
 from groundup.apps.sorter.robot import PICTURES, STANDARD, Oracle, Robot, setting  # noqa: E402
 from groundup.apps.sorter.shift import Shift  # noqa: E402
-from groundup.apps.sorter.trouble import Trouble, Weary  # noqa: E402
+from groundup.apps.sorter.simulator.camera import RAIL, VIEW, Seen  # noqa: E402
+from groundup.apps.sorter.simulator.environment import SHIFTS  # noqa: E402
+from groundup.apps.sorter.simulator.frames import frames  # noqa: E402
+from groundup.apps.sorter.simulator.items import KINDS, UNKNOWN  # noqa: E402
 from groundup.codecs.boxes import Thing, overlaps  # noqa: E402
 from groundup.codecs.image import Grid, Pixels  # noqa: E402
-from groundup.data.pictures import THING  # noqa: E402
-from groundup.errors import InputError  # noqa: E402
-from groundup.recipe import Recipe, SimulatorSource, WorldPart, load  # noqa: E402
-from groundup.world.camera import RAIL, VIEW, Seen  # noqa: E402
-from groundup.world.environment import SHIFTS  # noqa: E402
-from groundup.world.frames import frames  # noqa: E402
-from groundup.world.items import KINDS, UNKNOWN  # noqa: E402
-from groundup.world.policy import SURE, standard  # noqa: E402
+from groundup.config.load import load  # noqa: E402
+from groundup.config.recipe import Recipe, SimulatorSource, WorldPart  # noqa: E402
+from groundup.core.errors import InputError  # noqa: E402
+from groundup.data.image_shards import THING  # noqa: E402
+from groundup.pipeline import run as pipeline  # noqa: E402
 
 PATCH = 8  # pixels: of the grid that augmentation keeps
 FAR, SMALL = 26.0, 12  # grey levels off the belt's own colour that are a thing, pixels that a thing has at least
@@ -61,14 +66,20 @@ def training(seed: int, count: int) -> Frames:
     """So many pictures of the worlds of the sorter's recipe, in its shares."""
     sources = [each for each in load(SORTER).source if isinstance(each, SimulatorSource)]
     total = sum(each.count for each in sources)
-    return [pair for number, each in enumerate(sources) for pair in frames(seed + number, count * each.count // total, each.world)]
+    return [
+        pair
+        for number, each in enumerate(sources)
+        for pair in frames(seed + number, count * each.count // total, each.world)
+    ]
 
 
-# --- colour, shape and a forest ---------------------------------------------------------------------------------------------
+# --- colour, shape and a forest ---------------------------------------------------------------------------------------
 
 
 def segments(picture: Pixels) -> list[tuple[Box, np.ndarray]]:
-    """What is not belt: each connected region's box in shares, and its features: 8 of shape, 12 of colour, 12 of hue."""
+    """What is not belt: each connected region's box in shares, and its features: 8 of shape, 12 of colour, 12 of
+    hue.
+    """
     side = len(picture)
     rail = round(side * (0.5 - RAIL / VIEW)) + 1
     belt = np.median(picture[rail:-rail].reshape(-1, 3), 0)
@@ -90,7 +101,14 @@ def features(colours: np.ndarray, mask: np.ndarray) -> np.ndarray:
     y, x = np.nonzero(mask)
     spread = np.linalg.eigvalsh(np.cov(np.stack([y, x]))) if len(y) > 2 else np.zeros(2)
     edge = mask & ~ndimage.binary_erosion(mask)
-    shape = [mask.sum(), *mask.shape, mask.mean(), *np.sqrt(np.abs(spread)), spread[0] / max(spread[1], 1e-6), edge.sum() / np.sqrt(mask.sum())]
+    shape = [
+        mask.sum(),
+        *mask.shape,
+        mask.mean(),
+        *np.sqrt(np.abs(spread)),
+        spread[0] / max(spread[1], 1e-6),
+        edge.sum() / np.sqrt(mask.sum()),
+    ]
     most, least = colours.max(1), colours.min(1)
     chroma = most - least
     hue = np.arctan2(np.sqrt(3) * (colours[:, 1] - colours[:, 2]), 2 * colours[:, 0] - colours[:, 1] - colours[:, 2])
@@ -123,11 +141,15 @@ class Forest:
             return []
         chances = self._forest.predict_proba(np.stack([row for _, row in found]))
         names = self._forest.classes_
-        things = [Thing(str(names[k]), box, float(row[k])) for (box, _), row in zip(found, chances, strict=True) for k in np.flatnonzero(row >= 0.05)]
+        things = [
+            Thing(str(names[k]), box, float(row[k]))
+            for (box, _), row in zip(found, chances, strict=True)
+            for k in np.flatnonzero(row >= 0.05)
+        ]
         return sorted((thing for thing in things if thing.kind != "nothing"), key=lambda each: -each.score)
 
 
-# --- convolutions -----------------------------------------------------------------------------------------------------------
+# --- convolutions -----------------------------------------------------------------------------------------------------
 
 
 class Detector:
@@ -135,12 +157,22 @@ class Detector:
 
     def __init__(self, pictures: Frames, minutes: float):
         side = len(pictures[0][0])
-        things = [np.array([(NAMES.index(each.kind), np.array(each.box) / side) for each in truth], THING) for _, truth in pictures]
-        images = Images([picture for picture, _ in pictures], things, list(NAMES), Grid(side // PATCH, side // PATCH), PATCH)
+        things = [
+            np.array([(NAMES.index(each.kind), np.array(each.box) / side) for each in truth], THING)
+            for _, truth in pictures
+        ]
+        images = Images(
+            [picture for picture, _ in pictures], things, list(NAMES), Grid(side // PATCH, side // PATCH), PATCH
+        )
         recipe = Recipe.model_validate(RECIPE)
         self._bench = Bench(recipe, images, images, minutes * 60, device.pick())
         torch.manual_seed(0)
-        self._peer = Convolutions(recipe, (side, side), len(NAMES)).to(self._bench.here.handle).to(memory_format=torch.channels_last).train()
+        self._peer = (
+            Convolutions(recipe, (side, side), len(NAMES))
+            .to(self._bench.here.handle)
+            .to(memory_format=torch.channels_last)
+            .train()
+        )
         train(self._peer, self._bench)
         self._peer.eval()
 
@@ -148,7 +180,11 @@ class Detector:
     def look(self, picture: Pixels) -> list[Thing]:
         """The warmest places."""
         [proposed] = self._peer.found(*self._bench.outputs(self._peer, stacked([picture])))
-        return [Thing(NAMES[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed if score >= 0.05]
+        return [
+            Thing(NAMES[kind], (box[0], box[1], box[2], box[3]), score)
+            for kind, box, score in proposed
+            if score >= 0.05
+        ]
 
 
 RECIPE = {
@@ -159,7 +195,7 @@ RECIPE = {
 }
 
 
-# --- the tables -------------------------------------------------------------------------------------------------------------
+# --- the tables -------------------------------------------------------------------------------------------------------
 
 
 def percent(figure: dict[str, float] | None) -> str:
@@ -174,10 +210,22 @@ def row(name: str, where: str, shift: Shift, wall: float) -> list[object]:
     return [name, where, *rates, count, brain, f"{found['steps_a_second']:.0f}", f"{wall:.0f}"]
 
 
-HEAD = ("brain", "line", "picks/min", "purity", "recovery", "sorted + by hand + passed + on the line", "brain p50 / p95 ms", "periods/s", "seconds")
+HEAD = (
+    "brain",
+    "line",
+    "picks/min",
+    "purity",
+    "recovery",
+    "sorted + by hand + passed + on the line",
+    "brain p50 / p95 ms",
+    "periods/s",
+    "seconds",
+)
 
 
-def work(name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str, arguments: argparse.Namespace) -> list[object]:
+def work(
+    name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str, arguments: argparse.Namespace
+) -> list[object]:
     robot, start = Robot(part, arguments.seed, PICTURES), time.perf_counter()
     shift = Shift(robot, make(robot), standard(arguments.sure))
     shift.run(items=arguments.items)
@@ -191,7 +239,11 @@ def long_shift(name: str, make: Callable[[Robot], Brain], arguments: argparse.Na
     robot = Robot(WorldPart(unknown=0.02), arguments.seed, PICTURES)
     brain = Weary(make(robot))
     policy = standard(arguments.sure)
-    shift, trouble, start = Shift(robot, brain, policy), Trouble(robot, brain, np.random.default_rng(arguments.seed)), time.perf_counter()
+    shift, trouble, start = (
+        Shift(robot, brain, policy),
+        Trouble(robot, brain, np.random.default_rng(arguments.seed)),
+        time.perf_counter(),
+    )
     while robot.now() < arguments.shift * 60:
         trouble.step()
         shift.step()
@@ -199,26 +251,45 @@ def long_shift(name: str, make: Callable[[Robot], Brain], arguments: argparse.Na
     assert set(tally.on) == {each.number for each in line.on.values()}
     assert tally.arrived == sum(map(len, line.bins.values())) + len(line.passed) + len(line.on)
     made = dict(zip(HEAD, row(name, "", shift, time.perf_counter() - start), strict=True))
-    rest = f"{tally.sorted - tally.right} wrong picks, {tally.slipped} slipped, {tally.dropped} dropped; every item accounted for"
-    return f"{name}, {arguments.shift:g} minutes, {trouble.count} troubles: {rest}\n" + table(list(made), [list(made.values())])
+    rest = (
+        f"{tally.sorted - tally.right} wrong picks, {tally.slipped} slipped, {tally.dropped} dropped; every item"
+        " accounted for"
+    )
+    return f"{name}, {arguments.shift:g} minutes, {trouble.count} troubles: {rest}\n" + table(
+        list(made), [list(made.values())]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brains", nargs="*", default=["oracle"], choices=["oracle", "forest", "convolutions"])
-    parser.add_argument("--model", type=Path, metavar="RUN", help="a model that names things in images, as one brain more")
+    parser.add_argument(
+        "--model", type=Path, metavar="RUN", help="a model that names things in images, as one brain more"
+    )
     parser.add_argument("--settings", nargs="*", default=[STANDARD, *SHIFTS])
-    parser.add_argument("--rates", nargs="*", type=float, default=[], metavar="ITEMS", help="arrivals a minute of the curve")
+    parser.add_argument(
+        "--rates", nargs="*", type=float, default=[], metavar="ITEMS", help="arrivals a minute of the curve"
+    )
     parser.add_argument("--items", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sure", type=int, default=SURE, metavar="PERCENT", help="an item whose kind is less sure goes to the bin for people")
+    parser.add_argument(
+        "--sure",
+        type=int,
+        default=SURE,
+        metavar="PERCENT",
+        help="an item whose kind is less sure goes to the bin for people",
+    )
     parser.add_argument("--frames", type=int, default=4000)
     parser.add_argument("--frames-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--shift", type=float, metavar="MINUTES", help="of the line's time: a long shift with random trouble")
+    parser.add_argument(
+        "--shift", type=float, metavar="MINUTES", help="of the line's time: a long shift with random trouble"
+    )
     arguments = parser.parse_args()
     print(machine(), flush=True)
-    pictures = training(arguments.frames_seed, arguments.frames) if {"forest", "convolutions"} & set(arguments.brains) else []
+    pictures = (
+        training(arguments.frames_seed, arguments.frames) if {"forest", "convolutions"} & set(arguments.brains) else []
+    )
     makers: dict[str, Callable[[Robot], Brain]] = {}
     for name in arguments.brains:
         start = time.perf_counter()
@@ -231,16 +302,25 @@ def main() -> None:
     if arguments.model:
         own = OwnBrain(pipeline.model_folder(arguments.model), device.pick())
         makers["model"] = lambda _: own
-    rows = [work(name, make, setting(where), where, arguments) for where in arguments.settings for name, make in makers.items()]
+    rows = [
+        work(name, make, setting(where), where, arguments)
+        for where in arguments.settings
+        for name, make in makers.items()
+    ]
     for rate in arguments.rates:
-        rows += [work(name, make, WorldPart(rate=rate), f"{rate:g} items/min", arguments) for name, make in makers.items()]
+        rows += [
+            work(name, make, WorldPart(rate=rate), f"{rate:g} items/min", arguments) for name, make in makers.items()
+        ]
     print("\n" + table(HEAD, rows) if rows else "")
     believed = {name: make for name, make in makers.items() if make is not Oracle}
     heldout = list(frames(HELDOUT, 500, WorldPart())) if believed else []
     for name, make in believed.items():
         found = reliability(make(None), heldout)
         lines = [(f"{sure:.2f}", f"{right:.2f}", cases) for sure, right, cases in found.steps]
-        print(f"\n{name}: calibration error {found.error:.3f} over {found.cases} boxes\n" + table(("said", "right", "boxes"), lines))
+        print(
+            f"\n{name}: calibration error {found.error:.3f} over {found.cases} boxes\n"
+            + table(("said", "right", "boxes"), lines)
+        )
     if arguments.shift:
         print("\n" + "\n\n".join(long_shift(name, make, arguments) for name, make in makers.items()))
 

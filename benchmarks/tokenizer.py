@@ -2,16 +2,16 @@
 
     python benchmarks/tokenizer.py [--data FOLDER] [--megabytes 11] [--vocab 32768] [--threads 1] [--repeats 3]
 
-Text: the source of the running Python's library, and with --data the text files below a folder, up to --megabytes of each,
-a file a text. Both sides split with the same pattern, start from the same 256 bytes and run the same number of threads.
-The repeats alternate between the two sides; the figures are medians.
+Text: the source of the running Python's library, and with --data the text files below a folder, up to --megabytes of
+each, a file a text. Both sides split with the same pattern, start from the same 256 bytes and run the same number of
+threads. The repeats alternate between the two sides; the figures are medians.
 
 learn         texts in, vocabulary out
 encode        a text a call, ids as a list (always one thread)
 encode batch  all texts in one call; for Hugging Face tokenizers the faster of its two, which leaves out offsets
 
-Both then hold the same tokenizer.json, and must give the same ids for every text; otherwise the last line says so and the
-exit code is 1.
+Both then hold the same tokenizer.json, and must give the same ids for every text; otherwise the last line says so and
+the exit code is 1.
 """
 
 import argparse
@@ -54,12 +54,22 @@ def main() -> int:
     print("| work | groundup, MB/s | tokenizers, MB/s | ratio |\n| --- | --- | --- | --- |")
 
     vocabulary = learn(texts, asked.vocab)
-    report("learn", megabytes, alternate(asked.repeats, lambda: learn(texts, asked.vocab), lambda: learn_there(texts, asked.vocab)))
+    report(
+        "learn",
+        megabytes,
+        alternate(asked.repeats, lambda: learn(texts, asked.vocab), lambda: learn_there(texts, asked.vocab)),
+    )
     peer = there(vocabulary)
     if asked.threads == 1:
-        each = alternate(asked.repeats, lambda: [vocabulary.encode(text) for text in texts], lambda: [peer.encode(text).ids for text in texts])
+        each = alternate(
+            asked.repeats,
+            lambda: [vocabulary.encode(text) for text in texts],
+            lambda: [peer.encode(text).ids for text in texts],
+        )
         report("encode", megabytes, each)
-    together = alternate(asked.repeats, lambda: vocabulary.encode_batch(texts, asked.threads), lambda: batch_there(peer, texts))
+    together = alternate(
+        asked.repeats, lambda: vocabulary.encode_batch(texts, asked.threads), lambda: batch_there(peer, texts)
+    )
     report("encode batch", megabytes, together)
 
     ids = vocabulary.encode_batch(texts)
@@ -82,7 +92,9 @@ def parse() -> argparse.Namespace:
 
 
 def read(folder: Path, limit: float, leave_out: Collection[str] = ()) -> Iterator[str]:
-    """The texts below a folder, in the order of their names, until they are `limit` bytes; what is not UTF-8 is left out."""
+    """The texts below a folder, in the order of their names, until they are `limit` bytes; what is not UTF-8 is left
+    out.
+    """
     total = 0
     for path in sorted(folder.rglob("*")):
         skipped = any(part in leave_out for part in path.relative_to(folder).parts)
@@ -95,7 +107,11 @@ def read(folder: Path, limit: float, leave_out: Collection[str] = ()) -> Iterato
 def processor() -> str:
     """The processor's name and number of cores."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
@@ -120,15 +136,21 @@ def learn_there(texts: list[str], size: int) -> "tokenizers.Tokenizer":
 
     peer = tokenizers.Tokenizer(models.BPE())
     split = pre_tokenizers.Split(tokenizers.Regex(PATTERN), "isolated")
-    peer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    peer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, special_tokens=list(SPECIALS), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=alphabet, special_tokens=list(SPECIALS), show_progress=False
+    )
     peer.train_from_iterator(texts, trainer)
     return peer
 
 
 def there(vocabulary: "Tokenizer") -> "tokenizers.Tokenizer":
-    """The same tokenizer.json in Hugging Face tokenizers, less the special tokens, which it would look for in the text."""
+    """The same tokenizer.json in Hugging Face tokenizers, less the special tokens, which it would look for in the
+    text.
+    """
     import tokenizers
 
     with tempfile.TemporaryDirectory() as folder:

@@ -8,9 +8,9 @@ Each contestant runs in a process of its own, in turns, so that none inherits an
     litgpt        litgpt.GPT with the same configuration, autocast, a plain torch loop
     *-c           the peer under torch.compile as well, for the record (with --compiled)
 
-Threads of every contestant wait as ours do (`groundup.process.settle`): spinning for long, the peers lose most of their speed to any
-busy neighbour.
-Every one trains with AdamW here, so that only the model's forward and backward differ; rows are full, one document each.
+Threads of every contestant wait as ours do (`groundup.core.process.settle`): spinning for long, the peers lose most of
+their speed to any busy neighbour. Every one trains with AdamW here, so that only the model's forward and backward
+differ; rows are full, one document each.
 
     python benchmarks/training.py [--depth 4 8] [--rounds 3]
 """
@@ -29,8 +29,8 @@ COMPILED = ("transformers-c", "litgpt-c")
 
 
 def shape_of(depth: int) -> "object":
-    from groundup.model.shape import Shape
-    from groundup.recipe import ModelPart
+    from groundup.config.recipe import ModelPart
+    from groundup.model.config import Shape
 
     return Shape.of(ModelPart(depth=depth, context=CONTEXT), VOCAB)
 
@@ -39,8 +39,8 @@ def groundup(depth: int, compiled: bool) -> Callable[[], None]:
     import torch
 
     from groundup import device
-    from groundup.model.trunk import Trunk
-    from groundup.train.objective import Given, Learner, speed_up
+    from groundup.model.transformer import Trunk
+    from groundup.train.objectives.packed import Given, Learner, speed_up
 
     here = device.pick()
     trunk = Trunk(shape_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()
@@ -93,20 +93,25 @@ def litgpt(depth: int, compiled: bool) -> Callable[[], None]:
 
     shape = shape_of(depth)
     config = Config(
-        name="same-shape", block_size=CONTEXT, vocab_size=VOCAB, padded_vocab_size=VOCAB, n_layer=shape.depth, n_head=shape.heads,
-        n_query_groups=shape.kv_heads, head_size=shape.head_dim, n_embd=shape.width, intermediate_size=shape.ffn, rotary_percentage=1.0,
-        parallel_residual=False, bias=False, norm_class_name="RMSNorm", mlp_class_name="LLaMAMLP", norm_eps=1e-6, norm_qk=True,
+        name="same-shape", block_size=CONTEXT, vocab_size=VOCAB, padded_vocab_size=VOCAB, n_layer=shape.depth,
+        n_head=shape.heads,
+        n_query_groups=shape.kv_heads, head_size=shape.head_dim, n_embd=shape.width, intermediate_size=shape.ffn,
+        rotary_percentage=1.0,
+        parallel_residual=False, bias=False, norm_class_name="RMSNorm", mlp_class_name="LLaMAMLP", norm_eps=1e-6,
+        norm_qk=True,
     )  # fmt: skip
     model = GPT(config).train()
     model.lm_head.weight = model.transformer.wte.weight  # tied, as the others are
     target = torch.compile(model) if compiled else model
-    return plain_loop(target, lambda net, ids: F.cross_entropy(net(ids).float().flatten(0, 1), ids.roll(-1, 1).flatten()))
+    return plain_loop(
+        target, lambda net, ids: F.cross_entropy(net(ids).float().flatten(0, 1), ids.roll(-1, 1).flatten())
+    )
 
 
 def measure(name: str, depth: int) -> dict[str, float]:
     """Tokens/s of one contestant in this process, and the bf16 matrix peak beside it."""
     if name.startswith("groundup"):
-        from groundup import process
+        from groundup.core import process
 
         process.settle()
     from groundup import device
@@ -137,13 +142,16 @@ def main() -> None:
         return
     from common import machine, table
 
-    from groundup import process
+    from groundup.core import process
 
     process.settle()
     print(machine())
     contestants = CONTESTANTS + (COMPILED if arguments.compiled else ())
     for depth in arguments.depth:
-        print(f"\ndepth {depth}: {shape_of(depth).total:,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary {VOCAB:,}\n")
+        print(
+            f"\ndepth {depth}: {shape_of(depth).total:,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary"
+            f" {VOCAB:,}\n"
+        )
         results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
         for _ in range(arguments.rounds):
             for name in contestants:
@@ -154,8 +162,13 @@ def main() -> None:
         peak = statistics.median(run["peak"] for runs in results.values() for run in runs)
         better = max(speed["transformers"], speed["litgpt"])
         flops = shape_of(depth).training_flops()
-        rows = [(name, f"{value:,.0f}", f"{value / better:.2f}x", f"{value * flops / peak:.0%}") for name, value in speed.items()]
-        print(table(("contestant", "tokens/s", "of the better plain peer", "of the bf16 matrix peak"), rows), flush=True)
+        rows = [
+            (name, f"{value:,.0f}", f"{value / better:.2f}x", f"{value * flops / peak:.0%}")
+            for name, value in speed.items()
+        ]
+        print(
+            table(("contestant", "tokens/s", "of the better plain peer", "of the bf16 matrix peak"), rows), flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -2,17 +2,20 @@
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from groundup import console, process
-from groundup.errors import InputError, Interrupted
+from groundup.core import console, process
+from groundup.core.commands import DeviceName, Json, Weights, show
+from groundup.core.errors import InputError, Interrupted
+from groundup.core.tables import APPLICATIONS
 
 if TYPE_CHECKING:
-    from groundup.recipe import Recipe
-    from groundup.talk import Conversation
+    from groundup.config.recipe import Recipe
+    from groundup.generate.conversation import Conversation
 
 app = typer.Typer(
     name="groundup",
@@ -23,10 +26,9 @@ app = typer.Typer(
 )
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML).", show_default=False)]
-Model = Annotated[Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)]
-DeviceName = Annotated[str | None, typer.Option("--device", help="Where to compute; left out: the accelerator that is there, else the processor.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Weights = Annotated[Literal["full", "int8", "int4"], typer.Option(help="Weights as they are, or as whole numbers of 8 or 4 bits.")]
+Model = Annotated[
+    Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)
+]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
 
 
@@ -50,23 +52,34 @@ def main() -> None:
 def run(
     recipe: RecipeFile,
     until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as model.depth=6; may be repeated.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and every derived value; run nothing.")] = False,
-    retrain: Annotated[bool, typer.Option("--retrain", help="Train again a finished model that no longer fits the recipe: it is lost.")] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files beside metrics.jsonl.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as model.depth=6; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and every derived value; run nothing.")
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train again a finished model that no longer fits the recipe: it is lost.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard event files beside metrics.jsonl.")
+    ] = False,
     device: DeviceName = None,
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Run what is stale of a recipe: data, training, evaluation, report. Killed or stopped, the same command goes on."""
-    from groundup import pipeline
-    from groundup.recipe import load
+    """Run what is stale of a recipe: data, training, evaluation, report. Killed or stopped, the same command goes
+    on.
+    """
+    from groundup.config.load import load
+    from groundup.pipeline.run import Options
+    from groundup.pipeline.run import run as run_stages
 
     table = load(recipe, overrides or [])
     if dry_run:
-        _print(as_json, *_plan(table, recipe.parent, runs / table.name))
+        show(as_json, *_plan(table, recipe.parent, runs / table.name))
         return
-    manifests = pipeline.run(table, recipe.parent, runs / table.name, pipeline.Options(until, retrain, device, tensorboard))
+    manifests = run_stages(table, recipe.parent, runs / table.name, Options(until, retrain, device, tensorboard))
     if as_json and manifests:
         print(json.dumps({name: manifest.metrics for name, manifest in manifests.items()}, ensure_ascii=False))
     elif "report" in manifests:
@@ -74,23 +87,34 @@ def run(
 
 
 def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
-    from groundup import ledger, pipeline, stages
-    from groundup.model.shape import Shape
-    from groundup.recipe import derivations
+    from groundup.config.derived import derivations
+    from groundup.core import ledger
+    from groundup.model.config import Shape
+    from groundup.pipeline import stages
+    from groundup.pipeline.plan import plan
+    from groundup.pipeline.states import states
 
-    states = list(pipeline.states(recipe, pipeline.plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
+    found = list(states(recipe, plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
     values = derivations(recipe)
-    shape = Shape.of(recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.outside_eyes(recipe, home)[1])
+    shape = Shape.of(
+        recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.outside_eyes(recipe, home)[1]
+    )
     tokens = sum(stage.tokens for stage in recipe.stage)
     table = {
-        "stages": {state.stage.name: state.reason or "fresh" for state in states},
-        "values": {value.key: {"value": value.value, "origin": value.origin, "reason": value.reason} for value in values},
+        "stages": {state.stage.name: state.reason or "fresh" for state in found},
+        "values": {
+            value.key: {"value": value.value, "origin": value.origin, "reason": value.reason} for value in values
+        },
         "parameters": {**shape.parameters(), "total": shape.total},
         "training_flops": tokens * shape.training_flops(),
     }
-    lines = ["stages"] + [f"  {state.stage.name:<28} {state.reason or 'fresh'}" for state in states]
-    lines += ["values"] + [f"  {value.key:<28} {value.value!s:<12} {value.origin:<10} {value.reason}" for value in values]
-    lines += [f"parameters  {shape.total:,}: " + ", ".join(f"{name} {count:,}" for name, count in shape.parameters().items())]
+    lines = ["stages"] + [f"  {state.stage.name:<28} {state.reason or 'fresh'}" for state in found]
+    lines += ["values"] + [
+        f"  {value.key:<28} {value.value!s:<12} {value.origin:<10} {value.reason}" for value in values
+    ]
+    lines += [
+        f"parameters  {shape.total:,}: " + ", ".join(f"{name} {count:,}" for name, count in shape.parameters().items())
+    ]
     lines += [f"training    {tokens:,} tokens, {tokens * shape.training_flops():.2e} FLOPs"]
     return table, lines
 
@@ -112,19 +136,25 @@ def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the new recipe; NAME.toml is written here.", show_default=False)],
-    like: Annotated[str, typer.Option(help="A recipe to begin with: a file, or the name of one that comes along.")] = "demo",
+    like: Annotated[
+        str, typer.Option(help="A recipe to begin with: a file, or the name of one that comes along.")
+    ] = "demo",
 ) -> None:
     """Write a new recipe from an existing one."""
     import re
 
-    from groundup.files import write_text
-    from groundup.recipe import NAME, load
+    from groundup.config.load import load
+    from groundup.config.recipe import NAME
+    from groundup.core.files import write_text
 
     if not re.fullmatch(NAME, name):
         raise InputError(f"{name}: not a recipe's name; use lower-case letters, digits, - and _")
     source = Path(like) if Path(like).is_file() else _recipes() / f"{like}.toml"
     if not source.is_file():
-        raise InputError(f"--like {like}: no such recipe; there are {', '.join(sorted(path.stem for path in _recipes().glob('*.toml')))}")
+        raise InputError(
+            f"--like {like}: no such recipe; there are"
+            f" {', '.join(sorted(path.stem for path in _recipes().glob('*.toml')))}"
+        )
     target = Path(f"{name}.toml")
     if target.exists():
         raise InputError(f"{target}: there already; choose another name or remove it")
@@ -141,23 +171,31 @@ def _recipes() -> Path:
 @app.command()
 def chat(
     model: Model,
-    ask: Annotated[list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")] = None,
+    ask: Annotated[
+        list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,
     top_k: Annotated[int, typer.Option(min=0, help="Sample among this many; 0: all.")] = 0,
-    top_p: Annotated[float, typer.Option(min=0, max=1, help="Sample among the likeliest that hold this much probability.")] = 1.0,
+    top_p: Annotated[
+        float, typer.Option(min=0, max=1, help="Sample among the likeliest that hold this much probability.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answers.")] = 0,
     tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Talk to a model in the terminal. /image FILE shows an image, /reset begins anew, /exit leaves, a backslash at a line's end goes on."""
+    """Talk to a model in the terminal. /image FILE shows an image, /reset begins anew, /exit leaves, a backslash at a
+    line's end goes on.
+    """
     from groundup import device as devices
+    from groundup.generate.conversation import Conversation
     from groundup.generate.engine import Engine
     from groundup.generate.sampling import Sampling
-    from groundup.pipeline import model_folder
-    from groundup.talk import Conversation
+    from groundup.pipeline.finished import model_folder
 
     engine = Engine.load(model_folder(model), devices.pick(device))
     talk = Conversation(engine, system, Sampling(temperature, top_k, top_p, seed), tokens)
@@ -171,7 +209,9 @@ def chat(
         if as_json:
             print(json.dumps(talk.messages, ensure_ascii=False))
         return
-    console.note("/image FILE shows an image, /reset begins anew, /exit leaves, \\ at the end of a line goes on in the next")
+    console.note(
+        "/image FILE shows an image, /reset begins anew, /exit leaves, \\ at the end of a line goes on in the next"
+    )
     while (line := _line()) is not None:
         if line == "/reset":
             talk.reset()
@@ -212,18 +252,22 @@ def _stream(text: str) -> None:
 @app.command()
 def evaluate(
     model: Model,
-    recipe: Annotated[Path | None, typer.Option(help="Recipe with the suites; left out: the one the model was grown by.")] = None,
-    choice: Annotated[list[Path] | None, typer.Option(help="Multiple-choice JSONL to measure instead; may be repeated.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe with the suites; left out: the one the model was grown by.")
+    ] = None,
+    choice: Annotated[
+        list[Path] | None, typer.Option(help="Multiple-choice JSONL to measure instead; may be repeated.")
+    ] = None,
     weights: Weights = "full",
     device: DeviceName = None,
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """Measure a model by the suites of its recipe, or on multiple-choice files."""
-    from groundup import pipeline
+    from groundup.pipeline.finished import evaluate as measure
     from groundup.release.terminal import render
 
-    result = pipeline.evaluate(model, recipe, choice or [], device, runs, weights)
+    result = measure(model, recipe, choice or [], device, runs, weights)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
@@ -236,31 +280,43 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
     to: Annotated[
         Literal["hf", "onnx"],
-        typer.Option(help="hf: for transformers, vLLM and llama.cpp's converter. onnx: what finds things in images, for onnxruntime."),
+        typer.Option(
+            help=(
+                "hf: for transformers, vLLM and llama.cpp's converter. onnx: what finds things in images, for"
+                " onnxruntime."
+            )
+        ),
     ] = "hf",
     dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of the weights of hf.")] = "fp32",
-    size: Annotated[str | None, typer.Option(help="WxH of the pictures that onnx will see; left out: square, as fine as the model sees.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="WxH of the pictures that onnx will see; left out: square, as fine as the model sees."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a model for other tools, with its lineage."""
-    from groundup.pipeline import model_folder
+    from groundup.pipeline.finished import model_folder
 
     if to == "hf":
-        from groundup.release import hf
+        from groundup.release.export import hf
 
         if size is not None:
-            raise InputError(f"--size {size}: the layout hf has pictures of any size; leave it out, or export --to onnx")
+            raise InputError(
+                f"--size {size}: the layout hf has pictures of any size; leave it out, or export --to onnx"
+            )
         files = hf.export(model_folder(model), out, dtype)
     else:
-        from groundup.health import require
+        from groundup.pipeline.doctor import require
 
         require("edge")
-        from groundup.release import onnx
+        from groundup.release.export import onnx
 
         if dtype != "fp32":
-            raise InputError(f"--dtype {dtype}: graphs are written in fp32, which onnxruntime computes in everywhere; leave it out")
+            raise InputError(
+                f"--dtype {dtype}: graphs are written in fp32, which onnxruntime computes in everywhere; leave it out"
+            )
         files = onnx.export(model_folder(model), out, size)
-    _print(as_json, {"files": [str(file) for file in files]}, [str(file) for file in files])
+    show(as_json, {"files": [str(file) for file in files]}, [str(file) for file in files])
 
 
 @app.command()
@@ -270,7 +326,7 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """Show every file and licence that went into a model, and check the chain of manifests."""
-    from groundup.pipeline import model_folder
+    from groundup.pipeline.finished import model_folder
     from groundup.release.lineage import LINEAGE, kept, lineage
     from groundup.release.trace import render
 
@@ -290,28 +346,40 @@ def trace(
 @app.command()
 def serve(
     models: Annotated[list[str], typer.Argument(help="Models, each FOLDER or NAME=FOLDER.", show_default=False)],
-    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs --keys.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs --keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
     keys: Annotated[Path | None, typer.Option(help="File of API keys; `groundup key` makes them.")] = None,
     weights: Weights = "full",
-    cache_gigabytes: Annotated[float, typer.Option(min=0.001, help="Memory for keys and values, for each model.")] = 1.0,
+    cache_gigabytes: Annotated[
+        float, typer.Option(min=0.001, help="Memory for keys and values, for each model.")
+    ] = 1.0,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, for each model.")] = 256,
     concurrent: Annotated[int, typer.Option(min=1, help="Requests at a time, for each key or address.")] = 64,
     rate: Annotated[int, typer.Option(min=1, help="Requests a minute, for each key or address.")] = 6000,
     together: Annotated[int, typer.Option(min=1, help="Requests at a time, all together.")] = 512,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish answers when stopped.")] = 30.0,
-    temperature: Annotated[float, typer.Option(min=0, max=2, help="Of requests that name none; 0: always the likeliest token.")] = 1.0,
-    watch: Annotated[bool, typer.Option("--watch", help="Load new versions of the models as they appear (SIGHUP does it once).")] = False,
-    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write what is asked into the access log.")] = False,
-    images_from: Annotated[Path | None, typer.Option(help="Folder whose images requests may name by path or file URL.")] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=2, help="Of requests that name none; 0: always the likeliest token.")
+    ] = 1.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Load new versions of the models as they appear (SIGHUP does it once).")
+    ] = False,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Write what is asked into the access log.")
+    ] = False,
+    images_from: Annotated[
+        Path | None, typer.Option(help="Folder whose images requests may name by path or file URL.")
+    ] = None,
     device: DeviceName = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Serve models: an API that OpenAI's clients use, and a page to talk to them and to watch runs."""
-    from groundup.health import require
+    from groundup.pipeline.doctor import require
 
     require("serve")
-    from groundup.pipeline import model_folder
+    from groundup.pipeline.finished import model_folder
     from groundup.serve.command import Options
     from groundup.serve.command import serve as run_server
 
@@ -319,53 +387,23 @@ def serve(
         models,
         model_folder,
         Options(
-            host, port, keys, weights, round(cache_gigabytes * 2**30), queue, concurrent, rate, together, grace, temperature, watch,
+            host, port, keys, weights, round(cache_gigabytes * 2**30), queue, concurrent, rate, together, grace,
+            temperature, watch,
             runs, log_prompts, device, images_from,
         ),
     )  # fmt: skip
 
 
 @app.command()
-def sort(
-    model: Annotated[
-        str | None, typer.Argument(help="A model that names things in images, or http://HOST:PORT of a server.", show_default=False)
-    ] = None,
-    items: Annotated[int | None, typer.Option(min=1, help="Items that leave the line before it ends; left out: 500, with --page none.")] = None,
-    setting: Annotated[str, typer.Option(help="standard, or the line under one of the world's shifts, such as dark.")] = "standard",
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same items and the same luck.")] = 0,
-    sure: Annotated[int, typer.Option(min=50, max=99, help="Percent: an item whose kind is less sure goes to the bin for people.")] = 80,
-    oracle: Annotated[bool, typer.Option("--oracle", help="Sort with eyes that know the truth: the arm's own limit.")] = False,
-    name: Annotated[str | None, typer.Option(help="What the model is called at the server.")] = None,
-    key: Annotated[str | None, typer.Option(envvar="GROUNDUP_KEY", help="The server's key, if it asks for one.")] = None,
-    page: Annotated[
-        bool, typer.Option("--page", help="Show the line at work in a page that takes orders, as fast as a real one, until Ctrl-C.")
-    ] = False,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the page; left out: any that is free.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")] = None,
-    device: DeviceName = None,
-    as_json: Json = False,
-) -> None:
-    """Sort waste on the simulated line with a model as the brain, and print the figures."""
-    from groundup.health import require
-
-    require("sorter")
-    if page:
-        require("serve")
-    from groundup.apps.sorter.command import Options
-    from groundup.apps.sorter.command import sort as work
-    from groundup.apps.sorter.figures import lines
-    from groundup.pipeline import model_folder
-
-    figures = work(Options(model, oracle, name, key, items, setting, seed, sure, record, page, port, device), model_folder)
-    _print(as_json, figures, lines(figures))
-
-
-@app.command()
 def key(
     name: Annotated[str, typer.Argument(help="Whose key it is.", show_default=False)],
     keys: Annotated[Path, typer.Option(help="File to add it to.")],
-    rate: Annotated[int | None, typer.Option(min=1, help="Requests a minute; left out: what the server allows.")] = None,
-    concurrent: Annotated[int | None, typer.Option(min=1, help="Requests at a time; left out: what the server allows.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1, help="Requests a minute; left out: what the server allows.")
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Requests at a time; left out: what the server allows.")
+    ] = None,
 ) -> None:
     """Make an API key for `groundup serve`. It is shown this once; the file keeps only its hash."""
     from groundup.serve.keys import make
@@ -375,29 +413,34 @@ def key(
 
 @app.command()
 def doctor(
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out the minutes in which compiled code is compared with eager code.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the minutes in which compiled code is compared with eager code.")
+    ] = False,
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine can do: device, precision, memory, versions, what is missing for which extra, and whether compiled code is right."""
-    from groundup.health import cells, compare, examine
+    """Say what this machine can do: device, precision, memory, versions, what is missing for which extra, and whether
+    compiled code is right.
+    """
+    from groundup.pipeline.doctor import cells, compare, examine
 
     table = examine(device)
     if not quick:
         with console.progress("compiled against eager", cells(device), "shapes") as advance:
             table["compiled against eager"] = compare(device, advance)
-    lines = [f"{key:<16} {', '.join(value) if isinstance(value, list) else value}" for key, value in table.items() if not isinstance(value, dict)]
+    lines = [
+        f"{key:<16} {', '.join(value) if isinstance(value, list) else value}"
+        for key, value in table.items()
+        if not isinstance(value, dict)
+    ]
     for key, group in table.items():
         if isinstance(group, dict):
             lines += [key] + [f"  {name:<14} {value}" for name, value in group.items()]
-    _print(as_json, table, lines)
+    show(as_json, table, lines)
 
 
-def _print(as_json: bool, table: Any, lines: list[str]) -> None:
-    if as_json:
-        print(json.dumps(table, ensure_ascii=False, indent=2))
-    else:
-        print("\n".join(lines))
+for _, application in APPLICATIONS.items():
+    import_module(application.commands).register(app)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from typing import Literal
 
 import torch
 
-from groundup import inductor
-from groundup.errors import InputError
+from groundup.core import inductor
+from groundup.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,16 @@ def pick(name: str | None = None) -> Device:
     local = _local_rank()
     if name is None:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return Device(accelerator.type, local) if accelerator is not None and accelerator.type != "mps" else Device("cpu")
+        return (
+            Device(accelerator.type, local) if accelerator is not None and accelerator.type != "mps" else Device("cpu")
+        )
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: not available here ({str(error).splitlines()[0]}); leave it out to use what is there") from None
+        raise InputError(
+            f"--device {name}: not available here ({str(error).splitlines()[0]}); leave it out to use what is there"
+        ) from None
     return Device(device.type, device.index if device.index is not None else local)
 
 
@@ -166,7 +170,9 @@ def _host_growth() -> Callable[[], int]:
 
 
 def _own_memory(key: str) -> int:
-    """Bytes by a line of this process, without the pages of files that it has mapped: the system takes those back when it needs them."""
+    """Bytes by a line of this process, without the pages of files that it has mapped: the system takes those back when
+    it needs them.
+    """
     return _bytes_of("/proc/self/status", key) - _bytes_of("/proc/self/status", "RssFile")
 
 
@@ -202,5 +208,9 @@ def _bytes_of(table: str, key: str) -> int:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()

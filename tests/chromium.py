@@ -9,12 +9,21 @@ from typing import Any
 import pytest
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser, or the test is skipped. While it is open no other test can run an event loop: close it with the module."""
+    """A browser, or the test is skipped. While it is open no other test can run an event loop: close it with the
+    module.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}; install Debian's chromium, or name one in CHROMIUM")

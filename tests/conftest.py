@@ -6,7 +6,7 @@ import sys
 from ipaddress import ip_address
 from typing import Any
 
-from groundup import process
+from groundup.core import process
 
 process.settle()  # before torch is imported
 
@@ -27,7 +27,11 @@ def seeds() -> None:
 
 
 def _stay_at_home(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple) and not _is_here(arguments[1][0]):
+    if (
+        event in ("socket.connect", "socket.sendto")
+        and isinstance(arguments[1], tuple)
+        and not _is_here(arguments[1][0])
+    ):
         raise ConnectionRefusedError(f"a test connects to {arguments[1]}; nothing may need the network")
     if event == "socket.getaddrinfo" and not _is_here(arguments[0]):
         raise ConnectionRefusedError(f"a test looks up {arguments[0]!r}; nothing may need the network")

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk
 
 SHAPE = Shape(depth=3, width=48, heads=4, kv_heads=2, head_dim=16, ffn=80, vocab=300, context=64)
 

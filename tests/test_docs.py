@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
-from tests.test_recipe import PARTS
+from tests.config.test_recipe import PARTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,7 +38,13 @@ def knob_page() -> str:
         for name, field in part.model_fields.items():
             if field.description is None:
                 continue
-            default = "needed" if field.default is PydanticUndefined else "derived" if field.default is None else f"`{field.default!r}`"
+            default = (
+                "needed"
+                if field.default is PydanticUndefined
+                else "derived"
+                if field.default is None
+                else f"`{field.default!r}`"
+            )
             lines.append(f"| `{name}` | {default} | {field.json_schema_extra['unit']} | {field.description} |")
     return "\n".join(lines)
 
@@ -58,13 +64,15 @@ def test_files_and_options_that_pages_name_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for path in re.findall(r"`((?:groundup|tests|benchmarks|recipes)/[\w/.-]+\.(?:py|toml|txt))`", text):
         assert (ROOT / path).exists(), path
-    source = "".join((ROOT / "groundup" / name).read_text(encoding="utf-8") for name in ("cli.py",))
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "groundup").rglob("cli.py"))
     for verb in re.findall(r"^groundup (\w+)", text, re.MULTILINE):
         assert f"def {verb}(" in source, verb
 
 
 def test_tests_that_the_page_of_reliability_names_exist() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))
+    named = re.findall(
+        r"`(tests/[\w/]+\.py)(?:::(\w+))?", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    )
     assert len(named) > 30
     for file, test in named:
         assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from groundup.recipe import load
+from groundup.config.load import load
 
 ROOT = Path(__file__).parent.parent
 

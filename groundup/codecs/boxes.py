@@ -1,4 +1,5 @@
-"""What lies where: things with boxes, as location tokens inside an answer and as one label a patch; both are read back to boxes.
+"""What lies where: things with boxes, as location tokens inside an answer and as one label a patch; both are read back
+to boxes.
 
 A box is left, top, right, bottom in shares of the image's width and height, 0 to 1.
 """
@@ -16,7 +17,10 @@ LOCATIONS = tuple(f"<loc{cell}>" for cell in range(CELLS))
 _THING = re.compile(r"([^<>;]+?)\s*" + r"<loc(\d{1,3})>" * 4)
 
 Floats = npt.NDArray[np.float32]
-LEAST, OVERLAP = 0.05, 0.5  # probability from which a patch counts, and intersection over union from which two boxes are one
+LEAST, OVERLAP = (
+    0.05,
+    0.5,
+)  # probability from which a patch counts, and intersection over union from which two boxes are one
 VALUES = 4  # numbers a labelled patch has beside its kind: centre's offset and extent
 
 
@@ -39,7 +43,10 @@ def write(things: list[Thing]) -> str:
     'cup<loc100><loc250><loc500><loc999>'
     """
     ordered = sorted(things, key=lambda thing: (thing.box[1], thing.box[0], thing.kind))
-    return "; ".join(thing.kind + "".join(LOCATIONS[_cell(value)] for value in thing.box) for thing in ordered) or "nothing"
+    return (
+        "; ".join(thing.kind + "".join(LOCATIONS[_cell(value)] for value in thing.box) for thing in ordered)
+        or "nothing"
+    )
 
 
 def read(text: str) -> list[Thing]:
@@ -62,9 +69,10 @@ def _cell(value: float) -> int:
 def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: Grid) -> tuple[npt.NDArray[np.int64], Floats]:
     """One label a patch: its kind [N], 0 for background, and values [N, 4] that say where the thing lies.
 
-    A patch belongs to the smallest box whose inner half (each way) holds the patch's middle, or, for a thing that no middle
-    lies in, to the box whose own middle the patch holds (cf. FCOS, arXiv:1904.01355). Values: the centre's offset from
-    the patch's middle in patches, and the logarithm of the extent in patches. `boxes` [K, 4], `kinds` [K] from 1.
+    A patch belongs to the smallest box whose inner half (each way) holds the patch's middle, or, for a thing that no
+    middle lies in, to the box whose own middle the patch holds (cf. FCOS, arXiv:1904.01355). Values: the centre's
+    offset from the patch's middle in patches, and the logarithm of the extent in patches. `boxes` [K, 4], `kinds` [K]
+    from 1.
     """
     N = grid.patches
     labels, values = np.zeros(N, np.int64), np.zeros((N, VALUES), np.float32)
@@ -82,11 +90,14 @@ def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: Grid) -> tuple[
     return labels, values
 
 
-def from_labels(shares: Floats, values: Floats, grid: Grid, names: list[str], least: float = LEAST, overlap: float = OVERLAP) -> list[Thing]:
-    """Things, the surest first, from the probabilities of the kinds [N, 1 + K] and the values [N, 4] of an image's patches.
+def from_labels(
+    shares: Floats, values: Floats, grid: Grid, names: list[str], least: float = LEAST, overlap: float = OVERLAP
+) -> list[Thing]:
+    """Things, the surest first, from the probabilities of the kinds [N, 1 + K] and the values [N, 4] of an image's
+    patches.
 
-    Each patch that sees a kind with at least the probability `least` proposes a box; of those of one kind that overlap by more
-    than `overlap` (intersection over union), the surest stays, its box the mean of theirs by probability.
+    Each patch that sees a kind with at least the probability `least` proposes a box; of those of one kind that overlap
+    by more than `overlap` (intersection over union), the surest stays, its box the mean of theirs by probability.
     """
     x = np.tile(np.arange(grid.columns) + 0.5, grid.rows)
     y = np.repeat(np.arange(grid.rows) + 0.5, grid.columns)
@@ -103,7 +114,9 @@ def from_labels(shares: Floats, values: Floats, grid: Grid, names: list[str], le
             same = overlaps(proposed[best], proposed[sure]) > overlap
             same[0] = True
             weights = shares[sure[same], number]
-            left, top, right, bottom = (float(value) for value in (proposed[sure[same]] * weights[:, None]).sum(0) / weights.sum())
+            left, top, right, bottom = (
+                float(value) for value in (proposed[sure[same]] * weights[:, None]).sum(0) / weights.sum()
+            )
             if left < right and top < bottom:
                 found.append(Thing(name, (left, top, right, bottom), float(shares[best, number])))
             sure = sure[~same]

@@ -1,10 +1,10 @@
 """Byte pair encoding as data: the two halves every token is made of.
 
 Two programs read a vocabulary. One merges the neighbours whose *result* has the lowest id (tiktoken), the other the
-neighbours that stand first in a list of *pairs* (Hugging Face tokenizers). They agree on every text if each token is made
-of one pair only: the pair at which merging, on the bytes of the token alone, arrives. For while nothing merges across the
-ends of a token's bytes, what happens between them is what happens to these bytes alone, so no other pair ever meets.
-A token at which merging never arrives is never made at all.
+neighbours that stand first in a list of *pairs* (Hugging Face tokenizers). They agree on every text if each token is
+made of one pair only: the pair at which merging, on the bytes of the token alone, arrives. For while nothing merges
+across the ends of a token's bytes, what happens between them is what happens to these bytes alone, so no other pair
+ever meets. A token at which merging never arrives is never made at all.
 """
 
 from collections.abc import Iterable, Iterator

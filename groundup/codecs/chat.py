@@ -1,7 +1,7 @@
 """Conversations to ids and back: one Jinja template, in the ChatML form, for tuning, evaluation, serving and export.
 
-Only the template, and an assistant that thinks or calls a tool, can write special tokens. Whatever else a message contains
-stays text: a user who writes "<|im_end|>" ends no turn.
+Only the template, and an assistant that thinks or calls a tool, can write special tokens. Whatever else a message
+contains stays text: a user who writes "<|im_end|>" ends no turn.
 """
 
 import json
@@ -19,7 +19,7 @@ from groundup.codecs.image import Grid
 from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, to_json
 from groundup.codecs.normal import mend, normalise
 from groundup.codecs.text import CHAT_TEMPLATE, SEEING, SIGHT, SPECIALS, SPOKEN, Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 _START, _END = "<|im_start|>", "<|im_end|>"
 _ANSWER = _START + "assistant\n"
@@ -42,19 +42,23 @@ _FOREIGN_IN_ANSWER = re.compile("|".join(re.escape(literal) for literal in _HIDD
 def encode(
     tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None, grids: Sequence[Grid] = ()
 ) -> tuple[list[int], list[bool]]:
-    """The ids of a conversation, and for each whether it is the assistant's: its answers, each with the <|im_end|> after it.
+    """The ids of a conversation, and for each whether it is the assistant's: its answers, each with the <|im_end|>
+    after it.
 
-    `tools` are JSON descriptions of functions, in the OpenAI shape; `grids` those of the images, in order, each of which becomes one
-    <|image_pad|> a patch between <|vision_start|> and <|vision_end|>. Raises InputError as `check` does, and for images
-    without grids or with a tokenizer that has no tokens for them.
+    `tools` are JSON descriptions of functions, in the OpenAI shape; `grids` those of the images, in order, each of
+    which becomes one <|image_pad|> a patch between <|vision_start|> and <|vision_end|>. Raises InputError as `check`
+    does, and for images without grids or with a tokenizer that has no tokens for them.
     """
     check(messages, tools)
     _check_images(messages, grids)
     return _walk(tokenizer, _render(messages, tools, add_generation_prompt=False), iter(grids))
 
 
-def prompt(tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None, grids: Sequence[Grid] = ()) -> list[int]:
-    """The ids after which the assistant's answer comes: exactly the first ids of `encode` of the same messages and any answer.
+def prompt(
+    tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None, grids: Sequence[Grid] = ()
+) -> list[int]:
+    """The ids after which the assistant's answer comes: exactly the first ids of `encode` of the same messages and any
+    answer.
 
     Raises InputError as `encode` does.
     """
@@ -129,10 +133,15 @@ def _render(messages: list[Message], tools: list[dict[str, Any]] | None, add_gen
 
 def _hide_message(message: Message) -> Message:
     answer = message["role"] == "assistant"
-    hidden = {"role": message["role"], "content": _shown(message.get("content"), _FOREIGN_IN_ANSWER if answer else _FOREIGN)}
+    hidden = {
+        "role": message["role"],
+        "content": _shown(message.get("content"), _FOREIGN_IN_ANSWER if answer else _FOREIGN),
+    }
     if answer and message.get("tool_calls"):
         functions = [call["function"] for call in message["tool_calls"]]
-        hidden["tool_calls"] = [{"function": _hide_all({"name": each["name"], "arguments": arguments(each)})} for each in functions]
+        hidden["tool_calls"] = [
+            {"function": _hide_all({"name": each["name"], "arguments": arguments(each)})} for each in functions
+        ]
     return hidden
 
 
@@ -156,7 +165,9 @@ def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str])
     """Content as text for the template; only an image's part writes what stands for an image."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     groups = groupby(parts, lambda part: part["type"] == "image")
-    return "".join(_IMAGE * len(list(group)) if pictured else _hide(_joined(group), foreign) for pictured, group in groups)
+    return "".join(
+        _IMAGE * len(list(group)) if pictured else _hide(_joined(group), foreign) for pictured, group in groups
+    )
 
 
 def _joined(parts: Iterable[dict[str, str]]) -> str:
@@ -166,7 +177,9 @@ def _joined(parts: Iterable[dict[str, str]]) -> str:
 
 def _check_images(messages: list[Message], grids: Sequence[Grid]) -> None:
     if images(messages) != len(grids):
-        raise InputError(f"the conversation shows {images(messages)} images, and {len(grids)} are given; give each its own")
+        raise InputError(
+            f"the conversation shows {images(messages)} images, and {len(grids)} are given; give each its own"
+        )
 
 
 # --- reading an answer --------------------------------------------------------------------------------------
@@ -192,7 +205,9 @@ def parse_answer(text: str) -> Message:
 
 
 def parse_call(text: str) -> tuple[dict[str, Any], str] | None:
-    """The call that a text begins with, after its <tool_call>, and what follows its end; None if there is none that can be read."""
+    """The call that a text begins with, after its <tool_call>, and what follows its end; None if there is none that can
+    be read.
+    """
     try:
         value, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip()))
     except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits

@@ -1,8 +1,9 @@
-"""Image files without what their pixels do not need: comments, profiles, previews, further pictures, and metadata, be it whole or broken.
+"""Image files without what their pixels do not need: comments, profiles, previews, further pictures, and metadata, be
+it whole or broken.
 
-A decoder that never sees these cannot stumble over them, nor spend time or memory on them. Of the metadata only the orientation is read. Each
-format's structure is walked once, in time linear in the size of the file; what is damaged so that it cannot be walked is left for the decoder
-to tell.
+A decoder that never sees these cannot stumble over them, nor spend time or memory on them. Of the metadata only the
+orientation is read. Each format's structure is walked once, in time linear in the size of the file; what is damaged so
+that it cannot be walked is left for the decoder to tell.
 """
 
 import math
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 from groundup.codecs import tiff
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 Piece = TypeVar("Piece")
 
@@ -34,7 +35,9 @@ class BadImage(InputError):
 
 
 class Stripped(NamedTuple):
-    """The format of an image, its file with what pixels need alone, and how it is to be turned, as EXIF says it: 1 to 8."""
+    """The format of an image, its file with what pixels need alone, and how it is to be turned, as EXIF says it: 1 to
+    8.
+    """
 
     form: str
     data: bytes
@@ -45,7 +48,9 @@ Walked = tuple[bytes, int | None, int | None]  # the file, and its orientation a
 
 
 def strip(data: bytes) -> Stripped:
-    """Take out of an image file all that its pixels do not need; raises BadImage for one of no known format, or of several pictures."""
+    """Take out of an image file all that its pixels do not need; raises BadImage for one of no known format, or of
+    several pictures.
+    """
     for start, (form, walk) in _WALKS.items():
         if re.match(start, data, re.DOTALL):
             bare, exif, xmp = walk(data)
@@ -109,7 +114,9 @@ def _jpeg(data: bytes) -> Walked:
         elif body.startswith(_XMP):
             xmp = xmp or _in_xmp(body)
         if scans > MOST_SCANS or tables > MOST_TABLES:
-            raise BadImage("damaged image", f"a JPEG of more than {MOST_SCANS} scans or {MOST_TABLES:,} bytes of tables")
+            raise BadImage(
+                "damaged image", f"a JPEG of more than {MOST_SCANS} scans or {MOST_TABLES:,} bytes of tables"
+            )
     return b"".join(kept), exif, xmp
 
 
@@ -194,7 +201,11 @@ def _in_text(kind: bytes, body: bytes) -> int | None:
     except zlib.error:
         return None
     digits = b"".join(written.split()[2:])  # behind a word and a length
-    return _in_exif(bytes.fromhex(digits[: len(digits) // 2 * 2].decode())) if re.fullmatch(rb"[0-9a-fA-F]*", digits) else None
+    return (
+        _in_exif(bytes.fromhex(digits[: len(digits) // 2 * 2].decode()))
+        if re.fullmatch(rb"[0-9a-fA-F]*", digits)
+        else None
+    )
 
 
 # --- GIF ----------------------------------------------------------------------------------------------------
@@ -263,7 +274,9 @@ def _parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _bmp(data: bytes) -> Walked:
     packed = int.from_bytes(data[30:34], "little") in (1, 2)
     if packed and len(data) > MOST_PACKED:
-        raise BadImage("too large", f"{len(data):,} bytes of a run-length coded BMP; the most is {MOST_PACKED:,}; save it as PNG")
+        raise BadImage(
+            "too large", f"{len(data):,} bytes of a run-length coded BMP; the most is {MOST_PACKED:,}; save it as PNG"
+        )
     return data, None, None
 
 
@@ -282,7 +295,10 @@ def _tiff(data: bytes) -> Walked:
     kinds, bits = first.values(tiff.FORMAT), max(first.values(tiff.BITS), default=1)
     if not {1, 4}.issuperset(kinds) or bits > 16:
         written = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}.get(max(kinds, default=1), "unsigned")
-        raise BadImage("no range of brightness", f"{written} samples of {bits} bits, which have no agreed white; save it with 8 or 16 bits, unsigned")
+        raise BadImage(
+            "no range of brightness",
+            f"{written} samples of {bits} bits, which have no agreed white; save it with 8 or 16 bits, unsigned",
+        )
     try:
         return tiff.alone(first), first.value(tiff.ORIENTATION), _in_xmp(first.raw(tiff.XMP))
     except ValueError as error:
@@ -290,7 +306,9 @@ def _tiff(data: bytes) -> Walked:
 
 
 def _is_page(found: tiff.Directory, first: tiff.Directory) -> bool:
-    """Whether a directory holds a picture of its own: none that is marked as a smaller form or as a mask, or that is smaller both ways."""
+    """Whether a directory holds a picture of its own: none that is marked as a smaller form or as a mask, or that is
+    smaller both ways.
+    """
     smaller = all((found.value(side) or 0) < (first.value(side) or 0) for side in (tiff.WIDTH, tiff.HEIGHT))
     return not smaller and not (found.value(tiff.SUBFILE) or 0) & 5
 
@@ -304,7 +322,10 @@ def _lacks_strips(first: tiff.Directory) -> bool:
 
 def _tiled(first: tiff.Directory) -> int:
     """Pixels of all tiles together, those beyond the image's edges too; 0 for one without tiles."""
-    sides = [(first.value(whole) or 0, first.value(tile) or 0) for whole, tile in ((tiff.WIDTH, tiff.TILE_WIDTH), (tiff.HEIGHT, tiff.TILE_HEIGHT))]
+    sides = [
+        (first.value(whole) or 0, first.value(tile) or 0)
+        for whole, tile in ((tiff.WIDTH, tiff.TILE_WIDTH), (tiff.HEIGHT, tiff.TILE_HEIGHT))
+    ]
     return math.prod(-(-whole // tile) * tile if tile > 0 else 0 for whole, tile in sides)
 
 

@@ -1,7 +1,7 @@
 """Images to patches: any size and aspect, at the finest resolution that a budget of patches allows.
 
-An image is scaled to whole square patches, its aspect kept but for the rounding (NaViT, arXiv:2307.06304), and read row by row.
-Shapes: H, W pixels; N patches; P values of a patch, side * side * 3.
+An image is scaled to whole square patches, its aspect kept but for the rounding (NaViT, arXiv:2307.06304), and read row
+by row. Shapes: H, W pixels; N patches; P values of a patch, side * side * 3.
 """
 
 import base64
@@ -48,7 +48,15 @@ _TURNS = dict(
     )
 )
 # what the decoders of damaged files raise is not narrower than this
-_OF_DECODERS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError)
+_OF_DECODERS: tuple[type[Exception], ...] = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 _OF_DECODERS += (ArithmeticError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error)
 
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
@@ -67,7 +75,8 @@ class Grid(NamedTuple):
 
 
 def fit(width: int, height: int, side: int, budget: int) -> Grid:
-    """The grid of patches of `side` pixels for an image: as fine as `budget` patches allow, never finer than its own pixels.
+    """The grid of patches of `side` pixels for an image: as fine as `budget` patches allow, never finer than its own
+    pixels.
 
     Of the grids around the exact one, that of the nearest aspect.
 
@@ -90,16 +99,19 @@ def fit(width: int, height: int, side: int, budget: int) -> Grid:
 def decode(data: bytes) -> Pixels:
     """An encoded image as RGB, [H, W, 3], upright.
 
-    The orientation that EXIF or XMP says is applied, what is transparent lies on white; grey, palettes and CMYK become RGB. Samples of more
-    bits than 8 are scaled by what their type holds, never by what the image does. Metadata that is broken is passed over. Raises BadImage,
-    before it decodes, for what is no image of `containers.FORMATS`, moving, larger than MOST_BYTES or MOST_PIXELS, smaller than LEAST_SIDE or of
-    samples without a range; and for what is damaged.
+    The orientation that EXIF or XMP says is applied, what is transparent lies on white; grey, palettes and CMYK become
+    RGB. Samples of more bits than 8 are scaled by what their type holds, never by what the image does. Metadata that is
+    broken is passed over. Raises BadImage, before it decodes, for what is no image of `containers.FORMATS`, moving,
+    larger than MOST_BYTES or MOST_PIXELS, smaller than LEAST_SIDE or of samples without a range; and for what is
+    damaged.
     """
     return _opened(data, _upright)
 
 
 def measure(data: bytes) -> tuple[int, int]:
-    """Width and height of an encoded image as it is stored, by its header; raises BadImage as `decode` does before it decodes."""
+    """Width and height of an encoded image as it is stored, by its header; raises BadImage as `decode` does before it
+    decodes.
+    """
     return _opened(data, lambda image, orientation: image.size)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from groundup.codecs import strict_json
 from groundup.codecs.strict_json import only, says_nothing
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 Message = dict[str, Any]
 
@@ -26,12 +26,13 @@ NESTING = 64  # levels of a tool's description or a call's arguments
 
 
 def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) -> None:
-    """Check a conversation and the tools it may call; raises InputError that names the message or tool, and what is wrong with it.
+    """Check a conversation and the tools it may call; raises InputError that names the message or tool, and what is
+    wrong with it.
 
-    Content is a text or a list of parts: texts, and for a user images as {"type": "image"}; an assistant may call tools after saying
-    something, or instead. A system message comes first, and a tool's result after its call. The names of speakers are not shown to the
-    model, nor are the ids of calls: they say in which order the results belong. A function's `strict` binds answers, and is not shown
-    either. Any other key is refused, unless it says nothing.
+    Content is a text or a list of parts: texts, and for a user images as {"type": "image"}; an assistant may call tools
+    after saying something, or instead. A system message comes first, and a tool's result after its call. The names of
+    speakers are not shown to the model, nor are the ids of calls: they say in which order the results belong. A
+    function's `strict` binds answers, and is not shown either. Any other key is refused, unless it says nothing.
     """
     if not isinstance(messages, list) or not messages:
         raise InputError("the conversation has no messages; give at least one")
@@ -51,7 +52,12 @@ def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) ->
 
 def images(messages: list[Message]) -> int:
     """How many images a conversation shows."""
-    return sum(part["type"] == "image" for message in messages if isinstance(message.get("content"), list) for part in message["content"])
+    return sum(
+        part["type"] == "image"
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    )
 
 
 def in_order(messages: list[Message]) -> list[Message]:
@@ -60,7 +66,9 @@ def in_order(messages: list[Message]) -> list[Message]:
     for of_tools, group in groupby(messages, lambda message: message["role"] == "tool"):
         found = list(group)
         if of_tools:
-            places = {call["id"]: place for place, call in enumerate(ordered[-1]["tool_calls"]) if call.get("id") is not None}
+            places = {
+                call["id"]: place for place, call in enumerate(ordered[-1]["tool_calls"]) if call.get("id") is not None
+            }
             if all(message.get("tool_call_id") in places for message in found):
                 found.sort(key=lambda message: places[message["tool_call_id"]])
         ordered += found
@@ -68,7 +76,9 @@ def in_order(messages: list[Message]) -> list[Message]:
 
 
 def arguments(function: dict[str, Any]) -> Any:
-    """The arguments of a called function, which may be given as JSON text. Raises ValueError for text that is no JSON."""
+    """The arguments of a called function, which may be given as JSON text. Raises ValueError for text that is no
+    JSON.
+    """
     found = function.get("arguments")
     return strict_json.loads(found) if isinstance(found, str) else found
 
@@ -106,7 +116,10 @@ def _check_parts(where: str, role: str, content: Any) -> None:
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else _kind(part)
         if kind != "text" and not (kind == "image" and role == "user"):
-            raise InputError(f"{where}: a content part of type {kind!r}; only parts of type 'text' can be read, and a user's of type 'image'")
+            raise InputError(
+                f"{where}: a content part of type {kind!r}; only parts of type 'text' can be read, and a user's of type"
+                " 'image'"
+            )
         _only(where, part, PARTS[kind], f"a part of type {kind}")
         if kind == "text" and not isinstance(part.get("text"), str):
             raise InputError(f"{where}: a text part whose text is {_kind(part.get('text'))}; it must be a text")
@@ -142,7 +155,9 @@ def _check_result(where: str, message: Message, calls: list[dict[str, Any]]) -> 
         raise InputError(f"{where}: a tool's result without a call; put an assistant message with tool_calls before it")
     ids, id = [call["id"] for call in calls if call.get("id") is not None], message.get("tool_call_id")
     if id is not None and ids and id not in ids:
-        raise InputError(f"{where}: the result of a call {id!r}, which nobody made; the calls before it are {', '.join(ids)}")
+        raise InputError(
+            f"{where}: the result of a call {id!r}, which nobody made; the calls before it are {', '.join(ids)}"
+        )
 
 
 def _check_tools(tools: Any) -> None:
@@ -153,7 +168,10 @@ def _check_tools(tools: Any) -> None:
             raise InputError(f"tool {number} is {_kind(tool)}; it must be an object that describes a function")
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, dict):
-            raise InputError(f'tool {number} is no function; write {{"type": "function", "function": {{"name": ..., "parameters": ...}}}}')
+            raise InputError(
+                f'tool {number} is no function; write {{"type": "function", "function": {{"name": ..., "parameters":'
+                " ...}}"
+            )
         _only(f"tool {number}", tool, TOOL, "a tool")
         _check_function(f"tool {number}", function)
 

@@ -1,4 +1,6 @@
-"""Images in the formats PBM, PGM and PPM (P1 to P6), as text or binary: read in time linear in the file, whatever comments it has."""
+"""Images in the formats PBM, PGM and PPM (P1 to P6), as text or binary: read in time linear in the file, whatever
+comments it has.
+"""
 
 import re
 from typing import NamedTuple
@@ -51,7 +53,9 @@ def header(data: bytes) -> Header:
 
 
 def pixels(head: Header, data: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels of a file, from 0 to 255, in the shape of its header; raises ValueError for fewer than that, or values above white."""
+    """The pixels of a file, from 0 to 255, in the shape of its header; raises ValueError for fewer than that, or values
+    above white.
+    """
     values: Values = _text(head, data[head.start :]) if head.kind < 4 else _binary(head, data)
     if values.size and (values.min() < 0 or values.max() > head.top):
         raise ValueError(f"a value above the {head.top} of white, or below 0")

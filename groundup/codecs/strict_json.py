@@ -1,4 +1,6 @@
-"""JSON of which nothing is lost: keys that stand twice or that nobody knows are refused, and numbers that JSON has not."""
+"""JSON of which nothing is lost: keys that stand twice or that nobody knows are refused, and numbers that JSON has
+not.
+"""
 
 import json
 from collections import Counter
@@ -7,13 +9,15 @@ from math import isinf
 from types import MappingProxyType
 from typing import Any
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError for text that is no JSON or nested too deep, for a key twice, NaN, and numbers too large."""
+    """The value of a JSON text. Raises ValueError for text that is no JSON or nested too deep, for a key twice, NaN,
+    and numbers too large.
+    """
     try:
         return _DECODER.decode(text)
     except RecursionError:
@@ -46,7 +50,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=once, parse_float=_finite, parse_c
 
 
 def only(value: dict[str, Any], known: Collection[str], what: str, remedies: Mapping[str, str] = _NONE) -> None:
-    """Raise InputError that names the first key of an object that is none of the known ones. A key that says nothing counts as absent."""
+    """Raise InputError that names the first key of an object that is none of the known ones. A key that says nothing
+    counts as absent.
+    """
     for key, item in value.items():
         if key not in known and not says_nothing(item):
             known_keys, remedy = ", ".join(sorted(known)), remedies.get(key, "take it out")

@@ -19,23 +19,29 @@ from groundup.codecs import tokenizer_json
 from groundup.codecs.boxes import LOCATIONS
 from groundup.codecs.normal import NORMALIZER, mend, normalise
 from groundup.codecs.tokenizer_json import Vocabulary
-from groundup.errors import InputError
-from groundup.files import digest, read_json, write_json
+from groundup.core.errors import InputError
+from groundup.core.files import digest, read_json, write_json
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
-SIGHT = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")  # only in a vocabulary that sees: around an image, and one a patch
+SIGHT = (
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+)  # only in a vocabulary that sees: around an image, and one a patch
 SEEING = (*SPECIALS, *SIGHT, *LOCATIONS)  # the specials of a vocabulary that sees
 SPOKEN = (*SPECIALS[3:], *LOCATIONS)  # the specials that are part of what an assistant says, not of the frame around it
 CHAT_TEMPLATE = Path(__file__).with_name("chat.jinja")
 BYTES = 256
 
-# The pieces inside which bytes merge: a word with the mark before it, a digit, marks, line ends; then spaces, less the last
+# The pieces inside which bytes merge: a word with the mark before it, a digit, marks, line ends; then spaces, less the
+# last
 # if something follows. Together they are the pattern of Qwen2, which llama.cpp knows as "qwen2".
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
 _SPACES = r"|\s+(?!\S)|"
 PATTERN = _WORDS + _SPACES + r"\s+"
 
-# At _SPACES the engine that learning and encoding use keeps a note for each space, and gives up at a million. For long runs,
+# At _SPACES the engine that learning and encoding use keeps a note for each space, and gives up at a million. For long
+# runs,
 # the same with a note for 256:
 _MANY_SPACES = r"|(?=\s{512})(?:(?>\s+)(?!\S)|(?:\s{256})*(?:\s(?=\s))+)" + _SPACES
 
@@ -56,31 +62,43 @@ class Tokenizer:
                 origin, pat_str=_engine_pattern(vocabulary.pattern), mergeable_ranks=vocabulary.ranks, special_tokens={}
             )
         except ValueError as error:
-            raise InputError(f"{origin}: pre_tokenizer: the pattern is not a regular expression that can be used ({error})") from None
+            raise InputError(
+                f"{origin}: pre_tokenizer: the pattern is not a regular expression that can be used ({error})"
+            ) from None
 
     @staticmethod
     def learn(texts: Iterable[str], vocab_size: int, specials: Sequence[str] = SPECIALS) -> "Tokenizer":
-        """Learn a vocabulary of exactly `vocab_size` ids; the same texts give the same vocabulary, on any number of threads.
+        """Learn a vocabulary of exactly `vocab_size` ids; the same texts give the same vocabulary, on any number of
+        threads.
 
-        Texts stream through: memory grows with the number of different words. Raises InputError if `vocab_size` does not
-        hold the bytes and the `specials`, or if the texts do not support that many merges.
+        Texts stream through: memory grows with the number of different words. Raises InputError if `vocab_size` does
+        not hold the bytes and the `specials`, or if the texts do not support that many merges.
         """
         merged = vocab_size - len(specials)
         if merged < BYTES:
-            raise InputError(f"a vocabulary of {vocab_size} ids is too small; the bytes and special tokens alone are {BYTES + len(specials)}")
+            raise InputError(
+                f"a vocabulary of {vocab_size} ids is too small; the bytes and special tokens alone are"
+                f" {BYTES + len(specials)}"
+            )
         trainer = rustbpe.Tokenizer()
         # The trainer holds this many texts at once.
-        trainer.train_from_iterator((normalise(mend(text)) for text in texts), merged, buffer_size=256, pattern=_engine_pattern(PATTERN))
+        trainer.train_from_iterator(
+            (normalise(mend(text)) for text in texts), merged, buffer_size=256, pattern=_engine_pattern(PATTERN)
+        )
         ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
         if len(ranks) < merged:
             supported = len(ranks) + len(specials)
-            raise InputError(f"the text supports a vocabulary of {supported} ids, and {vocab_size} are asked for; ask for fewer or add text")
+            raise InputError(
+                f"the text supports a vocabulary of {supported} ids, and {vocab_size} are asked for; ask for fewer or"
+                " add text"
+            )
         ids = {name: len(ranks) + place for place, name in enumerate(specials)}
         return Tokenizer(Vocabulary.of(PATTERN, ranks, ids), "the learned vocabulary")
 
     @staticmethod
     def load(folder: Path) -> "Tokenizer":
-        """Read the tokenizer.json in a folder: one saved here, or any byte-level BPE with one Split pattern, such as Qwen's.
+        """Read the tokenizer.json in a folder: one saved here, or any byte-level BPE with one Split pattern, such as
+        Qwen's.
 
         Raises InputError that names the file for one that is missing or of another kind.
         """
@@ -88,16 +106,22 @@ class Tokenizer:
         try:
             table = read_json(path)
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); name a folder that holds a tokenizer.json") from None
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); name a folder that holds a tokenizer.json"
+            ) from None
         return Tokenizer.read(table, str(path))
 
     @staticmethod
     def read(table: Any, origin: str = "tokenizer.json") -> "Tokenizer":
-        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for one of another kind."""
+        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for one of another
+        kind.
+        """
         return Tokenizer(tokenizer_json.read(table, origin), origin, table)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, unchanged if it was loaded but for the normal form of text, and tokenizer_config.json with the chat template."""
+        """Write tokenizer.json, unchanged if it was loaded but for the normal form of text, and tokenizer_config.json
+        with the chat template.
+        """
         write_json(folder / "tokenizer.json", self._table)
         write_json(
             folder / "tokenizer_config.json",
@@ -118,7 +142,9 @@ class Tokenizer:
 
     @property
     def json(self) -> str:
-        """The content of tokenizer.json for who spells answers byte by byte, as a grammar does: text is not brought to its normal form."""
+        """The content of tokenizer.json for who spells answers byte by byte, as a grammar does: text is not brought to
+        its normal form.
+        """
         return json.dumps(self._table | {"normalizer": None}, ensure_ascii=False)
 
     @cached_property
@@ -129,12 +155,15 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text in its normal form (`codecs.normal`); never a special id, whatever the text contains.
 
-        All text becomes ids here, so that a prompt gets those that training gave the same text. Decoding gives the normal form back.
+        All text becomes ids here, so that a prompt gets those that training gave the same text. Decoding gives the
+        normal form back.
         """
         return self._encoding.encode_ordinary(normalise(mend(text)))
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
-        """The ids of each text; the threads run at the same time, as the encoder works outside the interpreter's lock."""
+        """The ids of each text; the threads run at the same time, as the encoder works outside the interpreter's
+        lock.
+        """
         if threads == 1 or len(texts) < 2:
             return [self.encode(text) for text in texts]
         step = -(-len(texts) // (8 * threads))  # eight shares a thread: they end at nearly the same time
@@ -143,7 +172,9 @@ class Tokenizer:
             return [ids for share in pool.map(self.encode_batch, shares) for ids in share]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; bytes that are not UTF-8 become U+FFFD. Raises InputError for an id outside the vocabulary."""
+        """The text of ids; bytes that are not UTF-8 become U+FFFD. Raises InputError for an id outside the
+        vocabulary.
+        """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
@@ -171,7 +202,9 @@ class Tokenizer:
         try:
             return self._vocabulary.specials[name]
         except KeyError:
-            raise InputError(f"{self._origin}: there is no special token {name}; add it to added_tokens or learn a tokenizer") from None
+            raise InputError(
+                f"{self._origin}: there is no special token {name}; add it to added_tokens or learn a tokenizer"
+            ) from None
 
     def knows(self, name: str) -> bool:
         """Whether it has a special token of that name."""
@@ -199,7 +232,8 @@ class Tokenizer:
 
 
 def _engine_pattern(pattern: str) -> str:
-    """The same pieces, for the engine that learning and encoding use: it takes _WORDS in one step if they stand in a group.
+    """The same pieces, for the engine that learning and encoding use: it takes _WORDS in one step if they stand in a
+    group.
 
     It drops text that a pattern leaves out, where Hugging Face tokenizers makes it a piece; so a pattern that is
     not known to leave nothing out gets one more alternative.

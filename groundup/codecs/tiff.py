@@ -1,4 +1,6 @@
-"""The structure of TIFF files, which EXIF blocks are too: directories of tags, and a file cut down to the tags that pixels need."""
+"""The structure of TIFF files, which EXIF blocks are too: directories of tags, and a file cut down to the tags that
+pixels need.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -28,7 +30,15 @@ _NEEDED = (
     FORMAT,
     347,
 )
-_NEEDED += (*range(322, 326), 332, 338, FORMAT, 347, *range(512, 522), *range(529, 533))  # tiles, inks, JPEG inside, YCbCr
+_NEEDED += (
+    *range(322, 326),
+    332,
+    338,
+    FORMAT,
+    347,
+    *range(512, 522),
+    *range(529, 533),
+)  # tiles, inks, JPEG inside, YCbCr
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _LEAST = 64  # bytes of a directory and its picture
@@ -58,7 +68,9 @@ class Directory(NamedTuple):
     tags: dict[int, Tag]
 
     def values(self, number: int, most: int = 16) -> tuple[int, ...]:
-        """The whole numbers of a tag, the first `most`; none for a tag that is not there, out of bounds or of another type."""
+        """The whole numbers of a tag, the first `most`; none for a tag that is not there, out of bounds or of another
+        type.
+        """
         tag = self.tags.get(number, Tag(0, 0, 0, 0))
         try:
             if code := _CODES.get(tag.kind):
@@ -83,7 +95,8 @@ class Directory(NamedTuple):
 def directories(data: bytes) -> Iterator[Directory]:
     """The directories of a file, one after the other; what is out of its bounds is left out.
 
-    Ends at a directory that was there before, and when together they are longer than the file, which honest ones never are.
+    Ends at a directory that was there before, and when together they are longer than the file, which honest ones never
+    are.
     """
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
     if not order or len(data) < 8:
@@ -109,7 +122,9 @@ def directories(data: bytes) -> Iterator[Directory]:
 
 
 def alone(found: Directory) -> bytes:
-    """The file with that directory alone, of it the tags that pixels need alone. Raises ValueError for tags longer than the file together."""
+    """The file with that directory alone, of it the tags that pixels need alone. Raises ValueError for tags longer than
+    the file together.
+    """
     kept = {number: tag for number in sorted(_NEEDED) if (tag := found.tags.get(number))}
     if sum(tag.size for tag in kept.values()) > len(found.data):
         raise ValueError("its tags are longer than the file")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, StrictInt, ValidationError
 
 from groundup.codecs.bpe import halves, reachable
 from groundup.codecs.normal import NORMALIZER
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 
 def _alphabet() -> list[str]:
@@ -118,7 +118,8 @@ def _tokens(ids: dict[bytes, int], specials: dict[str, int]) -> dict[int, bytes]
 
 
 def read(table: dict[str, Any], origin: str) -> Vocabulary:
-    """Check the content of a tokenizer.json. Text comes in the normal form of `codecs.normal`, whichever of the known ones it names.
+    """Check the content of a tokenizer.json. Text comes in the normal form of `codecs.normal`, whichever of the known
+    ones it names.
 
     Raises InputError that names `origin` and what in it is not supported or does not fit.
     """
@@ -148,7 +149,9 @@ def _without_own_normalizer(table: Any) -> Any:
     return table | {"normalizer": None} if isinstance(table, dict) and table.get("normalizer") == NORMALIZER else table
 
 
-def _pairs(merges: list[str] | list[tuple[str, str]], spelled: dict[str, bytes], origin: str) -> list[tuple[bytes, bytes]]:
+def _pairs(
+    merges: list[str] | list[tuple[str, str]], spelled: dict[str, bytes], origin: str
+) -> list[tuple[bytes, bytes]]:
     pairs = []
     for number, merge in enumerate(merges):
         left, right = merge.partition(" ")[::2] if isinstance(merge, str) else merge
@@ -158,7 +161,9 @@ def _pairs(merges: list[str] | list[tuple[str, str]], spelled: dict[str, bytes],
     return pairs
 
 
-def _ranks(ids: dict[bytes, int], pairs: list[tuple[bytes, bytes]], ignore_merges: bool, origin: str) -> dict[bytes, int]:
+def _ranks(
+    ids: dict[bytes, int], pairs: list[tuple[bytes, bytes]], ignore_merges: bool, origin: str
+) -> dict[bytes, int]:
     try:
         ranks = reachable(ids, pairs)
     except ValueError as error:
@@ -169,7 +174,9 @@ def _ranks(ids: dict[bytes, int], pairs: list[tuple[bytes, bytes]], ignore_merge
 
 
 def _refusal(origin: str, what: str) -> InputError:
-    return InputError(f"{origin}: {what}; only byte-level BPE behind one Split pattern can be read, as in the tokenizer.json of Qwen")
+    return InputError(
+        f"{origin}: {what}; only byte-level BPE behind one Split pattern can be read, as in the tokenizer.json of Qwen"
+    )
 
 
 def compose(vocabulary: Vocabulary, plain: tuple[str, ...]) -> dict[str, Any]:
@@ -204,4 +211,12 @@ def compose(vocabulary: Vocabulary, plain: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _added(id: int, name: str, special: bool) -> dict[str, Any]:
-    return {"id": id, "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
+    return {
+        "id": id,
+        "content": name,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": special,
+    }

@@ -13,13 +13,16 @@ LEAST_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and th
 KEPT = 0.4  # share of a thing that must stay visible, else it is no longer said to be there
 COLOUR = 0.4  # most that brightness, contrast and saturation change
 ERASED = 0.25  # largest share of the image that is erased
-MIXED = 0.4  # largest share that another image has in a pixel: below a half, so that what is said of the first stays true
+MIXED = (
+    0.4  # largest share that another image has in a pixel: below a half, so that what is said of the first stays true
+)
 
 
 def augment(
     pixels: Pixels, grid: Grid, side: int, things: npt.NDArray[Any] | None, strength: float, random: np.random.Generator
 ) -> tuple[Pixels, npt.NDArray[Any] | None]:
-    """A crop, a mirror image, other colours and an erased patch, each by chance; boxes move along. The grid stays the same.
+    """A crop, a mirror image, other colours and an erased patch, each by chance; boxes move along. The grid stays the
+    same.
 
     `things` are THING records with boxes in shares of the image; a thing that the crop mostly hides is left out.
     """
@@ -80,7 +83,9 @@ def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def mixed(pixels: Pixels, other: Pixels, grid: Grid, side: int, strength: float, random: np.random.Generator) -> Pixels:
-    """By chance with another image, scaled to the same grid, faintly over it (mixup with a dominant share, arXiv:1710.09412)."""
+    """By chance with another image, scaled to the same grid, faintly over it (mixup with a dominant share,
+    arXiv:1710.09412).
+    """
     if random.random() >= strength / 4:
         return pixels
     other = other if other.shape == pixels.shape else resized(other, grid, side)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from groundup.core.errors import InputError
+from groundup.core.files import digest
 from groundup.data.order import assign, mixing_tree, shuffled, stream_key
 from groundup.data.shards import PAD, SEEN, START, TRAINED, Shards
 from groundup.data.views import BLIND, Lesson, Views, look
-from groundup.errors import InputError
-from groundup.files import digest
 
 ASKED_STEP = 16  # columns: sizes that kernels like
 HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
@@ -29,11 +29,15 @@ class Batch:
     ids: npt.NDArray[np.int64]  # [B, T]
     targets: npt.NDArray[np.int64]  # [B, T], the id that follows in the row
     weights: npt.NDArray[np.float32]  # [B, T], 1 where the target counts in the loss, else 0
-    segments: npt.NDArray[np.int32]  # [B, T], number of the document in its row: attention stays inside; padding has its own
+    segments: npt.NDArray[
+        np.int32
+    ]  # [B, T], number of the document in its row: attention stays inside; padding has its own
     positions: npt.NDArray[np.int64]  # [B, T], from 0 in each document
     blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) look at each other in both directions
     views: Views | None = None  # the images; None: there are none
-    asked: npt.NDArray[np.int64] | None = None  # [B, A], columns that hold all of which anything is asked, ascending; None: any may be
+    asked: npt.NDArray[np.int64] | None = (
+        None  # [B, A], columns that hold all of which anything is asked, ascending; None: any may be
+    )
 
     @property
     def count(self) -> float:
@@ -51,7 +55,9 @@ class Batch:
 
     def _rows(self, start: int, stop: int) -> "Batch":
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        cut: dict[str, Any] = {name: part[start:stop] if isinstance(part, np.ndarray) else part for name, part in parts.items()}
+        cut: dict[str, Any] = {
+            name: part[start:stop] if isinstance(part, np.ndarray) else part for name, part in parts.items()
+        }
         return Batch(**cut | {"views": None if self.views is None else self.views.of(start, stop, self.ids.shape[1])})
 
 
@@ -59,23 +65,26 @@ class Batches:
     """The endless training data of one stage.
 
     `mix` gives the share of the tokens that each source has; padding is no token, so a source whose rows are less full
-    gives more of them. After any number of rows a source is at most two rows off its share, half a row when
-    there are two sources (`order.deviation` says how much exactly). Each source is read in epochs, every row once in
-    an epoch, in an order of its own. With `assistant_only`, tokens count in the loss only where they are flagged TRAINED.
-    `lesson` says what is learnt from images.
+    gives more of them. After any number of rows a source is at most two rows off its share, half a row when there are
+    two sources (`order.deviation` says how much exactly). Each source is read in epochs, every row once in an epoch, in
+    an order of its own. With `assistant_only`, tokens count in the loss only where they are flagged TRAINED. `lesson`
+    says what is learnt from images.
 
     Raises InputError for a source without rows, or shards of different contexts.
     """
 
     def __init__(
-        self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool, lesson: Lesson = BLIND
+        self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool,
+        lesson: Lesson = BLIND
     ):  # fmt: skip
         self.names = sorted(mix)
         self.shards = [shards[name] for name in self.names]
         self.rows, self.seed = rows, seed
         self.assistant_only, self.lesson = assistant_only, lesson
         self._check()
-        self._most_asked = _rounded(max(part.asked for part in self.shards), self.shards[0].context) if assistant_only else None
+        self._most_asked = (
+            _rounded(max(part.asked for part in self.shards), self.shards[0].context) if assistant_only else None
+        )
         self._keys = [stream_key(seed, name) for name in self.names]
         tokens_a_row = [part.tokens / part.rows for part in self.shards]
         self._tree = mixing_tree([mix[name] / tokens for name, tokens in zip(self.names, tokens_a_row, strict=True)])
@@ -93,37 +102,49 @@ class Batches:
     def _check(self) -> None:
         for name, part in zip(self.names, self.shards, strict=True):
             if not part.rows:
-                raise InputError(f"source {name!r} has no rows to train on; leave it out of the mix or give it more documents")
+                raise InputError(
+                    f"source {name!r} has no rows to train on; leave it out of the mix or give it more documents"
+                )
             if part.context != self.shards[0].context:
                 raise InputError(
-                    f"source {name!r} is packed in rows of {part.context} tokens, {self.names[0]!r} in rows of {self.shards[0].context}; "
-                    "pack both with the same context"
+                    f"source {name!r} is packed in rows of {part.context} tokens, {self.names[0]!r} in rows of"
+                    f" {self.shards[0].context}; pack both with the same context"
                 )
 
     def require_lessons(self) -> None:
-        """Raise InputError for a source in which there is nothing to learn: it would take its share of the tokens for nothing.
+        """Raise InputError for a source in which there is nothing to learn: it would take its share of the tokens for
+        nothing.
 
         Looks at a source's rows until some teach anything, most often the first.
         """
         for name, part in zip(self.names, self.shards, strict=True):
             if not any(self._teach(part, start) for start in range(0, part.rows, CHECK_ROWS)):
                 raise InputError(
-                    f"source {name!r}: nothing can be learnt from any of its {part.rows:,} rows of {part.context:,} tokens: "
+                    f"source {name!r}: nothing can be learnt from any of its {part.rows:,} rows of {part.context:,}"
+                    " tokens: "
                     + (
-                        f"no answer with words in it lies within model.context = {part.context}; raise it, give the conversations answers, "
+                        f"no answer with words in it lies within model.context = {part.context}; raise it, give the"
+                        " conversations answers, "
                         if self.assistant_only
-                        else "they hold no text in which a token follows another, nor an image that is predicted; give it longer documents, "
+                        else (
+                            "they hold no text in which a token follows another, nor an image that is predicted; give"
+                            " it longer documents, "
+                        )
                     )
                     + "or leave the source out of the stage's mix"
                 )
 
     def _teach(self, part: Shards, start: int) -> bool:
-        """Whether rows hold anything to learn: patches, targets, and of answers two that differ, as an empty one is its end alone."""
+        """Whether rows hold anything to learn: patches, targets, and of answers two that differ, as an empty one is its
+        end alone.
+        """
         numbers = np.arange(start, min(start + CHECK_ROWS, part.rows))
         ids, flags = part.take(numbers)
         views, blocks = look([(part, int(number)) for number in numbers], part.context, self.lesson, (self.seed, 0))
         batch = _batch(ids, flags, self.assistant_only, blocks, views)
-        return (views is not None and views.count > 0) or len(np.unique(batch.targets[batch.weights > 0])) > self.assistant_only
+        return (views is not None and views.count > 0) or len(
+            np.unique(batch.targets[batch.weights > 0])
+        ) > self.assistant_only
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step (from 0): `rows` rows."""
@@ -134,7 +155,9 @@ class Batches:
         batch = _batch(ids, flags, self.assistant_only, blocks, views)
         return batch if self._most_asked is None else replace(batch, asked=_asked(batch, self._most_asked))
 
-    def _take(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[Shards, int]]]:
+    def _take(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[Shards, int]]]:
         shape = (len(rows), self.shards[0].context)
         ids, flags = np.empty(shape, np.int64), np.empty(shape, np.uint8)
         sources, indices = assign(rows, self._tree)
@@ -146,13 +169,21 @@ class Batches:
 
 
 def heldout(name: str, shards: Shards, assistant_only: bool, lesson: Lesson) -> list[Batch]:
-    """Rows of a source's held-out part for the loss while training, in pieces, images as they are. Raises InputError where there are none."""
+    """Rows of a source's held-out part for the loss while training, in pieces, images as they are. Raises InputError
+    where there are none.
+    """
     rows = min(HELDOUT_ROWS, shards.rows)
-    return Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, replace(lesson, augment=0.0))[0].micro(HELDOUT_PIECE)
+    return Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, replace(lesson, augment=0.0))[0].micro(
+        HELDOUT_PIECE
+    )
 
 
 def _batch(
-    ids: npt.NDArray[np.int64], flags: npt.NDArray[np.uint8], assistant_only: bool, blocks: npt.NDArray[np.int32], views: Views | None
+    ids: npt.NDArray[np.int64],
+    flags: npt.NDArray[np.uint8],
+    assistant_only: bool,
+    blocks: npt.NDArray[np.int32],
+    views: Views | None,
 ) -> Batch:
     padding = (flags & PAD) > 0
     starts = (flags & START) > 0
@@ -175,7 +206,9 @@ def _batch(
 
 
 def _rounded(most: int, context: int) -> int | None:
-    """How many columns of a row to ask: the same for all batches, as compiled code is for one size; None where it is hardly fewer than all."""
+    """How many columns of a row to ask: the same for all batches, as compiled code is for one size; None where it is
+    hardly fewer than all.
+    """
     columns = -(-max(most, 1) // ASKED_STEP) * ASKED_STEP
     return columns if columns <= 0.75 * context else None
 

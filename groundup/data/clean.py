@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs.normal import normalise
+from groundup.config.recipe import MessagesSource, SourceBase
 from groundup.data.document import Document, said
-from groundup.data.drops import Drops
-from groundup.recipe import MessagesSource, SourceBase
+from groundup.data.filtered import Drops
 
 LEAST_HELDOUT, MOST_HELDOUT = 50, 1000
 
@@ -26,7 +26,8 @@ def normalised(document: Document) -> Document:
 
 
 def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str, str]] | None:
-    """Content as one normal text: parts are joined, as the chat template joins them, unless there are images among them.
+    """Content as one normal text: parts are joined, as the chat template joins them, unless there are images among
+    them.
 
     An assistant that only calls tools has none.
     """
@@ -38,7 +39,9 @@ def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str,
 
 
 def clean(documents: Iterator[Document], source: SourceBase, drops: Drops) -> Iterator[Document]:
-    """Mend each document; drop, counting the reason, what is empty, too short, too long, no Unicode text, or talk without an answer."""
+    """Mend each document; drop, counting the reason, what is empty, too short, too long, no Unicode text, or talk
+    without an answer.
+    """
     for document in documents:
         document = normalised(document)
         if reason := _misfit(document, source):
@@ -80,7 +83,9 @@ def is_heldout(digest: bytes, share: float) -> bool:
 
 
 def set_aside(share: float, count: int) -> int:
-    """How many held-out documents to make beside `count` for training: enough for a held-out loss, and not so many that it takes long."""
+    """How many held-out documents to make beside `count` for training: enough for a held-out loss, and not so many that
+    it takes long.
+    """
     return min(MOST_HELDOUT, max(LEAST_HELDOUT, ceil(share * count)))
 
 

@@ -35,7 +35,8 @@ SCHEMA = pa.schema(
 class Document:
     """One text or one conversation, with its images, where it came from and under which licence.
 
-    Exactly one of `text` and `messages` is set. Images come before a text, and where a conversation has parts of type "image".
+    Exactly one of `text` and `messages` is set. Images come before a text, and where a conversation has parts of type
+    "image".
     """
 
     source: str
@@ -65,7 +66,11 @@ class Document:
     @cached_property
     def digest(self) -> bytes:
         """16 bytes of SHA-256 over the content."""
-        content = self.text if self.text is not None else json.dumps([self.messages, self.tools], ensure_ascii=False, sort_keys=True)
+        content = (
+            self.text
+            if self.text is not None
+            else json.dumps([self.messages, self.tools], ensure_ascii=False, sort_keys=True)
+        )
         whole = hashlib.sha256(content.encode())
         for image in self.images:
             whole.update(hashlib.sha256(image).digest())
@@ -80,7 +85,9 @@ class Document:
             "tools": None if self.tools is None else json.dumps(self.tools, ensure_ascii=False),
             "images": list(self.images),
             "look": self.look,
-            "things": None if self.things is None else json.dumps([[[thing.kind, *thing.box] for thing in each] for each in self.things]),
+            "things": None
+            if self.things is None
+            else json.dumps([[[thing.kind, *thing.box] for thing in each] for each in self.things]),
             "source": self.source,
             "origin": self.origin,
             "licence": self.licence,
@@ -112,11 +119,16 @@ def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
 def _things(written: str | None) -> tuple[tuple[Thing, ...], ...] | None:
     if written is None:
         return None
-    return tuple(tuple(Thing(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in each) for each in json.loads(written))
+    return tuple(
+        tuple(Thing(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in each)
+        for each in json.loads(written)
+    )
 
 
 def chunks(documents: Iterable[Document], characters: int = 4_000_000, count: int = 16_384) -> Iterator[list[Document]]:
-    """Group documents into lists that reach at most `count`, and `characters` (or bytes of images) by the last of them: bounded memory."""
+    """Group documents into lists that reach at most `count`, and `characters` (or bytes of images) by the last of them:
+    bounded memory.
+    """
     chunk: list[Document] = []
     size = 0
     for document in documents:

@@ -1,4 +1,6 @@
-"""What the sources of images share: which files are images, how one is read and checked, and the lists that hold some out or leave some out."""
+"""What the sources of images share: which files are images, how one is read and checked, and the lists that hold some
+out or leave some out.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -8,12 +10,12 @@ from typing import Any, Protocol, TypeVar
 
 from groundup.codecs import chat, image
 from groundup.codecs.image import MOST_BYTES, BadImage, Pixels
+from groundup.config.recipe import PictureSource
+from groundup.core.errors import InputError
+from groundup.core.files import inside
 from groundup.data.document import Document
-from groundup.data.drops import Damage, Drops
+from groundup.data.filtered import Damage, Drops
 from groundup.data.paths import placed, shown, there
-from groundup.errors import InputError
-from groundup.files import inside
-from groundup.recipe import PictureSource
 
 _ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 SUFFIXES = tuple(f".{ending}" for ending in (*_ENDINGS, *map(str.upper, _ENDINGS)))
@@ -25,7 +27,9 @@ LEFT_OUT = "listed in without_files"
 
 
 def load(path: Path) -> bytes:
-    """The bytes of an image file, its size judged before it is read; raises BadImage for one that is missing, unreadable or too large."""
+    """The bytes of an image file, its size judged before it is read; raises BadImage for one that is missing,
+    unreadable or too large.
+    """
     try:
         if not there(path):  # nor is a pipe, which would never end
             raise BadImage("missing image", f"no file {path.name[:80]!r}")
@@ -83,29 +87,44 @@ class Found(Protocol):
 F = TypeVar("F", bound=Found)
 
 
-def _by_side(found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Drops) -> Iterator[tuple[F, bool]]:
-    """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of `without_files`.
+def _by_side(
+    found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Drops
+) -> Iterator[tuple[F, bool]]:
+    """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of
+    `without_files`.
 
-    `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for a list that cannot be
-    read, and for a name in it that fits no image, or several, or that is in both lists.
+    `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for a
+    list that cannot be read, and for a name in it that fits no image, or several, or that is in both lists.
     """
     heldout, without = _entries(source.heldout_files, source, folder), _entries(source.without_files, source, folder)
-    for part in (True, False) if heldout or without else (False,):  # a list that does not fit is told before images are decoded
+    for part in (
+        (True, False) if heldout or without else (False,)
+    ):  # a list that does not fit is told before images are decoded
         for each in found():
             held, left = _lists(heldout, each), _lists(without, each)
             if held and left:
-                raise InputError(f"source {source.name!r}: {held.where} and {left.where} both list {each.origin}; take it out of one of them")
+                raise InputError(
+                    f"source {source.name!r}: {held.where} and {left.where} both list {each.origin}; take it out of one"
+                    " of them"
+                )
             if left and not part:
                 drops.note(LEFT_OUT, each.origin)
             elif not left and bool(held) is part:
                 yield each, part
         for entry in (*heldout.values(), *without.values()):
             if not entry.origin:
-                raise InputError(f"source {source.name!r}: {entry.where}: {entry.name!r} is none of its images; correct or remove that line")
+                raise InputError(
+                    f"source {source.name!r}: {entry.where}: {entry.name!r} is none of its images; correct or remove"
+                    " that line"
+                )
 
 
 def documents(
-    found: Callable[[], Iterable[F]], make: Callable[[F, bool], Document], source: PictureSource, folder: Path, damage: Damage
+    found: Callable[[], Iterable[F]],
+    make: Callable[[F, bool], Document],
+    source: PictureSource,
+    folder: Path,
+    damage: Damage,
 ) -> Iterator[Document]:
     """What `make` makes of each image, knowing whether it is held out; images that it cannot use are damage.
 
@@ -151,7 +170,10 @@ def _entries(listed: str | None, source: PictureSource, folder: Path) -> dict[st
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"source {source.name!r}: the list {path} cannot be read ({error}); correct its name or save it as UTF-8 text") from None
+        raise InputError(
+            f"source {source.name!r}: the list {path} cannot be read ({error}); correct its name or save it as UTF-8"
+            " text"
+        ) from None
     entries: dict[str, _Entry] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.startswith("#"):
@@ -163,12 +185,16 @@ def _entries(listed: str | None, source: PictureSource, folder: Path) -> dict[st
 
 
 def _lists(entries: dict[str, _Entry], found: Found) -> _Entry | None:
-    """The entry that names an image: by the end of its path, from a whole folder name on, with or without the suffix."""
+    """The entry that names an image: by the end of its path, from a whole folder name on, with or without the
+    suffix.
+    """
     named = None
     for tail in _tails(found.path) if entries else ():
         if entry := entries.get(tail):
             if entry.origin not in ("", found.origin):
-                raise InputError(f"{entry.where}: {entry.name!r} fits both {entry.origin} and {found.origin}; write more of its path")
+                raise InputError(
+                    f"{entry.where}: {entry.name!r} fits both {entry.origin} and {found.origin}; write more of its path"
+                )
             entry.origin = found.origin
             named = entry
     return named

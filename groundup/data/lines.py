@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from groundup.codecs import strict_json
-from groundup.data.drops import Damage
-from groundup.errors import InputError
+from groundup.core.errors import InputError
+from groundup.data.filtered import Damage
 
 LONGEST_ESCAPE = 12  # bytes of one character in JSON: an escaped surrogate pair
 LINE_OVERHEAD = 65_536  # bytes a line may have beyond its characters: braces, keys, numbers
 
 
 def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
-    """Stream the lines of a file with their origin, `name:number`; empty ones and those over the source's limit are dropped and counted.
+    """Stream the lines of a file with their origin, `name:number`; empty ones and those over the source's limit are
+    dropped and counted.
 
     Raises InputError when the file cannot be read.
     """
@@ -32,11 +33,15 @@ def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
                 else:
                     yield f"{name}:{number}", line
     except OSError as error:
-        raise InputError(f"source {damage.source.name!r}: {path} cannot be read ({error.strerror}); mend or remove it") from error
+        raise InputError(
+            f"source {damage.source.name!r}: {path} cannot be read ({error.strerror}); mend or remove it"
+        ) from error
 
 
 def record(line: bytes) -> dict[str, Any]:
-    """The object that a line holds. Raises ValueError for a line that holds anything else, or that JSON readers would not read alike."""
+    """The object that a line holds. Raises ValueError for a line that holds anything else, or that JSON readers would
+    not read alike.
+    """
     value = strict_json.loads(line.decode("utf-8-sig"))
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found {type(value).__name__}")

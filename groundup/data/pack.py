@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from groundup.data.pictures import Picture
+from groundup.data.image_shards import Picture
 
 OPEN_TOKENS = 1 << 20  # room of the open rows: bounds the memory; 64 open rows already fill as well as any number
 OPEN_ROWS_SEEN = 64  # the same where rows hold pixels, which are a hundred times as large

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from groundup.codecs.normal import mend
-from groundup.errors import InputError
-from groundup.recipe import FileSource
+from groundup.config.recipe import FileSource
+from groundup.core.errors import InputError
 
 
 def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """The files of a source's path, sorted: one file, what a glob matches, or what a folder holds under `suffixes`.
 
-    Relative paths start at `folder`, the recipe's; `~` is the home folder. Hidden files match only patterns that
-    spell their dot. As text, a quarter of the size of a Path: there may be millions. Raises InputError when there is none.
+    Relative paths start at `folder`, the recipe's; `~` is the home folder. Hidden files match only patterns that spell
+    their dot. As text, a quarter of the size of a Path: there may be millions. Raises InputError when there is none.
     """
     place = located(source, folder)
     if place.is_dir():
@@ -28,22 +28,31 @@ def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[s
         found = matching(str(Path(source.path).expanduser()), folder)
         problem = "matches no file" if glob.has_magic(source.path) else "no such file"
     if not found:
-        raise InputError(f"source {source.name!r}: path {source.path!r}: {problem} (looked for {place}); correct the path or add the file")
+        raise InputError(
+            f"source {source.name!r}: path {source.path!r}: {problem} (looked for {place}); correct the path or add the"
+            " file"
+        )
     return sorted(found)
 
 
 def located(source: FileSource, folder: Path) -> Path:
-    """The source's path, absolute or from `folder`, with `~` expanded. Raises InputError for one that nobody may look at, or no file can have."""
+    """The source's path, absolute or from `folder`, with `~` expanded. Raises InputError for one that nobody may look
+    at, or no file can have.
+    """
     place = placed(source.path, folder)
     try:
         place.exists()
     except OSError as error:
-        raise InputError(f"source {source.name!r}: path {source.path[:80]!r}: {error.strerror}; correct the path or who may read it") from None
+        raise InputError(
+            f"source {source.name!r}: path {source.path[:80]!r}: {error.strerror}; correct the path or who may read it"
+        ) from None
     return place
 
 
 def placed(name: str, folder: Path) -> Path:
-    """A path of a recipe, absolute or from `folder`, with `~` expanded; raises InputError for the home of a user who is none."""
+    """A path of a recipe, absolute or from `folder`, with `~` expanded; raises InputError for the home of a user who is
+    none.
+    """
     try:
         return folder / Path(name).expanduser()
     except RuntimeError as error:
@@ -59,15 +68,19 @@ def there(path: Path) -> bool:
 
 
 def shown(path: Path, folder: Path) -> str:
-    """A file's name in reports and origins: relative to the recipe's folder where it lies inside, so that moving both keeps it."""
+    """A file's name in reports and origins: relative to the recipe's folder where it lies inside, so that moving both
+    keeps it.
+    """
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
-    """What a pattern matches in a folder under `suffixes`: regular files and links (a dangling one is reported, not passed over).
+    """What a pattern matches in a folder under `suffixes`: regular files and links (a dangling one is reported, not
+    passed over).
 
-    No folders, pipes, sockets or devices. Links are followed, but `**` comes to each folder once, however many links lead there. In no order.
-    Raises InputError for a folder on the way of `**` that may not be read, and for a name that is no UTF-8, which no record could hold.
+    No folders, pipes, sockets or devices. Links are followed, but `**` comes to each folder once, however many links
+    lead there. In no order. Raises InputError for a folder on the way of `**` that may not be read, and for a name that
+    is no UTF-8, which no record could hold.
     """
     found = dict.fromkeys(name for name in _matching(tuple(pattern.split("/")), folder) if name.endswith(suffixes))
     paths = [path for path in (folder / name for name in found) if _is_matched(path)]
@@ -98,7 +111,9 @@ def _matching(parts: tuple[str, ...], folder: Path) -> Iterator[str]:
 
 
 def _folders(top: Path) -> Iterator[str]:
-    """The folders in one, itself first, as paths from it: each once, those that lie in it before those that links lead to; no hidden ones."""
+    """The folders in one, itself first, as paths from it: each once, those that lie in it before those that links lead
+    to; no hidden ones.
+    """
     waiting, linked, seen = deque([""]), deque[str](), set[tuple[int, int]]()
     while waiting or linked:
         name = waiting.popleft() if waiting else linked.popleft()
@@ -108,7 +123,9 @@ def _folders(top: Path) -> Iterator[str]:
                 continue
             inside = sorted(os.scandir(top / name), key=lambda entry: entry.name)
         except PermissionError as error:
-            raise InputError(f"the folder {top / name} may not be read ({error.strerror}); change that, or name those that are meant") from None
+            raise InputError(
+                f"the folder {top / name} may not be read ({error.strerror}); change that, or name those that are meant"
+            ) from None
         except OSError:  # no folder, or links in a circle
             continue
         seen.add((stat.st_dev, stat.st_ino))

@@ -10,14 +10,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.data import near, sources
+from groundup.config.recipe import (
+    ImagesSource,
+    OrdersSource,
+    PictureSource,
+    ScenesSource,
+    SimulatorSource,
+    Source,
+    TasksSource,
+)
+from groundup.core.errors import InputError
+from groundup.core.files import replacing
+from groundup.data import near_duplicates as near
 from groundup.data.clean import Seen, clean, is_heldout
 from groundup.data.document import SCHEMA, Document, chunks, said
-from groundup.data.drops import Drops
-from groundup.data.near import Known
-from groundup.errors import InputError
-from groundup.files import replacing
-from groundup.recipe import ImagesSource, OrdersSource, PictureSource, ScenesSource, SimulatorSource, Source, TasksSource
+from groundup.data.filtered import Drops
+from groundup.data.near_duplicates import Known
+from groundup.data.sources import read as sources
 
 REMEDIES = {
     "too short": "lower min_chars",
@@ -29,15 +38,17 @@ REMEDIES = {
 }
 
 
-def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[int], None], before: Iterable[Path] = ()) -> dict[str, Any]:
+def write_documents(
+    source: Source, folder: Path, out: Path, advance: Callable[[int], None], before: Iterable[Path] = ()
+) -> dict[str, Any]:
     """Read, clean, deduplicate and split one source into `out/documents.parquet`; returns the report.
 
-    `folder` is the recipe's, where relative paths start; `advance` is told of documents as they are written. An image that is near one of
-    the documents files `before` does not lie on the other side of the split.
-    Memory is bounded by one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image.
-    The report holds `documents`, `heldout` and `characters` kept, `dropped` by reason, `examples` of drops by
-    name, `licences`, and `warnings`; where there are any, the keys and columns that are `unread`, the number of `images`
-    and the names of `kinds` that boxes have and of `classes`. Raises InputError when nothing is left, or nothing to train on.
+    `folder` is the recipe's, where relative paths start; `advance` is told of documents as they are written. An image
+    that is near one of the documents files `before` does not lie on the other side of the split. Memory is bounded by
+    one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image. The report holds
+    `documents`, `heldout` and `characters` kept, `dropped` by reason, `examples` of drops by name, `licences`, and
+    `warnings`; where there are any, the keys and columns that are `unread`, the number of `images` and the names of
+    `kinds` that boxes have and of `classes`. Raises InputError when nothing is left, or nothing to train on.
     """
     drops = Drops()
     kept: Counter[str] = Counter()
@@ -70,13 +81,18 @@ def write_documents(source: Source, folder: Path, out: Path, advance: Callable[[
 
 
 def _writer(path: Path) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["source", "licence"], write_statistics=False)
+    return pq.ParquetWriter(
+        path, SCHEMA, compression="zstd", use_dictionary=["source", "licence"], write_statistics=False
+    )
 
 
-def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops, before: Iterable[Path]) -> Iterator[list[Document]]:
+def _sorted_out(
+    groups: Iterator[list[Document]], source: Source, drops: Drops, before: Iterable[Path]
+) -> Iterator[list[Document]]:
     """Drop duplicates and mark what is held out.
 
-    What is made passes as it comes: its split goes by the instance, and a small family repeats its instances on purpose.
+    What is made passes as it comes: its split goes by the instance, and a small family repeats its instances on
+    purpose.
     """
     if isinstance(source, TasksSource | ScenesSource | SimulatorSource | OrdersSource):
         return groups
@@ -85,14 +101,19 @@ def _sorted_out(groups: Iterator[list[Document]], source: Source, drops: Drops, 
         known = Known.of(before, source.near_duplicates)
         return near.split(_firsts(unique, _first_image, "same image, another class", drops), source, drops, known)
     share = source.heldout_share
-    return ([replace(document, heldout=True) if is_heldout(document.digest, share) else document for document in group] for group in unique)
+    return (
+        [replace(document, heldout=True) if is_heldout(document.digest, share) else document for document in group]
+        for group in unique
+    )
 
 
 def _first_image(document: Document) -> bytes:
     return sha256(document.images[0]).digest()
 
 
-def _firsts(groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, drops: Drops) -> Iterator[list[Document]]:
+def _firsts(
+    groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, drops: Drops
+) -> Iterator[list[Document]]:
     """Keep the first of documents with the same key, a digest."""
     seen = Seen()
     for group in groups:
@@ -105,17 +126,23 @@ def _firsts(groups: Iterator[list[Document]], key: Callable[[Document], bytes], 
 
 def _require(source: Source, kept: Counter[str], drops: Drops) -> None:
     if not kept["documents"]:
-        reasons = ", ".join(f"{count} {reason}" + (f" ({REMEDIES[reason]})" if reason in REMEDIES else "") for reason, count in drops.counts.items())
-        raise InputError(f"source {source.name!r}: no documents are left; {'dropped were ' + reasons if reasons else 'the source holds none'}")
+        reasons = ", ".join(
+            f"{count} {reason}" + (f" ({REMEDIES[reason]})" if reason in REMEDIES else "")
+            for reason, count in drops.counts.items()
+        )
+        raise InputError(
+            f"source {source.name!r}: no documents are left;"
+            f" {'dropped were ' + reasons if reasons else 'the source holds none'}"
+        )
     if kept["documents"] == kept["heldout"]:
         if isinstance(source, PictureSource) and source.heldout_files:
             raise InputError(
-                f"source {source.name!r}: all {kept['documents']} images that are left are listed in {source.heldout_files}; "
-                "take some out of it or add images"
+                f"source {source.name!r}: all {kept['documents']} images that are left are listed in"
+                f" {source.heldout_files}; take some out of it or add images"
             )
         raise InputError(
-            f"source {source.name!r}: all {kept['documents']} documents fall in the held-out part (heldout_share = {source.heldout_share:g}); "
-            "lower heldout_share or add documents"
+            f"source {source.name!r}: all {kept['documents']} documents fall in the held-out part (heldout_share ="
+            f" {source.heldout_share:g}); lower heldout_share or add documents"
         )
 
 
@@ -124,11 +151,12 @@ def _warnings(source: Source, kept: Counter[str], drops: Drops) -> Iterator[str]
         yield f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"
     if unanswered := drops.counts["no answer"]:
         yield (
-            f"source {source.name!r}: {unanswered:,} conversations in which the assistant says nothing were dropped, as nothing is learnt "
-            f"from them; {REMEDIES['no answer']}"
+            f"source {source.name!r}: {unanswered:,} conversations in which the assistant says nothing were dropped, as"
+            f" nothing is learnt from them; {REMEDIES['no answer']}"
         )
     if source.heldout_share and not kept["heldout"]:  # a list that holds out is never empty
         yield (
-            f"source {source.name!r}: none of its {kept['documents']} documents was held out (heldout_share = {source.heldout_share:g}), "
-            "so it has no validation loss; split it into more documents or raise heldout_share"
+            f"source {source.name!r}: none of its {kept['documents']} documents was held out (heldout_share ="
+            f" {source.heldout_share:g}), so it has no validation loss; split it into more documents or raise"
+            " heldout_share"
         )

@@ -7,8 +7,11 @@ from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document, read, said
 
 
-def learn(tables: Sequence[Path], megabytes: int, vocab_size: int, specials: Sequence[str], advance: Callable[[int], None]) -> Tokenizer:
-    """A tokenizer of so many ids from the training parts of documents files, which have equal shares in a sample of so many MB.
+def learn(
+    tables: Sequence[Path], megabytes: int, vocab_size: int, specials: Sequence[str], advance: Callable[[int], None]
+) -> Tokenizer:
+    """A tokenizer of so many ids from the training parts of documents files, which have equal shares in a sample of so
+    many MB.
 
     `advance` is told of documents read. Raises InputError as `Tokenizer.learn` does.
     """
@@ -30,4 +33,8 @@ def _texts(tables: Sequence[Path], budget: int, advance: Callable[[int], None]) 
 
 def _plain(document: Document) -> str:
     """What a tokenizer learns from: the roles' names too, which every turn begins with."""
-    return document.text if document.text is not None else "\n".join(f"{message['role']}\n{said(message)}" for message in document.messages or [])
+    return (
+        document.text
+        if document.text is not None
+        else "\n".join(f"{message['role']}\n{said(message)}" for message in document.messages or [])
+    )

@@ -23,7 +23,9 @@ COLOURS = {
     "blue": (36, 88, 214),
     "purple": (142, 58, 180),
 }
-LABELS = "123456789ACDEFGHJKLMNPRTUVWXY"  # without 0 O Q, I, S, B, Z: at 12 pixels each looks like another, O like a ring
+LABELS = (
+    "123456789ACDEFGHJKLMNPRTUVWXY"  # without 0 O Q, I, S, B, Z: at 12 pixels each looks like another, O like a ring
+)
 ASPECTS = ((4, 3), (1, 1), (3, 4))
 
 LEAST_SIDE = 12  # pixels of a thing: fewer, and a cross looks like a circle
@@ -62,7 +64,9 @@ class Scene:
 
     @property
     def key(self) -> str:
-        """Which scene this is: what lies where in which colour; of an empty one its background, as there is nothing else."""
+        """Which scene this is: what lies where in which colour; of an empty one its background, as there is nothing
+        else.
+        """
         return repr((self.width, self.height, self.items or self.background))
 
     @property
@@ -72,7 +76,9 @@ class Scene:
 
 
 def compose(rng: Random, pixels: int, things: int) -> Scene:
-    """Draw a scene at random: at most `things` things on a canvas whose longer side is `pixels`, both sides multiples of 8."""
+    """Draw a scene at random: at most `things` things on a canvas whose longer side is `pixels`, both sides multiples
+    of 8.
+    """
     width, height = _canvas(rng, pixels)
     base, tint = rng.choice((rng.randint(16, 64), rng.randint(196, 244))), 10
     background = (base + rng.randint(-tint, tint), base + rng.randint(-tint, tint), base + rng.randint(-tint, tint))
@@ -126,7 +132,9 @@ def render(scene: Scene, rng: Random) -> tuple[bytes, tuple[Thing, ...]]:
         mask = _mask(item)
         image.paste(_shade(rng, COLOURS[item.colour]), (item.left, item.top), mask.reduce(FINER))
         things.append(Thing(item.kind, _box(scene, item, mask)))
-    noise = np.random.default_rng(rng.getrandbits(64)).standard_normal((scene.height, scene.width, 1), np.float32) * NOISE
+    noise = (
+        np.random.default_rng(rng.getrandbits(64)).standard_normal((scene.height, scene.width, 1), np.float32) * NOISE
+    )
     noisy = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
     written = io.BytesIO()
     noisy.save(written, "PNG", compress_level=1)  # noise hardly compresses: a higher level only takes longer
@@ -160,7 +168,9 @@ def _mask(item: Item) -> Image.Image:
         glyph = _glyph(item.label)
         scale = side / max(glyph.size)
         width, height = (max(1, round(extent * scale)) for extent in glyph.size)
-        mask.paste(glyph.resize((width, height), Image.Resampling.BILINEAR), ((side - width) // 2, (side - height) // 2))
+        mask.paste(
+            glyph.resize((width, height), Image.Resampling.BILINEAR), ((side - width) // 2, (side - height) // 2)
+        )
     elif item.kind in ("circle", "ring"):
         draw.ellipse((0, 0, side - 1, side - 1), fill=255)
         if item.kind == "ring":

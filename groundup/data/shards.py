@@ -22,11 +22,11 @@ import numpy.typing as npt
 from groundup.codecs import chat
 from groundup.codecs.image import Grid, Pixels
 from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
+from groundup.core.files import digest, read_json, replacing, write_json
 from groundup.data.document import Document, chunks, read
+from groundup.data.image_shards import Eyesight, Picture, Pictures, Writer, mapped
 from groundup.data.pack import Piece, pack
-from groundup.data.pictures import Eyesight, Picture, Pictures, Writer, mapped
-from groundup.errors import InputError
-from groundup.files import digest, read_json, replacing, write_json
 
 TRAINED = 1  # counts in instruction tuning: what the assistant says, or any token of a plain text
 START = 2  # first token of a document, or of a later piece of one that is longer than a row
@@ -35,14 +35,19 @@ SEEN = 8  # stands for a patch of an image: no token to be predicted
 
 
 def write_shards(
-    documents: Path, tokenizer: Tokenizer, context: int, out: Path, advance: Callable[[int], None], eyesight: Eyesight | None = None
+    documents: Path,
+    tokenizer: Tokenizer,
+    context: int,
+    out: Path,
+    advance: Callable[[int], None],
+    eyesight: Eyesight | None = None,
 ) -> dict[str, Any]:
     """Encode and pack a documents file into `out/train` and `out/heldout`; returns what their shards.json hold.
 
-    A text is closed by <|endoftext|> and cut into pieces where it is longer than `context` tokens; a conversation
-    is rendered by the chat template and loses what lies beyond `context` (counted as `cut`; `longest` is the most tokens that one of
-    them had), as does a text with images. One that so loses all that is learnt from it is left out (and counted as `lost` too). Images
-    are scaled to the `eyesight`; no document may have one where that is None. `advance`
+    A text is closed by <|endoftext|> and cut into pieces where it is longer than `context` tokens; a conversation is
+    rendered by the chat template and loses what lies beyond `context` (counted as `cut`; `longest` is the most tokens
+    that one of them had), as does a text with images. One that so loses all that is learnt from it is left out (and
+    counted as `lost` too). Images are scaled to the `eyesight`; no document may have one where that is None. `advance`
     is told of documents done. Memory is bounded by the tokens and pixels of one chunk and of the open rows.
     """
     return {
@@ -52,7 +57,12 @@ def write_shards(
 
 
 def _write_part(
-    documents: Iterator[Document], tokenizer: Tokenizer, context: int, out: Path, advance: Callable[[int], None], eyesight: Eyesight | None
+    documents: Iterator[Document],
+    tokenizer: Tokenizer,
+    context: int,
+    out: Path,
+    advance: Callable[[int], None],
+    eyesight: Eyesight | None,
 ) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     pieces = _pieces(documents, tokenizer, context, counts, advance, eyesight)
@@ -79,7 +89,13 @@ def _write_part(
 
 
 def _write_rows(
-    rows: Iterator[list[Piece]], out: Path, context: int, dtype: np.dtype[Any], filler: int, counts: Counter[str], writer: Writer | None
+    rows: Iterator[list[Piece]],
+    out: Path,
+    context: int,
+    dtype: np.dtype[Any],
+    filler: int,
+    counts: Counter[str],
+    writer: Writer | None,
 ) -> dict[str, str]:
     hashes = {"tokens.bin": hashlib.sha256(), "flags.bin": hashlib.sha256()}
     with (
@@ -132,13 +148,17 @@ def _pieces(
 
 def _cut(piece: Piece, context: int) -> Piece:
     """What fits the context; an image that does not fit whole goes, and all behind it."""
-    limit = min([context, *(picture.place - 1 for picture in piece.pictures if picture.place + picture.grid.patches > context)])
+    limit = min(
+        [context, *(picture.place - 1 for picture in piece.pictures if picture.place + picture.grid.patches > context)]
+    )
     pictures = tuple(picture for picture in piece.pictures if picture.place < limit)
     return Piece(piece.ids[:limit], piece.flags[:limit], pictures)
 
 
 def _encoded(chunk: list[Document], tokenizer: Tokenizer, eyesight: Eyesight | None) -> Iterator[Piece]:
-    texts = iter(tokenizer.encode_batch([document.text for document in chunk if document.text is not None], threads=_cores()))
+    texts = iter(
+        tokenizer.encode_batch([document.text for document in chunk if document.text is not None], threads=_cores())
+    )
     for document in chunk:
         seen = [_look(document, image, eyesight) for image in document.images]
         grids = [grid for grid, _ in seen]
@@ -158,7 +178,9 @@ def _encoded(chunk: list[Document], tokenizer: Tokenizer, eyesight: Eyesight | N
 
 def _look(document: Document, image: bytes, eyesight: Eyesight | None) -> tuple[Grid, Pixels]:
     if eyesight is None:
-        raise InputError(f"source {document.source!r}: {document.origin} has an image, and the model has no eyes; set model.patch")
+        raise InputError(
+            f"source {document.source!r}: {document.origin} has an image, and the model has no eyes; set model.patch"
+        )
     return eyesight.look(image)
 
 
@@ -176,8 +198,8 @@ def _cores() -> int:
 class Shards:
     """Packed rows of one part of one source.
 
-    `rows` x `context` tokens lie on disk, of which `tokens` are no padding; of no more than `asked` in a row does instruction tuning
-    ask anything. `digest` names the content.
+    `rows` x `context` tokens lie on disk, of which `tokens` are no padding; of no more than `asked` in a row does
+    instruction tuning ask anything. `digest` names the content.
     """
 
     rows: int
@@ -194,7 +216,9 @@ class Shards:
     def open(folder: Path) -> "Shards":
         """Map a shard folder; raises InputError when it is incomplete or a file has not the size it should have."""
         if not (folder / "shards.json").is_file():
-            raise InputError(f"{folder}: no shards.json, so these shards are incomplete; run the same command again to write them")
+            raise InputError(
+                f"{folder}: no shards.json, so these shards are incomplete; run the same command again to write them"
+            )
         table = read_json(folder / "shards.json")
         try:
             shape = (table["rows"], table["context"])
@@ -204,7 +228,9 @@ class Shards:
             flags = _mapped(folder / "flags.bin", np.dtype(np.uint8), shape)
             return Shards(*shape, table["tokens"], table["documents"], table["asked"], name, ids, flags, pictures)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{folder / 'shards.json'}: damaged ({error!r}); delete its folder and run the same command again") from None
+            raise InputError(
+                f"{folder / 'shards.json'}: damaged ({error!r}); delete its folder and run the same command again"
+            ) from None
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         """Rows by number, read from disk: ids [n, context] and flags [n, context]."""
@@ -215,7 +241,10 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDA
     expected = math.prod(shape) * dtype.itemsize
     found = path.stat().st_size if path.is_file() else 0
     if found != expected:
-        raise InputError(f"{path}: {found} bytes where {expected} are expected, so it is damaged; delete its folder and run the same command again")
+        raise InputError(
+            f"{path}: {found} bytes where {expected} are expected, so it is damaged; delete its folder and run the same"
+            " command again"
+        )
     if not expected:  # an empty file cannot be mapped
         return np.empty(shape, dtype)
     return np.asarray(np.memmap(path, dtype, "r", shape=shape))

@@ -1,4 +1,5 @@
-"""The images of a batch as the model sees them: patches, where they stand, who looks at whom, and what is to be learnt from them.
+"""The images of a batch as the model sees them: patches, where they stand, who looks at whom, and what is to be learnt
+from them.
 
 Shapes: B rows of T tokens, N patches of P values.
 """
@@ -21,9 +22,9 @@ HIDDEN = 0.6  # share of the patches that are hidden where hidden ones are predi
 class Lesson:
     """What a stage learns from images, and how it varies them.
 
-    `predict`: "next" patch, behind a beginning of random length in which all patches look at each other (AIM, arXiv:2401.08541);
-    "masked", hidden ones among those that are seen; "none", for instruction tuning, where the whole image is seen and patches learn
-    only what lies in them. `kinds` are all names the model knows, in order.
+    `predict`: "next" patch, behind a beginning of random length in which all patches look at each other (AIM,
+    arXiv:2401.08541); "masked", hidden ones among those that are seen; "none", for instruction tuning, where the whole
+    image is seen and patches learn only what lies in them. `kinds` are all names the model knows, in order.
     """
 
     predict: Literal["next", "masked", "none"]
@@ -73,10 +74,14 @@ class _View:
     prefix: int
 
 
-def look(rows: list[tuple[Shards, int]], context: int, lesson: Lesson, key: tuple[int, int]) -> tuple[Views | None, npt.NDArray[np.int32]]:
-    """The images of a batch of rows (each a shard and a row of it), and `blocks` [B, T]: patches of one block look at each other, 0 looks back only.
+def look(
+    rows: list[tuple[Shards, int]], context: int, lesson: Lesson, key: tuple[int, int]
+) -> tuple[Views | None, npt.NDArray[np.int32]]:
+    """The images of a batch of rows (each a shard and a row of it), and `blocks` [B, T]: patches of one block look at
+    each other, 0 looks back only.
 
-    `key` is the seed and the number of the first row in the stream: all that is random follows from them. None where no row has an image.
+    `key` is the seed and the number of the first row in the stream: all that is random follows from them. None where no
+    row has an image.
     """
     blocks = np.zeros((len(rows), context), np.int32)
     found: list[tuple[int, _View]] = []
@@ -89,12 +94,21 @@ def look(rows: list[tuple[Shards, int]], context: int, lesson: Lesson, key: tupl
     return _joined(found, lesson) if found else None, blocks
 
 
-def _view(pixels: image.Pixels, grid: Grid, things: npt.NDArray[Any] | None, shards: Shards, lesson: Lesson, random: np.random.Generator) -> _View:
+def _view(
+    pixels: image.Pixels,
+    grid: Grid,
+    things: npt.NDArray[Any] | None,
+    shards: Shards,
+    lesson: Lesson,
+    random: np.random.Generator,
+) -> _View:
     assert shards.pictures is not None
     side, N = shards.pictures.side, grid.patches
     if lesson.augment:
         pixels, things = augment(pixels, grid, side, things, lesson.augment, random)
-        if lesson.predict == "none" and things is None:  # two images at once are none to predict, and the other's things would have no label
+        if (
+            lesson.predict == "none" and things is None
+        ):  # two images at once are none to predict, and the other's things would have no label
             pixels = mixed(pixels, shards.pictures.any(random), grid, side, lesson.augment, random)
     labels, values = np.full(N, -1, np.int64), np.zeros((N, boxes.VALUES), np.float32)
     if lesson.predict == "none" and things is not None and lesson.kinds:
@@ -111,9 +125,17 @@ def _view(pixels: image.Pixels, grid: Grid, things: npt.NDArray[Any] | None, sha
 
 
 def _joined(found: list[tuple[int, _View]], lesson: Lesson) -> Views:
-    parts = {name: np.concatenate([getattr(view, name) for _, view in found]) for name in ("patches", "hidden", "weights", "labels", "values")}
+    parts = {
+        name: np.concatenate([getattr(view, name) for _, view in found])
+        for name in ("patches", "hidden", "weights", "labels", "values")
+    }
     places = np.concatenate([start + np.arange(view.grid.patches) for start, view in found])
-    return Views(places=places, grid=np.concatenate([cells(view.grid) for _, view in found]), ahead=int(lesson.predict == "next"), **parts)
+    return Views(
+        places=places,
+        grid=np.concatenate([cells(view.grid) for _, view in found]),
+        ahead=int(lesson.predict == "next"),
+        **parts,
+    )
 
 
 def cells(grid: Grid) -> npt.NDArray[np.int64]:
@@ -122,7 +144,9 @@ def cells(grid: Grid) -> npt.NDArray[np.int64]:
 
 
 class Frame(NamedTuple):
-    """An image among the patches of several: its grid, and how many of its patches, from the first, all look at each other."""
+    """An image among the patches of several: its grid, and how many of its patches, from the first, all look at each
+    other.
+    """
 
     rows: int
     columns: int
@@ -135,7 +159,9 @@ class Frame(NamedTuple):
 
 
 def frames(grid: npt.NDArray[np.int64], together: npt.NDArray[np.bool_]) -> tuple[Frame, ...]:
-    """The images that patches of these rows and columns [N, 2] are of; `together` [N] is true of those that look at each other."""
+    """The images that patches of these rows and columns [N, 2] are of; `together` [N] is true of those that look at
+    each other.
+    """
     starts = np.flatnonzero((grid == 0).all(1))
     last = grid[np.append(starts[1:], len(grid)) - 1] + 1
     return tuple(

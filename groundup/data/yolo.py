@@ -1,16 +1,16 @@
 """A YOLO folder: the names of its classes, and which label file belongs to which image.
 
-Of YAML, data.yaml needs little, so that little is read here and all else under `names` is refused: a list or numbered names, in lines or in
-brackets, plain or quoted.
+Of YAML, data.yaml needs little, so that little is read here and all else under `names` is refused: a list or numbered
+names, in lines or in brackets, plain or quoted.
 """
 
 import re
 from pathlib import Path
 
+from groundup.config.recipe import BoxesSource
+from groundup.core.errors import InputError
 from groundup.data.image_files import SUFFIXES
 from groundup.data.paths import matching, there
-from groundup.errors import InputError
-from groundup.recipe import BoxesSource
 
 _PLAIN = r"[^\s'\"\[\]{}#&*!|>%@`,:-](?:(?! #|: )[^,\[\]{}])*?"
 _SCALAR = rf"(?P<name>'(?:[^']|'')*'|\"[^\"\\]*\"|{_PLAIN})"
@@ -35,11 +35,15 @@ def label_files(place: Path) -> list[Path]:
 def image_files(images: Path, everything: bool) -> list[Path]:
     """The images in a folder, sorted: `everything`, or those in folders called images."""
     start = "**" if everything else "**/images/**"
-    return sorted(set(map(Path, matching(f"{start}/*", images, SUFFIXES))))  # folders called images in one another match twice
+    return sorted(
+        set(map(Path, matching(f"{start}/*", images, SUFFIXES)))
+    )  # folders called images in one another match twice
 
 
 def label_of(path: Path, images: Path | None, place: Path) -> Path:
-    """The label file of an image, without its suffix: under labels as the image under `images`, or beside the last folder called images."""
+    """The label file of an image, without its suffix: under labels as the image under `images`, or beside the last
+    folder called images.
+    """
     if images is not None:
         return (place / "labels" / path.relative_to(images)).with_suffix("")
     parts = list(path.relative_to(place).with_suffix("").parts)
@@ -48,13 +52,19 @@ def label_of(path: Path, images: Path | None, place: Path) -> Path:
 
 
 def classes(source: BoxesSource, place: Path) -> dict[int, str]:
-    """The names of the classes by number; raises InputError for a file that is missing or in which they cannot be read."""
+    """The names of the classes by number; raises InputError for a file that is missing or in which they cannot be
+    read.
+    """
     path = _classes_file(source, place)
     try:
-        rows = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")  # a name may hold what else Unicode ends lines at
+        rows = (
+            path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        )  # a name may hold what else Unicode ends lines at
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"source {source.name!r}: {path} cannot be read ({error}); save it as UTF-8 text") from None
-    names = {number: row.strip() for number, row in enumerate(rows)} if path.suffix == ".txt" else _from_yaml(path, rows)
+    names = (
+        {number: row.strip() for number, row in enumerate(rows)} if path.suffix == ".txt" else _from_yaml(path, rows)
+    )
     if not any(names.values()):
         raise InputError(f"{path}: no names of classes in it; write one a line, or in data.yaml names: [cup, plate]")
     return names
@@ -74,7 +84,10 @@ def _from_yaml(path: Path, rows: list[str]) -> dict[int, str]:
     """What stands under the key `names`."""
     starts = [number for number, row in enumerate(rows) if re.match(r"names\s*:(?:\s|$)", row)]
     if len(starts) != 1:
-        raise InputError(f"{path}: {len(starts)} keys called names at the start of a line; it must have one, such as names: [cup, plate]")
+        raise InputError(
+            f"{path}: {len(starts)} keys called names at the start of a line; it must have one, such as names: [cup,"
+            " plate]"
+        )
     start = starts[0]
     first = rows[start].partition(":")[2]
     block = [first]
@@ -85,7 +98,9 @@ def _from_yaml(path: Path, rows: list[str]) -> dict[int, str]:
     if first.strip()[:1] in ("[", "{"):
         return _in_brackets(f"{path}: line {start + 1}", block)
     if not _QUIET.match(first):
-        raise InputError(f"{path}: line {start + 1}: names is {first.strip()!r}; expected a list, such as names: [cup, plate]")
+        raise InputError(
+            f"{path}: line {start + 1}: names is {first.strip()!r}; expected a list, such as names: [cup, plate]"
+        )
     return _in_lines(path, start + 2, block[1:])
 
 
@@ -98,7 +113,9 @@ def _in_brackets(where: str, block: list[str]) -> dict[int, str]:
     while rest:
         match = _BETWEEN.match(rest)
         if not match or opened + closed not in ("[]", "{}") or (match["number"] is None) != (opened == "["):
-            raise InputError(f"{where}: cannot be read at {rest[:40]!r}; write names: [cup, plate] or names: {{0: cup, 1: plate}}")
+            raise InputError(
+                f"{where}: cannot be read at {rest[:40]!r}; write names: [cup, plate] or names: {{0: cup, 1: plate}}"
+            )
         number = len(names) if match["number"] is None else int(match["number"])
         _add(names, number, match["name"], where)
         rest = rest[match.end() :]
@@ -115,7 +132,10 @@ def _in_lines(path: Path, first: int, block: list[str]) -> dict[int, str]:
         item, numbered = _ITEM.match(row), _NUMBERED.match(row)
         forms.add(item is not None)
         if not (match := item or numbered) or len(forms) > 1:
-            raise InputError(f"{path}: line {place}: {row.strip()[:40]!r} cannot be read as a name; write all as '- cup', or all as '0: cup'")
+            raise InputError(
+                f"{path}: line {place}: {row.strip()[:40]!r} cannot be read as a name; write all as '- cup', or all as"
+                " '0: cup'"
+            )
         _add(names, len(names) if item else int(match["number"]), match["name"], f"{path}: line {place}")
     return names
 

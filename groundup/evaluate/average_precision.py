@@ -1,6 +1,7 @@
 """How well boxes are found: COCO's average precision, and precision, recall and F1 at one overlap and one score.
 
-Boxes are left, top, right, bottom in shares of the image, 0 to 1; a box matches one of its kind whose overlap (intersection over union) is enough.
+Boxes are left, top, right, bottom in shares of the image, 0 to 1; a box matches one of its kind whose overlap
+(intersection over union) is enough.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from groundup.codecs.boxes import Thing, overlaps
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.evaluate.figure import Figure, proportion
 
 OVERLAP = 0.5  # of a match, for precision, recall and F1
@@ -30,7 +31,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Precision:
-    """COCO's figures: the mean over overlaps of 0.5 to 0.95, that at 0.5, the recall of at most 100 boxes an image; and AP at 0.5 by kind."""
+    """COCO's figures: the mean over overlaps of 0.5 to 0.95, that at 0.5, the recall of at most 100 boxes an image; and
+    AP at 0.5 by kind.
+    """
 
     ap: float
     ap50: float
@@ -55,7 +58,9 @@ class Matches:
 
 
 def matches(pictures: Sequence[Picture], score: float = SCORE, overlap: float = OVERLAP) -> Matches:
-    """Of the boxes found with at least `score`, the surest first, each takes the free box of its kind that it overlaps most."""
+    """Of the boxes found with at least `score`, the surest first, each takes the free box of its kind that it overlaps
+    most.
+    """
     kept = [[thing for thing in picture.found if thing.score >= score] for picture in pictures]
     right = sum(_matched(picture.truth, found, overlap) for picture, found in zip(pictures, kept, strict=True))
     found, truth = sum(map(len, kept)), sum(len(picture.truth) for picture in pictures)
@@ -108,7 +113,10 @@ def average_precision(pictures: Sequence[Picture]) -> Precision | None:
         judged = judge(*sides, iouType="bbox")
         judged.evaluate()
         judged.accumulate()
-    precision, recall = judged.eval["precision"][..., 0, -1], judged.eval["recall"][..., 0, -1]  # [overlap, recall, kind], [overlap, kind]
+    precision, recall = (
+        judged.eval["precision"][..., 0, -1],
+        judged.eval["recall"][..., 0, -1],
+    )  # [overlap, recall, kind], [overlap, kind]
     by_kind = {kind: float(precision[0, :, number].mean()) for number, kind in enumerate(kinds)}
     return Precision(float(precision.mean()), float(precision[0].mean()), float(recall.mean()), by_kind)
 
@@ -125,7 +133,10 @@ def _coco(pictures: Sequence[Picture], things: Sequence[Sequence[Thing]], kinds:
             known = {"id": len(annotations) + 1, "image_id": image, "category_id": kinds.index(thing.kind) + 1}
             annotations.append(known | {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "score": thing.score})
     return {
-        "images": [{"id": image, "width": picture.size[0], "height": picture.size[1]} for image, picture in enumerate(pictures, 1)],
+        "images": [
+            {"id": image, "width": picture.size[0], "height": picture.size[1]}
+            for image, picture in enumerate(pictures, 1)
+        ],
         "categories": [{"id": number, "name": kind} for number, kind in enumerate(kinds, 1)],
         "annotations": annotations,
     }

@@ -5,21 +5,25 @@ from collections.abc import Callable, Iterable, Iterator
 
 from groundup.codecs.normal import mend, normalise
 from groundup.codecs.text import Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.evaluate.figure import Figure, ratio
 from groundup.evaluate.likelihood import Row, nats
-from groundup.model.trunk import Trunk
+from groundup.model.transformer import Trunk
 
 CHARACTERS = 1 << 20  # text measured at a time: bounds the memory of its ids
 
 
-def bits_per_byte(trunk: Trunk, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None) -> Figure:
-    """-log2 p of the texts by the bytes of UTF-8 of their normal form, the texts being cases of which any might have been drawn.
+def bits_per_byte(
+    trunk: Trunk, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None
+) -> Figure:
+    """-log2 p of the texts by the bytes of UTF-8 of their normal form, the texts being cases of which any might have
+    been drawn.
 
     Each text is coded by itself and each of its tokens once. The first has nothing before it, and no training predicts
-    it: it costs log2 of the vocabulary. The <|endoftext|> that closes a document in training is not part of the text and
-    costs nothing. A text longer than the context is read in windows that overlap by half, so that every token after the
-    first window is predicted from at least half a context. `advance` is told of texts done. Raises InputError without text.
+    it: it costs log2 of the vocabulary. The <|endoftext|> that closes a document in training is not part of the text
+    and costs nothing. A text longer than the context is read in windows that overlap by half, so that every token after
+    the first window is predicted from at least half a context. `advance` is told of texts done. Raises InputError
+    without text.
     """
     bits: list[float] = []
     sizes: list[float] = []

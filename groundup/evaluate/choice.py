@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.codecs.text import Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.evaluate.figure import Figure, proportion
 from groundup.evaluate.likelihood import Row, nats
 from groundup.evaluate.questions import Question, read
@@ -17,7 +17,8 @@ from groundup.generate.engine import Engine
 class Accuracy:
     """Shares of right answers: by the largest log-likelihood, `raw`, and by the largest for each byte, `per_byte`.
 
-    `chance` is the share that guessing gets; `cut` counts questions that lost their beginning, being too long for the context.
+    `chance` is the share that guessing gets; `cut` counts questions that lost their beginning, being too long for the
+    context.
     """
 
     raw: Figure
@@ -43,8 +44,8 @@ class _Mark:
 def choices(engine: Engine, path: Path, advance: Callable[[int], None] = lambda done: None) -> dict[str, Accuracy]:
     """Accuracy on a file of questions (`questions.read`): of all under "", and of each subject under its name.
 
-    A choice is scored as " choice" after "Question: ...\\nAnswer:". `advance` is told of choices done. Raises InputError
-    for a file that cannot be used, and for a choice that alone is longer than the context.
+    A choice is scored as " choice" after "Question: ...\\nAnswer:". `advance` is told of choices done. Raises
+    InputError for a file that cannot be used, and for a choice that alone is longer than the context.
     """
     marks = _marks(engine, read(path), path, advance)
     groups = {"": marks}
@@ -55,7 +56,10 @@ def choices(engine: Engine, path: Path, advance: Callable[[int], None] = lambda 
 
 
 def _accuracy(marks: list[_Mark]) -> Accuracy:
-    raw, per_byte = (proportion(sum(right), len(marks)) for right in ([mark.raw for mark in marks], [mark.per_byte for mark in marks]))
+    raw, per_byte = (
+        proportion(sum(right), len(marks))
+        for right in ([mark.raw for mark in marks], [mark.per_byte for mark in marks])
+    )
     chance = sum(1 / len(mark.question.choices) for mark in marks) / len(marks)
     return Accuracy(raw, per_byte, chance, sum(mark.cut for mark in marks))
 
@@ -81,6 +85,8 @@ def _texts(question: Question, tokenizer: Tokenizer) -> list[tuple[list[int], li
 
 def _row(asked: list[int], said: list[int], context: int, path: Path) -> Row:
     if len(said) > context:
-        raise InputError(f"{path}: a choice of {len(said)} tokens is longer than the model's context of {context}; shorten it")
+        raise InputError(
+            f"{path}: a choice of {len(said)} tokens is longer than the model's context of {context}; shorten it"
+        )
     ids = (asked + said)[-(context + 1) :]
     return Row(ids, len(ids) - len(said))

@@ -18,7 +18,9 @@ SHOWN = 8  # pictures that are kept with their boxes
 
 @dataclass(frozen=True)
 class Detected:
-    """Boxes found in `images` images: COCO's figures, those at one overlap and one score, and a few pictures with both sides' boxes."""
+    """Boxes found in `images` images: COCO's figures, those at one overlap and one score, and a few pictures with both
+    sides' boxes.
+    """
 
     images: int
     precision: Precision

@@ -10,7 +10,9 @@ Z = 1.959963984540054  # standard normal quantile of 97.5 %
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, the ends of its 95 % interval (None where a single case, or the method, gives none) and n cases."""
+    """A measured value, the ends of its 95 % interval (None where a single case, or the method, gives none) and n
+    cases.
+    """
 
     value: float
     low: float | None
@@ -23,7 +25,9 @@ class Figure:
 
 
 def proportion(successes: int, n: int) -> Figure:
-    """A share of successes with the score interval of Wilson (1927), which is right near 0 and 1 and for small n, too."""
+    """A share of successes with the score interval of Wilson (1927), which is right near 0 and 1 and for small n,
+    too.
+    """
     share = successes / n
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))

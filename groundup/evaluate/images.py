@@ -33,15 +33,16 @@ def chunks(documents: Iterable[Document], count: int = CHUNK) -> Iterator[list[D
         yield chunk
 
 
-# --- classes --------------------------------------------------------------------------------------------------------------
+# --- classes ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Classified:
     """Images by class: `counts[t][s]` of the class t were said to be s, both places in `classes`.
 
-    `commonest` is the share of the images that always saying their commonest class gets. `recall` has the classes that were there. `worst`
-    are the surest mistakes: image, where the model looked, truth, said, and the probability of what was said among the classes.
+    `commonest` is the share of the images that always saying their commonest class gets. `recall` has the classes that
+    were there. `worst` are the surest mistakes: image, where the model looked, truth, said, and the probability of what
+    was said among the classes.
     """
 
     accuracy: Figure
@@ -67,8 +68,11 @@ class _Mistake:
     said: str = field(compare=False)
 
 
-def classify(engine: Engine, documents: Iterable[Document], classes: Sequence[str], advance: Advance = ignored) -> Classified | None:
-    """Take for each image the class that is likeliest as its answer, <|im_end|> after it; None where there are no documents.
+def classify(
+    engine: Engine, documents: Iterable[Document], classes: Sequence[str], advance: Advance = ignored
+) -> Classified | None:
+    """Take for each image the class that is likeliest as its answer, <|im_end|> after it; None where there are no
+    documents.
 
     Documents are conversations about one image that end with one of the `classes`. `advance` is told of images done.
     """
@@ -92,7 +96,11 @@ def classify(engine: Engine, documents: Iterable[Document], classes: Sequence[st
 def _classified(pairs: Counter[tuple[int, int]], classes: Sequence[str], worst: list[dict[str, Any]]) -> Classified:
     counts = [[pairs[truth, place] for place in range(len(classes))] for truth in range(len(classes))]
     right, total = sum(counts[place][place] for place in range(len(classes))), pairs.total()
-    recall = {name: proportion(row[place], sum(row)) for place, (name, row) in enumerate(zip(classes, counts, strict=True)) if sum(row)}
+    recall = {
+        name: proportion(row[place], sum(row))
+        for place, (name, row) in enumerate(zip(classes, counts, strict=True))
+        if sum(row)
+    }
     return Classified(proportion(right, total), max(map(sum, counts)) / total, list(classes), counts, recall, worst)
 
 
@@ -101,14 +109,21 @@ def _shown(engine: Engine, mistake: _Mistake) -> dict[str, Any]:
     image, size = thumbnail(mistake.document.images[0])
     looked = spotlight(seeing.attention(engine.trunk, row)[0], row.looks[0].view.grid)
     truth = _last(mistake.document)
-    return {"image": image, "size": [*size], "looked": looked, "truth": truth, "said": mistake.said, "probability": mistake.probability}
+    return {
+        "image": image,
+        "size": [*size],
+        "looked": looked,
+        "truth": truth,
+        "said": mistake.said,
+        "probability": mistake.probability,
+    }
 
 
 def _last(document: Document) -> str:
     return said((document.messages or [{}])[-1])
 
 
-# --- questions ------------------------------------------------------------------------------------------------------------
+# --- questions --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -124,22 +139,28 @@ class Answered:
 
 
 def ask(engine: Engine, documents: Sequence[Document], name: str, advance: Advance = ignored) -> list[Answered]:
-    """Answer the last message of each conversation greedily; a row for each family and language, in the order they first come.
+    """Answer the last message of each conversation greedily; a row for each family and language, in the order they
+    first come.
 
-    Documents are conversations with images that end with the right answer, with `family`, `language` and `level` in their labels;
-    those without labels are the family `name`. `advance` is told of questions done.
+    Documents are conversations with images that end with the right answer, with `family`, `language` and `level` in
+    their labels; those without labels are the family `name`. `advance` is told of questions done.
     """
     groups: dict[tuple[str, str, int], list[Document]] = {}
     for document in documents:
         labels = document.labels or {"family": name, "language": "any", "level": 1}
         groups.setdefault((labels["family"], labels["language"], labels["level"]), []).append(document)
-    return [_answered(key, [case for chunk in chunks(group) for case in _cases(engine, chunk, advance)]) for key, group in groups.items()]
+    return [
+        _answered(key, [case for chunk in chunks(group) for case in _cases(engine, chunk, advance)])
+        for key, group in groups.items()
+    ]
 
 
 def _cases(engine: Engine, documents: list[Document], advance: Advance) -> list[Case]:
     rows = [seeing.look(engine.trunk, engine.tokenizer, document) for document in documents]
     expected = [_last(document) for document in documents]
-    answers = seeing.answer(engine, rows, max(len(seeing.spoken(engine.tokenizer, text)) for text in expected) + SPARE, advance)
+    answers = seeing.answer(
+        engine, rows, max(len(seeing.spoken(engine.tokenizer, text)) for text in expected) + SPARE, advance
+    )
     questions = [said((document.messages or [])[-2]) for document in documents]
     return [Case(*each) for each in zip(questions, expected, answers, strict=True)]
 

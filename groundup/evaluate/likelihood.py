@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.model.trunk import Trunk
+from groundup.model.transformer import Trunk
 
 TOKENS = 8192  # tokens, and patches, of one forward, padding included
 SCORES = 1024  # positions at a time whose scores of all ids are in memory
@@ -61,4 +61,6 @@ def _nats(trunk: Trunk, rows: list[Row]) -> list[float]:
 def cross_entropy(trunk: Trunk, x_ND: Tensor, targets_N: Tensor) -> Tensor:
     """-log p of each target, [N], fp32."""
     parts = [slice(start, start + SCORES) for start in range(0, len(x_ND), SCORES)]
-    return torch.cat([F.cross_entropy(trunk.logits(x_ND[part]).float(), targets_N[part], reduction="none") for part in parts])
+    return torch.cat(
+        [F.cross_entropy(trunk.logits(x_ND[part]).float(), targets_N[part], reduction="none") for part in parts]
+    )

@@ -29,7 +29,9 @@ class _Order:
         contexts, starts, place = np.unique(grams >> np.uint64(8), return_index=True, return_inverse=True)
         discounts = _discounts(counts)[np.minimum(counts, 3)]
         totals = np.add.reduceat(counts, starts)
-        return _Order(grams, (counts - discounts) / totals[place], contexts, np.add.reduceat(discounts, starts) / totals)
+        return _Order(
+            grams, (counts - discounts) / totals[place], contexts, np.add.reduceat(discounts, starts) / totals
+        )
 
     def interpolate(self, grams: Grams, below: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Probability of the last byte of each gram, given that by the order below."""
@@ -41,7 +43,9 @@ class _Order:
 
 
 class NGram:
-    """Predicts each byte of a text from the `order` - 1 bytes before it, learned from documents; `order` is at most 8."""
+    """Predicts each byte of a text from the `order` - 1 bytes before it, learned from documents; `order` is at most
+    8.
+    """
 
     def __init__(self, documents: list[bytes], order: int = 6):
         grams, counts = np.unique(_grams(documents, order), return_counts=True)
@@ -62,7 +66,9 @@ class NGram:
 
 
 def _grams(documents: list[bytes], order: int) -> Grams:
-    """The gram that ends at each byte of the documents, and at the boundary behind each; before each stand boundaries only."""
+    """The gram that ends at each byte of the documents, and at the boundary behind each; before each stand boundaries
+    only.
+    """
     margin = order - 1
     text = b"".join(BOUNDARY * margin + document + BOUNDARY for document in documents)
     symbols = np.frombuffer(text, np.uint8).astype(np.uint64)
@@ -81,8 +87,8 @@ def _last(grams: Grams, length: int) -> Grams:
 def _discounts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """What is taken off a count of 0, 1, 2 and 3 or more: from how many grams have a count of 1 to 4.
 
-    Where one of these is missing (few different grams, as in the lowest order), half of one is taken off every count. Never
-    less than LEAST: something must be left for bytes not seen.
+    Where one of these is missing (few different grams, as in the lowest order), half of one is taken off every count.
+    Never less than LEAST: something must be left for bytes not seen.
     """
     ones, twos, threes, fours = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].tolist()
     if not (ones and twos and threes and fours):

@@ -1,7 +1,8 @@
-"""How much a model's states know of the class of an image: a small classifier learned on top of them, the model as it is.
+"""How much a model's states know of the class of an image: a small classifier learned on top of them, the model as it
+is.
 
-As in AIM (arXiv:2401.08541, section 3.3) a learned query gathers the patches by attention, and a linear classifier reads what it gathered.
-Shapes: N images, P patches of the largest, D width, C classes.
+As in AIM (arXiv:2401.08541, section 3.3) a learned query gathers the patches by attention, and a linear classifier
+reads what it gathered. Shapes: N images, P patches of the largest, D width, C classes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,9 +48,14 @@ States = tuple[Tensor, Tensor, Tensor]  # [N, P, D], which patches are there [N,
 
 
 def probe(
-    engine: Engine, training: Iterable[Document], heldout: Iterable[Document], classes: Sequence[str], advance: Advance = ignored
+    engine: Engine,
+    training: Iterable[Document],
+    heldout: Iterable[Document],
+    classes: Sequence[str],
+    advance: Advance = ignored,
 ) -> Figure | None:
-    """The share of held-out images whose class the probe says after learning from the training ones; None where either are missing.
+    """The share of held-out images whose class the probe says after learning from the training ones; None where either
+    are missing.
 
     Documents are conversations about one image that end with one of the `classes`. `advance` is told of images seen.
     """
@@ -64,7 +70,9 @@ def probe(
 
 
 def _states(engine: Engine, documents: Iterable[Document], classes: Sequence[str], advance: Advance) -> States | None:
-    """The states of the patches of each document's first image, in half precision: they are normalised, so it holds them."""
+    """The states of the patches of each document's first image, in half precision: they are normalised, so it holds
+    them.
+    """
     found: list[Tensor] = []
     places: list[int] = []
     for chunk in chunks(documents):

@@ -1,7 +1,7 @@
 """Multiple-choice questions from JSON lines.
 
-A line is {"question": text, "choices": [text, ...], "answer": place from 0, or letter from "A"}, with a "subject" if wanted. Texts come
-in their normal form: that is what the model is asked, and what the bytes of a choice are counted of.
+A line is {"question": text, "choices": [text, ...], "answer": place from 0, or letter from "A"}, with a "subject" if
+wanted. Texts come in their normal form: that is what the model is asked, and what the bytes of a choice are counted of.
 """
 
 import json
@@ -12,9 +12,9 @@ from typing import Any
 
 from groundup.codecs.normal import normalise
 from groundup.codecs.strict_json import only
+from groundup.core.errors import InputError
+from groundup.core.files import lines
 from groundup.data.lines import record
-from groundup.errors import InputError
-from groundup.files import lines
 
 _KEYS = ("question", "choices", "answer", "subject")
 
@@ -30,7 +30,9 @@ class Question:
 
 
 def read(path: Path) -> list[Question]:
-    """The questions of a file; raises InputError that names the line and what is wrong with it, or an empty or missing file."""
+    """The questions of a file; raises InputError that names the line and what is wrong with it, or an empty or missing
+    file.
+    """
     try:
         rows = lines(path)
     except OSError as error:
@@ -51,7 +53,12 @@ def _question(line: bytes, where: str) -> Question:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     choices = _choices(value.get("choices"), where)
-    return Question(_text(value, "question", where), choices, _answer(value.get("answer"), len(choices), where), _text(value, "subject", where, ""))
+    return Question(
+        _text(value, "question", where),
+        choices,
+        _answer(value.get("answer"), len(choices), where),
+        _text(value, "subject", where, ""),
+    )
 
 
 def _text(value: dict[str, Any], key: str, where: str, default: str | None = None) -> str:
@@ -62,8 +69,14 @@ def _text(value: dict[str, Any], key: str, where: str, default: str | None = Non
 
 
 def _choices(found: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(found, list) or len(found) < 2 or not all(isinstance(choice, str) and normalise(choice) for choice in found):
-        raise InputError(f"{where}: 'choices' must be a list of two or more texts that are not empty, found {json.dumps(found)}")
+    if (
+        not isinstance(found, list)
+        or len(found) < 2
+        or not all(isinstance(choice, str) and normalise(choice) for choice in found)
+    ):
+        raise InputError(
+            f"{where}: 'choices' must be a list of two or more texts that are not empty, found {json.dumps(found)}"
+        )
     return tuple(map(normalise, found))
 
 
@@ -72,5 +85,7 @@ def _answer(found: Any, count: int, where: str) -> int:
     place = places.get(found.strip().upper()) if isinstance(found, str) else found
     if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < count:
         letters = f" or a letter from A to {list(places)[-1]}"
-        raise InputError(f"{where}: 'answer' must be a number from 0 to {count - 1}{letters}, found {json.dumps(found)}")
+        raise InputError(
+            f"{where}: 'answer' must be a number from 0 to {count - 1}{letters}, found {json.dumps(found)}"
+        )
     return place

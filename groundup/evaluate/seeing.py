@@ -1,4 +1,5 @@
-"""Rows with images through the trunk, many at once and without a cache: states, likelihoods, things and attention; and answers of the engine.
+"""Rows with images through the trunk, many at once and without a cache: states, likelihoods, things and attention; and
+answers of the engine.
 
 Shapes: B rows, T tokens and patches, D width, H query heads, E features a head, N patches, C answers, V vocabulary.
 """
@@ -20,8 +21,8 @@ from groundup.evaluate import likelihood
 from groundup.evaluate.likelihood import cross_entropy
 from groundup.generate.engine import Engine, labels
 from groundup.generate.look import Look, prompt, see
-from groundup.model.eyes import Sight
-from groundup.model.trunk import Trunk, document_mask
+from groundup.model.transformer import Trunk, document_mask
+from groundup.model.vision.encoder import Sight
 
 TAILS = 1024  # tokens of the answers that one row weighs: more answers take several rows
 
@@ -64,12 +65,14 @@ def batches(rows: Sequence[Row]) -> Iterator[list[int]]:
     return likelihood.batches([row.size for row in rows])
 
 
-# --- forwards -----------------------------------------------------------------------------------------------------------
+# --- forwards ---------------------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
 def states(trunk: Trunk, rows: Sequence[Row]) -> Tensor:
-    """The final states of a batch, [B, T, D], T that of the longest row: what stands behind a shorter one means nothing."""
+    """The final states of a batch, [B, T, D], T that of the longest row: what stands behind a shorter one means
+    nothing.
+    """
     B, T = len(rows), max(row.size for row in rows)
     ids_BT, positions_BT, branches_BT, blocks_BT = (torch.zeros(B, T, dtype=torch.long) for _ in range(4))
     branches_BT -= 1  # padding: nobody's past
@@ -107,16 +110,19 @@ def _sight(rows: Sequence[Row], T: int, device: torch.device) -> Sight | None:
 def of_patches(states_BTD: Tensor, rows: Sequence[Row]) -> list[list[Tensor]]:
     """The states [N, D] of each image of each row."""
     return [
-        [states_TD[each.place : each.place + each.view.grid.patches] for each in row.looks] for states_TD, row in zip(states_BTD, rows, strict=True)
+        [states_TD[each.place : each.place + each.view.grid.patches] for each in row.looks]
+        for states_TD, row in zip(states_BTD, rows, strict=True)
     ]
 
 
-# --- answers ------------------------------------------------------------------------------------------------------------
+# --- answers ----------------------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
 def likelihoods(trunk: Trunk, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
-    """log p(answer | row) for each row and each of the same answers (lists of ids, with what ends them), [B, C], fp32."""
+    """log p(answer | row) for each row and each of the same answers (lists of ids, with what ends them), [B, C],
+    fp32.
+    """
     parts = [_weighed(trunk, rows, answers[start:stop]) for start, stop in _groups(answers)]
     return torch.cat(parts, 1)
 
@@ -155,8 +161,12 @@ def _before(size: int, tails: Sequence[list[int]]) -> list[int]:
     return places
 
 
-def answer(engine: Engine, rows: Sequence[Row], limit: int, advance: Callable[[int], None] = lambda done: None) -> list[str]:
-    """The likeliest continuation of each row, id by id, at most `limit`. A row too long for the context is answered with nothing."""
+def answer(
+    engine: Engine, rows: Sequence[Row], limit: int, advance: Callable[[int], None] = lambda done: None
+) -> list[str]:
+    """The likeliest continuation of each row, id by id, at most `limit`. A row too long for the context is answered
+    with nothing.
+    """
     fitting = [number for number, row in enumerate(rows) if row.size < engine.trunk.shape.context]
     chosen = [rows[number] for number in fitting]
     said = engine.complete([row.ids for row in chosen], limit, advance=advance, images=[row.looks for row in chosen])
@@ -167,7 +177,7 @@ def answer(engine: Engine, rows: Sequence[Row], limit: int, advance: Callable[[i
     return answers
 
 
-# --- things and attention -------------------------------------------------------------------------------------------------
+# --- things and attention ---------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
@@ -179,13 +189,17 @@ def things(trunk: Trunk, rows: Sequence[Row]) -> list[list[list[Thing]]]:
         chosen = [rows[number] for number in batch]
         for number, row, patches in zip(batch, chosen, of_patches(states(trunk, chosen), chosen), strict=True):
             for each, states_ND in zip(row.looks, patches, strict=True):
-                found[number].append(boxes.from_labels(*labels(trunk.eyes, states_ND), each.view.grid, list(trunk.shape.kinds)))
+                found[number].append(
+                    boxes.from_labels(*labels(trunk.eyes, states_ND), each.view.grid, list(trunk.shape.kinds))
+                )
     return found
 
 
 @torch.inference_mode()
 def attention(trunk: Trunk, row: Row) -> list[npt.NDArray[np.float32]]:
-    """What the last token of a row attends to in the last block, the mean of its heads: the shares of each image's patches, [N]."""
+    """What the last token of a row attends to in the last block, the mean of its heads: the shares of each image's
+    patches, [N].
+    """
     kept: list[Tensor] = []
     usual = trunk.attend
 

@@ -47,13 +47,17 @@ def equal(answer: str, expected: str) -> bool:
 
 
 def exact_match(
-    engine: Engine, documents: list[Document], advance: Callable[[int], None] = lambda done: None, same: Same = equal, grammar: Grammar | None = None
+    engine: Engine,
+    documents: list[Document],
+    advance: Callable[[int], None] = lambda done: None,
+    same: Same = equal,
+    grammar: Grammar | None = None,
 ) -> list[Row]:
     """Answer the last message of each task greedily; a row for each family and language, in the order they first come.
 
     Documents are conversations that end with the right answer, with `family`, `language` and `level` in their labels. A
-    question too long for the context counts as answered with nothing. `advance` is told of tasks done; `same` says whether an
-    answer is as good as the right one; `grammar` is what answers may be.
+    question too long for the context counts as answered with nothing. `advance` is told of tasks done; `same` says
+    whether an answer is as good as the right one; `grammar` is what answers may be.
     """
     groups: dict[tuple[str, str, int], list[Case]] = {}
     for document, answer in zip(documents, _answers(engine, documents, advance, grammar), strict=True):
@@ -68,13 +72,19 @@ def average(rows: Iterable[Row]) -> Figure:
     return mean([row.exact_match for row in rows])
 
 
-def _answers(engine: Engine, documents: list[Document], advance: Callable[[int], None], grammar: Grammar | None) -> list[str]:
+def _answers(
+    engine: Engine, documents: list[Document], advance: Callable[[int], None], grammar: Grammar | None
+) -> list[str]:
     tokenizer, context = engine.tokenizer, engine.trunk.shape.context
     prompts = [chat.prompt(tokenizer, (document.messages or [])[:-1], document.tools) for document in documents]
-    longest = max((len(tokenizer.encode((document.messages or [])[-1]["content"])) for document in documents), default=0)
+    longest = max(
+        (len(tokenizer.encode((document.messages or [])[-1]["content"])) for document in documents), default=0
+    )
     fitting = [number for number, prompt in enumerate(prompts) if len(prompt) < context]
     answers = [""] * len(documents)
-    completed = engine.complete([prompts[number] for number in fitting], longest + SPARE, advance=advance, grammar=grammar)
+    completed = engine.complete(
+        [prompts[number] for number in fitting], longest + SPARE, advance=advance, grammar=grammar
+    )
     for number, ids in zip(fitting, completed, strict=True):
         answers[number] = tokenizer.decode(ids)
     return answers

@@ -31,7 +31,8 @@ def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
 
 
 def conversations(documents: Path, heldout: bool, limit: int) -> Iterator[Document]:
-    """Stream conversations with images of one part of a documents file, at most `limit`: those of the lowest digests, in the file's order.
+    """Stream conversations with images of one part of a documents file, at most `limit`: those of the lowest digests,
+    in the file's order.
 
     Only digests are in memory at once.
     """
@@ -41,7 +42,11 @@ def conversations(documents: Path, heldout: bool, limit: int) -> Iterator[Docume
             seen = pc.and_(pc.equal(batch["heldout"], heldout), pc.match_substring(batch["messages"], _SHOWN))
             lowest = heapq.nsmallest(limit, [*lowest, *batch["digest"].filter(seen).to_pylist()])
     chosen = set(lowest)
-    return (document for document in read(documents, heldout) if document.messages and document.images and document.digest in chosen)
+    return (
+        document
+        for document in read(documents, heldout)
+        if document.messages and document.images and document.digest in chosen
+    )
 
 
 def answers(documents: Path) -> list[str]:
@@ -49,5 +54,7 @@ def answers(documents: Path) -> list[str]:
     found = set()
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(columns=["messages"]):
-            found |= {said(json.loads(messages)[-1]) for messages in batch["messages"].to_pylist() if messages is not None}
+            found |= {
+                said(json.loads(messages)[-1]) for messages in batch["messages"].to_pylist() if messages is not None
+            }
     return sorted(found)

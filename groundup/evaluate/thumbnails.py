@@ -15,7 +15,9 @@ SHADE = 190  # opacity of what is not looked at, of 255
 
 
 def thumbnail(data: bytes) -> tuple[str, tuple[int, int]]:
-    """An encoded image as a small JPEG, and its width and height in pixels; raises BadImage as `codecs.image.decode` does."""
+    """An encoded image as a small JPEG, and its width and height in pixels; raises BadImage as `codecs.image.decode`
+    does.
+    """
     picture = Image.fromarray(decode(data))
     picture.thumbnail((SIDE, SIDE))
     return _uri(picture, "JPEG", quality=QUALITY), picture.size

@@ -15,49 +15,57 @@ from torch import Tensor, nn
 
 from groundup.codecs.boxes import Floats, Thing, from_labels
 from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
 from groundup.data.views import Frame, cells
 from groundup.device import Device
-from groundup.errors import InputError
-from groundup.generate.answer import Answer, Listen
-from groundup.generate.cache import Decoder, NativeStore, PlainStore, Store, Stretch
+from groundup.generate.block_table import PAGE
 from groundup.generate.grammar import Grammar
 from groundup.generate.grammar_pool import wait
 from groundup.generate.isolate import attempt
+from groundup.generate.kv_cache import Decoder, NativeStore, PlainStore, Store, Stretch
 from groundup.generate.look import Look, View, require, shown
-from groundup.generate.native.leaves import Workshop, plant, workshop
-from groundup.generate.native.matrix import Weights
-from groundup.generate.pages import PAGE
 from groundup.generate.request import Piece, Request, Score
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import ROWS, STEP, Scheduler
+from groundup.generate.sequence import Answer, Listen
+from groundup.kernels.cpu.matrix import Weights
+from groundup.kernels.cpu.modules import Workshop, plant, workshop
 from groundup.model import weights as files
-from groundup.model.eyes import Eyes, Seen, Sight
 from groundup.model.linear import Linear
-from groundup.model.trunk import Trunk, document_mask
+from groundup.model.transformer import Trunk, document_mask
+from groundup.model.vision.encoder import Eyes, Seen, Sight
 
 MEMORY = 1 << 30  # bytes for the cache, unless another number is given
 TOP = 20  # most log-probabilities an id comes with
 ECHO = 64  # positions of a prompt whose scores are in memory at a time
-WAIT, IDLE = 0.005, 0.02  # seconds that a step waits for what grammars allow: with other answers to go on with, and without
+WAIT, IDLE = (
+    0.005,
+    0.02,
+)  # seconds that a step waits for what grammars allow: with other answers to go on with, and without
 
 
 class Engine:
     """Continues prompts with a model.
 
-    `add` a request and call `step` until there is nothing left to do; or `complete` and `stream`, which do that. One thread at a time.
-    Raises InputError when the tokenizer has ids that the model lacks.
+    `add` a request and call `step` until there is nothing left to do; or `complete` and `stream`, which do that. One
+    thread at a time. Raises InputError when the tokenizer has ids that the model lacks.
     """
 
     def __init__(self, trunk: Trunk, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = MEMORY):
         if tokenizer.size > trunk.shape.vocab:
-            raise InputError(f"the tokenizer has {tokenizer.size} ids, the model {trunk.shape.vocab}; they do not belong together")
+            raise InputError(
+                f"the tokenizer has {tokenizer.size} ids, the model {trunk.shape.vocab}; they do not belong together"
+            )
         self.trunk, self.tokenizer = trunk, tokenizer
         self.device = trunk.device
         shape, dtype = trunk.shape, trunk.precision
         pages = min(ROWS * -(-shape.context // PAGE), cache_bytes // shape.cache_bytes(PAGE, dtype.itemsize))
         if pages * PAGE < shape.context:
             needed = shape.cache_bytes(shape.context + PAGE, dtype.itemsize)
-            raise InputError(f"a cache of {cache_bytes:,} bytes does not hold one context of {shape.context} tokens; it needs {needed:,}")
+            raise InputError(
+                f"a cache of {cache_bytes:,} bytes does not hold one context of {shape.context} tokens; it needs"
+                f" {needed:,}"
+            )
         self.scheduler = Scheduler(pages)
         self._store: Store
         self._decoder: Decoder | None = None
@@ -68,11 +76,17 @@ class Engine:
             with torch.inference_mode():
                 self._decoder = Decoder(trunk, native, shop, ROWS, tokenizer.size)
         self._ends = frozenset((tokenizer.im_end, tokenizer.end))
-        self.steps = self.read = self.said = self.found = 0  # forwards; ids of prompts computed, ids generated, ids of prompts found
+        self.steps = self.read = self.said = self.found = (
+            0  # forwards; ids of prompts computed, ids generated, ids of prompts found
+        )
 
     @staticmethod
     def load(
-        folder: Path, device: Device, precision: Literal["auto", "bf16", "fp32"] = "auto", weights: Weights = "full", cache_bytes: int = MEMORY
+        folder: Path,
+        device: Device,
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        weights: Weights = "full",
+        cache_bytes: int = MEMORY,
     ) -> "Engine":
         """The engine of a model folder; raises InputError as `weights.load`, `Tokenizer.load` and `plant` do.
 
@@ -89,13 +103,15 @@ class Engine:
     # --- one request after another, or all at once ----------------------------------------------------------------
 
     def complete(
-        self, prompts: Sequence[list[int]], limit: int, sampling: Sampling = GREEDY, advance: Callable[[int], None] = lambda done: None,
+        self, prompts: Sequence[list[int]], limit: int, sampling: Sampling = GREEDY, advance: Callable[[int],
+        None] = lambda done: None,
         images: Sequence[tuple[Look, ...]] = (), grammar: Grammar | None = None,
     ) -> list[list[int]]:  # fmt: skip
         """Continue each prompt by up to `limit` ids, to <|im_end|>, <|endoftext|> (both left out) or the context's end.
 
-        A prompt's answer does not depend on the others. `advance` is told of prompts done; `images` are those of each prompt, if any has
-        some; `grammar` says what each answer may be. Raises InputError for a prompt that is empty or leaves no room in the context.
+        A prompt's answer does not depend on the others. `advance` is told of prompts done; `images` are those of each
+        prompt, if any has some; `grammar` says what each answer may be. Raises InputError for a prompt that is empty or
+        leaves no room in the context.
         """
         shown = images or [()] * len(prompts)
         requests = [
@@ -124,7 +140,9 @@ class Engine:
                     self.cancel(answer)
         return answers
 
-    def stream(self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[Look, ...] = ()) -> Iterator[int]:
+    def stream(
+        self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[Look, ...] = ()
+    ) -> Iterator[int]:
         """The same for one prompt, each id as it comes."""
         pieces: list[Piece] = []
         answer = self.add(Request(prompt, limit, sampling, images=images), pieces.append)
@@ -161,7 +179,9 @@ class Engine:
         if not size:
             raise InputError("a prompt has no tokens; give it at least one")
         if size >= context:
-            raise InputError(f"a prompt of {size} tokens leaves no room for an answer in a context of {context}; shorten it")
+            raise InputError(
+                f"a prompt of {size} tokens leaves no room for an answer in a context of {context}; shorten it"
+            )
         for id in (*request.prompt, *request.sampling.bias):
             if not 0 <= id < self.tokenizer.size:
                 raise InputError(f"there is no token with the id {id}; they go from 0 to {self.tokenizer.size - 1}")
@@ -176,17 +196,24 @@ class Engine:
             require(shape)
             grid, patches = look.view.grid, look.view.patches
             if grid.patches > shape.patches or patches.shape != (grid.patches, shape.patch_values):
-                raise InputError(f"an image has {patches.shape} patches; the model sees at most {shape.patches} of {shape.patch_values} values")
+                raise InputError(
+                    f"an image has {patches.shape} patches; the model sees at most {shape.patches} of"
+                    f" {shape.patch_values} values"
+                )
             if not before <= look.place < look.end < size:
-                raise InputError(f"an image stands at {look.place} to {look.end} of a prompt of {size} tokens; it must lie inside, apart from others")
+                raise InputError(
+                    f"an image stands at {look.place} to {look.end} of a prompt of {size} tokens; it must lie inside,"
+                    " apart from others"
+                )
             before = look.end
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """One forward: the next id of each answer, and a chunk of the prompts that wait. False if there was nothing to do.
+        """One forward: the next id of each answer, and a chunk of the prompts that wait. False if there was nothing to
+        do.
 
-        What the work for one answer raises, or the one who listens to it, ends that answer; what the forward raises, the answers that were in
-        it. They are told so. Raises only what shows that the engine itself is broken.
+        What the work for one answer raises, or the one who listens to it, ends that answer; what the forward raises,
+        the answers that were in it. They are told so. Raises only what shows that the engine itself is broken.
         """
         late = [answer for answer in self.scheduler.running if answer.held is not None]
         step = self.scheduler.plan()
@@ -199,7 +226,9 @@ class Engine:
 
     def _forward(self, step: list[tuple[Answer, int]]) -> None:
         seen = {
-            answer: attempt(partial(self._patches, answer, count), partial(self._fail, answer)) for answer, count in step if answer.request.images
+            answer: attempt(partial(self._patches, answer, count), partial(self._fail, answer))
+            for answer, count in step
+            if answer.request.images
         }
         step = [(answer, count) for answer, count in step if not answer.ended]
         if not step:
@@ -215,7 +244,9 @@ class Engine:
             self._read(step, positions_1R, _sight(step, seen))
 
     def _recover(self, step: list[tuple[Answer, int]], error: Exception) -> None:
-        """End the answers of a step whose forward failed. Raises if the engine cannot go on: pages are lost, or it does not compute any more."""
+        """End the answers of a step whose forward failed. Raises if the engine cannot go on: pages are lost, or it does
+        not compute any more.
+        """
         self.scheduler.check()
         self.trunk.logits(self._states([0], ())[None])
         for answer, _ in step:
@@ -241,16 +272,29 @@ class Engine:
             self._answer(ready, scores_NV.argmax(-1).tolist(), scores_NV)
 
     def _patches(self, answer: Answer, count: int) -> Tensor | None:
-        """What is seen of an answer's images in a step: of each, the patches from the first that is not in the cache on."""
+        """What is seen of an answer's images in a step: of each, the patches from the first that is not in the cache
+        on.
+        """
         inside = answer.within(answer.computed, answer.computed + count)
-        return torch.cat([self._seen(look.view)[max(0, answer.computed - look.place) :] for look in inside]) if inside else None
+        return (
+            torch.cat([self._seen(look.view)[max(0, answer.computed - look.place) :] for look in inside])
+            if inside
+            else None
+        )
 
     def _seen(self, view: View) -> Tensor:
-        """An image through the eyes, [N, D]: always the whole, as the library's products of fewer rows may have other bits."""
+        """An image through the eyes, [N, D]: always the whole, as the library's products of fewer rows may have other
+        bits.
+        """
         assert self.trunk.eyes is not None, "requests with images are checked"
-        patches_NP, grid_N2 = torch.tensor(view.patches, device=self.device), torch.from_numpy(cells(view.grid)).to(self.device)
+        patches_NP, grid_N2 = (
+            torch.tensor(view.patches, device=self.device),
+            torch.from_numpy(cells(view.grid)).to(self.device),
+        )
         image = Frame(*view.grid, view.grid.patches)
-        x_ND: Tensor = self.trunk.eyes(Sight(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.trunk.precision)
+        x_ND: Tensor = self.trunk.eyes(
+            Sight(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.trunk.precision
+        )
         return x_ND
 
     def _count(self, step: list[tuple[Answer, int]]) -> None:
@@ -274,13 +318,17 @@ class Engine:
                 answer.held = answer.held.clone()  # the next step writes over the scores
 
     def _choose(self, answers: list[Answer], seconds: float) -> None:
-        """Choose the next id of answers whose scores are held, where it is known what may come, after waiting for that at most so long."""
+        """Choose the next id of answers whose scores are held, where it is known what may come, after waiting for that
+        at most so long.
+        """
         until = time.monotonic() + seconds
         while True:
             for answer in answers:
                 if answer.held is not None:
                     attempt(partial(self._next, answer, answer.held), partial(self._fail, answer))
-            waiting = [answer.constraint for answer in answers if answer.held is not None and answer.constraint is not None]
+            waiting = [
+                answer.constraint for answer in answers if answer.held is not None and answer.constraint is not None
+            ]
             if not waiting or (left := until - time.monotonic()) <= 0:
                 return
             wait(waiting, left)
@@ -307,7 +355,10 @@ class Engine:
         prompt_scores, answer.prompt_scores = tuple(answer.prompt_scores), []
         if id in self._ends:
             ending = scores[0] if scores else None
-            return self._end(answer, Piece(answer.reader.rest(), prompt_scores=prompt_scores, finish="stop", cached=cached, ending=ending))
+            return self._end(
+                answer,
+                Piece(answer.reader.rest(), prompt_scores=prompt_scores, finish="stop", cached=cached, ending=ending),
+            )
         answer.ids.append(id)
         self.said += 1
         text = answer.reader.read(id)
@@ -315,7 +366,9 @@ class Engine:
         if not answer.reader.stopped and not long:
             return answer.say(Piece(text, (id,), scores, prompt_scores, None, cached))
         text += answer.reader.rest()
-        return self._end(answer, Piece(text, (id,), scores, prompt_scores, "stop" if answer.reader.stopped else "length", cached))
+        return self._end(
+            answer, Piece(text, (id,), scores, prompt_scores, "stop" if answer.reader.stopped else "length", cached)
+        )
 
     def _end(self, answer: Answer, piece: Piece) -> None:
         self.cancel(answer)
@@ -346,12 +399,16 @@ class Engine:
         Raises InputError for a text that is empty or does not fit, and for images that cannot be seen.
         """
         if not 0 < len(ids) <= self.trunk.shape.context:
-            raise InputError(f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.trunk.shape.context}")
+            raise InputError(
+                f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.trunk.shape.context}"
+            )
         self._check_images(images, len(ids))
         return nn.functional.normalize(self._states(ids, images).float().mean(0), dim=0).tolist()
 
     def things(self, view: View) -> list[Thing]:
-        """What the labels of an image's patches say lies in it, the surest first; raises InputError as `labels` does."""
+        """What the labels of an image's patches say lies in it, the surest first; raises InputError as `labels`
+        does.
+        """
         return from_labels(*self.labels(view), view.grid, list(self.trunk.shape.kinds))
 
     @torch.inference_mode()
@@ -389,7 +446,9 @@ def labels(eyes: Eyes, x_ND: Tensor) -> tuple[Floats, Floats]:
 
 def _stretch(answer: Answer, count: int) -> Stretch:
     inside = answer.within(answer.computed, answer.computed + count) if answer.request.images else ()
-    return Stretch(answer.computed, count, answer.pages, tuple((look.place, look.end) for look in inside) if inside else ())
+    return Stretch(
+        answer.computed, count, answer.pages, tuple((look.place, look.end) for look in inside) if inside else ()
+    )
 
 
 def _sight(step: list[tuple[Answer, int]], seen: Mapping[Answer, Tensor | None]) -> Seen | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundup.codecs.text import Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate import grammar_worker as worker
 
 LARGEST = 64 * 1024  # characters of a grammar
@@ -23,7 +23,8 @@ class AnyConstraint(Protocol):
     """One answer on its way through a grammar."""
 
     def allowed(self) -> NDArray[np.bool_] | None:
-        """Which ids may come next, [V]; those that end the answer once the grammar is fulfilled. None while that is not known yet.
+        """Which ids may come next, [V]; those that end the answer once the grammar is fulfilled. None while that is not
+        known yet.
 
         Raises InputError if it is too complex.
         """
@@ -40,25 +41,31 @@ class AnyConstraint(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A set of texts, as somebody wrote it. Raises InputError for one that is too long, and where llguidance is not installed."""
+    """A set of texts, as somebody wrote it. Raises InputError for one that is too long, and where llguidance is not
+    installed.
+    """
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str
 
     def __post_init__(self) -> None:
         if len(self.text) > LARGEST:
-            raise InputError(f"a {worker.NAMES[self.kind]} of {len(self.text):,} characters; the longest is {LARGEST:,}")
+            raise InputError(
+                f"a {worker.NAMES[self.kind]} of {len(self.text):,} characters; the longest is {LARGEST:,}"
+            )
         if find_spec("llguidance") is None:
             raise InputError("constrained answers need llguidance: pip install 'groundup[serve]'")
 
 
 class UntrustedGrammar(Source):
-    """A grammar that a client sent: nothing is known of it but its length. It may take for ever, or all memory, to compile or to follow,
-    so it is done in a process of its own: `GrammarPool` makes of it what a `Request` takes."""
+    """A grammar that a client sent: nothing is known of it but its length. It may take for ever, or all memory, to
+    compile or to follow, so it is done in a process of its own: `GrammarPool` makes of it what a `Request` takes.
+    """
 
 
 class Grammar(Source):
-    """A grammar that the program itself wrote, compiled and followed in this process, at once and without limits. Never one from a client.
+    """A grammar that the program itself wrote, compiled and followed in this process, at once and without limits. Never
+    one from a client.
 
     Made by the functions below, which raise InputError for what cannot be kept to.
     """
@@ -84,7 +91,9 @@ class Grammar(Source):
 
 
 class Constraint:
-    """An answer followed in this process; what is allowed is always known. Raises InputError if the grammar is too complex."""
+    """An answer followed in this process; what is allowed is always known. Raises InputError if the grammar is too
+    complex.
+    """
 
     def __init__(self, grammar: Grammar, tokenizer: Tokenizer):
         self._matcher = _begun(grammar, tokenizer).deep_copy()

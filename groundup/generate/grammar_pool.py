@@ -1,8 +1,10 @@
-"""Grammars of clients, each compiled and followed in a process of its own: what one does to its process harms no other request.
+"""Grammars of clients, each compiled and followed in a process of its own: what one does to its process harms no other
+request.
 
-A request's grammar is compiled before the request is handed to the engine. The engine's thread then asks for masks, and waits for none longer
-than it wants to. An answer's state is its grammar and its ids: when a worker ends, whatever ended it, the answers that followed its grammar
-begin anew in another worker, and get the same masks. Only the one that a worker ended for twice is given up.
+A request's grammar is compiled before the request is handed to the engine. The engine's thread then asks for masks, and
+waits for none longer than it wants to. An answer's state is its grammar and its ids: when a worker ends, whatever ended
+it, the answers that followed its grammar begin anew in another worker, and get the same masks. Only the one that a
+worker ended for twice is given up.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundup.codecs.text import Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate import grammar_worker as worker
 from groundup.generate.grammar import AnyConstraint, UntrustedGrammar, unpacked
 from groundup.generate.grammar_process import Link, Maker, framed
@@ -29,7 +31,10 @@ from groundup.generate.refusals import Busy, Closing
 T = TypeVar("T")
 COMPILING = 2  # grammars that are compiled at a time, of one client no more than one
 PENDING, PENDING_OF_ONE = 64, 16  # grammars that wait for that, of all clients and of one
-HELD, HELD_OF_ONE = 64, 16  # grammars that answers follow or may follow soon, each with a process: of all clients, of one
+HELD, HELD_OF_ONE = (
+    64,
+    16,
+)  # grammars that answers follow or may follow soon, each with a process: of all clients, of one
 RECENT = 16  # grammars that are kept for the next request; and grammars that were refused
 WALL_SECONDS = 30.0  # for what has a limit of processor time, on a machine that has no time for it
 LIVES = 2  # workers that may end for one answer: the first may have been ended by something else
@@ -70,7 +75,9 @@ class RemoteConstraint:
 
 
 class CompiledGrammar:
-    """A grammar that could be compiled, at work in a process of its own: what a `Request` takes. For the engine's thread."""
+    """A grammar that could be compiled, at work in a process of its own: what a `Request` takes. For the engine's
+    thread.
+    """
 
     def __init__(self, source: UntrustedGrammar, client: str, maker: Maker, link: Link, first: bytes):
         self.source, self.client = source, client
@@ -150,7 +157,8 @@ class GrammarPool:
         self._closed = False
 
     async def compiled(self, grammar: UntrustedGrammar, client: str = "") -> CompiledGrammar:
-        """A grammar, compiled when it is the client's turn. Raises InputError for one that is too complex, Closing, and Busy.
+        """A grammar, compiled when it is the client's turn. Raises InputError for one that is too complex, Closing, and
+        Busy.
 
         A caller that is cancelled ends the process that compiles for it.
         """
@@ -162,7 +170,9 @@ class GrammarPool:
             async with turn:
                 await self._room(client)
                 async with self._compilers:
-                    return self._known(grammar) or await self._compile(grammar, client)  # known: compiled for another meanwhile
+                    return self._known(grammar) or await self._compile(
+                        grammar, client
+                    )  # known: compiled for another meanwhile
 
     def close(self) -> None:
         """End all processes; from any thread."""

@@ -1,4 +1,6 @@
-"""Processes of grammar_worker.py as this process sees them: the one that makes workers, and the other end of each worker."""
+"""Processes of grammar_worker.py as this process sees them: the one that makes workers, and the other end of each
+worker.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ Message = tuple[int, int, bytes]  # a session, one of PID, MASK and ERROR, conte
 
 
 class Maker:
-    """The process that forks workers for one vocabulary; `start` before the first of them, and again when it may have ended."""
+    """The process that forks workers for one vocabulary; `start` before the first of them, and again when it may have
+    ended.
+    """
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
@@ -35,7 +39,9 @@ class Maker:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it unless it runs; what is asked of it while it gets ready waits. Takes seconds for a large vocabulary."""
+        """Start it unless it runs; what is asked of it while it gets ready waits. Takes seconds for a large
+        vocabulary.
+        """
         with self._starting:
             if self.runs:
                 return
@@ -70,7 +76,9 @@ def _run(control: int) -> "subprocess.Popen[bytes]":
     environment = os.environ | {"PYTHONPATH": paths, "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command, null = [sys.executable, "-P", str(Path(grammar_worker.__file__)), str(control)], subprocess.DEVNULL
     # A Ctrl-C is for the server, which ends it: hence a group of its own.
-    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, pass_fds=[control], env=environment, process_group=0)
+    return subprocess.Popen(
+        command, stdin=null, stdout=null, stderr=null, pass_fds=[control], env=environment, process_group=0
+    )
 
 
 def _end(process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
@@ -129,7 +137,9 @@ class Link:
 
     def _messages(self) -> list[Message]:
         found: list[Message] = []
-        while len(self._received) >= 4 and len(self._received) >= (size := 4 + struct.unpack_from("<I", self._received)[0]):
+        while len(self._received) >= 4 and len(self._received) >= (
+            size := 4 + struct.unpack_from("<I", self._received)[0]
+        ):
             session, kind = struct.unpack_from("<II", self._received, 4)
             found.append((session, kind, bytes(self._received[12:size])))
             del self._received[:size]

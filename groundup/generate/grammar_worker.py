@@ -1,12 +1,15 @@
-"""Compiles and follows one grammar in a process of its own, which may be killed; run as a script, it makes such processes.
+"""Compiles and follows one grammar in a process of its own, which may be killed; run as a script, it makes such
+processes.
 
-It knows nothing of the rest of the package and imports no more than llguidance, so that it starts at once and a fork of it is small. The first
-process holds the vocabulary and forks a worker for each grammar; it never looks at a grammar itself. A worker that takes too long or too much
-memory is ended by the system: limits count the processor's time, not the clock's, so that they do not depend on what else the machine does.
+It knows nothing of the rest of the package and imports no more than llguidance, so that it starts at once and a fork of
+it is small. The first process holds the vocabulary and forks a worker for each grammar; it never looks at a grammar
+itself. A worker that takes too long or too much memory is ended by the system: limits count the processor's time, not
+the clock's, so that they do not depend on what else the machine does.
 
-Messages have 4 bytes of their length before them. To the first process: the vocabulary as JSON; then 4 bytes each, 0 with a socket for a new
-worker, or the id of a worker to be killed. To a worker: the grammar as JSON; then as 4-byte numbers a session, how many of its ids are known,
-and its next ids (with 0 known it begins anew; with FORGET it is forgotten). From a worker: a session, one of PID, MASK and ERROR, content.
+Messages have 4 bytes of their length before them. To the first process: the vocabulary as JSON; then 4 bytes each, 0
+with a socket for a new worker, or the id of a worker to be killed. To a worker: the grammar as JSON; then as 4-byte
+numbers a session, how many of its ids are known, and its next ids (with 0 known it begins anew; with FORGET it is
+forgotten). From a worker: a session, one of PID, MASK and ERROR, content.
 """
 
 import json
@@ -22,11 +25,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-COMPILE_SECONDS, MASK_SECONDS, ANSWER_SECONDS = 1.0, 0.5, 20.0  # of processor time: a grammar and its first mask; any other; all of an answer
+COMPILE_SECONDS, MASK_SECONDS, ANSWER_SECONDS = (
+    1.0,
+    0.5,
+    20.0,
+)  # of processor time: a grammar and its first mask; any other; all of an answer
 MEMORY = 128 << 20  # bytes that a worker may take beside what it begins with
 PID, MASK, ERROR = 0, 1, 2
 FORGET = 2**32 - 1
-NICE, MUCH, LAST = 10, 0.5, 19  # a worker's priority: grammars wait for the model, and one that has computed for MUCH seconds for all others
+NICE, MUCH, LAST = (
+    10,
+    0.5,
+    19,
+)  # a worker's priority: grammars wait for the model, and one that has computed for MUCH seconds for all others
 NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}
 MAKERS = {"json_schema": "grammar_from_json_schema", "regex": "grammar_from_regex", "lark": "grammar_from_lark"}
 
@@ -57,7 +68,9 @@ def matcher(kind: str, text: str, tokens: Any) -> Any:
     """A grammar before the first id. Raises Refused for what is none, or is too complex."""
     from llguidance import LLMatcher, LLParserLimits
 
-    made = LLMatcher(tokens, _written(kind, text), log_level=0, limits=LLParserLimits(max_lexer_states=50_000, verbose_errors=False))
+    made = LLMatcher(
+        tokens, _written(kind, text), log_level=0, limits=LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
+    )
     if made.is_error():
         raise _unusable(kind, made.get_error())
     return made

@@ -16,10 +16,10 @@ from groundup.codecs import chat
 from groundup.codecs.image import MOST_BYTES, BadImage, Grid, Pixels, decode, to_patches
 from groundup.codecs.messages import Message
 from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
+from groundup.data.image_shards import Eyesight
 from groundup.data.paths import there
-from groundup.data.pictures import Eyesight
-from groundup.errors import InputError
-from groundup.model.shape import Shape
+from groundup.model.config import Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,9 @@ class Look:
 
 
 def see(shape: Shape, data: bytes) -> View:
-    """An encoded image as a model of a shape sees it. Raises BadImage as `codecs.image.decode` does, and InputError for a model without eyes."""
+    """An encoded image as a model of a shape sees it. Raises BadImage as `codecs.image.decode` does, and InputError for
+    a model without eyes.
+    """
     require(shape)
     return see_pixels(shape, decode(data))
 
@@ -78,13 +80,17 @@ def see_file(shape: Shape, file: Path) -> View:
 def require(shape: Shape) -> None:
     """Raise InputError for a model without eyes."""
     if not shape.patch:
-        raise InputError("the model has no eyes, it reads only text; leave the image out, or ask a model that was grown with images")
+        raise InputError(
+            "the model has no eyes, it reads only text; leave the image out, or ask a model that was grown with images"
+        )
 
 
 def prompt(
     tokenizer: Tokenizer, messages: list[Message], views: Sequence[View], tools: list[dict[str, Any]] | None = None
 ) -> tuple[list[int], tuple[Look, ...]]:
-    """The ids after which the assistant's answer comes, and the images among them. Raises InputError as `codecs.chat.prompt` does."""
+    """The ids after which the assistant's answer comes, and the images among them. Raises InputError as
+    `codecs.chat.prompt` does.
+    """
     return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [view.grid for view in views]), views)
 
 

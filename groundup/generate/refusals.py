@@ -1,6 +1,6 @@
 """Why a service takes no request at present."""
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 
 class Busy(Exception):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate.grammar import Grammar
 from groundup.generate.grammar_pool import CompiledGrammar
 from groundup.generate.look import Look
@@ -15,10 +15,10 @@ from groundup.generate.sampling import GREEDY, Sampling
 class Request:
     """A prompt to continue.
 
-    The answer has at most `limit` ids and ends before the first of the texts `stops`; `grammar` says what it may be; one
-    that a client sent is compiled by a `GrammarPool` first. `number` tells
-    several answers to one prompt apart: each has random numbers of its own. `logprobs` asks for the log-probability of each id and for
-    those of that many of the likeliest; `echo` for those of the prompt's ids as well. `images` stand in the prompt, in order.
+    The answer has at most `limit` ids and ends before the first of the texts `stops`; `grammar` says what it may be;
+    one that a client sent is compiled by a `GrammarPool` first. `number` tells several answers to one prompt apart:
+    each has random numbers of its own. `logprobs` asks for the log-probability of each id and for those of that many of
+    the likeliest; `echo` for those of the prompt's ids as well. `images` stand in the prompt, in order.
     """
 
     prompt: Sequence[int]
@@ -34,7 +34,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Score:
-    """The log-probability (natural) the model gives an id, before temperature and penalties, and the likeliest ids with theirs."""
+    """The log-probability (natural) the model gives an id, before temperature and penalties, and the likeliest ids with
+    theirs.
+    """
 
     id: int
     logprob: float
@@ -45,10 +47,11 @@ class Score:
 class Piece:
     """What came of a request in one step.
 
-    `text` is certain: whole characters, and nothing that may turn out to be the beginning of a stop. `ids` are those generated, without
-    the one that ended the answer, and `scores` theirs. The first piece says how many of the prompt's ids were found `cached`, and has the
-    `prompt_scores` if asked for (the first id has none: nan). The last has `finish`, with the score of the id that ended the answer as
-    `ending` if one did, or `error` with who is to blame: the request, the engine, or nobody, as it closes.
+    `text` is certain: whole characters, and nothing that may turn out to be the beginning of a stop. `ids` are those
+    generated, without the one that ended the answer, and `scores` theirs. The first piece says how many of the prompt's
+    ids were found `cached`, and has the `prompt_scores` if asked for (the first id has none: nan). The last has
+    `finish`, with the score of the id that ended the answer as `ending` if one did, or `error` with who is to blame:
+    the request, the engine, or nobody, as it closes.
     """
 
     text: str = ""
@@ -63,7 +66,9 @@ class Piece:
 
     @staticmethod
     def failed(error: BaseException) -> "Piece":
-        """The last piece of an answer that ends as something was raised: an InputError is the request's fault, all else the engine's."""
+        """The last piece of an answer that ends as something was raised: an InputError is the request's fault, all else
+        the engine's.
+        """
         if isinstance(error, InputError):
             return Piece(error=str(error), fault="request")
         return Piece(error=f"the engine failed: {str(error) or type(error).__name__}", fault="engine")

@@ -11,22 +11,24 @@ from random import Random
 import torch
 from torch import Tensor
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 NUCLEUS = 1024  # likeliest ids looked at for top_p; where they do not hold enough, all are sorted
-EXTREME = 1e20  # penalties above it or below its inverse do the same as these, and temperatures above it: fp32 holds what comes of them
+# penalties above it or below its inverse do the same as these, and temperatures above it: fp32 holds what comes of them
+EXTREME = 1e20
 
 
 @dataclass(frozen=True)
 class Sampling:
     """Greedy at temperature 0; else a draw from softmax(scores / temperature).
 
-    The ids are narrowed first to the `top_k` best (0: all), then to the fewest of these whose probability reaches `top_p` (nucleus
-    sampling, arXiv:1904.09751), then to those with at least `min_p` of the best one's probability (arXiv:2407.01082). Before all that the
-    scores of ids that were there change: `repetition_penalty` divides positive and multiplies negative scores of all ids in the text
-    (arXiv:1909.05858); `presence_penalty` is taken once from each id of the answer, `frequency_penalty` once for each time. `bias` is
-    added to the scores of ids. The same seed, number and scores give the same draws. A temperature so small that fp32 cannot hold the
-    divided scores is greedy, and the best id is always kept. Raises InputError for a value out of range.
+    The ids are narrowed first to the `top_k` best (0: all), then to the fewest of these whose probability reaches
+    `top_p` (nucleus sampling, arXiv:1904.09751), then to those with at least `min_p` of the best one's probability
+    (arXiv:2407.01082). Before all that the scores of ids that were there change: `repetition_penalty` divides positive
+    and multiplies negative scores of all ids in the text (arXiv:1909.05858); `presence_penalty` is taken once from each
+    id of the answer, `frequency_penalty` once for each time. `bias` is added to the scores of ids. The same seed,
+    number and scores give the same draws. A temperature so small that fp32 cannot hold the divided scores is greedy,
+    and the best id is always kept. Raises InputError for a value out of range.
     """
 
     temperature: float = 0.0
@@ -65,7 +67,9 @@ class Sampling:
         """Apply bias and penalties to scores, in place."""
         if self.bias:
             ids = torch.tensor(list(self.bias), device=scores_V.device)
-            scores_V.index_add_(0, ids, torch.tensor(list(self.bias.values()), device=scores_V.device, dtype=scores_V.dtype))
+            scores_V.index_add_(
+                0, ids, torch.tensor(list(self.bias.values()), device=scores_V.device, dtype=scores_V.dtype)
+            )
         if self.repetition_penalty != 1:
             ids = torch.tensor(sorted({*prompt, *answer}), device=scores_V.device)
             found = scores_V[ids]

@@ -1,13 +1,13 @@
 """Who is computed in the next step: answers go on, prompts are read in chunks, and none waits longer than it must.
 
-An answer is admitted once there are pages for all of its prompt; those of a beginning that is in the cache, or is being computed by
-another, are shared. When pages run out, the youngest answer gives its own up and is computed again later.
+An answer is admitted once there are pages for all of its prompt; those of a beginning that is in the cache, or is being
+computed by another, are shared. When pages run out, the youngest answer gives its own up and is computed again later.
 """
 
 from collections import deque
 
-from groundup.generate.answer import Answer
-from groundup.generate.pages import PAGE, Pages
+from groundup.generate.block_table import PAGE, Pages
+from groundup.generate.sequence import Answer
 
 ROWS = 128  # answers at a time: more make a step longer and hardly more of it useful
 CHUNK = 128  # tokens of prompts a step while others wait for their next id; four times that when nobody does
@@ -38,7 +38,9 @@ class Scheduler:
         return step
 
     def _answering(self) -> list[Answer]:
-        """Answers that need one id, the oldest first, each with a page to put it; a younger one may lose its pages to an older."""
+        """Answers that need one id, the oldest first, each with a page to put it; a younger one may lose its pages to
+        an older.
+        """
         found = [answer for answer in self.running if answer.left == 1]
         for answer in found:
             while len(answer.pages) * PAGE <= answer.computed and answer in self.running:
@@ -49,7 +51,9 @@ class Scheduler:
         return [answer for answer in found if answer.pages]
 
     def _admit(self) -> Answer | None:
-        """The first in the queue that can begin now; one whose beginning another is computing lets those behind it pass."""
+        """The first in the queue that can begin now; one whose beginning another is computing lets those behind it
+        pass.
+        """
         for place, answer in enumerate(self.waiting):
             shared = [] if answer.request.echo else answer.names()[: (len(answer.ids) - 1) // PAGE]
             found = self.pages.match(shared)

@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from groundup.codecs.boxes import Thing
-from groundup.errors import InputError
-from groundup.generate.answer import Answer, Listen
+from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.grammar_pool import GrammarPool
 from groundup.generate.isolate import attempt
 from groundup.generate.look import Look, View
 from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import Piece, Request
+from groundup.generate.sequence import Answer, Listen
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ class State:
 
 
 class Service:
-    """Runs an engine until it is closed. `queue` requests may wait for their turn, those that the engine has admitted not counted.
+    """Runs an engine until it is closed. `queue` requests may wait for their turn, those that the engine has admitted
+    not counted.
 
     `grammars` compiles those of requests.
     """
@@ -96,7 +97,9 @@ class Service:
 
     def embed(self, rows: list[list[int]], images: Sequence[Sequence[Look]] = ()) -> "Future[list[list[float]]]":
         """The embedding of each row of ids, with the images of each if any has some. Raises as `between` does."""
-        return self.between([partial(self.engine.embed, ids, images[number] if images else ()) for number, ids in enumerate(rows)])
+        return self.between(
+            [partial(self.engine.embed, ids, images[number] if images else ()) for number, ids in enumerate(rows)]
+        )
 
     def things(self, views: Sequence[View]) -> "Future[list[list[Thing]]]":
         """What lies in each image. Raises as `between` does."""
@@ -124,7 +127,10 @@ class Service:
 
         def refuse(error: Exception) -> None:
             self._less(len(jobs) - len(found))
-            settle(future.set_exception, error if isinstance(error, InputError) else RuntimeError(f"the engine failed: {error}"))
+            settle(
+                future.set_exception,
+                error if isinstance(error, InputError) else RuntimeError(f"the engine failed: {error}"),
+            )
 
         def settle(how: Callable[[Any], None], what: object) -> None:
             with suppress(InvalidStateError):  # cancelled meanwhile
@@ -162,7 +168,9 @@ class Service:
         self.grammars.close()
 
     def _hand_in(self, work: Callable[[], None], asked: int = 0) -> None:
-        """Have work done in the thread; if something is asked of it, only if it is at work and not too much was asked before."""
+        """Have work done in the thread; if something is asked of it, only if it is at work and not too much was asked
+        before.
+        """
         with self._news:
             waiting = len(self.engine.scheduler.waiting) + self._pending
             if asked and (self._closing or not self._thread.is_alive()):

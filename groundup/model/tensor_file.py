@@ -8,14 +8,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from groundup.files import temporary_folder
+from groundup.core.files import temporary_folder
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write contiguous tensors of the host; raises OSError where the system refuses, such as on a full disk.
 
-    The library reports the system's errors as its own kind, makes files that only their owner may read, and writes them under names of
-    its own first, which would stay when it is killed: so it has a folder for itself.
+    The library reports the system's errors as its own kind, makes files that only their owner may read, and writes them
+    under names of its own first, which would stay when it is killed: so it has a folder for itself.
     """
     with temporary_folder(path) as folder:
         made = folder / path.name

@@ -8,12 +8,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from groundup.errors import InputError
-from groundup.files import read_json, write_json, write_with
-from groundup.model.shape import Shape
+from groundup.core.errors import InputError
+from groundup.core.files import read_json, write_json, write_with
+from groundup.model.config import Shape
 from groundup.model.tensor_file import write_tensors
-from groundup.model.tower import Tower
-from groundup.model.trunk import Trunk
+from groundup.model.transformer import Trunk
+from groundup.model.vision.tower import Tower
 
 _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
 
@@ -23,7 +23,9 @@ def save(trunk: Trunk, folder: Path, end: int | None, dtype: torch.dtype = torch
     save_tensors(trunk.shape, trunk.state_dict(), folder, end, dtype)
 
 
-def save_tensors(shape: Shape, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
+def save_tensors(
+    shape: Shape, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
+) -> None:
     """The same for a state dict of whole tensors."""
     kept = {
         name: tensor.detach().to("cpu", dtype).contiguous()
@@ -37,7 +39,9 @@ def save_tensors(shape: Shape, tensors: dict[str, Tensor], folder: Path, end: in
 def shape_of(folder: Path) -> Shape:
     """The shape of the model in a folder."""
     if not (folder / "config.json").exists():
-        raise InputError(f"{folder}: holds no config.json, so no model; give the folder of a finished stage or of an exported model")
+        raise InputError(
+            f"{folder}: holds no config.json, so no model; give the folder of a finished stage or of an exported model"
+        )
     return Shape.from_config(read_json(folder / "config.json"), str(folder / "config.json"))
 
 
@@ -62,7 +66,9 @@ def fill(trunk: Trunk, folder: Path) -> None:
 
 
 def fill_tower(tower: Tower, folder: Path) -> None:
-    """Copy the weights of a SigLIP 2 model, the whole or its vision part, into a tower; its text part and its pooling stay behind."""
+    """Copy the weights of a SigLIP 2 model, the whole or its vision part, into a tower; its text part and its pooling
+    stay behind.
+    """
     _fill(tower, folder, lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
 
 
@@ -75,7 +81,10 @@ def _fill(module: nn.Module, folder: Path, ours: Callable[[str], str | None]) ->
             continue
         if name not in waiting or waiting[name].shape != tensor.shape:
             wanted = tuple(waiting[name].shape) if name in waiting else "nothing of that name"
-            raise InputError(f"{file}: tensor {stored} has shape {tuple(tensor.shape)}, the model has {wanted}; it belongs to another config.json")
+            raise InputError(
+                f"{file}: tensor {stored} has shape {tuple(tensor.shape)}, the model has {wanted}; it belongs to"
+                " another config.json"
+            )
         waiting.pop(name).copy_(tensor)
     if waiting:
         raise InputError(f"{folder}: the weights lack {len(waiting)} tensors, among them {sorted(waiting)[0]}")

@@ -14,7 +14,12 @@ _MARKED = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 def card(found: Lineage) -> str:
     """The card of a model, the text of its README.md."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters |= {"plain": plain, "table": markdown}
     model = found.trainings[-1]
     evaluation = {} if found.evaluation is None else found.evaluation.metrics

@@ -1,4 +1,4 @@
-"""What an evaluation found, as tables and headlines; its shape is that of `groundup.evaluate.suite`."""
+"""What an evaluation found, as tables and headlines; its shape is that of `groundup.evaluate.runner`."""
 
 from typing import Any
 
@@ -7,7 +7,10 @@ from groundup.release import words
 from groundup.release.tables import Cell, Row, Table
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
-UNHEARD = {"heldout": "known structure, other words", "novel": "another structure"}  # of sentences that are not trained on
+UNHEARD = {
+    "heldout": "known structure, other words",
+    "novel": "another structure",
+}  # of sentences that are not trained on
 MISTAKES = 1  # wrong answers shown of a family and language
 LONGEST = 20  # classes or kinds that a table lists
 WIDEST = 12  # classes whose confusion matrix is shown as a table
@@ -16,9 +19,17 @@ CONFUSIONS = 10  # pairs of classes
 
 def tables(evaluation: dict[str, Any]) -> list[Table]:
     """All figures, with their 95 % intervals where there are any; no table for what was not measured."""
-    asked = [_tasks(source, entry) for suite in ("tasks", "questions") for source, entry in evaluation.get(suite, {}).items()]
+    asked = [
+        _tasks(source, entry) for suite in ("tasks", "questions") for source, entry in evaluation.get(suite, {}).items()
+    ]
     asked += [_orders(source, rows) for source, rows in evaluation.get("orders", {}).items()]
-    found = [_bits(evaluation.get("bits_per_byte", {})), *asked, _choice(evaluation.get("choice", {})), *_images(evaluation), *_boxes(evaluation)]
+    found = [
+        _bits(evaluation.get("bits_per_byte", {})),
+        *asked,
+        _choice(evaluation.get("choice", {})),
+        *_images(evaluation),
+        *_boxes(evaluation),
+    ]
     return [table for table in found if table.rows]
 
 
@@ -26,10 +37,19 @@ def _bits(entries: dict[str, Any]) -> Table:
     """A row a source: the model beside each baseline."""
     methods = list(dict.fromkeys(method for entry in entries.values() for method in entry["baselines"]))
     rows = [
-        [source, words.size(entry["bytes"]), _spread(entry["model"], 3), *(_plain(entry["baselines"].get(method)) for method in methods)]
+        [
+            source,
+            words.size(entry["bytes"]),
+            _spread(entry["model"], 3),
+            *(_plain(entry["baselines"].get(method)) for method in methods),
+        ]
         for source, entry in entries.items()
     ]
-    return Table("Bits per byte of held-out text, less is better", ("source", ">text", ">model", *(f">{method}" for method in methods)), rows)
+    return Table(
+        "Bits per byte of held-out text, less is better",
+        ("source", ">text", ">model", *(f">{method}" for method in methods)),
+        rows,
+    )
 
 
 def _tasks(source: str, entry: dict[str, Any]) -> Table:
@@ -37,11 +57,18 @@ def _tasks(source: str, entry: dict[str, Any]) -> Table:
     found = {(row["family"], row["language"]): row for row in entry["rows"]}
     families = dict.fromkeys((row["family"], row["level"]) for row in entry["rows"])
     languages = list(dict.fromkeys(row["language"] for row in entry["rows"]))
-    rows = [[family, str(level), *(_share(found.get((family, language))) for language in languages)] for family, level in families]
-    averages = [mean([Figure(**row["exact_match"]) for row in entry["rows"] if row["language"] == language]) for language in languages]
+    rows = [
+        [family, str(level), *(_share(found.get((family, language))) for language in languages)]
+        for family, level in families
+    ]
+    averages = [
+        mean([Figure(**row["exact_match"]) for row in entry["rows"] if row["language"] == language])
+        for language in languages
+    ]
     count = max((row["exact_match"]["n"] for row in entry["rows"]), default=0)
     return Table(
-        f"Held-out {source} answered exactly, {count} of each kind; {words.percent(entry['average']['value'])} in the mean of all kinds",
+        f"Held-out {source} answered exactly, {count} of each kind; {words.percent(entry['average']['value'])} in the"
+        " mean of all kinds",
         ("family", ">level", *(f">{LANGUAGES.get(language, language)}" for language in languages)),
         rows,
         ["mean of families", "", *(interval(average.as_dict()) for average in averages)],
@@ -54,7 +81,10 @@ def _orders(source: str, entries: list[dict[str, Any]]) -> Table:
     parts, languages = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
     rows = [[UNHEARD[part], *(_share(found.get((part, language))) for language in languages)] for part in parts]
     count = max((row["exact_match"]["n"] for row in entries), default=0)
-    caption = f"Understood exactly in {source}: {count} sentences of each kind and language, none of whose clauses was trained on"
+    caption = (
+        f"Understood exactly in {source}: {count} sentences of each kind and language, none of whose clauses was"
+        " trained on"
+    )
     return Table(caption, ("phrasings", *(f">{LANGUAGES.get(language, language)}" for language in languages)), rows)
 
 
@@ -71,7 +101,9 @@ def _choice(entries: dict[str, Any]) -> Table:
         for path, subjects in entries.items()
         for subject, figures in subjects.items()
     ]
-    return Table("Multiple choice", ("file or subject", ">questions", ">likeliest", ">likeliest by byte", ">by chance"), rows)
+    return Table(
+        "Multiple choice", ("file or subject", ">questions", ">likeliest", ">likeliest by byte", ">by chance"), rows
+    )
 
 
 # --- images ------------------------------------------------------------------------------------------------------
@@ -84,20 +116,35 @@ def _images(evaluation: dict[str, Any]) -> list[Table]:
     for source in dict.fromkeys((*classes, *probes)):
         entry, probe = classes.get(source), probes.get(source)
         alone = words.percent(entry["commonest"]) if entry else words.NONE
-        found = [words.number(entry["accuracy"]["n"]), interval(entry["accuracy"]), alone] if entry else [words.NONE] * 3
+        found = (
+            [words.number(entry["accuracy"]["n"]), interval(entry["accuracy"]), alone] if entry else [words.NONE] * 3
+        )
         rows.append([source, *found, *([words.number(probe["n"]), interval(probe)] if probe else [words.NONE] * 2)])
-    columns = ("source", ">images", ">likeliest class is right", ">always the commonest", ">images probed", ">right by a probe of its states")
+    columns = (
+        "source",
+        ">images",
+        ">likeliest class is right",
+        ">always the commonest",
+        ">images probed",
+        ">right by a probe of its states",
+    )
     summary = Table("Held-out images by class", columns, rows)
     return [
         summary,
-        *(table for source, entry in classes.items() for table in (_recall(source, entry), _counts(source, entry), _taken(source, entry))),
+        *(
+            table
+            for source, entry in classes.items()
+            for table in (_recall(source, entry), _counts(source, entry), _taken(source, entry))
+        ),
     ]
 
 
 def _recall(source: str, entry: dict[str, Any]) -> Table:
     """A row a class, the hardest first."""
     hardest = sorted(entry["recall"].items(), key=lambda item: item[1]["value"])
-    rows: list[Row] = [[Cell(name, said=True), words.number(figure["n"]), interval(figure)] for name, figure in hardest[:LONGEST]]
+    rows: list[Row] = [
+        [Cell(name, said=True), words.number(figure["n"]), interval(figure)] for name, figure in hardest[:LONGEST]
+    ]
     return Table(f"Recall by class of {source}{_cut(len(hardest), 'hardest')}", ("class", ">images", ">right"), rows)
 
 
@@ -105,17 +152,33 @@ def _counts(source: str, entry: dict[str, Any]) -> Table:
     """The whole confusion matrix, where it is small enough to read."""
     classes = entry["classes"]
     counted = zip(classes, entry["counts"], strict=True) if len(classes) <= WIDEST else ()
-    rows: list[Row] = [[Cell(name, said=True), *(f"{count:,}" if count else "·" for count in row)] for name, row in counted]
-    return Table(f"What images of {source} were said to be, a row a true class", ("class", *(f">{name}" for name in classes)), rows)
+    rows: list[Row] = [
+        [Cell(name, said=True), *(f"{count:,}" if count else "·" for count in row)] for name, row in counted
+    ]
+    return Table(
+        f"What images of {source} were said to be, a row a true class",
+        ("class", *(f">{name}" for name in classes)),
+        rows,
+    )
 
 
 def _taken(source: str, entry: dict[str, Any]) -> Table:
     """The most frequent confusions, a row a pair."""
     classes, counts = entry["classes"], entry["counts"]
-    pairs = [(count, truth, said) for truth, row in enumerate(counts) for said, count in enumerate(row) if count and said != truth]
+    pairs = [
+        (count, truth, said)
+        for truth, row in enumerate(counts)
+        for said, count in enumerate(row)
+        if count and said != truth
+    ]
     often = sorted(pairs, key=lambda pair: -pair[0])
     rows: list[Row] = [
-        [Cell(classes[truth], said=True), Cell(classes[said], said=True), f"{count:,}", words.percent(count / sum(counts[truth]))]
+        [
+            Cell(classes[truth], said=True),
+            Cell(classes[said], said=True),
+            f"{count:,}",
+            words.percent(count / sum(counts[truth])),
+        ]
         for count, truth, said in often[:CONFUSIONS]
     ]
     return Table(f"Most frequent confusions of {source}", ("class", "said to be", ">images", ">of the class"), rows)
@@ -134,7 +197,12 @@ def _boxes(evaluation: dict[str, Any]) -> list[Table]:
         for source, entry in labelled.items()
     ]
     rows += [
-        [f"{source}, {row['family']} in words ({row['language']})", str(row["exact_match"]["n"]), *[words.NONE] * 3, *_matched(row["boxes"])]
+        [
+            f"{source}, {row['family']} in words ({row['language']})",
+            str(row["exact_match"]["n"]),
+            *[words.NONE] * 3,
+            *_matched(row["boxes"]),
+        ]
         for source, entry in asked.items()
         for row in entry["rows"]
         if row["boxes"]
@@ -155,7 +223,11 @@ def _kinds(source: str, entry: dict[str, Any]) -> Table:
     """A row a kind, the hardest first."""
     hardest = sorted(entry["kinds"].items(), key=lambda item: item[1]["value"])
     rows: list[Row] = [[Cell(kind, said=True), words.percent(figure["value"])] for kind, figure in hardest[:LONGEST]]
-    return Table(f"Average precision by kind in {source}, at an overlap of 0.5{_cut(len(hardest), 'hardest')}", ("kind", ">AP"), rows)
+    return Table(
+        f"Average precision by kind in {source}, at an overlap of 0.5{_cut(len(hardest), 'hardest')}",
+        ("kind", ">AP"),
+        rows,
+    )
 
 
 def _cut(count: int, which: str) -> str:
@@ -199,17 +271,33 @@ def headline(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
         found.append((f"Bits per byte, {source}", f"{entry['model']['value']:.2f}", note))
     for source, entry in evaluation.get("tasks", {}).items():
         families = len({row["family"] for row in entry["rows"]})
-        found.append((f"Exact match, {source}", words.percent(entry["average"]["value"]), f"{families} families, held out"))
+        found.append(
+            (f"Exact match, {source}", words.percent(entry["average"]["value"]), f"{families} families, held out")
+        )
     for source, entries in evaluation.get("orders", {}).items():
         known = [Figure(**row["exact_match"]) for row in entries if row["family"] == "heldout"]
-        found.append((f"Understood, {source}", words.percent(mean(known).value), "sentences in other words than those trained on"))
+        found.append(
+            (
+                f"Understood, {source}",
+                words.percent(mean(known).value),
+                "sentences in other words than those trained on",
+            )
+        )
     for source, entry in evaluation.get("images", {}).items():
         note = f"{len(entry['classes'])} classes, {words.number(entry['accuracy']['n'])} images held out"
         found.append((f"Class is right, {source}", words.percent(entry["accuracy"]["value"]), note))
     for source, entry in evaluation.get("questions", {}).items():
-        found.append((f"Exact match, {source}", words.percent(entry["average"]["value"]), "questions about held-out images"))
+        found.append(
+            (f"Exact match, {source}", words.percent(entry["average"]["value"]), "questions about held-out images")
+        )
     for source, entry in evaluation.get("boxes", {}).items():
-        found.append((f"AP of boxes, {source}", words.percent(entry["ap"]["value"]), f"{words.percent(entry['ap50']['value'])} at an overlap of 0.5"))
+        found.append(
+            (
+                f"AP of boxes, {source}",
+                words.percent(entry["ap"]["value"]),
+                f"{words.percent(entry['ap50']['value'])} at an overlap of 0.5",
+            )
+        )
     return found
 
 
@@ -220,7 +308,9 @@ def answers(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
 
 def mistakes(evaluation: dict[str, Any]) -> Table:
     """Some wrong answers of each family and language."""
-    asked = [row for suite in ("tasks", "questions") for entry in evaluation.get(suite, {}).values() for row in entry["rows"]]
+    asked = [
+        row for suite in ("tasks", "questions") for entry in evaluation.get(suite, {}).values() for row in entry["rows"]
+    ]
     asked += [row for entries in evaluation.get("orders", {}).values() for row in entries]
     rows: list[Row] = [
         [row["family"], *(Cell(mistake[key], said=True) for key in ("question", "expected", "answer"))]

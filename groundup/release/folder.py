@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from groundup import ledger
-from groundup.errors import InputError
-from groundup.files import disk_errors, sync, temporary_folder, write_json, write_text
-from groundup.ledger import Manifest
+from groundup.core import ledger
+from groundup.core.errors import InputError
+from groundup.core.files import disk_errors, sync, temporary_folder, write_json, write_text
+from groundup.core.ledger import Manifest
 from groundup.model import weights
 from groundup.release.lineage import LINEAGE, Lineage, company, lineage
 
@@ -17,13 +17,14 @@ CARD = "README.md"
 
 
 def release(
-    model: Path, out: Path, part: dict[str, Any], module: str, write: Callable[[Path], None], card: Callable[[Lineage], str] | None = None
+    model: Path, out: Path, part: dict[str, Any], module: str, write: Callable[[Path], None], card: Callable[[Lineage],
+    str] | None = None
 ) -> list[Path]:  # fmt: skip
     """Export a finished stage's model to `out`; returns the files.
 
     `write` fills a folder with it as `part` says, by the code of `module`; `card` makes a README.md of the chain.
-    Raises InputError when `out` holds anything that no export wrote, when the model's record is broken or its files are not
-    those that its stage wrote, or when `model` is an export already. A failed export leaves `out` as it was.
+    Raises InputError when `out` holds anything that no export wrote, when the model's record is broken or its files are
+    not those that its stage wrote, or when `model` is an export already. A failed export leaves `out` as it was.
     """
     _require_free(out)
     found = _sound(model)
@@ -78,7 +79,9 @@ def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -
 
 
 def _put(folder: Path, out: Path) -> list[Path]:
-    """Move all of a new export at once, or over an older one file by file, the lineage first: it marks `out` as an export's, and names the rest."""
+    """Move all of a new export at once, or over an older one file by file, the lineage first: it marks `out` as an
+    export's, and names the rest.
+    """
     names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != LINEAGE, name))
     for name in names:
         sync(folder / name)

@@ -3,8 +3,8 @@
 The chain of a stage of a run is read from the manifests in the folders beside it. An exported model carries the same
 manifests in its `lineage.json`, with the export as the last link, so it can be traced wherever it goes.
 
-Each manifest names the result and the record of those before it: no byte of them changes unseen, unless all that follow are
-written anew. The record of the last, which nothing follows, is shown so that it can be kept elsewhere.
+Each manifest names the result and the record of those before it: no byte of them changes unseen, unless all that follow
+are written anew. The record of the last, which nothing follows, is shown so that it can be kept elsewhere.
 """
 
 from collections import Counter
@@ -13,14 +13,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from groundup import ledger
-from groundup.errors import InputError
-from groundup.files import digest, json_text, read_json
-from groundup.ledger import Manifest
+from groundup.core import ledger
+from groundup.core.errors import InputError
+from groundup.core.files import digest, json_text, read_json
+from groundup.core.ledger import Manifest
 
 LINEAGE = "lineage.json"
 FORMAT = "groundup-lineage-2"
-EVALUATION, LINE = "evaluate", "line"  # the stages that hold a model's figures: of its suites, and at work on the sorting line
+EVALUATION, LINE = (
+    "evaluate",
+    "line",
+)  # the stages that hold a model's figures: of its suites, and at work on the sorting line
 REPORT = "report"  # the stage that shows them all, the last of a run
 UNSTATED = "unstated"
 
@@ -39,10 +42,10 @@ class File:
 class Lineage:
     """A model's chain.
 
-    `stages` holds each stage after those it was made from, the model's own last; `evaluation` the figures of this very model,
-    if it was measured; `line` those of its work on the sorting line and `report` the page of its run, which an exported model leaves
-    behind; `base` the chain of the model whose weights it began with, if that one is on record; `breaks` one sentence for each
-    place where the chain does not hold. Behind a break nothing is claimed.
+    `stages` holds each stage after those it was made from, the model's own last; `evaluation` the figures of this very
+    model, if it was measured; `line` those of its work on the sorting line and `report` the page of its run, which an
+    exported model leaves behind; `base` the chain of the model whose weights it began with, if that one is on record;
+    `breaks` one sentence for each place where the chain does not hold. Behind a break nothing is claimed.
     """
 
     stages: tuple[Manifest, ...]
@@ -59,7 +62,9 @@ class Lineage:
 
     @property
     def sources(self) -> list[Manifest]:
-        """The stages that took in documents, in the order in which the first stage that was made from them names them."""
+        """The stages that took in documents, in the order in which the first stage that was made from them names
+        them.
+        """
         named = [*(parent for stage in self.stages for parent in stage.parents), self.model.stage]
         return sorted((stage for stage in self.stages if stage.licences), key=lambda stage: named.index(stage.stage))
 
@@ -76,9 +81,15 @@ class Lineage:
 
     @property
     def files(self) -> list[File]:
-        """Every file that went in. Files of no source, such as weights to begin with, have the licences of what they were made from."""
+        """Every file that went in. Files of no source, such as weights to begin with, have the licences of what they
+        were made from.
+        """
         before = ", ".join(self.base.licences) if self.base is not None else UNSTATED
-        own = [File(path, stage.stage, sha256, ", ".join(stage.licences) or before) for stage in self.stages for path, sha256 in stage.inputs.items()]
+        own = [
+            File(path, stage.stage, sha256, ", ".join(stage.licences) or before)
+            for stage in self.stages
+            for path, sha256 in stage.inputs.items()
+        ]
         return own + (self.base.files if self.base is not None else [])
 
     @property
@@ -119,9 +130,10 @@ def quiet(amount: int) -> None:
 def lineage(model: Path, verify: bool = False, advance: Callable[[int], None] = quiet) -> Lineage:
     """The lineage of a finished stage or of an exported model.
 
-    Every manifest must have the digest and the record that the next one names, and the key that follows from what it says went in. With
-    `verify`, the report is looked at too, and all files that the stages wrote and that are kept here are hashed again; `advance` is told
-    of bytes as they are done. Raises InputError when the folder holds neither a manifest nor a lineage, or one that cannot be read.
+    Every manifest must have the digest and the record that the next one names, and the key that follows from what it
+    says went in. With `verify`, the report is looked at too, and all files that the stages wrote and that are kept here
+    are hashed again; `advance` is told of bytes as they are done. Raises InputError when the folder holds neither a
+    manifest nor a lineage, or one that cannot be read.
     """
     try:
         if (model / LINEAGE).exists():
@@ -130,7 +142,8 @@ def lineage(model: Path, verify: bool = False, advance: Callable[[int], None] = 
             found = _traced(model, verify)
         else:
             raise InputError(
-                f"{model}: holds no manifest.json and no {LINEAGE}, so nothing is known of it; name a finished stage or an exported model"
+                f"{model}: holds no manifest.json and no {LINEAGE}, so nothing is known of it; name a finished stage or"
+                " an exported model"
             )
     except RecursionError:
         raise InputError(f"{model}: its record is nested without end, so damaged; restore it from a copy") from None
@@ -146,7 +159,9 @@ def kept(model: Path, found: Lineage) -> list[tuple[Path, Manifest]]:
         return [(model, found.model)]
     folder = model.resolve()
     ending = [stage for stage in (found.evaluation, found.line, found.report) if stage is not None]
-    return [(folder if stage is found.model else folder.parent / stage.stage, stage) for stage in (*found.stages, *ending)]
+    return [
+        (folder if stage is found.model else folder.parent / stage.stage, stage) for stage in (*found.stages, *ending)
+    ]
 
 
 def _damage(folder: Path, stage: Manifest, advance: Callable[[int], None]) -> Iterator[str]:
@@ -191,7 +206,9 @@ def _on_record(folder: Path) -> bool:
 def _begun(stage: Manifest, base: Lineage) -> str | None:
     """The folder from which a stage read the weights of a model to begin with them, or None."""
     hashes = {(name, output["sha256"]) for name, output in base.model.outputs.items()}
-    return next((str(Path(path).parent) for path, sha256 in stage.inputs.items() if (Path(path).name, sha256) in hashes), None)
+    return next(
+        (str(Path(path).parent) for path, sha256 in stage.inputs.items() if (Path(path).name, sha256) in hashes), None
+    )
 
 
 def _unlinked(stages: Iterable[Manifest], base: Lineage | None) -> Iterator[str]:
@@ -199,16 +216,28 @@ def _unlinked(stages: Iterable[Manifest], base: Lineage | None) -> Iterator[str]
     if base is None:
         return
     for stage in stages:
-        if stage.flops and (folder := _begun(stage, base)) is not None and stage.records.get(folder, base.model.record) != base.model.record:
-            yield f"{folder}: its record is not the one with which {stage.stage} began: it was edited, or written again; restore it from a copy"
+        if (
+            stage.flops
+            and (folder := _begun(stage, base)) is not None
+            and stage.records.get(folder, base.model.record) != base.model.record
+        ):
+            yield (
+                f"{folder}: its record is not the one with which {stage.stage} began: it was edited, or written again;"
+                " restore it from a copy"
+            )
     yield from base.breaks
 
 
 def _exported(path: Path) -> Lineage:
-    """From the file that an exported model carries; it must say what the manifests in it say, in the one way to write it."""
+    """From the file that an exported model carries; it must say what the manifests in it say, in the one way to write
+    it.
+    """
     found = _carried(read_json(path), path)
     if not found.breaks and json_text(found.as_json()).encode() != path.read_bytes():
-        return replace(found, breaks=(f"{path}: changed since it was written, as its manifests say otherwise; export the model again",))
+        return replace(
+            found,
+            breaks=(f"{path}: changed since it was written, as its manifests say otherwise; export the model again",),
+        )
     return found
 
 
@@ -229,7 +258,9 @@ def _carried(table: Any, path: Path) -> Lineage:
 
 
 def company(found: Lineage) -> dict[str, str]:
-    """What goes into an export beside the model's chain, for its record: the identities of the figures and of the chain of the weights begun with."""
+    """What goes into an export beside the model's chain, for its record: the identities of the figures and of the chain
+    of the weights begun with.
+    """
     figures = {} if found.evaluation is None else {EVALUATION: found.evaluation.record}
     return figures if found.base is None else {**figures, "base": digest(found.base.as_json())}
 
@@ -260,15 +291,21 @@ class _Chain:
         return tuple(self.found.values())
 
     def ending(self, name: str, *models: Manifest) -> Manifest | None:
-        """The stage of a name that follows a model, if it was made from the weights that one of these stages holds; its links are looked at."""
+        """The stage of a name that follows a model, if it was made from the weights that one of these stages holds; its
+        links are looked at.
+        """
         manifest = self._known(name)
-        if manifest is None or not any(manifest.parents.get(model.stage) == model.digest for model in models if model.flops):
+        if manifest is None or not any(
+            manifest.parents.get(model.stage) == model.digest for model in models if model.flops
+        ):
             return None
         self._visit(manifest)
         return manifest
 
     def showing(self, name: str, model: Manifest) -> Manifest | None:
-        """The stage of a name that was made from a model or from an earlier one in its place; its links are looked at."""
+        """The stage of a name that was made from a model or from an earlier one in its place; its links are looked
+        at.
+        """
         manifest = self._known(name)
         if manifest is None or model.stage not in manifest.parents:
             return None
@@ -290,7 +327,10 @@ class _Chain:
 
     def _visit(self, manifest: Manifest) -> None:
         if _edited(manifest):  # and so its parents may be any, itself among them
-            self._broken(f"{self.name(manifest.stage)}: was edited, as its key does not follow from what it says went in; run it again")
+            self._broken(
+                f"{self.name(manifest.stage)}: was edited, as its key does not follow from what it says went in; run it"
+                " again"
+            )
         else:
             for parent in manifest.parents:
                 self._follow(manifest, parent)
@@ -301,7 +341,10 @@ class _Chain:
         digest, record = child.parents[parent], child.records.get(parent, "")
         if before is None:
             if parent not in self.unreadable:
-                self._broken(f"{self.name(parent)}: is gone, and {child.stage} was made from it; run the recipe again to know what went in before it")
+                self._broken(
+                    f"{self.name(parent)}: is gone, and {child.stage} was made from it; run the recipe again to know"
+                    " what went in before it"
+                )
             return
         if before.digest != digest:
             self._broken(
@@ -311,15 +354,18 @@ class _Chain:
             return
         if before.record != record:
             self._broken(
-                f"{self.name(parent)}: has record {before.record[:12]}, but {child.stage} was made under {record[:12] or 'none'}; it was "
-                "edited, or lost and made again with the same result: restore it from a copy"
+                f"{self.name(parent)}: has record {before.record[:12]}, but {child.stage} was made under"
+                f" {record[:12] or 'none'}; it was edited, or lost and made again with the same result: restore it from"
+                " a copy"
             )
         if parent not in self.found:
             self._visit(before)
 
 
 def _edited(manifest: Manifest) -> bool:
-    """Whether the key is not the one of the inputs, or the licences are not those of the recipe's part, which the key covers."""
+    """Whether the key is not the one of the inputs, or the licences are not those of the recipe's part, which the key
+    covers.
+    """
     key = ledger.key(manifest.stage, manifest.part, manifest.code, manifest.seed, manifest.inputs, manifest.parents)
     return key != manifest.key or bool(manifest.licences and not _licensed(manifest.part, manifest.licences))
 

@@ -1,7 +1,7 @@
 """The lineage of a model as a picture: from files and licences on the left to figures on the right.
 
-Six columns: files, documents, tokenizer, shards, training, evaluation. A row is a source; the tokenizer has a row of its own
-below them, so that what passes it runs straight; training goes from top to bottom. No line crosses a box.
+Six columns: files, documents, tokenizer, shards, training, evaluation. A row is a source; the tokenizer has a row of
+its own below them, so that what passes it runs straight; training goes from top to bottom. No line crosses a box.
 """
 
 import unicodedata
@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from groundup.ledger import Manifest
+from groundup.core.ledger import Manifest
 from groundup.release import words
 from groundup.release.lineage import UNSTATED, Lineage
 
@@ -58,7 +58,9 @@ def picture(found: Lineage) -> Markup:
     """The lineage as SVG in the page's colours, described for those who do not see it."""
     boxes = dict(_boxes(found))
     last = 1 + max(box.column for box in boxes.values())
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     template = environment.get_template("picture.svg.jinja")
     return Markup(
         template.render(
@@ -87,7 +89,10 @@ def fit(text: str, width: int) -> str:
 
 def _label(found: Lineage) -> str:
     sources = ", ".join(f"{stage.part['name']} ({', '.join(stage.licences)})" for stage in found.sources)
-    return f"From the sources {sources} over documents, tokenizer and shards to {' and '.join(stage.stage for stage in found.trainings)}"
+    return (
+        f"From the sources {sources} over documents, tokenizer and shards to"
+        f" {' and '.join(stage.stage for stage in found.trainings)}"
+    )
 
 
 # --- boxes ---------------------------------------------------------------------------------------------------
@@ -99,13 +104,22 @@ def _boxes(found: Lineage) -> Iterator[tuple[str, Box]]:
     below = len(found.sources)
     for row, stage in enumerate(found.sources):
         name, licence = stage.part["name"], ", ".join(stage.licences)
-        yield f"files of {stage.stage}", Box(FILES, row, name, (stage.part["kind"], _origin(stage), licence), warn=UNSTATED in licence)
+        yield (
+            f"files of {stage.stage}",
+            Box(FILES, row, name, (stage.part["kind"], _origin(stage), licence), warn=UNSTATED in licence),
+        )
         metrics = stage.metrics
-        yield stage.stage, Box(DOCUMENTS, row, f"{words.short(metrics['documents'])} documents", _kept(stage), stage.digest)
+        yield (
+            stage.stage,
+            Box(DOCUMENTS, row, f"{words.short(metrics['documents'])} documents", _kept(stage), stage.digest),
+        )
         if (shards := stages.get(f"shards-{name}")) is not None:
             yield shards.stage, Box(SHARDS, row, name, _packed(shards), shards.digest)
     if (tokenizer := stages.get("tokenizer")) is not None:
-        yield tokenizer.stage, Box(TOKENIZER, below, "tokenizer", (f"{tokenizer.metrics['size']:,} ids",), tokenizer.digest)
+        yield (
+            tokenizer.stage,
+            Box(TOKENIZER, below, "tokenizer", (f"{tokenizer.metrics['size']:,} ids",), tokenizer.digest),
+        )
         yield from _given(tokenizer, below)
     for row, stage in enumerate(found.trainings):
         yield stage.stage, Box(TRAINING, row, stage.stage, _trained(stage), stage.digest)
@@ -133,7 +147,10 @@ def _files(stage: Manifest) -> str:
 
 def _kept(stage: Manifest) -> tuple[str, ...]:
     dropped = sum(stage.metrics["dropped"].values())
-    return f"{words.short(stage.metrics['characters'])} characters", f"{dropped:,} dropped" if dropped else "none dropped"
+    return (
+        f"{words.short(stage.metrics['characters'])} characters",
+        f"{dropped:,} dropped" if dropped else "none dropped",
+    )
 
 
 def _packed(stage: Manifest) -> tuple[str, ...]:
@@ -149,7 +166,9 @@ def _trained(stage: Manifest) -> tuple[str, ...]:
 
 
 def _edges(found: Lineage, boxes: dict[str, Box]) -> Iterator[tuple[str, str]]:
-    """What was made from what. Left out, as it would tangle: training's use of the tokenizer, evaluation's of documents, theirs of each other."""
+    """What was made from what. Left out, as it would tangle: training's use of the tokenizer, evaluation's of
+    documents, theirs of each other.
+    """
     left = {(TOKENIZER, TRAINING), (DOCUMENTS, EVALUATION), (DOCUMENTS, DOCUMENTS)}
     stages = [*found.stages, *([found.evaluation] if found.evaluation else [])]
     for stage in stages:

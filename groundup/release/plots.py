@@ -1,6 +1,7 @@
 """The curves of a training stage as pictures that lie inside a page: its fonts, its colours, light or dark.
 
-matplotlib draws; colours are stand-ins that become the page's variables, texts stay text, and what would load or clash is left out.
+matplotlib draws; colours are stand-ins that become the page's variables, texts stay text, and what would load or clash
+is left out.
 """
 
 import io
@@ -24,7 +25,9 @@ POINTS = 300  # points a curve: about one a pixel; more steps are averaged
 WIDTH, HEIGHT = 4.9, 2.8  # inches of 72 units: near the size it is shown at on a phone, so that its text stays readable
 SERIES = 6  # colours the page has for curves
 INK, LINE = "#000001", "#000002"  # stand-ins for the page's colours
-_VARIABLES = {INK: "var(--muted)", LINE: "var(--line)"} | {f"#0000{number + 16:02x}": f"var(--series-{number + 1})" for number in range(SERIES)}
+_VARIABLES = {INK: "var(--muted)", LINE: "var(--line)"} | {
+    f"#0000{number + 16:02x}": f"var(--series-{number + 1})" for number in range(SERIES)
+}
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -61,7 +64,10 @@ def loss(stage: str, records: Sequence[Record]) -> Chart:
     records = [record for record in records if record["loss"] is not None]  # where nothing counted
     steps = _curve(records, "loss")
     last = "; ".join(f"held out {source} {values[-1][1]:.2f}" for source, values in heldout.items())
-    label = f"Loss of {stage}: training from {records[0]['loss']:.2f} to {records[-1]['loss']:.2f} nats a token; {last or 'none held out'}"
+    label = (
+        f"Loss of {stage}: training from {records[0]['loss']:.2f} to {records[-1]['loss']:.2f} nats a token;"
+        f" {last or 'none held out'}"
+    )
 
     def draw(axes: Axes) -> None:
         tokens, mean, low, high = steps
@@ -73,7 +79,12 @@ def loss(stage: str, records: Sequence[Record]) -> Chart:
         axes.set_xlabel("tokens seen")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
 
-    return Chart(_picture(f"loss-{stage}", label, draw), "Loss", label, ("training", *(f"held out: {source}" for source in heldout)))
+    return Chart(
+        _picture(f"loss-{stage}", label, draw),
+        "Loss",
+        label,
+        ("training", *(f"held out: {source}" for source in heldout)),
+    )
 
 
 def speed(stage: str, records: Sequence[Record]) -> Chart:
@@ -81,7 +92,10 @@ def speed(stage: str, records: Sequence[Record]) -> Chart:
     tokens, mean, low, high = _curve(records, "tokens_per_second")
     ratio = records[-1]["share_of_peak"] / records[-1]["tokens_per_second"]
     middle = sorted(record["tokens_per_second"] for record in records)[len(records) // 2]
-    label = f"Speed of {stage}: {words.number(middle)} tokens a second in the middle, {words.percent(middle * ratio)} of the device's matrix peak"
+    label = (
+        f"Speed of {stage}: {words.number(middle)} tokens a second in the middle, {words.percent(middle * ratio)} of"
+        " the device's matrix peak"
+    )
 
     def draw(axes: Axes) -> None:
         axes.fill_between(tokens, low, high, color=_colour(0), alpha=0.2, linewidth=0)
@@ -91,7 +105,9 @@ def speed(stage: str, records: Sequence[Record]) -> Chart:
         axes.set_xlabel("tokens seen")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
-        right = axes.secondary_yaxis("right", functions=(lambda value: 100 * ratio * value, lambda value: value / (100 * ratio)))
+        right = axes.secondary_yaxis(
+            "right", functions=(lambda value: 100 * ratio * value, lambda value: value / (100 * ratio))
+        )
         right.yaxis.set_major_locator(MaxNLocator(5))
         right.set_ylabel("% of matrix peak")
         right.spines["right"].set_visible(False)
@@ -112,7 +128,12 @@ def _curve(records: Sequence[Record], key: str) -> tuple[list[float], list[float
     parts = [records[start : start + stretch] for start in range(0, len(records), stretch)]
     values = [[float(record[key]) for record in part] for part in parts]
     tokens = [float(part[-1]["tokens"]) for part in parts]
-    return tokens, [sum(part) / len(part) for part in values], [min(part) for part in values], [max(part) for part in values]
+    return (
+        tokens,
+        [sum(part) / len(part) for part in values],
+        [min(part) for part in values],
+        [max(part) for part in values],
+    )
 
 
 def _heldout(records: Sequence[Record]) -> dict[str, list[tuple[float, float]]]:
@@ -147,7 +168,9 @@ def _inlined(text: str, name: str, label: str) -> Markup:
     """The drawing alone: described, its ids its own, its colours and fonts the page's."""
     root = ElementTree.fromstring(text)
     for child in list(root):
-        if child.tag == f"{{{_SVG}}}metadata" or child.find(f"{{{_SVG}}}style") is not None:  # a style sheet would reach the whole page
+        if (
+            child.tag == f"{{{_SVG}}}metadata" or child.find(f"{{{_SVG}}}style") is not None
+        ):  # a style sheet would reach the whole page
             root.remove(child)
     for node in root.iter():
         _own(node, name)
@@ -160,7 +183,9 @@ def _inlined(text: str, name: str, label: str) -> Markup:
 
 
 def _own(node: ElementTree.Element, name: str) -> None:
-    """Make what one picture refers to differ from what another does: ids of shapes that are used again, and of clips."""
+    """Make what one picture refers to differ from what another does: ids of shapes that are used again, and of
+    clips.
+    """
     if (id := node.attrib.pop("id", None)) is not None and node.tag != f"{{{_SVG}}}g":
         node.set("id", f"{name}-{id}")
     if (target := node.attrib.pop(f"{{{_XLINK}}}href", None)) is not None:

@@ -12,11 +12,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from groundup.errors import InputError
-from groundup.files import lines, write_text
-from groundup.ledger import Manifest
-from groundup.recipe import Recipe, derivations
-from groundup.release import figures, gallery, line, plots, tables, words
+from groundup.apps.sorter import report as line
+from groundup.config.derived import derivations
+from groundup.config.recipe import Recipe
+from groundup.core.errors import InputError
+from groundup.core.files import lines, write_text
+from groundup.core.ledger import Manifest
+from groundup.release import figures, gallery, plots, tables, words
 from groundup.release.lineage import LINE, Lineage, lineage
 from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
@@ -71,7 +73,14 @@ def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]]) -> dict
         "lead": _lead(found),
         "headline": [*line.headline(work), *_size(found), *figures.headline(evaluation), *_effort(found.timed)],
         "warnings": [*found.breaks, *(sentence for stage in found.sources for sentence in stage.metrics["warnings"])],
-        "contents": [*(["Figures"] if evaluation or work else []), "Training", "Data", "Lineage", "Cost", "Environment"],
+        "contents": [
+            *(["Figures"] if evaluation or work else []),
+            "Training",
+            "Data",
+            "Lineage",
+            "Cost",
+            "Environment",
+        ],
         "answers": figures.answers(evaluation),
         "measured": bool(evaluation or work),
         "line": line.table(work),
@@ -100,7 +109,10 @@ def _lead(found: Lineage) -> str:
     sources = words.listed([stage.part["name"] for stage in found.sources])
     start = "" if found.base is None else f" and the weights of {found.base.model.stage}"
     stages = ", then ".join(stage.stage for stage in found.trainings)
-    return f"A language model of {total} parameters, grown from {sources}{start} by {stages}, on {model.device.get('name', 'an unnamed device')}."
+    return (
+        f"A language model of {total} parameters, grown from {sources}{start} by {stages}, on"
+        f" {model.device.get('name', 'an unnamed device')}."
+    )
 
 
 def _size(found: Lineage) -> list[tuple[str, str, str]]:
@@ -116,7 +128,11 @@ def _size(found: Lineage) -> list[tuple[str, str, str]]:
 
 def _effort(stages: Sequence[Manifest]) -> list[tuple[str, str, str]]:
     energy = [stage.joules for stage in stages]
-    spent = "energy not measured" if None in energy else words.energy(sum(amount for amount in energy if amount is not None))
+    spent = (
+        "energy not measured"
+        if None in energy
+        else words.energy(sum(amount for amount in energy if amount is not None))
+    )
     return [("Time, all stages", words.duration(sum(stage.seconds for stage in stages)), spent)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groundup.ledger import Manifest
+from groundup.core.ledger import Manifest
 from groundup.release import words
 from groundup.release.lineage import UNSTATED, Lineage
 
@@ -25,7 +25,9 @@ Row = Sequence[str | Cell]
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its caption, its columns (those that begin with ">" are figures), rows, and the row that sums them up."""
+    """A table: its caption, its columns (those that begin with ">" are figures), rows, and the row that sums them
+    up.
+    """
 
     caption: str
     columns: tuple[str, ...]
@@ -42,11 +44,24 @@ def sources(found: Lineage) -> Table:
     totals = [0] * 5
     for stage in found.sources:
         metrics, licence = stage.metrics, ", ".join(stage.licences)
-        counts = [len(stage.inputs), metrics["documents"], metrics["heldout"], metrics["characters"], sum(metrics["dropped"].values())]
+        counts = [
+            len(stage.inputs),
+            metrics["documents"],
+            metrics["heldout"],
+            metrics["characters"],
+            sum(metrics["dropped"].values()),
+        ]
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
-        rows.append([stage.part["name"], stage.part["kind"], Cell(licence, UNSTATED in licence), *map(words.number, counts)])
+        rows.append(
+            [stage.part["name"], stage.part["kind"], Cell(licence, UNSTATED in licence), *map(words.number, counts)]
+        )
     columns = ("source", "kind", "licence", ">files", ">documents", ">held out", ">characters", ">dropped")
-    return Table("Sources, with what was kept and what was dropped", columns, rows, ["together", "", "", *map(words.number, totals)])
+    return Table(
+        "Sources, with what was kept and what was dropped",
+        columns,
+        rows,
+        ["together", "", "", *map(words.number, totals)],
+    )
 
 
 def licences(found: Lineage) -> Table:
@@ -57,7 +72,11 @@ def licences(found: Lineage) -> Table:
 
 def drops(found: Lineage) -> Table:
     """What was left out, a row a source and reason."""
-    rows = [[stage.part["name"], reason, f"{count:,}"] for stage in found.sources for reason, count in stage.metrics["dropped"].items()]
+    rows = [
+        [stage.part["name"], reason, f"{count:,}"]
+        for stage in found.sources
+        for reason, count in stage.metrics["dropped"].items()
+    ]
     return Table("Documents dropped", ("source", "reason", ">documents"), rows)
 
 
@@ -79,8 +98,29 @@ def training(found: Lineage) -> Table:
         mix = ", ".join(f"{source} {weight:g}" for source, weight in part["mix"].items())
         rates = [f"{schedule[key]:.2g}" for key in ("matrix_lr", "other_lr")]
         counts = [f"{metrics['tokens']:,}", f"{metrics['steps']:,}", f"{schedule['batch_tokens']:,}"]
-        rows.append([stage.stage, part["do"], mix, *counts, *rates, words.number(metrics["loss"], 3), _heldout(metrics["heldout"])])
-    columns = ("stage", "objective", "mix", ">tokens", ">steps", ">tokens a step", ">Muon rate", ">AdamW rate", ">last loss", "held-out loss")
+        rows.append(
+            [
+                stage.stage,
+                part["do"],
+                mix,
+                *counts,
+                *rates,
+                words.number(metrics["loss"], 3),
+                _heldout(metrics["heldout"]),
+            ]
+        )
+    columns = (
+        "stage",
+        "objective",
+        "mix",
+        ">tokens",
+        ">steps",
+        ">tokens a step",
+        ">Muon rate",
+        ">AdamW rate",
+        ">last loss",
+        "held-out loss",
+    )
     return Table("Training, losses in nats a token", columns, rows)
 
 
@@ -97,7 +137,9 @@ def cost(stages: Iterable[Manifest]) -> Table:
     rows = [[stage.stage, *_effort(stage), *_work(stage.metrics), words.energy(stage.joules)] for stage in stages]
     energy = [stage.joules for stage in stages]
     tokens = sum(stage.metrics["tokens"] for stage in stages if stage.flops)
-    memory = [max((stage.metrics.get(key, 0) for stage in stages), default=0) for key in ("predicted_memory", "peak_memory")]
+    memory = [
+        max((stage.metrics.get(key, 0) for stage in stages), default=0) for key in ("predicted_memory", "peak_memory")
+    ]
     foot = [
         "together",
         words.duration(sum(stage.seconds for stage in stages)),
@@ -107,7 +149,16 @@ def cost(stages: Iterable[Manifest]) -> Table:
         *(words.size(amount) if amount else words.NONE for amount in memory),
         words.energy(None if None in energy else sum(amount for amount in energy if amount is not None)),
     ]
-    columns = ("stage", ">time", ">operations", ">tokens", ">tokens a second", ">memory predicted", ">memory used", ">energy")
+    columns = (
+        "stage",
+        ">time",
+        ">operations",
+        ">tokens",
+        ">tokens a second",
+        ">memory predicted",
+        ">memory used",
+        ">energy",
+    )
     return Table("Cost of each stage; memory at its peak, not summed", columns, rows, foot)
 
 
@@ -119,24 +170,44 @@ def _work(metrics: dict[str, Any]) -> list[str]:
     if "tokens_per_second" not in metrics:
         return [words.NONE] * 4
     speed = f"{words.number(metrics['tokens_per_second'])} ({words.percent(metrics['share_of_peak'], 0)} of peak)"
-    return [words.short(metrics["tokens"]), speed, words.size(metrics["predicted_memory"]), words.size(metrics["peak_memory"])]
+    return [
+        words.short(metrics["tokens"]),
+        speed,
+        words.size(metrics["predicted_memory"]),
+        words.size(metrics["peak_memory"]),
+    ]
 
 
 def environment(stages: Iterable[Manifest]) -> Table:
     """Devices and versions; where stages differ, all that were used."""
     seen: dict[str, list[str]] = {}
     for stage in stages:
-        described = {"device": stage.device.get("name"), "kind of device": stage.device.get("kind"), "processes": stage.device.get("processes")}
+        described = {
+            "device": stage.device.get("name"),
+            "kind of device": stage.device.get("kind"),
+            "processes": stage.device.get("processes"),
+        }
         for name, value in (described | stage.libraries | {"seed": stage.seed}).items():
             if value is not None and str(value) not in seen.setdefault(name, []):
                 seen[name].append(str(value))
-    return Table("Device, versions and seed", ("what", "value"), [[name, ", ".join(values)] for name, values in seen.items() if values])
+    return Table(
+        "Device, versions and seed",
+        ("what", "value"),
+        [[name, ", ".join(values)] for name, values in seen.items() if values],
+    )
 
 
 def digests(stages: Iterable[Manifest]) -> Table:
     """The chain: what each stage is, and what it was made from."""
     rows = [
-        [stage.stage, stage.digest[:16], stage.record[:16], ", ".join(stage.parents) or words.NONE, stage.code[:8], stage.finished]
+        [
+            stage.stage,
+            stage.digest[:16],
+            stage.record[:16],
+            ", ".join(stage.parents) or words.NONE,
+            stage.code[:8],
+            stage.finished,
+        ]
         for stage in stages
     ]
     return Table("The chain of manifests", ("stage", "digest", "record", "made from", "code", ">finished"), rows)

@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from groundup.ledger import Manifest
+from groundup.core.ledger import Manifest
 from groundup.release import words
 from groundup.release.lineage import UNSTATED, Lineage
 
@@ -19,7 +19,11 @@ def render(found: Lineage) -> RenderableType:
         parts += ["", _files(found)]
     parts += ["", *map(_record, (found.model, *([found.report] if found.report else [])))]
     if found.base is not None:
-        parts += ["", Text(f"{found.model.stage} began with the weights of {found.base.model.stage}, which has its own chain:"), render(found.base)]
+        parts += [
+            "",
+            Text(f"{found.model.stage} began with the weights of {found.base.model.stage}, which has its own chain:"),
+            render(found.base),
+        ]
     return Group(*parts, *(Text(f"broken: {sentence}", style="bold red") for sentence in found.breaks))
 
 
@@ -44,27 +48,37 @@ def _tree(found: Lineage) -> Tree:
 
 def _label(stage: Manifest) -> Text:
     text = Text(stage.stage, style="bold")
-    return text.append(f"  {stage.digest[:12]}", style="dim not bold").append(f"  {stage.finished}", style="dim not bold")
+    return text.append(f"  {stage.digest[:12]}", style="dim not bold").append(
+        f"  {stage.finished}", style="dim not bold"
+    )
 
 
 def _record(stage: Manifest) -> Text:
-    """What stands for every byte of the chain up to a stage: kept elsewhere, it tells whether all of it was written anew."""
+    """What stands for every byte of the chain up to a stage: kept elsewhere, it tells whether all of it was written
+    anew.
+    """
     return Text(f"Record of {stage.stage}: {stage.record}", overflow="fold")
 
 
 def _sources(found: Lineage) -> Table:
-    table = Table("source", "kind", "licence", title="Documents that went in", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        "source", "kind", "licence", title="Documents that went in", title_justify="left", box=None, pad_edge=False
+    )
     for column in ("files", "documents", "held out"):
         table.add_column(column, justify="right")
     for stage in found.sources:
         figures = (len(stage.inputs), stage.metrics.get("documents"), stage.metrics.get("heldout"))
-        table.add_row(stage.part["name"], stage.part["kind"], _licence(", ".join(stage.licences)), *map(words.number, figures))
+        table.add_row(
+            stage.part["name"], stage.part["kind"], _licence(", ".join(stage.licences)), *map(words.number, figures)
+        )
     return table
 
 
 def _files(found: Lineage) -> Table:
     files = found.files
-    title = f"Files that went in: {len(files):,}" + (f", the first {FILES_SHOWN} of them (--json lists all)" if len(files) > FILES_SHOWN else "")
+    title = f"Files that went in: {len(files):,}" + (
+        f", the first {FILES_SHOWN} of them (--json lists all)" if len(files) > FILES_SHOWN else ""
+    )
     table = Table("SHA-256", "licence", title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
     for file in files[:FILES_SHOWN]:

@@ -1,4 +1,6 @@
-"""Numbers in words a reader takes in at a glance. Used wherever figures are shown, so that they look the same everywhere."""
+"""Numbers in words a reader takes in at a glance. Used wherever figures are shown, so that they look the same
+everywhere.
+"""
 
 import math
 from collections.abc import Sequence

@@ -38,5 +38,11 @@ def models(site: Site) -> APIRouter:
 def _described(entry: Entry) -> dict[str, Any]:
     shape = entry.service.engine.trunk.shape
     seen = {"sight": {"patch": shape.patch, "patches": shape.patches, "kinds": shape.kinds}} if shape.patch else {}
-    described = {"id": entry.name, "object": "model", "created": entry.created, "owned_by": "groundup", "context": entry.context}
+    described = {
+        "id": entry.name,
+        "object": "model",
+        "created": entry.created,
+        "owned_by": "groundup",
+        "context": entry.context,
+    }
     return described | {"images": bool(shape.patch)} | seen

@@ -13,11 +13,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
-LITTLE, MOMENT = 1 << 16, 0.5  # bytes over the limit that are still read, and seconds: a connection that ends with bytes unread may lose its answer
+LITTLE, MOMENT = (
+    1 << 16,
+    0.5,
+)  # bytes over the limit that are still read, and seconds: a connection that ends with bytes unread may lose its answer
 
 
 class BodyLimit:
-    """ASGI middleware: a body of more than `most` bytes, or that takes more than `seconds` to come, is refused while it is read."""
+    """ASGI middleware: a body of more than `most` bytes, or that takes more than `seconds` to come, is refused while it
+    is read.
+    """
 
     def __init__(self, app: ASGIApp, most: int, seconds: float):
         self.app, self.most, self.seconds = app, most, seconds
@@ -90,9 +95,15 @@ def parse(model: type[Model], body: bytes) -> Model:
     where = ".".join(map(str, first["loc"]))
     match first["type"]:
         case "json_invalid":
-            raise ApiError(400, f"the body is no JSON that can be read: {first['msg'].removeprefix('Invalid JSON: ')}", code="invalid_json")
+            raise ApiError(
+                400,
+                f"the body is no JSON that can be read: {first['msg'].removeprefix('Invalid JSON: ')}",
+                code="invalid_json",
+            )
         case "extra_forbidden":
             raise ApiError(400, f"{where} is not supported here; leave it out", where, "unsupported_field")
         case "missing":
             raise ApiError(400, f"{where} is missing", where, "missing_field")
-    raise ApiError(400, f"{where or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}", where or None, "invalid_value")
+    raise ApiError(
+        400, f"{where or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}", where or None, "invalid_value"
+    )

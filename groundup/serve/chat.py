@@ -39,15 +39,22 @@ def routes(site: Site) -> APIRouter:
 async def _answer(site: Site, request: Request, asked: ChatRequest, entry: Entry) -> Response:
     messages, shown = await run_in_threadpool(pictures.taken, asked.messages)
     views = await site.gallery.look(entry.service.engine.trunk.shape, shown)
-    wanted = await run_in_threadpool(requests, asked.model_copy(update={"messages": messages}), entry, site.temperature, views)
+    wanted = await run_in_threadpool(
+        requests, asked.model_copy(update={"messages": messages}), entry, site.temperature, views
+    )
     wanted = await _formed(request, asked, entry, wanted)
     kind = "chat.completion.chunk" if asked.stream else "chat.completion"
     frame = Frame.of("chatcmpl", kind, asked.model, wanted[0].sampling.seed)
-    return await site.answer(request, entry, wanted, ChatWriter(frame, asked, entry.service.engine.tokenizer), asked.stream)
+    return await site.answer(
+        request, entry, wanted, ChatWriter(frame, asked, entry.service.engine.tokenizer), asked.stream
+    )
 
 
-def requests(asked: ChatRequest, entry: Entry, temperature: float, views: Sequence[View] = ()) -> Sequence[engine.Request]:
-    """What to ask of the engine, at a temperature if none is asked for, with the images that the messages show; free of any form.
+def requests(
+    asked: ChatRequest, entry: Entry, temperature: float, views: Sequence[View] = ()
+) -> Sequence[engine.Request]:
+    """What to ask of the engine, at a temperature if none is asked for, with the images that the messages show; free of
+    any form.
 
     Raises ApiError for what cannot be answered.
     """
@@ -59,12 +66,17 @@ def requests(asked: ChatRequest, entry: Entry, temperature: float, views: Sequen
     prompts.with_room(entry, ids, "messages")
     limit = _limit(asked) or entry.service.engine.trunk.shape.context
     return [
-        engine.Request(ids, limit, sampling, number, prompts.stops(asked), None, _logprobs(asked), images=looks) for number in range(asked.n)
+        engine.Request(ids, limit, sampling, number, prompts.stops(asked), None, _logprobs(asked),
+        images=looks) for number in range(asked.n)
     ]  # fmt: skip
 
 
-async def _formed(request: Request, asked: ChatRequest, entry: Entry, wanted: Sequence[engine.Request]) -> Sequence[engine.Request]:
-    """The requests with what their answers may be, once that is compiled. Raises ApiError for a form that cannot be kept to, and Busy."""
+async def _formed(
+    request: Request, asked: ChatRequest, entry: Entry, wanted: Sequence[engine.Request]
+) -> Sequence[engine.Request]:
+    """The requests with what their answers may be, once that is compiled. Raises ApiError for a form that cannot be
+    kept to, and Busy.
+    """
     grammar = await run_in_threadpool(tools.grammar, asked, entry.service.engine.tokenizer)
     if grammar is None:
         return wanted
@@ -83,7 +95,9 @@ def _shown(asked: ChatRequest) -> list[dict[str, Any]] | None:
 
 def _limit(asked: ChatRequest) -> int | None:
     if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
-        raise ApiError(400, "max_tokens and max_completion_tokens are the same thing and differ; give one", "max_tokens")
+        raise ApiError(
+            400, "max_tokens and max_completion_tokens are the same thing and differ; give one", "max_tokens"
+        )
     return asked.max_completion_tokens or asked.max_tokens
 
 
@@ -121,7 +135,9 @@ class ChatWriter:
         """The answer in one."""
         return self._frame.around([self._choice(place, pieces) for place, pieces in enumerate(answers)], usage=usage)
 
-    def _chunk(self, place: int, delta: dict[str, Any], logprobs: dict[str, Any] | None, finish: str | None = None) -> dict[str, Any]:
+    def _chunk(
+        self, place: int, delta: dict[str, Any], logprobs: dict[str, Any] | None, finish: str | None = None
+    ) -> dict[str, Any]:
         choice = {"index": place, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self._frame.around([choice], **({"usage": None} if self._usage else {}))
 

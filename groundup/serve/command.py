@@ -13,11 +13,12 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from groundup import console, device
-from groundup.errors import InputError
+from groundup import device
+from groundup.core import console
+from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
-from groundup.generate.native.matrix import Weights
 from groundup.generate.service import Service
+from groundup.kernels.cpu.matrix import Weights
 from groundup.serve import connections, operate, runs
 from groundup.serve.app import make_app
 from groundup.serve.gate import Gate
@@ -61,25 +62,38 @@ class Options:
 def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> None:
     """Serve models, each `FOLDER` or `NAME=FOLDER`, until SIGTERM or SIGINT; `find` gives the model's folder of a run.
 
-    Answers under way are finished for at most `grace` seconds; a second signal ends them. SIGHUP looks for new versions. Raises
-    InputError for models, keys or an address that cannot be used.
+    Answers under way are finished for at most `grace` seconds; a second signal ends them. SIGHUP looks for new
+    versions. Raises InputError for models, keys or an address that cannot be used.
     """
     if options.keys is None and not _is_local(options.host):
-        raise InputError(f"--host {options.host}: others can reach it, so API keys are needed; make one with `groundup key NAME --keys FILE`")
+        raise InputError(
+            f"--host {options.host}: others can reach it, so API keys are needed; make one with `groundup key NAME"
+            " --keys FILE`"
+        )
     if options.images_from is not None and not options.images_from.is_dir():
         raise InputError(f"--images-from {options.images_from}: no such folder")
     keys = None if options.keys is None else Keys(options.keys)
     chosen = device.pick(options.device)
 
     def load(folder: Path) -> Service:
-        return Service(Engine.load(folder, chosen, weights=options.weights, cache_bytes=options.cache_bytes), options.queue)
+        return Service(
+            Engine.load(folder, chosen, weights=options.weights, cache_bytes=options.cache_bytes), options.queue
+        )
 
     registry, hung_up = Registry(named(models), find, load), threading.Event()
     log = AccessLog(prompts=options.log_prompts)
-    gate = Gate(operate.loading, keys, Limiter(options.a_minute, options.concurrent, options.together), log, Metrics(registry.states))
+    gate = Gate(
+        operate.loading,
+        keys,
+        Limiter(options.a_minute, options.concurrent, options.together),
+        log,
+        Metrics(registry.states),
+    )
     with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS), _noting_hang_ups(hung_up):
         try:
-            console.note(f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile")
+            console.note(
+                f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile"
+            )
             with _answering(gate, listener):
                 registry.load()
             _run(registry, gate, log, options, listener, hung_up)
@@ -111,11 +125,16 @@ def _noting_hang_ups(noted: threading.Event) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-def _run(registry: Registry, gate: Gate, log: AccessLog, options: Options, listener: socket.socket, hung_up: threading.Event) -> None:
+def _run(
+    registry: Registry, gate: Gate, log: AccessLog, options: Options, listener: socket.socket, hung_up: threading.Event
+) -> None:
     server = Server(gate, registry, log, options, hung_up)
     gate.app = application(registry, gate.metrics, options, lambda: server.started and not server.should_exit)
     host = f"[{options.host}]" if ":" in options.host else options.host
-    console.note(f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]} (page, /v1)")
+    console.note(
+        f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]}"
+        " (page, /v1)"
+    )
     server.run(sockets=[listener])
 
 
@@ -133,7 +152,8 @@ def application(registry: Registry, metrics: Metrics, options: Options, ready: C
 class Server(connections.Server):
     """A server with signals: one stops it, two stop it at once, and a hang-up looks for new versions of the models.
 
-    A thread that is stuck in a user's work holds up no stop: after the grace, or soon after the second signal, the process ends.
+    A thread that is stuck in a user's work holds up no stop: after the grace, or soon after the second signal, the
+    process ends.
     """
 
     def __init__(self, app: ASGIApp, registry: Registry, log: AccessLog, options: Options, hung_up: threading.Event):
@@ -190,7 +210,9 @@ def named(models: list[str]) -> dict[str, Path]:
         path = Path(folder if equals else text)
         name = name if equals else path.resolve().name
         if not name or name in found:
-            raise InputError(f"{text}: the name {name!r} is {'taken' if name else 'empty'}; give each model its own with NAME=FOLDER")
+            raise InputError(
+                f"{text}: the name {name!r} is {'taken' if name else 'empty'}; give each model its own with NAME=FOLDER"
+            )
         found[name] = path
     return found
 
@@ -206,7 +228,9 @@ def _is_local(host: str) -> bool:
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens; raises InputError for an address that cannot be had."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except OSError as error:
         raise _unusable(host, port, error) from None
     with socket.socket(family, kind, protocol) as listener:
@@ -220,4 +244,6 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _unusable(host: str, port: int, error: OSError) -> InputError:
-    return InputError(f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another --host or --port")
+    return InputError(
+        f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another --host or --port"
+    )

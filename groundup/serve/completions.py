@@ -35,18 +35,35 @@ async def _answer(site: Site, request: Request, asked: CompletionRequest, entry:
     found = await run_in_threadpool(prompts.prompts, entry, asked.prompt, "prompt", PROMPTS)
     wanted = await run_in_threadpool(requests, asked, entry, found, site.temperature)
     frame = Frame.of("cmpl", "text_completion", asked.model, wanted[0].sampling.seed)
-    return await site.answer(request, entry, wanted, CompletionWriter(frame, asked, found, entry.service.engine.tokenizer), asked.stream)
+    return await site.answer(
+        request, entry, wanted, CompletionWriter(frame, asked, found, entry.service.engine.tokenizer), asked.stream
+    )
 
 
-def requests(asked: CompletionRequest, entry: Entry, found: list[Prompt], temperature: float) -> Sequence[engine.Request]:
-    """What to ask of the engine: the answers of the first prompt, then those of the next. Raises ApiError for what cannot be answered."""
+def requests(
+    asked: CompletionRequest, entry: Entry, found: list[Prompt], temperature: float
+) -> Sequence[engine.Request]:
+    """What to ask of the engine: the answers of the first prompt, then those of the next. Raises ApiError for what
+    cannot be answered.
+    """
     prompts.together(asked, len(found), TOGETHER)
     if asked.max_tokens == 0 and not asked.echo:
-        raise ApiError(400, "max_tokens is 0, and nothing is echoed; ask for at least 1 token, or set echo", "max_tokens")
+        raise ApiError(
+            400, "max_tokens is 0, and nothing is echoed; ask for at least 1 token, or set echo", "max_tokens"
+        )
     sampling = prompts.sampling(asked, entry.service.engine.tokenizer, temperature)
     echo, limit = asked.echo and asked.logprobs is not None, max(1, asked.max_tokens)
     return [
-        engine.Request(prompts.with_room(entry, prompt.ids, "prompt"), limit, sampling, number, prompts.stops(asked), None, asked.logprobs, echo)
+        engine.Request(
+            prompts.with_room(entry, prompt.ids, "prompt"),
+            limit,
+            sampling,
+            number,
+            prompts.stops(asked),
+            None,
+            asked.logprobs,
+            echo,
+        )
         for prompt in found
         for number in range(asked.n)
     ]
@@ -55,7 +72,8 @@ def requests(asked: CompletionRequest, entry: Entry, found: list[Prompt], temper
 class CompletionWriter:
     """Puts answers into the form of a completion, or of its chunks.
 
-    What ended an answer is the last of its log-probabilities, as an id of no text. With max_tokens 0 one token is computed, and left out.
+    What ended an answer is the last of its log-probabilities, as an id of no text. With max_tokens 0 one token is
+    computed, and left out.
     """
 
     def __init__(self, frame: Frame, asked: CompletionRequest, found: list[Prompt], tokenizer: Tokenizer):

@@ -1,8 +1,10 @@
-"""A server whose operations stay reachable: one more connection is always accepted, and user requests under way are bounded.
+"""A server whose operations stay reachable: one more connection is always accepted, and user requests under way are
+bounded.
 
-The limit on open connections is at most half of what the process may open; the rest is for files. At the limit the connection that has been
-idle for longest ends in favour of the new one, of the client address that has the most. Users' requests under way are at most half as
-many as connections, so some other connection can always end. Requests for operations (health, stop) are not counted, nor protected.
+The limit on open connections is at most half of what the process may open; the rest is for files. At the limit the
+connection that has been idle for longest ends in favour of the new one, of the client address that has the most. Users'
+requests under way are at most half as many as connections, so some other connection can always end. Requests for
+operations (health, stop) are not counted, nor protected.
 """
 
 import asyncio
@@ -26,27 +28,41 @@ MOMENT = 0.02  # seconds before the next try to accept where the system can open
 
 
 def allowed() -> int:
-    """How many connections may be open; raises the process's limit of open files first, as far as that is needed and permitted."""
+    """How many connections may be open; raises the process's limit of open files first, as far as that is needed and
+    permitted.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = 2 * CONNECTIONS
     if soft != resource.RLIM_INFINITY and soft < enough:
         with suppress(ValueError, OSError):  # some systems permit less than they say
-            resource.setrlimit(resource.RLIMIT_NOFILE, (enough if hard == resource.RLIM_INFINITY else min(enough, hard), hard))
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (enough if hard == resource.RLIM_INFINITY else min(enough, hard), hard)
+            )
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, soft // 2)
 
 
 class Server(uvicorn.Server):
-    """uvicorn with an accept loop of ours. `operations` are the paths that are answered however many user requests are under way.
+    """uvicorn with an accept loop of ours. `operations` are the paths that are answered however many user requests are
+    under way.
 
     What is under way is finished for at most `grace` seconds after `should_exit` was set.
     """
 
-    def __init__(self, app: ASGIApp, operations: Collection[str], grace: float, most: int | None = None, protocol: type[Protocol] = Protocol):
+    def __init__(
+        self,
+        app: ASGIApp,
+        operations: Collection[str],
+        grace: float,
+        most: int | None = None,
+        protocol: type[Protocol] = Protocol,
+    ):
         self._most, self._protocol = most or allowed(), protocol
         super().__init__(uvicorn.Config(
-            app=Lanes(app, operations, self._most // 2), http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, proxy_headers=False, timeout_graceful_shutdown=max(1, round(grace)), h11_max_incomplete_event_size=64 * 1024,
+            app=Lanes(app, operations, self._most // 2), http=protocol, ws="none", lifespan="off", log_config=None,
+            access_log=False,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=max(1, round(grace)),
+            h11_max_incomplete_event_size=64 * 1024,
         ))  # fmt: skip
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -64,7 +80,13 @@ class Server(uvicorn.Server):
 class _Door:
     """Accepts from one listening socket, and ends as many connections as there are too many."""
 
-    def __init__(self, listener: socket.socket, make: Callable[[], Protocol], connections: Callable[[], Collection[Protocol]], most: int):
+    def __init__(
+        self,
+        listener: socket.socket,
+        make: Callable[[], Protocol],
+        connections: Callable[[], Collection[Protocol]],
+        most: int,
+    ):
         self._listener, self._make, self._connections, self._most = listener, make, connections, most
         listener.setblocking(False)
         self._loop = asyncio.get_running_loop()
@@ -89,7 +111,9 @@ class _Door:
                 continue
             new = [first, *islice(iter(self._next, None), BATCH - 1)]
             self._end(len(self._connections()) + len(new) - self._most)
-            await asyncio.gather(*(self._loop.connect_accepted_socket(self._make, each) for each in new), return_exceptions=True)
+            await asyncio.gather(
+                *(self._loop.connect_accepted_socket(self._make, each) for each in new), return_exceptions=True
+            )
 
     def _next(self) -> socket.socket | None:
         with suppress(OSError):
@@ -102,8 +126,10 @@ class _Door:
 
 
 def idlest(connections: Iterable[Protocol], count: int) -> list[Protocol]:
-    """The connections to end first, none with a counted request that waits for us: those idle for longest, then the oldest whose client takes
-    nothing or that has another request; of each kind, those of the address that has most before all others."""
+    """The connections to end first, none with a counted request that waits for us: those idle for longest, then the
+    oldest whose client takes nothing or that has another request; of each kind, those of the address that has most
+    before all others.
+    """
     found = list(connections)
     held = Counter(each.address for each in found)
 
@@ -114,7 +140,9 @@ def idlest(connections: Iterable[Protocol], count: int) -> list[Protocol]:
 
 
 class Lanes:
-    """ASGI middleware: at most `most` user requests under way, half of them from one address; operations are not counted."""
+    """ASGI middleware: at most `most` user requests under way, half of them from one address; operations are not
+    counted.
+    """
 
     def __init__(self, app: ASGIApp, operations: Collection[str], most: int):
         self.app, self._operations, self._most = app, frozenset(operations), most
@@ -126,7 +154,9 @@ class Lanes:
             return await self.app(scope, receive, send)
         address = (scope.get("client") or ("",))[0]
         if self._running.total() >= self._most or self._running[address] >= max(1, self._most // 2):
-            busy = ApiError(503, "too many requests are under way; try again in a moment", code="busy", headers={"Retry-After": "1"})
+            busy = ApiError(
+                503, "too many requests are under way; try again in a moment", code="busy", headers={"Retry-After": "1"}
+            )
             return await busy.response(scope, receive, send)
         self._running[address] += 1
         scope[COUNTED] = True

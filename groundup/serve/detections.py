@@ -1,4 +1,6 @@
-"""POST /v1/detections: images in, what lies where in each one out, by the labels of its patches. No OpenAI endpoint: they have none for this."""
+"""POST /v1/detections: images in, what lies where in each one out, by the labels of its patches. No OpenAI endpoint:
+they have none for this.
+"""
 
 from functools import partial
 
@@ -6,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from groundup.codecs.boxes import Thing
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.serve import body, pictures, prompts, record
 from groundup.serve.errors import ApiError
 from groundup.serve.schema import IMAGES, DetectionRequest
@@ -28,7 +30,9 @@ def routes(site: Site) -> APIRouter:
 
 async def _answer(site: Site, request: Request, asked: DetectionRequest, entry: Entry) -> Response:
     items = prompts.items(asked.input, "input", IMAGES)
-    shown = [pictures.alone(item if isinstance(item, dict) else {}, f"input[{place}]") for place, item in enumerate(items)]
+    shown = [
+        pictures.alone(item if isinstance(item, dict) else {}, f"input[{place}]") for place, item in enumerate(items)
+    ]
     views = await site.gallery.look(entry.service.engine.trunk.shape, shown)
     noted = record.of(request.scope)
     noted.prompt_tokens = sum(view.grid.patches for view in views)
@@ -37,7 +41,10 @@ async def _answer(site: Site, request: Request, asked: DetectionRequest, entry: 
     except InputError as error:
         raise ApiError(400, str(error), "input") from None
     noted.finish = "stop"
-    data = [{"object": "detection", "index": place, "things": _written(things, asked.least)} for place, things in enumerate(found)]
+    data = [
+        {"object": "detection", "index": place, "things": _written(things, asked.least)}
+        for place, things in enumerate(found)
+    ]
     usage = {"prompt_tokens": noted.prompt_tokens, "total_tokens": noted.prompt_tokens}
     return JSONResponse({"object": "list", "model": asked.model, "data": data, "usage": usage})
 

@@ -42,7 +42,10 @@ async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: 
     noted.prompt_tokens = sum(len(ids) for ids, _ in rows)
     job = entry.service.embed([ids for ids, _ in rows], [looks for _, looks in rows])
     vectors = await unless_gone(request.receive, noted, settled(entry.service, job))
-    data = [{"object": "embedding", "index": place, "embedding": _written(asked, vector)} for place, vector in enumerate(vectors)]
+    data = [
+        {"object": "embedding", "index": place, "embedding": _written(asked, vector)}
+        for place, vector in enumerate(vectors)
+    ]
     usage = {"prompt_tokens": noted.prompt_tokens, "total_tokens": noted.prompt_tokens}
     noted.finish = "stop"
     return JSONResponse({"object": "list", "model": asked.model, "data": data, "usage": usage})
@@ -53,7 +56,8 @@ def _rows(entry: Entry, items: list[Any], views: list[View]) -> list[Row]:
     left, tokenizer = iter(views), entry.service.engine.tokenizer
     with errors.about("input"):
         return [
-            look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(entry, item, "input").ids, ())
+            look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(entry, item, "input").ids,
+            ())
             for item in items
         ]  # fmt: skip
 

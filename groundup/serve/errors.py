@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import Piece
 
@@ -29,7 +29,12 @@ class ApiError(Exception):
     """A request that gets an error: an HTTP status, one sentence, and for programs the field it is about and a code."""
 
     def __init__(
-        self, status: int, message: str, param: str | None = None, code: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.param, self.code, self.headers = status, param, code, dict(headers or {})
@@ -63,7 +68,10 @@ def about(param: str) -> Iterator[None]:
 
 def too_long(size: int, context: int, param: str) -> ApiError:
     """A prompt leaves no room."""
-    message = f"the prompt has {size} tokens and the model's context {context}; shorten it so that there is room for an answer"
+    message = (
+        f"the prompt has {size} tokens and the model's context {context}; shorten it so that there is room for an"
+        " answer"
+    )
     return ApiError(400, message, param, "context_length_exceeded")
 
 
@@ -73,7 +81,9 @@ def of(error: Exception) -> ApiError:
         case ApiError():
             return error
         case Busy():
-            return ApiError(429, str(error), code="queue_full", headers={"Retry-After": str(math.ceil(error.retry_after))})
+            return ApiError(
+                429, str(error), code="queue_full", headers={"Retry-After": str(math.ceil(error.retry_after))}
+            )
         case Closing():
             return ApiError(503, str(error), code="shutting_down", headers={"Retry-After": "1"})
         case InputError():

@@ -1,4 +1,6 @@
-"""The gate that every request passes: who asks, from where, how often; and what came of it, for the log and the metrics."""
+"""The gate that every request passes: who asks, from where, how often; and what came of it, for the log and the
+metrics.
+"""
 
 import math
 import secrets
@@ -44,7 +46,9 @@ class _Visit:
 
 
 class Gate:
-    """ASGI middleware around the whole app. Without keys only this machine is served, so a request for any other host is refused."""
+    """ASGI middleware around the whole app. Without keys only this machine is served, so a request for any other host
+    is refused.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys | None, limiter: Limiter, log: AccessLog, metrics: Metrics):
         self.app, self.keys, self.limiter, self.log, self.metrics = app, keys, limiter, log, metrics
@@ -75,7 +79,9 @@ class Gate:
             self.limiter.enter(visit.client, *limits)
         except TooMany as error:
             again = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
-            return await ApiError(429, str(error), code="rate_limit_exceeded", headers=again).response(visit.scope, receive, send)
+            return await ApiError(429, str(error), code="rate_limit_exceeded", headers=again).response(
+                visit.scope, receive, send
+            )
         try:
             await self.app(visit.scope, self._overheard(visit, receive) if self.log.prompts else receive, send)
         finally:
@@ -95,7 +101,10 @@ class Gate:
         visit.key = self.keys.find(token.strip()) if scheme.lower() == "bearer" else None
         if visit.key is None:
             raise ApiError(
-                401, "a valid API key is needed: Authorization: Bearer KEY", code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
+                401,
+                "a valid API key is needed: Authorization: Bearer KEY",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
             )
 
     def _watched(self, visit: _Visit, send: Send) -> Send:

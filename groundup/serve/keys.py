@@ -1,7 +1,7 @@
 """API keys: random texts of which only the hashes are kept.
 
-A line of the file is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` leaves a number open, `#` begins a comment. To revoke a key, delete its
-line: the file is read again when it has changed.
+A line of the file is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` leaves a number open, `#` begins a comment. To
+revoke a key, delete its line: the file is read again when it has changed.
 """
 
 import hmac
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from groundup.errors import InputError
-from groundup.files import alone, replacing
-from groundup.recipe import NAME
+from groundup.config.recipe import NAME
+from groundup.core.errors import InputError
+from groundup.core.files import alone, replacing
 
 PREFIX = "gu-"  # lets a scanner for leaked secrets find them
 
@@ -33,7 +33,8 @@ class Key:
 class Keys:
     """The keys of a file. Raises InputError for one that is missing, empty or malformed.
 
-    A later change that cannot be read is not taken over; `trouble` is called with what is wrong, once for each such change.
+    A later change that cannot be read is not taken over; `trouble` is called with what is wrong, once for each such
+    change.
     """
 
     def __init__(self, path: Path):
@@ -85,7 +86,9 @@ def read(path: Path) -> list[Key]:
 
 
 def make(path: Path, name: str, a_minute: int | None = None, at_a_time: int | None = None) -> str:
-    """Add a key to a file, which only its owner may read; returns the key, which is nowhere else. Raises InputError for a name that is taken."""
+    """Add a key to a file, which only its owner may read; returns the key, which is nowhere else. Raises InputError for
+    a name that is taken.
+    """
     if not re.fullmatch(NAME, name):
         raise InputError(f"{name}: not a name for a key; use lower-case letters, digits, - and _")
     token = PREFIX + secrets.token_urlsafe(32)
@@ -117,5 +120,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     try:
         stat = path.stat()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); `groundup key NAME --keys {path}` makes one") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); `groundup key NAME --keys {path}` makes one"
+        ) from None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino

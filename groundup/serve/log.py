@@ -29,7 +29,9 @@ class AccessLog:
         self._thread.start()
 
     def write(self, entry: dict[str, Any], record: Record, body: bytes | None) -> None:
-        """A request: what the gate knows of it, and what its endpoint noted; `body` is what was asked, where that is logged."""
+        """A request: what the gate knows of it, and what its endpoint noted; `body` is what was asked, where that is
+        logged.
+        """
         first = record.first_token_seconds
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -48,7 +50,9 @@ class AccessLog:
     def say(self, line: dict[str, Any]) -> None:
         """Any other event, in the same form."""
         try:
-            self._lines.put_nowait(json.dumps(line if not self._lost else line | {"lines_lost": self._lost}))  # ASCII: no other character ends a line
+            self._lines.put_nowait(
+                json.dumps(line if not self._lost else line | {"lines_lost": self._lost})
+            )  # ASCII: no other character ends a line
         except queue.Full:
             self._lost += 1
         else:
@@ -56,7 +60,9 @@ class AccessLog:
 
     @contextmanager
     def collecting(self, *names: str) -> Iterator[None]:
-        """Take over what these loggers say meanwhile: by themselves they write in the thread that speaks, which a full pipe holds up."""
+        """Take over what these loggers say meanwhile: by themselves they write in the thread that speaks, which a full
+        pipe holds up.
+        """
         handler = _Handler(self)
         loggers = [logging.getLogger(name) for name in names]
         before = [(logger, logger.propagate) for logger in loggers]

@@ -25,11 +25,23 @@ class Metrics:
 
     def __init__(self, states: Callable[[], Iterable[tuple[str, State]]]):
         self._registry = CollectorRegistry()
-        self.requests = Counter("groundup_requests", "requests by path and status", ("path", "status"), registry=self._registry)
+        self.requests = Counter(
+            "groundup_requests", "requests by path and status", ("path", "status"), registry=self._registry
+        )
         self.under_way = Gauge("groundup_requests_under_way", "requests being answered", registry=self._registry)
-        self.seconds = Histogram("groundup_request_seconds", "seconds to answer", ("path",), registry=self._registry, buckets=_QUICK)
-        self.first = Histogram("groundup_first_token_seconds", "seconds to the first token", ("model",), registry=self._registry, buckets=_QUICK)
-        self.gap = Histogram("groundup_token_gap_seconds", "seconds between tokens", ("model",), registry=self._registry, buckets=_GAPS)
+        self.seconds = Histogram(
+            "groundup_request_seconds", "seconds to answer", ("path",), registry=self._registry, buckets=_QUICK
+        )
+        self.first = Histogram(
+            "groundup_first_token_seconds",
+            "seconds to the first token",
+            ("model",),
+            registry=self._registry,
+            buckets=_QUICK,
+        )
+        self.gap = Histogram(
+            "groundup_token_gap_seconds", "seconds between tokens", ("model",), registry=self._registry, buckets=_GAPS
+        )
         self._registry.register(_Engines(states))
 
     def note(self, path: str, status: int, seconds: float, record: Record) -> None:
@@ -56,9 +68,21 @@ class _Engines(Collector):
         """A family for each number, a sample for each model."""
         states = list(self._states())
         for name in _GAUGES:
-            yield _family(GaugeMetricFamily(f"groundup_engine_{name}", f"{name.replace('_', ' ')} of the engine", labels=("model",)), name, states)
+            yield _family(
+                GaugeMetricFamily(
+                    f"groundup_engine_{name}", f"{name.replace('_', ' ')} of the engine", labels=("model",)
+                ),
+                name,
+                states,
+            )
         for name in _COUNTERS:
-            yield _family(CounterMetricFamily(f"groundup_engine_{name}", f"{name.replace('_', ' ')} of the engine", labels=("model",)), name, states)
+            yield _family(
+                CounterMetricFamily(
+                    f"groundup_engine_{name}", f"{name.replace('_', ' ')} of the engine", labels=("model",)
+                ),
+                name,
+                states,
+            )
 
 
 def _family(family: Any, name: str, states: list[tuple[str, State]]) -> Metric:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate.service import Service, State
 
 # What loading may come to: files of any content, too little memory.
@@ -30,7 +30,9 @@ class Entry:
 
 
 class Registry:
-    """Models by name. `find` gives the folder of a model, which for a run is that of its last stage; `load` puts an engine to work."""
+    """Models by name. `find` gives the folder of a model, which for a run is that of its last stage; `load` puts an
+    engine to work.
+    """
 
     def __init__(self, sources: dict[str, Path], find: Callable[[Path], Path], load: Callable[[Path], Service]):
         self._sources, self._find, self._load = sources, find, load
@@ -56,10 +58,11 @@ class Registry:
         return [(entry.name, entry.service.state()) for entry in self.list()]
 
     def refresh(self, settle: float = 0.0) -> Sequence[str]:
-        """Load what has changed beside what runs, then swap; returns a sentence for each model that was replaced, or could not be.
+        """Load what has changed beside what runs, then swap; returns a sentence for each model that was replaced, or
+        could not be.
 
-        A folder must stay the same for `settle` seconds: it may be in the middle of being written. Answers under way end on the old
-        version.
+        A folder must stay the same for `settle` seconds: it may be in the middle of being written. Answers under way
+        end on the old version.
         """
         with self._refreshing:
             return [said for name in self._sources if (said := self._renew(name, settle))]

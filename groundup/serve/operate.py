@@ -1,4 +1,6 @@
-"""What those who run the server ask it: is it alive, is it ready, what does it do; and what the page needs to know at its start."""
+"""What those who run the server ask it: is it alive, is it ready, what does it do; and what the page needs to know at
+its start.
+"""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -16,8 +18,12 @@ from groundup.serve.models import Registry
 from groundup.serve.site import Site
 
 
-def router(site: Site, registry: Registry, metrics: Metrics, ready: Callable[[], bool], weights: str, runs: Path) -> APIRouter:
-    """The endpoints. None waits for a thread, of which users' requests may hold all, nor for a lock that user work holds."""
+def router(
+    site: Site, registry: Registry, metrics: Metrics, ready: Callable[[], bool], weights: str, runs: Path
+) -> APIRouter:
+    """The endpoints. None waits for a thread, of which users' requests may hold all, nor for a lock that user work
+    holds.
+    """
     api = APIRouter()
 
     @api.get("/health")
@@ -70,7 +76,9 @@ async def loading(scope: Scope, receive: Receive, send: Send) -> None:
         case "/ready":
             answer = _not_ready()
         case _:
-            answer = ApiError(503, "the models are being loaded; try again in a moment", code="loading", headers={"Retry-After": "1"}).response
+            answer = ApiError(
+                503, "the models are being loaded; try again in a moment", code="loading", headers={"Retry-After": "1"}
+            ).response
     await answer(scope, receive, send)
 
 

@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from groundup.codecs import image
 from groundup.codecs.image import BadImage
 from groundup.codecs.messages import DETAILS
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate import look
 from groundup.generate.look import View
-from groundup.model.shape import Shape
+from groundup.model.config import Shape
 from groundup.serve.errors import ApiError
 from groundup.serve.schema import IMAGE_BYTES, IMAGES
 
@@ -57,7 +57,11 @@ class Gallery:
                 raise _refused(each, error) from None
             pixels += width * height
             if pixels > image.MOST_PIXELS:
-                raise ApiError(400, f"{each.where}: the images so far have {pixels:,} pixels; the most is {image.MOST_PIXELS:,}", each.where)
+                raise ApiError(
+                    400,
+                    f"{each.where}: the images so far have {pixels:,} pixels; the most is {image.MOST_PIXELS:,}",
+                    each.where,
+                )
         return [self._view(shape, each, data) for each, data in zip(shown, found, strict=True)]
 
     @staticmethod
@@ -73,7 +77,10 @@ class Gallery:
         if kind == "data:":
             return image.from_uri(url, IMAGE_BYTES)
         if kind in ("http:", "https") or self._folder is None:
-            raise BadImage("not a data URI", "images are not fetched from elsewhere; send the image itself as data:image/png;base64,...")
+            raise BadImage(
+                "not a data URI",
+                "images are not fetched from elsewhere; send the image itself as data:image/png;base64,...",
+            )
         return _read(self._folder, url)
 
 
@@ -101,7 +108,9 @@ def _read(folder: Path, url: str) -> bytes:
 def alone(item: dict[str, Any], where: str) -> Shown:
     """The image of an item that is one; raises ApiError for any other."""
     if item.keys() != {"image"} or not isinstance(item["image"], str):
-        raise ApiError(400, f'{where} must be a text, ids, or {{"image": "data:image/..."}} with nothing beside it', where)
+        raise ApiError(
+            400, f'{where} must be a text, ids, or {{"image": "data:image/..."}} with nothing beside it', where
+        )
     return Shown(where, item["image"])
 
 
@@ -109,7 +118,9 @@ def alone(item: dict[str, Any], where: str) -> Shown:
 
 
 def taken(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Shown]]:
-    """Messages with {"type": "image"} where an image is, and the images. Raises ApiError for a part that cannot be one."""
+    """Messages with {"type": "image"} where an image is, and the images. Raises ApiError for a part that cannot be
+    one.
+    """
     shown: list[Shown] = []
     return [_without(message, f"messages[{place}]", shown) for place, message in enumerate(messages)], shown
 
@@ -118,17 +129,23 @@ def _without(message: dict[str, Any], where: str, shown: list[Shown]) -> dict[st
     content = message.get("content")
     if not isinstance(content, list):
         return message
-    return message | {"content": [_part(message, part, f"{where}.content[{place}]", shown) for place, part in enumerate(content)]}
+    return message | {
+        "content": [_part(message, part, f"{where}.content[{place}]", shown) for place, part in enumerate(content)]
+    }
 
 
 def _part(message: dict[str, Any], part: Any, where: str, shown: list[Shown]) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "image":
-        raise ApiError(400, f'{where}: images come as {{"type": "image_url", "image_url": {{"url": "data:image/..."}}}}', where)
+        raise ApiError(
+            400, f'{where}: images come as {{"type": "image_url", "image_url": {{"url": "data:image/..."}}}}', where
+        )
     if kind != "image_url":
         return part
     if message.get("role") != "user":
-        raise ApiError(400, f"{where}: an image in a message of role {message.get('role')!r}; only a user shows images", where)
+        raise ApiError(
+            400, f"{where}: an image in a message of role {message.get('role')!r}; only a user shows images", where
+        )
     shown.append(Shown(where, _url(part, where)))
     return {"type": "image"}
 
@@ -137,7 +154,11 @@ def _url(part: dict[str, Any], where: str) -> str:
     given = part.get("image_url")
     if not isinstance(given, dict) or not isinstance(given.get("url"), str):
         raise ApiError(400, f"{where}: image_url needs a url, which is a text", where)
-    unknown = [key for key, value in (part | given).items() if value is not None and key not in ("type", "image_url", "url", "detail")]
+    unknown = [
+        key
+        for key, value in (part | given).items()
+        if value is not None and key not in ("type", "image_url", "url", "detail")
+    ]
     if unknown:
         raise ApiError(400, f"{where}: {unknown[0]} is not supported here; leave it out", where, "unsupported_field")
     if given.get("detail") not in (None, *DETAILS):

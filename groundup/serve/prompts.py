@@ -44,10 +44,16 @@ def prompt(entry: Entry, value: Any, param: str) -> Prompt:
         ids = tokenizer.encode(value)
     elif isinstance(value, list) and all(_is_id(item) for item in value):
         if foreign := next((id for id in value if not 0 <= id < tokenizer.size), None):
-            raise ApiError(400, f"{param}: there is no token with the id {foreign}; they go from 0 to {tokenizer.size - 1}", param)
+            raise ApiError(
+                400, f"{param}: there is no token with the id {foreign}; they go from 0 to {tokenizer.size - 1}", param
+            )
         ids = value
     else:
-        raise ApiError(400, f"{param} holds {type(value).__name__}; it must be a text, ids, or a list of texts or of lists of ids", param)
+        raise ApiError(
+            400,
+            f"{param} holds {type(value).__name__}; it must be a text, ids, or a list of texts or of lists of ids",
+            param,
+        )
     if not ids:
         raise ApiError(400, f"{param} is empty; it needs at least one token", param)
     if len(ids) > context:  # to decode millions holds the interpreter's lock for seconds
@@ -96,7 +102,12 @@ def _biased(key: str, tokenizer: Tokenizer) -> int:
 def together(asked: Generation, count: int, most: int) -> None:
     """Raise ApiError for a request with too many answers, or options of a stream without one."""
     if asked.n * count > most:
-        raise ApiError(400, f"{count} prompts with {asked.n} answers each are {count * asked.n} answers; the most in one request is {most}", "n")
+        raise ApiError(
+            400,
+            f"{count} prompts with {asked.n} answers each are {count * asked.n} answers; the most in one request is"
+            f" {most}",
+            "n",
+        )
     if asked.stream_options is not None and not asked.stream:
         raise ApiError(400, "stream_options are for a stream; set stream", "stream_options")
 
@@ -118,4 +129,11 @@ class Frame:
 
     def around(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """The JSON of an answer or a chunk."""
-        return {"id": self.id, "object": self.kind, "created": self.created, "model": self.model, "seed": self.seed, "choices": choices} | more
+        return {
+            "id": self.id,
+            "object": self.kind,
+            "created": self.created,
+            "model": self.model,
+            "seed": self.seed,
+            "choices": choices,
+        } | more

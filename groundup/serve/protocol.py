@@ -1,4 +1,6 @@
-"""HTTP connections that end by themselves: whoever sends no whole head, leaves a body unfinished, or takes nothing, is cut off."""
+"""HTTP connections that end by themselves: whoever sends no whole head, leaves a body unfinished, or takes nothing, is
+cut off.
+"""
 
 import asyncio
 import logging
@@ -8,21 +10,26 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 15.0  # for the whole head of a request to come
-TAKE_SECONDS = 30.0  # for a client to take something of what waits for it, and to end the body of a request that is answered
+TAKE_SECONDS = (
+    30.0  # for a client to take something of what waits for it, and to end the body of a request that is answered
+)
 SLICE = 16 * 1024  # bytes that are read of one connection before the others have their turn
 FRAMING = 128 * 1024  # bytes around the chunks of a body, beyond one in 16
 PIPELINED = 0.05  # seconds until the next request of a client that does not wait for its answers
 COUNTED = "groundup.counted"  # in the scope of a request that counts among those under way
 LOG = logging.getLogger("groundup.serve.protocol")
-LOG.setLevel(logging.ERROR)  # what clients do wrong is answered; to log each case would let them fill the log, or stop at a pipe nobody reads
+LOG.setLevel(
+    logging.ERROR
+)  # what clients do wrong is answered; to log each case would let them fill the log, or stop at a pipe nobody reads
 
 
 class Protocol(H11Protocol, asyncio.BufferedProtocol):
-    """uvicorn's protocol with a clock for each connection: it runs while a head is awaited, while the body of an answered request goes on,
-    and while the client's buffer is full.
+    """uvicorn's protocol with a clock for each connection: it runs while a head is awaited, while the body of an
+    answered request goes on, and while the client's buffer is full.
 
-    What is not taken stays in memory for as long as the connection does, even one that was closed here, so it is cut and not closed.
-    `address` is whose it is; `made` when it came and `since` when it became idle, in the loop's seconds.
+    What is not taken stays in memory for as long as the connection does, even one that was closed here, so it is cut
+    and not closed. `address` is whose it is; `made` when it came and `since` when it became idle, in the loop's
+    seconds.
     """
 
     head_seconds, take_seconds = HEAD_SECONDS, TAKE_SECONDS
@@ -67,7 +74,9 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
         self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
-        """Something of a head or of a body has come; the clock goes on from where it stood while the head, or an answered body, is not whole."""
+        """Something of a head or of a body has come; the clock goes on from where it stood while the head, or an
+        answered body, is not whole.
+        """
         cycle, before = self.cycle, len(self.cycle.body) if self.cycle else 0
         super().data_received(data)
         if self.cycle is not cycle:

@@ -12,10 +12,11 @@ GAPS = 4096  # gaps between tokens that are kept of one request
 
 @dataclass
 class Record:
-    """One request: whose it is (as the gate counts clients), counts of tokens, how it ended, and when tokens came, in seconds.
+    """One request: whose it is (as the gate counts clients), counts of tokens, how it ended, and when tokens came, in
+    seconds.
 
-    `finish` is that of the answer that ended last ("stop", "length" or "tool_calls"), or "gone" for a client that left and "slow" for one
-    that did not read. `token_gaps` are the times between the pieces of an answer.
+    `finish` is that of the answer that ended last ("stop", "length" or "tool_calls"), or "gone" for a client that left
+    and "slow" for one that did not read. `token_gaps` are the times between the pieces of an answer.
     """
 
     model: str | None = None

@@ -1,6 +1,8 @@
-"""What the page shows of runs: their stages, the curves of those that train, figures and lineage, read from the runs' folders.
+"""What the page shows of runs: their stages, the curves of those that train, figures and lineage, read from the runs'
+folders.
 
-A run may be under way: files are there in part, the last line of a log may be torn. What cannot be read is left out, never an error.
+A run may be under way: files are there in part, the last line of a log may be torn. What cannot be read is left out,
+never an error.
 """
 
 import fcntl
@@ -13,11 +15,12 @@ from typing import Any, TypeVar
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from groundup import ledger
-from groundup.errors import InputError
-from groundup.files import read_json
-from groundup.ledger import Manifest
-from groundup.recipe import NAME, Recipe, schedules
+from groundup.config.derived import schedules
+from groundup.config.recipe import NAME, Recipe
+from groundup.core import ledger
+from groundup.core.errors import InputError
+from groundup.core.files import read_json
+from groundup.core.ledger import Manifest
 from groundup.release import figures
 from groundup.release.lineage import Lineage, lineage
 from groundup.release.tables import Cell, Table
@@ -25,11 +28,21 @@ from groundup.serve.errors import ApiError
 
 T = TypeVar("T")
 U = TypeVar("U")
-DAMAGED = (InputError, OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError)  # what reading a file of any content may come to
+DAMAGED = (
+    InputError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+)  # what reading a file of any content may come to
 POINTS = 500  # of a curve
 LOG_BYTES = 64 << 20  # of a log that are read
 REPORT_HEADERS = {
-    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
@@ -75,11 +88,15 @@ def roots(runs: Path) -> list[Path]:
 
 def _folders(parent: Path) -> list[Path]:
     """The folders in one that may be a run's or a stage's, by name."""
-    return whole(lambda: [path for path in sorted(parent.iterdir()) if re.fullmatch(NAME, path.name) and path.is_dir()], [])
+    return whole(
+        lambda: [path for path in sorted(parent.iterdir()) if re.fullmatch(NAME, path.name) and path.is_dir()], []
+    )
 
 
 def _file(root: Path, *parts: str) -> Path:
-    """A plain file of a run. Raises InputError for what is none, or is reached by a link that leads out of the run's folder."""
+    """A plain file of a run. Raises InputError for what is none, or is reached by a link that leads out of the run's
+    folder.
+    """
     path = root.joinpath(*parts)
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{path}: not a file of this run")
@@ -167,13 +184,18 @@ def is_live(root: Path) -> bool:
 
 
 def details(root: Path, stage: str | None = None, since: int = -1) -> dict[str, Any]:
-    """Everything of a run. With `stage` and `since`, of that stage's curve only what came after that step, and no curve of those before."""
+    """Everything of a run. With `stage` and `since`, of that stage's curve only what came after that step, and no curve
+    of those before.
+    """
     recipe = _recipe(root)
     titles = _titles(recipe)
     found = _lineage(root, titles)
     wanted = titles[titles.index(stage) :] if stage in titles else titles
     steps = whole(lambda: _steps(recipe), {})
-    training = [{"stage": title, "steps": steps.get(title), "points": _curve(root, title, since if title == stage else -1)} for title in wanted]
+    training = [
+        {"stage": title, "steps": steps.get(title), "points": _curve(root, title, since if title == stage else -1)}
+        for title in wanted
+    ]
     return {
         **summary(root, recipe),
         "training": training,
@@ -224,11 +246,15 @@ def curve(path: Path, since: int = -1) -> list[dict[str, Any]]:
 def _point(line: bytes) -> dict[str, Any] | None:
     """A line of the log; a number that is none, as of a training that went wrong, is null."""
     record = whole(lambda: json.loads(line), None)
-    if not isinstance(record, dict) or not all(_is_number(record.get(key)) for key in ("step", "loss", "tokens_per_second")):
+    if not isinstance(record, dict) or not all(
+        _is_number(record.get(key)) for key in ("step", "loss", "tokens_per_second")
+    ):
         return None
     point = {key: record[key] for key in ("step", "loss", "tokens_per_second")}
     heldout = record.get("heldout")
-    return point | ({"heldout": heldout} if isinstance(heldout, dict) and all(map(_is_number, heldout.values())) else {})
+    return point | (
+        {"heldout": heldout} if isinstance(heldout, dict) and all(map(_is_number, heldout.values())) else {}
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -252,12 +278,24 @@ def _graph(found: Lineage | None) -> dict[str, Any] | None:
     names = {stage.stage for stage in stages}
     trained = {stage.stage for stage in found.trainings}
     nodes = [
-        {"id": stage.stage, "kind": "model" if stage.stage in trained else "stage", "title": stage.stage, "lines": [f"{stage.seconds:.0f} s"]}
+        {
+            "id": stage.stage,
+            "kind": "model" if stage.stage in trained else "stage",
+            "title": stage.stage,
+            "lines": [f"{stage.seconds:.0f} s"],
+        }
         for stage in stages
     ]
     edges = [[parent, stage.stage] for stage in stages for parent in stage.parents if parent in names]
     for source in found.sources:
         name = f"source {source.part['name']}"
-        nodes.append({"id": name, "kind": "source", "title": source.part["name"], "lines": [source.part["kind"], ", ".join(source.licences)]})
+        nodes.append(
+            {
+                "id": name,
+                "kind": "source",
+                "title": source.part["name"],
+                "lines": [source.part["kind"], ", ".join(source.licences)],
+            }
+        )
         edges.append([name, source.stage])
     return {"nodes": nodes, "edges": edges}

@@ -71,7 +71,9 @@ class Generation(Part):
     logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(_at_most(BIASES))] = {}
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int = Field(1, ge=1, le=ANSWERS)
-    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]], BeforeValidator(_in_a_list)] = Field([], max_length=STOPS)
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]], BeforeValidator(_in_a_list)] = (
+        Field([], max_length=STOPS)
+    )
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None  # this and what follows changes nothing
@@ -160,7 +162,9 @@ class EmbeddingRequest(Part):
 
 
 class DetectionRequest(Part):
-    """POST /v1/detections. The input is an image, or a list of images; things of a lower score than `least` are left out."""
+    """POST /v1/detections. The input is an image, or a list of images; things of a lower score than `least` are left
+    out.
+    """
 
     model: str
     input: Any

@@ -46,7 +46,9 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take: bytes and seconds of a body, pieces of an answer it has not read, seconds between signs of life."""
+    """What one client may take: bytes and seconds of a body, pieces of an answer it has not read, seconds between signs
+    of life.
+    """
 
     body_bytes: int = 4 << 20
     body_seconds: float = 30.0
@@ -56,8 +58,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Site:
-    """All that the endpoints need. `page` is the folder of the files that are served at /, `temperature` that of requests which name none;
-    the `gallery` decodes images; the `post` brings what engines say."""
+    """All that the endpoints need. `page` is the folder of the files that are served at /, `temperature` that of
+    requests which name none; the `gallery` decodes images; the `post` brings what engines say.
+    """
 
     registry: Registry
     page: Path = PAGE
@@ -85,8 +88,12 @@ class Site:
                 if self.entry(name) is entry:
                     raise
 
-    async def answer(self, request: Request, entry: Entry, asked: Sequence[engine.Request], writer: Writer, stream: bool) -> Response:
-        """Have a model answer, and put the answers into the writer's form. Raises as `Service.submit` does, and ApiError."""
+    async def answer(
+        self, request: Request, entry: Entry, asked: Sequence[engine.Request], writer: Writer, stream: bool
+    ) -> Response:
+        """Have a model answer, and put the answers into the writer's form. Raises as `Service.submit` does, and
+        ApiError.
+        """
         noted = record.of(request.scope)
         answers = Answers(entry.service, asked, noted, self.limits.backlog, self.post)
         if stream:

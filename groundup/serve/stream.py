@@ -1,4 +1,6 @@
-"""Answers on their way from the engine's thread to a client: bounded where it does not read, given up where it leaves."""
+"""Answers on their way from the engine's thread to a client: bounded where it does not read, given up where it
+leaves.
+"""
 
 import asyncio
 import json
@@ -28,7 +30,8 @@ HEARTBEAT = ": still here\n\n"  # a comment, which clients skip
 class Post:
     """What engines say, on its way into an event loop: one call of it takes along all that was said meanwhile.
 
-    To wake the loop costs an engine a system call, and often the interpreter's lock; with many streams it would pay for each piece.
+    To wake the loop costs an engine a system call, and often the interpreter's lock; with many streams it would pay for
+    each piece.
     """
 
     def __init__(self) -> None:
@@ -36,7 +39,9 @@ class Post:
         self._called = False
 
     def send(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[], None]) -> None:
-        """Have something delivered in the loop, in order; from any thread. Nothing comes of it once the loop is closed."""
+        """Have something delivered in the loop, in order; from any thread. Nothing comes of it once the loop is
+        closed.
+        """
         self._bag.append(deliver)
         if not self._called:
             self._called = True  # before the call: what is sent from now on is in the bag before it is emptied
@@ -55,8 +60,8 @@ class Post:
 class Answers:
     """The answers to some requests to one service; made and read in an event loop.
 
-    The constructor hands the requests in, all or none: it raises what `Service.submit` does. `slow` is set when more than `backlog`
-    pieces an answer wait to be taken; all is cancelled then. `cancel` when they are not wanted any more.
+    The constructor hands the requests in, all or none: it raises what `Service.submit` does. `slow` is set when more
+    than `backlog` pieces an answer wait to be taken; all is cancelled then. `cancel` when they are not wanted any more.
     """
 
     def __init__(self, service: Service, requests: Sequence[Request], record: Record, backlog: int, post: Post):

@@ -9,14 +9,16 @@ from typing import Any
 
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate.grammar import UntrustedGrammar
 from groundup.generate.reader import overlap
 from groundup.serve.errors import ApiError, about
 from groundup.serve.schema import ChatRequest, Function, ResponseFormat, ToolChoice
 
 OPEN, CLOSE, THINK, THOUGHT = "<tool_call>", "</tool_call>", "<think>", "</think>"
-STYLE = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}  # one line, as the template writes it
+STYLE = {
+    "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+}  # one line, as the template writes it
 PLAIN = {"type", "properties", "required", "title", "description", "$defs", "$schema"}
 TEXT = f"TEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"
 
@@ -25,7 +27,9 @@ TEXT = f"TEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"
 
 
 def grammar(asked: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | None:
-    """What the answer to a request may be; None if anything. Raises ApiError for a form that is none; nothing is compiled."""
+    """What the answer to a request may be; None if anything. Raises ApiError for a form that is none; nothing is
+    compiled.
+    """
     choice = chosen(asked)
     if choice.type == "none":
         return None if asked.response_format is None else formatted(asked.response_format)
@@ -35,7 +39,9 @@ def grammar(asked: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | None
     start = _start(asked, choice, tokenizer)
     if start is None:
         return None
-    functions = [tool.function for tool in asked.tools if choice.function is None or tool.function.name == choice.function.name]
+    functions = [
+        tool.function for tool in asked.tools if choice.function is None or tool.function.name == choice.function.name
+    ]
     names = " | ".join(f"call_{number}" for number in range(len(functions)))
     calls = 'call ("\\n" call)*' if asked.parallel_tool_calls and choice.type != "function" else "call"
     rules = [rule for number, function in enumerate(functions) for rule in _call(number, function)]
@@ -55,7 +61,11 @@ def chosen(asked: ChatRequest) -> ToolChoice:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ApiError(400, f"there are two tools of the name {twice}", "tools")
     if choice.function is not None and choice.function.name not in names:
-        raise ApiError(400, f"tool_choice names {choice.function.name}; the tools are {', '.join(names)}", "tool_choice.function.name")
+        raise ApiError(
+            400,
+            f"tool_choice names {choice.function.name}; the tools are {', '.join(names)}",
+            "tool_choice.function.name",
+        )
     return choice
 
 
@@ -63,7 +73,11 @@ def _start(asked: ChatRequest, choice: ToolChoice, tokenizer: Tokenizer) -> str 
     """The rule that an answer follows; None where it is free."""
     form = asked.response_format
     if form is not None and form.type not in ("text", "json_object", "json_schema"):
-        raise ApiError(400, f"response_format of type {form.type!r} cannot be had together with tools; use tool_choice 'none'", "response_format")
+        raise ApiError(
+            400,
+            f"response_format of type {form.type!r} cannot be had together with tools; use tool_choice 'none'",
+            "response_format",
+        )
     if choice.type != "auto":
         return "calls"
     if form is not None and form.type != "text":
@@ -83,14 +97,25 @@ def _thinks(tokenizer: Tokenizer) -> bool:
 def _call(number: int, function: Function) -> list[str]:
     schema = arguments(function)
     if schema["type"] != "object":
-        raise ApiError(400, f"the parameters of {function.name} are of type {schema['type']!r}; they must be an object", "tools")
+        raise ApiError(
+            400, f"the parameters of {function.name} are of type {schema['type']!r}; they must be an object", "tools"
+        )
     opening = json.dumps(f'\n{{"name": "{function.name}", "arguments": ')
-    return [f'call_{number}: {OPEN} {opening} arguments_{number} "}}\\n" {CLOSE}', f"arguments_{number}: %json {json.dumps(schema)}"]
+    return [
+        f'call_{number}: {OPEN} {opening} arguments_{number} "}}\\n" {CLOSE}',
+        f"arguments_{number}: %json {json.dumps(schema)}",
+    ]
 
 
 def arguments(function: Function) -> dict[str, Any]:
-    """The schema of a function's arguments: none but those it declares, unless the schema says more of them than their names."""
-    schema = {"type": "object", "properties": {}} if function.parameters is None else {"type": "object"} | function.parameters
+    """The schema of a function's arguments: none but those it declares, unless the schema says more of them than their
+    names.
+    """
+    schema = (
+        {"type": "object", "properties": {}}
+        if function.parameters is None
+        else {"type": "object"} | function.parameters
+    )
     if "properties" in schema and schema.keys() <= PLAIN:
         schema["additionalProperties"] = False
     return schema | STYLE
@@ -133,8 +158,9 @@ def numbered(call: dict[str, Any]) -> dict[str, Any]:
 class Speech:
     """Tells what an answer says from what it calls while it comes.
 
-    What `hear` and `end` give is together what `chat.parse_answer` makes of the whole: a text is given once it can be no part of a call,
-    a call once it is closed. A call that is never closed or cannot be read is text, and comes at the end.
+    What `hear` and `end` give is together what `chat.parse_answer` makes of the whole: a text is given once it can be
+    no part of a call, a call once it is closed. A call that is never closed or cannot be read is text, and comes at the
+    end.
     """
 
     def __init__(self) -> None:

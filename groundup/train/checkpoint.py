@@ -1,8 +1,9 @@
 """Checkpoints: written beside and renamed, safetensors only, checked by hash, readable by any number of processes.
 
 A checkpoint is a folder `step-00000400` with `state.json` (step, fingerprint, hash of each file and of itself) and one
-`part-00001-of-00002.safetensors` a process, which holds its rows of every tensor; the number of the first of them stands in
-the file's metadata. Only complete folders bear the final name. `end.json` beside them says that the final weights are written.
+`part-00001-of-00002.safetensors` a process, which holds its rows of every tensor; the number of the first of them
+stands in the file's metadata. Only complete folders bear the final name. `end.json` beside them says that the final
+weights are written.
 """
 
 import json
@@ -18,10 +19,10 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from groundup.errors import InputError
-from groundup.files import clear, digest, discard, disk_error, read_json, sha256, sync, write_json, write_text
+from groundup.core.errors import InputError
+from groundup.core.files import clear, digest, discard, disk_error, read_json, sha256, sync, write_json, write_text
 from groundup.model.tensor_file import write_tensors
-from groundup.train.parallel import World, local, slice_of
+from groundup.train.distributed.mesh import World, local, slice_of
 
 END = "end.json"
 
@@ -84,7 +85,9 @@ class Saver:
     def _failure(self, step: int, error: BaseException | None) -> BaseException:
         if isinstance(error, OSError):
             return disk_error(error, self.folder)
-        return error or InputError(f"{self.folder}: another process could not write its part of step {step}; see what it says")
+        return error or InputError(
+            f"{self.folder}: another process could not write its part of step {step}; see what it says"
+        )
 
     def _beside(self, step: int) -> Path:
         return self.folder / f".step-{step:08d}.tmp"
@@ -144,13 +147,16 @@ def _require_same(path: Path, found: str, fingerprint: str) -> None:
 
 
 def end(folder: Path, fingerprint: str, weights: Path, last: list[dict[str, Any]]) -> None:
-    """Say that the final weights are written, and what the `last` record of the log is: a run killed from here on trains no step again."""
+    """Say that the final weights are written, and what the `last` record of the log is: a run killed from here on
+    trains no step again.
+    """
     state = {"fingerprint": fingerprint, "weights": sha256(weights), "last": last}
     write_json(folder / END, state | {"digest": digest(state)})
 
 
 def ended(folder: Path, fingerprint: str, weights: Path, world: World) -> list[dict[str, Any]] | None:
-    """What `end` was told of the log, where the final weights are written and sound, else None. Every process must call it.
+    """What `end` was told of the log, where the final weights are written and sound, else None. Every process must call
+    it.
 
     Raises InputError when they were made from other data or another recipe.
     """
@@ -175,7 +181,9 @@ def _end(path: Path) -> dict[str, Any] | None:
 
 def _is_whole(state: Any) -> bool:
     """Whether it has the hash it was written with."""
-    return isinstance(state, dict) and digest({key: value for key, value in state.items() if key != "digest"}) == state.get("digest")
+    return isinstance(state, dict) and digest(
+        {key: value for key, value in state.items() if key != "digest"}
+    ) == state.get("digest")
 
 
 def _damage(path: Path, world: World) -> str | None:
@@ -202,14 +210,18 @@ def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], world: World) 
         with safe_open(checkpoint.folder / file, framework="pt") as stored:
             places = json.loads(stored.metadata()["places"])
             for name in sorted(tensors.keys() & places.keys()):
-                _copy_shared_rows(local(tensors[name]), _first_row(tensors[name], world), stored.get_slice(name), places[name])
+                _copy_shared_rows(
+                    local(tensors[name]), _first_row(tensors[name], world), stored.get_slice(name), places[name]
+                )
             missing -= places.keys()
     if missing:
         raise InputError(f"{checkpoint.folder}: lacks {min(missing)}; it belongs to another model")
 
 
 def _copy_shared_rows(target: Tensor, first: int, source: Any, start: int) -> None:
-    """Copy the rows that a target and a stored slice have in common; their own first rows have these numbers in the whole."""
+    """Copy the rows that a target and a stored slice have in common; their own first rows have these numbers in the
+    whole.
+    """
     if target.ndim == 0:
         target.copy_(source[...])
         return

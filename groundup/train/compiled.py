@@ -11,13 +11,16 @@ import torch
 
 from groundup.data.batches import Batch
 from groundup.device import Device
-from groundup.train.objective import Learner, tensors
-from groundup.train.parallel import World, local
+from groundup.train.distributed.mesh import World, local
+from groundup.train.objectives.packed import Learner, tensors
 
 PIECES = 4  # in which eager code goes through a batch, as it keeps more of what it computes than compiled code does
-# Compiled code keeps in fp32 what eager code rounds to bf16 between two operations, and adds up in another order. In bf16 the gradients
-# of queries and keys, sums in which most cancels, were seen to differ by 3.5 % of their norm in two layers. Such errors are independent,
-# so they grow with the root of the depth; in eight layers 5 % were seen, and 4e-6 in fp32 (`groundup doctor`). A tile that is transposed wrongly
+# Compiled code keeps in fp32 what eager code rounds to bf16 between two operations, and adds up in another order. In
+# bf16 the gradients
+# of queries and keys, sums in which most cancels, were seen to differ by 3.5 % of their norm in two layers. Such errors
+# are independent,
+# so they grow with the root of the depth; in eight layers 5 % were seen, and 4e-6 in fp32 (`groundup doctor`). A tile
+# that is transposed wrongly
 # moves a gradient by as much as it is large.
 ROUNDING = {torch.bfloat16: 0.08, torch.float32: 1e-4}
 SMALL = 1e-3  # of the norm of all gradients: below it a parameter's own is not told from rounding
@@ -27,7 +30,9 @@ Sizes = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far compiled code was from eager code on a batch: the loss, and the parameter whose gradient differs most, as parts of their size."""
+    """How far compiled code was from eager code on a batch: the loss, and the parameter whose gradient differs most, as
+    parts of their size.
+    """
 
     batch: str
     loss: float
@@ -42,7 +47,10 @@ class Difference:
 
     def __str__(self) -> str:
         gradient = f" and the gradient of {self.parameter} by {self.gradient:.2g}" if self.parameter else ""
-        return f"{self.batch}: the loss differs by {self.loss:.2g}{gradient} of its size; rounding explains {self.limit:.2g}"
+        return (
+            f"{self.batch}: the loss differs by {self.loss:.2g}{gradient} of its size; rounding explains"
+            f" {self.limit:.2g}"
+        )
 
 
 class Checks:
@@ -59,11 +67,12 @@ class Checks:
         return eagerly() if _sizes(batch) in self.eager else nullcontext()
 
     def run(self, batches: Iterable[Batch]) -> list[Difference]:
-        """Compare compiled with eager code on the first batch of each shape: loss and, where gradients are on, gradients.
+        """Compare compiled with eager code on the first batch of each shape: loss and, where gradients are on,
+        gradients.
 
-        Weights that are zero, behind which an error would not show, are noise meanwhile. Weights, gradients and random states are
-        left as they were, so what is trained does not depend on it. All processes must call it, with batches of the same shapes; a
-        shape that is wrong for one is eager for all.
+        Weights that are zero, behind which an error would not show, are noise meanwhile. Weights, gradients and random
+        states are left as they were, so what is trained does not depend on it. All processes must call it, with batches
+        of the same shapes; a shape that is wrong for one is eager for all.
         """
         firsts: dict[Sizes, Batch] = {}
         for batch in batches:
@@ -77,7 +86,9 @@ class Checks:
         return found
 
     def _compare(self, batch: Batch) -> Difference:
-        """The gradient of compiled code is taken with the other sign: added to that of eager code it leaves what differs."""
+        """The gradient of compiled code is taken with the other sign: added to that of eager code it leaves what
+        differs.
+        """
         began = time.perf_counter()
         with eagerly():
             expected = sum(self._pass(piece, 1.0) for piece in batch.micro(-(-len(batch.ids) // PIECES)))
@@ -108,7 +119,11 @@ class Checks:
 
     def _norms(self) -> dict[str, float]:
         """Of this process's parts of the gradients there are."""
-        return {name: local(each.grad).float().norm().item() for name, each in self.parameters.items() if each.grad is not None}
+        return {
+            name: local(each.grad).float().norm().item()
+            for name, each in self.parameters.items()
+            if each.grad is not None
+        }
 
 
 def eagerly() -> AbstractContextManager[Any]:

@@ -8,11 +8,11 @@ import torch
 
 from groundup.data.batches import Batch
 from groundup.device import Device
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk
 from groundup.train.compiled import Checks, Difference
-from groundup.train.objective import Learner, speed_up
-from groundup.train.parallel import World
+from groundup.train.distributed.mesh import World
+from groundup.train.objectives.packed import Learner, speed_up
 
 VOCAB = 512
 
@@ -64,7 +64,9 @@ def precisions(device: Device) -> tuple[torch.dtype, ...]:
 
 
 def tried(device: Device) -> Iterator[tuple[str, Difference]]:
-    """Each cell in each precision, by its description, with what compiled code makes of it; none where nothing is compiled."""
+    """Each cell in each precision, by its description, with what compiled code makes of it; none where nothing is
+    compiled.
+    """
     for precision in precisions(device):
         for cell in GRID:
             if (found := _try(cell, precision, device)) is None:

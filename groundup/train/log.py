@@ -5,11 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from groundup.files import disk_errors, lines, sync, write_bytes
+from groundup.core.files import disk_errors, lines, sync, write_bytes
 
-NUMBERS = ("tokens", "tokens_per_second", "share_of_peak", "flops")  # that figures and charts of a stage are made of, beside the loss
+NUMBERS = (
+    "tokens",
+    "tokens_per_second",
+    "share_of_peak",
+    "flops",
+)  # that figures and charts of a stage are made of, beside the loss
 LARGEST = 1e30  # more than any training has of anything: sums of such numbers are finite
-ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"})  # JSON leaves them; some readers end a line there
+ESCAPED = str.maketrans(
+    {mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
+)  # JSON leaves them; some readers end a line there
 Record = dict[str, Any]
 
 
@@ -41,7 +48,10 @@ class Log:
         if steps and broken:
             note(f"{self.path}: lines that are torn, or of a step that stands there already, are dropped: {broken:,}")
         if len(kept) < steps:
-            note(f"{self.path}: records of the first {steps:,} steps that are lost: {steps - len(kept):,}; figures come from the others")
+            note(
+                f"{self.path}: records of the first {steps:,} steps that are lost: {steps - len(kept):,}; figures come"
+                " from the others"
+            )
         write_bytes(self.path, b"".join(kept))
 
     def records(self) -> list[Record]:
@@ -76,7 +86,9 @@ def read(line: bytes) -> Record | None:
     if not isinstance(record, dict) or not _is_step(record.get("step")) or not _is_loss(record.get("loss", "")):
         return None
     sound = all(_is_number(record.get(key)) for key in NUMBERS) and record["tokens_per_second"] > 0
-    return record if sound and _is_heldout(record.get("heldout", {})) and _is_samples(record.get("samples", [])) else None
+    return (
+        record if sound and _is_heldout(record.get("heldout", {})) and _is_samples(record.get("samples", [])) else None
+    )
 
 
 def _is_step(value: object) -> bool:
@@ -92,8 +104,12 @@ def _is_number(value: object) -> bool:
 
 
 def _is_heldout(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, float) for each in value.values())  # it stops no training where it is no number
+    return isinstance(value, dict) and all(
+        isinstance(each, float) for each in value.values()
+    )  # it stops no training where it is no number
 
 
 def _is_samples(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) and {*map(type, map(each.get, ("prompt", "text")))} == {str} for each in value)
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and {*map(type, map(each.get, ("prompt", "text")))} == {str} for each in value
+    )

@@ -11,21 +11,21 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from groundup.config.derived import Schedule
+from groundup.core.errors import InputError, Interrupted
+from groundup.core.files import digest, sha256
+from groundup.core.process import stoppable
 from groundup.data.batches import Batch, Batches
 from groundup.device import Device
-from groundup.errors import InputError, Interrupted
-from groundup.files import digest, sha256
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk
 from groundup.model.weights import files_of, fill, fill_tower, save_tensors
-from groundup.process import stoppable
-from groundup.recipe import Schedule
 from groundup.train import checkpoint, memory
 from groundup.train.compiled import Checks, eagerly
+from groundup.train.distributed.mesh import World, local, shard, whole
 from groundup.train.log import Log, Record
-from groundup.train.objective import Learner, speed_up, tensors
-from groundup.train.optimizer import Optimizer
-from groundup.train.parallel import World, local, shard, whole
+from groundup.train.objectives.packed import Learner, speed_up, tensors
+from groundup.train.optim.optimizer import Optimizer
 
 FEW = 16  # batches, of which the first that teaches anything is the one that compiled code is tried on
 
@@ -58,7 +58,17 @@ class Job:
     def fingerprint(self) -> str:
         """What a checkpoint must agree with to be continued: data, shape, schedule, length, seed and start."""
         start = [sha256(file) for folder in (self.start, self.eyes) if folder is not None for file in files_of(folder)]
-        return digest([self.batches.fingerprint, self.shape.as_dict(), asdict(self.schedule), self.steps, self.seed, str(self.precision), start])
+        return digest(
+            [
+                self.batches.fingerprint,
+                self.shape.as_dict(),
+                asdict(self.schedule),
+                self.steps,
+                self.seed,
+                str(self.precision),
+                start,
+            ]
+        )
 
 
 class Watch(Protocol):
@@ -123,18 +133,26 @@ class Trainer:
         self.ahead = Ahead(job.batches, job.steps)
         self.heldout = {name: batches for name, batches in job.heldout.items() if any(batch.count for batch in batches)}
         for name in sorted(job.heldout.keys() - self.heldout):
-            watch.note(f"{job.title}: warning: source {name!r} has no token to learn in its held-out part, so it has no held-out loss")
+            watch.note(
+                f"{job.title}: warning: source {name!r} has no token to learn in its held-out part, so it has no"
+                " held-out loss"
+            )
 
     def run(self) -> Outcome:
         """Train to the end and write the final weights.
 
-        Raises InputError when there is nothing to learn, the loss stops being a number or the disk is full, Interrupted on Ctrl-C (saved first).
+        Raises InputError when there is nothing to learn, the loss stops being a number or the disk is full, Interrupted
+        on Ctrl-C (saved first).
         """
         job = self.job
         job.batches.require_lessons()
         job.folder.mkdir(parents=True, exist_ok=True)
-        predicted = memory.predict(self.trunk, self.micro_rows, self.world, self.device, job.steps > job.checkpoint_steps)
-        self.watch.note(f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs")
+        predicted = memory.predict(
+            self.trunk, self.micro_rows, self.world, self.device, job.steps > job.checkpoint_steps
+        )
+        self.watch.note(
+            f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs"
+        )
         if self.compiled:
             self._check_compiled()  # by batch and weights of the beginning, so that a run that resumes finds the same
         done = self._resume()
@@ -144,7 +162,9 @@ class Trainer:
             for step in range(done, job.steps):
                 self._record(step, self._update(step))
                 if self._keep(step + 1, stopped()):
-                    raise Interrupted(f"{job.title}: stopped after step {step + 1}; the same command goes on from there")
+                    raise Interrupted(
+                        f"{job.title}: stopped after step {step + 1}; the same command goes on from there"
+                    )
         self.saver.finish()
         seconds = time.perf_counter() - start
         records = self.log.records()
@@ -154,7 +174,9 @@ class Trainer:
         return self._outcome(seconds, predicted, loss, records)
 
     def _end(self, last: list[Record]) -> None:
-        """Write the final weights, and that they are, with the last record: killed from here on, no step is trained again."""
+        """Write the final weights, and that they are, with the last record: killed from here on, no step is trained
+        again.
+        """
         self._write_weights()
         self._sync_log()
         if self.world.leads:
@@ -162,7 +184,9 @@ class Trainer:
         self.world.wait()
 
     def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> Outcome:
-        """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the others."""
+        """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the
+        others.
+        """
         job, speeds = self.job, records[2:] or records
         return Outcome(
             steps=job.steps,
@@ -178,15 +202,22 @@ class Trainer:
         )
 
     def _last_loss(self, records: list[Record]) -> float | None:
-        """The loss of the last step in which anything counted, None where a crash lost all records; says in how many nothing counted.
+        """The loss of the last step in which anything counted, None where a crash lost all records; says in how many
+        nothing counted.
 
         Raises InputError where nothing counted in any step.
         """
         losses = [record["loss"] for record in records if record["loss"] is not None]
         if records and not losses:
-            raise InputError(f"{self.job.title}: in none of its {len(records)} steps was there a token to learn; train longer, or on other data")
+            raise InputError(
+                f"{self.job.title}: in none of its {len(records)} steps was there a token to learn; train longer, or on"
+                " other data"
+            )
         if missing := len(records) - len(losses):
-            self.watch.note(f"{self.job.title}: warning: in {missing:,} of {len(records):,} steps there was no token to learn, so they have no loss")
+            self.watch.note(
+                f"{self.job.title}: warning: in {missing:,} of {len(records):,} steps there was no token to learn, so"
+                " they have no loss"
+            )
         return losses[-1] if losses else None
 
     def _keep(self, step: int, asked: bool) -> bool:
@@ -202,7 +233,9 @@ class Trainer:
         return stop
 
     def _resume(self) -> int:
-        """Go back to where a run before this one came to: the end, its newest sound checkpoint, or nothing; how many steps that are."""
+        """Go back to where a run before this one came to: the end, its newest sound checkpoint, or nothing; how many
+        steps that are.
+        """
         self.saver.clear()
         if self.last is not None:
             self._keep_log(self.job.steps)
@@ -218,17 +251,23 @@ class Trainer:
         return found.step
 
     def _check_compiled(self) -> None:
-        """Try compiled code on the first batch of each shape; where eager code finds something else, such batches run eager."""
+        """Try compiled code on the first batch of each shape; where eager code finds something else, such batches run
+        eager.
+        """
         began = time.perf_counter()
         with torch.no_grad():
             found = self.checks.run(batch for batches in self.heldout.values() for batch in batches)
         found += self.checks.run(self._micro(self._first()))
         for each in found:
             if not each.right:
-                self.watch.note(f"{self.job.title}: warning: compiled code is wrong for batches of {each}; such batches run eager, more slowly")
+                self.watch.note(
+                    f"{self.job.title}: warning: compiled code is wrong for batches of {each}; such batches run eager,"
+                    " more slowly"
+                )
         self.watch.note(
-            f"{self.job.title}: compiled code checked against eager on {len(found)} shapes in {time.perf_counter() - began:.1f} s, "
-            f"{self.checks.eager_seconds:.1f} s of them eager, most of the rest compiling; {len(self.checks.eager)} differ"
+            f"{self.job.title}: compiled code checked against eager on {len(found)} shapes in"
+            f" {time.perf_counter() - began:.1f} s, {self.checks.eager_seconds:.1f} s of them eager, most of the rest"
+            f" compiling; {len(self.checks.eager)} differ"
         )
 
     def _first(self) -> Batch:
@@ -241,7 +280,9 @@ class Trainer:
         return batch.part(self.world.rank, self.world.size).micro(self.micro_rows)
 
     def _update(self, step: int) -> dict[str, Any]:
-        """One optimiser step over one global batch; returns loss (None where nothing counts in it), norm and seconds."""
+        """One optimiser step over one global batch; returns loss (None where nothing counts in it), norm and
+        seconds.
+        """
         began = time.perf_counter()
         batch = self.ahead[step]
         waited = time.perf_counter() - began
@@ -252,7 +293,13 @@ class Trainer:
         self.optimizer.step(step)
         patches = 0 if batch.views is None else len(batch.views.places)
         seconds = time.perf_counter() - began
-        return {"loss": mean if batch.count else None, "norm": norm, "waited": waited, "seconds": seconds, "patches": patches}
+        return {
+            "loss": mean if batch.count else None,
+            "norm": norm,
+            "waited": waited,
+            "seconds": seconds,
+            "patches": patches,
+        }
 
     def _gradients(self, batch: Batch) -> tuple[float, float]:
         """Leave the clipped gradients of a global batch in the weights; returns its mean loss and their norm before."""
@@ -267,7 +314,9 @@ class Trainer:
         return mean, whole(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)).item()
 
     def _not_finite(self, step: int, batch: Batch, mean: float, norm: float) -> str:
-        """Why a step's loss or gradient is no number, found by running its batch again, eager: the compiler, the start, or the rates."""
+        """Why a step's loss or gradient is no number, found by running its batch again, eager: the compiler, the start,
+        or the rates.
+        """
         found = f"{self.job.title}: the loss is {mean} and the gradient's norm {norm} at step {step + 1}"
         for parameter in self.learner.parameters():
             parameter.grad = None
@@ -275,27 +324,35 @@ class Trainer:
             again = self._gradients(batch) if self.compiled else (mean, norm)
         if math.isfinite(sum(again)):
             return (
-                f"{found}, where eager code has {again[0]:.3f} and {again[1]:.3g}: the compiler is at fault, not the recipe; set "
-                "TORCH_COMPILE_DISABLE=1 to train eager, or CXX to another compiler; checkpoints before it are kept"
+                f"{found}, where eager code has {again[0]:.3f} and {again[1]:.3g}: the compiler is at fault, not the"
+                " recipe; set TORCH_COMPILE_DISABLE=1 to train eager, or CXX to another compiler; checkpoints before"
+                " it are kept"
             )
         if step == 0:
             return f"{found}, before any update, so no rate is the cause: {self._cause()}"
         return (
-            f"{found}; lower matrix_lr or other_lr (now {self.job.schedule.matrix_lr:g} and {self.job.schedule.other_lr:g}) "
-            "or raise warmup; checkpoints before it are kept"
+            f"{found}; lower matrix_lr or other_lr (now {self.job.schedule.matrix_lr:g} and"
+            f" {self.job.schedule.other_lr:g}) or raise warmup; checkpoints before it are kept"
         )
 
     def _cause(self) -> str:
-        """What makes a first step fail: weights to begin with that are no numbers, or numbers too large for the precision."""
+        """What makes a first step fail: weights to begin with that are no numbers, or numbers too large for the
+        precision.
+        """
         for name, parameter in self.learner.named_parameters():
             if not local(parameter.detach()).isfinite().all():
-                return f"{name} of {self.job.start or self.job.eyes or 'the start'} holds what is no number; begin with other weights"
+                return (
+                    f"{name} of {self.job.start or self.job.eyes or 'the start'} holds what is no number; begin with"
+                    " other weights"
+                )
         return 'the numbers do not fit the precision; set model.precision = "fp32", or begin with other weights'
 
     def _record(self, step: int, values: dict[str, float]) -> None:
         tokens = self.job.batches.rows * self.job.shape.context
         speed = tokens / values["seconds"]
-        flops = tokens * self.job.shape.training_flops() + 3 * values["patches"] * self.job.shape.seeing_flops(self.job.shape.patches)
+        flops = tokens * self.job.shape.training_flops() + 3 * values["patches"] * self.job.shape.seeing_flops(
+            self.job.shape.patches
+        )
         record: dict[str, Any] = {
             "step": step + 1,
             "tokens": (step + 1) * tokens,
@@ -356,7 +413,9 @@ class Trainer:
 
 
 class Ahead:
-    """Batches, each made while the one before it is trained on: they are pure functions of the step, so any may be made at any time."""
+    """Batches, each made while the one before it is trained on: they are pure functions of the step, so any may be made
+    at any time.
+    """
 
     def __init__(self, batches: Batches, steps: int):
         self.batches, self.steps = batches, steps
@@ -367,7 +426,9 @@ class Ahead:
         """The batch of a step; the next one is begun."""
         number, made = self._made or (-1, None)
         batch = made.result() if made is not None and number == step else self.batches[step]
-        self._made = (step + 1, self._maker.submit(self.batches.__getitem__, step + 1)) if step + 1 < self.steps else None
+        self._made = (
+            (step + 1, self._maker.submit(self.batches.__getitem__, step + 1)) if step + 1 < self.steps else None
+        )
         return batch
 
 

@@ -15,14 +15,16 @@ from torch.utils._pytree import tree_leaves
 
 from groundup.data.views import Frame
 from groundup.device import Device
-from groundup.model.eyes import Sight, normalised
-from groundup.model.loss import linear_cross_entropy
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk, document_mask
-from groundup.train.parallel import World
+from groundup.model.config import Shape
+from groundup.model.losses import linear_cross_entropy
+from groundup.model.transformer import Trunk, document_mask
+from groundup.model.vision.encoder import Sight, normalised
+from groundup.train.distributed.mesh import World
 
-# Bytes that a host's process holds for each one in use: its allocator keeps what is freed, in pieces that do not always fit
-# again. 1.1 to 2.3 were measured, most when recomputing; compiled code keeps less of what it computes, which leaves 1.1.
+# Bytes that a host's process holds for each one in use: its allocator keeps what is freed, in pieces that do not always
+# fit
+# again. 1.1 to 2.3 were measured, most when recomputing; compiled code keeps less of what it computes, which leaves
+# 1.1.
 HOLDS, COMPILED_HOLDS = 1.7, 1.2
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
@@ -30,8 +32,8 @@ COMPILER = 128 << 20  # bytes of the compiler's own modules
 def predict(trunk: Trunk, rows: int, world: World, device: Device, saves: bool) -> int:
     """Bytes that training a trunk like this one takes at most on one process, beside the program itself.
 
-    Weights and optimiser state, gradients, activations and temporaries of `rows` rows a forward, and where the device is
-    the host and the run `saves`, the copy of a checkpoint on its way to disk. Right within a factor of 1.6.
+    Weights and optimiser state, gradients, activations and temporaries of `rows` rows a forward, and where the device
+    is the host and the run `saves`, the copy of a checkpoint on its way to disk. Right within a factor of 1.6.
     """
     held = _held(trunk.shape, world)
     used = _used(trunk, rows, world) + _gathered(trunk, world)
@@ -59,12 +61,18 @@ def _of_blocks(shape: Shape) -> int:
 
 
 def _gathered(trunk: Trunk, world: World) -> int:
-    """Bytes that sharding adds: two blocks and all outside the blocks whole, and rows of gradients, and owners' copies of matrices."""
+    """Bytes that sharding adds: two blocks and all outside the blocks whole, and rows of gradients, and owners' copies
+    of matrices.
+    """
     if world.mesh is None:
         return 0
     shape, of_blocks = trunk.shape, _of_blocks(trunk.shape)
     blocks = 2 * of_blocks // shape.depth
-    return trunk.precision.itemsize * blocks + 4 * (shape.total - of_blocks) + 4 * (shape.total + 2 * _matrices(shape)) // world.size
+    return (
+        trunk.precision.itemsize * blocks
+        + 4 * (shape.total - of_blocks)
+        + 4 * (shape.total + 2 * _matrices(shape)) // world.size
+    )
 
 
 def _used(trunk: Trunk, rows: int, world: World) -> int:
@@ -78,11 +86,15 @@ def _used(trunk: Trunk, rows: int, world: World) -> int:
         ids_BT = torch.zeros(rows, trunk.shape.context, dtype=torch.long)
         with _InUse() as in_use:
             sight = _full_of_images(fake, ids_BT)
-            x_ND = fake(ids_BT, ids_BT, document_mask(ids_BT, None if sight is None else ids_BT), sight=sight).flatten(0, 1)
+            x_ND = fake(ids_BT, ids_BT, document_mask(ids_BT, None if sight is None else ids_BT), sight=sight).flatten(
+                0, 1
+            )
             targets_N = ids_BT.flatten()
             loss = linear_cross_entropy(x_ND[targets_N], fake.lm_head.weight, targets_N, targets_N.float())
             if fake.eyes is not None and sight is not None:
-                loss = loss + (fake.eyes.next(x_ND[sight.places_N]).float() - normalised(sight.patches_NP)).square().sum()
+                loss = (
+                    loss + (fake.eyes.next(x_ND[sight.places_N]).float() - normalised(sight.patches_NP)).square().sum()
+                )
             loss.backward()  # type: ignore[no-untyped-call]
     return in_use.most
 
@@ -94,7 +106,8 @@ def _full_of_images(trunk: Trunk, ids_BT: Tensor) -> Sight | None:
     N, most = ids_BT.numel(), trunk.shape.patches
     images = tuple(Frame(1, size, size) for size in (min(most, N - start) for start in range(0, N, most)))
     return Sight(
-        torch.zeros(N, trunk.shape.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2, dtype=torch.long), frames=images
+        torch.zeros(N, trunk.shape.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2,
+        dtype=torch.long), frames=images
     )  # fmt: skip
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from codec_helpers import CHINESE
 
 from groundup.codecs.text import Tokenizer
+from tests.codecs.codec_helpers import CHINESE
 
 
 @pytest.fixture(scope="session")
 def library_texts() -> list[str]:
-    return [Path(module.__file__).read_text(encoding="utf-8") for module in (json.decoder, json.encoder, textwrap, pytest)]
+    return [
+        Path(module.__file__).read_text(encoding="utf-8") for module in (json.decoder, json.encoder, textwrap, pytest)
+    ]
 
 
 @pytest.fixture(scope="session")

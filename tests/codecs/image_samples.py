@@ -1,4 +1,6 @@
-"""Small image files of every format, whole, with odd metadata and with bytes changed: `python -m tests.codecs.image_samples 2000`."""
+"""Small image files of every format, whole, with odd metadata and with bytes changed: `python -m
+tests.codecs.image_samples 2000`.
+"""
 
 import io
 import random
@@ -57,13 +59,20 @@ def samples() -> dict[str, bytes]:
 def exif_block(*tags: tuple[int, int, int, bytes], tail: bytes = b"") -> bytes:
     """A little-endian EXIF block: tags of number, type, count and four bytes; `tail` begins at 14 + 12 for each tag."""
     head = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
-    return head + b"".join(struct.pack("<HHI", number, kind, count) + value for number, kind, count, value in tags) + bytes(4) + tail
+    return (
+        head
+        + b"".join(struct.pack("<HHI", number, kind, count) + value for number, kind, count, value in tags)
+        + bytes(4)
+        + tail
+    )
 
 
 def jpeg_with(*segments: tuple[int, bytes], picture: Image.Image | None = None) -> bytes:
     """A JPEG with segments of a code and content at its beginning."""
     data = encoded(picture or noise(), "JPEG", quality=95)
-    between = b"".join(bytes((0xFF, code)) + struct.pack(">H", len(content) + 2) + content for code, content in segments)
+    between = b"".join(
+        bytes((0xFF, code)) + struct.pack(">H", len(content) + 2) + content for code, content in segments
+    )
     return data[:2] + between + data[2:]
 
 
@@ -93,7 +102,9 @@ def tiff_of(
     tags: Sequence[tuple[int, int, int, bytes]] = (),
     following: int = 0,
 ) -> bytes:
-    """An uncompressed TIFF of pixels of a width and height, and of as many samples as `bits`; `meaning` 0 is white at zero, 1 grey, 2 colours."""
+    """An uncompressed TIFF of pixels of a width and height, and of as many samples as `bits`; `meaning` 0 is white at
+    zero, 1 grey, 2 colours.
+    """
 
     def short(value: int) -> bytes:
         return struct.pack(order + "HH", value, 0)
@@ -102,11 +113,20 @@ def tiff_of(
         return struct.pack(order + "I", value)
 
     depths = short(bits[0]) if len(bits) == 1 else long(8 + len(pixels))
-    own = [(256, 4, 1, long(size[0])), (257, 4, 1, long(size[1])), (258, 3, len(bits), depths), (262, 3, 1, short(meaning))]
+    own = [
+        (256, 4, 1, long(size[0])),
+        (257, 4, 1, long(size[1])),
+        (258, 3, len(bits), depths),
+        (262, 3, 1, short(meaning)),
+    ]
     own += [(273, 4, 1, long(8)), (277, 3, 1, short(len(bits))), (279, 4, 1, long(len(pixels)))]
     every = sorted([*own, *tags])
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8 + len(pixels) + 2 * len(bits))
-    directory = struct.pack(order + "H", len(every)) + b"".join(struct.pack(order + "HHI", *tag[:3]) + tag[3] for tag in every) + long(following)
+    directory = (
+        struct.pack(order + "H", len(every))
+        + b"".join(struct.pack(order + "HHI", *tag[:3]) + tag[3] for tag in every)
+        + long(following)
+    )
     return head + pixels + struct.pack(f"{order}{len(bits)}H", *bits) + directory
 
 
@@ -132,7 +152,9 @@ def changed(data: bytes, random: random.Random) -> bytes:
             case 1:
                 new[at] = random.choice((0, 1, 127, 128, 255))
             case 2:
-                new[at : at + 4] = struct.pack("<I", random.choice((0, 1, 1 << 16, 1 << 30, (1 << 31) - 1, (1 << 32) - 1)))
+                new[at : at + 4] = struct.pack(
+                    "<I", random.choice((0, 1, 1 << 16, 1 << 30, (1 << 31) - 1, (1 << 32) - 1))
+                )
             case 3 if len(new) > 80:
                 del new[at : at + random.randrange(1, 40)]
             case _:
@@ -158,7 +180,10 @@ def main(tries: int) -> None:
             start = time.monotonic()
             found[attempt(changed(data, random.Random(seed)))] += 1
             slowest = max(slowest, time.monotonic() - start)
-        print(f"{name}: {tries} tries in {time.monotonic() - began:.1f} s, the slowest {slowest:.2f} s: {dict(found)}", flush=True)
+        print(
+            f"{name}: {tries} tries in {time.monotonic() - began:.1f} s, the slowest {slowest:.2f} s: {dict(found)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -19,11 +19,18 @@ def drawn(draw: st.DrawFn, least: float = 2 / CELLS) -> Box:
     return left, top, min(1.0, right), min(1.0, bottom)
 
 
-kinds = st.text(st.characters(exclude_characters="<>;", exclude_categories=["Cs"]), min_size=1, max_size=9).map(str.strip).filter(bool)
+kinds = (
+    st.text(st.characters(exclude_characters="<>;", exclude_categories=["Cs"]), min_size=1, max_size=9)
+    .map(str.strip)
+    .filter(bool)
+)
 
 
 def order(things: list[Thing]) -> list[tuple[str, Box]]:
-    return sorted(((thing.kind, thing.box) for thing in things), key=lambda each: (each[0], [round(value, 2) for value in each[1]]))
+    return sorted(
+        ((thing.kind, thing.box) for thing in things),
+        key=lambda each: (each[0], [round(value, 2) for value in each[1]]),
+    )
 
 
 # --- as text ------------------------------------------------------------------------------------------------
@@ -42,7 +49,10 @@ def test_what_is_written_is_read_to_half_a_cell(described: list[tuple[str, Box]]
 
 def test_things_are_written_from_top_left_to_bottom_right() -> None:
     things = [Thing("c", (0, 0.5, 1, 1)), Thing("b", (0.5, 0, 1, 0.4)), Thing("a", (0, 0, 0.4, 0.4))]
-    assert write(things) == "a<loc0><loc0><loc400><loc400>; b<loc500><loc0><loc999><loc400>; c<loc0><loc500><loc999><loc999>"
+    assert (
+        write(things)
+        == "a<loc0><loc0><loc400><loc400>; b<loc500><loc0><loc999><loc400>; c<loc0><loc500><loc999><loc999>"
+    )
 
 
 def test_nothing_is_said_as_such() -> None:

@@ -32,7 +32,11 @@ def random_pairs(rng: random.Random, count: int) -> list[tuple[str, str]]:
         token = "".join(pair)
         if token in tokens:
             continue
-        others = [(token[:cut], token[cut:]) for cut in range(1, len(token)) if token[:cut] in tokens and token[cut:] in tokens]
+        others = [
+            (token[:cut], token[cut:])
+            for cut in range(1, len(token))
+            if token[:cut] in tokens and token[cut:] in tokens
+        ]
         pairs += others if rng.random() < 0.3 else [pair]
         tokens.append(token)
     return pairs
@@ -50,9 +54,16 @@ def test_any_merge_list_gives_the_ids_of_hugging_face(seed: int) -> None:
 
 
 def test_some_random_merge_lists_hold_tokens_that_are_never_made() -> None:
-    lists = [[(left.encode(), right.encode()) for left, right in random_pairs(random.Random(seed), 15)] for seed in range(20)]
-    made = [reachable(BYTES | {left + right: 256 + place for place, (left, right) in enumerate(pairs)}, pairs) for pairs in lists]
-    assert any(len(ids) < 256 + len({left + right for left, right in pairs}) for ids, pairs in zip(made, lists, strict=True))
+    lists = [
+        [(left.encode(), right.encode()) for left, right in random_pairs(random.Random(seed), 15)] for seed in range(20)
+    ]
+    made = [
+        reachable(BYTES | {left + right: 256 + place for place, (left, right) in enumerate(pairs)}, pairs)
+        for pairs in lists
+    ]
+    assert any(
+        len(ids) < 256 + len({left + right for left, right in pairs}) for ids, pairs in zip(made, lists, strict=True)
+    )
 
 
 def test_a_token_cut_through_by_an_earlier_merge_is_never_made() -> None:

@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from codec_helpers import SNIPPETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs import chat, messages
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import SPECIALS, Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
+from tests.codecs.codec_helpers import SNIPPETS
 
 quick = settings(deadline=None, derandomize=True, max_examples=100)
 plain = st.lists(st.sampled_from(SNIPPETS), max_size=12).map("".join)
-hostile = st.lists(st.sampled_from([*SNIPPETS[:12], *SPECIALS, "<|im_", "end|>", "\ue0002", "assistant\n"]), max_size=12).map("".join)
+hostile = st.lists(
+    st.sampled_from([*SNIPPETS[:12], *SPECIALS, "<|im_", "end|>", "\ue0002", "assistant\n"]), max_size=12
+).map("".join)
 
-WEATHER = {"type": "function", "function": {"name": "weather", "description": "Tells the weather 天气.", "parameters": {"city": "text"}}}
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Tells the weather 天气.", "parameters": {"city": "text"}},
+}
 QUESTION = {"role": "user", "content": "Weather in 北京?"}
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "北京"}}}
 CONVERSATION = [
@@ -33,7 +38,8 @@ CONVERSATION = [
     {"role": "assistant", "content": "  Bye.\n"},
 ]
 TURNS = {
-    "system": """<|im_start|>system
+    "system": (
+        """<|im_start|>system
 Be brief.
 
 You can call these functions:
@@ -44,8 +50,10 @@ To call one, write its name and its arguments:
 <tool_call>
 {"name": NAME, "arguments": {KEY: VALUE}}
 </tool_call><|im_end|>
-""",
-    "call": """<|im_start|>assistant
+"""
+    ),
+    "call": (
+        """<|im_start|>assistant
 Let me see.
 <tool_call>
 {"name": "weather", "arguments": {"city": "北京"}}
@@ -53,7 +61,8 @@ Let me see.
 <tool_call>
 {"name": "weather", "arguments": {"city": "北京"}}
 </tool_call><|im_end|>
-""",
+"""
+    ),
     "result": '<|im_start|>tool\n{"sky": "clear"}<|im_end|>\n',
 }
 
@@ -86,7 +95,9 @@ def test_a_conversation_with_tools_holds_the_turn(tokenizer: Tokenizer, turn: st
 
 def test_tools_without_a_system_message_stand_in_one(tokenizer: Tokenizer) -> None:
     text = tokenizer.decode(chat.encode(tokenizer, [QUESTION], [WEATHER])[0])
-    assert text.startswith("<|im_start|>system\nYou can call") and text.endswith("<|im_start|>user\nWeather in 北京?<|im_end|>\n")
+    assert text.startswith("<|im_start|>system\nYou can call") and text.endswith(
+        "<|im_start|>user\nWeather in 北京?<|im_end|>\n"
+    )
 
 
 def test_the_frame_is_made_of_special_ids(tokenizer: Tokenizer) -> None:
@@ -98,11 +109,15 @@ def test_the_frame_is_made_of_special_ids(tokenizer: Tokenizer) -> None:
 
 def test_arguments_as_json_text_equal_arguments_as_an_object(tokenizer: Tokenizer) -> None:
     as_text = {"function": {"name": "weather", "arguments": '{"city": "北京"}'}}
-    assert chat.encode(tokenizer, [assistant(None, tool_calls=[as_text])]) == chat.encode(tokenizer, [assistant("", tool_calls=[CALL])])
+    assert chat.encode(tokenizer, [assistant(None, tool_calls=[as_text])]) == chat.encode(
+        tokenizer, [assistant("", tool_calls=[CALL])]
+    )
 
 
 def test_null_keys_are_as_absent(tokenizer: Tokenizer) -> None:
-    assert chat.encode(tokenizer, [QUESTION | {"tool_calls": None, "audio": None}]) == chat.encode(tokenizer, [QUESTION])
+    assert chat.encode(tokenizer, [QUESTION | {"tool_calls": None, "audio": None}]) == chat.encode(
+        tokenizer, [QUESTION]
+    )
 
 
 @pytest.mark.judge
@@ -114,7 +129,9 @@ def test_transformers_gives_the_same_ids(tokenizer: Tokenizer, folder: Path) -> 
 
 
 @pytest.mark.judge
-def test_transformers_knows_the_special_tokens_and_keeps_spoken_ones_in_text(tokenizer: Tokenizer, folder: Path) -> None:
+def test_transformers_knows_the_special_tokens_and_keeps_spoken_ones_in_text(
+    tokenizer: Tokenizer, folder: Path
+) -> None:
     transformers = pytest.importorskip("transformers", reason="the judge is not installed: pip install transformers")
     peer = transformers.AutoTokenizer.from_pretrained(folder)
     assert (peer.eos_token_id, peer.pad_token_id, len(peer)) == (tokenizer.im_end, tokenizer.end, tokenizer.size)
@@ -125,10 +142,15 @@ def test_transformers_knows_the_special_tokens_and_keeps_spoken_ones_in_text(tok
 @pytest.mark.judge
 @given(st.lists(plain, min_size=4, max_size=4))
 @quick
-def test_transformers_gives_the_same_ids_for_any_ordinary_content(tokenizer: Tokenizer, folder: Path, contents: list[str]) -> None:
+def test_transformers_gives_the_same_ids_for_any_ordinary_content(
+    tokenizer: Tokenizer, folder: Path, contents: list[str]
+) -> None:
     transformers = pytest.importorskip("transformers", reason="the judge is not installed: pip install transformers")
     peer = transformers.AutoTokenizer.from_pretrained(folder)
-    messages = [{"role": role, "content": content} for role, content in zip(["system", "user", "assistant", "user"], contents, strict=True)]
+    messages = [
+        {"role": role, "content": content}
+        for role, content in zip(["system", "user", "assistant", "user"], contents, strict=True)
+    ]
     theirs = peer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     assert theirs == chat.prompt(tokenizer, messages)
 
@@ -138,18 +160,24 @@ def test_transformers_gives_the_same_ids_for_any_ordinary_content(tokenizer: Tok
 
 @given(hostile, st.one_of(plain, hostile), st.booleans())
 @quick
-def test_a_prompt_is_the_beginning_of_every_answered_conversation(tokenizer: Tokenizer, question: str, answer: str, calls: bool) -> None:
+def test_a_prompt_is_the_beginning_of_every_answered_conversation(
+    tokenizer: Tokenizer, question: str, answer: str, calls: bool
+) -> None:
     messages = [user(question), assistant(answer), user(answer)]
     before = chat.prompt(tokenizer, messages)
     whole, answers = chat.encode(tokenizer, [*messages, assistant(answer, tool_calls=[CALL] if calls else None)])
     assert whole[: len(before)] == before
-    assert answers[len(before) :] == [True] * (len(whole) - len(before) - 1) + [False]  # all but the line end after <|im_end|>
+    assert answers[len(before) :] == [True] * (len(whole) - len(before) - 1) + [
+        False
+    ]  # all but the line end after <|im_end|>
 
 
 @given(st.lists(st.tuples(hostile, hostile), min_size=1, max_size=3))
 @quick
 def test_exactly_the_answers_and_their_ends_are_trained(tokenizer: Tokenizer, turns: list[tuple[str, str]]) -> None:
-    ids, answers = chat.encode(tokenizer, [message for said, answer in turns for message in (user(said), assistant(answer))])
+    ids, answers = chat.encode(
+        tokenizer, [message for said, answer in turns for message in (user(said), assistant(answer))]
+    )
     trained = tokenizer.decode([id for id, answer in zip(ids, answers, strict=True) if answer])
     assert trained == "".join(normalise(answer).strip() + "<|im_end|>" for _, answer in turns)
 
@@ -170,8 +198,19 @@ def hostile_places(text: str) -> dict[str, tuple[list[dict[str, Any]], list[dict
         "parts": ([user([{"type": "text", "text": letter} for letter in text])], None),
         "tool": ([assistant("", tool_calls=[CALL]), {"role": "tool", "content": text}], None),
         "call": ([assistant("", tool_calls=[call])], None),
-        "call in JSON": ([assistant("", tool_calls=[{"function": {"name": "f", "arguments": json.dumps({text: text})}}])], None),
-        "tools": ([QUESTION], [{"type": "function", "function": {"name": f"f{text}", "description": text, "parameters": {text: {"a": [text]}}}}]),
+        "call in JSON": (
+            [assistant("", tool_calls=[{"function": {"name": "f", "arguments": json.dumps({text: text})}}])],
+            None,
+        ),
+        "tools": (
+            [QUESTION],
+            [
+                {
+                    "type": "function",
+                    "function": {"name": f"f{text}", "description": text, "parameters": {text: {"a": [text]}}},
+                }
+            ],
+        ),
     }
 
 
@@ -192,7 +231,14 @@ def test_hidden_literals_come_out_as_they_went_in(tokenizer: Tokenizer) -> None:
 
 def test_an_assistant_can_think_and_call_but_not_end_its_turn(tokenizer: Tokenizer) -> None:
     ids, _ = chat.encode(tokenizer, [assistant("".join(SPECIALS))])
-    assert count(tokenizer, ids) == {"<|im_start|>": 1, "<|im_end|>": 1, "<tool_call>": 1, "</tool_call>": 1, "<think>": 1, "</think>": 1}
+    assert count(tokenizer, ids) == {
+        "<|im_start|>": 1,
+        "<|im_end|>": 1,
+        "<tool_call>": 1,
+        "</tool_call>": 1,
+        "<think>": 1,
+        "</think>": 1,
+    }
 
 
 def test_templates_in_content_are_not_run(tokenizer: Tokenizer) -> None:
@@ -214,12 +260,21 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no content": ([{"role": "user"}], "message 1: content is missing"),
     "a number as content": ([user(5)], "message 1: content is int"),
     "an answer of nothing": ([assistant(None)], "message 1: content is missing"),
-    "an image": ([user([{"type": "image_url", "image_url": {}}])], "message 1: a content part of type 'image_url'; only parts of type 'text'"),
+    "an image": (
+        [user([{"type": "image_url", "image_url": {}}])],
+        "message 1: a content part of type 'image_url'; only parts of type 'text'",
+    ),
     "a text as part": ([user(["x"])], "message 1: a content part of type 'str'"),
     "a part without text": ([user([{"type": "text"}])], "message 1: a text part whose text is missing"),
-    "a late system message": ([QUESTION, {"role": "system", "content": "x"}], "message 2: a system message after others"),
+    "a late system message": (
+        [QUESTION, {"role": "system", "content": "x"}],
+        "message 2: a system message after others",
+    ),
     "a result at once": ([{"role": "tool", "content": "x"}], "message 1: a tool's result without a call"),
-    "a result without call": ([QUESTION, assistant("x"), {"role": "tool", "content": "x"}], "message 3: a tool's result without a call"),
+    "a result without call": (
+        [QUESTION, assistant("x"), {"role": "tool", "content": "x"}],
+        "message 3: a tool's result without a call",
+    ),
     "calls as object": ([assistant("x", tool_calls=CALL)], "message 1: tool_calls is dict"),
     "a call without name": (
         [assistant("x", tool_calls=[{"function": {"arguments": {}}}])],
@@ -229,7 +284,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         [assistant("x", tool_calls=[{"function": {"name": "f", "arguments": "{"}}])],
         "the arguments of f are not a JSON object",
     ),
-    "arguments as list": ([assistant("x", tool_calls=[{"function": {"name": "f", "arguments": [1]}}])], "the arguments of f are not a JSON object"),
+    "arguments as list": (
+        [assistant("x", tool_calls=[{"function": {"name": "f", "arguments": [1]}}])],
+        "the arguments of f are not a JSON object",
+    ),
     "arguments that JSON lacks": (
         [assistant("x", tool_calls=[{"function": {"name": "f", "arguments": {"a": {1}}}}])],
         "the arguments of f are not JSON",
@@ -244,7 +302,10 @@ def test_a_conversation_of_another_shape_is_refused(case: str) -> None:
         messages.check(conversation)
 
 
-@pytest.mark.parametrize(("tools", "reason"), [(WEATHER, "tools is dict"), (["weather"], "tool 1 is str"), ([{"a": {1}}], "tool 1 is no function")])
+@pytest.mark.parametrize(
+    ("tools", "reason"),
+    [(WEATHER, "tools is dict"), (["weather"], "tool 1 is str"), ([{"a": {1}}], "tool 1 is no function")],
+)
 def test_tools_of_another_shape_are_refused(tokenizer: Tokenizer, tools: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         chat.prompt(tokenizer, [QUESTION], tools)
@@ -258,11 +319,17 @@ words = st.text(max_size=5).map(normalise)
 
 @given(plain.map(normalise), st.lists(st.tuples(words, st.dictionaries(words, words | st.integers())), max_size=3))
 @quick
-def test_a_written_answer_is_read_back(tokenizer: Tokenizer, content: str, calls: list[tuple[str, dict[str, Any]]]) -> None:
-    written = [{"type": "function", "function": {"name": name, "arguments": messages.to_json(value)}} for name, value in calls]
+def test_a_written_answer_is_read_back(
+    tokenizer: Tokenizer, content: str, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    written = [
+        {"type": "function", "function": {"name": name, "arguments": messages.to_json(value)}} for name, value in calls
+    ]
     message = assistant(content.strip()) | ({"tool_calls": written} if written else {})
     ids, answers = chat.encode(tokenizer, [message])
-    answer = tokenizer.decode([id for id, trained in zip(ids, answers, strict=True) if trained]).removesuffix("<|im_end|>")
+    answer = tokenizer.decode([id for id, trained in zip(ids, answers, strict=True) if trained]).removesuffix(
+        "<|im_end|>"
+    )
     assert chat.parse_answer(answer) == message
 
 
@@ -290,7 +357,8 @@ def test_what_is_no_call_stays_content(text: str) -> None:
 
 def test_a_call_is_read_beside_a_broken_one() -> None:
     answer = chat.parse_answer(
-        '<think>t</think>a <tool_call>{"name": </tool_call> b <tool_call>{"name": "f", "arguments": {"</tool_call>": 1}}</tool_call>'
+        '<think>t</think>a <tool_call>{"name": </tool_call> b <tool_call>{"name": "f", "arguments": {"</tool_call>":'
+        " 1}}</tool_call>"
     )
     assert answer["content"] == '<think>t</think>a <tool_call>{"name": </tool_call> b'
     assert [call["function"] for call in answer["tool_calls"]] == [{"name": "f", "arguments": '{"</tool_call>": 1}'}]

@@ -1,4 +1,6 @@
-"""What surrounds pixels in a file: metadata that may be odd, previews, comments without end. None of it changes the pixels, or takes long."""
+"""What surrounds pixels in a file: metadata that may be odd, previews, comments without end. None of it changes the
+pixels, or takes long.
+"""
 
 import io
 import random
@@ -7,11 +9,22 @@ import zlib
 
 import numpy as np
 import pytest
-from image_samples import attempt, changed, chunk, encoded, exif_block, jpeg_with, noise, png_with, samples, tiff_file
 from PIL import Image
 
 from groundup.codecs.containers import MOST_PIECES, MOST_SCANS, BadImage, strip
 from groundup.codecs.image import Pixels, decode, measure
+from tests.codecs.image_samples import (
+    attempt,
+    changed,
+    chunk,
+    encoded,
+    exif_block,
+    jpeg_with,
+    noise,
+    png_with,
+    samples,
+    tiff_file,
+)
 
 TURNED = (0x0112, 3, 1, struct.pack("<HH", 6, 0))
 NAMES = b"http://ns.adobe.com/xap/1.0/\0"
@@ -52,7 +65,10 @@ EXIF = {
 def test_odd_exif_turns_or_does_not_and_pixels_are_read(kind: str) -> None:
     block, orientation = EXIF[kind]
     plain = decode(jpeg_with())
-    for data in (jpeg_with((0xE1, b"Exif\0\0" + block)), jpeg_with((0xE1, b"Exif\0\0" + block), (0xE1, b"Exif\0\0" + block))):
+    for data in (
+        jpeg_with((0xE1, b"Exif\0\0" + block)),
+        jpeg_with((0xE1, b"Exif\0\0" + block), (0xE1, b"Exif\0\0" + block)),
+    ):
         assert np.array_equal(decode(data), turned(plain) if orientation == 6 else plain)
     png = decode(png_with(chunk(b"eXIf", block)))
     assert np.array_equal(png, turned(decode(png_with())) if orientation == 6 else decode(png_with()))
@@ -64,14 +80,21 @@ XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6" note="\xa8\xff\xfe"/></
 def test_xmp_turns_where_exif_does_not_say() -> None:
     plain = decode(jpeg_with())
     assert np.array_equal(decode(jpeg_with((0xE1, NAMES + XMP))), turned(plain))
-    assert np.array_equal(decode(jpeg_with((0xE1, NAMES + XMP), (0xE1, b"Exif\0\0" + exif_block((0x0112, 3, 1, b"\1\0\0\0"))))), plain)
-    assert np.array_equal(decode(png_with(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP))), turned(decode(png_with())))
+    assert np.array_equal(
+        decode(jpeg_with((0xE1, NAMES + XMP), (0xE1, b"Exif\0\0" + exif_block((0x0112, 3, 1, b"\1\0\0\0"))))), plain
+    )
+    assert np.array_equal(
+        decode(png_with(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP))), turned(decode(png_with()))
+    )
 
 
 def test_exif_that_a_png_holds_as_text_turns() -> None:
     block = b"Exif\0\0" + exif_block(TURNED)
     written = b"\nexif\n%8d\n%s\n" % (len(block), block.hex().encode())
-    for text in (chunk(b"tEXt", b"Raw profile type exif\0" + written), chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(written))):
+    for text in (
+        chunk(b"tEXt", b"Raw profile type exif\0" + written),
+        chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(written)),
+    ):
         assert np.array_equal(decode(png_with(text)), turned(decode(png_with())))
 
 
@@ -114,7 +137,12 @@ def test_odd_chunks_of_a_png_do_not_touch_its_pixels(kind: str) -> None:
         assert np.array_equal(decode(data), decode(png_with()))
 
 
-TIFF_TAGS = [(271, 3, 1, b"\7\0\0\0"), (282, 5, 1, struct.pack("<I", 1 << 30)), (34665, 4, 1, struct.pack("<I", 8)), (34675, 7, 1 << 30, bytes(4))]
+TIFF_TAGS = [
+    (271, 3, 1, b"\7\0\0\0"),
+    (282, 5, 1, struct.pack("<I", 1 << 30)),
+    (34665, 4, 1, struct.pack("<I", 8)),
+    (34675, 7, 1 << 30, bytes(4)),
+]
 
 
 @pytest.mark.parametrize("tag", TIFF_TAGS)
@@ -140,7 +168,11 @@ def test_a_photograph_with_previews_is_its_first_picture() -> None:
 def pages(*, marked: bool, size: tuple[int, int]) -> bytes:
     """A TIFF of two directories, the second of a size, and marked as a smaller form of the first or not."""
     first = tiff_file(noise())
-    tags = [(254, 4, 1, struct.pack("<I", int(marked))), (256, 3, 1, struct.pack("<HH", size[0], 0)), (257, 3, 1, struct.pack("<HH", size[1], 0))]
+    tags = [
+        (254, 4, 1, struct.pack("<I", int(marked))),
+        (256, 3, 1, struct.pack("<HH", size[0], 0)),
+        (257, 3, 1, struct.pack("<HH", size[1], 0)),
+    ]
     second = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHI", *tag[:3]) + tag[3] for tag in tags) + bytes(4)
     return tiff_file(noise(), following=len(first)) + second
 
@@ -166,7 +198,10 @@ def test_a_gif_of_one_frame_with_comments_is_read() -> None:
 
 @pytest.mark.parametrize("data", [b"8BPS\0\1", b"\0\0\1\0\1\0", b"\0\0\0\x18ftypheic", b"%PDF-1.4", b"Pf\n4 4\n-1\n"])
 def test_other_formats_are_refused_naming_those_that_will_do(data: bytes) -> None:
-    with pytest.raises(BadImage, match=r"not an image .its content is of none of JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM; save it as one of them."):
+    with pytest.raises(
+        BadImage,
+        match=r"not an image .its content is of none of JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM; save it as one of them.",
+    ):
         decode(data + bytes(64))
 
 
@@ -196,7 +231,9 @@ BOMBS = {
     "a text that swells to 50 MB in a PNG": png_with(BLOWN),
     "90,000 empty chunks of pixels in a PNG": png_with(chunk(b"IDAT", b"") * 90_000),
     "a comment of 5 MB in a GIF": long(encoded(noise(), "GIF"), 13 + 768, GIF_COMMENT),
-    "30,000 tags over the whole of a TIFF": tiff_file(noise(), [(40_000 + place % 20_000, 7, 60_000, bytes(4)) for place in range(20_000)]),
+    "30,000 tags over the whole of a TIFF": tiff_file(
+        noise(), [(40_000 + place % 20_000, 7, 60_000, bytes(4)) for place in range(20_000)]
+    ),
 }
 
 
@@ -247,7 +284,12 @@ def test_tags_of_a_tiff_that_claim_the_file_many_times_are_refused() -> None:
 
 @pytest.mark.parametrize("sides", [(16_000, 16_000), (16, 1 << 23), (1 << 31, 1 << 31)])
 def test_tiles_far_larger_than_their_tiff_are_refused(sides: tuple[int, int]) -> None:
-    tags = [(322, 4, 1, struct.pack("<I", sides[0])), (323, 4, 1, struct.pack("<I", sides[1])), (324, 4, 1, b"\x08\0\0\0"), (325, 4, 1, bytes(4))]
+    tags = [
+        (322, 4, 1, struct.pack("<I", sides[0])),
+        (323, 4, 1, struct.pack("<I", sides[1])),
+        (324, 4, 1, b"\x08\0\0\0"),
+        (325, 4, 1, bytes(4)),
+    ]
     with pytest.raises(BadImage, match="tiles are far larger"):
         decode(tiff_file(noise(), tags))
 
@@ -266,7 +308,15 @@ def test_changed_bytes_give_pixels_or_a_reason(name: str) -> None:
     data = samples()[name]
     assert attempt(data) == "pixels"
     found = {attempt(changed(data, random.Random(seed))) for seed in range(60)}
-    assert found <= {"pixels", "damaged image", "not an image", "too small", "too many pixels", "moving image", "no range of brightness"}
+    assert found <= {
+        "pixels",
+        "damaged image",
+        "not an image",
+        "too small",
+        "too many pixels",
+        "moving image",
+        "no range of brightness",
+    }
 
 
 @pytest.mark.parametrize("name", samples())

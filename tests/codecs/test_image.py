@@ -33,7 +33,12 @@ def corners(width: int = 32, height: int = 16) -> Image.Image:
     """Red top left, green top right, blue bottom left, white bottom right."""
     pixels = np.zeros((height, width, 3), np.uint8)
     top, left = height // 2, width // 2
-    pixels[:top, :left], pixels[:top, left:], pixels[top:, :left], pixels[top:, left:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+    pixels[:top, :left], pixels[:top, left:], pixels[top:, :left], pixels[top:, left:] = (
+        (255, 0, 0),
+        (0, 255, 0),
+        (0, 0, 255),
+        (255, 255, 255),
+    )
     return Image.fromarray(pixels)
 
 
@@ -47,7 +52,10 @@ def test_what_was_encoded_without_loss_comes_back(form: str) -> None:
     assert np.array_equal(decode(encoded(Image.fromarray(pixels), form, **options)), pixels)
 
 
-@pytest.mark.parametrize(("mode", "form"), [("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("P", "GIF"), ("L", "JPEG"), ("CMYK", "JPEG"), ("LA", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("P", "GIF"), ("L", "JPEG"), ("CMYK", "JPEG"), ("LA", "PNG")],
+)
 def test_every_mode_becomes_rgb(mode: str, form: str) -> None:
     pixels = decode(encoded(corners().convert(mode), form))
     assert (pixels.shape, pixels.dtype) == ((16, 32, 3), np.uint8)
@@ -107,11 +115,20 @@ def test_every_exif_orientation_is_turned_upright(orientation: int, turn: Any) -
 def header(width: int, height: int) -> bytes:
     """The beginning of a PNG that claims a size."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 9999) + b"IDAT"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 9999)
+        + b"IDAT"
+    )
 
 
 def frames() -> bytes:
-    return encoded(Image.new("RGB", (8, 8), "red"), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
+    return encoded(
+        Image.new("RGB", (8, 8), "red"), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")]
+    )
 
 
 REFUSED = {
@@ -179,7 +196,9 @@ def test_any_other_uri_is_refused(uri: str, reason: str) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(st.integers(4, 5000), st.integers(4, 5000), st.sampled_from([8, 14, 16]), st.integers(1, 400))
-def test_a_grid_keeps_to_the_budget_and_is_no_finer_than_the_image(width: int, height: int, side: int, budget: int) -> None:
+def test_a_grid_keeps_to_the_budget_and_is_no_finer_than_the_image(
+    width: int, height: int, side: int, budget: int
+) -> None:
     grid = fit(width, height, side, budget)
     assert 1 <= grid.patches <= budget
     assert grid.rows <= -(-height // side)
@@ -188,7 +207,9 @@ def test_a_grid_keeps_to_the_budget_and_is_no_finer_than_the_image(width: int, h
 
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(st.integers(400, 2000), st.floats(0.25, 4), st.integers(64, 400))
-def test_a_grid_has_about_the_aspect_of_the_image_and_uses_most_of_the_budget(width: int, aspect: float, budget: int) -> None:
+def test_a_grid_has_about_the_aspect_of_the_image_and_uses_most_of_the_budget(
+    width: int, aspect: float, budget: int
+) -> None:
     height = max(4, round(width / aspect))
     grid = fit(width, height, 4, budget)
     assert grid.columns / grid.rows == pytest.approx(width / height, rel=0.25)

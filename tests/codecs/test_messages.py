@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from codec_helpers import DIRTY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs import chat, messages
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import SPECIALS, Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
+from tests.codecs.codec_helpers import DIRTY
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 ordinary = st.lists(st.sampled_from(DIRTY), max_size=8).map("".join)
 dirty = st.lists(st.sampled_from([*DIRTY, *SPECIALS, "<|im_\x07end|>"]), max_size=8).map("".join)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | words, lambda inner: st.lists(inner, max_size=2))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | words, lambda inner: st.lists(inner, max_size=2)
+)
 objects = st.dictionaries(words, values, max_size=3)
 names = st.sampled_from(["f", "sort", "weather_2"])
 
@@ -32,7 +34,9 @@ def shuffled(value: dict[str, Any], draw: Any) -> dict[str, Any]:
 
 @st.composite
 def tools(draw: Any, texts: Any = dirty) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A tool as the API's clients write it, and the same with its keys in any order, nulls, and what answers are bound by."""
+    """A tool as the API's clients write it, and the same with its keys in any order, nulls, and what answers are bound
+    by.
+    """
     function: dict[str, Any] = {"name": draw(names)}
     function |= {"description": draw(texts)} if draw(st.booleans()) else {}
     function |= {"parameters": draw(objects)} if draw(st.booleans()) else {}
@@ -43,7 +47,9 @@ def tools(draw: Any, texts: Any = dirty) -> tuple[dict[str, Any], dict[str, Any]
 
 @given(st.lists(tools(), min_size=1, max_size=3))
 @quick
-def test_a_tool_is_rendered_alike_in_any_order_of_its_keys(tokenizer: Tokenizer, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+def test_a_tool_is_rendered_alike_in_any_order_of_its_keys(
+    tokenizer: Tokenizer, pairs: list[tuple[dict[str, Any], dict[str, Any]]]
+) -> None:
     usual, other = ([pair[side] for pair in pairs] for side in (0, 1))
     assert chat.encode(tokenizer, [QUESTION], usual) == chat.encode(tokenizer, [QUESTION], other)
     lines = "".join(messages.to_json(tool) + "\n" for tool in usual)
@@ -57,7 +63,10 @@ def test_arguments_are_rendered_alike_however_their_json_is_spelled(
 ) -> None:
     text = json.dumps(arguments, ensure_ascii=escaped, indent=indent, separators=separators)
     calls = [{"function": {"name": "f", "arguments": each}} for each in (arguments, text)]
-    first, second = (chat.encode(tokenizer, [QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]}]) for call in calls)
+    first, second = (
+        chat.encode(tokenizer, [QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]}])
+        for call in calls
+    )
     assert first == second
 
 
@@ -65,7 +74,10 @@ def test_arguments_are_rendered_alike_however_their_json_is_spelled(
 @quick
 def test_parts_are_their_text(tokenizer: Tokenizer, texts: list[str]) -> None:
     parts = [{"type": "text", "text": text, "cache": None} for text in texts]
-    both = [[{"role": "system", "content": content}, {"role": "user", "content": content}] for content in ("".join(texts), parts)]
+    both = [
+        [{"role": "system", "content": content}, {"role": "user", "content": content}]
+        for content in ("".join(texts), parts)
+    ]
     assert chat.prompt(tokenizer, both[0]) == chat.prompt(tokenizer, both[1])
 
 
@@ -74,13 +86,22 @@ def conversations(draw: Any, texts: Any = dirty) -> list[dict[str, Any]]:
     """A conversation of any roles, with names, nulls, parts and calls with their results in any order."""
     talk: list[dict[str, Any]] = []
     if draw(st.booleans()):
-        talk.append({"role": draw(st.sampled_from(["system", "developer"])), "content": draw(texts), "name": draw(st.none() | words)})
+        talk.append(
+            {
+                "role": draw(st.sampled_from(["system", "developer"])),
+                "content": draw(texts),
+                "name": draw(st.none() | words),
+            }
+        )
     for _ in range(draw(st.integers(1, 3))):
         parts = [{"type": "text", "text": text} for text in draw(st.lists(texts, max_size=3))]
         talk.append({"role": "user", "content": draw(st.just(parts) | texts)})
         ids = draw(st.lists(st.sampled_from("abcd"), max_size=3, unique=True))
         if ids:
-            calls = [{"id": id, "type": "function", "function": {"name": draw(names), "arguments": draw(objects)}} for id in ids]
+            calls = [
+                {"id": id, "type": "function", "function": {"name": draw(names), "arguments": draw(objects)}}
+                for id in ids
+            ]
             talk.append({"role": "assistant", "content": draw(st.none() | texts), "tool_calls": calls})
             talk += [{"role": "tool", "content": draw(texts), "tool_call_id": id} for id in draw(st.permutations(ids))]
         talk.append({"role": "assistant", "content": draw(texts), "tool_calls": None})
@@ -89,7 +110,9 @@ def conversations(draw: Any, texts: Any = dirty) -> list[dict[str, Any]]:
 
 @given(conversations(), st.none() | st.lists(tools().map(lambda pair: pair[1]), min_size=1, max_size=2))
 @quick
-def test_each_prompt_is_the_beginning_of_the_training_ids(tokenizer: Tokenizer, talk: list[dict[str, Any]], described: Any) -> None:
+def test_each_prompt_is_the_beginning_of_the_training_ids(
+    tokenizer: Tokenizer, talk: list[dict[str, Any]], described: Any
+) -> None:
     whole, answers = chat.encode(tokenizer, talk, described)
     turns = [place for place, message in enumerate(talk) if message["role"] == "assistant"]
     starts = [place for place, (before, now) in enumerate(itertools.pairwise([False, *answers])) if now and not before]
@@ -100,7 +123,9 @@ def test_each_prompt_is_the_beginning_of_the_training_ids(tokenizer: Tokenizer, 
 @pytest.mark.judge
 @given(conversations(ordinary), st.none() | st.lists(tools(ordinary).map(lambda pair: pair[1]), min_size=1, max_size=2))
 @settings(deadline=None, derandomize=True, max_examples=40)
-def test_transformers_gives_the_same_ids_for_any_conversation(tokenizer: Tokenizer, folder: Path, talk: list[dict[str, Any]], described: Any) -> None:
+def test_transformers_gives_the_same_ids_for_any_conversation(
+    tokenizer: Tokenizer, folder: Path, talk: list[dict[str, Any]], described: Any
+) -> None:
     transformers = pytest.importorskip("transformers", reason="the judge is not installed: pip install transformers")
     peer = transformers.AutoTokenizer.from_pretrained(folder)
     talk = [message | {"content": _edges_bare(message)} for message in messages.in_order(talk)]
@@ -109,8 +134,14 @@ def test_transformers_gives_the_same_ids_for_any_conversation(tokenizer: Tokeniz
 
 
 def _edges_bare(message: dict[str, Any]) -> Any:
-    """An answer's content with nothing to be dropped at its ends: there the template trims before the tokenizer drops."""
-    return normalise(message["content"]).strip() if message["role"] == "assistant" and message["content"] else message["content"]
+    """An answer's content with nothing to be dropped at its ends: there the template trims before the tokenizer
+    drops.
+    """
+    return (
+        normalise(message["content"]).strip()
+        if message["role"] == "assistant" and message["content"]
+        else message["content"]
+    )
 
 
 def test_a_developer_is_the_system(tokenizer: Tokenizer) -> None:
@@ -120,7 +151,10 @@ def test_a_developer_is_the_system(tokenizer: Tokenizer) -> None:
 
 
 def called(*ids: str | None) -> dict[str, Any]:
-    calls = [{"function": {"name": f"f{place}", "arguments": {}}} | ({} if id is None else {"id": id}) for place, id in enumerate(ids)]
+    calls = [
+        {"function": {"name": f"f{place}", "arguments": {}}} | ({} if id is None else {"id": id})
+        for place, id in enumerate(ids)
+    ]
     return {"role": "assistant", "content": None, "tool_calls": calls}
 
 
@@ -140,7 +174,9 @@ def test_results_that_name_no_call_stay_as_they_stand(tokenizer: Tokenizer, ids:
 
 
 def test_a_result_of_a_call_that_nobody_made_is_refused(tokenizer: Tokenizer) -> None:
-    with pytest.raises(InputError, match="message 3: the result of a call 'z', which nobody made; the calls before it are x, y"):
+    with pytest.raises(
+        InputError, match="message 3: the result of a call 'z', which nobody made; the calls before it are x, y"
+    ):
         chat.prompt(tokenizer, [QUESTION, called("x", "y"), result("of z", "z")])
 
 
@@ -161,17 +197,28 @@ PLACES: dict[str, Any] = {
     "tool": lambda more: ([QUESTION, called(None), result("x") | more], None),
     "part": lambda more: ([QUESTION | {"content": [{"type": "text", "text": "x"} | more]}], None),
     "image": lambda more: ([QUESTION | {"content": [{"type": "image"} | more]}], None),
-    "call": lambda more: ([QUESTION, {"role": "assistant", "content": "x", "tool_calls": [{"function": FUNCTION} | more]}], None),
-    "called": lambda more: ([QUESTION, {"role": "assistant", "content": "x", "tool_calls": [{"function": FUNCTION | more}]}], None),
+    "call": lambda more: (
+        [QUESTION, {"role": "assistant", "content": "x", "tool_calls": [{"function": FUNCTION} | more]}],
+        None,
+    ),
+    "called": lambda more: (
+        [QUESTION, {"role": "assistant", "content": "x", "tool_calls": [{"function": FUNCTION | more}]}],
+        None,
+    ),
     "tools": lambda more: ([QUESTION], [{"type": "function", "function": {"name": "f"}} | more]),
     "function": lambda more: ([QUESTION], [{"type": "function", "function": {"name": "f"} | more}]),
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize(("key", "value"), [("weight", 0), ("train", False), ("loss", 1.0), ("reasoning_content", "hm"), ("images", ["a.png"])])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("weight", 0), ("train", False), ("loss", 1.0), ("reasoning_content", "hm"), ("images", ["a.png"])],
+)
 def test_a_key_that_would_not_be_used_is_refused_by_name(place: str, key: str, value: Any) -> None:
-    with pytest.raises(InputError, match=rf"^(message \d|tool 1): unknown key '{key}' in .*; known are .*; take it out$"):
+    with pytest.raises(
+        InputError, match=rf"^(message \d|tool 1): unknown key '{key}' in .*; known are .*; take it out$"
+    ):
         messages.check(*PLACES[place]({key: value}))
 
 
@@ -197,10 +244,22 @@ def test_tools_and_calls_that_are_no_list_are_refused(value: Any) -> None:
         ({"function": {"name": "f"}}, "tool 1 is no function; write"),
         ({"type": "function", "function": {"description": "x"}}, "tool 1: a function without a name"),
         ({"type": "function", "function": {"name": "f", "description": 5}}, "tool 1: description is int"),
-        ({"type": "function", "function": {"name": "f", "parameters": "{}"}}, "tool 1: parameters is str; it must be an object"),
-        ({"type": "function", "function": {"name": "f", "strict": "yes"}}, "tool 1: strict is str; it must be true or false"),
-        ({"type": "function", "function": {"name": "f", "parameters": {"a": float("nan")}}}, "tool 1: parameters are not JSON"),
-        ({"type": "function", "function": {"name": "f", "parameters": nested(65)}}, "tool 1: parameters nested more than 64 deep"),
+        (
+            {"type": "function", "function": {"name": "f", "parameters": "{}"}},
+            "tool 1: parameters is str; it must be an object",
+        ),
+        (
+            {"type": "function", "function": {"name": "f", "strict": "yes"}},
+            "tool 1: strict is str; it must be true or false",
+        ),
+        (
+            {"type": "function", "function": {"name": "f", "parameters": {"a": float("nan")}}},
+            "tool 1: parameters are not JSON",
+        ),
+        (
+            {"type": "function", "function": {"name": "f", "parameters": nested(65)}},
+            "tool 1: parameters nested more than 64 deep",
+        ),
     ],
 )
 def test_a_tool_of_another_shape_is_refused(tool: Any, words: str) -> None:
@@ -233,7 +292,10 @@ def test_what_is_nested_as_deep_as_may_be_is_rendered(tokenizer: Tokenizer) -> N
     assert chat.prompt(tokenizer, [QUESTION], [tool])
 
 
-@pytest.mark.parametrize("arguments", ['{"a": ' + "1" * 5000 + "}", '{"a": NaN}', '{"a": -1e999}', '{"a": ' * 65 + "1" + "}" * 65, '{"a": ' * 3000])
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"a": ' + "1" * 5000 + "}", '{"a": NaN}', '{"a": -1e999}', '{"a": ' * 65 + "1" + "}" * 65, '{"a": ' * 3000],
+)
 def test_a_call_that_json_cannot_hold_stays_what_the_model_says(arguments: str) -> None:
     text = f'<tool_call>\n{{"name": "f", "arguments": {arguments}}}\n</tool_call>'
     assert chat.parse_answer(text) == {"role": "assistant", "content": text}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import tokenizers
-from codec_helpers import DIRT, DIRTY
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs.normal import _many_accents, mend, normalise
 from groundup.codecs.text import SPECIALS, Tokenizer
+from tests.codecs.codec_helpers import DIRT, DIRTY
 
 dirty = st.one_of(st.text(max_size=40), st.lists(st.sampled_from(DIRTY), max_size=30).map("".join))
 quick = settings(deadline=None, derandomize=True, max_examples=200)
@@ -52,14 +52,23 @@ def test_only_the_stated_things_are_mended(text: str, expected: str) -> None:
 
 def test_every_character_alone_is_as_in_hugging_face(peer: tokenizers.Tokenizer) -> None:
     characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
-    differing = [hex(ord(each)) for each in characters if peer.normalizer.normalize_str(f"a{each}b") != normalise(f"a{each}b")]
+    differing = [
+        hex(ord(each)) for each in characters if peer.normalizer.normalize_str(f"a{each}b") != normalise(f"a{each}b")
+    ]
     assert not differing
 
 
 @given(dirty)
 @quick
-def test_ids_are_those_of_the_normal_form_here_and_in_hugging_face(tokenizer: Tokenizer, peer: tokenizers.Tokenizer, text: str) -> None:
-    assert tokenizer.encode(text) == tokenizer.encode(normalise(text)) == peer.encode(text).ids == peer.encode(normalise(text)).ids
+def test_ids_are_those_of_the_normal_form_here_and_in_hugging_face(
+    tokenizer: Tokenizer, peer: tokenizers.Tokenizer, text: str
+) -> None:
+    assert (
+        tokenizer.encode(text)
+        == tokenizer.encode(normalise(text))
+        == peer.encode(text).ids
+        == peer.encode(normalise(text)).ids
+    )
 
 
 @pytest.mark.parametrize("dirt", DIRT)
@@ -85,7 +94,9 @@ def test_a_tokenizer_of_others_is_saved_with_the_normal_form(tokenizer: Tokenize
     assert loaded.encode(text) == peer.encode(text).ids == tokenizer.encode(text)
 
 
-@pytest.mark.parametrize("accents", ["\u0301\u0323", "\u0344\u0323", "\u0f73", "\u0f72\u0f71", "\u3099\u0323\u0301", "\u0345\u0301"])
+@pytest.mark.parametrize(
+    "accents", ["\u0301\u0323", "\u0344\u0323", "\u0f73", "\u0f72\u0f71", "\u3099\u0323\u0301", "\u0345\u0301"]
+)
 @pytest.mark.parametrize("letter", ["a", "é", "\u1ea5", "か", ""])
 def test_any_number_of_accents_is_composed_in_a_time_that_grows_with_their_number(letter: str, accents: str) -> None:
     for count in (15, 16, 31, 32, 33, 300):
@@ -95,6 +106,10 @@ def test_any_number_of_accents_is_composed_in_a_time_that_grows_with_their_numbe
 
 
 def test_every_accent_there_is_is_known_as_one() -> None:
-    accents = [mark for mark in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(unicodedata.normalize("NFD", mark)[0])]
+    accents = [
+        mark
+        for mark in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.combining(unicodedata.normalize("NFD", mark)[0])
+    ]
     for accent in accents:
         assert _many_accents().fullmatch(accent * 32), hex(ord(accent))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from codec_helpers import CHINESE, SNIPPETS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs.normal import mend, normalise
 from groundup.codecs.text import SPECIALS, Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
+from tests.codecs.codec_helpers import CHINESE, SNIPPETS
 
 texts = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(SNIPPETS), max_size=40).map("".join))
 surrogates = st.text(st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF) | st.characters(), max_size=20)
@@ -30,7 +30,9 @@ def test_ids_equal_those_of_hugging_face(tokenizer: Tokenizer, peer: tokenizers.
     assert tokenizer.encode(text) == peer.encode(text).ids
 
 
-def test_ids_of_real_text_equal_those_of_hugging_face(tokenizer: Tokenizer, peer: tokenizers.Tokenizer, library_texts: list[str]) -> None:
+def test_ids_of_real_text_equal_those_of_hugging_face(
+    tokenizer: Tokenizer, peer: tokenizers.Tokenizer, library_texts: list[str]
+) -> None:
     text = "\n".join(library_texts)
     assert tokenizer.encode(text) == peer.encode(text).ids
 
@@ -42,7 +44,9 @@ def test_a_run_of_more_than_a_million_spaces_survives(tokenizer: Tokenizer, run:
 
 @pytest.mark.parametrize("spaces", [1, 2, 255, 256, 257, 511, 512, 513, 514, 767, 768, 769, 1024, 1025])
 @pytest.mark.parametrize("after", ["", "x", "1", "!", "\n"])
-def test_runs_of_spaces_of_every_kind_split_as_in_hugging_face(tokenizer: Tokenizer, peer: tokenizers.Tokenizer, spaces: int, after: str) -> None:
+def test_runs_of_spaces_of_every_kind_split_as_in_hugging_face(
+    tokenizer: Tokenizer, peer: tokenizers.Tokenizer, spaces: int, after: str
+) -> None:
     text = "a" + " " * spaces + after
     assert tokenizer.encode(text) == peer.encode(text).ids
 
@@ -55,7 +59,9 @@ def test_surrogates_pair_up_or_become_the_replacement_character(tokenizer: Token
     assert tokenizer.decode(tokenizer.encode(text)) == normalise(mend(text))
 
 
-def test_special_literals_in_text_stay_text_where_hugging_face_makes_them_special(tokenizer: Tokenizer, peer: tokenizers.Tokenizer) -> None:
+def test_special_literals_in_text_stay_text_where_hugging_face_makes_them_special(
+    tokenizer: Tokenizer, peer: tokenizers.Tokenizer
+) -> None:
     for name in SPECIALS:
         assert peer.encode(name).ids == [tokenizer.special(name)]
         assert not set(tokenizer.encode(f"a {name}b")) & {tokenizer.special(special) for special in SPECIALS}
@@ -125,7 +131,9 @@ def test_the_smallest_vocabulary_is_bytes() -> None:
 
 
 def test_a_vocabulary_without_room_for_bytes_is_refused() -> None:
-    with pytest.raises(InputError, match="a vocabulary of 262 ids is too small; the bytes and special tokens alone are 263"):
+    with pytest.raises(
+        InputError, match="a vocabulary of 262 ids is too small; the bytes and special tokens alone are 263"
+    ):
         Tokenizer.learn([], 262)
 
 
@@ -155,16 +163,22 @@ def test_what_was_loaded_is_saved_unchanged(folder: Path, tmp_path: Path) -> Non
     ]
 
 
-def test_a_file_that_hugging_face_wrote_again_gives_the_same_ids(peer: tokenizers.Tokenizer, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_file_that_hugging_face_wrote_again_gives_the_same_ids(
+    peer: tokenizers.Tokenizer, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     peer.save(str(tmp_path / "tokenizer.json"))
     assert Tokenizer.load(tmp_path).encode(CHINESE) == tokenizer.encode(CHINESE)
 
 
-def test_a_tokenizer_that_hugging_face_trained_gives_its_ids(library_texts: list[str], peer: tokenizers.Tokenizer, tmp_path: Path) -> None:
+def test_a_tokenizer_that_hugging_face_trained_gives_its_ids(
+    library_texts: list[str], peer: tokenizers.Tokenizer, tmp_path: Path
+) -> None:
     theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
     theirs.pre_tokenizer, theirs.decoder = peer.pre_tokenizer, peer.decoder
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    theirs.train_from_iterator(library_texts, tokenizers.trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, special_tokens=["<s>"]))
+    theirs.train_from_iterator(
+        library_texts, tokenizers.trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, special_tokens=["<s>"])
+    )
     theirs.save(str(tmp_path / "tokenizer.json"))
     ours, text = Tokenizer.load(tmp_path), CHINESE + "".join(library_texts)
     assert ours.encode(text) == theirs.encode(text).ids

@@ -9,7 +9,7 @@ import pytest
 import tokenizers
 
 from groundup.codecs.text import Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,9 @@ def test_merges_in_another_order_are_refused(table: dict[str, Any]) -> None:
 
 
 def test_ignored_merges_are_read_where_merges_make_every_token(table: dict[str, Any]) -> None:
-    assert Tokenizer.read(changed(table, "model.ignore_merges", True)).encode("return") == Tokenizer.read(table).encode("return")
+    assert Tokenizer.read(changed(table, "model.ignore_merges", True)).encode("return") == Tokenizer.read(table).encode(
+        "return"
+    )
 
 
 def test_ignored_merges_are_refused_where_a_token_is_made_by_none(table: dict[str, Any]) -> None:
@@ -92,7 +94,8 @@ def test_normalisation_form_c_is_applied_as_hugging_face_does(table: dict[str, A
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"\p{L}+|\p{N}", r"[a-z]+| +(?!x)|\s+(?!\S)|\s+", r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"]
+    "pattern",
+    [r"\p{L}+|\p{N}", r"[a-z]+| +(?!x)|\s+(?!\S)|\s+", r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"],
 )
 def test_text_that_a_pattern_leaves_out_is_kept_as_hugging_face_does(table: dict[str, Any], pattern: str) -> None:
     other = changed(table, "pre_tokenizer.pretokenizers.0.pattern.Regex", pattern)

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_helpers import ignore
 
 from groundup.codecs.text import Tokenizer
 from groundup.data.prepare import write_documents
+from tests.data.data_helpers import ignore
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.learn(["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50, 290)
+    return Tokenizer.learn(
+        ["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50, 290
+    )
 
 
 @pytest.fixture

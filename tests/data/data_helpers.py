@@ -11,20 +11,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from groundup.config.recipe import BoxesSource, ImagesSource, MessagesSource, TableSource, TextSource
 from groundup.data.document import SCHEMA, Document
-from groundup.recipe import BoxesSource, ImagesSource, MessagesSource, TableSource, TextSource
 
 
 def text_source(path: str, **knobs: Any) -> TextSource:
-    return TextSource(**{"name": "notes", "kind": "text", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs})
+    return TextSource(
+        **{"name": "notes", "kind": "text", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs}
+    )
 
 
 def messages_source(path: str, **knobs: Any) -> MessagesSource:
-    return MessagesSource(**{"name": "talks", "kind": "messages", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs})
+    return MessagesSource(
+        **{"name": "talks", "kind": "messages", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs}
+    )
 
 
 def table_source(path: str, **knobs: Any) -> TableSource:
-    return TableSource(**{"name": "rows", "kind": "table", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs})
+    return TableSource(
+        **{"name": "rows", "kind": "table", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs}
+    )
 
 
 def ignore(amount: int) -> None:
@@ -40,11 +46,15 @@ def write_parquet(path: Path, documents: list[Document]) -> Path:
 
 
 def images_source(path: str, **knobs: Any) -> ImagesSource:
-    return ImagesSource(**{"name": "photos", "kind": "images", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs})
+    return ImagesSource(
+        **{"name": "photos", "kind": "images", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs}
+    )
 
 
 def boxes_source(path: str, **knobs: Any) -> BoxesSource:
-    return BoxesSource(**{"name": "shelves", "kind": "boxes", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs})
+    return BoxesSource(
+        **{"name": "shelves", "kind": "boxes", "path": path, "licence": "CC0-1.0", "heldout_share": 0.0, **knobs}
+    )
 
 
 def encoded(seed: int = 0, size: tuple[int, int] = (24, 16), form: str = "PNG", mode: str = "RGB") -> bytes:
@@ -68,7 +78,9 @@ def bomb(width: int = 100_000, height: int = 100_000) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 def moving() -> bytes:

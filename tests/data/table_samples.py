@@ -1,4 +1,6 @@
-"""Small tables in every format with bytes changed, read in a process of their own, which may die: `python -m tests.data.table_samples 2000`."""
+"""Small tables in every format with bytes changed, read in a process of their own, which may die: `python -m
+tests.data.table_samples 2000`.
+"""
 
 import io
 import random
@@ -12,10 +14,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.data import sources
-from groundup.data.drops import Drops
-from groundup.errors import InputError
-from groundup.recipe import FileSource, ImagesSource, TableSource
+from groundup.config.recipe import FileSource, ImagesSource, TableSource
+from groundup.core.errors import InputError
+from groundup.data.filtered import Drops
+from groundup.data.sources import read as sources
 
 ROWS = 24
 MOST_ROWS = 10_000  # of a table that claims more rows than it has
@@ -69,9 +71,13 @@ def changed(data: bytes, random: random.Random) -> bytes:
             case 1:
                 new[at] = random.choice((0, 1, 127, 128, 255))
             case 2:
-                new[at : at + 4] = struct.pack("<I", random.choice((0, 1, 1000, 1 << 16, 1 << 24, (1 << 31) - 1, (1 << 32) - 1)))
+                new[at : at + 4] = struct.pack(
+                    "<I", random.choice((0, 1, 1000, 1 << 16, 1 << 24, (1 << 31) - 1, (1 << 32) - 1))
+                )
             case 3:
-                new[at : at + 8] = struct.pack("<q", random.choice((0, 1, -1, 1 << 33, 1 << 40, (1 << 63) - 1, -(1 << 63))))
+                new[at : at + 8] = struct.pack(
+                    "<q", random.choice((0, 1, -1, 1 << 33, 1 << 40, (1 << 63) - 1, -(1 << 63)))
+                )
             case _:
                 del new[at : at + random.randrange(1, 64)]
     return bytes(new)
@@ -79,7 +85,9 @@ def changed(data: bytes, random: random.Random) -> bytes:
 
 def readers(name: str) -> list[FileSource]:
     common = {"name": "s", "path": name, "licence": "CC0-1.0", "bad_share": 1.0}
-    texts = [TableSource(kind="table", column=column, **common) for column in ("text", "coded", "viewed", "large", "label")]
+    texts = [
+        TableSource(kind="table", column=column, **common) for column in ("text", "coded", "viewed", "large", "label")
+    ]
     return [ImagesSource(kind="images", **common), *texts]
 
 
@@ -101,7 +109,9 @@ def main(tries: int) -> None:
         for name, data in samples().items():
             found = Counter[str]()
             for seed in range(tries):
-                print(f"{name} {seed}", file=sys.stderr, flush=True)  # the last line names the file that a process died of
+                print(
+                    f"{name} {seed}", file=sys.stderr, flush=True
+                )  # the last line names the file that a process died of
                 (Path(folder) / name).write_bytes(changed(data, random.Random(seed)))
                 which = readers(name)
                 found[attempt(which[seed % len(which)], Path(folder))] += 1

@@ -1,4 +1,6 @@
-"""An answer to every question of every family, computed from the question's text alone and by other means than the tasks use."""
+"""An answer to every question of every family, computed from the question's text alone and by other means than the
+tasks use.
+"""
 
 import ast
 import operator
@@ -10,7 +12,10 @@ from groundup.data.tasks.vocabulary import PEOPLE, THINGS
 
 SEPARATOR = {"en": ", ", "zh": "、"}
 MONTHS = [date(2001, month, 1).strftime("%B") for month in range(1, 13)]
-WEEKDAYS = {"en": [date(2001, 1, 1 + day).strftime("%A") for day in range(7)], "zh": [f"星期{day}" for day in "一二三四五六日"]}
+WEEKDAYS = {
+    "en": [date(2001, 1, 1 + day).strftime("%A") for day in range(7)],
+    "zh": [f"星期{day}" for day in "一二三四五六日"],
+}
 
 
 def items(question, language):
@@ -110,7 +115,9 @@ def arithmetic(question, language):
 def evaluate(node):
     if isinstance(node, ast.Constant):
         return node.value
-    apply = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}[type(node.op)]
+    apply = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}[
+        type(node.op)
+    ]
     return apply(evaluate(node.left), evaluate(node.right))
 
 
@@ -195,7 +202,9 @@ def english_words(number):
 def hundreds(number):
     tens = {value: name for name, value in TENS.items()}
     small = number % 100
-    words = SMALL[small] if small < 20 else "-".join([tens[small - small % 10], SMALL[small % 10]][: 1 + (small % 10 > 0)])
+    words = (
+        SMALL[small] if small < 20 else "-".join([tens[small - small % 10], SMALL[small % 10]][: 1 + (small % 10 > 0)])
+    )
     if number < 100:
         return words
     return f"{SMALL[number // 100]} hundred" + (f" and {words}" if small else "")
@@ -232,9 +241,11 @@ def written(day, language, year):
 
 # Every unit in the smallest one of its kind: millimetres, grams, millilitres, seconds.
 UNITS = {
-    "kilometres": 10**6, "metres": 1000, "decimetres": 100, "centimetres": 10, "millimetres": 1, "tonnes": 10**6, "kilograms": 1000, "grams": 1,
+    "kilometres": 10**6, "metres": 1000, "decimetres": 100, "centimetres": 10, "millimetres": 1, "tonnes": 10**6,
+    "kilograms": 1000, "grams": 1,
     "litres": 1000, "millilitres": 1, "weeks": 604800, "days": 86400, "hours": 3600, "minutes": 60, "seconds": 1,
-    "千米": 10**6, "米": 1000, "分米": 100, "厘米": 10, "毫米": 1, "吨": 10**6, "千克": 1000, "克": 1, "升": 1000, "毫升": 1,
+    "千米": 10**6, "米": 1000, "分米": 100, "厘米": 10, "毫米": 1, "吨": 10**6, "千克": 1000, "克": 1,
+    "升": 1000, "毫升": 1,
     "周": 604800, "天": 86400, "小时": 3600, "分钟": 60, "秒": 1,
 }  # fmt: skip
 

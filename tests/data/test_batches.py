@@ -5,22 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import ignore, write_parquet
 
 from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
 from groundup.data.batches import Batch, Batches
 from groundup.data.document import Document
 from groundup.data.shards import PAD, START, TRAINED, Shards, write_shards
-from groundup.errors import InputError
+from tests.data.data_helpers import ignore, write_parquet
 
 CONTEXT = 32
 
 
-def make(folder: Path, tokenizer: Tokenizer, name: str, length: int, talks: bool = False, context: int = CONTEXT) -> Shards:
+def make(
+    folder: Path, tokenizer: Tokenizer, name: str, length: int, talks: bool = False, context: int = CONTEXT
+) -> Shards:
     documents = []
     for number in range(80):
         content = f"{name} {number} " + "word " * (number % length)
-        messages = [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": content}] if talks else None
+        messages = (
+            [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": content}] if talks else None
+        )
         documents.append(Document(name, "a", "CC0-1.0", text=None if talks else content, messages=messages))
     (folder / name).mkdir()
     write_shards(write_parquet(folder / f"{name}.parquet", documents), tokenizer, context, folder / name, ignore)
@@ -56,7 +60,10 @@ def test_a_batch_depends_on_nothing_asked_before(shards: dict[str, Shards]) -> N
 
 
 def test_steps_of_other_sizes_walk_the_same_rows(shards: dict[str, Shards]) -> None:
-    assert same(joined([batches(shards, rows=4)[step] for step in range(6)]), joined([batches(shards, rows=8)[step] for step in range(3)]))
+    assert same(
+        joined([batches(shards, rows=4)[step] for step in range(6)]),
+        joined([batches(shards, rows=8)[step] for step in range(3)]),
+    )
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 8])
@@ -78,7 +85,14 @@ def filled(rows: int, tokens_a_row: int) -> Shards:
     flags[:, :tokens_a_row] = TRAINED
     flags[:, 0] |= START
     return Shards(
-        rows, CONTEXT, rows * tokens_a_row, rows, CONTEXT, f"{rows}/{tokens_a_row}", np.full((rows, CONTEXT), tokens_a_row, np.uint16), flags
+        rows,
+        CONTEXT,
+        rows * tokens_a_row,
+        rows,
+        CONTEXT,
+        f"{rows}/{tokens_a_row}",
+        np.full((rows, CONTEXT), tokens_a_row, np.uint16),
+        flags,
     )
 
 
@@ -103,7 +117,9 @@ def test_an_epoch_of_one_source_has_every_row_once(shards: dict[str, Shards]) ->
 
 
 @pytest.mark.parametrize("assistant_only", [False, True])
-def test_every_token_has_its_target_weight_document_and_position(shards: dict[str, Shards], assistant_only: bool) -> None:
+def test_every_token_has_its_target_weight_document_and_position(
+    shards: dict[str, Shards], assistant_only: bool
+) -> None:
     stream = batches(shards, assistant_only=assistant_only)
     ids, flags, _ = stream._take(np.arange(16, 24))
     batch = stream[2]
@@ -117,7 +133,11 @@ def test_every_token_has_its_target_weight_document_and_position(shards: dict[st
             counts = not ahead & (START | PAD) and (bool(ahead & TRAINED) or not assistant_only)
             assert batch.ids[row, place] == ids[row, place]
             assert batch.targets[row, place] == ids[row, place + 1] if place + 1 < CONTEXT else True
-            assert (batch.segments[row, place], batch.positions[row, place], batch.weights[row, place]) == (segment, position, counts)
+            assert (batch.segments[row, place], batch.positions[row, place], batch.weights[row, place]) == (
+                segment,
+                position,
+                counts,
+            )
 
 
 def test_arrays_have_the_stated_types(shards: dict[str, Shards]) -> None:
@@ -141,7 +161,9 @@ def test_the_fingerprint_names_everything_that_shapes_a_batch(shards: dict[str, 
 
 
 def test_the_order_of_the_mix_in_the_recipe_changes_nothing(shards: dict[str, Shards]) -> None:
-    one, other = (Batches(shards, mix, 8, 1, False) for mix in ({"notes": 0.75, "talks": 0.25}, {"talks": 0.25, "notes": 0.75}))
+    one, other = (
+        Batches(shards, mix, 8, 1, False) for mix in ({"notes": 0.75, "talks": 0.25}, {"talks": 0.25, "notes": 0.75})
+    )
     assert same(one[5], other[5])
     assert one.fingerprint == other.fingerprint
 

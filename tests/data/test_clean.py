@@ -4,13 +4,13 @@ import random
 
 import numpy as np
 import pytest
-from data_helpers import text_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.data.clean import Seen, clean, is_heldout
 from groundup.data.document import Document
-from groundup.data.drops import Drops
+from groundup.data.filtered import Drops
+from tests.data.data_helpers import text_source
 
 
 def document(text: str) -> Document:
@@ -19,7 +19,14 @@ def document(text: str) -> Document:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("", "empty"), (" \n\t", "empty"), ("\x00\x07", "empty"), ("abc", "too short"), ("a" * 11, "too long"), ("half \ud800", "invalid Unicode")],
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("\x00\x07", "empty"),
+        ("abc", "too short"),
+        ("a" * 11, "too long"),
+        ("half \ud800", "invalid Unicode"),
+    ],
 )
 def test_a_drop_is_counted_by_its_reason(text: str, reason: str) -> None:
     drops = Drops()

@@ -1,4 +1,6 @@
-"""What a line of data says is used, refused by name, or told as not read; a conversation from which nothing is learnt is counted."""
+"""What a line of data says is used, refused by name, or told as not read; a conversation from which nothing is learnt
+is counted.
+"""
 
 import json
 from collections.abc import Callable
@@ -9,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_helpers import boxes_source, encoded, ignore, messages_source, save, table_source, write_parquet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs.text import Tokenizer
-from groundup.data import sources
+from groundup.core.errors import InputError
 from groundup.data.document import Document, read
-from groundup.data.drops import Drops
+from groundup.data.filtered import Drops
 from groundup.data.shards import TRAINED, Shards, write_shards
-from groundup.errors import InputError
-from groundup.stages import cut_off
+from groundup.data.sources import read as sources
+from groundup.pipeline.stages import cut_off
+from tests.data.data_helpers import boxes_source, encoded, ignore, messages_source, save, table_source, write_parquet
 
 Prepare = Callable[..., dict[str, Any]]
 
@@ -28,7 +30,9 @@ CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name
 
 
 def write(folder: Path, *values: Any) -> None:
-    (folder / "a.jsonl").write_text("".join((value if isinstance(value, str) else json.dumps(value)) + "\n" for value in values))
+    (folder / "a.jsonl").write_text(
+        "".join((value if isinstance(value, str) else json.dumps(value)) + "\n" for value in values)
+    )
 
 
 def talks(folder: Path, **knobs: Any) -> tuple[list[Document], Drops]:
@@ -59,7 +63,9 @@ CHANGES_THE_MEANING = {
 @pytest.mark.parametrize("key", CHANGES_THE_MEANING)
 def test_a_key_that_changes_the_meaning_is_refused_by_file_line_and_name(tmp_path: Path, key: str) -> None:
     write(tmp_path, TALK, TALK | {key: CHANGES_THE_MEANING[key]})
-    with pytest.raises(InputError, match=rf"a\.jsonl:2: broken line \(unknown key '{key}' in a conversation; known are .*; .+\)"):
+    with pytest.raises(
+        InputError, match=rf"a\.jsonl:2: broken line \(unknown key '{key}' in a conversation; known are .*; .+\)"
+    ):
         talks(tmp_path)
 
 
@@ -72,11 +78,17 @@ def test_any_key_is_used_refused_or_told(tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("talks")
     write(folder, TALK | {key: value})
     documents, drops = talks(folder, bad_share=1.0)
-    assert (drops.counts == {"broken line": 1} and repr(key) in drops.examples[0]) or (key in drops.unread and len(documents) == 1)
+    assert (drops.counts == {"broken line": 1} and repr(key) in drops.examples[0]) or (
+        key in drops.unread and len(documents) == 1
+    )
 
 
 def test_bookkeeping_is_told_as_not_read(tmp_path: Path, prepare: Prepare) -> None:
-    write(tmp_path, TALK | {"id": 7, "source": "mine", "language": None}, TALK | {"metadata": {"by": "me"}, "messages": [*TALK["messages"], CALL]})
+    write(
+        tmp_path,
+        TALK | {"id": 7, "source": "mine", "language": None},
+        TALK | {"metadata": {"by": "me"}, "messages": [*TALK["messages"], CALL]},
+    )
     report = prepare(messages_source("a.jsonl"))
     assert (report["documents"], report["unread"], report["dropped"]) == (2, ["id", "metadata", "source"], {})
     write(tmp_path, {"messages": [TALK["messages"][0] | {"name": "Ann"}, TALK["messages"][1]]})
@@ -97,14 +109,35 @@ def test_a_key_that_says_nothing_is_as_absent(tmp_path: Path, nothing: Any) -> N
         ('{"messages": [{"role": "user", "role": "assistant", "content": "x"}]}', "the key 'role' stands twice"),
         ('{"conversations": [], "id": 1}', 'expected an object with a key "messages"; it has conversations, id'),
         (json.dumps(TALK | {"tools": [{"name": "f", "parameters": {}}]}), "tool 1 is no function"),
-        (json.dumps(TALK | {"tools": [{"type": "function", "function": {"name": "f", "returns": {"a": 1}}}]}), "unknown key 'returns' in a function"),
-        (json.dumps({"messages": [*TALK["messages"], {"role": "user", "content": "x", "weight": 0}]}), "message 3: unknown key 'weight'"),
         (
-            json.dumps({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png", "crop": [1]}}]}]}),
+            json.dumps(TALK | {"tools": [{"type": "function", "function": {"name": "f", "returns": {"a": 1}}}]}),
+            "unknown key 'returns' in a function",
+        ),
+        (
+            json.dumps({"messages": [*TALK["messages"], {"role": "user", "content": "x", "weight": 0}]}),
+            "message 3: unknown key 'weight'",
+        ),
+        (
+            json.dumps(
+                {
+                    "messages": [
+                        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png", "crop": [1]}}]}
+                    ]
+                }
+            ),
             "unknown key 'crop' in image_url",
         ),
         (
-            json.dumps({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png", "detail": "most"}}]}]}),
+            json.dumps(
+                {
+                    "messages": [
+                        {
+                            "role": "user",
+                            "content": [{"type": "image_url", "image_url": {"url": "a.png", "detail": "most"}}],
+                        }
+                    ]
+                }
+            ),
             "the detail of an image is 'most'",
         ),
     ],
@@ -137,7 +170,9 @@ def test_columns_that_are_not_read_are_told(tmp_path: Path, prepare: Prepare) ->
     ("more", "in_the_box", "words"),
     [({"ignore": True}, {}, "unknown key 'ignore' in an image"), ({}, {"angle": 30}, "unknown key 'angle' in a box")],
 )
-def test_a_line_of_boxes_that_says_more_than_is_used_is_refused(tmp_path: Path, more: Any, in_the_box: Any, words: str) -> None:
+def test_a_line_of_boxes_that_says_more_than_is_used_is_refused(
+    tmp_path: Path, more: Any, in_the_box: Any, words: str
+) -> None:
     save(tmp_path / "x.png", encoded(1))
     write(tmp_path, {"file": "x.png", "boxes": [{"class": "a", "xyxy": [0, 0, 0.5, 0.5]} | in_the_box]} | more)
     with pytest.raises(InputError, match=words):
@@ -158,21 +193,34 @@ UNANSWERED: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", UNANSWERED)
-def test_a_conversation_without_an_answer_is_counted_and_warned_about(tmp_path: Path, prepare: Prepare, kind: str) -> None:
+def test_a_conversation_without_an_answer_is_counted_and_warned_about(
+    tmp_path: Path, prepare: Prepare, kind: str
+) -> None:
     write(tmp_path, TALK, {"messages": UNANSWERED[kind]}, {"messages": [QUESTION, CALL]})
     report = prepare(messages_source("a.jsonl"))
-    assert (report["documents"], report["dropped"], report["examples"]) == (2, {"no answer": 1}, ["a.jsonl:2: no answer"])
+    assert (report["documents"], report["dropped"], report["examples"]) == (
+        2,
+        {"no answer": 1},
+        ["a.jsonl:2: no answer"],
+    )
     assert "1 conversations in which the assistant says nothing were dropped" in report["warnings"][0]
 
 
 def test_a_source_without_any_answer_is_refused(tmp_path: Path, prepare: Prepare) -> None:
     write(tmp_path, *({"messages": messages} for messages in UNANSWERED.values()))
-    with pytest.raises(InputError, match=r"no documents are left; dropped were 6 no answer \(add a message of the assistant"):
+    with pytest.raises(
+        InputError, match=r"no documents are left; dropped were 6 no answer \(add a message of the assistant"
+    ):
         prepare(messages_source("a.jsonl"))
 
 
 def talk(question: str, answer: str) -> Document:
-    return Document("talks", "a", "CC0-1.0", messages=[{"role": "user", "content": question}, {"role": "assistant", "content": answer}])
+    return Document(
+        "talks",
+        "a",
+        "CC0-1.0",
+        messages=[{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
+    )
 
 
 def test_a_conversation_cut_off_before_its_answer_is_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -183,17 +231,26 @@ def test_a_conversation_cut_off_before_its_answer_is_left_out_and_counted(tmp_pa
     _, flags = shards.take(np.arange(shards.rows))
     assert (flags & TRAINED).any(axis=1).all()
     warning = cut_off("talks", 3, report, 48)
-    assert warning is not None and "2 of 3 documents do not fit" in warning and "1 of them all that is learnt from them" in warning
+    assert (
+        warning is not None
+        and "2 of 3 documents do not fit" in warning
+        and "1 of them all that is learnt from them" in warning
+    )
 
 
 def test_a_source_whose_answers_are_all_cut_off_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     documents = [talk(f"{number} what? " * 100, "yes") for number in range(3)]
     report = write_shards(write_parquet(tmp_path / "d.parquet", documents), tokenizer, 48, tmp_path / "out", ignore)
-    with pytest.raises(InputError, match=r"'talks': all conversations lose their answers behind the context of 48 tokens; raise model.context"):
+    with pytest.raises(
+        InputError,
+        match=r"'talks': all conversations lose their answers behind the context of 48 tokens; raise model.context",
+    ):
         cut_off("talks", 3, report, 48)
 
 
 def test_what_fits_is_not_warned_about(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    report = write_shards(write_parquet(tmp_path / "d.parquet", [talk("what?", "no")]), tokenizer, 48, tmp_path / "out", ignore)
+    report = write_shards(
+        write_parquet(tmp_path / "d.parquet", [talk("what?", "no")]), tokenizer, 48, tmp_path / "out", ignore
+    )
     assert cut_off("talks", 1, report, 48) is None
     assert len(list(read(tmp_path / "d.parquet"))) == 1

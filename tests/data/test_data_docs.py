@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from groundup.recipe import load
+from groundup.config.load import load
 
 DOCS = Path(__file__).parents[2] / "docs"
 RECIPES = [
     (page, number, text)
     for page in ("data.md", "your-own-data.md")
-    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL))
+    for number, text in enumerate(
+        re.findall(r"```toml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    )
 ]
 
 

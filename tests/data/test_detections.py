@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_helpers import BAD_IMAGES, boxes_source, encoded, save
 
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Thing
-from groundup.data import document, sources
+from groundup.config.recipe import BoxesSource
+from groundup.core.errors import InputError
+from groundup.data import document
 from groundup.data.document import Document
-from groundup.data.drops import Drops
-from groundup.errors import InputError
-from groundup.recipe import BoxesSource
+from groundup.data.filtered import Drops
+from groundup.data.sources import read as sources
+from tests.data.data_helpers import BAD_IMAGES, boxes_source, encoded, save
 
 Prepare = Callable[..., dict[str, Any]]
 Box = tuple[float, ...]
@@ -43,7 +44,9 @@ def lines(folder: Path, *rows: Any, images: int = 1) -> None:
     """boxes.jsonl, and images a0.png, a1.png, ... beside it."""
     for number in range(images):
         picture(folder / f"a{number}.png", number)
-    (folder / "boxes.jsonl").write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    (folder / "boxes.jsonl").write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    )
 
 
 def row(number: int = 0, *boxes: Any, kind: Any = "cup") -> dict[str, Any]:
@@ -55,7 +58,12 @@ def coco(folder: Path, *annotations: dict[str, Any], images: list[Any] | None = 
     picture(folder / "a0.png")
     listed = [{"id": 7, "file_name": "a0.png", "width": WIDTH, "height": HEIGHT}] if images is None else images
     kinds = [{"id": 3, "name": "cup"}, {"id": 4, "name": "plate"}, {"id": 5, "name": " "}]
-    content = {"images": listed, "annotations": [{"image_id": 7, "category_id": 3} | each for each in annotations], "categories": kinds, **root}
+    content = {
+        "images": listed,
+        "annotations": [{"image_id": 7, "category_id": 3} | each for each in annotations],
+        "categories": kinds,
+        **root,
+    }
     (folder / "coco.json").write_text(json.dumps(content))
 
 
@@ -117,7 +125,9 @@ def test_a_box_turned_by_45_degrees_takes_its_bounds(tmp_path: Path) -> None:
     assert things(read(boxes_source("coco.json"), tmp_path)[0]) == [[("cup", expected)]]
 
 
-@pytest.mark.parametrize("line", ["0 0.5 0.5 0.5 0.6", "0 0.25 0.2 0.75 0.2 0.75 0.8 0.25 0.8", "0 0.5 0.2 0.75 0.5 0.5 0.8 0.25 0.5"])
+@pytest.mark.parametrize(
+    "line", ["0 0.5 0.5 0.5 0.6", "0 0.25 0.2 0.75 0.2 0.75 0.8 0.25 0.8", "0 0.5 0.2 0.75 0.5 0.5 0.8 0.25 0.5"]
+)
 def test_yolo_boxes_straight_and_oriented(tmp_path: Path, line: str) -> None:
     yolo(tmp_path, {"a0": f"{line}\n\n"})
     documents, _ = read(boxes_source("in"), tmp_path)
@@ -306,7 +316,14 @@ def test_a_bad_coco_annotation_drops_its_image(tmp_path: Path, kind: str) -> Non
 
 
 def test_what_coco_says_and_nobody_reads_is_told(tmp_path: Path) -> None:
-    more = {"score": 0.1, "attributes": {"rotation": 0.0, "occluded": True}, "ignore": 0, "area": 240, "iscrowd": 0, "keypoints": []}
+    more = {
+        "score": 0.1,
+        "attributes": {"rotation": 0.0, "occluded": True},
+        "ignore": 0,
+        "area": 240,
+        "iscrowd": 0,
+        "keypoints": [],
+    }
     image = {"id": 7, "file_name": "a0.png", "width": WIDTH, "height": HEIGHT, "neg_category_ids": [4], "license": None}
     coco(tmp_path, {"bbox": [10, 4, 20, 12]} | more, images=[image])
     documents, drops = read(boxes_source("coco.json"), tmp_path)
@@ -342,7 +359,9 @@ def test_a_bad_coco_image_is_damage(tmp_path: Path, kind: str) -> None:
     assert drops.examples[0].startswith("coco.json: images[1]")
 
 
-@pytest.mark.parametrize(("annotation", "reason"), [({"image_id": 99}, "missing image"), ({"image_id": None}, "broken annotation")])
+@pytest.mark.parametrize(
+    ("annotation", "reason"), [({"image_id": 99}, "missing image"), ({"image_id": None}, "broken annotation")]
+)
 def test_a_coco_annotation_of_no_image_is_damage(tmp_path: Path, annotation: dict[str, Any], reason: str) -> None:
     coco(tmp_path, {"bbox": [10, 4, 20, 12]}, {"bbox": [10, 4, 20, 12]} | annotation)
     documents, drops = read(boxes_source("coco.json", bad_share=0.5), tmp_path)
@@ -350,11 +369,21 @@ def test_a_coco_annotation_of_no_image_is_damage(tmp_path: Path, annotation: dic
 
 
 @pytest.mark.parametrize(
-    "root", ["[]", "7", '{"images": [], "annotations": []}', '{"images": {}, "annotations": [], "categories": []}', "{broken", "[" * 100_000]
+    "root",
+    [
+        "[]",
+        "7",
+        '{"images": [], "annotations": []}',
+        '{"images": {}, "annotations": [], "categories": []}',
+        "{broken",
+        "[" * 100_000,
+    ],
 )
 def test_coco_of_another_shape_is_refused_naming_the_file(tmp_path: Path, root: str) -> None:
     (tmp_path / "coco.json").write_text(root)
-    with pytest.raises(InputError, match=r"coco.json(: no list '\w+' at its top; a COCO file is| cannot be read as JSON)"):
+    with pytest.raises(
+        InputError, match=r"coco.json(: no list '\w+' at its top; a COCO file is| cannot be read as JSON)"
+    ):
         read(boxes_source("coco.json"), tmp_path)
 
 
@@ -377,7 +406,9 @@ BAD_LABELS = {
 def test_a_bad_label_drops_its_image(tmp_path: Path, kind: str) -> None:
     line, reason = BAD_LABELS[kind]
     yolo(tmp_path, {"a0": "0 0.5 0.5 0.5 0.6"}, images=2)
-    save(tmp_path / "in" / "labels" / "train" / "a1.txt", f"0 0.5 0.5 0.5 0.6\n{line}\n".encode(errors="surrogateescape"))
+    save(
+        tmp_path / "in" / "labels" / "train" / "a1.txt", f"0 0.5 0.5 0.5 0.6\n{line}\n".encode(errors="surrogateescape")
+    )
     documents, drops = read(boxes_source("in", bad_share=0.5), tmp_path)
     assert (len(documents), drops.counts) == (1, {reason: 1})
     assert drops.examples[0].startswith(f"in/labels/train/a1.txt: {reason}")
@@ -424,4 +455,7 @@ def test_the_account_names_the_kinds_of_things_and_the_file_keeps_them(tmp_path:
     report = prepare(boxes_source("boxes.jsonl"))
     assert (report["images"], report["kinds"]) == (2, ["a plate", "cup"])
     assert "classes" not in report
-    assert things(list(document.read(tmp_path / "out" / "documents.parquet"))) == [[("cup", HALF)], [("a plate", (0, 0, 1, 1))]]
+    assert things(list(document.read(tmp_path / "out" / "documents.parquet"))) == [
+        [("cup", HALF)],
+        [("a plate", (0, 0, 1, 1))],
+    ]

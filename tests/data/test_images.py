@@ -10,14 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_helpers import BAD_IMAGES, encoded, images_source, messages_source, save
 
 from groundup.codecs.image import MOST_BYTES
-from groundup.data import document, sources
+from groundup.config.recipe import Source
+from groundup.core.errors import InputError
+from groundup.data import document
 from groundup.data.document import Document
-from groundup.data.drops import Drops
-from groundup.errors import InputError
-from groundup.recipe import Source
+from groundup.data.filtered import Drops
+from groundup.data.sources import read as sources
+from tests.data.data_helpers import BAD_IMAGES, encoded, images_source, messages_source, save
 
 Prepare = Callable[..., dict[str, Any]]
 
@@ -61,7 +62,12 @@ def test_images_alone_are_documents_without_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "expected"),
-    [("in/*/*.png", {"cats", "dogs"}), ("in/**/*.png", {"cats", "dogs"}), ("in/cats/*.png", {"cats"}), ("in/cats/c0.png", {"cats"})],
+    [
+        ("in/*/*.png", {"cats", "dogs"}),
+        ("in/**/*.png", {"cats", "dogs"}),
+        ("in/cats/*.png", {"cats"}),
+        ("in/cats/c0.png", {"cats"}),
+    ],
 )
 def test_a_pattern_reads_what_it_matches(tmp_path: Path, pattern: str, expected: set[str]) -> None:
     animals(tmp_path / "in")
@@ -92,7 +98,10 @@ def test_bad_images_over_the_share_refuse_the_source_naming_the_first(tmp_path: 
     animals(tmp_path)
     content, reason = BAD_IMAGES[kind]
     save(tmp_path / "cats" / "x.jpg", content)
-    with pytest.raises(InputError, match=rf"1 of 7 images cannot be used, more than bad_share = 0.01 allows; the first is cats/x.jpg: {reason}"):
+    with pytest.raises(
+        InputError,
+        match=rf"1 of 7 images cannot be used, more than bad_share = 0.01 allows; the first is cats/x.jpg: {reason}",
+    ):
         read(images_source("."), tmp_path)
 
 
@@ -152,7 +161,9 @@ def test_a_list_that_does_not_fit_is_told_before_images_are_read(tmp_path: Path)
 def test_a_listed_name_without_an_image_is_refused_naming_list_and_line(tmp_path: Path, key: str) -> None:
     animals(tmp_path)
     (tmp_path / "list.txt").write_text("c1.png\nunicorn.png\n")
-    with pytest.raises(InputError, match=r"source 'photos': list.txt:2: 'unicorn.png' is none of its images; correct or remove"):
+    with pytest.raises(
+        InputError, match=r"source 'photos': list.txt:2: 'unicorn.png' is none of its images; correct or remove"
+    ):
         read(images_source(".", **{key: "list.txt"}), tmp_path)
 
 
@@ -172,7 +183,9 @@ def test_an_image_in_both_lists_is_refused(tmp_path: Path) -> None:
         read(images_source(".", heldout_files="a.txt", without_files="b.txt"), tmp_path)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), (b"caf\xe9", "cannot be read"), (b"\n", "names no image")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "cannot be read"), (b"caf\xe9", "cannot be read"), (b"\n", "names no image")]
+)
 def test_a_list_that_says_nothing_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     animals(tmp_path)
     if content is not None:
@@ -255,11 +268,18 @@ def test_rows_are_held_out_by_the_path_they_carry(tmp_path: Path) -> None:
     write_table(tmp_path / "t.parquet", table())
     (tmp_path / "list.txt").write_text("p1.png\n")
     documents, _ = read(images_source("t.parquet", classes="none", heldout_files="list.txt"), tmp_path)
-    assert [(each.origin, each.heldout) for each in documents] == [("t.parquet:2", True), ("t.parquet:1", False), ("t.parquet:3", False)]
+    assert [(each.origin, each.heldout) for each in documents] == [
+        ("t.parquet:2", True),
+        ("t.parquet:1", False),
+        ("t.parquet:3", False),
+    ]
 
 
 def test_a_row_without_bytes_is_a_missing_image(tmp_path: Path) -> None:
-    pictures = pa.array([{"bytes": encoded(1), "path": None}, {"bytes": None, "path": "/etc/passwd"}, None], table().schema.field("image").type)
+    pictures = pa.array(
+        [{"bytes": encoded(1), "path": None}, {"bytes": None, "path": "/etc/passwd"}, None],
+        table().schema.field("image").type,
+    )
     write_table(tmp_path / "t.parquet", pa.table({"image": pictures}))
     documents, drops = read(images_source("t.parquet", classes="none", bad_share=1), tmp_path)
     assert (len(documents), drops.counts) == (1, {"missing image": 2})
@@ -275,7 +295,10 @@ def test_a_row_without_bytes_is_a_missing_image(tmp_path: Path) -> None:
         (table([0.5, 1, 2], ["a", "b"]), "holds double without names of classes"),
         (table([0, 1, 2]).replace_schema_metadata({"huggingface": "{broken"}), "without names of classes"),
         (table([0, 1, 2]).replace_schema_metadata({"huggingface": "[" * 100_000}), "without names of classes"),
-        (table([0, 1, 2]).replace_schema_metadata({"huggingface": '{"info": {"features": []}}'}), "without names of classes"),
+        (
+            table([0, 1, 2]).replace_schema_metadata({"huggingface": '{"info": {"features": []}}'}),
+            "without names of classes",
+        ),
         (table().append_column("second", table().column("image")), "has 2 columns of images"),
     ],
 )
@@ -336,7 +359,15 @@ def uri(data: bytes) -> str:
 def spoken(*urls: Any, role: str = "user") -> str:
     parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     return (
-        json.dumps({"messages": [{"role": role, "content": [*parts, {"type": "text", "text": "?"}]}, {"role": "assistant", "content": "yes"}]}) + "\n"
+        json.dumps(
+            {
+                "messages": [
+                    {"role": role, "content": [*parts, {"type": "text", "text": "?"}]},
+                    {"role": "assistant", "content": "yes"},
+                ]
+            }
+        )
+        + "\n"
     )
 
 
@@ -393,7 +424,9 @@ def test_an_image_that_may_not_be_shown_breaks_its_line(tmp_path: Path, kind: st
     assert len(sources.inputs(messages_source("talks/t.jsonl"), tmp_path)) == 1
 
 
-@pytest.mark.parametrize("line", [spoken("a.png", role="system"), spoken().replace('{"type": "text"', '{"type": "image"}, {"type": "text"')])
+@pytest.mark.parametrize(
+    "line", [spoken("a.png", role="system"), spoken().replace('{"type": "text"', '{"type": "image"}, {"type": "text"')]
+)
 def test_an_image_in_the_wrong_place_or_without_content_breaks_its_line(tmp_path: Path, line: str) -> None:
     save(tmp_path / "a.png", encoded(1))
     save(tmp_path / "t.jsonl", (spoken() + line).encode())

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import encoded, ignore, images_source, save
 from PIL import Image
 
 from groundup.codecs.image import decode
-from groundup.data import near
+from groundup.core.errors import InputError
+from groundup.data import near_duplicates as near
 from groundup.data.document import Document, read
-from groundup.data.drops import Drops
-from groundup.data.near import Known, dhash, look
+from groundup.data.filtered import Drops
+from groundup.data.near_duplicates import Known, dhash, look
 from groundup.data.prepare import write_documents
-from groundup.errors import InputError
+from tests.data.data_helpers import encoded, ignore, images_source, save
 
 Prepare = Callable[..., dict[str, Any]]
 
@@ -71,7 +71,11 @@ def test_a_look_up_finds_what_a_plain_comparison_finds(bits: int) -> None:
     random = np.random.default_rng(0)
     hashes = [int(value) for value in random.integers(0, 2**64, 20, np.uint64)]
     # of each a few neighbours, from 0 to 19 bits away
-    hashes = [hash ^ sum(1 << int(bit) for bit in random.choice(64, count, replace=False)) for hash in hashes for count in range(20)] * 6
+    hashes = [
+        hash ^ sum(1 << int(bit) for bit in random.choice(64, count, replace=False))
+        for hash in hashes
+        for count in range(20)
+    ] * 6
     known, sides = Known(bits), []
     for number, hash in enumerate(hashes):
         if number % 50 == 0:
@@ -84,13 +88,25 @@ def test_a_look_up_finds_what_a_plain_comparison_finds(bits: int) -> None:
 
 
 def made(hash: int, heldout: bool = False, name: str = "") -> Document:
-    return Document("photos", name or f"{hash:x}", "CC0-1.0", text="", images=(name.encode() + hash.to_bytes(8, "big"),), heldout=heldout, look=hash)
+    return Document(
+        "photos",
+        name or f"{hash:x}",
+        "CC0-1.0",
+        text="",
+        images=(name.encode() + hash.to_bytes(8, "big"),),
+        heldout=heldout,
+        look=hash,
+    )
 
 
 def split(documents: list[Document], known: Known | None = None, **knobs: Any) -> tuple[list[tuple[str, bool]], Drops]:
     drops, source = Drops(), images_source(".", **knobs)
     groups = iter([documents[start : start + 3] for start in range(0, len(documents), 3)])
-    kept = [document for group in near.split(groups, source, drops, known or Known(source.near_duplicates)) for document in group]
+    kept = [
+        document
+        for group in near.split(groups, source, drops, known or Known(source.near_duplicates))
+        for document in group
+    ]
     return [(document.origin, document.heldout) for document in kept], drops
 
 
@@ -128,13 +144,18 @@ def test_a_list_drops_training_images_near_one_that_is_held_out() -> None:
 def test_from_files_to_documents_nothing_that_looks_alike_is_on_both_sides(tmp_path: Path, prepare: Prepare) -> None:
     for seed in range(8):
         save(tmp_path / "in" / "cats" / f"{seed}.png", encoded(seed, (90, 80)))
-    save(tmp_path / "in" / "ants" / "copy.jpg", again(encoded(3, (90, 80)), quality=80))  # before the one that is held out
+    save(
+        tmp_path / "in" / "ants" / "copy.jpg", again(encoded(3, (90, 80)), quality=80)
+    )  # before the one that is held out
     save(tmp_path / "in" / "dogs" / "same.png", encoded(4, (90, 80)))
     (tmp_path / "test.txt").write_text("3.png\n4.png\n")
     report = prepare(images_source("in", heldout_files="test.txt", heldout_share=0.5))
     assert report["dropped"] == {"near duplicate of a held-out image": 1, "same image, another class": 1}
     assert (report["documents"], report["heldout"]) == (8, 2)
-    assert [document.origin for document in read(tmp_path / "out" / "documents.parquet", heldout=True)] == ["in/cats/3.png", "in/cats/4.png"]
+    assert [document.origin for document in read(tmp_path / "out" / "documents.parquet", heldout=True)] == [
+        "in/cats/3.png",
+        "in/cats/4.png",
+    ]
 
 
 @pytest.mark.parametrize("knobs", [{"heldout_share": 0.3}, {"heldout_files": "x"}])
@@ -149,17 +170,27 @@ def test_between_sources_too_nothing_that_looks_alike_is_on_both_sides(knobs: di
     later = [made(hash ^ 1 << int(random.integers(64)), listed and place % 4 == 0) for place, hash in enumerate(hashes)]
     kept, drops = split(sorted(later, key=lambda document: not document.heldout), known, **knobs)
     assert len(kept) > 10
-    assert not any(apart(int(name, 16), hash) <= 3 and side != heldout for name, side in kept for hash, heldout in earlier)
+    assert not any(
+        apart(int(name, 16), hash) <= 3 and side != heldout for name, side in kept for hash, heldout in earlier
+    )
     assert set(drops.counts) == ({near.NEAR_HELDOUT, near.NEAR_TRAINED} if listed else set())
 
 
-def test_from_documents_files_nothing_that_looks_alike_is_on_both_sides_of_two_sources(tmp_path: Path, prepare: Prepare) -> None:
+def test_from_documents_files_nothing_that_looks_alike_is_on_both_sides_of_two_sources(
+    tmp_path: Path, prepare: Prepare
+) -> None:
     for seed in range(12):
         save(tmp_path / "in" / "cats" / f"{seed}.png", encoded(seed, (90, 80)))
         save(tmp_path / "more" / f"{seed}.jpg", again(encoded(seed, (90, 80)), quality=80))
     (tmp_path / "test.txt").write_text("3.png\n4.png\n")
     prepare(images_source("in", heldout_files="test.txt"))
-    write_documents(images_source("more", classes="none"), tmp_path, tmp_path / "later", ignore, [tmp_path / "out" / "documents.parquet"])
+    write_documents(
+        images_source("more", classes="none"),
+        tmp_path,
+        tmp_path / "later",
+        ignore,
+        [tmp_path / "out" / "documents.parquet"],
+    )
     heldout = [document.origin for document in read(tmp_path / "later" / "documents.parquet", heldout=True)]
     assert heldout == ["more/3.jpg", "more/4.jpg"]
 

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from groundup.data.order import assign, deviation, mixing_tree, shuffled, stream_key
 
-SHARES = [[1.0], [0.5, 0.5], [0.9, 0.1], [0.7, 0.2, 0.1], [0.97, 0.01, 0.01, 0.01], [1.0] * 10, [9.0] + [0.1] * 10, [0.34, 0.33, 0.32, 0.01]]
+SHARES = [
+    [1.0],
+    [0.5, 0.5],
+    [0.9, 0.1],
+    [0.7, 0.2, 0.1],
+    [0.97, 0.01, 0.01, 0.01],
+    [1.0] * 10,
+    [9.0] + [0.1] * 10,
+    [0.34, 0.33, 0.32, 0.01],
+]
 ROWS = 3000
 
 
@@ -43,7 +52,9 @@ def test_a_row_is_the_same_asked_alone_or_among_others() -> None:
     tree = mixing_tree([0.6, 0.3, 0.1])
     together = assign(np.arange(10**9, 10**9 + 50), tree)
     alone = [assign(np.array([row]), tree) for row in range(10**9, 10**9 + 50)]
-    assert [(int(source[0]), int(index[0])) for source, index in alone] == list(zip(*(part.tolist() for part in together), strict=True))
+    assert [(int(source[0]), int(index[0])) for source, index in alone] == list(
+        zip(*(part.tolist() for part in together), strict=True)
+    )
 
 
 @pytest.mark.parametrize("rows", [*range(1, 40), 97, 1000, 4097])
@@ -64,7 +75,9 @@ def test_epochs_seeds_and_sources_have_orders_of_their_own() -> None:
 
 
 def test_the_order_looks_random() -> None:
-    """Every row lands in each tenth of the epoch about equally often: chi-squared with 81 degrees of freedom, over 400 orders."""
+    """Every row lands in each tenth of the epoch about equally often: chi-squared with 81 degrees of freedom, over 400
+    orders.
+    """
     counts = np.zeros((10, 10))
     for key in range(400):
         order = shuffled(np.arange(100), 100, stream_key(key, "notes"))

@@ -9,7 +9,9 @@ from groundup.data.pack import Packer, Piece, pack
 
 def pieces(lengths: list[int]) -> list[Piece]:
     """Pieces whose ids are their number."""
-    return [Piece(np.full(length, number, np.uint32), np.zeros(length, np.uint8)) for number, length in enumerate(lengths)]
+    return [
+        Piece(np.full(length, number, np.uint32), np.zeros(length, np.uint8)) for number, length in enumerate(lengths)
+    ]
 
 
 @given(st.lists(st.integers(1, 16), max_size=80), st.integers(1, 10))

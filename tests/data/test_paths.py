@@ -1,4 +1,6 @@
-"""Which files a source reads: links are followed once, what is no regular file is never opened, and a file's names stay in its folder."""
+"""Which files a source reads: links are followed once, what is no regular file is never opened, and a file's names stay
+in its folder.
+"""
 
 import glob
 import json
@@ -9,17 +11,25 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from data_helpers import boxes_source, encoded, images_source, messages_source, save, table_source, text_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup import ledger
-from groundup.data import sources
-from groundup.data.drops import Drops
+from groundup.config.recipe import Source
+from groundup.core import ledger
+from groundup.core.errors import InputError
+from groundup.core.files import inside, stays_inside
+from groundup.data.filtered import Drops
 from groundup.data.paths import matching, names
-from groundup.errors import InputError
-from groundup.files import inside, stays_inside
-from groundup.recipe import Source
+from groundup.data.sources import read as sources
+from tests.data.data_helpers import (
+    boxes_source,
+    encoded,
+    images_source,
+    messages_source,
+    save,
+    table_source,
+    text_source,
+)
 
 FILE = {"sha256": "", "bytes": 0}
 
@@ -103,12 +113,27 @@ def test_every_source_of_folders_ends(tmp_path: Path, kind: str) -> None:
 
 
 TREE = st.sets(st.lists(st.sampled_from(["a", "b", ".h", "labels"]), min_size=1, max_size=4).map(tuple), max_size=8)
-PATTERNS = ["**/*", "**", "**/*.txt", "a/**/*", "*/*.txt", "*/**/b/*", "**/labels/**/*.txt", "**/labels/**", "*", "a/*/*.txt", "**/.h/*", "[ab]/*"]
+PATTERNS = [
+    "**/*",
+    "**",
+    "**/*.txt",
+    "a/**/*",
+    "*/*.txt",
+    "*/**/b/*",
+    "**/labels/**/*.txt",
+    "**/labels/**",
+    "*",
+    "a/*/*.txt",
+    "**/.h/*",
+    "[ab]/*",
+]
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(TREE)
-def test_without_links_patterns_match_what_they_always_did(tmp_path_factory: pytest.TempPathFactory, tree: set[tuple[str, ...]]) -> None:
+def test_without_links_patterns_match_what_they_always_did(
+    tmp_path_factory: pytest.TempPathFactory, tree: set[tuple[str, ...]]
+) -> None:
     folder = tmp_path_factory.mktemp("tree")
     for parts in tree:
         save(folder.joinpath(*parts, "f.txt"), b"")
@@ -187,7 +212,21 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, sealed: str, monk
 
 # --- names that files give ----------------------------------------------------------------------------------
 
-OUTSIDE = ["../secret", "a/../../secret", "/etc/passwd", "..", "link/secret", "link", "a\0b", "..\\secret", "C:\\secret", "", None, 7, ["a"]]
+OUTSIDE = [
+    "../secret",
+    "a/../../secret",
+    "/etc/passwd",
+    "..",
+    "link/secret",
+    "link",
+    "a\0b",
+    "..\\secret",
+    "C:\\secret",
+    "",
+    None,
+    7,
+    ["a"],
+]
 
 
 @pytest.fixture
@@ -219,7 +258,9 @@ def test_a_saved_dataset_reads_nothing_outside_its_folder(trap: Path, name: Any)
     listed = f"{name}.arrow" if isinstance(name, str) and "secret" in name else name
     (trap / "state.json").write_text(json.dumps({"_data_files": [{"filename": listed}]}))
     for source in (table_source("set"), images_source("set")):
-        with pytest.raises(InputError, match=r"state.json: .* does not lie in set; a saved dataset has its files in its own folder"):
+        with pytest.raises(
+            InputError, match=r"state.json: .* does not lie in set; a saved dataset has its files in its own folder"
+        ):
             sources.inputs(source, trap.parent)
 
 
@@ -239,7 +280,9 @@ def test_a_file_that_a_state_names_and_that_is_none_is_missing(trap: Path, name:
 
 def test_rows_that_an_index_selects_are_not_read_as_all_rows(trap: Path) -> None:
     save(trap / "a.arrow", b"")
-    (trap / "state.json").write_text(json.dumps({"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [{"filename": "i.arrow"}]}))
+    (trap / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [{"filename": "i.arrow"}]})
+    )
     with pytest.raises(InputError, match=r"a selection of its rows by an index, .* save it with flatten_indices"):
         sources.inputs(table_source("set"), trap.parent)
 
@@ -260,9 +303,24 @@ def test_annotations_and_conversations_show_nothing_outside(trap: Path, name: st
 
 
 @pytest.mark.parametrize(
-    "names", [{"outputs": {"../../secret": FILE}}, {"outputs": {"/etc/passwd": FILE}}, {"outputs": {"a\0": FILE}}, {"parents": {"../b": ""}}]
+    "names",
+    [
+        {"outputs": {"../../secret": FILE}},
+        {"outputs": {"/etc/passwd": FILE}},
+        {"outputs": {"a\0": FILE}},
+        {"parents": {"../b": ""}},
+    ],
 )
 def test_a_manifest_names_nothing_outside_its_folder(names: dict[str, Any]) -> None:
-    common: dict[str, Any] = {"stage": "a", "key": "", "part": None, "code": "", "inputs": {}, "seed": 0, "parents": {}, "outputs": {}}
+    common: dict[str, Any] = {
+        "stage": "a",
+        "key": "",
+        "part": None,
+        "code": "",
+        "inputs": {},
+        "seed": 0,
+        "parents": {},
+        "outputs": {},
+    }
     with pytest.raises(InputError, match="not a name inside its folder"):
         ledger.parse(ledger.Manifest(**common | names).entry(), "manifest.json")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_helpers import text_source
 
+from groundup.config.recipe import TasksSource
+from groundup.core.errors import InputError
+from groundup.core.files import sha256
 from groundup.data.document import chunks, read
-from groundup.errors import InputError
-from groundup.files import sha256
-from groundup.recipe import TasksSource
+from tests.data.data_helpers import text_source
 
 Prepare = Callable[..., dict[str, Any]]
 
@@ -29,7 +29,12 @@ def test_the_account_adds_up(tmp_path: Path, prepare: Prepare) -> None:
         "heldout": 0,
         "characters": 21,
         "dropped": {"empty": 1, "exact duplicate": 2, "too short": 1},
-        "examples": ["0003.txt: empty", "0005.txt: too short", "0002.txt: exact duplicate", "0004.txt: exact duplicate"],
+        "examples": [
+            "0003.txt: empty",
+            "0005.txt: too short",
+            "0002.txt: exact duplicate",
+            "0004.txt: exact duplicate",
+        ],
         "licences": {"CC0-1.0": 2},
         "warnings": [],
     }
@@ -88,7 +93,9 @@ def test_tasks_keep_their_own_split(tmp_path: Path, prepare: Prepare) -> None:
         (["text 2"], {"heldout_share": 0.5}, r"all 1 documents fall in the held-out part .*lower heldout_share"),
     ],
 )
-def test_nothing_left_is_refused_with_the_reasons(tmp_path: Path, prepare: Prepare, texts: list[str], knobs: dict[str, Any], message: str) -> None:
+def test_nothing_left_is_refused_with_the_reasons(
+    tmp_path: Path, prepare: Prepare, texts: list[str], knobs: dict[str, Any], message: str
+) -> None:
     write(tmp_path, texts)
     with pytest.raises(InputError, match=message):
         prepare(text_source("*.txt", **knobs))
@@ -118,18 +125,25 @@ def test_an_empty_heldout_part_is_warned_about(tmp_path: Path, prepare: Prepare)
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    """A limit on the size of files stands in for a full disk: the write fails in the same place, with an error of the same kind."""
+    """A limit on the size of files stands in for a full disk: the write fails in the same place, with an error of the
+    same kind.
+    """
     for number in range(200):
-        (tmp_path / f"{number}.txt").write_text("".join(chr(0x4E00 + (number * 7919 + place * place * 31) % 20_000) for place in range(2000)))
+        (tmp_path / f"{number}.txt").write_text(
+            "".join(chr(0x4E00 + (number * 7919 + place * place * 31) % 20_000) for place in range(2000))
+        )
     script = (
-        "import resource; from pathlib import Path; from data_helpers import text_source, ignore; from groundup.data.prepare import write_documents\n"
-        "from groundup.errors import InputError\n"
+        "import resource; from pathlib import Path; from data_helpers import text_source, ignore; from"
+        " groundup.data.prepare import write_documents\n"
+        "from groundup.core.errors import InputError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"  # after the imports, which may write byte code
         "try: write_documents(text_source('*.txt'), Path('.'), Path('out'), ignore)\n"
         "except InputError as error: print(error)"
     )
     environment = {"PYTHONPATH": ":".join([str(Path(__file__).parent), *sys.path])}
-    result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert "documents.parquet: the disk is full" in result.stdout
     assert list((tmp_path / "out").iterdir()) == []
 

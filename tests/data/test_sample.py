@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from data_helpers import write_parquet
-
 from groundup.codecs.text import SPECIALS
 from groundup.data import sample
 from groundup.data.document import Document
+from tests.data.data_helpers import write_parquet
 
 
 def texts(name: str, words: str, count: int, heldout: bool = False) -> list[Document]:
@@ -15,7 +14,9 @@ def texts(name: str, words: str, count: int, heldout: bool = False) -> list[Docu
 
 def test_each_source_has_its_share_of_the_sample_and_what_is_held_out_has_none(tmp_path: Path) -> None:
     tables = [
-        write_parquet(tmp_path / "a.parquet", texts("a", "harbour " * 50_000, 5) + texts("a", "secret " * 100, 1, heldout=True)),
+        write_parquet(
+            tmp_path / "a.parquet", texts("a", "harbour " * 50_000, 5) + texts("a", "secret " * 100, 1, heldout=True)
+        ),
         write_parquet(tmp_path / "b.parquet", texts("b", "lantern " * 50, 5)),
     ]
     read: list[int] = []

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from groundup.codecs import boxes, image, messages
+from groundup.config.recipe import ScenesSource
 from groundup.data.document import said
 from groundup.data.scene_drawing import COLOURS, LABELS, SHAPES, Item, Scene, compose, render
-from groundup.data.scenes import _ZH, FAMILIES, documents, heldout, scene
-from groundup.recipe import ScenesSource
+from groundup.data.sources.scenes import _ZH, FAMILIES, documents, heldout, scene
 
 BACK = {chinese: english for english, chinese in _ZH.items()}
 EMPTY = ("nothing", "什么也没有")
@@ -178,7 +178,10 @@ def overlap(one, other):
 
 def test_training_and_heldout_scenes_never_meet():
     few = {"pixels": 16, "things": 1, "heldout_share": 0.3}  # a small space, in which they would meet by chance
-    seen = {part: {scene(source(seed=seed, **few), number, part)[0].key for seed in range(3) for number in range(400)} for part in (False, True)}
+    seen = {
+        part: {scene(source(seed=seed, **few), number, part)[0].key for seed in range(3) for number in range(400)}
+        for part in (False, True)
+    }
     assert len(seen[False]) > 300 and len(seen[True]) > 100
     assert not seen[False] & seen[True]
 
@@ -191,8 +194,12 @@ def test_the_split_is_told_by_the_things_and_not_by_the_background():
 
 
 def test_heldout_scenes_are_the_same_for_every_seed_and_count():
-    assert [document.digest for document in heldout(source(), 2)] == [document.digest for document in heldout(source(seed=5, count=9), 2)]
-    parts = [[document.digest for document in documents(source(seed=seed, count=5)) if document.heldout] for seed in (0, 1)]
+    assert [document.digest for document in heldout(source(), 2)] == [
+        document.digest for document in heldout(source(seed=5, count=9), 2)
+    ]
+    parts = [
+        [document.digest for document in documents(source(seed=seed, count=5)) if document.heldout] for seed in (0, 1)
+    ]
     assert parts[0] == parts[1] and len(set(parts[0])) == 50
 
 
@@ -217,7 +224,9 @@ def test_first_questions_are_of_every_family_and_language_evenly(made):
 
 def test_heldout_asks_one_question_of_each_family_and_language():
     examples = heldout(source(languages=("zh",)), 3)
-    assert [document.labels for document in examples] == [{"family": name, "language": "zh", "level": 1} for name in FAMILIES for _ in range(3)]
+    assert [document.labels for document in examples] == [
+        {"family": name, "language": "zh", "level": 1} for name in FAMILIES for _ in range(3)
+    ]
     assert all(len(document.messages) == 2 and document.heldout for document in examples)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import ignore, write_parquet
 
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.data.shards import PAD, START, TRAINED, Shards, write_shards
-from groundup.errors import InputError
+from tests.data.data_helpers import ignore, write_parquet
 
 CONTEXT = 32
 
@@ -28,11 +28,15 @@ def talk(question: str, answer: str) -> Document:
 
 def texts() -> list[Document]:
     """Texts of many lengths, shorter and longer than a row, with <|endoftext|> written out in some."""
-    return [text(" ".join(f"w{number}.{place} <|endoftext|>" for place in range(number % 23 + 1))) for number in range(60)]
+    return [
+        text(" ".join(f"w{number}.{place} <|endoftext|>" for place in range(number % 23 + 1))) for number in range(60)
+    ]
 
 
 def build(folder: Path, documents: list[Document], tokenizer: Tokenizer, context: int = CONTEXT) -> dict[str, Any]:
-    return write_shards(write_parquet(folder / "documents.parquet", documents), tokenizer, context, folder / "out", ignore)
+    return write_shards(
+        write_parquet(folder / "documents.parquet", documents), tokenizer, context, folder / "out", ignore
+    )
 
 
 def pieces(shards: Shards) -> list[tuple[list[int], list[int]]]:
@@ -105,7 +109,9 @@ def test_the_report_is_what_the_files_hold(tmp_path: Path, tokenizer: Tokenizer)
     seen: list[int] = []
     path = write_parquet(tmp_path / "documents.parquet", [*texts(), text("held out", heldout=True)])
     report = write_shards(path, tokenizer, CONTEXT, tmp_path / "out", seen.append)
-    assert report == {part: json.loads((tmp_path / "out" / part / "shards.json").read_text()) for part in ("train", "heldout")}
+    assert report == {
+        part: json.loads((tmp_path / "out" / part / "shards.json").read_text()) for part in ("train", "heldout")
+    }
     assert (report["train"]["documents"], report["heldout"]["documents"], sum(seen)) == (60, 1, 61)
     assert report["train"]["fill"] == report["train"]["tokens"] / (report["train"]["rows"] * CONTEXT) > 0.9
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_helpers import messages_source, text_source
 
-from groundup.data import sources
+from groundup.config.recipe import LibrarySource, Source, TasksSource
+from groundup.core.errors import InputError
 from groundup.data.document import Document
-from groundup.data.drops import Drops
-from groundup.errors import InputError
-from groundup.recipe import LibrarySource, Source, TasksSource
+from groundup.data.filtered import Drops
+from groundup.data.sources import read as sources
+from tests.data.data_helpers import messages_source, text_source
 
 
 def read(source: Source, folder: Path) -> tuple[list[Document], Drops]:
@@ -26,7 +26,9 @@ def good_files(folder: Path, count: int) -> None:
 
 
 def line(answer: str = "4") -> str:
-    return json.dumps({"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": answer}]}) + "\n"
+    return (
+        json.dumps({"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": answer}]}) + "\n"
+    )
 
 
 # --- text --------------------------------------------------------------------------------------------------
@@ -37,7 +39,9 @@ def test_a_glob_reads_its_files_in_order_of_their_names(tmp_path: Path) -> None:
     for name in ("b/deep/z.md", "b/y.md", "a.md", "a.txt"):
         (tmp_path / name).write_text(name)
     documents, _ = read(text_source("**/*.md"), tmp_path)
-    assert [(document.origin, document.text) for document in documents] == [(name, name) for name in ("a.md", "b/deep/z.md", "b/y.md")]
+    assert [(document.origin, document.text) for document in documents] == [
+        (name, name) for name in ("a.md", "b/deep/z.md", "b/y.md")
+    ]
 
 
 def test_a_folder_means_the_text_files_in_it(tmp_path: Path) -> None:
@@ -69,9 +73,12 @@ def test_a_path_without_files_is_refused_naming_it(tmp_path: Path, path: str) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"caf\xe9", "invalid UTF-8"), (b"a\0b", "binary"), ("text".encode("utf-16"), "binary"), (None, "unreadable")]
+    ("content", "reason"),
+    [(b"caf\xe9", "invalid UTF-8"), (b"a\0b", "binary"), ("text".encode("utf-16"), "binary"), (None, "unreadable")],
 )
-def test_a_damaged_file_is_counted_under_the_share_and_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_a_damaged_file_is_counted_under_the_share_and_named(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
     good_files(tmp_path, 99)
     bad = tmp_path / "bad.txt"
     if content is None:
@@ -85,11 +92,15 @@ def test_a_damaged_file_is_counted_under_the_share_and_named(tmp_path: Path, con
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"caf\xe9", "invalid UTF-8"), (b"a\0b", "binary")])
-def test_damaged_files_over_the_share_refuse_the_source_naming_the_first(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_damaged_files_over_the_share_refuse_the_source_naming_the_first(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     good_files(tmp_path, 98)
     for name in ("bad1.txt", "bad2.txt"):
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"2 of 100 files cannot be used.*bad_share = 0.01.*first is bad1.txt: {reason}"):
+    with pytest.raises(
+        InputError, match=f"2 of 100 files cannot be used.*bad_share = 0.01.*first is bad1.txt: {reason}"
+    ):
         read(text_source("*.txt", bad_share=0.01), tmp_path)
 
 
@@ -181,7 +192,14 @@ class Pot:
 @pytest.fixture
 def made_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small library in the place of the running Python's."""
-    for name in ("tea/__init__.py", "tea/cups.py", "test/test_tea.py", "tea/tests/x.py", "site-packages/other.py", "idlelib/y.py"):
+    for name in (
+        "tea/__init__.py",
+        "tea/cups.py",
+        "test/test_tea.py",
+        "tea/tests/x.py",
+        "site-packages/other.py",
+        "idlelib/y.py",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(MODULE if name == "tea/__init__.py" else f'"""Text of {name}."""\n')
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
@@ -209,8 +227,12 @@ def test_source_comes_a_file_each_without_tests_and_other_peoples(made_library: 
     assert documents[0].text == MODULE
 
 
-@pytest.mark.parametrize(("part", "content", "reason"), [("docstrings", b"def (", "not Python"), ("source", b"# caf\xe9", "invalid UTF-8")])
-def test_a_library_file_that_cannot_be_read_is_counted(made_library: Path, part: str, content: bytes, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "content", "reason"), [("docstrings", b"def (", "not Python"), ("source", b"# caf\xe9", "invalid UTF-8")]
+)
+def test_a_library_file_that_cannot_be_read_is_counted(
+    made_library: Path, part: str, content: bytes, reason: str
+) -> None:
     (made_library / "broken.py").write_bytes(content)
     _, drops = read(library(part), made_library)
     assert drops.counts == {reason: 1}

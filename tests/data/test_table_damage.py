@@ -1,4 +1,6 @@
-"""A damaged table is told in one sentence: whatever its bytes claim, it ends no process and is never read beyond its end."""
+"""A damaged table is told in one sentence: whatever its bytes claim, it ends no process and is never read beyond its
+end.
+"""
 
 import json
 import struct
@@ -7,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import table_samples
-from data_helpers import images_source, table_source
 
-from groundup.data import sources
-from groundup.data.drops import Drops
-from groundup.errors import InputError
-from groundup.recipe import FileSource
+from groundup.config.recipe import FileSource
+from groundup.core.errors import InputError
+from groundup.data.filtered import Drops
+from groundup.data.sources import read as sources
+from tests.data import table_samples
+from tests.data.data_helpers import images_source, table_source
 
 
 def refused(source: FileSource, folder: Path) -> str:
@@ -41,7 +43,12 @@ def lie(path: Path, honest: bytes, false: bytes) -> None:
 
 
 HONEST = struct.pack("<3i", 0, 4, 9)
-LIES = {"beyond the end": (0, 4, 1 << 30), "backwards": (0, 9, 4), "negative": (0, -(1 << 31), 9), "from far away": (1 << 29, 1 << 29, 1 << 29)}
+LIES = {
+    "beyond the end": (0, 4, 1 << 30),
+    "backwards": (0, 9, 4),
+    "negative": (0, -(1 << 31), 9),
+    "from far away": (1 << 29, 1 << 29, 1 << 29),
+}
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -49,7 +56,11 @@ PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 def test_offsets_that_lie_are_told(tmp_path: Path, kind: str) -> None:
     save(tmp_path / "t.arrow", pa.array(["some", "texts"]))
     save(tmp_path / "d.arrow", pa.array(["some", "texts"]).dictionary_encode())
-    save(tmp_path / "i.arrow", pa.array([{"bytes": b"some", "path": "1234"}, {"bytes": b"texts", "path": "12345"}], PICTURE), "image")
+    save(
+        tmp_path / "i.arrow",
+        pa.array([{"bytes": b"some", "path": "1234"}, {"bytes": b"texts", "path": "12345"}], PICTURE),
+        "image",
+    )
     for name in ("t.arrow", "d.arrow", "i.arrow"):
         lie(tmp_path / name, HONEST, struct.pack("<3i", *LIES[kind]))
     for source in (table_source("t.arrow"), table_source("d.arrow"), images_source("i.arrow", classes="none")):
@@ -58,7 +69,10 @@ def test_offsets_that_lie_are_told(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("indices", [(1, 7), (-1, 0), (1 << 30, 0)])
 def test_a_place_outside_a_dictionary_is_told(tmp_path: Path, indices: tuple[int, int]) -> None:
-    save(tmp_path / "t.arrow", pa.DictionaryArray.from_arrays(pa.array([3, 1, 4, 1], pa.int32()), pa.array(list("abcde"))))
+    save(
+        tmp_path / "t.arrow",
+        pa.DictionaryArray.from_arrays(pa.array([3, 1, 4, 1], pa.int32()), pa.array(list("abcde"))),
+    )
     lie(tmp_path / "t.arrow", struct.pack("<4i", 3, 1, 4, 1), struct.pack("<4i", 3, *indices, 1))
     refused(table_source("t.arrow"), tmp_path)
 
@@ -74,7 +88,10 @@ def test_what_stands_behind_a_null_is_never_read(tmp_path: Path) -> None:
     save(tmp_path / "t.arrow", pa.array(["a text of some length", None], pa.string_view()))
     view = struct.pack("<i4sii", 21, b"a te", 0, 0)
     lie(tmp_path / "t.arrow", view + bytes(16), view + struct.pack("<i4sii", 1 << 30, b"junk", 3, 1 << 30))
-    assert [each.text for each in sources.read(table_source("t.arrow"), tmp_path, Drops())] == ["a text of some length", ""]
+    assert [each.text for each in sources.read(table_source("t.arrow"), tmp_path, Drops())] == [
+        "a text of some length",
+        "",
+    ]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
@@ -88,7 +105,10 @@ def test_text_that_is_no_utf8_stays_damage_of_its_row(tmp_path: Path, kind: pa.D
 
 def test_a_long_text_of_a_dictionary_is_not_written_out_for_all_rows_at_once(tmp_path: Path) -> None:
     """100,000 rows of one megabyte: 100 GB, were they decoded together."""
-    save(tmp_path / "t.arrow", pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 1_000_000])))
+    save(
+        tmp_path / "t.arrow",
+        pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 1_000_000])),
+    )
     documents = sources.read(table_source("t.arrow"), tmp_path, Drops())
     assert len(next(documents).text or "") == 1_000_000
 
@@ -101,6 +121,8 @@ def test_a_column_with_the_same_name_twice_is_told(tmp_path: Path) -> None:
 
 def test_metadata_that_is_odd_is_no_metadata(tmp_path: Path) -> None:
     for said in (b"[1]", b"{}", b"\xff", json.dumps({"info": {"features": [1]}}).encode()):
-        table = pa.table({"image": pa.array([{"bytes": b"x", "path": "p"}], PICTURE)}).replace_schema_metadata({b"huggingface": said})
+        table = pa.table({"image": pa.array([{"bytes": b"x", "path": "p"}], PICTURE)}).replace_schema_metadata(
+            {b"huggingface": said}
+        )
         pq.write_table(table, tmp_path / "t.parquet")
         assert not list(sources.read(images_source("t.parquet", classes="none", bad_share=1.0), tmp_path, Drops()))

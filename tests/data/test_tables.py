@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from data_helpers import table_source
 
-from groundup.data import sources
-from groundup.data.drops import Drops
-from groundup.errors import InputError
+from groundup.core.errors import InputError
+from groundup.data.filtered import Drops
+from groundup.data.sources import read as sources
+from tests.data.data_helpers import table_source
 
 TEXTS = ["one", "two\nlines, and a comma", 'with "quotes"', "最后"]
 
@@ -47,7 +47,9 @@ def save_dataset(folder: Path, tables: list[pa.Table]) -> None:
     names = [f"data-{number:05}-of-{len(tables):05}.arrow" for number in range(len(tables))]
     for name, table in zip(names, tables, strict=True):
         save_stream(folder / name, table)
-    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names], "_split": "train"}))
+    (folder / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": name} for name in names], "_split": "train"})
+    )
     (folder / "dataset_info.json").write_text("{}")
 
 
@@ -182,7 +184,9 @@ def test_an_unknown_kind_of_table_is_refused(tmp_path: Path) -> None:
 def test_what_hugging_face_datasets_saves_is_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     whole = datasets.Dataset.from_dict({"text": [f"row {number}" for number in range(3000)]})
-    datasets.DatasetDict({"train": whole.select(range(100, 2600)), "test": whole}).save_to_disk(tmp_path / "set", num_shards={"train": 3, "test": 1})
+    datasets.DatasetDict({"train": whole.select(range(100, 2600)), "test": whole}).save_to_disk(
+        tmp_path / "set", num_shards={"train": 3, "test": 1}
+    )
     assert [text for _, text in read("set/train", tmp_path)[0]] == [f"row {number}" for number in range(100, 2600)]
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from task_oracles import ORACLES
 
+from groundup.config.recipe import TasksSource
+from groundup.core.errors import InputError
 from groundup.data.tasks import FAMILIES, Language, check, heldout, is_heldout, training
 from groundup.data.tasks.table import markdown
 from groundup.data.tasks.vocabulary import PEOPLE, THINGS, WORDS
-from groundup.errors import InputError
-from groundup.recipe import TasksSource
+from tests.data.task_oracles import ORACLES
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 EVERY_LEVEL = [(name, level, language) for name in FAMILIES for level in range(1, 6) for language in LANGUAGES]
@@ -81,7 +81,10 @@ def test_higher_levels_have_larger_spaces(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_several_wordings(name):
     for language in LANGUAGES:
-        wordings = {re.sub(r"[A-Z]{2,}|\d+", "_", task.question.splitlines()[-1 if name == "lookup" else 0]) for task in draw(name, 1, language, 200)}
+        wordings = {
+            re.sub(r"[A-Z]{2,}|\d+", "_", task.question.splitlines()[-1 if name == "lookup" else 0])
+            for task in draw(name, 1, language, 200)
+        }
         assert len(wordings) >= 3
 
 
@@ -145,7 +148,7 @@ def test_training_depends_on_the_seed_alone():
 
 PRINT_QUESTIONS = """
 from groundup.data.tasks import FAMILIES, training
-from groundup.recipe import TasksSource
+from groundup.config.recipe import TasksSource
 source = TasksSource(name="drills", kind="tasks", count=300, families=dict.fromkeys(FAMILIES, 1))
 print([document.messages[0]["content"] for document in training(source)])
 """
@@ -154,7 +157,10 @@ print([document.messages[0]["content"] for document in training(source)])
 def test_training_is_the_same_in_every_process():
     """Python salts its own hashes anew in every process."""
     command = [sys.executable, "-c", PRINT_QUESTIONS]
-    salted = [subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": salt}, capture_output=True, text=True, check=True) for salt in "12"]
+    salted = [
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": salt}, capture_output=True, text=True, check=True)
+        for salt in "12"
+    ]
     assert salted[0].stdout == salted[1].stdout == f"{questions(training(source()))}\n"
 
 
@@ -212,7 +218,12 @@ def test_gym_families_make_documents():
     each = source(count=200, families={"gym-leg_counting": 1, "gym-spell_backward": 2, "sorting": 1})
     documents = list(training(each))
     lanes = Counter((document.labels["family"], document.labels["language"]) for document in documents)
-    assert lanes == {("gym-leg_counting", "en"): 50, ("gym-spell_backward", "en"): 50, ("sorting", "en"): 50, ("sorting", "zh"): 50}
+    assert lanes == {
+        ("gym-leg_counting", "en"): 50,
+        ("gym-spell_backward", "en"): 50,
+        ("sorting", "en"): 50,
+        ("sorting", "zh"): 50,
+    }
     assert documents == list(training(each))
     assert not set(questions(documents)) & set(questions(heldout(each, 20)))
 

@@ -1,4 +1,6 @@
-"""Images in shards and batches: nothing is lost on the way to a batch, batches stay pure, and augmentation moves boxes with pixels."""
+"""Images in shards and batches: nothing is lost on the way to a batch, batches stay pure, and augmentation moves boxes
+with pixels.
+"""
 
 import io
 from dataclasses import fields
@@ -13,13 +15,13 @@ from groundup.codecs import chat, image
 from groundup.codecs.boxes import Thing
 from groundup.codecs.image import Grid
 from groundup.codecs.text import SEEING, Tokenizer
+from groundup.core.errors import InputError
 from groundup.data.augment import MIXED, augment, mixed
 from groundup.data.batches import HELDOUT_ROWS, Batch, Batches, heldout
 from groundup.data.document import Document
-from groundup.data.pictures import THING, Eyesight
+from groundup.data.image_shards import THING, Eyesight
 from groundup.data.shards import Shards, write_shards
 from groundup.data.views import Lesson, Views
-from groundup.errors import InputError
 from tests.data.data_helpers import ignore, write_parquet
 
 SIDE, BUDGET, CONTEXT = 4, 24, 96
@@ -39,12 +41,21 @@ def picture(seed: int, width: int = 20, height: int = 16) -> bytes:
     return out.getvalue()
 
 
-def shown(number: int, things: tuple[Thing, ...] | None = (Thing("pen", (0.1, 0.2, 0.6, 0.9)),), images: int = 1) -> Document:
+def shown(
+    number: int, things: tuple[Thing, ...] | None = (Thing("pen", (0.1, 0.2, 0.6, 0.9)),), images: int = 1
+) -> Document:
     """A conversation about images of which the first says what lies in it."""
     content = [{"type": "image"}] * images + [{"type": "text", "text": "what?"}]
     messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "a pen"}]
     pictures = tuple(picture(10 * number + place, 20 + 4 * (number % 2)) for place in range(images))
-    return Document("shown", str(number), "CC0-1.0", messages=messages, images=pictures, things=None if things is None else (things,) * images)
+    return Document(
+        "shown",
+        str(number),
+        "CC0-1.0",
+        messages=messages,
+        images=pictures,
+        things=None if things is None else (things,) * images,
+    )
 
 
 def text(number: int) -> Document:
@@ -58,7 +69,11 @@ def shards_of(folder: Path, documents: list[Document], context: int = CONTEXT) -
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Shards:
-    return shards_of(tmp_path, [shown(number) if number % 3 else text(number) for number in range(12)] + [shown(50, images=2), shown(51, None)])
+    return shards_of(
+        tmp_path,
+        [shown(number) if number % 3 else text(number) for number in range(12)]
+        + [shown(50, images=2), shown(51, None)],
+    )
 
 
 def batches(shards: Shards, lesson: Lesson = LESSON, rows: int = 4, seed: int = 1) -> Batches:
@@ -102,7 +117,9 @@ def test_patches_are_no_targets_and_look_at_each_other(shards: Shards) -> None:
             assert len(set(batch.segments[row, inside])) == 1
 
 
-@pytest.mark.parametrize("lesson", [LESSON, Lesson("next", 0.7, KINDS), Lesson("masked", 0.0, KINDS), Lesson("none", 1.0, KINDS)])
+@pytest.mark.parametrize(
+    "lesson", [LESSON, Lesson("next", 0.7, KINDS), Lesson("masked", 0.0, KINDS), Lesson("none", 1.0, KINDS)]
+)
 def test_a_batch_with_images_is_a_pure_function_of_seed_and_step(shards: Shards, lesson: Lesson) -> None:
     stepped = batches(shards, lesson)
     stepped[0], stepped[1]
@@ -144,7 +161,9 @@ def test_next_patches_are_those_behind_the_beginning_and_hidden_ones_their_own(s
     assert after.ahead == 1
     assert hidden.ahead == 0
     assert not after.weights[lasts].any()  # the last predicts nothing
-    assert all((np.diff(part[:-1]) >= 0).all() for part in np.split(after.weights, starts[1:]))  # a beginning without, then all with
+    assert all(
+        (np.diff(part[:-1]) >= 0).all() for part in np.split(after.weights, starts[1:])
+    )  # a beginning without, then all with
     assert np.array_equal(hidden.weights > 0, hidden.hidden)
     assert not after.hidden.any()
     assert 0.5 < hidden.hidden.mean() < 0.7
@@ -170,7 +189,9 @@ def test_a_long_conversation_loses_whole_images_only(tmp_path: Path) -> None:
 
 def test_a_model_without_eyes_refuses_images(tmp_path: Path) -> None:
     documents = write_parquet(tmp_path / "d.parquet", [shown(1)])
-    with pytest.raises(InputError, match=r"source 'shown': 1 has an image, and the model has no eyes; set model\.patch"):
+    with pytest.raises(
+        InputError, match=r"source 'shown': 1 has an image, and the model has no eyes; set model\.patch"
+    ):
         write_shards(documents, tokenizer(), CONTEXT, tmp_path / "s", ignore)
 
 
@@ -182,7 +203,9 @@ def test_a_text_with_images_begins_with_them(tmp_path: Path) -> None:
     assert batch.ids[0, : len(ids)].tolist() == ids
 
 
-@pytest.mark.parametrize(("predict", "things", "mixes"), [("none", None, True), ("none", (), False), ("next", None, False)])
+@pytest.mark.parametrize(
+    ("predict", "things", "mixes"), [("none", None, True), ("none", (), False), ("next", None, False)]
+)
 def test_only_where_answers_are_learnt_and_nothing_is_labelled_images_are_mixed(
     tmp_path: Path, predict: Any, things: tuple[Thing, ...] | None, mixes: bool
 ) -> None:
@@ -190,10 +213,15 @@ def test_only_where_answers_are_learnt_and_nothing_is_labelled_images_are_mixed(
     for colour, file in one_colour.items():
         Image.new("RGB", (20, 16), colour).save(file, "PNG")
     looked = None if things is None else (things,)
-    documents = [Document("shown", colour, "CC0-1.0", text=colour, images=(file.getvalue(),), things=looked) for colour, file in one_colour.items()]
+    documents = [
+        Document("shown", colour, "CC0-1.0", text=colour, images=(file.getvalue(),), things=looked)
+        for colour, file in one_colour.items()
+    ]
     shards = shards_of(tmp_path, documents, context=48)
     views = [views_of(batches(shards, Lesson(predict, 1.0, ()), rows=1)[step]) for step in range(40)]
-    medians = [float(np.median(view.patches)) for view in views]  # alone black stays black and white rather white, but for a small erased part
+    medians = [
+        float(np.median(view.patches)) for view in views
+    ]  # alone black stays black and white rather white, but for a small erased part
     assert any(0 < value < 150 for value in medians) == mixes
 
 
@@ -236,13 +264,18 @@ def test_full_strength_keeps_the_grid_and_changes_the_source_in_no_way() -> None
 
 def test_a_thing_that_a_crop_hides_is_no_longer_said_to_be_there() -> None:
     box = (0, 0, 6, 6)  # in a corner, so that crops leave it out
-    counts = {len(augment(marked(box), Grid(8, 8), 8, things_of(box), 1.0, np.random.default_rng(seed))[1]) for seed in range(40)}
+    counts = {
+        len(augment(marked(box), Grid(8, 8), 8, things_of(box), 1.0, np.random.default_rng(seed))[1])
+        for seed in range(40)
+    }
     assert counts == {0, 1}
 
 
 def test_of_two_mixed_images_the_first_has_the_larger_share() -> None:
     pixels, other = (image.decode(picture(seed, 32, 24)) for seed in (1, 2))
-    found = [mixed(pixels, other, Grid(3, 4), 8, 0.8, np.random.default_rng(seed)).astype(int) - pixels for seed in range(40)]
+    found = [
+        mixed(pixels, other, Grid(3, 4), 8, 0.8, np.random.default_rng(seed)).astype(int) - pixels for seed in range(40)
+    ]
     assert sum(not change.any() for change in found) > 20
     apart = np.abs(other.astype(int) - pixels)
     shares = [np.abs(change).sum() / apart.sum() for change in found]

@@ -54,7 +54,12 @@ def pictured() -> Callable[..., Document]:
         Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(written, "PNG")
         asked = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
         return Document(
-            "pictures", str(seed), "CC0-1.0", messages=[asked, {"role": "assistant", "content": answer}], images=(written.getvalue(),), **more
+            "pictures",
+            str(seed),
+            "CC0-1.0",
+            messages=[asked, {"role": "assistant", "content": answer}],
+            images=(written.getvalue(),),
+            **more,
         )  # type: ignore[arg-type]
 
     return make

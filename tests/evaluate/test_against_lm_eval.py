@@ -1,4 +1,6 @@
-"""lm-eval as a judge of multiple choice: it loads the exported model through transformers and scores the same questions."""
+"""lm-eval as a judge of multiple choice: it loads the exported model through transformers and scores the same
+questions.
+"""
 
 import json
 import os
@@ -30,20 +32,42 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
 
 
 def questions(count: int) -> list[dict[str, object]]:
-    random, words = Random(3), ["the", "cat", "sat", "on", "mat,", "dog", "by", "(the)", "door;", "then", "3", "of", "them!"]
+    random, words = (
+        Random(3),
+        ["the", "cat", "sat", "on", "mat,", "dog", "by", "(the)", "door;", "then", "3", "of", "them!"],
+    )
     items: list[dict[str, object]] = []
     for _ in range(count):
         options = [" ".join(random.choices(words, k=random.randint(1, 6))) for _ in range(4)]
-        items.append({"question": " ".join(random.choices(words, k=random.randint(2, 12))), "choices": options, "answer": random.randrange(4)})
+        items.append(
+            {
+                "question": " ".join(random.choices(words, k=random.randint(2, 12))),
+                "choices": options,
+                "answer": random.randrange(4),
+            }
+        )
     return items
 
 
 def judge(folder: Path, *model: str) -> tuple[dict[str, float], list[dict]]:
-    """What lm-eval makes of a model, named by arguments, on local.yaml in a folder: its metrics, and its samples in the order of the questions."""
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "home"), "TOKENIZERS_PARALLELISM": "false"}
+    """What lm-eval makes of a model, named by arguments, on local.yaml in a folder: its metrics, and its samples in the
+    order of the questions.
+    """
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HOME": str(folder / "home"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     arguments = [*model, "--tasks", "local", "--include_path", str(folder)]
     arguments += ["--device", "cpu", "--batch_size", "8", "--output_path", str(folder / "out"), "--log_samples"]
-    done = subprocess.run([sys.executable, "-m", "lm_eval", *arguments], env=os.environ | offline, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_eval", *arguments],
+        env=os.environ | offline,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads(next((folder / "out").rglob("results_*.json")).read_text())["results"]["local"]
     lines = next((folder / "out").rglob("samples_*.jsonl")).read_text().splitlines()
@@ -60,11 +84,15 @@ def test_accuracy_and_likelihoods_equal_those_of_lm_eval(tmp_path, tokenizer):
     (tmp_path / "local.yaml").write_text(TASK.replace("QUESTIONS", str(path)))
     weights.save(random_trunk(context=256), tmp_path / "model", tokenizer.im_end)
     tokenizer.save(tmp_path / "model")
-    results, samples = judge(tmp_path, "--model", "hf", "--model_args", f"pretrained={tmp_path / 'model'},dtype=float32")
+    results, samples = judge(
+        tmp_path, "--model", "hf", "--model_args", f"pretrained={tmp_path / 'model'},dtype=float32"
+    )
 
     engine = Engine.load(tmp_path / "model", Device("cpu"), "fp32")
     found = choices(engine, path)[""]
-    assert (found.raw.value, found.per_byte.value) == pytest.approx((results["acc,none"], results["acc_norm,none"]), abs=1e-9)
+    assert (found.raw.value, found.per_byte.value) == pytest.approx(
+        (results["acc,none"], results["acc_norm,none"]), abs=1e-9
+    )
 
     rows = []
     for item in questions(40):

@@ -14,8 +14,16 @@ from groundup.evaluate.average_precision import Picture, average_precision, matc
 
 A, B = (0.1, 0.1, 0.5, 0.5), (0.5, 0.5, 0.9, 0.8)
 PICTURES = [
-    Picture((100, 50), [Thing("cat", A), Thing("dog", B)], [Thing("cat", (0.1, 0.1, 0.5, 0.45), 0.9), Thing("dog", A, 0.8), Thing("dog", B, 0.3)]),
-    Picture((64, 64), [Thing("cat", B)], [Thing("cat", (0.55, 0.5, 0.95, 0.8), 0.6), Thing("cat", B, 0.4), Thing("cow", A, 0.7)]),
+    Picture(
+        (100, 50),
+        [Thing("cat", A), Thing("dog", B)],
+        [Thing("cat", (0.1, 0.1, 0.5, 0.45), 0.9), Thing("dog", A, 0.8), Thing("dog", B, 0.3)],
+    ),
+    Picture(
+        (64, 64),
+        [Thing("cat", B)],
+        [Thing("cat", (0.55, 0.5, 0.95, 0.8), 0.6), Thing("cat", B, 0.4), Thing("cow", A, 0.7)],
+    ),
     Picture((32, 64), [], [Thing("cat", A, 0.95)]),
 ]
 
@@ -32,7 +40,9 @@ def test_what_is_found_exactly_has_1():
 def test_figures_are_those_that_cocos_own_summary_prints():
     coco, judge = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
     truth = coco.COCO()
-    images = [{"id": number, "width": picture.size[0], "height": picture.size[1]} for number, picture in enumerate(PICTURES)]
+    images = [
+        {"id": number, "width": picture.size[0], "height": picture.size[1]} for number, picture in enumerate(PICTURES)
+    ]
     names = ["cat", "dog"]
 
     def box(thing, picture):
@@ -48,7 +58,9 @@ def test_figures_are_those_that_cocos_own_summary_prints():
         "info": {},
         "images": images,
         "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
-        "annotations": [row | {"id": 7 + number, "area": row["bbox"][2] * row["bbox"][3]} for number, row in enumerate(rows)],
+        "annotations": [
+            row | {"id": 7 + number, "area": row["bbox"][2] * row["bbox"][3]} for number, row in enumerate(rows)
+        ],
     }
     said = [
         {"image_id": number, "category_id": names.index(thing.kind), "bbox": box(thing, picture), "score": thing.score}
@@ -77,7 +89,11 @@ def test_nothing_prints_and_nothing_found_has_0(capsys):
 
 def test_matches_are_of_one_kind_each_truth_once_above_the_score():
     found = matches(PICTURES)
-    assert (found.precision.n, found.recall.n, found.f1.n) == (5, 3, 3)  # the dog of 0.3 and the cat of 0.4 do not count
+    assert (found.precision.n, found.recall.n, found.f1.n) == (
+        5,
+        3,
+        3,
+    )  # the dog of 0.3 and the cat of 0.4 do not count
     assert found.recall.value == pytest.approx(2 / 3)
     assert found.precision.value == pytest.approx(2 / 5)
     assert found.f1.value == pytest.approx(2 * 2 / (5 + 3))

@@ -50,14 +50,18 @@ class Plain:
 
     def bits(self, document: bytes, order: int) -> float:
         text = b"\xff" * (order - 1) + document
-        return -sum(math.log2(self.probability(text[: end - 1], text[end - 1], order)) for end in range(order, len(text) + 1))
+        return -sum(
+            math.log2(self.probability(text[: end - 1], text[end - 1], order)) for end in range(order, len(text) + 1)
+        )
 
 
 @pytest.mark.parametrize("order", [1, 2, 4, 6])
 def test_bits_equal_those_of_a_plain_model(order):
     training, heldout = ([text.encode() for text in texts] for texts in (TRAINING, HELDOUT))
     plain = Plain(training, order)
-    assert NGram(training, order).bits(heldout) == pytest.approx([plain.bits(document, order) for document in heldout], rel=1e-9)
+    assert NGram(training, order).bits(heldout) == pytest.approx(
+        [plain.bits(document, order) for document in heldout], rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("context", [b"", b"the ", b"sat b", b"zzzzzz", "三只".encode()])

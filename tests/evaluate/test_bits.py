@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.evaluate import likelihood
 from groundup.evaluate.bits import bits_per_byte, windows
 from tests.random_models import random_trunk
@@ -20,7 +20,9 @@ def test_a_model_that_knows_nothing_pays_log_of_the_vocabulary_for_each_token(to
     trunk = random_trunk(tied=False)
     torch.nn.init.zeros_(trunk.lm_head.weight)
     tokens, size = sum(len(tokenizer.encode(text)) for text in TEXTS), sum(len(text.encode()) for text in TEXTS)
-    assert bits_per_byte(trunk, tokenizer, TEXTS).value == pytest.approx(tokens * math.log2(trunk.shape.vocab) / size, rel=1e-6)
+    assert bits_per_byte(trunk, tokenizer, TEXTS).value == pytest.approx(
+        tokens * math.log2(trunk.shape.vocab) / size, rel=1e-6
+    )
 
 
 @torch.no_grad()
@@ -39,14 +41,18 @@ def test_the_size_of_batches_changes_nothing(monkeypatch, tokenizer, limit, valu
     monkeypatch.setattr(likelihood, limit, value)
     found = bits_per_byte(random_trunk(), tokenizer, TEXTS)
     # fp32: other batch shapes sum in another order.
-    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high), rel=1e-5)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), rel=1e-5
+    )
 
 
 def test_texts_are_measured_in_groups_like_at_once(monkeypatch, tokenizer):
     expected = bits_per_byte(random_trunk(), tokenizer, TEXTS)
     monkeypatch.setattr("groundup.evaluate.bits.CHARACTERS", 1)
     done: list[int] = []
-    assert bits_per_byte(random_trunk(), tokenizer, iter(TEXTS), done.append).value == pytest.approx(expected.value, rel=1e-5)
+    assert bits_per_byte(random_trunk(), tokenizer, iter(TEXTS), done.append).value == pytest.approx(
+        expected.value, rel=1e-5
+    )
     assert done == [1, 1, 1, 1]  # the empty text is none
 
 

@@ -6,18 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.evaluate.choice import choices
 from groundup.evaluate.questions import read
 
 
 def write(folder: Path, *lines: object) -> Path:
     path = folder / "questions.jsonl"
-    path.write_text("".join((line if isinstance(line, str) else json.dumps(line, ensure_ascii=False)) + "\n" for line in lines), encoding="utf-8")
+    path.write_text(
+        "".join((line if isinstance(line, str) else json.dumps(line, ensure_ascii=False)) + "\n" for line in lines),
+        encoding="utf-8",
+    )
     return path
 
 
-def question(text: str = "where?", options: tuple[str, ...] = ("on the mat", "by the door"), answer: object = 0, **more: object) -> dict[str, object]:
+def question(
+    text: str = "where?", options: tuple[str, ...] = ("on the mat", "by the door"), answer: object = 0, **more: object
+) -> dict[str, object]:
     return {"question": text, "choices": list(options), "answer": answer, **more}
 
 
@@ -34,7 +39,9 @@ def surprise(engine, text: str, choice: str) -> float:
 
 
 OPTIONS = ("by", "猫 the", "kj x", "oo")
-TEXTS = [f"who sat {word}?" for word in ("there", "on the mat", "by the dog", "then", "on three", "by them", "door", "of")]
+TEXTS = [
+    f"who sat {word}?" for word in ("there", "on the mat", "by the dog", "then", "on three", "by them", "door", "of")
+]
 LENGTHS = {"raw": lambda choice: 1, "per_byte": lambda choice: len(choice.encode()), "per character": len}
 
 
@@ -48,7 +55,9 @@ def by_length(engine, measure: str, pick=min) -> list[int]:
 @pytest.mark.parametrize(("pick", "accuracy"), [(min, 1.0), (max, 0.0)])
 def test_the_answer_is_the_least_surprising_choice(engine, tmp_path, measure, pick, accuracy):
     answers = by_length(engine, measure, pick)
-    found = choices(engine, write(tmp_path, *(question(text, OPTIONS, place) for text, place in zip(TEXTS, answers, strict=True))))[""]
+    found = choices(
+        engine, write(tmp_path, *(question(text, OPTIONS, place) for text, place in zip(TEXTS, answers, strict=True)))
+    )[""]
     assert getattr(found, measure).value == accuracy
 
 
@@ -63,7 +72,12 @@ def test_letters_and_places_name_the_same_choice(tmp_path):
 
 
 def test_subjects_are_counted_apart_and_together(engine, tmp_path):
-    lines = [question(answer=0, subject="mats"), question(answer=1, subject="mats"), question(answer=0, subject="doors"), question(answer=0)]
+    lines = [
+        question(answer=0, subject="mats"),
+        question(answer=1, subject="mats"),
+        question(answer=0, subject="doors"),
+        question(answer=0),
+    ]
     found = choices(engine, write(tmp_path, *lines))
     assert {subject: accuracy.raw.n for subject, accuracy in found.items()} == {"": 4, "mats": 2, "doors": 1}
     assert found["mats"].raw.value == 0.5  # the same question with either answer
@@ -83,7 +97,9 @@ def test_a_question_too_long_loses_its_beginning_and_is_counted(engine, tmp_path
 
 
 def test_a_choice_longer_than_the_context_is_refused(engine, tmp_path):
-    with pytest.raises(InputError, match=r"questions.jsonl: a choice of \d+ tokens is longer than the model's context of 64"):
+    with pytest.raises(
+        InputError, match=r"questions.jsonl: a choice of \d+ tokens is longer than the model's context of 64"
+    ):
         choices(engine, write(tmp_path, question(options=("z" * 100, "b"))))
 
 

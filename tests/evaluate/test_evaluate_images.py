@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from groundup.config.recipe import Recipe
 from groundup.data.document import SCHEMA
 from groundup.device import Device
 from groundup.evaluate import images, seeing
 from groundup.evaluate.images import ask, classify
 from groundup.evaluate.probe import probe
-from groundup.evaluate.suite import evaluate
+from groundup.evaluate.runner import evaluate
 from groundup.evaluate.texts import answers, conversations
 from groundup.model import weights
-from groundup.recipe import Recipe
 
 CLASSES = ["cat", "dog", "mat"]
 
@@ -40,7 +40,9 @@ def test_the_confusions_sum_to_the_cases(seer, zoo):
 
 
 def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zoo, monkeypatch):
-    sure = [torch.tensor([float(number), 9.0, 0.0]) for number in range(9)]  # always the dog, of the cats the first the most surely
+    sure = [
+        torch.tensor([float(number), 9.0, 0.0]) for number in range(9)
+    ]  # always the dog, of the cats the first the most surely
     monkeypatch.setattr(seeing, "likelihoods", lambda trunk, rows, answers: torch.stack(sure))
     monkeypatch.setattr(images, "WORST", 2)
     found = classify(seer, zoo, CLASSES)
@@ -50,7 +52,9 @@ def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zo
     assert [(each["truth"], each["said"]) for each in worst] == [("cat", "dog")] * 2
     assert worst[0]["probability"] == pytest.approx(float(sure[0].softmax(0)[1]))
     assert worst[0]["probability"] > worst[1]["probability"]
-    assert worst[0]["image"].startswith("data:image/jpeg;base64,") and worst[0]["looked"].startswith("data:image/png;base64,")
+    assert worst[0]["image"].startswith("data:image/jpeg;base64,") and worst[0]["looked"].startswith(
+        "data:image/png;base64,"
+    )
 
 
 def test_without_images_there_is_no_accuracy(seer):
@@ -63,7 +67,10 @@ def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
     said = iter([["0", " 1\n", "7"], ["y"]])
     monkeypatch.setattr(seeing, "answer", lambda engine, rows, limit, advance: next(said))
     rows = [each.as_dict() for each in ask(seer, documents, "talks")]
-    assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in rows] == [("count", "en", 3), ("talks", "any", 1)]
+    assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in rows] == [
+        ("count", "en", 3),
+        ("talks", "any", 1),
+    ]
     assert rows[0]["exact_match"]["value"] == 2 / 3
     assert rows[0]["mistakes"] == [{"question": "2?", "expected": "2", "answer": "7"}]
     assert rows[0]["boxes"] is None
@@ -87,7 +94,10 @@ def test_an_answer_may_be_longer_than_the_longest_right_one(seer, pictured, monk
 
 def test_the_probe_tells_plainly_different_images_apart(seer, pictured):
     def part(start: int, count: int):
-        return [pictured(CLASSES[seed % 2], seed=seed, colour=(200, 60, 60) if seed % 2 else (60, 60, 200)) for seed in range(start, start + count)]
+        return [
+            pictured(CLASSES[seed % 2], seed=seed, colour=(200, 60, 60) if seed % 2 else (60, 60, 200))
+            for seed in range(start, start + count)
+        ]
 
     found = probe(seer, part(0, 80), part(1000, 40), CLASSES[:2])
     assert found.n == 40 and found.value > 0.9
@@ -95,7 +105,7 @@ def test_the_probe_tells_plainly_different_images_apart(seer, pictured):
     assert probe(seer, [], part(0, 2), CLASSES[:2]) is None
 
 
-# --- the suites of a recipe ------------------------------------------------------------------------------------------------
+# --- the suites of a recipe -------------------------------------------------------------------------------------------
 
 SOURCES = [
     {"name": "zoo", "kind": "images", "path": "zoo"},
@@ -107,7 +117,9 @@ SOURCES = [
 
 def written(folder, documents):
     folder.mkdir()
-    pq.write_table(pa.Table.from_pylist([document.row() for document in documents], SCHEMA), folder / "documents.parquet")
+    pq.write_table(
+        pa.Table.from_pylist([document.row() for document in documents], SCHEMA), folder / "documents.parquet"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +132,22 @@ def home(tmp_path_factory, seer, pictured):
     written(home / "zoo", zoo)
     things = tuple(SimpleNamespace(kind=kind, box=(0.0, 0.0, 0.5, 0.5)) for kind in "ab")
     written(home / "streets", [pictured("nothing", seed=seed, heldout=True, things=(things,)) for seed in range(3)])
-    blind = replace(zoo[1], images=(), messages=[{"role": "user", "content": '"type": "image"'}, {"role": "assistant", "content": "mat"}])
+    blind = replace(
+        zoo[1],
+        images=(),
+        messages=[{"role": "user", "content": '"type": "image"'}, {"role": "assistant", "content": "mat"}],
+    )
     written(home / "talks", [pictured("three", seed=99, heldout=True), blind])
     return home
 
 
 def run(home, documents, **part):
-    recipe = Recipe.model_validate({"name": "small", "source": SOURCES, "model": {"precision": "fp32"}, "evaluate": part})
-    return evaluate(home / "model", recipe, home, {name: home / name for name in documents}, Device("cpu"), lambda done: None)
+    recipe = Recipe.model_validate(
+        {"name": "small", "source": SOURCES, "model": {"precision": "fp32"}, "evaluate": part}
+    )
+    return evaluate(
+        home / "model", recipe, home, {name: home / name for name in documents}, Device("cpu"), lambda done: None
+    )
 
 
 def test_the_suites_measure_every_source_that_shows_images(home):
@@ -148,7 +168,12 @@ def test_the_suites_measure_every_source_that_shows_images(home):
 
 
 def test_what_is_not_there_is_said(home):
-    recipe = {"name": "small", "source": SOURCES[:1], "model": {"precision": "fp32"}, "evaluate": {"suites": ["images", "boxes", "probe"]}}
+    recipe = {
+        "name": "small",
+        "source": SOURCES[:1],
+        "model": {"precision": "fp32"},
+        "evaluate": {"suites": ["images", "boxes", "probe"]},
+    }
     table = evaluate(home / "model", Recipe.model_validate(recipe), home, {}, Device("cpu"), lambda done: None)
     assert [note.split(":")[0] for note in table["notes"]] == [
         "the suite 'images' has nothing to ask",

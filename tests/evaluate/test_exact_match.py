@@ -36,11 +36,19 @@ class Parrot:
 
 def task(question: str, answer: str, family: str = "copying", language: str = "en") -> Document:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return Document("tasks", "here", "CC0-1.0", messages=messages, labels={"family": family, "language": language, "level": 2})
+    return Document(
+        "tasks", "here", "CC0-1.0", messages=messages, labels={"family": family, "language": language, "level": 2}
+    )
 
 
 def test_rows_count_right_answers_by_family_and_language(tokenizer):
-    documents = [task("a", "1"), task("b", "2", language="zh"), task("c", "3"), task("d", "4", "sorting"), task("e", "5")]
+    documents = [
+        task("a", "1"),
+        task("b", "2", language="zh"),
+        task("c", "3"),
+        task("d", "4", "sorting"),
+        task("e", "5"),
+    ]
     rows = exact_match(Parrot(tokenizer, ["1", "2", "wrong", "4", "5"]), documents)
     assert [(row.family, row.language, row.level, row.exact_match.value, row.exact_match.n) for row in rows] == [
         ("copying", "en", 2, 2 / 3, 3),
@@ -49,7 +57,9 @@ def test_rows_count_right_answers_by_family_and_language(tokenizer):
     ]
 
 
-@pytest.mark.parametrize(("answer", "right"), [("12", True), (" 12\n", True), ("12.", False), ("1 2", False), ("", False), ("１２", False)])
+@pytest.mark.parametrize(
+    ("answer", "right"), [("12", True), (" 12\n", True), ("12.", False), ("1 2", False), ("", False), ("１２", False)]
+)
 def test_only_the_same_characters_are_right(tokenizer, answer, right):
     assert exact_match(Parrot(tokenizer, [answer]), [task("what?", "12")])[0].exact_match.value == right
 
@@ -57,7 +67,10 @@ def test_only_the_same_characters_are_right(tokenizer, answer, right):
 def test_the_first_mistakes_are_kept_with_what_was_expected(tokenizer):
     documents = [task(f"question {number}", "right") for number in range(6)]
     [row] = exact_match(Parrot(tokenizer, ["right", "w1", "w2", "right", "w3", "w4"]), documents)
-    assert row.mistakes == [{"question": f"question {number}", "expected": "right", "answer": f"w{n}"} for n, number in enumerate((1, 2, 4), 1)]
+    assert row.mistakes == [
+        {"question": f"question {number}", "expected": "right", "answer": f"w{n}"}
+        for n, number in enumerate((1, 2, 4), 1)
+    ]
 
 
 def test_a_family_weighs_the_same_however_many_cases_it_has(tokenizer):

@@ -9,15 +9,16 @@ import torch
 
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
+from groundup.config.load import load
+from groundup.config.recipe import Recipe
 from groundup.device import Device
 from groundup.evaluate.questions import read
-from groundup.evaluate.suite import evaluate
+from groundup.evaluate.runner import evaluate
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import Sampling
 from groundup.model import weights
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk, document_mask
-from groundup.recipe import Recipe, load
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk, document_mask
 from tests.random_models import random_trunk
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,13 +35,29 @@ def world(tmp_path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     folder = tmp_path / "model"
     weights.save(random_trunk(context=128), folder, tokenizer.im_end)
     tokenizer.save(folder)
-    recipe = Recipe.model_validate({"name": "small", "source": [{"name": "gym", "kind": "tasks", "count": 1, "families": {"copying": 1}}]})
+    recipe = Recipe.model_validate(
+        {"name": "small", "source": [{"name": "gym", "kind": "tasks", "count": 1, "families": {"copying": 1}}]}
+    )
     ids = torch.zeros(2, 8, dtype=torch.long)
-    values = {"folder": folder, "home": tmp_path, "documents": {}, "device": Device("cpu"), "advance": lambda done: None, "recipe": recipe}
-    return NAMES | {"torch": torch, "weights": weights, "chat": chat} | values | {"ids": ids, "positions": ids, "segments": ids}
+    values = {
+        "folder": folder,
+        "home": tmp_path,
+        "documents": {},
+        "device": Device("cpu"),
+        "advance": lambda done: None,
+        "recipe": recipe,
+    }
+    return (
+        NAMES
+        | {"torch": torch, "weights": weights, "chat": chat}
+        | values
+        | {"ids": ids, "positions": ids, "segments": ids}
+    )
 
 
-@pytest.mark.parametrize(("page", "made"), [("model.md", "logits"), ("generate.md", "answers"), ("evaluate.md", "table")])
+@pytest.mark.parametrize(
+    ("page", "made"), [("model.md", "logits"), ("generate.md", "answers"), ("evaluate.md", "table")]
+)
 def test_a_printed_program_runs(world: dict[str, Any], page: str, made: str, capsys: pytest.CaptureFixture[str]):
     for block in blocks(page, "python"):
         exec(compile(block, page, "exec"), world)

@@ -8,17 +8,23 @@ import torch
 
 from groundup.codecs import chat
 from groundup.codecs.boxes import Thing, to_labels
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.evaluate import seeing
 from groundup.generate.engine import Engine
-from groundup.model.trunk import document_mask
+from groundup.model.transformer import document_mask
 from tests.random_models import random_trunk
 
 
 @pytest.fixture
 def rows(seer, pictured):
     """Five rows of different lengths, with images of different shapes."""
-    asked = [("what?", (16, 16)), ("which one is it, then?", (24, 12)), ("", (8, 30)), ("where is the cat?", (5, 5)), ("how many?", (40, 40))]
+    asked = [
+        ("what?", (16, 16)),
+        ("which one is it, then?", (24, 12)),
+        ("", (8, 30)),
+        ("where is the cat?", (5, 5)),
+        ("how many?", (40, 40)),
+    ]
     documents = [pictured(question=question, size=size, seed=seed) for seed, (question, size) in enumerate(asked)]
     return [seeing.look(seer.trunk, seer.tokenizer, document) for document in documents]
 
@@ -29,7 +35,10 @@ def test_a_row_is_the_beginning_of_what_training_sees(seer, pictured):
     (look,) = row.looks
     ids, trained = chat.encode(seer.tokenizer, document.messages, None, [look.view.grid])
     assert row.ids == ids[: trained.index(True)]
-    assert row.ids[look.place : look.place + look.view.grid.patches] == [seer.tokenizer.special("<|image_pad|>")] * look.view.grid.patches
+    assert (
+        row.ids[look.place : look.place + look.view.grid.patches]
+        == [seer.tokenizer.special("<|image_pad|>")] * look.view.grid.patches
+    )
     assert look.view.patches.shape == (look.view.grid.patches, 48)
     assert seeing.spoken(seer.tokenizer, "the cat") == [id for id, own in zip(ids, trained, strict=True) if own]
 
@@ -41,7 +50,12 @@ def test_states_are_those_of_the_trunk_alone(seer, rows):
     blocks[0, look.place : look.place + look.view.grid.patches] = 1
     sight = seeing._sight([row], row.size, torch.device("cpu"))
     with torch.inference_mode():
-        plain = seer.trunk(torch.tensor([row.ids]), torch.arange(row.size)[None], document_mask(torch.zeros_like(blocks), blocks), sight=sight)
+        plain = seer.trunk(
+            torch.tensor([row.ids]),
+            torch.arange(row.size)[None],
+            document_mask(torch.zeros_like(blocks), blocks),
+            sight=sight,
+        )
     padded = seeing.states(seer.trunk, rows)[1, : row.size]
     torch.testing.assert_close(padded, plain[0], atol=1e-4, rtol=1e-4)
 
@@ -54,7 +68,9 @@ def test_a_batch_answers_as_each_row_alone(seer, rows):
 
 def test_the_engine_says_what_a_forward_of_the_whole_row_finds_likeliest(seer, rows):
     with torch.inference_mode():
-        ends = [seer.trunk.logits(seeing.states(seer.trunk, [row])[0, -1])[: seer.tokenizer.size].argmax() for row in rows]
+        ends = [
+            seer.trunk.logits(seeing.states(seer.trunk, [row])[0, -1])[: seer.tokenizer.size].argmax() for row in rows
+        ]
     assert seeing.answer(seer, rows, 1) == [seer.tokenizer.decode([int(id)]) for id in ends]
 
 
@@ -64,7 +80,9 @@ def test_answers_weigh_the_same_side_by_side_as_one_by_one(seer, rows):
     for number, row in enumerate(rows):
         for place, answer in enumerate(answers):
             with torch.inference_mode():
-                logits = seer.trunk.logits(seeing.states(seer.trunk, [replace(row, ids=row.ids + answer)]))[0, row.size - 1 : -1]
+                logits = seer.trunk.logits(seeing.states(seer.trunk, [replace(row, ids=row.ids + answer)]))[
+                    0, row.size - 1 : -1
+                ]
             alone = logits.log_softmax(-1)[range(len(answer)), answer].sum()
             assert float(together[number, place]) == pytest.approx(float(alone), abs=1e-3)
 
@@ -78,7 +96,9 @@ def test_many_answers_take_several_rows(seer, rows, monkeypatch):
 
 def test_an_answer_ends_with_the_context_and_a_row_too_long_has_none(seer, pictured):
     rows = [seeing.look(seer.trunk, seer.tokenizer, pictured(question="cat " * count)) for count in (5, 60)]
-    tight = Engine(random_trunk(patch=4, patches=16, context=rows[0].size + 2, vocab=seer.tokenizer.size), seer.tokenizer)
+    tight = Engine(
+        random_trunk(patch=4, patches=16, context=rows[0].size + 2, vocab=seer.tokenizer.size), seer.tokenizer
+    )
     said = seeing.answer(tight, rows, 50)
     assert said[1] == "" and len(seer.tokenizer.encode(said[0])) <= 50
 
@@ -89,7 +109,10 @@ def test_a_document_without_words_is_its_image(seer, pictured):
 
 
 def test_a_picture_of_which_nothing_is_asked_is_shown_as_one_without_words(seer, pictured):
-    shown = [replace(pictured(), messages=messages) for messages in (None, [{"role": "user", "content": [{"type": "image"}]}])]
+    shown = [
+        replace(pictured(), messages=messages)
+        for messages in (None, [{"role": "user", "content": [{"type": "image"}]}])
+    ]
     rows = [seeing.look(seer.trunk, seer.tokenizer, document) for document in shown]
     assert rows[0].ids == rows[1].ids
 
@@ -107,7 +130,9 @@ def test_attention_is_shares_of_the_patches_and_leaves_the_trunk_as_it_was(seer,
 
 
 def test_things_are_read_from_the_labels_of_the_patches(seer, rows, monkeypatch):
-    truth = {tuple(row.looks[0].view.grid): Thing("ab"[number % 2], (0.0, 0.0, 0.5, 1.0)) for number, row in enumerate(rows)}
+    truth = {
+        tuple(row.looks[0].view.grid): Thing("ab"[number % 2], (0.0, 0.0, 0.5, 1.0)) for number, row in enumerate(rows)
+    }
 
     def labels(states_ND):
         grid = next(row.looks[0].view.grid for row in rows if row.looks[0].view.grid.patches == len(states_ND))

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from groundup.codecs.text import Tokenizer
+from groundup.config.recipe import Recipe
 from groundup.data.document import Document, read
 from groundup.data.prepare import write_documents
 from groundup.data.tasks import heldout
 from groundup.device import Device
 from groundup.evaluate.bits import bits_per_byte
-from groundup.evaluate.suite import evaluate
+from groundup.evaluate.runner import evaluate
 from groundup.evaluate.tasks import exact_match
 from groundup.evaluate.texts import sample
 from groundup.generate.engine import Engine
 from groundup.model import weights
-from groundup.recipe import Recipe
 from tests.random_models import random_trunk
 
 SOURCES: list[dict[str, Any]] = [
@@ -33,7 +33,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path
     """A folder with a model in model/, sources, their documents in documents-*/, and questions."""
     home = tmp_path_factory.mktemp("home")
     for number in range(30):
-        (home / f"{number}.md").write_text(f"Story {number}: the cat sat on mat {number} and the dog by door {number * 7}.\n" * (1 + number % 5))
+        (home / f"{number}.md").write_text(
+            f"Story {number}: the cat sat on mat {number} and the dog by door {number * 7}.\n" * (1 + number % 5)
+        )
     talk = '{"messages": [{"role": "user", "content": "cat %d?"}, {"role": "assistant", "content": "dog"}]}\n'
     (home / "talks.jsonl").write_text("".join(talk % number for number in range(20)))
     (home / "questions.json").write_text('{"question": "who sat?", "choices": ["cat", "mat"], "answer": "A"}\n')
@@ -106,9 +108,27 @@ def figures(value: Any) -> list[dict[str, Any]]:
 
 
 def test_the_table_is_json_and_every_figure_has_its_interval_and_number(home):
-    table = run(home, suites=["bits-per-byte", "tasks", "choice"], per_family=2, baselines=True, choice=["questions.json"], prompts=["who?"])
+    table = run(
+        home,
+        suites=["bits-per-byte", "tasks", "choice"],
+        per_family=2,
+        baselines=True,
+        choice=["questions.json"],
+        prompts=["who?"],
+    )
     assert json.loads(json.dumps(table, allow_nan=False)) == table
-    assert table.keys() == {"bits_per_byte", "tasks", "choice", "images", "questions", "boxes", "probe", "orders", "prompts", "notes"}
+    assert table.keys() == {
+        "bits_per_byte",
+        "tasks",
+        "choice",
+        "images",
+        "questions",
+        "boxes",
+        "probe",
+        "orders",
+        "prompts",
+        "notes",
+    }
     assert len(figures(table)) == 1 + 5 + 1 + 4 + 2
     for figure in figures(table):
         assert figure.keys() == FIGURE
@@ -117,7 +137,9 @@ def test_the_table_is_json_and_every_figure_has_its_interval_and_number(home):
 
 def test_what_could_not_be_measured_is_said(home, tmp_path):
     nowhere = {"stories": tmp_path}
-    table = evaluate(home / "model", recipe(suites=["bits-per-byte", "choice"]), home, nowhere, Device("cpu"), lambda done: None)
+    table = evaluate(
+        home / "model", recipe(suites=["bits-per-byte", "choice"]), home, nowhere, Device("cpu"), lambda done: None
+    )
     assert table["bits_per_byte"] == table["choice"] == {}
     assert [note.split(";")[0].split(":")[0] for note in table["notes"]] == [
         "source 'stories' has no held-out text, so no bits per byte",

@@ -10,10 +10,10 @@ import torch
 
 from groundup.codecs.text import Tokenizer
 from groundup.generate.engine import MEMORY, Engine
-from groundup.generate.native.leaves import plant, workshop
 from groundup.generate.request import Piece, Request
 from groundup.generate.service import Service
-from groundup.model.trunk import Trunk
+from groundup.kernels.cpu.modules import plant, workshop
+from groundup.model.transformer import Trunk
 from tests.random_models import SHAPE, random_trunk
 
 
@@ -87,7 +87,11 @@ def native_trunk(precision: torch.dtype = torch.float32, weights: Any = "full", 
 
 
 def engine(
-    native: bool = False, tokenizer: Any = None, cache_bytes: int = MEMORY, precision: torch.dtype = torch.float32, **changes: object
+    native: bool = False,
+    tokenizer: Any = None,
+    cache_bytes: int = MEMORY,
+    precision: torch.dtype = torch.float32,
+    **changes: object,
 ) -> Engine:
     trunk, shop = native_trunk(precision, **changes) if native else (random_trunk(precision=precision, **changes), None)
     return Engine(trunk, tokenizer or Ids(), shop, cache_bytes)

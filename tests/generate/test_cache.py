@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from groundup.generate.cache import NativeStore, PlainStore, Store, Stretch
-from groundup.generate.pages import PAGE
-from groundup.model.trunk import Trunk
+from groundup.generate.block_table import PAGE
+from groundup.generate.kv_cache import NativeStore, PlainStore, Store, Stretch
+from groundup.model.transformer import Trunk
 from tests.generate.generate_helpers import native_trunk
 from tests.random_models import random_trunk
 
@@ -41,14 +41,18 @@ def test_sequences_fed_in_uneven_pieces_equal_one_forward_each(native, kv_heads)
     cuts = [(0, 5, 6, 7, 20), (0, 11, 12, 13, 31), (0, 1, 30, 31, 46)]
     for turn in range(4):
         spans = [(cut[turn], cut[turn + 1]) for cut in cuts]
-        positions = store.begin([Stretch(start, stop - start, held) for (start, stop), held in zip(spans, pages, strict=True)])
+        positions = store.begin(
+            [Stretch(start, stop - start, held) for (start, stop), held in zip(spans, pages, strict=True)]
+        )
         ids = [id for row, (start, stop) in zip(rows, spans, strict=True) for id in row[start:stop]]
         assert positions.tolist() == [[place for start, stop in spans for place in range(start, stop)]]
         with torch.no_grad():
             states = iter(trunk(torch.tensor([ids]), positions, cache=store)[0])
         for row, (start, stop) in zip(rows, spans, strict=True):
             expected = whole(random_trunk(kv_heads=kv_heads), row)[start:stop]
-            torch.testing.assert_close(torch.stack([next(states) for _ in range(start, stop)]), expected, rtol=0, atol=TOLERANCE)
+            torch.testing.assert_close(
+                torch.stack([next(states) for _ in range(start, stop)]), expected, rtol=0, atol=TOLERANCE
+            )
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from groundup.core.errors import InputError
 from groundup.device import Device
-from groundup.errors import InputError
 from groundup.evaluate.likelihood import Row, nats
 from groundup.generate import engine as engine_module
 from groundup.generate import scheduler as scheduler_module
+from groundup.generate.block_table import PAGE
 from groundup.generate.engine import Engine
-from groundup.generate.pages import PAGE
 from groundup.generate.request import Request
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.model import weights
-from groundup.model.trunk import Trunk
+from groundup.model.transformer import Trunk
 from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, small_tokenizer
 from tests.random_models import SHAPE, random_trunk
 
@@ -55,7 +55,9 @@ def test_answers_equal_full_recomputation(native):
 def test_log_probabilities_equal_those_the_trainer_sees(native):
     """fp32: 48 terms of size 1 summed in another order, through three layers."""
     prompts = random_prompts(6)
-    for prompt, heard in zip(prompts, ask(engine(native, NEVER), *[Request(prompt, 8, logprobs=0) for prompt in prompts]), strict=True):
+    for prompt, heard in zip(
+        prompts, ask(engine(native, NEVER), *[Request(prompt, 8, logprobs=0) for prompt in prompts]), strict=True
+    ):
         found = sum(score.logprob for score in heard.scores)
         assert -found == pytest.approx(nats(random_trunk(), [Row(prompt + heard.ids, len(prompt))])[0], abs=1e-3)
 
@@ -63,11 +65,17 @@ def test_log_probabilities_equal_those_the_trainer_sees(native):
 @BOTH
 def test_an_echo_scores_the_prompt(native):
     prompts = random_prompts(5, 60)
-    for prompt, heard in zip(prompts, ask(engine(native, NEVER), *[Request(prompt, 1, logprobs=3, echo=True) for prompt in prompts]), strict=True):
+    for prompt, heard in zip(
+        prompts,
+        ask(engine(native, NEVER), *[Request(prompt, 1, logprobs=3, echo=True) for prompt in prompts]),
+        strict=True,
+    ):
         scores = heard.pieces[0].prompt_scores
         assert [score.id for score in scores] == prompt
         assert scores[0].logprob != scores[0].logprob  # nan: nothing predicts the first
-        assert -sum(score.logprob for score in scores[1:]) == pytest.approx(nats(random_trunk(), [Row(prompt, 1)])[0], abs=2e-3)
+        assert -sum(score.logprob for score in scores[1:]) == pytest.approx(
+            nats(random_trunk(), [Row(prompt, 1)])[0], abs=2e-3
+        )
         assert all(len(score.top) == 3 and score.top[0][1] >= score.logprob for score in scores[1:])
 
 
@@ -84,14 +92,19 @@ def test_the_likeliest_come_first_and_are_those_of_the_model():
 @BOTH
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_an_answer_has_the_same_bits_in_any_company(native, precision, monkeypatch):
-    """Alone, among many, with another size of chunks, and out of a cache so small that answers are given up and computed again.
+    """Alone, among many, with another size of chunks, and out of a cache so small that answers are given up and
+    computed again.
 
-    The library's own kernels promise no such thing, so without ours only the ids are held equal, in fp32, where no two scores tie.
+    The library's own kernels promise no such thing, so without ours only the ids are held equal, in fp32, where no two
+    scores tie.
     """
     if not native and precision is torch.bfloat16:
         pytest.skip("only the kernels promise it")
     prompts, sampling = random_prompts(17), Sampling(temperature=1.0, seed=3)
-    requests = [Request(prompt, 20, sampling if number % 2 else GREEDY, number, logprobs=2) for number, prompt in enumerate(prompts)]
+    requests = [
+        Request(prompt, 20, sampling if number % 2 else GREEDY, number, logprobs=2)
+        for number, prompt in enumerate(prompts)
+    ]
     alone = [ask(engine(native, NEVER, precision=precision), request)[0] for request in requests]
     together = ask(engine(native, NEVER, precision=precision), *requests)
     monkeypatch.setattr(scheduler_module, "CHUNK", 23)
@@ -137,7 +150,10 @@ def test_the_number_of_rows_changes_no_answer(monkeypatch, sampling):
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
 def test_a_stream_gives_the_ids_of_complete(sampling):
     prompt = random_prompts(1)[0]
-    assert list(engine(tokenizer=NEVER).stream(prompt, 20, sampling)) == engine(tokenizer=NEVER).complete([prompt], 20, sampling)[0]
+    assert (
+        list(engine(tokenizer=NEVER).stream(prompt, 20, sampling))
+        == engine(tokenizer=NEVER).complete([prompt], 20, sampling)[0]
+    )
 
 
 # --- who waits for whom -------------------------------------------------------------------------------------------
@@ -256,7 +272,10 @@ def test_a_cache_that_holds_no_context_is_refused():
 def test_the_cache_keeps_to_its_bytes():
     small = engine(cache_bytes=POOL)
     assert small.scheduler.pages.count == 8
-    assert all(len(answer) == 8 for answer in small.complete([[3, 4]] * 40, 8, Sampling(temperature=2.0, bias={26: -100, 40: -100})))
+    assert all(
+        len(answer) == 8
+        for answer in small.complete([[3, 4]] * 40, 8, Sampling(temperature=2.0, bias={26: -100, 40: -100}))
+    )
 
 
 # --- embeddings, and the files of a model --------------------------------------------------------------------------

@@ -1,18 +1,20 @@
-"""Images in prompts: what is answered equals one forward as in training, in any company, and pages are shared only with the same images."""
+"""Images in prompts: what is answered equals one forward as in training, in any company, and pages are shared only with
+the same images.
+"""
 
 import numpy as np
 import pytest
 import torch
 
 from groundup.codecs.image import Grid
+from groundup.core.errors import InputError
 from groundup.data.views import cells
-from groundup.errors import InputError
 from groundup.generate import scheduler as scheduler_module
+from groundup.generate.block_table import PAGE
 from groundup.generate.look import Look, View
-from groundup.generate.pages import PAGE
 from groundup.generate.request import Request
-from groundup.model.eyes import Sight
-from groundup.model.trunk import Trunk, document_mask
+from groundup.model.transformer import Trunk, document_mask
+from groundup.model.vision.encoder import Sight
 from tests.generate.generate_helpers import Ids, ask, engine
 from tests.random_models import SHAPE, random_trunk
 
@@ -24,7 +26,9 @@ POOL = SHAPE.cache_bytes(9 * PAGE, 1)  # nine pages, for numbers of one byte: li
 
 
 def view(seed: int, rows: int = 4, columns: int = 5) -> View:
-    return View.of(Grid(rows, columns), np.random.default_rng(seed).integers(0, 256, (rows * columns, 48), dtype=np.uint8))
+    return View.of(
+        Grid(rows, columns), np.random.default_rng(seed).integers(0, 256, (rows * columns, 48), dtype=np.uint8)
+    )
 
 
 def request(before: int, *views: View, seed: int = 0, after: int = 5, limit: int = 12, number: int = 0) -> Request:
@@ -82,17 +86,24 @@ def test_an_image_matters_and_so_does_its_end_to_its_beginning(native):
     one = view(1)
     changed = one.patches.copy()
     changed[-1] = 255 - changed[-1]
-    first, other = (ask(engine(native, NEVER, **EYES), request(1, each))[0].scores for each in (one, View.of(one.grid, changed)))
+    first, other = (
+        ask(engine(native, NEVER, **EYES), request(1, each))[0].scores for each in (one, View.of(one.grid, changed))
+    )
     assert first[0].logprob != pytest.approx(other[0].logprob, abs=1e-4)
 
 
 @BOTH
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_an_answer_has_the_same_bits_in_any_company(native, precision, monkeypatch):
-    """Alone, together, in chunks that would end inside images, and out of a cache so small that answers are computed again."""
+    """Alone, together, in chunks that would end inside images, and out of a cache so small that answers are computed
+    again.
+    """
     if not native and precision is torch.bfloat16:
         pytest.skip("only the kernels promise it")
-    asked = [*requests(), *(request(5 * number, view(number), limit=20, seed=number, number=number) for number in range(1, 12))]
+    asked = [
+        *requests(),
+        *(request(5 * number, view(number), limit=20, seed=number, number=number) for number in range(1, 12)),
+    ]
     alone = [ask(engine(native, NEVER, precision=precision, **EYES), each)[0] for each in asked]
     together = ask(engine(native, NEVER, precision=precision, **EYES), *asked)
     monkeypatch.setattr(scheduler_module, "CHUNK", 11)

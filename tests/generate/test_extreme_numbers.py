@@ -1,11 +1,13 @@
-"""Numbers of requests at their smallest, largest and in between: an answer comes or the request is refused, and others get what they get alone."""
+"""Numbers of requests at their smallest, largest and in between: an answer comes or the request is refused, and others
+get what they get alone.
+"""
 
 from random import Random
 from typing import Any
 
 import pytest
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
@@ -54,7 +56,11 @@ def many_fields(count: int) -> list[dict[str, Any]]:
     def some() -> dict[str, Any]:
         fields = {name: random.choice(FLOATS) * random.choice([1, 1, 1, -1]) for name in random.sample(NUMBERS, 3)}
         ids = random.sample(range(SHAPE.vocab), random.choice([0, 1, 30]))
-        return {"temperature": 1.0} | fields | {"top_k": random.choice(INTS), "bias": {id: random.choice([-100.0, 100.0, 5e-324]) for id in ids}}
+        return (
+            {"temperature": 1.0}
+            | fields
+            | {"top_k": random.choice(INTS), "bias": {id: random.choice([-100.0, 100.0, 5e-324]) for id in ids}}
+        )
 
     return [some() for _ in range(count)]
 

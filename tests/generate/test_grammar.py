@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate.grammar import Constraint, Grammar
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
@@ -26,7 +26,9 @@ def tokenizer(tmp_path):
 
 
 def answers(tokenizer, grammar: Grammar, count: int = 6) -> list[str]:
-    asked = [Request([number + 5], 60, Sampling(temperature=1.0, seed=number), grammar=grammar) for number in range(count)]
+    asked = [
+        Request([number + 5], 60, Sampling(temperature=1.0, seed=number), grammar=grammar) for number in range(count)
+    ]
     return [heard.text for heard in ask(engine(tokenizer=tokenizer), *asked) if heard.finish == "stop"]
 
 

@@ -1,4 +1,6 @@
-"""Grammars of clients: each in a process of its own, ended where it takes too much, and nobody else's answer is another or waits."""
+"""Grammars of clients: each in a process of its own, ended where it takes too much, and nobody else's answer is another
+or waits.
+"""
 
 import asyncio
 import json
@@ -10,7 +12,7 @@ from random import Random
 
 import pytest
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate import grammar_pool as pools
 from groundup.generate.grammar import Grammar, UntrustedGrammar
 from groundup.generate.grammar_pool import CompiledGrammar, GrammarPool, RemoteConstraint
@@ -28,7 +30,8 @@ ENDLESS = {
     "counting": ("lark", f"start: a::0x1\n{COUNT}\n"),
     "counting in turns": ("lark", "start: a::0x1\na::_: b::incr([0:64])\nb::_: a::incr([0:64])\n"),
     "multiple of a prime": ("json_schema", json.dumps({"type": "integer", "multipleOf": 1000003})),
-    "thirty patterns at once": ("json_schema", json.dumps({"allOf": [{"type": "string", "pattern": f"^(a|b)*a(a|b){{{n}}}$"} for n in range(30)]})),
+    "thirty patterns at once": ("json_schema", json.dumps({"allOf": [{"type": "string",
+    "pattern": f"^(a|b)*a(a|b){{{n}}}$"} for n in range(30)]})),
 }  # fmt: skip
 LARGE = {
     "a hundred thousand": ("regex", "a{100000}"),
@@ -37,14 +40,19 @@ LARGE = {
     "nested stars": ("regex", "(((a*)*b*)*c*)*"),
     "choices that double": ("regex", "(a|b)*a(a|b){200}"),
     "six thousand words": ("regex", "|".join(f"w{n}x{n * 7919 % 10007}" for n in range(6000))),
-    "three thousand rules": ("lark", "start: r0\n" + "\n".join(f'r{n}: "w{n}" r{(n * 7 + 1) % 3000}' for n in range(3000))),
+    "three thousand rules": ("lark",
+    "start: r0\n" + "\n".join(f'r{n}: "w{n}" r{(n * 7 + 1) % 3000}' for n in range(3000))),
     "nine thousand words": ("lark", "start: " + " ".join(['"ab"'] * 9000)),
     "left recursion": ("lark", 'start: start start | "a" | start start start'),
-    "nothing but itself": ("json_schema", json.dumps({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}})),
-    "a tree": ("json_schema", json.dumps({"$defs": {"n": {"type": "object", "properties": {"l": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"})),
+    "nothing but itself": ("json_schema", json.dumps({"$ref": "#/$defs/a",
+    "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}})),
+    "a tree": ("json_schema", json.dumps({"$defs": {"n": {"type": "object",
+    "properties": {"l": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"})),
     "five thousand values": ("json_schema", json.dumps({"enum": [f"v{n * 7919 % 100003}" for n in range(5000)]})),
-    "many names": ("json_schema", json.dumps({"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(1500)}})),
-    "a million items": ("json_schema", json.dumps({"type": "array", "minItems": 10**6, "items": {"type": "string", "minLength": 10**6}})),
+    "many names": ("json_schema", json.dumps({"type": "object",
+    "properties": {f"p{n}": {"type": "string"} for n in range(1500)}})),
+    "a million items": ("json_schema", json.dumps({"type": "array", "minItems": 10**6, "items": {"type": "string",
+    "minLength": 10**6}})),
     "a schema of 150 levels": ("json_schema", '{"properties": {"a": ' * 150 + "{}" + "}}" * 150),
     "brackets": ("lark", "start: " + "(" * 3000 + '"a"' + ")?" * 3000),
 }  # fmt: skip
@@ -73,7 +81,9 @@ def sampled(grammar: object, seed: int = 0, limit: int = 40) -> Request:
 def alone(tokenizer, count: int = 4) -> list[list[int]]:
     """What a grammar that is followed in this process gives."""
     own = Grammar(WORDS.kind, WORDS.text)
-    return [each.ids for each in ask(engine(tokenizer=tokenizer, vocab=290), *(sampled(own, seed) for seed in range(count)))]
+    return [
+        each.ids for each in ask(engine(tokenizer=tokenizer, vocab=290), *(sampled(own, seed) for seed in range(count)))
+    ]
 
 
 def test_a_grammar_in_another_process_gives_the_same_answers(service, tokenizer):
@@ -111,12 +121,16 @@ def test_a_maker_that_is_killed_is_made_again(service):
 
 
 def delay(service: Service, attack: UntrustedGrammar) -> tuple[str, int, list[int]]:
-    """What becomes of a grammar, and beside it another client's answer of 200 ids: how many steps more than ids it took, and its ids."""
+    """What becomes of a grammar, and beside it another client's answer of 200 ids: how many steps more than ids it
+    took, and its ids.
+    """
     outcome: list[str] = []
 
     def attacking() -> None:
         try:
-            outcome.append(answers(service, sampled(compiled(service, attack, "bad"), limit=20))[0].pieces[-1].error or "answered")
+            outcome.append(
+                answers(service, sampled(compiled(service, attack, "bad"), limit=20))[0].pieces[-1].error or "answered"
+            )
         except (InputError, Busy) as error:
             outcome.append(str(error))
 
@@ -125,7 +139,10 @@ def delay(service: Service, attack: UntrustedGrammar) -> tuple[str, int, list[in
     more, ids = 0, []
     while attacker.is_alive() or not ids:
         before = service.state().steps
-        [good] = answers(service, Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.engine.tokenizer.im_end: -100.0})))
+        [good] = answers(
+            service,
+            Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.engine.tokenizer.im_end: -100.0})),
+        )
         more, ids = max(more, service.state().steps - before - len(good.ids)), good.ids
     attacker.join()
     return outcome[0], more, ids
@@ -137,8 +154,13 @@ def test_another_clients_answer_comes_with_every_step_whatever_a_grammar_is(serv
     assert more <= 20 + 1  # the attacker's own steps, where the last question came before its answer
     assert "answered" in outcome or "cannot be" in outcome or "no time" in outcome
     if name in ENDLESS:
-        assert "cannot be used: it takes more than 1 s of a processor" in outcome or "no time" in outcome  # where the machine does much else
-    [after] = answers(service, Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.engine.tokenizer.im_end: -100.0})))
+        assert (
+            "cannot be used: it takes more than 1 s of a processor" in outcome or "no time" in outcome
+        )  # where the machine does much else
+    [after] = answers(
+        service,
+        Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.engine.tokenizer.im_end: -100.0})),
+    )
     assert after.ids == ids
 
 

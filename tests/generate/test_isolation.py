@@ -14,7 +14,14 @@ from tests.generate.generate_helpers import Heard, Waited, answers, ask, engine,
 from tests.generate.test_engine_images import EYES, request, view
 from tests.generate.test_service import NEVER, until
 
-FAULTS = [ZeroDivisionError("of all things"), MemoryError(), RecursionError("deep"), StopIteration(), OSError("gone"), AssertionError("no")]
+FAULTS = [
+    ZeroDivisionError("of all things"),
+    MemoryError(),
+    RecursionError("deep"),
+    StopIteration(),
+    OSError("gone"),
+    AssertionError("no"),
+]
 LONG = Request([1, 2, 3], 30, Sampling(temperature=1.0, seed=4))
 
 
@@ -64,7 +71,9 @@ def test_a_listener_that_fails_ends_its_request_alone(service, fault):
 @pytest.mark.parametrize("where", ["constraint", "allowed", "accept"])
 def test_a_grammar_that_fails_ends_its_request_alone(service, fault, where):
     def grammar_for(tokenizer: object) -> SimpleNamespace:
-        whole = SimpleNamespace(allowed=lambda: torch.ones(NEVER.size, dtype=torch.bool).numpy(), accept=lambda id: None, close=lambda: None)
+        whole = SimpleNamespace(
+            allowed=lambda: torch.ones(NEVER.size, dtype=torch.bool).numpy(), accept=lambda id: None, close=lambda: None
+        )
         setattr(whole, where, raising(fault))
         return whole
 

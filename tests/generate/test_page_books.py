@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.generate.pages import PAGE, Pages, names
+from groundup.generate.block_table import PAGE, Pages, names
 
 
 def test_names_are_equal_exactly_where_all_ids_before_are():

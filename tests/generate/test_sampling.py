@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate import sampling as sampling_module
 from groundup.generate.sampling import Sampling
 
@@ -20,7 +20,9 @@ def scores(vocab: int = 40) -> Tensor:
 def draw(sampling: Sampling, row: Tensor) -> Tensor:
     """How often each id is drawn, as a share, [V]."""
     source = sampling.source(0)
-    return torch.bincount(torch.tensor([sampling.choose(row, source) for _ in range(DRAWS)]), minlength=len(row)) / DRAWS
+    return (
+        torch.bincount(torch.tensor([sampling.choose(row, source) for _ in range(DRAWS)]), minlength=len(row)) / DRAWS
+    )
 
 
 def within_chance(found: Tensor, shares: Tensor) -> bool:
@@ -53,7 +55,8 @@ def test_top_p_keeps_the_fewest_that_reach_it_however_many_are_looked_at(monkeyp
 
 @pytest.mark.judge
 @pytest.mark.parametrize(
-    ("top_k", "top_p", "min_p"), [(0, 0.3, 0), (0, 0.9, 0), (7, 1.0, 0), (7, 0.6, 0), (30, 0.95, 0), (0, 1.0, 0.1), (0, 0.9, 0.05), (7, 1.0, 0.2)]
+    ("top_k", "top_p", "min_p"),
+    [(0, 0.3, 0), (0, 0.9, 0), (7, 1.0, 0), (7, 0.6, 0), (30, 0.95, 0), (0, 1.0, 0.1), (0, 0.9, 0.05), (7, 1.0, 0.2)],
 )
 def test_possible_ids_are_those_of_transformers(top_k, top_p, min_p):
     process = pytest.importorskip("transformers.generation.logits_process")
@@ -115,8 +118,10 @@ def test_the_same_seed_and_number_draw_alike_another_otherwise():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.01},
-        {"min_p": 1.0}, {"min_p": -0.1}, {"repetition_penalty": 0.0}, {"presence_penalty": float("nan")}, {"frequency_penalty": 101.0},
+        {"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1},
+        {"top_p": 0.0}, {"top_p": 1.01},
+        {"min_p": 1.0}, {"min_p": -0.1}, {"repetition_penalty": 0.0}, {"presence_penalty": float("nan")},
+        {"frequency_penalty": 101.0},
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_refused_by_name(wrong):
@@ -126,10 +131,22 @@ def test_values_out_of_range_are_refused_by_name(wrong):
 
 # --- numbers that fp32 cannot hold ----------------------------------------------------------------------------------
 
-TINY = [5e-324, 1e-300, 1e-46, 1e-45, 1e-40, 1e-38, 1e-30, 1e-7]  # smallest and subnormal numbers of fp64 and fp32 among them
+TINY = [
+    5e-324,
+    1e-300,
+    1e-46,
+    1e-45,
+    1e-40,
+    1e-38,
+    1e-30,
+    1e-7,
+]  # smallest and subnormal numbers of fp64 and fp32 among them
 
 
-@pytest.mark.parametrize("more", [{}, {"top_p": 0.5}, {"top_p": 1e-300}, {"top_k": 3}, {"top_k": 2**70}, {"min_p": 5e-324}, {"min_p": 1 - 1e-16}])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"top_p": 0.5}, {"top_p": 1e-300}, {"top_k": 3}, {"top_k": 2**70}, {"min_p": 5e-324}, {"min_p": 1 - 1e-16}],
+)
 @pytest.mark.parametrize("temperature", TINY)
 def test_a_temperature_that_is_almost_none_is_greedy(temperature, more):
     for row in (scores(), -scores().abs(), scores() * 1e-3, torch.zeros(40).index_fill(0, torch.tensor([7]), 1e-3)):
@@ -167,10 +184,13 @@ def test_whatever_the_numbers_an_id_that_may_come_comes():
         row = scores() * random.choice([1.0, 1e-30, 1e30])
         sampling = Sampling(
             temperature=random.choice(extremes), top_k=random.choice([0, 1, 2**31, 2**63, 2**70]),
-            top_p=random.choice([value for value in extremes if 0 < value <= 1]), min_p=random.choice([v for v in extremes if v < 1]),
-            repetition_penalty=random.choice([value for value in extremes if value]), presence_penalty=random.choice([-100, -5e-324, 0, 100]),
+            top_p=random.choice([value for value in extremes if 0 < value <= 1]),
+            min_p=random.choice([v for v in extremes if v < 1]),
+            repetition_penalty=random.choice([value for value in extremes if value]),
+            presence_penalty=random.choice([-100, -5e-324, 0, 100]),
             frequency_penalty=random.choice([-100, 0, 1e-300, 100]), seed=random.choice([0, -(2**63), 2**63, 2**200]),
-            bias=dict.fromkeys(random.sample(range(40), random.choice([0, 1, 40])), random.choice([-100.0, 100.0, 5e-324])),
+            bias=dict.fromkeys(random.sample(range(40), random.choice([0, 1, 40])), random.choice([-100.0, 100.0,
+            5e-324])),
         )  # fmt: skip
         sampling.shift(row, [1, 2, 3], [4, 4, 5])
         allowed = torch.rand(40, generator=torch.Generator().manual_seed(number)) < 0.5

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.generate.refusals import Busy
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
@@ -24,7 +24,9 @@ def service():
 
 
 def test_answers_are_those_of_the_engine(service):
-    requests = [Request(prompt, 10, Sampling(temperature=1.0), number) for number, prompt in enumerate(random_prompts(8))]
+    requests = [
+        Request(prompt, 10, Sampling(temperature=1.0), number) for number, prompt in enumerate(random_prompts(8))
+    ]
     heard = [Waited() for _ in requests]
     for request, listen in zip(requests, heard, strict=True):
         service.submit(request, listen)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from groundup.model import weights
-from groundup.model.trunk import Trunk
+from groundup.model.transformer import Trunk
 from tests.random_models import SHAPE, random_trunk
 
 pytestmark = pytest.mark.judge
@@ -35,7 +35,8 @@ def theirs(model, ids: Tensor) -> Tensor:
 @CASES
 def test_their_model_loaded_here_has_their_logits(tmp_path: Path, tied: bool, kv_heads: int):
     config = transformers.Qwen3Config(
-        vocab_size=300, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=kv_heads,
+        vocab_size=300, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=kv_heads,
         head_dim=16, max_position_embeddings=64, tie_word_embeddings=tied, initializer_range=0.2, rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": 50_000.0},
     )  # fmt: skip
@@ -47,14 +48,18 @@ def test_their_model_loaded_here_has_their_logits(tmp_path: Path, tied: bool, kv
                 weight.uniform_(0.5, 1.5)
     model.save_pretrained(tmp_path)
     expected = theirs(model, ids_of())
-    torch.testing.assert_close(ours(weights.load(tmp_path, torch.device("cpu")), ids_of()), expected, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        ours(weights.load(tmp_path, torch.device("cpu")), ids_of()), expected, rtol=0, atol=TOLERANCE
+    )
 
 
 @CASES
 def test_our_model_loaded_there_has_our_logits(tmp_path: Path, tied: bool, kv_heads: int):
     trunk = random_trunk(tied=tied, kv_heads=kv_heads, rope_base=50_000.0, norm_epsilon=1e-5)
     weights.save(trunk, tmp_path, end=5)
-    model, loading = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, output_loading_info=True)
+    model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.float32, output_loading_info=True
+    )
     assert not any(loading.values())
     torch.testing.assert_close(theirs(model.eval(), ids_of()), ours(trunk, ids_of()), rtol=0, atol=TOLERANCE)
 

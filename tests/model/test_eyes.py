@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from groundup.codecs.image import Grid
 from groundup.data.views import cells
 from groundup.model import weights
-from groundup.model.eyes import Eyes, Sight, normalised, positions
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk, document_mask
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk, document_mask
+from groundup.model.vision.encoder import Eyes, Sight, normalised, positions
 from tests.random_models import random_trunk
 
 GRID = Grid(2, 3)
@@ -20,7 +20,9 @@ FIRST, LENGTH = 3, 16  # of the image's patches in the row, and of the row
 
 
 def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> Sight:
-    patches = torch.randint(0, 256, (GRID.patches, 48), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    patches = torch.randint(
+        0, 256, (GRID.patches, 48), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
     return Sight(patches, torch.arange(GRID.patches) + FIRST, torch.from_numpy(cells(GRID)), hidden)
 
 
@@ -78,7 +80,19 @@ def test_normalised_patches_have_no_mean_and_plain_ones_no_contents() -> None:
 
 @pytest.mark.parametrize("kinds", [(), ("cup", "pen")])
 def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tuple[str, ...]) -> None:
-    shape = Shape(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=70, context=64, patch=4, patches=8, kinds=kinds)
+    shape = Shape(
+        depth=2,
+        width=32,
+        heads=4,
+        kv_heads=2,
+        head_dim=8,
+        ffn=64,
+        vocab=70,
+        context=64,
+        patch=4,
+        patches=8,
+        kinds=kinds,
+    )
     assert shape.total == sum(weight.numel() for weight in Trunk(shape).parameters())
 
 

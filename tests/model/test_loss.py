@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.model.loss import CHUNK, linear_cross_entropy
+from groundup.model.losses import CHUNK, linear_cross_entropy
 
 WIDTH, VOCAB = 24, 90
 

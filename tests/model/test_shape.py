@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from groundup.errors import InputError
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk, dense_attention
-from groundup.recipe import ModelPart
+from groundup.config.recipe import ModelPart
+from groundup.core.errors import InputError
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk, dense_attention
 from tests.random_models import SHAPE, random_trunk
 
-HUGE = Shape(depth=80, width=8192, heads=64, kv_heads=8, head_dim=128, ffn=29568, vocab=152_064, context=131_072, tied=False)
+HUGE = Shape(
+    depth=80, width=8192, heads=64, kv_heads=8, head_dim=128, ffn=29568, vocab=152_064, context=131_072, tied=False
+)
 
 
 def groups(trunk: Trunk) -> dict[str, int]:
@@ -21,7 +23,11 @@ def groups(trunk: Trunk) -> dict[str, int]:
     counts = dict.fromkeys(("embedding", "attention", "feed-forward", "norms", "head"), 0)
     for name, parameter in trunk.named_parameters():
         parts = {"embed_tokens": "embedding", "lm_head": "head", "norm": "norms", "_proj": "attention"}
-        group = "feed-forward" if ".mlp." in name else next(parts[part] for part in parts if part in name.removesuffix(".weight").rpartition(".")[2])
+        group = (
+            "feed-forward"
+            if ".mlp." in name
+            else next(parts[part] for part in parts if part in name.removesuffix(".weight").rpartition(".")[2])
+        )
         counts[group] += parameter.numel()
     return counts
 
@@ -29,7 +35,9 @@ def groups(trunk: Trunk) -> dict[str, int]:
 DERIVED = [Shape.of(ModelPart(depth=depth), 8192) for depth in (1, 4, 20)]
 
 
-@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, tied=False), replace(SHAPE, kv_heads=1), replace(SHAPE, head_dim=8), *DERIVED])
+@pytest.mark.parametrize(
+    "shape", [SHAPE, replace(SHAPE, tied=False), replace(SHAPE, kv_heads=1), replace(SHAPE, head_dim=8), *DERIVED]
+)
 def test_parameters_equal_the_built_model(shape):
     with torch.device("meta"):
         trunk = Trunk(shape)
@@ -69,7 +77,9 @@ def test_flops_of_training_are_three_forwards():
     shape = trunk.shape
     counted = 2 * 40 * (3 * shape.matrix_flops() + 3 * shape.attention_flops(40))
     assert counter.get_total_flops() == counted
-    assert 2 * 40 * shape.training_flops(40) == counted - 2 * 40 * 3 * shape.attention_flops(20)  # half is masked: the future
+    assert 2 * 40 * shape.training_flops(40) == counted - 2 * 40 * 3 * shape.attention_flops(
+        20
+    )  # half is masked: the future
 
 
 def test_config_is_read_back():

@@ -1,4 +1,6 @@
-"""The vision tower of SigLIP 2: what is read of a folder, what its features show of hidden and later patches, and what a model with it costs."""
+"""The vision tower of SigLIP 2: what is read of a folder, what its features show of hidden and later patches, and what
+a model with it costs.
+"""
 
 import json
 from collections.abc import Sequence
@@ -13,20 +15,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from groundup.codecs.image import Grid
+from groundup.core.errors import InputError
 from groundup.data.views import Frame, cells, frames
-from groundup.errors import InputError
 from groundup.model import weights
-from groundup.model.eyes import Sight
-from groundup.model.shape import Shape
-from groundup.model.tower import Tower, TowerShape
-from groundup.model.trunk import Trunk
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk
+from groundup.model.vision.encoder import Sight
+from groundup.model.vision.tower import Tower, TowerShape
+from groundup.train.distributed.mesh import World
 from groundup.train.memory import _held
-from groundup.train.optimizer import Optimizer
-from groundup.train.parallel import World
+from groundup.train.optim.optimizer import Optimizer
 from tests.random_models import SHAPE, random_trunk
 from tests.train.train_helpers import SCHEDULE
 
-SMALL = TowerShape(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, patch_size=4, num_patches=16)
+SMALL = TowerShape(
+    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, patch_size=4, num_patches=16
+)
 CONFIG = {"model_type": "siglip2_vision_model", **asdict(SMALL)}
 SEEING = {"patch": 4, "patches": 24, "kinds": ("cup",), "tower": SMALL}
 
@@ -47,18 +51,22 @@ def patches_of(images: Sequence[Frame], seed: int = 1) -> torch.Tensor:
 
 
 @torch.no_grad()
-def features(tower: Tower, patches: torch.Tensor, images: Sequence[Frame], hidden: torch.Tensor | None = None) -> torch.Tensor:
+def features(
+    tower: Tower, patches: torch.Tensor, images: Sequence[Frame], hidden: torch.Tensor | None = None
+) -> torch.Tensor:
     return tower(patches, images, hidden, torch.float32)
 
 
 def written(folder: Path, config: dict[str, Any] = CONFIG, prefix: str = "") -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    save_file({prefix + name: tensor for name, tensor in random_tower().state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {prefix + name: tensor for name, tensor in random_tower().state_dict().items()}, folder / "model.safetensors"
+    )
     return folder
 
 
-# --- what is seen -------------------------------------------------------------------------------------------------------
+# --- what is seen -----------------------------------------------------------------------------------------------------
 
 
 def test_an_image_has_the_same_features_in_any_company() -> None:
@@ -99,7 +107,7 @@ def test_frames_are_found_in_a_row_of_patches() -> None:
     assert frames(grid, together) == images
 
 
-# --- what is read and written -------------------------------------------------------------------------------------------
+# --- what is read and written -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefix", ["", "vision_model."])
@@ -108,7 +116,11 @@ def test_a_tower_is_read_from_a_whole_model_and_from_its_vision_part(tmp_path: P
     config = {"model_type": "siglip2", "vision_config": asdict(SMALL)} if whole else CONFIG
     folder = written(tmp_path / "model", config, prefix)
     tensors = load_file(folder / "model.safetensors")
-    others = {"text_model.embeddings.token_embedding.weight": torch.zeros(2, 2), f"{prefix}head.probe": torch.zeros(1), "logit_scale": torch.zeros(1)}
+    others = {
+        "text_model.embeddings.token_embedding.weight": torch.zeros(2, 2),
+        f"{prefix}head.probe": torch.zeros(1),
+        "logit_scale": torch.zeros(1),
+    }
     save_file(tensors | others, folder / "model.safetensors")
     tower = Tower(TowerShape.of(folder))
     weights.fill_tower(tower, folder)
@@ -186,10 +198,12 @@ def test_a_model_with_a_tower_is_written_and_read_again(tmp_path: Path) -> None:
     assert torch.equal(again(ids, ids, sight=sight), trunk(ids, ids, sight=sight))
 
 
-# --- what it costs ------------------------------------------------------------------------------------------------------
+# --- what it costs ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [SMALL, TowerShape(), TowerShape(1152, 4304, 27, 16)], ids=["small", "base", "so400m"])
+@pytest.mark.parametrize(
+    "shape", [SMALL, TowerShape(), TowerShape(1152, 4304, 27, 16)], ids=["small", "base", "so400m"]
+)
 def test_parameters_of_a_tower_equal_the_built_one(shape: TowerShape) -> None:
     with torch.device("meta"):
         tower = Tower(shape)
@@ -203,7 +217,9 @@ def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built() -> None:
 
 
 def test_flops_of_seeing_equal_those_counted() -> None:
-    """Of the kernels for attention only the plain one is counted; what resizes positions, which no patch takes part in, is taken off."""
+    """Of the kernels for attention only the plain one is counted; what resizes positions, which no patch takes part in,
+    is taken off.
+    """
     trunk, images = random_trunk(**SEEING), (Frame(4, 4, 16),) * 3
     assert trunk.eyes is not None
     with FlopCounterMode(display=False) as resizing, torch.no_grad():

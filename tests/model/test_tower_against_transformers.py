@@ -7,16 +7,24 @@ from PIL import Image
 
 from groundup.codecs.image import Grid, to_patches
 from groundup.data.views import Frame
-from groundup.model.tower import Tower, TowerShape
+from groundup.model.vision.tower import Tower, TowerShape
 from groundup.model.weights import fill_tower
 from tests.model.test_tower import features, patches_of
 
 pytestmark = pytest.mark.judge
 transformers = pytest.importorskip("transformers")
 
-# fp32 through three layers: sums of about 100 terms of size 1, in another order, and positions resized by matrix products.
+# fp32 through three layers: sums of about 100 terms of size 1, in another order, and positions resized by matrix
+# products.
 TOLERANCE = 3e-5
-SIZES = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4, "patch_size": 4, "num_patches": 36}
+SIZES = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "patch_size": 4,
+    "num_patches": 36,
+}
 TEXT = SIZES | {"vocab_size": 50, "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 GRIDS = {
     "square": [Grid(6, 6)],
@@ -44,7 +52,9 @@ def pair(request, tmp_path_factory):
     if request.param == "vision part":
         saved = theirs = randomised(transformers.Siglip2VisionModel(transformers.Siglip2VisionConfig(**SIZES)))
     else:
-        text = transformers.Siglip2TextConfig(**{key: value for key, value in TEXT.items() if key not in ("patch_size", "num_patches")})
+        text = transformers.Siglip2TextConfig(
+            **{key: value for key, value in TEXT.items() if key not in ("patch_size", "num_patches")}
+        )
         config = transformers.Siglip2Config(vision_config=SIZES, text_config=text.to_dict())
         saved = randomised(transformers.Siglip2Model(config))
         theirs = saved.vision_model
@@ -61,17 +71,21 @@ def test_features_equal_theirs(pair, grids: list[Grid]):
     patches = patches_of(images)
     parts = patches.split([grid.patches for grid in grids])
     values = torch.nn.utils.rnn.pad_sequence([part / 127.5 - 1 for part in parts], batch_first=True)
-    mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(part), dtype=torch.long) for part in parts], batch_first=True)
+    mask = torch.nn.utils.rnn.pad_sequence(
+        [torch.ones(len(part), dtype=torch.long) for part in parts], batch_first=True
+    )
     with torch.no_grad():
-        expected = theirs(pixel_values=values, pixel_attention_mask=mask, spatial_shapes=torch.tensor(grids)).last_hidden_state
+        expected = theirs(
+            pixel_values=values, pixel_attention_mask=mask, spatial_shapes=torch.tensor(grids)
+        ).last_hidden_state
     torch.testing.assert_close(features(ours, patches, images), expected[mask.bool()], rtol=0, atol=TOLERANCE)
 
 
 def test_their_processor_makes_the_patches_that_we_make():
     """Of an image that needs no scaling: values and their order within a patch."""
-    processor = pytest.importorskip("transformers.models.siglip2.image_processing_pil_siglip2").Siglip2ImageProcessorPil(
-        patch_size=4, max_num_patches=15
-    )
+    processor = pytest.importorskip(
+        "transformers.models.siglip2.image_processing_pil_siglip2"
+    ).Siglip2ImageProcessorPil(patch_size=4, max_num_patches=15)
     pixels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
     made = processor(images=Image.fromarray(pixels), return_tensors="pt")
     assert made["spatial_shapes"].tolist() == [[3, 5]]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from groundup.model.loss import linear_cross_entropy
-from groundup.model.trunk import Trunk, dense_attention, document_mask, fused_attention
+from groundup.model.losses import linear_cross_entropy
+from groundup.model.transformer import Trunk, dense_attention, document_mask, fused_attention
 from tests.random_models import SHAPE, random_trunk
 
 # fp32 through three layers: sums of about 100 terms of size 1, in another order.
@@ -16,7 +16,9 @@ def ids_of(rows: int = 2, length: int = 24, seed: int = 1) -> torch.Tensor:
 
 
 @torch.no_grad()
-def states(trunk: Trunk, ids: torch.Tensor, segments: torch.Tensor | None = None, positions: torch.Tensor | None = None) -> torch.Tensor:
+def states(
+    trunk: Trunk, ids: torch.Tensor, segments: torch.Tensor | None = None, positions: torch.Tensor | None = None
+) -> torch.Tensor:
     positions = torch.arange(ids.shape[1]).expand_as(ids) if positions is None else positions
     return trunk(ids, positions, None if segments is None else document_mask(segments))
 
@@ -89,7 +91,9 @@ def test_recomputing_keeps_fewer_activations():
         trunk = random_trunk().train()
         trunk.recompute = recompute
         ids, sizes = ids_of(), []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
             trunk(ids, torch.arange(24).expand_as(ids))
         kept.append(sum(sizes))
     assert kept[1] < kept[0] / 4

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.model import weights
-from groundup.model.trunk import Trunk
+from groundup.model.transformer import Trunk
 from tests.random_models import SHAPE, random_trunk
 
 CPU = torch.device("cpu")
@@ -74,7 +74,9 @@ def test_a_missing_tensor_is_refused(folder):
 
 def test_a_tensor_of_another_shape_is_refused(folder):
     rewrite(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(47)}))
-    with pytest.raises(InputError, match=r"model.safetensors: tensor model.norm.weight has shape \(47,\), the model has \(48,\)"):
+    with pytest.raises(
+        InputError, match=r"model.safetensors: tensor model.norm.weight has shape \(47,\), the model has \(48,\)"
+    ):
         weights.load(folder, CPU)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "train"))
 
-from pretend_device import begin
-from train_helpers import FORKS, prepare
+from tests.pretend.pretend_device import begin
+from tests.train.train_helpers import FORKS, prepare
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """A third kind of device, on any machine: a PrivateUse1 back end in Python whose memory is hidden in the host's.
 
 A tensor of the device has a shape, strides and an empty storage. What the storage would hold lies in `_HELD`, and every
-operation runs on host tensors over it. So the device has the host's numbers, while a tensor forgotten on the host is an error,
-as on real hardware. It has neither a compiler, nor memory statistics, nor fused attention.
+operation runs on host tensors over it. So the device has the host's numbers, while a tensor forgotten on the host is an
+error, as on real hardware. It has neither a compiler, nor memory statistics, nor fused attention.
 """
 
 import warnings
@@ -16,12 +16,14 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-from groundup import process
+from groundup.core import process
 
 NAME = "pretend"
 _HELD: dict[int, torch.UntypedStorage] = {}  # content of the device's storages, by their address
 _LIBRARIES: list[torch.library.Library] = []  # registrations last as long as these
-_UNCHECKED = torch._C.DispatchKeySet(torch._C.DispatchKey.Meta)  # there, strides are not held against the size of the storage
+_UNCHECKED = torch._C.DispatchKeySet(
+    torch._C.DispatchKey.Meta
+)  # there, strides are not held against the size of the storage
 
 
 class _Module(_DummyBackendModule):
@@ -80,7 +82,10 @@ def _run(operation: Any, *arguments: Any, **options: Any) -> Any:
         if not isinstance(value, Tensor) or (not value.ndim and not _is_ours(value)):
             return value
         if not _is_ours(value):
-            raise RuntimeError(f"{operation}: expected all tensors on {NAME}, found one of shape {tuple(value.shape)} on {value.device}")
+            raise RuntimeError(
+                f"{operation}: expected all tensors on {NAME}, found one of shape {tuple(value.shape)} on"
+                f" {value.device}"
+            )
         host = _host(value)
         hosts[id(host)] = (host, value)
         return host
@@ -126,4 +131,8 @@ def _device(host: Tensor) -> Tensor:
     storage = tensor.untyped_storage()
     _HELD[storage._cdata] = host.untyped_storage()
     weakref.finalize(storage, _HELD.pop, storage._cdata)
-    return tensor if host.is_contiguous() and not host.storage_offset() else _as_strided(tensor, host.shape, host.stride(), host.storage_offset())
+    return (
+        tensor
+        if host.is_contiguous() and not host.storage_offset()
+        else _as_strided(tensor, host.shape, host.stride(), host.storage_offset())
+    )

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from train_helpers import Record, bytes_only, logged, make_job, train, weights
 
 import groundup
+from groundup.core.errors import InputError, Interrupted
 from groundup.device import pick
-from groundup.errors import InputError, Interrupted
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import Sampling
+from tests.train.train_helpers import Record, bytes_only, logged, make_job, train, weights
 
 Pretend = Callable[..., Any]
 
-# The device has no fused attention, so attention is summed in another order; Muon then orthogonalises in bf16, where one flipped
+# The device has no fused attention, so attention is summed in another order; Muon then orthogonalises in bf16, where
+# one flipped
 # bit is 0.4 %. Over six steps losses were seen to differ by 2e-4 of themselves.
 ROUNDING = 2e-3
 
@@ -45,7 +46,9 @@ def train_here(data: Path, folder: Path, changes: dict[str, Any], stop: int = 0)
     [{}, {"source": "talks"}, {"tied": False}, {"recompute": True, "micro_tokens": 128}],
     ids=["pretrain", "instruct", "untied", "recomputed and accumulated"],
 )
-def test_training_has_the_processors_losses(data: Path, tmp_path: Path, on_pretend: Pretend, changes: dict[str, Any]) -> None:
+def test_training_has_the_processors_losses(
+    data: Path, tmp_path: Path, on_pretend: Pretend, changes: dict[str, Any]
+) -> None:
     train(make_job(data, tmp_path / "processor", **changes))
     on_pretend(train_here, data, tmp_path / "pretend", changes)
     here, there = logged(tmp_path / "processor"), logged(tmp_path / "pretend")
@@ -79,7 +82,9 @@ def answer(folder: Path, device: str | None, temperature: float) -> list[list[in
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_generation_gives_the_processors_tokens(data: Path, tmp_path: Path, on_pretend: Pretend, temperature: float) -> None:
+def test_generation_gives_the_processors_tokens(
+    data: Path, tmp_path: Path, on_pretend: Pretend, temperature: float
+) -> None:
     train(make_job(data, tmp_path, steps=20))
     bytes_only().save(tmp_path)
     answers = answer(tmp_path, "cpu", temperature)
@@ -89,7 +94,14 @@ def test_generation_gives_the_processors_tokens(data: Path, tmp_path: Path, on_p
 
 def described(name: str | None) -> list[Any]:
     device = pick(name)
-    return [str(device.handle), device.name, str(device.precision("auto")), device.collectives, device.compiles, device.memory() > 1 << 20]
+    return [
+        str(device.handle),
+        device.name,
+        str(device.precision("auto")),
+        device.collectives,
+        device.compiles,
+        device.memory() > 1 << 20,
+    ]
 
 
 @pytest.mark.parametrize("name", ["pretend", "pretend:0", None])
@@ -114,4 +126,6 @@ def test_the_device_does_not_see_the_hosts_tensors(on_pretend: Pretend) -> None:
 
 def test_no_file_but_one_names_a_device() -> None:
     root, devices = Path(groundup.__file__).parent, re.compile(r"\b(cuda|mps|xpu|rocm|privateuseone)\b")
-    assert [path.relative_to(root).as_posix() for path in root.rglob("*.py") if devices.search(path.read_text())] == ["device.py"]
+    assert [path.relative_to(root).as_posix() for path in root.rglob("*.py") if devices.search(path.read_text())] == [
+        "device.py"
+    ]

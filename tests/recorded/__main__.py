@@ -19,7 +19,9 @@ def main(file: Path) -> int:
         file.write_text(json.dumps(found, indent=1) + "\n")
         return 0
     before = json.loads(file.read_text())
-    differ = [f"{run}: {stage}" for run in before for stage in before[run] if found[run].get(stage) != before[run][stage]]
+    differ = [
+        f"{run}: {stage}" for run in before for stage in before[run] if found[run].get(stage) != before[run][stage]
+    ]
     print("differ: " + "; ".join(differ) if differ else f"{sum(map(len, before.values()))} stages, the same bits")
     return len(differ)
 

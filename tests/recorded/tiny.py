@@ -282,7 +282,10 @@ def talks(folder: Path) -> None:
             url = f"photographs/red/red{number % 12}.png"
             question = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
         table: dict[str, Any] = {
-            "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": f"{WORDS[number % 10]} {number}"}]
+            "messages": [
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": f"{WORDS[number % 10]} {number}"},
+            ]
         }
         if number % 4 == 2:
             call = {"type": "function", "function": {"name": "add", "arguments": json.dumps({"number": number})}}
@@ -327,13 +330,21 @@ def digests(name: str, folder: Path) -> dict[str, str]:
     tiny = RUNS[name]
     tiny.fill(folder)
     (folder / "tiny.toml").write_text(tiny.recipe)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(tiny.processes)] if tiny.processes > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(tiny.processes)]
+        if tiny.processes > 1
+        else []
+    )
     command = [sys.executable, *launcher, "-m", "groundup.cli", "run", "tiny.toml"]
     quiet = os.environ | {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     root = next((folder / "runs").iterdir())
-    return {stage.parent.name: _digest(stage.parent) for stage in sorted(root.glob("*/manifest.json")) if stage.parent.name != "report"}
+    return {
+        stage.parent.name: _digest(stage.parent)
+        for stage in sorted(root.glob("*/manifest.json"))
+        if stage.parent.name != "report"
+    }
 
 
 def _digest(stage: Path) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from release_helpers import Run, evaluation, make_run
+
+from tests.release.release_helpers import Run, evaluation, make_run
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
-"""Changes bytes of a finished run and of an export, everywhere: `python -m tests.release.flips` counts what tracing does not notice.
+"""Changes bytes of a finished run and of an export, everywhere: `python -m tests.release.flips` counts what tracing
+does not notice.
 
-Every bit of every manifest is flipped alone, two bits of every seventh byte of an export's `lineage.json`, and some of every output; every field of
-every manifest that others follow gets another value, the manifest's own identities written anew.
+Every bit of every manifest is flipped alone, two bits of every seventh byte of an export's `lineage.json`, and some of
+every output; every field of every manifest that others follow gets another value, the manifest's own identities written
+anew.
 """
 
 import random
@@ -14,13 +16,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from release_helpers import Run, evaluation, make_run
-
-from groundup import ledger
-from groundup.errors import InputError
-from groundup.ledger import Manifest
-from groundup.release.hf import export
+from groundup.core import ledger
+from groundup.core.errors import InputError
+from groundup.core.ledger import Manifest
+from groundup.release.export.hf import export
 from groundup.release.lineage import LINEAGE, lineage
+from tests.release.release_helpers import Run, evaluation, make_run
 
 HEAD = "report"  # the last manifest: none follows it
 
@@ -67,7 +68,9 @@ def refused(folder: Path) -> bool:
 
 
 def of_manifests(root: Path, step: int = 1, bits: tuple[int, ...] = tuple(range(8))) -> list[bool]:
-    """Of each flip in a manifest whether it is refused, which tracing takes for a break: that is looked at for the first byte of each."""
+    """Of each flip in a manifest whether it is refused, which tracing takes for a break: that is looked at for the
+    first byte of each.
+    """
     found = []
     for path in sorted(root.glob("*/manifest.json")):
         assert [noticed(root / "instruct") for _ in flipped(path, 1 << 40, (0,))] == [True], path
@@ -83,7 +86,9 @@ def of_lineage(out: Path, step: int = 1, bits: tuple[int, ...] = tuple(range(8))
 def of_outputs(root: Path, out: Path, tries: int) -> list[bool]:
     """Of flips of random bytes of every output of a run and of an export whether they are noticed."""
     chance, found = random.Random(1), []
-    outputs = [(root / "instruct", path) for path in root.glob("*/**/*") if path.is_file() and path.name != "manifest.json"]
+    outputs = [
+        (root / "instruct", path) for path in root.glob("*/**/*") if path.is_file() and path.name != "manifest.json"
+    ]
     outputs += [(out, path) for path in out.iterdir() if path.name != LINEAGE]
     for model, path in sorted(outputs):
         data = path.read_bytes()
@@ -97,7 +102,9 @@ def of_outputs(root: Path, out: Path, tries: int) -> list[bool]:
 
 
 def of_fields(root: Path) -> dict[str, bool]:
-    """Of another value in each field of each manifest but the last, its own identities written anew, whether it is noticed."""
+    """Of another value in each field of each manifest but the last, its own identities written anew, whether it is
+    noticed.
+    """
     found = {}
     for path in sorted(root.glob("*/manifest.json")):
         manifest, text = ledger.read(path.parent), path.read_bytes()

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from groundup import ledger
 from groundup.codecs.text import Tokenizer
+from groundup.config.recipe import Recipe
+from groundup.core import ledger
+from groundup.core.files import sha256, write_json
+from groundup.core.ledger import Manifest
 from groundup.evaluate.figure import Figure, mean, proportion
-from groundup.files import sha256, write_json
-from groundup.ledger import Manifest
 from groundup.model import weights
-from groundup.model.shape import Shape
-from groundup.recipe import Recipe
+from groundup.model.config import Shape
 from groundup.release.lineage import begun_with
 from tests.random_models import random_trunk
 
@@ -34,13 +34,16 @@ RECIPE = Recipe.model_validate(
             {"do": "pretrain", "tokens": 1_500_000, "mix": {"handbook": 0.2, "library": 0.8}},
             {"do": "instruct", "tokens": 4_500_000, "mix": {"tasks": 1.0}},
         ],
-        "evaluate": {"suites": ["bits-per-byte", "tasks", "choice"], "prompts": ["What is 3 + 4?", "哪个数更大：8 还是 5？"]},
+        "evaluate": {
+            "suites": ["bits-per-byte", "tasks", "choice"],
+            "prompts": ["What is 3 + 4?", "哪个数更大：8 还是 5？"],
+        },
     }
 )
 
 
 def evaluation() -> dict[str, Any]:
-    """Figures in the shape of `groundup.evaluate.suite`."""
+    """Figures in the shape of `groundup.evaluate.runner`."""
     families = [("arithmetic", 2), ("copying", 1), ("dates", 1), ("lookup", 3), ("sorting", 1)]
     rows = [
         {
@@ -48,20 +51,33 @@ def evaluation() -> dict[str, Any]:
             "language": language,
             "level": level,
             "exact_match": proportion(40 - 3 * place - 2 * (language == "zh"), 40).as_dict(),
-            "mistakes": [{"question": "比较 8 和 5。" if language == "zh" else "What is 13 + 8?", "expected": "21", "answer": f"{ATTACK}12"}] * 2,
+            "mistakes": [
+                {
+                    "question": "比较 8 和 5。" if language == "zh" else "What is 13 + 8?",
+                    "expected": "21",
+                    "answer": f"{ATTACK}12",
+                }
+            ]
+            * 2,
         }
         for place, (family, level) in enumerate(families)
         for language in ("en", "zh")
     ]
     text = {"model": Figure(2.412, 2.366, 2.458, 370).as_dict(), "bytes": 1_000_000, "training_bytes": 4_000_000}
-    text["baselines"] = {name: Figure(value, None, None, 370).as_dict() for name, value in (("gzip", 3.02), ("xz", 2.877), ("n-gram", 2.693))}
+    text["baselines"] = {
+        name: Figure(value, None, None, 370).as_dict()
+        for name, value in (("gzip", 3.02), ("xz", 2.877), ("n-gram", 2.693))
+    }
     choice = {"raw": proportion(52, 100).as_dict(), "per_byte": proportion(55, 100).as_dict(), "chance": 0.25, "cut": 2}
     answers = ("7", f"八比五大。{ATTACK}")
     return {
         "bits_per_byte": {"library": text},
         "tasks": {"tasks": {"average": mean([Figure(**row["exact_match"]) for row in rows]).as_dict(), "rows": rows}},
         "choice": {"questions/science.jsonl": {"": choice, "physics": choice}},
-        "prompts": [{"prompt": prompt, "answer": answer} for prompt, answer in zip(RECIPE.evaluate.prompts, answers, strict=True)],
+        "prompts": [
+            {"prompt": prompt, "answer": answer}
+            for prompt, answer in zip(RECIPE.evaluate.prompts, answers, strict=True)
+        ],
         "notes": ["source 'handbook' has no held-out text, so no bits per byte"],
     }
 
@@ -76,7 +92,9 @@ class Run:
     def folder(self, stage: str) -> Path:
         return self.root / stage
 
-    def record(self, stage: str, part: Any, parents: tuple[str, ...], inputs: tuple[Path, ...] = (), **fields: Any) -> Manifest:
+    def record(
+        self, stage: str, part: Any, parents: tuple[str, ...], inputs: tuple[Path, ...] = (), **fields: Any
+    ) -> Manifest:
         """Write the manifest of a stage whose files are in its folder."""
         folder = self.folder(stage)
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,12 +126,20 @@ def make_run(home: Path, measured: dict[str, Any] | None = None) -> Path:
     """A finished run of RECIPE in `home/runs/small`; returns its folder."""
     run = Run(home / "runs" / "small")
     sources = {source.name: source for source in RECIPE.source}
-    for name, inputs, counts in (("handbook", _handbook(home), (3, 1)), ("library", (), (12_345, 370)), ("tasks", (), (90_300, 300))):
+    for name, inputs, counts in (
+        ("handbook", _handbook(home), (3, 1)),
+        ("library", (), (12_345, 370)),
+        ("tasks", (), (90_300, 300)),
+    ):
         _documents(run, sources[name], inputs, *counts)
     tokenizer = Tokenizer.learn([TEXT] * 50, RECIPE.tokenizer.vocab_size)
     tokenizer.save(run.folder("tokenizer"))
     run.record(
-        "tokenizer", RECIPE.tokenizer.model_dump(), tuple(f"documents-{name}" for name in sources), metrics={"size": tokenizer.size}, seconds=2.5
+        "tokenizer",
+        RECIPE.tokenizer.model_dump(),
+        tuple(f"documents-{name}" for name in sources),
+        metrics={"size": tokenizer.size},
+        seconds=2.5,
     )
     for name in sources:
         _shards(run, name)
@@ -145,7 +171,9 @@ def _documents(run: Run, source: Any, inputs: tuple[Path, ...], documents: int, 
         "dropped": {"exact duplicate": 41, "too short": 7} if inputs else {},
         "examples": [f"handbook/{ATTACK}.md: too short", "handbook/page-2.md: exact duplicate"] if inputs else [],
         "licences": {source.licence: documents},
-        "warnings": [f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"] if unstated else [],
+        "warnings": [f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"]
+        if unstated
+        else [],
     }
     part = source.model_dump(mode="json") | ({"python": "3.11.2"} if source.kind == "python-library" else {})
     run.record(stage, part, (), inputs, metrics=metrics, licences={source.licence: documents}, seconds=12.3)
@@ -155,8 +183,23 @@ def _shards(run: Run, name: str) -> None:
     stage = f"shards-{name}"
     run.folder(stage).mkdir()
     (run.folder(stage) / "shards.json").write_text(name)
-    part = {"rows": 9000, "context": 64, "dtype": "uint16", "tokens": 560_000, "documents": 12_000, "cut": 0, "fill": 0.97, "sha256": {}}
-    run.record(stage, {"context": 64}, (f"documents-{name}", "tokenizer"), metrics={"train": part, "heldout": part}, seconds=3.0)
+    part = {
+        "rows": 9000,
+        "context": 64,
+        "dtype": "uint16",
+        "tokens": 560_000,
+        "documents": 12_000,
+        "cut": 0,
+        "fill": 0.97,
+        "sha256": {},
+    }
+    run.record(
+        stage,
+        {"context": 64},
+        (f"documents-{name}", "tokenizer"),
+        metrics={"train": part, "heldout": part},
+        seconds=3.0,
+    )
 
 
 def _training(run: Run, tokenizer: Tokenizer, place: int, parents: tuple[str, ...]) -> None:

@@ -1,10 +1,12 @@
-"""The report in a real browser: it asks the network for nothing, nothing fails, and all is seen on any screen, light or dark."""
+"""The report in a real browser: it asks the network for nothing, nothing fails, and all is seen on any screen, light or
+dark.
+"""
 
 import pytest
-from release_helpers import RECIPE
 
 from groundup.release.report import write_report
 from tests.chromium import chromium
+from tests.release.release_helpers import RECIPE
 
 SCREENS = {"wide": (1280, 900), "narrow": (360, 740)}
 

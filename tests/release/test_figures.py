@@ -8,7 +8,10 @@ WRONG = Case("Cans to four.", "route can 4", "route can 5")
 
 
 def orders() -> dict:
-    rows = [row_of((*key, 1), [Case("Cans to four.", "route can 4", "route can 4")] * right + [WRONG] * (10 - right)) for key, right in CASES.items()]
+    rows = [
+        row_of((*key, 1), [Case("Cans to four.", "route can 4", "route can 4")] * right + [WRONG] * (10 - right))
+        for key, right in CASES.items()
+    ]
     return {"orders": {"said": [row.as_dict() for row in rows]}}
 
 

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from flips import finished, noticed, of_fields, of_lineage, of_manifests, of_outputs
+
+from tests.release.flips import finished, noticed, of_fields, of_lineage, of_manifests, of_outputs
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,13 @@ def test_white_space_and_another_order_are_changes(sound, tmp_path):
     root = Path(shutil.copytree(sound[0], tmp_path / "small"))
     path = root / "tokenizer" / "manifest.json"
     text = path.read_bytes()
-    for changed in (text + b" ", text.replace(b"\n", b"\r\n"), text.replace(b'": ', b'":  ', 1), b"\xef\xbb\xbf" + text, text[:-1]):
+    for changed in (
+        text + b" ",
+        text.replace(b"\n", b"\r\n"),
+        text.replace(b'": ', b'":  ', 1),
+        b"\xef\xbb\xbf" + text,
+        text[:-1],
+    ):
         path.write_bytes(changed)
         assert noticed(root / "instruct")
     path.write_bytes(text)

@@ -5,8 +5,6 @@ import re
 from copy import deepcopy
 
 import pytest
-from page import Page
-from release_helpers import ATTACK, RECIPE, evaluation, make_run
 from rich.console import Console
 
 from groundup.evaluate.figure import Figure, proportion
@@ -15,16 +13,24 @@ from groundup.release.card import markdown
 from groundup.release.gallery import galleries
 from groundup.release.report import write_report
 from groundup.release.terminal import render
+from tests.release.page import Page
+from tests.release.release_helpers import ATTACK, RECIPE, evaluation, make_run
 
 JPEG, PNG = "data:image/jpeg;base64,/9j/", "data:image/png;base64,iVBO"
 THING = {"kind": f"cup{ATTACK}", "box": [0.1, 0.25, 0.5, 1.0], "score": 0.75}
 WHOLE = Figure(0.41, None, None, 60).as_dict()
-MATCHES = {"precision": proportion(6, 8).as_dict(), "recall": proportion(6, 12).as_dict(), "f1": Figure(0.6, None, None, 60).as_dict()}
+MATCHES = {
+    "precision": proportion(6, 8).as_dict(),
+    "recall": proportion(6, 12).as_dict(),
+    "f1": Figure(0.6, None, None, 60).as_dict(),
+}
 MISTAKE = {"image": JPEG, "size": [128, 96], "looked": PNG, "truth": "cat", "said": ATTACK, "probability": 0.984}
 
 
 def classes(names: list[str]) -> dict:
-    counts = [[8 if truth == said else int(said == truth + 1) for said in range(len(names))] for truth in range(len(names))]
+    counts = [
+        [8 if truth == said else int(said == truth + 1) for said in range(len(names))] for truth in range(len(names))
+    ]
     return {
         "accuracy": proportion(8 * len(names), sum(map(sum, counts))).as_dict(),
         "commonest": 1 / len(names),
@@ -41,8 +47,22 @@ SEEN = {
         "scenes": {
             "average": proportion(3, 10).as_dict(),
             "rows": [
-                {"family": "detect", "language": "en", "level": 1, "exact_match": proportion(3, 10).as_dict(), "mistakes": [], "boxes": MATCHES},
-                {"family": "count", "language": "en", "level": 1, "exact_match": proportion(3, 10).as_dict(), "mistakes": [], "boxes": None},
+                {
+                    "family": "detect",
+                    "language": "en",
+                    "level": 1,
+                    "exact_match": proportion(3, 10).as_dict(),
+                    "mistakes": [],
+                    "boxes": MATCHES,
+                },
+                {
+                    "family": "count",
+                    "language": "en",
+                    "level": 1,
+                    "exact_match": proportion(3, 10).as_dict(),
+                    "mistakes": [],
+                    "boxes": None,
+                },
             ],
         }
     },
@@ -84,7 +104,9 @@ def test_boxes_are_drawn_where_they_lie_and_told_apart_without_colour(page):
     assert [float(rects[1].attributes[key]) for key in ("x", "y", "width", "height")] == [12.8, 16.0, 51.2, 48.0]
     assert rects[3].all("title")[0].full_text == f"cup{ATTACK}, 75 %"
     style = page.all("style")[0].full_text
-    assert re.search(r"\.truth \{[^}]*stroke-dasharray", style) and not re.search(r"\.found \{[^}]*stroke-dasharray", style)
+    assert re.search(r"\.truth \{[^}]*stroke-dasharray", style) and not re.search(
+        r"\.found \{[^}]*stroke-dasharray", style
+    )
 
 
 def test_a_matrix_is_a_table_while_it_is_small(page):
@@ -99,8 +121,13 @@ def test_a_matrix_is_a_table_while_it_is_small(page):
 
 def test_tables_hold_every_figure():
     found = {table.caption: table for table in figures.tables(SEEN)}
-    summary, boxes = found["Held-out images by class"], next(table for caption, table in found.items() if caption.startswith("Boxes in held-out"))
-    assert [len(row) for table in found.values() for row in table.rows] == [len(table.columns) for table in found.values() for _ in table.rows]
+    summary, boxes = (
+        found["Held-out images by class"],
+        next(table for caption, table in found.items() if caption.startswith("Boxes in held-out")),
+    )
+    assert [len(row) for table in found.values() for row in table.rows] == [
+        len(table.columns) for table in found.values() for _ in table.rows
+    ]
     assert [row[0] for row in summary.rows] == ["zoo", "birds"]
     assert [row[0] for row in boxes.rows] == ["streets, labels of patches", "scenes, detect in words (en)"]
     assert len(found["Recall by class of birds, the 20 hardest of 30"].rows) == 20
@@ -120,7 +147,9 @@ def test_headlines_name_them():
 
 def test_a_picture_that_lies_elsewhere_is_not_shown():
     foreign = deepcopy(SEEN)
-    foreign["images"]["zoo"]["worst"] = [MISTAKE | {"image": "https://example.org/track.png", "looked": "data:image/svg+xml,<svg/>"}]
+    foreign["images"]["zoo"]["worst"] = [
+        MISTAKE | {"image": "https://example.org/track.png", "looked": "data:image/svg+xml,<svg/>"}
+    ]
     (shot,) = next(gallery.shots for gallery in galleries(foreign) if gallery.title == "Surest mistakes, zoo")
     assert (shot.image, shot.looked) == ("", "")
 

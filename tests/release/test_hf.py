@@ -6,27 +6,44 @@ import shutil
 
 import pytest
 import torch
-from release_helpers import ATTACK
 from safetensors.torch import load_file
 
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.model import weights
 from groundup.release.card import markdown
-from groundup.release.hf import export
+from groundup.release.export.hf import export
 from groundup.release.tables import Cell, Table
+from tests.release.release_helpers import ATTACK
 
-FILES = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "lineage.json"}
+FILES = {
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "README.md",
+    "lineage.json",
+}
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "the cat 机器人 sat"},
-    {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "look", "arguments": {"place": "door"}}}]},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "look", "arguments": {"place": "door"}}}],
+    },
     {"role": "tool", "content": "three of them"},
     {"role": "assistant", "content": "the dog"},
     {"role": "user", "content": "then?"},
 ]
-TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"place": {"type": "string"}}}}}]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "look", "parameters": {"type": "object", "properties": {"place": {"type": "string"}}}},
+    }
+]
 
 
 def test_the_files_are_written_and_named(original, tmp_path):
@@ -38,7 +55,10 @@ def test_the_files_are_written_and_named(original, tmp_path):
 @pytest.mark.parametrize(("dtype", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_weights_are_those_of_the_stage_in_the_dtype_asked_for(original, tmp_path, dtype, expected):
     export(original / "instruct", tmp_path / "out", dtype)
-    here, there = load_file(original / "instruct" / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    here, there = (
+        load_file(original / "instruct" / "model.safetensors"),
+        load_file(tmp_path / "out" / "model.safetensors"),
+    )
     assert here.keys() == there.keys()
     for name, tensor in there.items():
         assert tensor.dtype is expected and torch.equal(tensor, here[name].to(expected))
@@ -48,7 +68,9 @@ def test_weights_are_those_of_the_stage_in_the_dtype_asked_for(original, tmp_pat
 def test_an_export_is_itself_a_model_folder(original, tmp_path):
     export(original / "instruct", tmp_path / "out")
     trunk = weights.load(tmp_path / "out", torch.device("cpu"))
-    assert torch.equal(trunk.model.norm.weight, weights.load(original / "instruct", torch.device("cpu")).model.norm.weight)
+    assert torch.equal(
+        trunk.model.norm.weight, weights.load(original / "instruct", torch.device("cpu")).model.norm.weight
+    )
     assert Tokenizer.load(tmp_path / "out").digest == Tokenizer.load(original / "instruct").digest
 
 
@@ -127,7 +149,12 @@ def test_a_stage_without_weights_is_not_exported(original, tmp_path):
 def test_the_card_names_data_licences_and_warnings(original, tmp_path):
     export(original / "instruct", tmp_path / "out", "bf16")
     card = (tmp_path / "out" / "README.md").read_text()
-    for words in ("weights in bf16", "the licence of source handbook is not stated", "| library | python-library | PSF-2.0 |", "4,500,000"):
+    for words in (
+        "weights in bf16",
+        "the licence of source handbook is not stated",
+        "| library | python-library | PSF-2.0 |",
+        "4,500,000",
+    ):
         assert words in card
 
 

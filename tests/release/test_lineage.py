@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from release_helpers import edit, forge
 from rich.console import Console
 
-from groundup import ledger
-from groundup.errors import InputError
-from groundup.files import sha256, write_json
-from groundup.ledger import Manifest
-from groundup.release.hf import export
+from groundup.core import ledger
+from groundup.core.errors import InputError
+from groundup.core.files import sha256, write_json
+from groundup.core.ledger import Manifest
+from groundup.release.export.hf import export
 from groundup.release.lineage import FORMAT, kept, lineage
 from groundup.release.trace import render
+from tests.release.release_helpers import edit, forge
 
 
 def shown(model: Path, **options: bool) -> str:
@@ -70,7 +70,10 @@ def test_a_stage_that_ran_again_is_named(run):
     before = ledger.read(run / "shards-tasks")
     ledger.write(run / "shards-tasks", replace(before, outputs={}))
     (sentence,) = lineage(run / "instruct").breaks
-    assert f"{run / 'shards-tasks' / 'manifest.json'}: has digest" in sentence and f"instruct was made from {before.digest[:12]}" in sentence
+    assert (
+        f"{run / 'shards-tasks' / 'manifest.json'}: has digest" in sentence
+        and f"instruct was made from {before.digest[:12]}" in sentence
+    )
 
 
 def test_a_missing_stage_is_named_and_nothing_behind_it_is_claimed(run):
@@ -82,7 +85,12 @@ def test_a_missing_stage_is_named_and_nothing_behind_it_is_claimed(run):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("inputs", {"other.md": "0" * 64}), ("licences", {"MIT": 3}), ("seed", 18), ("parents", {"shards-library": "0" * 64})],
+    [
+        ("inputs", {"other.md": "0" * 64}),
+        ("licences", {"MIT": 3}),
+        ("seed", 18),
+        ("parents", {"shards-library": "0" * 64}),
+    ],
 )
 def test_an_edited_manifest_whose_identities_were_written_anew_is_named(run, field, value):
     forge(run / "documents-handbook", **{field: value})
@@ -114,7 +122,9 @@ def test_verifying_tells_of_all_bytes(original):
     done: list[int] = []
     found = lineage(original / "instruct", verify=True, advance=done.append)
     assert sum(done) == sum(
-        path.stat().st_size for folder, stage in kept(original / "instruct", found) for path in map(folder.joinpath, stage.outputs)
+        path.stat().st_size
+        for folder, stage in kept(original / "instruct", found)
+        for path in map(folder.joinpath, stage.outputs)
     )
 
 
@@ -188,12 +198,24 @@ def entries(*links: tuple[str, str], **changes: object) -> list[dict[str, object
     """Manifests of which each names its parent, with keys as somebody likes and identities that hold."""
     digests = {stage: Manifest(stage, f"k{stage}", {}, {}, "", {}, 1, {}).digest for stage, _ in links}
     part = {"licence": "MIT", "name": "a", "kind": "text"}
-    made = [Manifest(stage, f"k{stage}", {parent: digests[parent]}, part, "", {}, 1, {}, **changes) for stage, parent in links]
+    made = [
+        Manifest(stage, f"k{stage}", {parent: digests[parent]}, part, "", {}, 1, {}, **changes)
+        for stage, parent in links
+    ]
     return [manifest.entry() for manifest in made]
 
 
 def carried(stages: object, model: object = "a", **others: object) -> dict[str, object]:
-    return {"format": FORMAT, "model": model, "breaks": [], "licences": {}, "files": [], "stages": stages, "evaluation": None, "base": None} | others
+    return {
+        "format": FORMAT,
+        "model": model,
+        "breaks": [],
+        "licences": {},
+        "files": [],
+        "stages": stages,
+        "evaluation": None,
+        "base": None,
+    } | others
 
 
 def nested(depth: int) -> dict[str, object]:
@@ -206,14 +228,18 @@ def nested(depth: int) -> dict[str, object]:
 HOSTILE = {
     "a circle of two": carried(entries(("a", "b"), ("b", "a"))),
     "a circle of one": carried(entries(("a", "a"))),
-    "figures in a circle": carried(entries(("a", "b"), ("b", "a")), evaluation=entries(("evaluate", "evaluate"), flops=1.0)[0]),
+    "figures in a circle": carried(
+        entries(("a", "b"), ("b", "a")), evaluation=entries(("evaluate", "evaluate"), flops=1.0)[0]
+    ),
     "bases in bases": nested(30),
     "a base that is itself": carried(entries(("a", "a")), base=carried(entries(("a", "a")))),
     "no such model": carried(entries(("a", "a")), model="c"),
     **{f"stages are {stages!r}": carried(stages) for stages in (None, -1, {}, [], "a", [None], [[]], [{}], 1e308)},
     **{f"the model is {model!r}": carried(entries(("a", "a")), model=model) for model in (None, -1, {}, [], 1e308)},
     **{
-        f"{name} is {value!r}": carried(entries(("a", "a")), **{name: value}) for name in ("base", "evaluation") for value in (-1, [1], "x", {"a": 1})
+        f"{name} is {value!r}": carried(entries(("a", "a")), **{name: value})
+        for name in ("base", "evaluation")
+        for value in (-1, [1], "x", {"a": 1})
     },
 }
 
@@ -278,7 +304,16 @@ def test_weights_of_a_model_that_changed_bring_nothing(run, begun_from):
 def test_the_terminal_shows_stages_sources_files_and_the_record(original):
     text = shown(original / "instruct")
     assert f"Record of instruct: {ledger.read(original / 'instruct').record}" in text
-    for words in ("instruct", "pretrain", "shards-tasks", "python-library", "PSF-2.0", "12,345", "page-3.md", "Files that went in: 4"):
+    for words in (
+        "instruct",
+        "pretrain",
+        "shards-tasks",
+        "python-library",
+        "PSF-2.0",
+        "12,345",
+        "page-3.md",
+        "Files that went in: 4",
+    ):
         assert words in text
 
 

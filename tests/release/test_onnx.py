@@ -5,22 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from release_helpers import Run
 
 from groundup.codecs.boxes import from_labels
 from groundup.codecs.image import Grid
 from groundup.codecs.text import SEEING, Tokenizer
+from groundup.core.errors import InputError
 from groundup.device import pick
-from groundup.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.look import see_pixels
 from groundup.model import weights
 from groundup.release.lineage import lineage
 from tests.random_models import random_trunk
+from tests.release.release_helpers import Run
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-onnx = pytest.importorskip("groundup.release.onnx")
+onnx = pytest.importorskip("groundup.release.export.onnx")
 
 pytestmark = pytest.mark.judge
 
@@ -32,7 +32,14 @@ def model(home: Path, **changes: object) -> Path:
     """A finished stage whose model has random weights and eyes of 24 patches of 4 pixels."""
     run = Run(home / "runs" / "seer")
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
-    eyes = {"depth": 2, "patch": 4, "patches": 24, "kinds": ("cup", "瓶"), "context": 128, "vocab": tokenizer.size} | changes
+    eyes = {
+        "depth": 2,
+        "patch": 4,
+        "patches": 24,
+        "kinds": ("cup", "瓶"),
+        "context": 128,
+        "vocab": tokenizer.size,
+    } | changes
     weights.save(random_trunk(**eyes), run.folder("instruct"), tokenizer.im_end)
     tokenizer.save(run.folder("instruct"))
     run.record("instruct", {"stage": {}}, (), flops=1.0)

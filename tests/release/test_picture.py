@@ -6,10 +6,10 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
-from release_helpers import ATTACK
 
 from groundup.release.lineage import lineage
 from groundup.release.picture import EVALUATION, HEIGHT, WIDTH, _boxes, _edges, _path, fit, picture
+from tests.release.release_helpers import ATTACK
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,9 @@ def found(original):
 
 def test_every_stage_and_every_source_has_a_box(found):
     names = dict(_boxes(found))
-    assert set(names) == {stage.stage for stage in (*found.stages, found.evaluation)} | {f"files of {stage.stage}" for stage in found.sources}
+    assert set(names) == {stage.stage for stage in (*found.stages, found.evaluation)} | {
+        f"files of {stage.stage}" for stage in found.sources
+    }
 
 
 def test_boxes_do_not_overlap(found):
@@ -43,13 +45,21 @@ def test_no_line_crosses_a_box(found):
         corners = points(_path(boxes[start], boxes[end]))
         for (x1, y1), (x2, y2) in pairwise(corners):
             for name, box in boxes.items():
-                inside = min(x1, x2) < box.x + WIDTH and max(x1, x2) > box.x and min(y1, y2) < box.y + HEIGHT and max(y1, y2) > box.y
+                inside = (
+                    min(x1, x2) < box.x + WIDTH
+                    and max(x1, x2) > box.x
+                    and min(y1, y2) < box.y + HEIGHT
+                    and max(y1, y2) > box.y
+                )
                 assert not inside, f"{start} -> {end} crosses {name}"
 
 
 def test_what_training_began_with_has_a_box(begun, original):
     base = lineage(begun)
-    stages = (*lineage(original / "instruct").stages[:-1], replace(lineage(original / "instruct").model, inputs=base.model.inputs))
+    stages = (
+        *lineage(original / "instruct").stages[:-1],
+        replace(lineage(original / "instruct").model, inputs=base.model.inputs),
+    )
     names = dict(_boxes(replace(base, stages=stages)))
     assert names["files of instruct"].lines == ("1 file, given",)
 

@@ -11,7 +11,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def log(steps, **fields):
-    return [{"step": n, "tokens": 10 * n, "loss": 5.0 / n, "tokens_per_second": 100.0, "share_of_peak": 0.5, **fields} for n in range(1, steps + 1)]
+    return [
+        {"step": n, "tokens": 10 * n, "loss": 5.0 / n, "tokens_per_second": 100.0, "share_of_peak": 0.5, **fields}
+        for n in range(1, steps + 1)
+    ]
 
 
 def test_a_short_log_is_drawn_as_it_is():
@@ -47,7 +50,9 @@ def test_texts_stay_texts_and_colours_are_the_pages():
 
 
 def test_ids_of_two_pictures_differ():
-    first, second = (set(re.findall(r'id="([^"]*)"', plots.loss(stage, log(20)).svg)) for stage in ("pretrain", "instruct"))
+    first, second = (
+        set(re.findall(r'id="([^"]*)"', plots.loss(stage, log(20)).svg)) for stage in ("pretrain", "instruct")
+    )
     assert first and second and not first & second
 
 

@@ -1,4 +1,6 @@
-"""The report is one sound page that loads nothing, shows what the manifests say, and lets nobody's text become markup."""
+"""The report is one sound page that loads nothing, shows what the manifests say, and lets nobody's text become
+markup.
+"""
 
 import re
 import shutil
@@ -6,12 +8,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from page import Page
-from release_helpers import ATTACK, RECIPE, forge
 
-from groundup import ledger
-from groundup.errors import InputError
+from groundup.core import ledger
+from groundup.core.errors import InputError
 from groundup.release.report import read_log, write_report
+from tests.release.page import Page
+from tests.release.release_helpers import ATTACK, RECIPE, forge
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +44,14 @@ def test_ids_are_unique_and_links_lead_somewhere(page):
 
 
 def test_nothing_is_loaded_and_nothing_runs(page, text):
-    assert not [element.name for element in page.every() if element.name in ("script", "link", "img", "iframe", "object", "base", "form")]
-    assert not [name for element in page.every() for name in element.attributes if name == "src" or name.startswith("on")]
+    assert not [
+        element.name
+        for element in page.every()
+        if element.name in ("script", "link", "img", "iframe", "object", "base", "form")
+    ]
+    assert not [
+        name for element in page.every() for name in element.attributes if name == "src" or name.startswith("on")
+    ]
     assert not re.findall(r"@import|url\((?!#)", text)
     assert set(re.findall(r"https?://[^\s\"<]*", text)) == {"http://www.w3.org/2000/svg"}  # a name, not a place
 
@@ -65,13 +73,17 @@ def test_tables_say_what_they_are_and_what_their_heads_belong_to(page):
 
 def test_pictures_are_described_or_hidden(page):
     pictures = page.all("svg")
-    assert len([item for item in pictures if item.attributes.get("aria-label") and item.attributes["role"] == "img"]) == 5
+    assert (
+        len([item for item in pictures if item.attributes.get("aria-label") and item.attributes["role"] == "img"]) == 5
+    )
     assert all("aria-label" in item.attributes or item.attributes.get("aria-hidden") == "true" for item in pictures)
 
 
 def test_light_dark_and_language_are_declared(page, text):
     assert page.all("html")[0].attributes["lang"] == "en"
-    assert "prefers-color-scheme: dark" in text and any(meta.attributes.get("name") == "viewport" for meta in page.all("meta"))
+    assert "prefers-color-scheme: dark" in text and any(
+        meta.attributes.get("name") == "viewport" for meta in page.all("meta")
+    )
 
 
 # --- what it shows -------------------------------------------------------------------------------------------
@@ -86,7 +98,11 @@ def test_hostile_texts_stay_texts(text, page):
 def test_headline_and_answers_are_there(page):
     assert page.all("h1")[0].text == "small"
     headline = {item.all("dt")[0].text: item.all("dd")[0].text for item in page.all("dl")[0].children}
-    assert headline["Bits per byte, library"] == "2.41" and headline["Exact match, tasks"] == "82.5 %" and headline["Tokens trained on"] == "6 M"
+    assert (
+        headline["Bits per byte, library"] == "2.41"
+        and headline["Exact match, tasks"] == "82.5 %"
+        and headline["Tokens trained on"] == "6 M"
+    )
     assert [item.text for item in page.all("dl")[1].all("dt")] == list(RECIPE.evaluate.prompts)
 
 
@@ -105,7 +121,10 @@ def test_every_family_is_there_in_both_languages(page):
 
 
 def test_drops_are_counted_by_source_and_reason(page):
-    assert table(page, "Documents dropped")[1:] == [["handbook", "exact duplicate", "41"], ["handbook", "too short", "7"]]
+    assert table(page, "Documents dropped")[1:] == [
+        ["handbook", "exact duplicate", "41"],
+        ["handbook", "too short", "7"],
+    ]
 
 
 def test_sources_stand_in_the_order_of_the_recipe(page):
@@ -113,8 +132,12 @@ def test_sources_stand_in_the_order_of_the_recipe(page):
 
 
 def test_an_unstated_licence_is_warned_about(page):
-    assert "licence unstated" in next(item.full_text for item in page.all("p") if item.attributes.get("class") == "warning")
-    assert [cell.text for cell in page.all("td") if "warn" in (cell.attributes.get("class") or "").split()] == ["unstated"]
+    assert "licence unstated" in next(
+        item.full_text for item in page.all("p") if item.attributes.get("class") == "warning"
+    )
+    assert [cell.text for cell in page.all("td") if "warn" in (cell.attributes.get("class") or "").split()] == [
+        "unstated"
+    ]
 
 
 def test_costs_are_summed(page):

@@ -1,4 +1,6 @@
-"""The program under `groundup serve` without a model, and with requests that never end: `python -m tests.serve.crowd`."""
+"""The program under `groundup serve` without a model, and with requests that never end: `python -m
+tests.serve.crowd`.
+"""
 
 import sys
 import threading
@@ -12,8 +14,10 @@ from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 
 OPTIONS: dict[str, Any] = {
-    "host": "127.0.0.1", "port": 0, "keys": None, "weights": "full", "cache_bytes": 0, "queue": 1, "concurrent": 10_000, "a_minute": 10**9,
-    "together": 10_000, "grace": 1.0, "temperature": 1.0, "watch": False, "runs": Path("nowhere"), "log_prompts": False, "device": None,
+    "host": "127.0.0.1", "port": 0, "keys": None, "weights": "full", "cache_bytes": 0, "queue": 1, "concurrent": 10_000,
+    "a_minute": 10**9,
+    "together": 10_000, "grace": 1.0, "temperature": 1.0, "watch": False, "runs": Path("nowhere"), "log_prompts": False,
+    "device": None,
 }  # fmt: skip
 
 

@@ -83,7 +83,9 @@ class Server:
         return self.client.post(self.url + path, json=body, **more)
 
     def chat(self, content: str = "one two", **fields: Any) -> httpx.Response:
-        return self.post("/v1/chat/completions", {"model": "small", "messages": [{"role": "user", "content": content}]} | fields)
+        return self.post(
+            "/v1/chat/completions", {"model": "small", "messages": [{"role": "user", "content": content}]} | fields
+        )
 
     def complete(self, prompt: Any = "one two", **fields: Any) -> httpx.Response:
         return self.post("/v1/completions", {"model": "small", "prompt": prompt} | fields)
@@ -119,7 +121,12 @@ def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **change
 
 
 @contextmanager
-def serving(service: Service, page: Path, limits: Limits = Limits(), protocol: type[Protocol] = Protocol) -> Iterator[Server]:  # noqa: B008
+def serving(
+    service: Service,
+    page: Path,
+    limits: Limits = Limits(),  # noqa: B008
+    protocol: type[Protocol] = Protocol,
+) -> Iterator[Server]:
     shelf, records = Shelf(Model("small", service)), []
     app = make_app(Site(shelf, page, limits))
     app.add_middleware(Notes, kept=records)

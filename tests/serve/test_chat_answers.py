@@ -31,7 +31,9 @@ def streamed(server: Server, **fields) -> dict:
     choices: dict[int, dict] = {}
     for chunk in chunks:
         for part in chunk["choices"]:
-            choice = choices.setdefault(part["index"], {"content": "", "calls": [], "logprobs": [], "finish_reason": None, "roles": []})
+            choice = choices.setdefault(
+                part["index"], {"content": "", "calls": [], "logprobs": [], "finish_reason": None, "roles": []}
+            )
             assert choice["finish_reason"] is None
             choice["content"] += part["delta"].get("content", "")
             choice["roles"] += [part["delta"]["role"]] if "role" in part["delta"] else []
@@ -84,7 +86,9 @@ def test_the_answer_is_that_of_the_engine(server, tokenizer):
     assert answer["usage"]["completion_tokens"] == len(heard.ids) == len(choice["logprobs"]["content"])
     for entry, score in zip(choice["logprobs"]["content"], heard.scores, strict=True):
         assert bytes(entry["bytes"]) == tokenizer.token_bytes(score.id)
-        assert [bytes(top["bytes"]) for top in entry["top_logprobs"]] == [tokenizer.token_bytes(id) for id, _ in score.top]
+        assert [bytes(top["bytes"]) for top in entry["top_logprobs"]] == [
+            tokenizer.token_bytes(id) for id, _ in score.top
+        ]
 
 
 def test_the_same_seed_gives_the_same_answer_and_one_is_told(server):
@@ -104,7 +108,12 @@ def test_usage_counts_the_prompt_once_and_what_the_cache_held(server):
     words = "six seven eight nine ten " * 8
     first, second = (server.chat(words, n=3, max_tokens=5, temperature=0).json()["usage"] for _ in range(2))
     assert first["prompt_tokens"] == second["prompt_tokens"] > 40
-    assert first["prompt_tokens_details"]["cached_tokens"] < 32 <= second["prompt_tokens_details"]["cached_tokens"] < first["prompt_tokens"]
+    assert (
+        first["prompt_tokens_details"]["cached_tokens"]
+        < 32
+        <= second["prompt_tokens_details"]["cached_tokens"]
+        < first["prompt_tokens"]
+    )
     assert first["total_tokens"] == first["prompt_tokens"] + first["completion_tokens"]
 
 
@@ -135,13 +144,21 @@ def test_penalties_count(server, tokenizer):
     [id] = tokenizer.encode("7")
     fields = {"logit_bias": {str(id): 8}, "max_tokens": 12, "temperature": 0}
     assert server.chat(**fields).json()["choices"][0]["message"]["content"] == "7" * 12
-    assert server.chat(**fields, frequency_penalty=2, presence_penalty=2).json()["choices"][0]["message"]["content"] != "7" * 12
+    assert (
+        server.chat(**fields, frequency_penalty=2, presence_penalty=2).json()["choices"][0]["message"]["content"]
+        != "7" * 12
+    )
     assert server.chat(**fields, repetition_penalty=5).json()["choices"][0]["message"]["content"] != "7" * 12
 
 
 def test_a_developer_is_the_system(server):
     asked = [[{"role": role, "content": "one"}, {"role": "user", "content": "two"}] for role in ("system", "developer")]
-    answers = [server.post("/v1/chat/completions", {"model": "small", "messages": each, "temperature": 0, "max_tokens": 9}).json() for each in asked]
+    answers = [
+        server.post(
+            "/v1/chat/completions", {"model": "small", "messages": each, "temperature": 0, "max_tokens": 9}
+        ).json()
+        for each in asked
+    ]
     assert answers[0]["choices"] == answers[1]["choices"]
 
 
@@ -173,7 +190,10 @@ def test_a_schema_with_references_is_kept_to(server):
         "$defs": {"bin": {"enum": ["one", "two"]}},
     }
     form = {"type": "json_schema", "json_schema": {"name": "sorted", "schema": schema}}
-    assert json.loads(server.chat(response_format=form).json()["choices"][0]["message"]["content"])["first"] in ("one", "two")
+    assert json.loads(server.chat(response_format=form).json()["choices"][0]["message"]["content"])["first"] in (
+        "one",
+        "two",
+    )
     tool = {"type": "function", "function": {"name": "sort", "parameters": schema}}
     [call] = server.chat(tools=[tool], tool_choice=named("sort")).json()["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["first"] in ("one", "two")
@@ -196,7 +216,9 @@ def named(name: str) -> dict:
 
 
 def test_a_call_that_is_required_comes_and_fits_its_schema(server):
-    choices = server.chat(tools=[SORT, STOP], tool_choice="required", parallel_tool_calls=False, n=8, seed=1).json()["choices"]
+    choices = server.chat(tools=[SORT, STOP], tool_choice="required", parallel_tool_calls=False, n=8, seed=1).json()[
+        "choices"
+    ]
     assert {choice["finish_reason"] for choice in choices} == {"tool_calls"}
     assert {choice["message"]["content"] for choice in choices} == {None}
     calls = [call for choice in choices for call in choice["message"]["tool_calls"]]
@@ -215,12 +237,16 @@ def test_a_function_gets_no_arguments_that_it_does_not_declare(server):
 
 def test_a_call_that_is_named_comes_once(server):
     choices = server.chat(tools=[SORT, STOP], tool_choice=named("stop"), n=4).json()["choices"]
-    assert [[call["function"]["name"] for call in choice["message"]["tool_calls"]] for choice in choices] == [["stop"]] * 4
+    assert [[call["function"]["name"] for call in choice["message"]["tool_calls"]] for choice in choices] == [
+        ["stop"]
+    ] * 4
 
 
 def test_several_calls_may_come_where_that_is_wanted(server, tokenizer):
     [line] = tokenizer.encode("\n")
-    message = server.chat(tools=[STOP], tool_choice="required", logit_bias={str(line): 50}, max_tokens=200).json()["choices"][0]["message"]
+    message = server.chat(tools=[STOP], tool_choice="required", logit_bias={str(line): 50}, max_tokens=200).json()[
+        "choices"
+    ][0]["message"]
     assert len(message["tool_calls"]) > 1
 
 
@@ -231,7 +257,9 @@ def test_a_strict_function_is_called_by_its_schema_where_calling_is_free(server,
     assert choice["finish_reason"] == "tool_calls"
     assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]).keys() == {"bin", "sure"}
     never = {str(tokenizer.special("<tool_call>")): -100}
-    assert "tool_calls" not in server.chat(tools=[strict], logit_bias=never, max_tokens=20).json()["choices"][0]["message"]
+    assert (
+        "tool_calls" not in server.chat(tools=[strict], logit_bias=never, max_tokens=20).json()["choices"][0]["message"]
+    )
 
 
 def test_json_or_a_call_where_both_are_allowed(server, tokenizer):
@@ -246,16 +274,23 @@ def test_json_or_a_call_where_both_are_allowed(server, tokenizer):
 
 
 def test_tools_that_must_not_be_called_are_not_shown(server):
-    plain, with_tools = (server.chat(max_tokens=5, temperature=0, **fields).json() for fields in ({}, {"tools": [SORT], "tool_choice": "none"}))
+    plain, with_tools = (
+        server.chat(max_tokens=5, temperature=0, **fields).json()
+        for fields in ({}, {"tools": [SORT], "tool_choice": "none"})
+    )
     assert plain["usage"]["prompt_tokens"] == with_tools["usage"]["prompt_tokens"]
     assert plain["choices"] == with_tools["choices"]
 
 
 def test_a_conversation_with_a_result_goes_on(server):
-    called = server.chat(tools=[SORT], tool_choice="required", parallel_tool_calls=False).json()["choices"][0]["message"]
+    called = server.chat(tools=[SORT], tool_choice="required", parallel_tool_calls=False).json()["choices"][0][
+        "message"
+    ]
     result = {"role": "tool", "tool_call_id": called["tool_calls"][0]["id"], "content": "done"}
     messages = [{"role": "user", "content": "one"}, called, result]
-    answer = server.post("/v1/chat/completions", {"model": "small", "messages": messages, "tools": [SORT], "max_tokens": 5})
+    answer = server.post(
+        "/v1/chat/completions", {"model": "small", "messages": messages, "tools": [SORT], "max_tokens": 5}
+    )
     assert answer.status_code == 200
 
 

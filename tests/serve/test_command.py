@@ -20,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from groundup.cli import app
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.model import weights
 from groundup.serve.command import SEEING_BODY, named
 from tests.random_models import random_trunk
@@ -93,13 +93,26 @@ def test_it_answers_reloads_and_ends_what_it_began(tmp_path):
     with serving(f"small={tmp_path / 'small'}", "--runs", str(tmp_path), "--grace", "60") as program:
         assert program.client.get("/health").json() == {"status": "ok"}
         settings = program.client.get("/api/settings").json()
-        assert settings["models"][0] == {"id": "small", "context": 64, "images": False, "weights": "full", "parameters": random_trunk().shape.total}
+        assert settings["models"][0] == {
+            "id": "small",
+            "context": 64,
+            "images": False,
+            "weights": "full",
+            "parameters": random_trunk().shape.total,
+        }
         first = words(program)
         write(tmp_path / "new", 1)
         shutil.copy(tmp_path / "new" / "model.safetensors", tmp_path / "small" / "model.safetensors")
         program.process.send_signal(signal.SIGHUP)
         until(lambda: words(program) != first)
-        body = {"model": "small", "prompt": [5, 6, 7], "max_tokens": 50, "temperature": 0, "stream": True, "logit_bias": {}}
+        body = {
+            "model": "small",
+            "prompt": [5, 6, 7],
+            "max_tokens": 50,
+            "temperature": 0,
+            "stream": True,
+            "logit_bias": {},
+        }
         with program.client.stream("POST", "/v1/completions", json=body) as stream:
             lines = stream.iter_lines()
             next(lines)
@@ -160,7 +173,11 @@ def test_no_request_is_lost_while_versions_change(tmp_path):
                 target.with_suffix(".tmp").write_bytes(versions[len(found) // 10 % 2])
                 target.with_suffix(".tmp").replace(target)
                 program.process.send_signal(signal.SIGHUP)
-            found.append(program.client.post("/v1/completions", json={"model": "small", "prompt": [5, 6], "max_tokens": 4}).status_code)
+            found.append(
+                program.client.post(
+                    "/v1/completions", json={"model": "small", "prompt": [5, 6], "max_tokens": 4}
+                ).status_code
+            )
         assert set(found) == {200}
 
 
@@ -191,7 +208,9 @@ def test_a_server_whose_model_sees_reads_images_of_its_folder(tmp_path):
         body = {"model": "small", "messages": [{"role": "user", "content": [shown]}], "max_tokens": 3}
         assert program.client.post("/v1/chat/completions", json=body).json()["usage"]["prompt_tokens"] > 12
         shown["image_url"]["url"] = "../small/config.json"
-        assert program.client.post("/v1/chat/completions", json=body).json()["error"]["param"] == "messages[0].content[0]"
+        assert (
+            program.client.post("/v1/chat/completions", json=body).json()["error"]["param"] == "messages[0].content[0]"
+        )
 
 
 def test_a_second_signal_does_not_wait(tmp_path):
@@ -199,8 +218,13 @@ def test_a_second_signal_does_not_wait(tmp_path):
     with serving(str(tmp_path / "small"), "--grace", "60") as program:
         host, port = program.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), 30) as slow:
-            slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
-            until(lambda: "groundup_requests_under_way 2.0" in program.client.get("/metrics").text)  # this one and that which asks
+            slow.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length:"
+                b" 99\r\n\r\n{"
+            )
+            until(
+                lambda: "groundup_requests_under_way 2.0" in program.client.get("/metrics").text
+            )  # this one and that which asks
             program.process.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):  # the body may come yet
                 program.process.wait(2)
@@ -230,7 +254,9 @@ def test_a_port_that_is_taken_is_refused(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(InputError, match="cannot be listened on"):
-            CliRunner().invoke(app, ["serve", str(tmp_path), "--port", str(taken.getsockname()[1])], catch_exceptions=False)
+            CliRunner().invoke(
+                app, ["serve", str(tmp_path), "--port", str(taken.getsockname()[1])], catch_exceptions=False
+            )
 
 
 def test_names_are_given_or_the_folders_own(tmp_path):

@@ -31,7 +31,9 @@ def test_several_answers_to_several_prompts_come_in_order(server):
     fields = {"seed": 4, "max_tokens": 6}
     choices = server.complete(["one two", "three"], n=2, **fields).json()["choices"]
     assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
-    assert [choice["text"] for choice in choices] == texts(server.complete("one two", n=2, **fields)) + texts(server.complete("three", n=2, **fields))
+    assert [choice["text"] for choice in choices] == texts(server.complete("one two", n=2, **fields)) + texts(
+        server.complete("three", n=2, **fields)
+    )
 
 
 def test_sixteen_tokens_unless_more_are_asked_for(server, tokenizer):
@@ -43,7 +45,10 @@ def test_sixteen_tokens_unless_more_are_asked_for(server, tokenizer):
 def test_an_echo_scores_the_prompt(server, tokenizer, max_tokens):
     ids = tokenizer.encode("one two three four")
     answer = server.complete(ids, echo=True, logprobs=2, temperature=0, max_tokens=max_tokens).json()
-    choice, heard = answer["choices"][0], ask(small_engine(tokenizer), Request(ids, max(1, max_tokens), logprobs=2, echo=True))[0]
+    choice, heard = (
+        answer["choices"][0],
+        ask(small_engine(tokenizer), Request(ids, max(1, max_tokens), logprobs=2, echo=True))[0],
+    )
     scores = [*heard.pieces[0].prompt_scores, *(heard.scores if max_tokens else [])]
     columns = choice["logprobs"]
     assert columns["token_logprobs"] == [None] + [score.logprob for score in scores[1:]]
@@ -57,7 +62,9 @@ def test_an_echo_scores_the_prompt(server, tokenizer, max_tokens):
 
 
 def test_what_ends_an_answer_has_its_log_probability(server, tokenizer):
-    choice = server.complete(echo=True, logprobs=1, max_tokens=1, logit_bias={str(tokenizer.im_end): 100}).json()["choices"][0]
+    choice = server.complete(echo=True, logprobs=1, max_tokens=1, logit_bias={str(tokenizer.im_end): 100}).json()[
+        "choices"
+    ][0]
     assert (choice["text"], choice["finish_reason"]) == ("one two", "stop")
     assert choice["logprobs"]["tokens"] == ["one", " two", "<|im_end|>"]
     assert None not in choice["logprobs"]["token_logprobs"][1:]
@@ -65,7 +72,9 @@ def test_what_ends_an_answer_has_its_log_probability(server, tokenizer):
 
 def test_an_echo_without_log_probabilities_is_text(server):
     assert texts(server.complete(echo=True, max_tokens=0)) == ["one two"]
-    assert texts(server.complete(echo=True, max_tokens=3, seed=1)) == ["one two" + texts(server.complete(max_tokens=3, seed=1))[0]]
+    assert texts(server.complete(echo=True, max_tokens=3, seed=1)) == [
+        "one two" + texts(server.complete(max_tokens=3, seed=1))[0]
+    ]
 
 
 def test_parts_of_characters_have_names_of_their_own(server, tokenizer):
@@ -75,11 +84,15 @@ def test_parts_of_characters_have_names_of_their_own(server, tokenizer):
     assert columns["text_offset"] == [0, 0, 1, 1, 1]
 
 
-@pytest.mark.parametrize("fields", [{}, {"echo": True, "logprobs": 1}, {"echo": True, "max_tokens": 0}, {"n": 2, "logprobs": 2}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"echo": True, "logprobs": 1}, {"echo": True, "max_tokens": 0}, {"n": 2, "logprobs": 2}]
+)
 def test_a_stream_adds_up_to_the_answer_in_one(server, fields):
     fields = {"seed": 6, "max_tokens": 9} | fields
     whole = server.complete(["one two", "six"], **fields).json()
-    chunks = events(server.complete(["one two", "six"], stream=True, stream_options={"include_usage": True}, **fields).text)
+    chunks = events(
+        server.complete(["one two", "six"], stream=True, stream_options={"include_usage": True}, **fields).text
+    )
     assert chunks[-1]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"]
     for choice in whole["choices"]:
         parts = [part for chunk in chunks for part in chunk["choices"] if part["index"] == choice["index"]]

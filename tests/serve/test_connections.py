@@ -90,9 +90,14 @@ def test_a_client_that_takes_its_time_between_requests_is_kept(hasty):
 
 
 def test_an_answer_that_is_not_taken_leaves_memory(hasty):
-    prompt = [[number, *([100] * 2000)] for number in range(8)]  # their scores are more than what the system itself keeps for a client
+    prompt = [
+        [number, *([100] * 2000)] for number in range(8)
+    ]  # their scores are more than what the system itself keeps for a client
     body = json.dumps({"model": "small", "prompt": prompt, "max_tokens": 1, "echo": True, "logprobs": 20}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length:"
+        f" {len(body)}\r\n\r\n"
+    )
     ended = len(hasty.records)
     with connect(hasty, taking=4096) as wire:
         Impatient.lost.clear()

@@ -1,4 +1,6 @@
-"""Whatever clients do with connections, those who run the server reach it and can end it: a program that may open 128 files, and 200 clients."""
+"""Whatever clients do with connections, those who run the server reach it and can end it: a program that may open 128
+files, and 200 clients.
+"""
 
 import signal
 import socket
@@ -14,7 +16,9 @@ import pytest
 FILES, CLIENTS, TRIES = 128, 200, 5
 STUCK = "stuck in the pool of threads"
 GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-POST = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+POST = (
+    "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+)
 KINDS = {
     "silent": b"",
     "half a head": b"POST /v1/completions HTTP/1.1\r\nHost: loc",
@@ -31,8 +35,19 @@ KINDS = {
 
 @contextmanager
 def program(*arguments: str) -> Iterator[tuple[subprocess.Popen, int]]:
-    command = ["sh", "-c", f'ulimit -n {FILES} && exec "$@"', "sh", sys.executable, "-m", "tests.serve.crowd", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # nobody reads what it logs
+    command = [
+        "sh",
+        "-c",
+        f'ulimit -n {FILES} && exec "$@"',
+        "sh",
+        sys.executable,
+        "-m",
+        "tests.serve.crowd",
+        *arguments,
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:  # nobody reads what it logs
         try:
             yield process, int(process.stdout.readline())
         finally:

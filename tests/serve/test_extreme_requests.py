@@ -13,16 +13,55 @@ from tests.serve.serve_helpers import EYES, Server, seeing_tokenizer, serving, s
 from tests.serve.test_command import serving as program
 from tests.serve.test_command import write
 
-NUMBERS = ["0", "-0.0", "5e-324", "1e-320", "1e-300", "1e-46", "1e-45", "1e-40", "1e-7", "0.9999999999999999", "1", "2", "3.5e38", "1e300", "1e400"]
-NUMBERS += ["-1e-300", "-5e-324", "-1", "9007199254740993", "9223372036854775807", "9223372036854775808", "1" + "0" * 60, "NaN", "-Infinity"]
-BOTH = ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "n", "max_tokens"]
+NUMBERS = [
+    "0",
+    "-0.0",
+    "5e-324",
+    "1e-320",
+    "1e-300",
+    "1e-46",
+    "1e-45",
+    "1e-40",
+    "1e-7",
+    "0.9999999999999999",
+    "1",
+    "2",
+    "3.5e38",
+    "1e300",
+    "1e400",
+]
+NUMBERS += [
+    "-1e-300",
+    "-5e-324",
+    "-1",
+    "9007199254740993",
+    "9223372036854775807",
+    "9223372036854775808",
+    "1" + "0" * 60,
+    "NaN",
+    "-Infinity",
+]
+BOTH = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "n",
+    "max_tokens",
+]
 FIELDS = [("chat/completions", name) for name in [*BOTH, "max_completion_tokens", "top_logprobs"]]
 FIELDS += [("completions", name) for name in [*BOTH, "logprobs"]]
 COUNTING = "start: a::0x1\na::_: a::incr([0:64])\n"
 ENDLESS = [
     {"response_format": {"type": "grammar", "grammar": COUNTING}},
-    {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "integer", "multipleOf": 1000003}}}},
-    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "integer", "multipleOf": 1000003}}}}}],
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "integer",
+    "multipleOf": 1000003}}}},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "integer",
+    "multipleOf": 1000003}}}}}],
      "tool_choice": "required"},
 ]  # fmt: skip
 
@@ -43,7 +82,12 @@ def fields(name: str, number: str) -> str:
     more = {"seed": 1, "max_tokens": 3, "temperature": 1.0} | ({"logprobs": True} if name == "top_logprobs" else {})
     if name == "max_completion_tokens":
         del more["max_tokens"]
-    return ", ".join([*(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in more.items() if key != name), f'"{name}": {number}'])
+    return ", ".join(
+        [
+            *(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in more.items() if key != name),
+            f'"{name}": {number}',
+        ]
+    )
 
 
 @pytest.mark.parametrize(("path", "name"), FIELDS)
@@ -65,7 +109,9 @@ def test_numbers_of_detections(page):
     with serving(service, page) as server:
         for number in NUMBERS:
             text = f'{{"model": "small", "input": [], "least": {number}}}'
-            asked = server.client.post(f"{server.url}/v1/detections", content=text, headers={"Content-Type": "application/json"})
+            asked = server.client.post(
+                f"{server.url}/v1/detections", content=text, headers={"Content-Type": "application/json"}
+            )
             assert asked.status_code == 400
         assert question(server)
     service.close(0)
@@ -80,7 +126,9 @@ def test_what_cannot_be_compiled_is_refused_and_keeps_nobody_waiting(server):
             body = {"model": "small", "messages": [{"role": "user", "content": "one"}], "max_tokens": 20} | form
             found.append(client.post(f"{server.url}/v1/chat/completions", json=body))
 
-    attackers = [threading.Thread(target=attack, args=(form,)) for form in ENDLESS * 15]  # more than the threads that requests are prepared in
+    attackers = [
+        threading.Thread(target=attack, args=(form,)) for form in ENDLESS * 15
+    ]  # more than the threads that requests are prepared in
     for attacker in attackers:
         attacker.start()
     asked = 0
@@ -95,7 +143,11 @@ def test_what_cannot_be_compiled_is_refused_and_keeps_nobody_waiting(server):
 def test_a_client_that_leaves_ends_what_is_compiled_for_it(server):
     pytest.importorskip("llguidance", reason="needs the extra serve")
     with pytest.raises(httpx.TimeoutException):
-        body = {"model": "small", "messages": [{"role": "user", "content": "one"}], "response_format": {"type": "grammar", "grammar": COUNTING + " "}}
+        body = {
+            "model": "small",
+            "messages": [{"role": "user", "content": "one"}],
+            "response_format": {"type": "grammar", "grammar": COUNTING + " "},
+        }
         server.client.post(f"{server.url}/v1/chat/completions", json=body, timeout=0.5)
     for _ in range(500):
         if not server.service.grammars._pending:

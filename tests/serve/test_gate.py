@@ -68,7 +68,9 @@ def test_this_machine_is_answered(host):
     assert Door().get("/v1/models", host).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example:8000", "127.0.0.1.evil.example", "192.0.2.1:8000"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example:8000", "127.0.0.1.evil.example", "192.0.2.1:8000"]
+)
 def test_another_hosts_name_is_refused_where_only_this_machine_is_served(host, tmp_path):
     """A page whose name was pointed at 127.0.0.1 (DNS rebinding) sends its own name."""
     refused = Door().get("/health", host)
@@ -91,7 +93,12 @@ def test_with_keys_one_is_needed(tmp_path):
     token = make(tmp_path / "keys", "ann")
     door = Door(Keys(tmp_path / "keys"))
     for path in ("/v1/models", "/api/runs", "/metrics", "/v1"):
-        for headers in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": f"Basic {token}"}, {"Authorization": token}):
+        for headers in (
+            {},
+            {"Authorization": f"Bearer {token}x"},
+            {"Authorization": f"Basic {token}"},
+            {"Authorization": token},
+        ):
             refused = door.get(path, headers=headers)
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
             assert refused.headers["www-authenticate"] == "Bearer"
@@ -107,7 +114,8 @@ def test_limits_are_told_with_the_time_to_wait():
     assert [door.get("/v1/models").status_code for _ in range(3)] == [200, 200, 429]
     refused = door.get("/v1/models")
     assert refused.json()["error"] == {
-        "message": "2 requests a minute are allowed; wait a little", "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"
+        "message": "2 requests a minute are allowed; wait a little", "type": "rate_limit_error", "param": None,
+        "code": "rate_limit_exceeded"
     }  # fmt: skip
     assert int(refused.headers["retry-after"]) >= 1
     assert door.get("/health").status_code == 200
@@ -116,7 +124,10 @@ def test_limits_are_told_with_the_time_to_wait():
 def test_each_key_has_its_own_limits(tmp_path):
     tokens = [make(tmp_path / "keys", "ann", 1), make(tmp_path / "keys", "bob", 2)]
     door = Door(Keys(tmp_path / "keys"))
-    found = [[door.get("/v1/models", headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(3)] for token in tokens]
+    found = [
+        [door.get("/v1/models", headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(3)]
+        for token in tokens
+    ]
     assert found == [[200, 429, 429], [200, 200, 429]]
 
 
@@ -148,8 +159,10 @@ def test_the_log_says_all_but_what_was_said():
     answer = door.get("/v1/completions", method="POST", json={"prompt": "a secret"})
     line = door.written()[0]
     assert line["id"] == answer.headers["x-request-id"]
-    assert {key: line[key] for key in ("key", "method", "path", "status", "model", "prompt_tokens", "generated_tokens", "finish")} == {
-        "key": None, "method": "POST", "path": "/v1/completions", "status": 200, "model": "small", "prompt_tokens": 3, "generated_tokens": 5,
+    assert {key: line[key] for key in ("key", "method", "path", "status", "model", "prompt_tokens", "generated_tokens",
+    "finish")} == {
+        "key": None, "method": "POST", "path": "/v1/completions", "status": 200, "model": "small", "prompt_tokens": 3,
+        "generated_tokens": 5,
         "finish": "stop",
     }  # fmt: skip
     assert "secret" not in door.out.getvalue()
@@ -203,7 +216,14 @@ def test_a_stream_is_not_gathered():
 
 
 def scope(path: str) -> dict[str, Any]:
-    return {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [(b"host", b"localhost")], "client": ("10.0.0.9", 4)}
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "client": ("10.0.0.9", 4),
+    }
 
 
 async def quiet() -> Any:

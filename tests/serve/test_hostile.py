@@ -61,7 +61,10 @@ def refusal(answer: bytes) -> tuple[int, str]:
 
 
 def test_a_body_that_says_it_is_too_large_is_not_read(strict):
-    assert refusal(talk(strict, (HEAD + "Content-Length: 20001\r\n\r\n").encode())) == (413, "the body has 20,001 bytes; the most is 20,000")
+    assert refusal(talk(strict, (HEAD + "Content-Length: 20001\r\n\r\n").encode())) == (
+        413,
+        "the body has 20,001 bytes; the most is 20,000",
+    )
     assert refusal(talk(strict, (HEAD + f"Content-Length: {10**12}\r\n\r\n").encode()))[0] == 413
 
 
@@ -76,7 +79,10 @@ def test_a_body_in_tiny_chunks_is_not_read_to_its_end(tokenizer, page, strict):
     with serving(strict.service, page) as patient:
         assert talk(patient, head, *[b"1\r\n \r\n" * 1000] * 1000) == b""
         body = b"".join(b"80\r\n" + b" " * 128 + b"\r\n" for _ in range(10_000)) + b"0\r\n\r\n"
-        assert b" 400 " in talk(patient, head.replace(b"Host: here", b"Host: here\r\nConnection: close"), body).splitlines()[0]
+        assert (
+            b" 400 "
+            in talk(patient, head.replace(b"Host: here", b"Host: here\r\nConnection: close"), body).splitlines()[0]
+        )
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -106,15 +112,22 @@ def test_a_body_a_little_too_long_is_read_to_its_end_and_one_far_too_long_is_not
 
 def test_a_body_just_small_enough_is_read(strict):
     body = json.dumps({"model": "small", "messages": [{"role": "user", "content": "one"}], "max_tokens": 1}).encode()
-    answer = strict.client.post(strict.url + "/v1/chat/completions", content=body.ljust(20_000), headers={"content-type": "application/json"})
+    answer = strict.client.post(
+        strict.url + "/v1/chat/completions", content=body.ljust(20_000), headers={"content-type": "application/json"}
+    )
     assert answer.status_code == 200
-    answer = strict.client.post(strict.url + "/v1/chat/completions", content=body.ljust(20_001), headers={"content-type": "application/json"})
+    answer = strict.client.post(
+        strict.url + "/v1/chat/completions", content=body.ljust(20_001), headers={"content-type": "application/json"}
+    )
     assert answer.status_code == 413
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"model": '])
 def test_a_body_that_does_not_come_is_not_waited_for(hasty, sent):
-    assert refusal(talk(hasty, (HEAD + "Content-Length: 100\r\n\r\n").encode(), sent)) == (408, "the body did not come within 0.5 seconds")
+    assert refusal(talk(hasty, (HEAD + "Content-Length: 100\r\n\r\n").encode(), sent)) == (
+        408,
+        "the body did not come within 0.5 seconds",
+    )
 
 
 def test_a_body_that_drips_is_not_waited_for(hasty):
@@ -141,7 +154,12 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(strict):
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"A" * 100_000 + b"\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"],
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"A" * 100_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    ],
 )
 def test_what_is_no_http_ends_the_connection(strict, nonsense):
     answer = talk(strict, nonsense)
@@ -208,7 +226,17 @@ def test_a_client_that_does_not_read_loses_its_answer(strict):
 
 
 @pytest.mark.parametrize(
-    "path", ["/../secret.txt", "/parts/../../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "//etc/passwd", "/notes.bak", "/parts", "/parts/"]
+    "path",
+    [
+        "/../secret.txt",
+        "/parts/../../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "//etc/passwd",
+        "/notes.bak",
+        "/parts",
+        "/parts/",
+    ],
 )
 def test_nothing_but_the_page_is_served(server, path):
     answer = talk(server, f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
@@ -217,7 +245,8 @@ def test_nothing_but_the_page_is_served(server, path):
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"), [("/", "text/html"), ("/index.html", "text/html"), ("/parts/app.js", "text/javascript"), ("/look.css", "text/css")]
+    ("path", "kind"),
+    [("/", "text/html"), ("/index.html", "text/html"), ("/parts/app.js", "text/javascript"), ("/look.css", "text/css")],
 )
 def test_the_page_is_served_under_headers_that_let_nothing_else_in(server, path, kind):
     answer = server.client.get(server.url + path)

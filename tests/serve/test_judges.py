@@ -65,7 +65,9 @@ def test_openai_chats(client):
         extra_body={"top_k": 20, "min_p": 0.01},
     )
     assert len({choice.message.content for choice in answer.choices}) == 3
-    assert [len(entry.top_logprobs) for entry in answer.choices[0].logprobs.content] == [2] * len(answer.choices[0].logprobs.content)
+    assert [len(entry.top_logprobs) for entry in answer.choices[0].logprobs.content] == [2] * len(
+        answer.choices[0].logprobs.content
+    )
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     assert answer.usage.prompt_tokens_details.cached_tokens >= 0
     assert answer.seed == 1
@@ -80,14 +82,23 @@ def test_openai_streams(client):
 
 
 def test_openai_keeps_to_formats(client):
-    answer = client.chat.completions.parse(model="small", messages=USER, response_format=Sorted, max_tokens=900, logit_bias={"34": 20})
+    answer = client.chat.completions.parse(
+        model="small", messages=USER, response_format=Sorted, max_tokens=900, logit_bias={"34": 20}
+    )
     assert isinstance(answer.choices[0].message.parsed, Sorted)
     answer = client.chat.completions.create(model="small", messages=USER, response_format=PATTERN)
     assert re.fullmatch(PATTERN["pattern"], answer.choices[0].message.content)
 
 
 def test_openai_calls_tools_and_streams_the_calls(client):
-    fields = {"model": "small", "messages": USER, "tools": [TOOL], "tool_choice": "required", "parallel_tool_calls": False, "seed": 3}
+    fields = {
+        "model": "small",
+        "messages": USER,
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "seed": 3,
+    }
     [call] = client.chat.completions.create(**fields).choices[0].message.tool_calls
     assert call.function.name == "sort"
     with client.chat.completions.stream(**fields) as stream:
@@ -102,9 +113,14 @@ def test_openai_asks_from_a_loop(server):
 
     async def ask() -> tuple[list[str], str]:
         async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0) as client:
-            asked = [client.chat.completions.create(model="small", messages=USER, seed=seed, max_tokens=10) for seed in range(4)]
+            asked = [
+                client.chat.completions.create(model="small", messages=USER, seed=seed, max_tokens=10)
+                for seed in range(4)
+            ]
             texts = [answer.choices[0].message.content for answer in await asyncio.gather(*asked)]
-            stream = await client.chat.completions.create(model="small", messages=USER, seed=0, max_tokens=10, stream=True)
+            stream = await client.chat.completions.create(
+                model="small", messages=USER, seed=0, max_tokens=10, stream=True
+            )
             return texts, "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
     texts, streamed = asyncio.run(ask())
@@ -113,10 +129,14 @@ def test_openai_asks_from_a_loop(server):
 
 
 def test_openai_completes_and_embeds(client, tokenizer):
-    answer = client.completions.create(model="small", prompt=[tokenizer.encode("one two")], echo=True, logprobs=1, max_tokens=2, temperature=0)
+    answer = client.completions.create(
+        model="small", prompt=[tokenizer.encode("one two")], echo=True, logprobs=1, max_tokens=2, temperature=0
+    )
     assert answer.choices[0].text.startswith("one two")
     assert answer.choices[0].logprobs.token_logprobs[0] is None
-    text = "".join(chunk.choices[0].text for chunk in client.completions.create(model="small", prompt="one", seed=1, stream=True))
+    text = "".join(
+        chunk.choices[0].text for chunk in client.completions.create(model="small", prompt="one", seed=1, stream=True)
+    )
     assert text == client.completions.create(model="small", prompt="one", seed=1).choices[0].text
     packed = client.embeddings.create(model="small", input=["one", "two"]).data
     plain = client.embeddings.create(model="small", input=["one", "two"], encoding_format="float").data
@@ -141,7 +161,9 @@ def test_openai_understands_refusals(client):
 @pytest.fixture
 def langchain(server):
     module = pytest.importorskip("langchain_openai")
-    return module.ChatOpenAI(base_url=server.url + "/v1", api_key="none", model="small", max_retries=0, seed=1, max_tokens=200)
+    return module.ChatOpenAI(
+        base_url=server.url + "/v1", api_key="none", model="small", max_retries=0, seed=1, max_tokens=200
+    )
 
 
 def test_langchain_chats_and_streams(langchain):
@@ -170,7 +192,13 @@ def test_langchain_calls_tools_and_goes_on_with_the_result(langchain):
 
 
 def test_langchain_keeps_to_formats(langchain):
-    schema = {"title": "Sure", "description": "Is it?", "type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
+    schema = {
+        "title": "Sure",
+        "description": "Is it?",
+        "type": "object",
+        "properties": {"sure": {"type": "boolean"}},
+        "required": ["sure"],
+    }
     for method in ("json_schema", "function_calling"):
         answer = langchain.with_structured_output(schema | {"additionalProperties": False}, method=method).invoke("one")
         assert isinstance(answer["sure"], bool)
@@ -186,8 +214,11 @@ def test_lm_eval_over_http_finds_what_we_find(tmp_path, server, tokenizer):
     path.write_text("".join(json.dumps(item) + "\n" for item in questions(40)))
     (tmp_path / "local.yaml").write_text(TASK.replace("QUESTIONS", str(path)))
     tokenizer.save(tmp_path / "tokenizer")
-    facts = f"model=small,base_url={server.url}/v1/completions,tokenizer={tmp_path / 'tokenizer'},tokenizer_backend=huggingface,max_length=1024"
+    tokenizer_facts = f"tokenizer={tmp_path / 'tokenizer'},tokenizer_backend=huggingface"
+    facts = f"model=small,base_url={server.url}/v1/completions,{tokenizer_facts},max_length=1024"
     results, _ = judge(tmp_path, "--model", "local-completions", "--model_args", facts)
     found = choices(small_engine(tokenizer), path)[""]
-    assert (found.raw.value, found.per_byte.value) == pytest.approx((results["acc,none"], results["acc_norm,none"]), abs=1e-9)
+    assert (found.raw.value, found.per_byte.value) == pytest.approx(
+        (results["acc,none"], results["acc_norm,none"]), abs=1e-9
+    )
     assert 0 < found.raw.value < 1

@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.serve.keys import Key, Keys, make, read
 
 

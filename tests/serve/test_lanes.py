@@ -32,7 +32,9 @@ def test_whatever_is_under_way_there_is_always_one_that_may_end():
     draw = random.Random(0)
     for _ in range(200):
         most = draw.randint(4, 40)
-        found = [connection(draw.choice("abc"), draw.random(), draw.random(), busy=draw.random() < 0.5) for _ in range(most)]
+        found = [
+            connection(draw.choice("abc"), draw.random(), draw.random(), busy=draw.random() < 0.5) for _ in range(most)
+        ]
         for each in draw.sample(found, draw.randint(0, most // 2)):
             each.working = True
         ended = idlest(found, most - most // 2)
@@ -70,13 +72,17 @@ def test_user_requests_are_bounded_an_address_has_half_and_operations_are_free()
     asyncio.run(trial())
 
 
-@pytest.mark.parametrize(("soft", "hard", "wanted"), [(64, 96, 48), (64, 10_000, CONNECTIONS), (9000, 10_000, CONNECTIONS)])
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted"), [(64, 96, 48), (64, 10_000, CONNECTIONS), (9000, 10_000, CONNECTIONS)]
+)
 def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(soft, hard, wanted):
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < hard:
         pytest.skip("the limit of open files cannot be so high here")
     code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
     code += "from groundup.serve.connections import allowed; print(allowed())"
-    assert int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) == wanted
+    assert (
+        int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) == wanted
+    )
 
 
 def test_pipelined_requests_are_all_answered_in_order():
@@ -84,7 +90,10 @@ def test_pipelined_requests_are_all_answered_in_order():
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
         await send({"type": "http.response.body", "body": scope["path"][1:].encode()})
 
-    asked = "".join(f"GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n" for number in range(9)) + "GET /9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    asked = (
+        "".join(f"GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n" for number in range(9))
+        + "GET /9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
     with listening(app) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
         wire.sendall(asked.encode())
         answer = b""

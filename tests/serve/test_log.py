@@ -27,14 +27,20 @@ def test_a_line_has_what_the_endpoint_noted():
     found = line(Record("small", 20, 16, 5, "stop", 0.123456))
     assert set(found) == FIELDS
     assert found | {"time": ""} == {
-        "time": "", "id": "1", "model": "small", "prompt_tokens": 20, "cached_tokens": 16, "generated_tokens": 5, "finish": "stop",
+        "time": "", "id": "1", "model": "small", "prompt_tokens": 20, "cached_tokens": 16, "generated_tokens": 5,
+        "finish": "stop",
         "first_token_seconds": 0.1235,
     }  # fmt: skip
 
 
 def test_a_request_that_reached_no_model_has_a_line_too():
     found = line(Record())
-    assert (found["model"], found["finish"], found["first_token_seconds"], found["prompt_tokens"]) == (None, None, None, 0)
+    assert (found["model"], found["finish"], found["first_token_seconds"], found["prompt_tokens"]) == (
+        None,
+        None,
+        None,
+        0,
+    )
 
 
 @pytest.mark.parametrize("body", ['{"prompt": "多少？"}'.encode(), b"a\nb\r\n\x00", b"\xff\xfe", '"\u2028"'.encode()])

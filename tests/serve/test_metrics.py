@@ -14,7 +14,11 @@ from tests.serve.test_gate import BUSY, Door
 def read(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
     """Each sample by name and values of its labels."""
     families = text_string_to_metric_families(metrics.text().decode())
-    return {(sample.name, tuple(sorted(sample.labels.values()))): sample.value for family in families for sample in family.samples}
+    return {
+        (sample.name, tuple(sorted(sample.labels.values()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 def test_metrics_count_requests_and_know_the_engines():
@@ -53,9 +57,12 @@ def test_all_numbers_of_all_engines_are_there():
     found = read(Metrics(lambda: [("a", BUSY), ("b", BUSY)]))
     engines = {name: value for (name, labels), value in found.items() if labels == ("b",)}
     assert engines == {
-        "groundup_engine_running": 2, "groundup_engine_waiting": 3, "groundup_engine_pages_total": 100, "groundup_engine_pages_used": 40,
-        "groundup_engine_pages_cached": 10, "groundup_engine_prompt_tokens_total": 5, "groundup_engine_cached_tokens_total": 6,
-        "groundup_engine_generated_tokens_total": 7, "groundup_engine_preemptions_total": 1, "groundup_engine_steps_total": 9,
+        "groundup_engine_running": 2, "groundup_engine_waiting": 3, "groundup_engine_pages_total": 100,
+        "groundup_engine_pages_used": 40,
+        "groundup_engine_pages_cached": 10, "groundup_engine_prompt_tokens_total": 5,
+        "groundup_engine_cached_tokens_total": 6,
+        "groundup_engine_generated_tokens_total": 7, "groundup_engine_preemptions_total": 1,
+        "groundup_engine_steps_total": 9,
         "groundup_engine_alive": 1,
     }  # fmt: skip
 
@@ -70,7 +77,8 @@ def test_two_servers_in_one_process_count_apart():
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/v1/models/a/b", "/v1/models"), ("/v1/completions", "/v1/completions"), ("/v1/completionsx", "other"), ("/api/runs/x/report", "/api/runs"),
+        ("/v1/models/a/b", "/v1/models"), ("/v1/completions", "/v1/completions"), ("/v1/completionsx", "other"),
+        ("/api/runs/x/report", "/api/runs"),
         ("/", "other"), ("", "other"), ("/v1", "other"), ("/metrics\n", "other"),
     ],
 )  # fmt: skip

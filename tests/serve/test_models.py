@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from groundup.core.errors import InputError
 from groundup.device import Device
-from groundup.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.request import Request
 from groundup.generate.service import Service
@@ -136,7 +136,9 @@ def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path
     assert registry.refresh() == ["one: a new version is served"]
 
 
-@pytest.mark.parametrize(("name", "content"), [("config.json", "true"), ("config.json", "[[]]"), ("tokenizer.json", None)])
+@pytest.mark.parametrize(
+    ("name", "content"), [("config.json", "true"), ("config.json", "[[]]"), ("tokenizer.json", None)]
+)
 def test_a_version_whose_files_have_another_shape_leaves_the_old_one(registry, tmp_path, name, content):
     file = tmp_path / "one" / name
     file.write_text(content or re.sub(r": 65\b", f": {10**30}", file.read_text(), count=1))

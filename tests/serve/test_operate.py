@@ -62,7 +62,9 @@ def test_a_server_with_a_dead_engine_is_neither(entry, tokenizer):
 def test_settings_name_the_models_and_the_limits(entry, tmp_path):
     found = get(Shelf(entry), "/api/settings", runs=tmp_path).json()
     parameters = entry.service.engine.trunk.shape.total
-    assert found["models"] == [{"id": "small", "context": 1024, "images": False, "weights": "int8", "parameters": parameters}]
+    assert found["models"] == [
+        {"id": "small", "context": 1024, "images": False, "weights": "int8", "parameters": parameters}
+    ]
     assert found["limits"]["body_bytes"] == Limits().body_bytes
     assert found["runs"] is True
     assert get(Shelf(entry), "/api/settings").json()["runs"] is False

@@ -37,7 +37,11 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"verbosity": "low"}, "verbosity", "not supported"),
         ({"store": True}, "store", "False"),
         ({"service_tier": "flex"}, "service_tier", "auto"),
-        ({"stream_options": {"include_obfuscation": True}, "stream": True}, "stream_options.include_obfuscation", "not supported"),
+        (
+            {"stream_options": {"include_obfuscation": True}, "stream": True},
+            "stream_options.include_obfuscation",
+            "not supported",
+        ),
         ({"stream_options": {"include_usage": True}}, "stream_options", "set stream"),
         ({"model": None}, "model", "missing"),
         ({"messages": None}, "messages", "missing"),
@@ -84,15 +88,30 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"response_format": {"type": "regex", "pattern": "("}}, "response_format", "cannot be used"),
         ({"response_format": {"type": "grammar", "grammar": "start: nothing"}}, "response_format", "cannot be used"),
         ({"response_format": FORM}, "response_format", "cannot be used"),
-        ({"response_format": {"type": "regex", "pattern": "a"}, "tools": [TOOL]}, "response_format", "together with tools"),
+        (
+            {"response_format": {"type": "regex", "pattern": "a"}, "tools": [TOOL]},
+            "response_format",
+            "together with tools",
+        ),
         ({"tool_choice": "required"}, "tool_choice", "no tools"),
         ({"tools": [TOOL], "tool_choice": "perhaps"}, "tool_choice.type", "required"),
-        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice.function.name", "names g"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "tool_choice.function.name",
+            "names g",
+        ),
         ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice", "exactly"),
         ({"tools": [TOOL, TOOL]}, "tools", "two tools of the name f"),
         ({"tools": [{"type": "search"}]}, "tools.0.type", "function"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "pattern"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}], "tool_choice": "required"}, "tools", "object"),
+        (
+            {
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}],
+                "tool_choice": "required",
+            },
+            "tools",
+            "object",
+        ),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -131,7 +150,14 @@ def test_a_completion_that_cannot_be_had_is_refused(server, fields, param, words
 
 
 def test_what_changes_nothing_is_taken(server):
-    fields = {"user": "me", "metadata": {"a": "b"}, "store": False, "parallel_tool_calls": True, "service_tier": "auto", "audio": None}
+    fields = {
+        "user": "me",
+        "metadata": {"a": "b"},
+        "store": False,
+        "parallel_tool_calls": True,
+        "service_tier": "auto",
+        "audio": None,
+    }
     assert server.chat(max_tokens=1, **fields).status_code == 200
 
 
@@ -156,7 +182,18 @@ def test_an_unknown_model_is_named_with_those_there_are(server, path):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'"one"', b"null", b"{} {}", b'{"model": "small", "messages": [NaN]}', b"\xff\xfe", b'{"a":' * 100_000, b'{"a": "\\ud800"}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"one"',
+        b"null",
+        b"{} {}",
+        b'{"model": "small", "messages": [NaN]}',
+        b"\xff\xfe",
+        b'{"a":' * 100_000,
+        b'{"a": "\\ud800"}',
+    ],
     ids=lambda body: repr(body[:12]),
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
@@ -164,20 +201,31 @@ def test_a_body_that_is_no_request_is_refused(server, path, body):
     error(server.client.post(server.url + path, content=body, headers={"content-type": "application/json"}), 400)
 
 
-@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"])
+@pytest.mark.parametrize(
+    "kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"]
+)
 def test_only_json_is_read(server, kind):
     headers = {} if kind is None else {"content-type": kind}
     body = json.dumps({"model": "small", "messages": [USER]}).encode()
-    assert "application/json" in error(server.client.post(server.url + "/v1/chat/completions", content=body, headers=headers), 415)["message"]
+    assert (
+        "application/json"
+        in error(server.client.post(server.url + "/v1/chat/completions", content=body, headers=headers), 415)["message"]
+    )
     body_type = {"content-type": "application/json; charset=utf-8"}
-    assert server.client.post(server.url + "/v1/chat/completions", content=body, headers=body_type, timeout=60).status_code == 200
+    assert (
+        server.client.post(server.url + "/v1/chat/completions", content=body, headers=body_type, timeout=60).status_code
+        == 200
+    )
 
 
 def test_what_is_not_there_is_not_there(server):
     for path in ("/v2", "/v1", "/v1/responses", "/docs", "/redoc", "/openapi.json", "/v1/models/", "/v1/models/large"):
         assert error(server.client.get(server.url + path), 404)["type"] == "not_found_error"
     assert error(server.post("/v1/images", {}), 404)
-    assert error(server.client.get(server.url + "/v1/chat/completions"), 405)["message"] == "/v1/chat/completions does not answer to GET"
+    assert (
+        error(server.client.get(server.url + "/v1/chat/completions"), 405)["message"]
+        == "/v1/chat/completions does not answer to GET"
+    )
     assert error(server.client.delete(server.url + "/v1/models"), 405)
     assert server.client.delete(server.url + "/v1/models").headers["allow"] == "GET"
 
@@ -213,7 +261,11 @@ def test_a_server_that_shuts_down_says_so(tokenizer, page):
     service = small_service(tokenizer)
     with serving(service, page) as server:
         service.close()
-        for response in (server.chat(), server.chat(stream=True), server.post("/v1/embeddings", {"model": "small", "input": "one"})):
+        for response in (
+            server.chat(),
+            server.chat(stream=True),
+            server.post("/v1/embeddings", {"model": "small", "input": "one"}),
+        ):
             assert error(response, 503)["code"] == "shutting_down"
             assert int(response.headers["retry-after"]) >= 1
 
@@ -270,7 +322,10 @@ def test_a_grammar_that_turns_out_wrong_is_the_askers_fault(server):
 def test_no_grammar_of_a_client_is_compiled_in_this_process(server, monkeypatch):
     for name in ("vocabulary", "matcher", "check"):
         monkeypatch.setattr(grammar_worker, name, lambda *_: {}["never"])
-    assert server.chat(response_format={"type": "regex", "pattern": "(one|two){1,7}"}, n=3, max_tokens=20).status_code == 200
+    assert (
+        server.chat(response_format={"type": "regex", "pattern": "(one|two){1,7}"}, n=3, max_tokens=20).status_code
+        == 200
+    )
 
 
 def test_a_model_that_is_replaced_meanwhile_answers_all_the_same(tokenizer, page, monkeypatch):

@@ -13,9 +13,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 
-from groundup.files import json_text
-from groundup.ledger import Manifest
-from groundup.pipeline import locked
+from groundup.core.files import json_text
+from groundup.core.ledger import Manifest
+from groundup.pipeline.run import locked
 from groundup.serve import runs
 from groundup.serve.errors import HANDLERS
 
@@ -67,7 +67,9 @@ def ask(folder: Path, path: str) -> httpx.Response:
     app.include_router(runs.router(folder))
 
     async def get() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost"
+        ) as client:
             return await client.get(path)
 
     return asyncio.run(get())
@@ -118,14 +120,23 @@ def test_a_torn_line_is_left_out(folder):
 
 def test_long_curves_are_thinned_but_keep_their_ends(tmp_path):
     log = tmp_path / "metrics.jsonl"
-    log.write_text("".join(json.dumps({"step": step, "loss": 1.0, "tokens_per_second": 2.0}) + "\n" for step in range(1, 5001)))
+    log.write_text(
+        "".join(json.dumps({"step": step, "loss": 1.0, "tokens_per_second": 2.0}) + "\n" for step in range(1, 5001))
+    )
     points = runs.curve(log)
     assert len(points) == runs.POINTS
     assert (points[0]["step"], points[-1]["step"]) == (1, 5000)
 
 
 @pytest.mark.parametrize(
-    "name", ["recipe.json", "pretrain/manifest.json", "pretrain/metrics.jsonl", "evaluate/manifest.json", "tokenizer/manifest.json"]
+    "name",
+    [
+        "recipe.json",
+        "pretrain/manifest.json",
+        "pretrain/metrics.jsonl",
+        "evaluate/manifest.json",
+        "tokenizer/manifest.json",
+    ],
 )
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"{}", b'{"recipe": 3}'])
 def test_damaged_files_are_no_failure(folder, name, content):
@@ -143,7 +154,9 @@ def anew(table):
         return table
 
 
-@pytest.mark.parametrize("name", ["recipe.json", "pretrain/manifest.json", "evaluate/manifest.json", "documents-tasks/manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["recipe.json", "pretrain/manifest.json", "evaluate/manifest.json", "documents-tasks/manifest.json"]
+)
 def test_no_value_in_a_file_is_a_failure(finished, name, tmp_path):
     """Each value is replaced in turn, and a manifest's identities made anew, where there can be any."""
     root = tmp_path / "small"

@@ -1,4 +1,6 @@
-"""A prompt gets the ids that training gave the same text: in chat, in every endpoint, in the terminal and in evaluation."""
+"""A prompt gets the ids that training gave the same text: in chat, in every endpoint, in the terminal and in
+evaluation.
+"""
 
 import json
 from pathlib import Path
@@ -12,19 +14,19 @@ from hypothesis import strategies as st
 from groundup.codecs import chat, messages
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import Tokenizer
-from groundup.data import sources
+from groundup.config.recipe import MessagesSource, TextSource
 from groundup.data.clean import clean
 from groundup.data.document import Document
-from groundup.data.drops import Drops
+from groundup.data.filtered import Drops
+from groundup.data.sources import read as sources
 from groundup.evaluate.bits import bits_per_byte
 from groundup.evaluate.questions import read
+from groundup.generate.conversation import Conversation
 from groundup.generate.sampling import GREEDY
-from groundup.recipe import MessagesSource, TextSource
 from groundup.serve import chat as serving
 from groundup.serve import prompts
 from groundup.serve.body import parse
 from groundup.serve.schema import ChatRequest, CompletionRequest, Function, Tool
-from groundup.talk import Conversation
 from tests.random_models import random_trunk
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -82,10 +84,19 @@ def lines(draw: Any) -> dict[str, Any]:
         "name": "f",
     }
     content = draw(st.lists(dirty, max_size=3))
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": draw(dirty)}, ensure_ascii=draw(st.booleans()))}}
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "f", "arguments": json.dumps({"a": draw(dirty)}, ensure_ascii=draw(st.booleans()))},
+    }
     talk = [
         {"role": draw(st.sampled_from(["system", "developer"])), "content": draw(dirty)},
-        {"role": "user", "content": [{"type": "text", "text": text} for text in content] if draw(st.booleans()) else "".join(content)},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": text} for text in content]
+            if draw(st.booleans())
+            else "".join(content),
+        },
         {"role": "assistant", "content": draw(st.none() | dirty), "tool_calls": [call], "refusal": None},
         {"role": "tool", "content": draw(dirty), "tool_call_id": "1"},
         {"role": "assistant", "content": draw(spoken), "audio": None},
@@ -96,7 +107,9 @@ def lines(draw: Any) -> dict[str, Any]:
 
 @given(lines())
 @quick
-def test_a_chat_gets_the_ids_of_training(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory, line: dict[str, Any]) -> None:
+def test_a_chat_gets_the_ids_of_training(
+    tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory, line: dict[str, Any]
+) -> None:
     whole = trained(tmp_path_factory.getbasetemp(), line, tokenizer)
     body = {"model": "m", "tools": line["tools"], "messages": line["messages"][:-1]}
     ids = serving.requests(parse(ChatRequest, json.dumps(body).encode()), entry(tokenizer), 1.0)[0].prompt
@@ -134,14 +147,18 @@ def test_the_terminal_asks_with_the_ids_of_training(tokenizer: Tokenizer, questi
 
 
 def test_questions_of_evaluation_come_in_normal_form_and_so_do_their_bytes(tmp_path: Path) -> None:
-    (tmp_path / "q.jsonl").write_text(json.dumps({"question": "cafe\u0301\r\n?", "choices": ["e\u0301\x07", "no"], "answer": 0}))
+    (tmp_path / "q.jsonl").write_text(
+        json.dumps({"question": "cafe\u0301\r\n?", "choices": ["e\u0301\x07", "no"], "answer": 0})
+    )
     [question] = read(tmp_path / "q.jsonl")
     assert (question.text, question.choices) == ("caf\u00e9\n?", ("\u00e9", "no"))
 
 
 def test_bits_are_those_of_the_normal_form_by_its_bytes(tokenizer: Tokenizer) -> None:
     trunk = random_trunk(vocab=290)
-    assert bits_per_byte(trunk, tokenizer, ["one\r\ntwo e\u0301\x00", "\x07"]) == bits_per_byte(trunk, tokenizer, ["one\ntwo \u00e9"])
+    assert bits_per_byte(trunk, tokenizer, ["one\r\ntwo e\u0301\x00", "\x07"]) == bits_per_byte(
+        trunk, tokenizer, ["one\ntwo \u00e9"]
+    )
 
 
 # --- over the wire ----------------------------------------------------------------------------------------------
@@ -149,7 +166,9 @@ def test_bits_are_those_of_the_normal_form_by_its_bytes(tokenizer: Tokenizer) ->
 
 def test_a_dirty_prompt_is_answered_as_a_clean_one_and_its_echo_is_clean(server: Any) -> None:
     fields = {"echo": True, "logprobs": 0, "temperature": 0, "max_tokens": 4}
-    dirty, clean = (server.complete(text, **fields).json() for text in ("one\r\n\x07two e\u0301 \u2028", "one\ntwo \u00e9 \u2028"))
+    dirty, clean = (
+        server.complete(text, **fields).json() for text in ("one\r\n\x07two e\u0301 \u2028", "one\ntwo \u00e9 \u2028")
+    )
     assert dirty["choices"] == clean["choices"] and dirty["usage"] == clean["usage"]
     choice = clean["choices"][0]
     assert choice["text"].startswith("one\ntwo \u00e9 \u2028")
@@ -160,8 +179,14 @@ def test_a_dirty_prompt_is_answered_as_a_clean_one_and_its_echo_is_clean(server:
 def test_a_dirty_chat_and_embedding_are_those_of_clean_ones(server: Any) -> None:
     fields = {"temperature": 0, "max_tokens": 4}
     answers = [server.chat(text, **fields).json() for text in ("\ufeffone\rtwo e\u0301", "one\ntwo \u00e9")]
-    assert answers[0]["choices"] == answers[1]["choices"] and answers[0]["usage"]["prompt_tokens"] == answers[1]["usage"]["prompt_tokens"]
-    found = [server.post("/v1/embeddings", {"model": "small", "input": text}).json()["data"] for text in ("e\u0301\r", "\u00e9\n")]
+    assert (
+        answers[0]["choices"] == answers[1]["choices"]
+        and answers[0]["usage"]["prompt_tokens"] == answers[1]["usage"]["prompt_tokens"]
+    )
+    found = [
+        server.post("/v1/embeddings", {"model": "small", "input": text}).json()["data"]
+        for text in ("e\u0301\r", "\u00e9\n")
+    ]
     assert found[0] == found[1]
 
 
@@ -180,7 +205,10 @@ def test_tools_of_a_request_and_of_a_line_have_the_same_keys() -> None:
 
 
 def test_a_message_that_says_more_than_is_used_is_refused_by_name(server: Any) -> None:
-    body = {"model": "small", "messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"a": 1}}]}]}
+    body = {
+        "model": "small",
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"a": 1}}]}],
+    }
     answer = server.post("/v1/chat/completions", body)
     assert answer.status_code == 400
     assert "message 1: unknown key 'cache_control' in a part of type text" in answer.json()["error"]["message"]

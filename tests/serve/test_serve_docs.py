@@ -17,7 +17,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf
 def examples(language: str, server) -> list[str]:
     found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return [
-        text.replace("http://127.0.0.1:8000", server.url).replace("demo", "small") for text in found if "127.0.0.1" in text or language == "python"
+        text.replace("http://127.0.0.1:8000", server.url).replace("demo", "small")
+        for text in found
+        if "127.0.0.1" in text or language == "python"
     ]
 
 

@@ -1,4 +1,6 @@
-"""Images over HTTP: seen as the engine sees them, and refused with the place that is wrong; nothing is fetched and nothing stays."""
+"""Images over HTTP: seen as the engine sees them, and refused with the place that is wrong; nothing is fetched and
+nothing stays.
+"""
 
 import base64
 import io
@@ -18,7 +20,17 @@ from groundup.serve import schema
 from groundup.serve.app import make_app
 from groundup.serve.pictures import Gallery
 from groundup.serve.site import Site
-from tests.serve.serve_helpers import EYES, Model, Server, Shelf, events, listening, seeing_tokenizer, serving, small_service
+from tests.serve.serve_helpers import (
+    EYES,
+    Model,
+    Server,
+    Shelf,
+    events,
+    listening,
+    seeing_tokenizer,
+    serving,
+    small_service,
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +72,12 @@ def text(said):
 
 
 def see(server, *content, **fields):
-    body = {"model": "small", "messages": [{"role": "user", "content": list(content)}], "temperature": 0, "max_tokens": 8}
+    body = {
+        "model": "small",
+        "messages": [{"role": "user", "content": list(content)}],
+        "temperature": 0,
+        "max_tokens": 8,
+    }
     return server.post("/v1/chat/completions", body | fields)
 
 
@@ -131,9 +148,14 @@ def test_openais_client_shows_an_image(server):
     with openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0) as client:
         messages = [{"role": "user", "content": [text("one"), part(detail="high")]}]
         answer = client.chat.completions.create(model="small", messages=messages, max_tokens=4, temperature=0)
-        assert answer.choices[0].message.content == see(server, text("one"), part(), max_tokens=4).json()["choices"][0]["message"]["content"]
+        assert (
+            answer.choices[0].message.content
+            == see(server, text("one"), part(), max_tokens=4).json()["choices"][0]["message"]["content"]
+        )
         with pytest.raises(openai.BadRequestError, match="not fetched"):
-            client.chat.completions.create(model="small", messages=[{"role": "user", "content": [part("https://example.org/a.png")]}])
+            client.chat.completions.create(
+                model="small", messages=[{"role": "user", "content": [part("https://example.org/a.png")]}]
+            )
 
 
 # --- embedded ---------------------------------------------------------------------------------------------------
@@ -145,7 +167,9 @@ def test_images_and_texts_are_embedded_together(server, seeing):
     vectors = [item["embedding"] for item in found["data"]]
     assert sum(value * value for value in vectors[1]) == pytest.approx(1, abs=1e-5)
     assert vectors[1] != pytest.approx(vectors[2], abs=1e-3)
-    assert vectors[1] == server.post("/v1/embeddings", asked | {"input": {"image": uri()}}).json()["data"][0]["embedding"]
+    assert (
+        vectors[1] == server.post("/v1/embeddings", asked | {"input": {"image": uri()}}).json()["data"][0]["embedding"]
+    )
     assert found["usage"]["prompt_tokens"] == len(seeing.encode("one")) + 2 * (12 + 2)
 
 
@@ -169,7 +193,9 @@ def test_what_cannot_be_embedded_is_refused(server, value, where, words):
 
 def test_things_are_those_that_evaluation_finds(server, service, seeing):
     images = [png(), png(shade=200)]
-    found = server.post("/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}).json()
+    found = server.post(
+        "/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}
+    ).json()
     documents = [Document("here", "0", "CC0-1.0", images=(data,), things=((),)) for data in images]
     trunk = service.engine.trunk
     expected = things(trunk, [look_at(trunk, seeing, document) for document in documents])
@@ -183,7 +209,9 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
 
 def test_a_thing_is_told_from_the_score_on_that_was_asked_for(server):
     asked = {"model": "small", "input": {"image": uri()}}
-    scores = [thing["score"] for thing in server.post("/v1/detections", asked | {"least": 0.05}).json()["data"][0]["things"]]
+    scores = [
+        thing["score"] for thing in server.post("/v1/detections", asked | {"least": 0.05}).json()["data"][0]["things"]
+    ]
     least = sorted(scores)[len(scores) // 2]
     kept = server.post("/v1/detections", asked | {"least": least}).json()["data"][0]["things"]
     assert [thing["score"] for thing in kept] == [score for score in scores if score >= least]
@@ -341,7 +369,10 @@ def shop(seeing, tmp_path):
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
     service = small_service(seeing, vocab=seeing.size, **EYES)
     shelf = Shelf(Model("small", service))
-    with listening(make_app(Site(shelf, gallery=Gallery(folder)))) as port, httpx.Client(timeout=60, trust_env=False) as client:
+    with (
+        listening(make_app(Site(shelf, gallery=Gallery(folder)))) as port,
+        httpx.Client(timeout=60, trust_env=False) as client,
+    ):
         yield Server(port, shelf, client), folder
     service.close(0)
 
@@ -349,7 +380,12 @@ def shop(seeing, tmp_path):
 def test_a_file_of_the_folder_is_the_same_image(shop):
     server, folder = shop
     expected = see(server, part()).json()["choices"]
-    for url in ("in/a b.png", str(folder / "in" / "a b.png"), f"file://{folder}/in/a%20b.png", f"file://localhost{folder}/in/a%20b.png"):
+    for url in (
+        "in/a b.png",
+        str(folder / "in" / "a b.png"),
+        f"file://{folder}/in/a%20b.png",
+        f"file://localhost{folder}/in/a%20b.png",
+    ):
         assert see(server, part(url)).json()["choices"] == expected
 
 

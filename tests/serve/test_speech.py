@@ -8,7 +8,23 @@ from groundup.serve.tools import Speech
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"x": "</tool_call>"}}\n</tool_call>'
 PARTS = st.sampled_from(
-    [CALL, "<tool_call>", "</tool_call>", "<think>", "</think>", " ", "\n", "one", "<", ">", "<tool", '{"name": "f", "arguments": {}}', '"', "{", "é"]
+    [
+        CALL,
+        "<tool_call>",
+        "</tool_call>",
+        "<think>",
+        "</think>",
+        " ",
+        "\n",
+        "one",
+        "<",
+        ">",
+        "<tool",
+        '{"name": "f", "arguments": {}}',
+        '"',
+        "{",
+        "é",
+    ]
 )
 
 
@@ -16,7 +32,9 @@ def heard(pieces: list[str]) -> dict:
     speech = Speech()
     found = [*map(speech.hear, pieces), speech.end()]
     calls = [call for _, calls in found for call in calls]
-    return {"role": "assistant", "content": "".join(said for said, _ in found)} | ({"tool_calls": calls} if calls else {})
+    return {"role": "assistant", "content": "".join(said for said, _ in found)} | (
+        {"tool_calls": calls} if calls else {}
+    )
 
 
 @settings(max_examples=600, deadline=None)
@@ -41,4 +59,8 @@ def test_speech_is_not_held_back_longer_than_it_must():
 
 def test_a_thought_is_said_as_it_comes():
     speech = Speech()
-    assert [speech.hear(text)[0] for text in ("<thi", "nk>one", "<tool_call></tool_call>")] == ["", "<think>one", "<tool_call></tool_call>"]
+    assert [speech.hear(text)[0] for text in ("<thi", "nk>one", "<tool_call></tool_call>")] == [
+        "",
+        "<think>one",
+        "<tool_call></tool_call>",
+    ]

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from train_helpers import prepare
+
+from tests.train.train_helpers import prepare
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from train_helpers import Record, make_job, train, weights
 
-from groundup.errors import InputError
-from groundup.files import digest, read_json
+from groundup.core.errors import InputError
+from groundup.core.files import digest, read_json
 from groundup.train import checkpoint
 from groundup.train.checkpoint import Checkpoint, Saver
-from groundup.train.parallel import World
+from groundup.train.distributed.mesh import World
+from tests.train.train_helpers import Record, make_job, train, weights
 
 PART = "part-00001-of-00001.safetensors"
 
@@ -69,7 +69,10 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_it_used(
     harm(tmp_path / "checkpoints" / "step-00000004" / name)
     watch, _ = train(make_job(data, tmp_path))
     assert watch.done == 2
-    assert any("step-00000004 is damaged" in note and problem in note and "using the one before it" in note for note in watch.notes)
+    assert any(
+        "step-00000004 is damaged" in note and problem in note and "using the one before it" in note
+        for note in watch.notes
+    )
     assert weights(tmp_path) == weights(whole)
     assert names(tmp_path / "checkpoints") == ["end.json", "step-00000002", "step-00000004"]
 
@@ -90,10 +93,16 @@ def test_the_last_ones_are_kept(data: Path, tmp_path: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"source": "talks"}, {"seed": 4}, {"matrix_lr": 0.01}, {"steps": 7}, {"width": 40}, {"precision": torch.bfloat16}]
+    "change",
+    [{"source": "talks"}, {"seed": 4}, {"matrix_lr": 0.01}, {"steps": 7}, {"width": 40}, {"precision": torch.bfloat16}],
 )
-def test_a_checkpoint_of_other_data_or_another_recipe_is_refused(data: Path, whole: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"made from other data or another recipe .* give the recipe another name, or run with --retrain"):
+def test_a_checkpoint_of_other_data_or_another_recipe_is_refused(
+    data: Path, whole: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"made from other data or another recipe .* give the recipe another name, or run with --retrain",
+    ):
         train(make_job(data, whole, **change))
 
 
@@ -114,7 +123,9 @@ def full_disk() -> Any:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_stops_the_run_and_harms_no_checkpoint(data: Path, whole: Path, tmp_path: Path, full_disk: Callable[[], None]) -> None:
+def test_a_full_disk_stops_the_run_and_harms_no_checkpoint(
+    data: Path, whole: Path, tmp_path: Path, full_disk: Callable[[], None]
+) -> None:
     fill = Record(after_step=lambda step: full_disk() if step == 4 else None)
     with pytest.raises(InputError, match=r"the disk is full .*; free some space and run the same command again"):
         train(make_job(data, tmp_path), fill)
@@ -161,7 +172,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     saver.save(1, {"a": torch.zeros(3)})
     saver.finish()
     with pytest.raises(InputError, match="lacks b; it belongs to another model"):
-        checkpoint.read_into(Checkpoint(tmp_path / "step-00000001", 1, "print"), {"a": torch.zeros(3), "b": torch.zeros(3)}, World())
+        checkpoint.read_into(
+            Checkpoint(tmp_path / "step-00000001", 1, "print"), {"a": torch.zeros(3), "b": torch.zeros(3)}, World()
+        )
 
 
 def test_files_may_be_read_by_those_who_may_read_others(data: Path, whole: Path) -> None:

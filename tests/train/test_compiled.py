@@ -1,4 +1,6 @@
-"""Compiled code that is wrong is found before training relies on it, and what then comes out has the bits of eager code."""
+"""Compiled code that is wrong is found before training relies on it, and what then comes out has the bits of eager
+code.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,17 +9,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from train_helpers import Eager, Record, logged, make_job, together, train, weights
 
-from groundup.errors import InputError
-from groundup.model.trunk import dense_attention
-from groundup.train import loop, objective
+from groundup.core.errors import InputError
+from groundup.model.transformer import dense_attention
+from groundup.train import loop
 from groundup.train.compiled import Difference
-from groundup.train.parallel import World, join
+from groundup.train.distributed.mesh import World, join
+from groundup.train.objectives import packed as objective
+from tests.train.train_helpers import Eager, Record, logged, make_job, together, train, weights
 
 pytestmark = [  # all inside the compiler
     pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated. Methods on autograd functions are all static:DeprecationWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:.*should not be instantiated. Methods on autograd functions are all static:DeprecationWarning"
+    ),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
 ]
 Graph = Callable[..., Any]
@@ -92,7 +97,9 @@ def eager_weights(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **c
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_wrong_code_is_found_and_the_run_ends_in_eager_bits(data: Path, tmp_path: Path, monkeypatch: Any, fault: str, precision: torch.dtype) -> None:
+def test_wrong_code_is_found_and_the_run_ends_in_eager_bits(
+    data: Path, tmp_path: Path, monkeypatch: Any, fault: str, precision: torch.dtype
+) -> None:
     changes = {"precision": precision, "steps": 3}
     expected = eager_weights(data, tmp_path / "eager", monkeypatch, **changes)
     monkeypatch.setattr(objective, "BACKEND", backend(*FAULTS[fault]))
@@ -106,7 +113,9 @@ def test_wrong_code_is_found_and_the_run_ends_in_eager_bits(data: Path, tmp_path
 def test_right_code_is_used_and_the_check_changes_nothing(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(objective, "BACKEND", backend())
     watch, _ = train(make_job(data, tmp_path / "checked"), device=Compiling("cpu"))
-    assert any("compiled code checked against eager on 2 shapes in" in note and "0 differ" in note for note in watch.notes)
+    assert any(
+        "compiled code checked against eager on 2 shapes in" in note and "0 differ" in note for note in watch.notes
+    )
     torch._dynamo.reset()
     monkeypatch.setattr(loop.Trainer, "_check_compiled", lambda self: None)
     train(make_job(data, tmp_path / "unchecked"), device=Compiling("cpu"))
@@ -168,7 +177,9 @@ def test_code_that_fails_later_is_told_from_a_rate(data: Path, tmp_path: Path, m
         return nan(x) if calls > 6 else x
 
     monkeypatch.setattr(objective, "BACKEND", backend(same, later))
-    with pytest.raises(InputError, match=r"the gradient's norm nan at step \d, where eager code has .*: the compiler is at fault") as caught:
+    with pytest.raises(
+        InputError, match=r"the gradient's norm nan at step \d, where eager code has .*: the compiler is at fault"
+    ) as caught:
         train(make_job(data, tmp_path), device=Compiling("cpu"))
     assert "matrix_lr" not in str(caught.value)
 
@@ -183,7 +194,8 @@ def test_before_any_update_no_rate_is_blamed(data: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(loop.Trunk, "initialise", spoil)
     with pytest.raises(
-        InputError, match=r"at step 1, before any update, so no rate is the cause: trunk.model.norm.weight of the start holds"
+        InputError,
+        match=r"at step 1, before any update, so no rate is the cause: trunk.model.norm.weight of the start holds",
     ) as caught:
         train(make_job(data, tmp_path))
     assert "lower matrix_lr" not in str(caught.value)

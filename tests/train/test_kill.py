@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from train_helpers import Eager, logged, make_job, peers, start, together, train, weights
 
-from groundup.train.parallel import join
+from groundup.train.distributed.mesh import join
+from tests.train.train_helpers import Eager, logged, make_job, peers, start, together, train, weights
 
 STEPS = 40
 
@@ -40,7 +40,10 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_like(data: Path, folder: Path, whole: Path) -> bool:
     """Run to the end; whether weights and losses are those of the other run."""
     run(data, folder)
-    losses = [[json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (folder, whole)]
+    losses = [
+        [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (folder, whole)
+    ]
     return weights(folder) == weights(whole) and losses[0] == losses[1]
 
 

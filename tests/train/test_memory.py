@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from train_helpers import CONTEXT, FORKS, SCHEDULE, SHAPE, Eager, make_job, train
 
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk
 from groundup.train import memory
-from groundup.train.objective import Learner
-from groundup.train.optimizer import Optimizer
-from groundup.train.parallel import World
+from groundup.train.distributed.mesh import World
+from groundup.train.objectives.packed import Learner
+from groundup.train.optim.optimizer import Optimizer
+from tests.train.train_helpers import CONTEXT, FORKS, SCHEDULE, SHAPE, Eager, make_job, train
 
 
 def _measure(data: Path, folder: Path, changes: dict[str, Any], results: Any) -> None:
@@ -23,7 +23,16 @@ def _measure(data: Path, folder: Path, changes: dict[str, Any], results: Any) ->
     results.put((outcome.predicted_memory, outcome.peak_memory))
 
 
-ROWS = {"depth": 4, "width": 256, "ffn": 768, "heads": 8, "kv_heads": 4, "head_dim": 32, "batch_tokens": 64 * CONTEXT, "micro_tokens": 64 * CONTEXT}
+ROWS = {
+    "depth": 4,
+    "width": 256,
+    "ffn": 768,
+    "heads": 8,
+    "kv_heads": 4,
+    "head_dim": 32,
+    "batch_tokens": 64 * CONTEXT,
+    "micro_tokens": 64 * CONTEXT,
+}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +48,9 @@ ROWS = {"depth": 4, "width": 256, "ffn": 768, "heads": 8, "kv_heads": 4, "head_d
     ids=["activations", "activations in bf16", "recomputed", "accumulated", "weights", "weights and checkpoint"],
 )
 def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """A factor of 1.6: what the allocator keeps beside what is in use depends on the order of sizes, and is known only that well."""
+    """A factor of 1.6: what the allocator keeps beside what is in use depends on the order of sizes, and is known only
+    that well.
+    """
     results = FORKS.SimpleQueue()
     child = FORKS.Process(target=_measure, args=(data, tmp_path, changes, results))
     child.start()
@@ -68,7 +79,9 @@ def test_of_matrices_all_that_owners_copy_is_counted(shape: Shape) -> None:
 
 
 def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:
-    """By hand for one process that has everything: two blocks, the rest, gradients, and of each matrix a copy with its gradient."""
+    """By hand for one process that has everything: two blocks, the rest, gradients, and of each matrix a copy with its
+    gradient.
+    """
     trunk = Trunk(SEEING)
     owners = Optimizer(Learner(trunk), SCHEDULE, 10, World()).owners
     blocks = [sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2) for layer in trunk.model.layers]

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from train_helpers import CONTEXT, bytes_only, logged, make_job, train
 
+from groundup.core.errors import InputError
 from groundup.data.batches import Batch, Batches
 from groundup.data.document import SCHEMA, Document
 from groundup.data.shards import Shards, write_shards
-from groundup.errors import InputError
 from groundup.release import plots
+from tests.train.train_helpers import CONTEXT, bytes_only, logged, make_job, train
 
 Talk = Callable[[int], list[dict[str, Any]]]
 
@@ -25,7 +25,9 @@ def said(question: str, *answers: str) -> list[dict[str, Any]]:
 
 
 def shards(folder: Path, documents: list[Document]) -> Shards:
-    pq.write_table(pa.Table.from_pylist([document.row() for document in documents], schema=SCHEMA), folder / "made.parquet")
+    pq.write_table(
+        pa.Table.from_pylist([document.row() for document in documents], schema=SCHEMA), folder / "made.parquet"
+    )
     write_shards(folder / "made.parquet", bytes_only(), CONTEXT, folder / "made", lambda done: None)
     return Shards.open(folder / "made" / "train")
 
@@ -40,30 +42,43 @@ NOTHING: dict[str, Talk] = {
 @pytest.mark.parametrize("talk", NOTHING)
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another source"])
 def test_a_source_from_which_nothing_is_learnt_is_refused(data: Path, tmp_path: Path, talk: str, beside: bool) -> None:
-    made = {"made": shards(tmp_path, [Document("made", str(n), "CC0-1.0", messages=NOTHING[talk](n)) for n in range(150)])}
+    made = {
+        "made": shards(tmp_path, [Document("made", str(n), "CC0-1.0", messages=NOTHING[talk](n)) for n in range(150)])
+    }
     if beside:
         made["talks"] = Shards.open(data / "talks" / "train")
     batches = Batches(made, dict.fromkeys(made, 1.0), 8, 3, True)
-    with pytest.raises(InputError, match=r"source 'made': nothing can be learnt from any of its .* rows of 64 tokens: no answer .*; raise it, "):
+    with pytest.raises(
+        InputError,
+        match=r"source 'made': nothing can be learnt from any of its .* rows of 64 tokens: no answer .*; raise it, ",
+    ):
         train(make_job(data, tmp_path / "run", source="talks", batches=batches))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_source_whose_answers_are_all_cut_off_has_no_rows(tmp_path: Path) -> None:
-    talks = [Document("made", str(n), "CC0-1.0", messages=said(f"{n} " + "x" * CONTEXT, "an answer")) for n in range(150)]
+    talks = [
+        Document("made", str(n), "CC0-1.0", messages=said(f"{n} " + "x" * CONTEXT, "an answer")) for n in range(150)
+    ]
     with pytest.raises(InputError, match="source 'made' has no rows to train on"):
         Batches({"made": shards(tmp_path, talks)}, {"made": 1.0}, 8, 3, True)
 
 
 def test_texts_of_one_token_teach_nothing(data: Path, tmp_path: Path) -> None:
     empty = shards(tmp_path, [Document("made", str(n), "CC0-1.0", text="") for n in range(150)])
-    with pytest.raises(InputError, match=r"source 'made': nothing can be learnt from .* they hold no text in which a token follows another"):
+    with pytest.raises(
+        InputError,
+        match=r"source 'made': nothing can be learnt from .* they hold no text in which a token follows another",
+    ):
         Batches({"made": empty}, {"made": 1.0}, 8, 3, False).require_lessons()
 
 
 @pytest.mark.parametrize("place", [0, 75, 149])
 def test_one_answer_with_a_word_is_enough(tmp_path: Path, place: int) -> None:
-    documents = [Document("made", str(n), "CC0-1.0", messages=said(f"what is {n}?", "four" if n == place else "")) for n in range(150)]
+    documents = [
+        Document("made", str(n), "CC0-1.0", messages=said(f"what is {n}?", "four" if n == place else ""))
+        for n in range(150)
+    ]
     Batches({"made": shards(tmp_path, documents)}, {"made": 1.0}, 8, 3, True).require_lessons()
 
 

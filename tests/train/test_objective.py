@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from train_helpers import CONTEXT, SHAPE, bytes_only, make_job
 
 from groundup.data.batches import Batch
-from groundup.model.trunk import Trunk, document_mask
-from groundup.train.objective import Learner, tensors
+from groundup.model.transformer import Trunk, document_mask
+from groundup.train.objectives.packed import Learner, tensors
+from tests.train.train_helpers import CONTEXT, SHAPE, bytes_only, make_job
 
 
 @pytest.fixture(params=["texts", "talks"])
@@ -37,7 +37,9 @@ def test_loss_and_gradients_are_those_of_plain_cross_entropy(learner: Learner, b
     loss, expected = learner(tensors(batch, torch.device("cpu"))), plain_loss(learner, batch)
     parameters = list(learner.parameters())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    for found, wanted in zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True):
+    for found, wanted in zip(
+        torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True
+    ):
         assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from train_helpers import SCHEDULE, SHAPE
 
-from groundup.model.trunk import Trunk
-from groundup.train import muon
-from groundup.train.objective import Learner
-from groundup.train.optimizer import Optimizer
-from groundup.train.parallel import World
+from groundup.model.transformer import Trunk
+from groundup.train.distributed.mesh import World
+from groundup.train.objectives.packed import Learner
+from groundup.train.optim import muon
+from groundup.train.optim.optimizer import Optimizer
+from tests.train.train_helpers import SCHEDULE, SHAPE
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ def test_muon_has_the_blocks_matrices_and_adamw_the_rest(learner: Learner) -> No
 
 
 @pytest.mark.parametrize("together", [1, muon.TOGETHER])
-def test_updates_equal_those_of_torchs_optimizers(learner: Learner, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_updates_equal_those_of_torchs_optimizers(
+    learner: Learner, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(muon, "TOGETHER", together)
     optimizer = optimizer_of(learner)
     twins = {name: torch.nn.Parameter(parameter.detach().clone()) for name, parameter in learner.named_parameters()}
@@ -54,7 +56,9 @@ def test_updates_equal_those_of_torchs_optimizers(learner: Learner, together: in
     others = [twin for name, twin in twins.items() if "_proj" not in name]
     theirs = torch.optim.Muon(matrices, lr=0.0, weight_decay=SCHEDULE.weight_decay, momentum=0.95, nesterov=True)
     adamw = torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
-    for step, factor in enumerate((1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 3 / 4, 2 / 4, 1 / 4)):  # warm-up one step of ten, decay four
+    for step, factor in enumerate(
+        (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 3 / 4, 2 / 4, 1 / 4)
+    ):  # warm-up one step of ten, decay four
         give_gradients(learner, step)
         for name, parameter in learner.named_parameters():
             twins[name].grad = parameter.grad.clone()
@@ -80,7 +84,9 @@ def test_preparing_makes_every_state_tensor_and_moves_nothing(learner: Learner) 
     stepped = optimizer_of(learner)
     give_gradients(learner, 0)
     stepped.step(0)
-    assert {name: value.shape for name, value in prepared.state().items()} == {name: value.shape for name, value in stepped.state().items()}
+    assert {name: value.shape for name, value in prepared.state().items()} == {
+        name: value.shape for name, value in stepped.state().items()
+    }
 
 
 shares = st.floats(0.0, 1.0)

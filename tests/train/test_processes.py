@@ -13,15 +13,27 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch.distributed.tensor import Shard, distribute_tensor
-from train_helpers import CONTEXT, SCHEDULE, SHAPE, Eager, logged, make_job, together, train, train_together, weights
 
-from groundup.errors import InputError
-from groundup.model.trunk import Trunk
-from groundup.train.objective import Learner
-from groundup.train.optimizer import Optimizer
-from groundup.train.parallel import World, join, shard, whole
+from groundup.core.errors import InputError
+from groundup.model.transformer import Trunk
+from groundup.train.distributed.mesh import World, join, shard, whole
+from groundup.train.objectives.packed import Learner
+from groundup.train.optim.optimizer import Optimizer
+from tests.train.train_helpers import (
+    CONTEXT,
+    SCHEDULE,
+    SHAPE,
+    Eager,
+    logged,
+    make_job,
+    together,
+    train,
+    train_together,
+    weights,
+)
 
-# Muon orthogonalises in bf16, where one flipped bit is 0.4 %; over six steps losses were seen to differ by 3e-4 of themselves in
+# Muon orthogonalises in bf16, where one flipped bit is 0.4 %; over six steps losses were seen to differ by 3e-4 of
+# themselves in
 # fp32 and by 2e-3 in bf16, where the norms' weights travel rounded.
 ROUNDING = {torch.float32: 2e-3, torch.bfloat16: 1e-2}
 
@@ -32,7 +44,9 @@ def losses(records: list[dict[str, Any]]) -> list[float]:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [2, 4])
-def test_losses_do_not_depend_on_the_number_of_processes(data: Path, tmp_path: Path, size: int, precision: torch.dtype) -> None:
+def test_losses_do_not_depend_on_the_number_of_processes(
+    data: Path, tmp_path: Path, size: int, precision: torch.dtype
+) -> None:
     changes = {"precision": precision, "source": "talks" if size == 4 else "texts"}
     train(make_job(data, tmp_path / "one", **changes))
     one, many = logged(tmp_path / "one"), train_together(size, data, tmp_path / "many", changes)
@@ -43,7 +57,9 @@ def test_losses_do_not_depend_on_the_number_of_processes(data: Path, tmp_path: P
 
 
 def test_two_processes_have_the_bits_of_one_that_adds_up_two_halves(data: Path, tmp_path: Path) -> None:
-    """Then even the order of sums is the same; the clipping alone rounds the norm differently, so it is out of reach."""
+    """Then even the order of sums is the same; the clipping alone rounds the norm differently, so it is out of
+    reach.
+    """
     changes = {"micro_tokens": 4 * CONTEXT, "clip": 1e9}
     train(make_job(data, tmp_path / "one", **changes))
     train_together(2, data, tmp_path / "two", changes)
@@ -102,7 +118,9 @@ def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_a_checkpoint_of_two_processes_resumes_on_any_number(data: Path, tmp_path: Path, two: Path, stopped: Path, size: int) -> None:
+def test_a_checkpoint_of_two_processes_resumes_on_any_number(
+    data: Path, tmp_path: Path, two: Path, stopped: Path, size: int
+) -> None:
     folder = shutil.copytree(stopped, tmp_path / "resumed")
     train_together(size, data, folder, {"checkpoint_steps": 3})
     assert losses(logged(folder))[:4] == losses(logged(two))[:4]
@@ -158,5 +176,7 @@ def test_a_full_disk_of_one_process_stops_all(data: Path, tmp_path: Path) -> Non
 
 def test_rows_that_do_not_split_over_the_processes_are_refused() -> None:
     assert World(size=4).divide(12) == 12
-    with pytest.raises(InputError, match="a batch of 10 rows does not split over 4 processes; set batch_tokens to a multiple of 4 rows"):
+    with pytest.raises(
+        InputError, match="a batch of 10 rows does not split over 4 processes; set batch_tokens to a multiple of 4 rows"
+    ):
         World(size=4).divide(10)

@@ -5,17 +5,19 @@ import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from train_helpers import SCHEDULE, start
 
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk
-from groundup.train.objective import Learner
-from groundup.train.optimizer import Optimizer, is_matrix
-from groundup.train.owners import Owners
-from groundup.train.parallel import World, local, shard, slice_of
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk
+from groundup.train.distributed.mesh import World, local, shard, slice_of
+from groundup.train.objectives.packed import Learner
+from groundup.train.optim.matrix_owners import Owners
+from groundup.train.optim.optimizer import Optimizer, is_matrix
+from tests.train.train_helpers import SCHEDULE, start
 
 SIZE = 256
-LARGE = Shape(depth=12, width=4096, heads=32, kv_heads=8, head_dim=128, ffn=11008, vocab=65_536, context=2048, tied=False)
+LARGE = Shape(
+    depth=12, width=4096, heads=32, kv_heads=8, head_dim=128, ffn=11008, vocab=65_536, context=2048, tied=False
+)
 
 
 def _rehearse(rank: int) -> None:
@@ -47,7 +49,11 @@ def test_a_process_of_many_holds_exactly_its_share() -> None:
 
 def test_owners_share_out_all_matrices_evenly() -> None:
     with torch.device("meta"):
-        matrices = {name: parameter for name, parameter in Learner(Trunk(LARGE)).named_parameters() if is_matrix(name, parameter)}
+        matrices = {
+            name: parameter
+            for name, parameter in Learner(Trunk(LARGE)).named_parameters()
+            if is_matrix(name, parameter)
+        }
     everyone = [Owners(matrices, World(rank, 8)) for rank in range(8)]
     numbers = sorted(number for owners in everyone for number in owners.mine)
     assert numbers == list(range(len(matrices)))

@@ -9,9 +9,9 @@ import torch
 from groundup.data.batches import Batch, Batches
 from groundup.data.shards import Shards
 from groundup.data.views import Lesson
-from groundup.model.eyes import normalised
-from groundup.model.trunk import Trunk, document_mask
-from groundup.train.objective import Learner, tensors
+from groundup.model.transformer import Trunk, document_mask
+from groundup.model.vision.encoder import normalised
+from groundup.train.objectives.packed import Learner, tensors
 from tests.data.test_views import KINDS, LESSON, SIDE, shards_of, shown, text, tokenizer
 from tests.train.train_helpers import SHAPE
 
@@ -21,7 +21,9 @@ LESSONS = {"next": Lesson("next", 0.0, KINDS), "masked": Lesson("masked", 0.0, K
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    return shards_of(tmp_path_factory.mktemp("shards"), [shown(number) if number % 3 else text(number) for number in range(12)])
+    return shards_of(
+        tmp_path_factory.mktemp("shards"), [shown(number) if number % 3 else text(number) for number in range(12)]
+    )
 
 
 @pytest.fixture
@@ -43,7 +45,9 @@ def by_hand(learner: Learner, batch: Batch) -> torch.Tensor:
     given, views, eyes = tensors(batch, CPU), batch.views, learner.trunk.eyes
     assert views is not None
     assert eyes is not None
-    x = learner.trunk(given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight)
+    x = learner.trunk(
+        given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight
+    )
     scores = learner.trunk.logits(x).flatten(0, 1).log_softmax(-1)
     total = -(scores.gather(1, given.targets_BT.flatten()[:, None])[:, 0] * given.weights_BT.flatten()).sum()
     x = x.flatten(0, 1)
@@ -74,7 +78,9 @@ def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, les
 
 
 @pytest.mark.parametrize("labels", [False, True])
-def test_the_last_layer_is_computed_only_where_something_is_asked(learner: Learner, tmp_path: Path, labels: bool) -> None:
+def test_the_last_layer_is_computed_only_where_something_is_asked(
+    learner: Learner, tmp_path: Path, labels: bool
+) -> None:
     seen = [shown(number) for number in range(6)]
     shards = shards_of(tmp_path, seen if labels else [replace(document, things=()) for document in seen])
     given = tensors(batch_of(shards, LESSON), CPU)
@@ -90,9 +96,15 @@ def test_the_last_layer_is_computed_only_where_something_is_asked(learner: Learn
 
 
 @pytest.mark.parametrize(("lesson", "idle"), [("next", {"labels"}), ("masked", {"labels"}), ("labels", {"next"})])
-def test_every_weight_learns_but_those_of_another_lesson(learner: Learner, shards: Shards, lesson: str, idle: set[str]) -> None:
+def test_every_weight_learns_but_those_of_another_lesson(
+    learner: Learner, shards: Shards, lesson: str, idle: set[str]
+) -> None:
     learner(tensors(batch_of(shards, LESSONS[lesson]), CPU)).backward()
-    still = {name.split(".")[-2] for name, weight in learner.named_parameters() if weight.grad is None or not weight.grad.abs().max()}
+    still = {
+        name.split(".")[-2]
+        for name, weight in learner.named_parameters()
+        if weight.grad is None or not weight.grad.abs().max()
+    }
     assert still == idle
 
 

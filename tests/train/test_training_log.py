@@ -8,11 +8,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from train_helpers import Record, logged, make_job, train, weights
 
-from groundup.errors import InputError
-from groundup.files import lines
+from groundup.core.errors import InputError
+from groundup.core.files import lines
 from groundup.train.log import Log
+from tests.train.train_helpers import Record, logged, make_job, train, weights
 
 NUMBERS = {"tokens": 8, "loss": 1.5, "tokens_per_second": 10.0, "share_of_peak": 0.1, "flops": 7.0}
 ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r"  # where str.splitlines ends a line
@@ -31,17 +31,26 @@ def written(path: Path, *steps: int) -> Log:
 
 def test_every_character_comes_back_on_one_line(tmp_path: Path) -> None:
     log = Log(tmp_path / "metrics.jsonl")
-    texts = ["".join(map(chr, range(start, start + 0x1000))) for start in range(0, 0x110000, 0x1000) if not 0xD000 <= start < 0xE000]
+    texts = [
+        "".join(map(chr, range(start, start + 0x1000)))
+        for start in range(0, 0x110000, 0x1000)
+        if not 0xD000 <= start < 0xE000
+    ]
     for step, text in enumerate([*texts, f"a{ENDS}b"], 1):
         log.add(record(step, samples=[{"prompt": text, "text": ENDS}]))
     log.repair(len(texts) + 1, pytest.fail)
     assert [each["samples"][0]["prompt"] for each in log.records()] == [*texts, f"a{ENDS}b"]
-    assert len(log.path.read_text(encoding="utf-8").splitlines()) == len(texts) + 1  # whoever splits at all of them finds the same lines
+    assert (
+        len(log.path.read_text(encoding="utf-8").splitlines()) == len(texts) + 1
+    )  # whoever splits at all of them finds the same lines
 
 
 def test_a_log_of_raw_line_ends_is_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text(json.dumps(record(1, samples=[{"prompt": "a\u2028b\x85", "text": ""}]), ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(record(1, samples=[{"prompt": "a\u2028b\x85", "text": ""}]), ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
     assert Log(path).records()[0]["samples"][0]["prompt"] == "a\u2028b\x85"
 
 
@@ -66,7 +75,9 @@ def test_one_record_a_step_is_kept_in_order(tmp_path: Path, steps: list[int], ke
     assert len(notes) == (said if steps else 1)
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"1", b"\0" * 40, b"\xff\xfe", b'{"step": true}', b'{"step": 2}', b"[" * 100_000, b""])
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b"1", b"\0" * 40, b"\xff\xfe", b'{"step": true}', b'{"step": 2}', b"[" * 100_000, b""]
+)
 def test_what_is_no_record_is_dropped(tmp_path: Path, line: bytes) -> None:
     log = written(tmp_path / "metrics.jsonl", 1, 2)
     log.path.write_bytes(lines(log.path)[0] + b"\n" + line + b"\n" + lines(log.path)[1] + b"\n" + line)
@@ -98,7 +109,9 @@ def test_a_record_of_which_no_figure_can_be_made_is_dropped(tmp_path: Path, chan
 def test_half_a_character_is_dropped_and_a_heldout_loss_that_is_no_number_is_not(tmp_path: Path) -> None:
     log = written(tmp_path / "metrics.jsonl", 1)
     log.add(record(2, heldout={"notes": math.nan}))
-    log.path.write_bytes(log.path.read_bytes() + json.dumps(record(3, samples=[{"prompt": "\ud800", "text": ""}])).encode())
+    log.path.write_bytes(
+        log.path.read_bytes() + json.dumps(record(3, samples=[{"prompt": "\ud800", "text": ""}])).encode()
+    )
     log.repair(3, list[str]().append)
     assert [each["step"] for each in log.records()] == [1, 2]
 
@@ -153,7 +166,9 @@ def emptied(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("harm", "lost"), [(torn, 0), (zeros, 0), (first_line, 1), (emptied, 4), (Path.unlink, 4)])
-def test_training_ends_right_with_a_damaged_log(data: Path, whole: Path, tmp_path: Path, harm: Callable[[Path], None], lost: int) -> None:
+def test_training_ends_right_with_a_damaged_log(
+    data: Path, whole: Path, tmp_path: Path, harm: Callable[[Path], None], lost: int
+) -> None:
     train(make_job(data, tmp_path))
     (tmp_path / "checkpoints" / "end.json").unlink()  # as if killed before it
     harm(tmp_path / "metrics.jsonl")
@@ -174,7 +189,12 @@ def test_a_run_that_came_to_its_end_trains_no_step_again(data: Path, whole: Path
     assert watch.records == []
     assert weights(tmp_path) == weights(whole)
     assert logged(tmp_path) == logged(whole)
-    assert (second.loss, second.heldout, second.flops, second.tokens) == (first.loss, first.heldout, first.flops, first.tokens)
+    assert (second.loss, second.heldout, second.flops, second.tokens) == (
+        first.loss,
+        first.heldout,
+        first.flops,
+        first.tokens,
+    )
     emptied(tmp_path / "metrics.jsonl")
     assert train(make_job(data, tmp_path))[1].loss == first.loss
 
@@ -191,7 +211,7 @@ def test_a_run_stopped_at_its_last_step_whose_log_is_lost_ends(data: Path, whole
     import os
     import signal
 
-    from groundup.errors import Interrupted
+    from groundup.core.errors import Interrupted
 
     stop = Record(after_step=lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 6 else None)
     with pytest.raises(Interrupted):

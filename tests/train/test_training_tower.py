@@ -10,20 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from groundup.config.recipe import Recipe
+from groundup.core.errors import InputError, Interrupted
 from groundup.data.batches import Batch, Batches
 from groundup.data.document import Document
 from groundup.data.shards import Shards
 from groundup.data.views import Lesson
-from groundup.errors import InputError, Interrupted
 from groundup.generate.engine import Engine
 from groundup.generate.look import alone, see
-from groundup.model.shape import Shape
-from groundup.model.trunk import Trunk, document_mask
-from groundup.pipeline import plan
-from groundup.recipe import Recipe
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk, document_mask
+from groundup.pipeline.plan import plan
+from groundup.train.distributed.mesh import World, join
 from groundup.train.loop import Job, Trainer
-from groundup.train.objective import Learner, tensors
-from groundup.train.parallel import World, join
+from groundup.train.objectives.packed import Learner, tensors
 from tests.data.test_views import KINDS, LESSON, SIDE, picture, shards_of, shown, text, tokenizer
 from tests.model.test_tower import CONFIG, SMALL, random_tower, written
 from tests.train.train_helpers import SHAPE, Eager, Record, logged, make_job, together, train, weights
@@ -69,10 +69,21 @@ def batch_of(shards: Shards, lesson: Lesson) -> Batch:
 def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **changes: Any) -> Job:
     batches = Batches({"shown": shards}, {"shown": 1.0}, 2, 1, False, LESSONS["next"])
     own = {"vocab": tokenizer().size, **SEEING}
-    return make_job(data, folder, batches=batches, heldout={}, steps=4, checkpoint_steps=1, batch_tokens=192, eyes=tower, **own, **changes)
+    return make_job(
+        data,
+        folder,
+        batches=batches,
+        heldout={},
+        steps=4,
+        checkpoint_steps=1,
+        batch_tokens=192,
+        eyes=tower,
+        **own,
+        **changes,
+    )
 
 
-# --- learning -----------------------------------------------------------------------------------------------------------
+# --- learning ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
@@ -83,7 +94,9 @@ def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, les
 
 
 @pytest.mark.parametrize(("lesson", "idle"), [("next", {"labels"}), ("masked", {"labels"}), ("labels", {"next"})])
-def test_every_weight_learns_but_those_of_another_lesson(learner: Learner, shards: Shards, lesson: str, idle: set[str]) -> None:
+def test_every_weight_learns_but_those_of_another_lesson(
+    learner: Learner, shards: Shards, lesson: str, idle: set[str]
+) -> None:
     learner(tensors(batch_of(shards, LESSONS[lesson]), CPU)).backward()
     assert {name.split(".")[-2] for name, weight in learner.named_parameters() if not weight.grad.abs().max()} == idle
 
@@ -103,7 +116,9 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: Learner, shards: 
 
     def states() -> torch.Tensor:
         given = tensors(batch, CPU)
-        return learner.trunk(given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight).flatten(0, 1)
+        return learner.trunk(
+            given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight
+        ).flatten(0, 1)
 
     before = states()
     batch.views.patches[last] = 255 - batch.views.patches[last]
@@ -112,24 +127,33 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: Learner, shards: 
     assert {number for number in first_images if moved[number] > 1e-6} == set(last) & set(first_images)
 
 
-# --- from an outside folder to what is served ---------------------------------------------------------------------------
+# --- from an outside folder to what is served -------------------------------------------------------------------------
 
 
 def test_training_begins_with_the_outside_weights(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
     trunk = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), World(), Record()).trunk
-    assert all(torch.equal(weight, random_tower().state_dict()[name]) for name, weight in trunk.eyes.tower.state_dict().items())
+    assert all(
+        torch.equal(weight, random_tower().state_dict()[name]) for name, weight in trunk.eyes.tower.state_dict().items()
+    )
 
 
-def test_a_checkpoint_with_another_tower_is_not_continued(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_another_tower_is_not_continued(
+    shards: Shards, tower: Path, data: Path, tmp_path: Path
+) -> None:
     (other := tmp_path / "other").mkdir()
     (other / "model.safetensors").write_bytes(b"something else")
     assert job_of(shards, tmp_path, tower, data).fingerprint != job_of(shards, tmp_path, other, data).fingerprint
 
 
-def test_stopped_and_continued_it_ends_with_the_same_bits_and_has_learnt(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
+def test_stopped_and_continued_it_ends_with_the_same_bits_and_has_learnt(
+    shards: Shards, tower: Path, data: Path, tmp_path: Path
+) -> None:
     train(job_of(shards, tmp_path / "whole", tower, data))
     with pytest.raises(Interrupted):
-        train(job_of(shards, tmp_path / "parts", tower, data), Record(after_step=lambda step: os.kill(os.getpid(), signal.SIGINT)))
+        train(
+            job_of(shards, tmp_path / "parts", tower, data),
+            Record(after_step=lambda step: os.kill(os.getpid(), signal.SIGINT)),
+        )
     train(job_of(shards, tmp_path / "parts", tower, data))
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     learnt, outside = load_file(tmp_path / "whole" / "model.safetensors"), random_tower().state_dict()
@@ -147,8 +171,12 @@ def _peer(place: Path, folder: Path, tower: Path, data: Path) -> None:
     train(job_of(Shards.open(place / "s" / "train"), folder, tower, data), None, device, join(device))
 
 
-def test_two_processes_train_it_as_one_does(place: Path, shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
-    """Each of the two rows is one process's; some have no image, and all the same every process gathers the same weights."""
+def test_two_processes_train_it_as_one_does(
+    place: Path, shards: Shards, tower: Path, data: Path, tmp_path: Path
+) -> None:
+    """Each of the two rows is one process's; some have no image, and all the same every process gathers the same
+    weights.
+    """
     train(job_of(shards, tmp_path / "one", tower, data))
     together(2, _peer, place, tmp_path / "two", tower, data)
     losses = {name: [record["loss"] for record in logged(tmp_path / name)] for name in ("one", "two")}
@@ -166,7 +194,9 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
     ((row, start),) = (given.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
     with torch.no_grad():
         mask = document_mask(given.segments_BT, given.blocks_BT)
-        states = trainer.trunk.eval()(given.ids_BT, given.positions_BT, mask, sight=given.sight)[row, start + looks[0].place : start + looks[0].end]
+        states = trainer.trunk.eval()(given.ids_BT, given.positions_BT, mask, sight=given.sight)[
+            row, start + looks[0].place : start + looks[0].end
+        ]
     expected = torch.nn.functional.normalize(states.mean(0), dim=0)
     # fp32: the batch pads images, and kernels sum in another order
     torch.testing.assert_close(torch.tensor(engine.embed(ids, looks)), expected, rtol=0, atol=1e-5)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from train_helpers import CONTEXT, Record, logged, make_job, train, weights
 
+from groundup.core.errors import InputError, Interrupted
 from groundup.device import Device, pick
-from groundup.errors import InputError, Interrupted
+from tests.train.train_helpers import CONTEXT, Record, logged, make_job, train, weights
 
 
 class Cut(Exception):
@@ -32,7 +32,8 @@ def test_accumulation_changes_only_rounding(data: Path, tmp_path: Path, micro_ro
     # The first loss and norm see equal weights: only the order of sums differs.
     assert pieces.records[0]["loss"] == pytest.approx(whole.records[0]["loss"], rel=1e-6)
     assert pieces.records[0]["norm"] == pytest.approx(whole.records[0]["norm"], rel=1e-5)
-    # Muon orthogonalises in bf16, where one flipped bit is 0.4 %; over six steps the losses were seen to differ by 3e-4 of themselves.
+    # Muon orthogonalises in bf16, where one flipped bit is 0.4 %; over six steps the losses were seen to differ by 3e-4
+    # of themselves.
     assert pieces.losses == pytest.approx(whole.losses, rel=2e-3)
 
 
@@ -58,8 +59,12 @@ def test_a_resumed_run_ends_in_the_same_bits(data: Path, tmp_path: Path, precisi
 
 @pytest.mark.slow
 @pytest.mark.skipif(not pick("cpu").compiles, reason="needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # all inside the compiler
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated. Methods on autograd functions are all static:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # all inside the compiler
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated. Methods on autograd functions are all static:DeprecationWarning"
+)
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_resumed_compiled_run_ends_in_the_same_bits(data: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"precision": torch.bfloat16, "depth": 1, "steps": 3}
@@ -99,7 +104,10 @@ def test_handlers_of_signals_are_put_back(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_with_what_to_do(data: Path, tmp_path: Path) -> None:
-    advice = r"the loss is nan .* at step 2; lower matrix_lr or other_lr \(now 1e\+30 and 0.004\) or raise warmup; checkpoints before it are kept"
+    advice = (
+        r"the loss is nan .* at step 2; lower matrix_lr or other_lr \(now 1e\+30 and 0.004\) or raise warmup;"
+        r" checkpoints before it are kept"
+    )
     with pytest.raises(InputError, match=advice):
         train(make_job(data, tmp_path, matrix_lr=1e30, warmup=0.0, checkpoint_steps=1))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
@@ -108,6 +116,10 @@ def test_a_loss_that_is_no_number_stops_with_what_to_do(data: Path, tmp_path: Pa
 
 def test_a_run_starts_from_the_weights_it_is_given(data: Path, tmp_path: Path) -> None:
     train(make_job(data, tmp_path / "first"))
-    _, outcome = train(make_job(data, tmp_path / "second", start=tmp_path / "first", steps=1, validate_steps=1, matrix_lr=0.0, other_lr=0.0))
+    _, outcome = train(
+        make_job(
+            data, tmp_path / "second", start=tmp_path / "first", steps=1, validate_steps=1, matrix_lr=0.0, other_lr=0.0
+        )
+    )
     assert weights(tmp_path / "second") == weights(tmp_path / "first")
     assert outcome.heldout == pytest.approx(logged(tmp_path / "first")[-1]["heldout"])

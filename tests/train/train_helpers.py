@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from groundup import process
+from groundup.core import process
 
 process.settle()  # before torch, as the command line does
 
@@ -24,24 +24,27 @@ import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
 
 from groundup.codecs.text import Tokenizer  # noqa: E402
+from groundup.config.derived import Schedule  # noqa: E402
+from groundup.core.errors import Interrupted  # noqa: E402
+from groundup.core.files import sha256  # noqa: E402
 from groundup.data.batches import Batches  # noqa: E402
 from groundup.data.document import SCHEMA, Document  # noqa: E402
 from groundup.data.shards import Shards, write_shards  # noqa: E402
 from groundup.device import Device  # noqa: E402
-from groundup.errors import Interrupted  # noqa: E402
-from groundup.files import sha256  # noqa: E402
-from groundup.model.shape import Shape  # noqa: E402
-from groundup.recipe import Schedule  # noqa: E402
+from groundup.model.config import Shape  # noqa: E402
+from groundup.train.distributed.mesh import World, join  # noqa: E402
 from groundup.train.loop import Job, Outcome, Trainer  # noqa: E402
-from groundup.train.parallel import World, join  # noqa: E402
 
 CONTEXT = 64
 SHAPE = Shape(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=263, context=CONTEXT)
 SCHEDULE = Schedule(
-    batch_tokens=8 * CONTEXT, micro_tokens=8 * CONTEXT, matrix_lr=0.02, other_lr=0.004, weight_decay=0.01, clip=1.0, warmup=0.1, decay=0.4
+    batch_tokens=8 * CONTEXT, micro_tokens=8 * CONTEXT, matrix_lr=0.02, other_lr=0.004, weight_decay=0.01, clip=1.0,
+    warmup=0.1, decay=0.4
 )  # fmt: skip
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "torch._dynamo", "groundup.train.loop"])  # what a child would take seconds to import
+FORKS.set_forkserver_preload(
+    ["pytest", "torch._dynamo", "groundup.train.loop"]
+)  # what a child would take seconds to import
 
 
 def bytes_only() -> Tokenizer:
@@ -54,10 +57,18 @@ def prepare(folder: Path) -> Path:
     chance = Random(7)
     nouns, verbs = ("cat", "dog", "bird", "fish"), ("sees", "hears", "finds")
     sentences = [f"the {chance.choice(nouns)} {chance.choice(verbs)} the {chance.choice(nouns)}. " for _ in range(600)]
-    texts = [Document("texts", str(n), "CC0-1.0", text="".join(sentences[n : n + 1 + n % 4]), heldout=n % 9 == 0) for n in range(400)]
-    talks = [Document("talks", str(n), "CC0-1.0", messages=_talk(chance.choice(nouns)), heldout=n % 9 == 0) for n in range(200)]
+    texts = [
+        Document("texts", str(n), "CC0-1.0", text="".join(sentences[n : n + 1 + n % 4]), heldout=n % 9 == 0)
+        for n in range(400)
+    ]
+    talks = [
+        Document("talks", str(n), "CC0-1.0", messages=_talk(chance.choice(nouns)), heldout=n % 9 == 0)
+        for n in range(200)
+    ]
     for name, documents in (("texts", texts), ("talks", talks)):
-        pq.write_table(pa.Table.from_pylist([document.row() for document in documents], schema=SCHEMA), folder / f"{name}.parquet")
+        pq.write_table(
+            pa.Table.from_pylist([document.row() for document in documents], schema=SCHEMA), folder / f"{name}.parquet"
+        )
         write_shards(folder / f"{name}.parquet", bytes_only(), CONTEXT, folder / name, lambda done: None)
     return folder
 
@@ -127,7 +138,9 @@ class Record:
 
 
 class Eager(Device):
-    """The processor without its compiler and with a given speed: compiling and measuring take longer than these trainings."""
+    """The processor without its compiler and with a given speed: compiling and measuring take longer than these
+    trainings.
+    """
 
     @property
     def compiles(self) -> bool:
@@ -137,7 +150,9 @@ class Eager(Device):
         return 1e12
 
 
-def train(job: Job, watch: Record | None = None, device: Device | None = None, world: World | None = None) -> tuple[Record, Outcome]:
+def train(
+    job: Job, watch: Record | None = None, device: Device | None = None, world: World | None = None
+) -> tuple[Record, Outcome]:
     """Run a job here, eagerly."""
     watch = watch or Record()
     return watch, Trainer(job, device or Eager("cpu"), world or World(), watch).run()
@@ -173,12 +188,16 @@ def peers(size: int, function: Callable[..., None], *arguments: Any) -> list[Bas
 
 
 def _as_peer(rank: int, size: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     torch.set_num_threads(1)
     function(*arguments)
 
 
-def train_together(size: int, data: Path, folder: Path, changes: dict[str, Any], act: Callable[[int], None] = print) -> list[dict[str, Any]]:
+def train_together(
+    size: int, data: Path, folder: Path, changes: dict[str, Any], act: Callable[[int], None] = print
+) -> list[dict[str, Any]]:
     """Run a job in several processes; returns its log. `act` is called after each step, in every process."""
     together(size, _train_as_peer, data, folder, changes, act)
     return logged(folder)
@@ -193,7 +212,10 @@ def _train_as_peer(data: Path, folder: Path, changes: dict[str, Any], act: Calla
 def logged(folder: Path) -> list[dict[str, Any]]:
     """The records of a run, without what depends on the clock."""
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key not in ("tokens_per_second", "share_of_peak", "waited")} for record in records]
+    return [
+        {key: value for key, value in record.items() if key not in ("tokens_per_second", "share_of_peak", "waited")}
+        for record in records
+    ]
 
 
 def free_port() -> int:

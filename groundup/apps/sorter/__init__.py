@@ -1,1 +1,5 @@
-"""The sorter: mixed waste on a belt, an arm that picks it into bins, and an operator who says what goes where."""
+"""A robot that sorts waste: simulator, policy, orders, tracks, plan, shift and page."""
+
+from groundup.core.tables import APPLICATIONS, Application
+
+APPLICATIONS.add("sorter", Application(commands="groundup.apps.sorter.cli"))

@@ -1,4 +1,6 @@
-"""`groundup sort`: a line and its brain put together as they are asked for, at work with or without people who look on."""
+"""`groundup sort`: a line and its brain put together as they are asked for, at work with or without people who look
+on.
+"""
 
 import math
 import signal
@@ -10,21 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from groundup import console, device
-from groundup.apps.episodes import Episode, Recorder
-from groundup.apps.sorter.brain import DistantBrain, Late, OwnBrain
+from groundup import device
+from groundup.apps.robotics.episodes import Episode, Recorder
+from groundup.apps.sorter.model_client import DistantBrain, Late, OwnBrain
+from groundup.apps.sorter.policy import standard
 from groundup.apps.sorter.robot import PICTURES, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
-from groundup.errors import InputError
-from groundup.process import stoppable
-from groundup.world.policy import standard
+from groundup.core import console
+from groundup.core.errors import InputError
+from groundup.core.process import stoppable
 
 ITEMS = 500  # that leave the line before it ends, where nobody looks on and says when
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is sorted and by whom: `model` is a folder, or http://HOST:PORT with the model's `name` there and a `key`; None: an oracle.
+    """What is sorted and by whom: `model` is a folder, or http://HOST:PORT with the model's `name` there and a `key`;
+    None: an oracle.
 
     A line with a `page` goes at the wall's pace until Ctrl-C, unless `items` are given.
     """
@@ -63,11 +67,17 @@ class Options:
 
 
 def sort(options: Options, find: Callable[[Path], Path]) -> dict[str, Any]:
-    """Work as asked and return the figures; `find` gives the model's folder of a run. Raises InputError for what cannot be used."""
+    """Work as asked and return the figures; `find` gives the model's folder of a run. Raises InputError for what cannot
+    be used.
+    """
     options.require()
     robot = Robot(setting(options.setting), options.seed, 1 if options.page or options.record else PICTURES)
     policy, pace = standard(options.sure), 1.0 if options.page else math.inf
-    recording = Recorder(options.record, robot.describe()).episode(f"sort waste, {options.setting}") if options.record else nullcontext()
+    recording = (
+        Recorder(options.record, robot.describe()).episode(f"sort waste, {options.setting}")
+        if options.record
+        else nullcontext()
+    )
     with _brain(options, find) as brain, recording as episode:
         shift = Shift(robot, brain or Oracle(robot), policy, brain.understand if brain else str, pace)
         try:
@@ -97,7 +107,9 @@ def _watched(shift: Shift, episode: Episode | None, options: Options) -> None:
 
 @contextmanager
 def _brain(options: Options, find: Callable[[Path], Path]) -> Iterator[OwnBrain | DistantBrain | None]:
-    """The model asked for; None for an oracle. Raises InputError for a server that is not there or does not know the model."""
+    """The model asked for; None for an oracle. Raises InputError for a server that is not there or does not know the
+    model.
+    """
     if options.model is None:
         yield None
     elif not options.distant:
@@ -108,5 +120,7 @@ def _brain(options: Options, find: Callable[[Path], Path]) -> Iterator[OwnBrain 
             try:
                 distant.look(np.zeros((32, 32, 3), np.uint8))
             except Late as late:
-                raise InputError(f"{options.model}: {late}; start it with `groundup serve {options.name}=FOLDER`") from None
+                raise InputError(
+                    f"{options.model}: {late}; start it with `groundup serve {options.name}=FOLDER`"
+                ) from None
             yield distant

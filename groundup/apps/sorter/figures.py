@@ -1,4 +1,6 @@
-"""What a shift came to, counted from what truly happened to each item, and how far a brain's probabilities can be believed."""
+"""What a shift came to, counted from what truly happened to each item, and how far a brain's probabilities can be
+believed.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from groundup.apps.limb import Pixels
-from groundup.apps.sorter.brain import Brain
+from groundup.apps.robotics.robot import Pixels
+from groundup.apps.sorter.model_client import Brain
+from groundup.apps.sorter.policy import Place
+from groundup.apps.sorter.simulator.camera import Seen
+from groundup.apps.sorter.simulator.line import MANUAL, Event
 from groundup.codecs.boxes import Thing, overlaps
 from groundup.evaluate.figure import Figure, proportion
-from groundup.world.camera import Seen
-from groundup.world.line import MANUAL, Event
-from groundup.world.policy import Place
 
 STEPS = 10  # of probability, in a table of reliability
 SAME = 0.5  # intersection over union from which a box is that of a thing
@@ -20,7 +22,9 @@ SAME = 0.5  # intersection over union from which a box is that of a thing
 
 @dataclass
 class Tally:
-    """What became of the items. At all times arrived = sorted + manual + passed + those in `on`, and each is in one of them."""
+    """What became of the items. At all times arrived = sorted + manual + passed + those in `on`, and each is in one of
+    them.
+    """
 
     arrived: int = 0
     picked: int = 0
@@ -34,7 +38,8 @@ class Tally:
     on: dict[int, Place | None] = field(default_factory=dict)  # by number: where it belonged when it was last picked
 
     def take(self, event: Event, places: Mapping[str, Place]) -> None:
-        """One event more, under the policy's `places`. An item belongs where the policy said when it was picked, else when it passed.
+        """One event more, under the policy's `places`. An item belongs where the policy said when it was picked, else
+        when it passed.
 
         Raises KeyError where an item leaves that never came, or twice.
         """
@@ -74,8 +79,16 @@ class Tally:
     def as_dict(self, seconds: float) -> dict[str, Any]:
         """Counts and figures after so much of the line's time. A pick is one that ended in a bin."""
         counts = {name: value for name, value in vars(self).items() if name != "on"}
-        rates = {name: made and made.as_dict() for name, made in (("purity", self.purity()), ("recovery", self.recovery()))}
-        return {"seconds": seconds, "picks_a_minute": 60 * (self.sorted + self.manual) / max(seconds, 1e-9), **rates, **counts, "on": len(self.on)}
+        rates = {
+            name: made and made.as_dict() for name, made in (("purity", self.purity()), ("recovery", self.recovery()))
+        }
+        return {
+            "seconds": seconds,
+            "picks_a_minute": 60 * (self.sorted + self.manual) / max(seconds, 1e-9),
+            **rates,
+            **counts,
+            "on": len(self.on),
+        }
 
 
 def latency(seconds: Sequence[float]) -> dict[str, float]:
@@ -87,8 +100,10 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
 
 
 class Reliability(NamedTuple):
-    """How often the brain is right beside how sure it was: mean probability, share that is right and cases of each step of probability that has
-    any; and the expected calibration error (Naeini et al. 2015), the mean distance between the two over all cases."""
+    """How often the brain is right beside how sure it was: mean probability, share that is right and cases of each step
+    of probability that has any; and the expected calibration error (Naeini et al. 2015), the mean distance between the
+    two over all cases.
+    """
 
     steps: list[tuple[float, float, int]]
     error: float

@@ -7,12 +7,16 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from groundup.apps.sorter.shift import Shift
-from groundup.files import replacing
-from groundup.world.camera import AT, RAIL, VIEW
-from groundup.world.environment import PERIOD
-from groundup.world.line import BINS, END, MANUAL
+from groundup.apps.sorter.simulator.camera import AT, RAIL, VIEW
+from groundup.apps.sorter.simulator.environment import PERIOD
+from groundup.apps.sorter.simulator.line import BINS, END, MANUAL
+from groundup.core.files import replacing
 
-LAST, SECONDS, EVERY = 22.0, 12.0, 2  # seconds of the line at which the film ends, and that it lasts at most; periods from one frame to the next
+LAST, SECONDS, EVERY = (
+    22.0,
+    12.0,
+    2,
+)  # seconds of the line at which the film ends, and that it lasts at most; periods from one frame to the next
 SIDE, LONG = 288, 480  # pixels: of the picture's side, and of the line's length
 START, HALF = -1.4, 0.52  # metres: where the drawn line begins, and from its middle to each side
 SCALE = LONG / (END + 0.05 - START)  # pixels a metre
@@ -42,7 +46,15 @@ class Film:
         """Write an animated WebP that plays as fast as the line ran."""
         first, *others = self._frames
         with replacing(path) as temporary:
-            first.save(temporary, "WEBP", save_all=True, append_images=others, duration=round(1000 * PERIOD * EVERY), loop=0, quality=QUALITY)
+            first.save(
+                temporary,
+                "WEBP",
+                save_all=True,
+                append_images=others,
+                duration=round(1000 * PERIOD * EVERY),
+                loop=0,
+                quality=QUALITY,
+            )
 
 
 def drawn(shift: Shift) -> Image.Image:
@@ -54,7 +66,9 @@ def drawn(shift: Shift) -> Image.Image:
         left, top, right, bottom = (SIDE * min(max(value, 0.0), 1.0) for value in box["box"])
         colour = _colour(shift, box["kind"], box["score"])
         draw.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=2)
-        draw.text((left + 4, top + 2), f"{box['kind']} {box['score']:.0%}", INK, font, stroke_width=2, stroke_fill=GROUND)
+        draw.text(
+            (left + 4, top + 2), f"{box['kind']} {box['score']:.0%}", INK, font, stroke_width=2, stroke_fill=GROUND
+        )
     _line(draw, font, shift, state)
     shares = ", ".join(f"{name} {state[name]:.0%}" for name in ("purity", "recovery") if state[name] is not None)
     draw.text((SIDE + 12, SIDE - 48), f"{state['time']:.1f} s   {state['sorted'] + state['manual']} picked", INK, font)
@@ -63,7 +77,9 @@ def drawn(shift: Shift) -> Image.Image:
 
 
 def _line(draw: ImageDraw.ImageDraw, font: Any, shift: Shift, state: dict[str, Any]) -> None:
-    """The line from above: x to the right along the belt, y upwards; things in the colour of the bin they are meant for."""
+    """The line from above: x to the right along the belt, y upwards; things in the colour of the bin they are meant
+    for.
+    """
     draw.rectangle((SIDE, 0, SIDE + LONG, SIDE), GROUND)  # over what is written of boxes at the picture's edge
     draw.rectangle((*_at(START, RAIL), *_at(END, -RAIL)), BELT)
     draw.rectangle((*_at(AT - VIEW / 2, VIEW / 2), *_at(AT + VIEW / 2, -VIEW / 2)), outline=EDGE)

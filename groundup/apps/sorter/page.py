@@ -14,15 +14,15 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from groundup.apps.sorter.brain import Late
 from groundup.apps.sorter.lane import Lane
+from groundup.apps.sorter.model_client import Late
+from groundup.apps.sorter.policy import COLOURS, SORTS, Language
+from groundup.apps.sorter.simulator.camera import AT, RAIL, VIEW
+from groundup.apps.sorter.simulator.line import BINS, MANUAL
 from groundup.codecs.image import Pixels
-from groundup.errors import InputError
+from groundup.core.errors import InputError
 from groundup.serve import body, connections, static
 from groundup.serve.errors import HANDLERS, ApiError
-from groundup.world.camera import AT, RAIL, VIEW
-from groundup.world.line import BINS, MANUAL
-from groundup.world.policy import COLOURS, SORTS, Language
 
 T = TypeVar("T")
 FOLDER = Path(__file__).with_name("page")
@@ -30,7 +30,12 @@ BASE = Path(static.__file__).with_name("page")  # its colours, controls and help
 HERE = ("localhost", "127.0.0.1")
 OPERATIONS = ("/api/stop", "/api/resume")  # are answered however many other requests are under way
 CONFIRM = 2.0  # seconds in which the limb must confirm that it was told to stop
-EVENTS, TEXT, BODY, SECONDS = 100, 400, 4096, 10.0  # newest events that are sent; characters of an order; bytes of a body, and seconds it may take
+EVENTS, TEXT, BODY, SECONDS = (
+    100,
+    400,
+    4096,
+    10.0,
+)  # newest events that are sent; characters of an order; bytes of a body, and seconds it may take
 
 
 class Shift(Protocol):
@@ -40,21 +45,26 @@ class Shift(Protocol):
     second tells the limb."""
 
     def state(self) -> dict[str, Any]:
-        """As JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour, kinds: counts), boxes (kind, box in
-        shares of the picture, score), arm (x, y, z in metres), belt (m/s), policy (words by language), held, stopped (why, or None),
-        stop (number of the newest stop), events (time, what, kind, bin, or of an order its text and line), the newest
-        last."""
+        """As JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour, kinds:
+        counts), boxes (kind, box in shares of the picture, score), arm (x, y, z in metres), belt (m/s), policy (words
+        by language), held, stopped (why, or None), stop (number of the newest stop), events (time, what, kind, bin, or
+        of an order its text and line), the newest last.
+        """
 
     def picture(self) -> Pixels:
         """What the boxes lie in: [height, width, 3]."""
 
     def order(self, text: str, language: Language) -> dict[str, str]:
-        """Change the policy by a sentence, whole or not at all: the new one in words under `policy`, or a `question`, or a `refusal`.
+        """Change the policy by a sentence, whole or not at all: the new one in words under `policy`, or a `question`,
+        or a `refusal`.
 
-        Raises Late when nobody understood it in time, and InputError for one that cannot be understood."""
+        Raises Late when nobody understood it in time, and InputError for one that cannot be understood.
+        """
 
     def stopping(self) -> Callable[[], None]:
-        """Let nothing move from now on. What this returns waits until the limb has confirmed; raises what that raises."""
+        """Let nothing move from now on. What this returns waits until the limb has confirmed; raises what that
+        raises.
+        """
 
     def resuming(self, answers: int) -> Callable[[], bool]:
         """Go on after the stop of this number, unless it is not the newest or another comes meanwhile.
@@ -83,7 +93,15 @@ def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
     @api.get("/line")
     async def line() -> dict[str, Any]:
         """What stays: places in metres, and names."""
-        return {"bins": BINS, "manual": MANUAL, "window": [AT, VIEW], "rail": RAIL, "colours": COLOURS, "kinds": SORTS, "text": TEXT}
+        return {
+            "bins": BINS,
+            "manual": MANUAL,
+            "window": [AT, VIEW],
+            "rail": RAIL,
+            "colours": COLOURS,
+            "kinds": SORTS,
+            "text": TEXT,
+        }
 
     @api.get("/live")
     def live() -> dict[str, Any]:
@@ -126,7 +144,9 @@ def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
 
 @contextmanager
 def serving(shift: Shift, port: int = 0) -> Iterator[str]:
-    """The address of the page, which is there meanwhile; port 0 is any that is free. Raises InputError for one that is taken."""
+    """The address of the page, which is there meanwhile; port 0 is any that is free. Raises InputError for one that is
+    taken.
+    """
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:

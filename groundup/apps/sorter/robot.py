@@ -2,23 +2,27 @@
 
 import numpy as np
 
-from groundup.apps.limb import Camera, Description, Field, Numbers, Observation, Pixels
+from groundup.apps.robotics.robot import Camera, Description, Field, Numbers, Observation, Pixels
+from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW
+from groundup.apps.sorter.simulator.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
+from groundup.apps.sorter.simulator.line import BINS, HOME, MANUAL, REACH, Event
 from groundup.apps.sorter.sorter import PAUSE, Layout
 from groundup.apps.sorter.tracks import Window
 from groundup.codecs.boxes import Thing
-from groundup.errors import InputError
-from groundup.recipe import WorldPart
-from groundup.world.camera import AT, HEIGHT, VIEW
-from groundup.world.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
-from groundup.world.line import BINS, HOME, MANUAL, REACH, Event
+from groundup.config.recipe import WorldPart
+from groundup.core.errors import InputError
 
-PICTURES = round(PAUSE / PERIOD)  # periods from one to the next where nobody but a sorter looks: more would be drawn and not seen
+PICTURES = round(
+    PAUSE / PERIOD
+)  # periods from one to the next where nobody but a sorter looks: more would be drawn and not seen
 STANDARD = "standard"  # the setting that is none of the world's shifts
 LAYOUT = Layout(Window(AT, VIEW, HEIGHT), -0.5, 0.55, HOME[:2], BINS, MANUAL)
 
 
 class Robot:
-    """A `Limb`, its camera taking a picture in every `every`th period. `events` is the truth about the items, which no brain sees."""
+    """A `Limb`, its camera taking a picture in every `every`th period. `events` is the truth about the items, which no
+    brain sees.
+    """
 
     def __init__(self, part: WorldPart, seed: int, every: int = 1):
         self.line, self._seed = SortingLine(part, every=every), seed
@@ -29,7 +33,8 @@ class Robot:
             PERIOD,
             (Field("time", "s", (0,), (np.inf,)), Field("arm", "m", low, high), Field("holding", "1", (0,), (1,)),
              Field("belt", "m", (0,), (np.inf,)), Field("speed", "m/s", (-MOST,), (MOST,))),
-            (Field("target", "m", low, high), Field("suction", "1", (0,), (1,)), Field("ride", "1", (0,), (1,)), Field("belt", "m/s", (0,), (MOST,))),
+            (Field("target", "m", low, high), Field("suction", "1", (0,), (1,)), Field("ride", "1", (0,), (1,)),
+            Field("belt", "m/s", (0,), (MOST,))),
             (Camera("belt", part.pixels, part.pixels),),
         )  # fmt: skip
 
@@ -50,7 +55,9 @@ class Robot:
         """Let a period pass, then look."""
         self._seen, _, _, _, info = self.line.step(self._doing)
         self.events += info["events"]
-        numbers = {name: np.atleast_1d(np.float32(self._seen[name])) for name in ("time", "arm", "holding", "belt", "speed")}
+        numbers = {
+            name: np.atleast_1d(np.float32(self._seen[name])) for name in ("time", "arm", "holding", "belt", "speed")
+        }
         return Observation(float(self._seen["taken"][0]), {"belt": self._seen["image"]}, numbers)
 
     def act(self, action: Numbers) -> None:
@@ -74,7 +81,12 @@ class Oracle:
         """What is at least half to be seen in the robot's last picture."""
         seen = [each for each in self.robot.line.seen if each.visible > 0.5]
         side = len(picture)
-        return [Thing(each.kind, (each.box[0] / side, each.box[1] / side, each.box[2] / side, each.box[3] / side), self.score) for each in seen]
+        return [
+            Thing(
+                each.kind, (each.box[0] / side, each.box[1] / side, each.box[2] / side, each.box[3] / side), self.score
+            )
+            for each in seen
+        ]
 
 
 def setting(name: str) -> WorldPart:

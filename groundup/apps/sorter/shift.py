@@ -7,16 +7,16 @@ from collections.abc import Callable
 from threading import Event, Lock
 from typing import Any
 
-from groundup.apps.episodes import Episode
-from groundup.apps.guard import Guarded, Stopped
-from groundup.apps.limb import Numbers, Pixels
-from groundup.apps.sorter.brain import Brain
+from groundup.apps.robotics.episodes import Episode
+from groundup.apps.robotics.guard import Guarded, Stopped
+from groundup.apps.robotics.robot import Numbers, Pixels
 from groundup.apps.sorter.figures import Tally, latency
+from groundup.apps.sorter.model_client import Brain
+from groundup.apps.sorter.policy import TOPICS, Language, Policy, Said, apply, parse, standard, words
 from groundup.apps.sorter.robot import LAYOUT, Robot
 from groundup.apps.sorter.sorter import Sorter
 from groundup.codecs.boxes import Thing
-from groundup.errors import InputError
-from groundup.world.policy import TOPICS, Language, Policy, Said, apply, parse, standard, words
+from groundup.core.errors import InputError
 
 SHOWN = 20  # last events and picks that are told
 PRESSED = "an operator pressed stop"
@@ -40,17 +40,26 @@ class Timed:
 class Shift:
     """`run` works in one thread. All under "any thread" below is called from any, and waits for no brain of the line's.
 
-    `interpret` turns an operator's sentence into a line of the policy's language. `pace` is how many seconds of the line pass in one of the
-    wall's at most: 1 for people who watch; left out, as fast as it computes.
+    `interpret` turns an operator's sentence into a line of the policy's language. `pace` is how many seconds of the
+    line pass in one of the wall's at most: 1 for people who watch; left out, as fast as it computes.
     """
 
-    def __init__(self, robot: Robot, brain: Brain, policy: Policy | None = None, interpret: Callable[[str], str] = str, pace: float = math.inf):
+    def __init__(
+        self,
+        robot: Robot,
+        brain: Brain,
+        policy: Policy | None = None,
+        interpret: Callable[[str], str] = str,
+        pace: float = math.inf,
+    ):
         self.robot, self.limb, self.brain = robot, Guarded(robot), Timed(brain)
         self.sorter = Sorter(self.brain, policy or standard(), LAYOUT, robot.line.part.belt)
         self.tally, self.interpret, self.pace = Tally(), interpret, pace
         self._holds: dict[int, Counter[str]] = {number: Counter() for number in LAYOUT.bins}
         self._events, self._told, self._steps, self._wall = deque[dict[str, Any]](maxlen=SHOWN), 0, 0, 0.0
-        self._action: Numbers | None = None  # what was refused and is asked for again: while the limb stands, the sorter's mind does too
+        self._action: Numbers | None = (
+            None  # what was refused and is asked for again: while the limb stands, the sorter's mind does too
+        )
         self._lock, self._ended = Lock(), Event()
         self.limb.connect()
         self._seen = self.limb.observe()
@@ -59,7 +68,11 @@ class Shift:
     # --- the line's own thread --------------------------------------------------------------------------------------
 
     def run(
-        self, items: float = math.inf, seconds: float = math.inf, episode: Episode | None = None, after: Callable[[int], object] = lambda left: None
+        self,
+        items: float = math.inf,
+        seconds: float = math.inf,
+        episode: Episode | None = None,
+        after: Callable[[int], object] = lambda left: None,
     ) -> None:
         """Work until so many items have left the line, or so much of its time is over, or `end`.
 
@@ -126,25 +139,41 @@ class Shift:
     def _bin(self, number: int) -> dict[str, Any]:
         bins = self.sorter.policy.bins
         colour = bins[number - 1].colour if 1 <= number <= len(bins) else None
-        return {"number": number, "colour": colour, "full": number in self.sorter.full, "kinds": dict(self._holds[number])}
+        return {
+            "number": number,
+            "colour": colour,
+            "full": number in self.sorter.full,
+            "kinds": dict(self._holds[number]),
+        }
 
     def _boxes(self, moved: float) -> list[dict[str, Any]]:
         """What was found last, where it is in the newest picture: the belt has run `moved` metres meanwhile."""
         share, found = moved / LAYOUT.window.side, [thing for thing in self.sorter.found if thing.score >= LEAST]
-        boxes = [(thing, (thing.box[0] + share, thing.box[1], min(thing.box[2] + share, 1.0), thing.box[3])) for thing in found]
+        boxes = [
+            (thing, (thing.box[0] + share, thing.box[1], min(thing.box[2] + share, 1.0), thing.box[3]))
+            for thing in found
+        ]
         return [{"kind": thing.kind, "score": thing.score, "box": box} for thing, box in boxes if box[0] < 1]
 
     def _track(self, number: int, travel: float) -> dict[str, Any]:
         track = self.sorter.tracks.known[number]
         aim = self.sorter.aim(track.chances)
         u, y = track.at(self.limb.now())
-        return {"number": number, "kind": aim.kind, "probability": aim.probability, "x": u + travel, "y": y, "tries": track.tries}
+        return {
+            "number": number,
+            "kind": aim.kind,
+            "probability": aim.probability,
+            "x": u + travel,
+            "y": y,
+            "tries": track.tries,
+        }
 
     # --- any thread -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All there is to see, for JSON: what the page shows (`page.Shift`), and beside it counts and figures by the truth so far, tracks, the thing
-        aimed at, what was let go last, and the brain's latency."""
+        """All there is to see, for JSON: what the page shows (`page.Shift`), and beside it counts and figures by the
+        truth so far, tracks, the thing aimed at, what was let go last, and the brain's latency.
+        """
         newest = self.limb.newest  # before `stopped`: a stop that comes in between is not shown and has another number
         policy = {"en": words(self.sorter.policy, "en"), "zh": words(self.sorter.policy, "zh")}
         return {
@@ -161,8 +190,9 @@ class Shift:
         return self._seen.images["belt"]
 
     def order(self, text: str, language: Language) -> dict[str, str]:
-        """Do what a sentence says from the next period on, wholly or not at all: its `line`, and the new `policy` in words, or a `question`, or a
-        `refusal`. Raises what `interpret` raises, with nothing changed."""
+        """Do what a sentence says from the next period on, wholly or not at all: its `line`, and the new `policy` in
+        words, or a `question`, or a `refusal`. Raises what `interpret` raises, with nothing changed.
+        """
         line = self.interpret(text)
         with self._lock:  # two operators at once: one after the other
             try:
@@ -187,7 +217,9 @@ class Shift:
         return self.limb.stopping(why)
 
     def resume(self, answers: int | None = None) -> bool:
-        """Go on after a stop: an operator's decision. False where another stop than `answers` is the newest, or comes."""
+        """Go on after a stop: an operator's decision. False where another stop than `answers` is the newest, or
+        comes.
+        """
         return self.resuming(answers)()
 
     def resuming(self, answers: int | None = None) -> Callable[[], bool]:
@@ -203,8 +235,14 @@ class Shift:
         self._ended.set()
 
     def figures(self) -> dict[str, Any]:
-        """What the shift came to so far, for JSON: `Tally`'s, the simulator's periods a second without the brain, the brain's latency, and the share
-        of the time from picture to answer that it takes at p95. To be called when `run` is not running."""
+        """What the shift came to so far, for JSON: `Tally`'s, the simulator's periods a second without the brain, the
+        brain's latency, and the share of the time from picture to answer that it takes at p95. To be called when `run`
+        is not running.
+        """
         brain, sorter = self.brain.seconds, self.sorter
         thinking = latency(brain) | ({"budget": latency(brain)["p95"] / 1000 / sorter.latency} if brain else {})
-        return {**self.tally.as_dict(self.limb.now()), "brain": thinking, "steps_a_second": self._steps / max(self._wall - sum(brain), 1e-9)}
+        return {
+            **self.tally.as_dict(self.limb.now()),
+            "brain": thinking,
+            "steps_a_second": self._steps / max(self._wall - sum(brain), 1e-9),
+        }

@@ -1,4 +1,6 @@
-"""What sorts: pictures in, one action a period out. It knows the line only by what a limb tells, and things only by what the brain says."""
+"""What sorts: pictures in, one action a period out. It knows the line only by what a limb tells, and things only by
+what the brain says.
+"""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -8,28 +10,39 @@ from typing import NamedTuple
 
 import numpy as np
 
-from groundup.apps.limb import Numbers, Observation, Pixels
-from groundup.apps.sorter.brain import Brain, Late
+from groundup.apps.robotics.robot import Numbers, Observation, Pixels
+from groundup.apps.sorter.model_client import Brain, Late
 from groundup.apps.sorter.plan import Reach, choose, unhurried
+from groundup.apps.sorter.policy import Policy
 from groundup.apps.sorter.tracks import Track, Tracks, Window
 from groundup.codecs.boxes import Thing
-from groundup.world.policy import Policy
 
 HIGH, LOW = 0.15, 0.0  # metres: over everything on the belt; as deep as the cup goes for a thing
 NEAR = 0.03  # metres off its place at which the cup goes down
-OVER = 0.05  # metres off a bin's middle at which a thing is let go, and that it has moved no farther in the last period: else it is thrown
+# metres off a bin's middle at which a thing is let go, and that it has moved no farther in the last period: else it is
+# thrown
+OVER = 0.05
 DOWN, WAY = 8, 18  # periods that the cup may take down to a thing, and over the line; while it is stopped none pass
 TRIES = 3  # picks of one thing that may fail
 PAUSE = 0.15  # seconds from a picture that is looked at to the next one, at least
-SLOWEST, BRAKE, GAIN = 0.4, 0.001, 0.0005  # share of its speed that a crowded belt keeps; m/s a period lost and gained: a jerk sets things rolling
+SLOWEST, BRAKE, GAIN = (
+    0.4,
+    0.001,
+    0.0005,
+)  # share of its speed that a crowded belt keeps; m/s a period lost and gained: a jerk sets things rolling
 SLOW, BLIND = 0.6, 1.2  # seconds without a look at the belt after which it goes at half its speed, and stands
 DARK, BRIGHT, FLAT = 12, 248, 3  # mean grey levels beyond which, and deviation under which, a picture shows nothing
-SMOOTH, LONG = 0.2, 1.0  # weight of the newest pick in the mean time that one takes; seconds that count at most: a stop is no pick
+SMOOTH, LONG = (
+    0.2,
+    1.0,
+)  # weight of the newest pick in the mean time that one takes; seconds that count at most: a stop is no pick
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are, in metres: what the camera sees, from where to where the arm picks, bins by number, and that for people to look at."""
+    """Where things are, in metres: what the camera sees, from where to where the arm picks, bins by number, and that
+    for people to look at.
+    """
 
     window: Window
     low: float
@@ -49,7 +62,9 @@ class Sorted(NamedTuple):
 
 
 class Aim(NamedTuple):
-    """What a thing is taken for, how surely it belongs where that belongs, and the bin it goes to; None: it stays on the belt."""
+    """What a thing is taken for, how surely it belongs where that belongs, and the bin it goes to; None: it stays on
+    the belt.
+    """
 
     kind: str
     probability: float
@@ -66,8 +81,9 @@ class _Looked(NamedTuple):
 class Sorter:
     """`step` turns an observation into an action.
 
-    What the brain says of a picture counts from `latency` seconds after it was made, which is how a simulator, whose clock stands while
-    the brain thinks, is told how long it does. `policy`, `belt` (m/s) and `full` (bins that take no more) may be changed at any time.
+    What the brain says of a picture counts from `latency` seconds after it was made, which is how a simulator, whose
+    clock stands while the brain thinks, is told how long it does. `policy`, `belt` (m/s) and `full` (bins that take no
+    more) may be changed at any time.
     """
 
     def __init__(self, brain: Brain, policy: Policy, layout: Layout, belt: float, latency: float = 0.1):
@@ -114,7 +130,8 @@ class Sorter:
     # --- picking --------------------------------------------------------------------------------------------------
 
     def aim(self, chances: Mapping[str, float]) -> Aim:
-        """Where a thing goes that is of these kinds with these probabilities: to the place that the policy has for most of them together.
+        """Where a thing goes that is of these kinds with these probabilities: to the place that the policy has for most
+        of them together.
 
         To people when that is not sure, unknown or its bin is full; to no bin where it stays on the belt.
         """
@@ -177,11 +194,16 @@ class Sorter:
         if aim.bin is not None:
             yield from self._carry(aim.kind, aim.probability, aim.bin)
 
-    def _carry(self, kind: str, probability: float, where: int) -> Iterator[tuple[tuple[float, float, float], float, float]]:
+    def _carry(
+        self, kind: str, probability: float, where: int
+    ) -> Iterator[tuple[tuple[float, float, float], float, float]]:
         x, y = self.layout.bins[where]
         before = self.place
         for _ in range(WAY):
-            if not self.holding or max(np.hypot(*(self.place[:2] - (x, y))), np.hypot(*(self.place - before)[:2])) < OVER:
+            if (
+                not self.holding
+                or max(np.hypot(*(self.place[:2] - (x, y))), np.hypot(*(self.place - before)[:2])) < OVER
+            ):
                 break
             before = self.place
             yield (x, y, HIGH), 1.0, 0.0
@@ -198,5 +220,7 @@ class Sorter:
 
 
 def shows(picture: Pixels, last: Pixels) -> bool:
-    """Whether a picture shows the belt: neither dark nor washed out nor flat, and not the last one once more, which noise never repeats."""
+    """Whether a picture shows the belt: neither dark nor washed out nor flat, and not the last one once more, which
+    noise never repeats.
+    """
     return bool(DARK < picture.mean() < BRIGHT and picture.std() > FLAT) and not np.array_equal(picture, last)

@@ -1,6 +1,7 @@
 """What lies on the belt, put together from what single pictures show: places, kinds and how sure they are.
 
-Places ride on the belt: `u` is a place along it less the belt's travel, so what lies still keeps its u. Metres throughout.
+Places ride on the belt: `u` is a place along it less the belt's travel, so what lies still keeps its u. Metres
+throughout.
 """
 
 import math
@@ -16,13 +17,19 @@ from groundup.codecs.boxes import Thing, overlaps
 SAME = 0.05  # metres: farther apart are two things
 EDGE = 0.02  # share of the picture: what touches its first or last columns is not seen whole
 LEAST = 0.15  # probability: fainter things are noise
-FAINT, ALIKE = 0.05, 0.35  # probability of a kind that a look does not name; share of what a look says that another one says again
+FAINT, ALIKE = (
+    0.05,
+    0.35,
+)  # probability of a kind that a look does not name; share of what a look says that another one says again
 NEITHER = ""  # that it is none of the kinds that were seen in it
 OTHER = 0.5  # share of what is missing to one that says so, and not that nothing is there
 MISSES = 3  # pictures in a row that may not show a thing which they should
 MEMORY = 6  # last pictures that a thing's place and motion come from
 FADE = 1.0  # seconds in which what rolls loses most of its speed
-STILL, PARALLAX = 0.012, 0.03  # m/s across and along the belt: what seems to move more slowly lies still; what is tall seems to move along
+STILL, PARALLAX = (
+    0.012,
+    0.03,
+)  # m/s across and along the belt: what seems to move more slowly lies still; what is tall seems to move along
 TALL = 0.03  # metres over the belt at which things are seen, on the whole
 
 
@@ -34,14 +41,18 @@ class Window(NamedTuple):
     height: float  # of the camera over the belt
 
     def place(self, box: tuple[float, float, float, float]) -> tuple[float, float]:
-        """x and y of the middle of a thing in a box, which is nearer to the camera than the belt is; the box in shares of the picture."""
+        """x and y of the middle of a thing in a box, which is nearer to the camera than the belt is; the box in shares
+        of the picture.
+        """
         left, top, right, bottom = box
         side = self.side * (1 - TALL / self.height)
         return self.x + ((left + right) / 2 - 0.5) * side, (0.5 - (top + bottom) / 2) * side
 
 
 class Found(NamedTuple):
-    """One thing of one picture: where, how far it reaches along the belt from its middle, and the probability of each kind that it may be."""
+    """One thing of one picture: where, how far it reaches along the belt from its middle, and the probability of each
+    kind that it may be.
+    """
 
     u: float
     y: float
@@ -62,11 +73,14 @@ class Track:
     looks: int = 1
     missed: int = 0
     tries: int = 0  # picks that did not hold
-    evidence: dict[str, float] = field(default_factory=dict)  # of each kind, and of `NEITHER`: logarithms of probabilities over `FAINT`, summed
+    evidence: dict[str, float] = field(
+        default_factory=dict
+    )  # of each kind, and of `NEITHER`: logarithms of probabilities over `FAINT`, summed
 
     @property
     def chances(self) -> dict[str, float]:
-        """The probability of each kind after all pictures that showed the thing; what is missing to one is that it is none of them.
+        """The probability of each kind after all pictures that showed the thing; what is missing to one is that it is
+        none of them.
 
         Looks at one thing are alike: n of them weigh as much as n / (1 + (n - 1) `ALIKE`) that are independent.
         """
@@ -81,12 +95,16 @@ class Track:
             self.evidence[kind] = self.evidence.get(kind, 0.0) + math.log(max(share, FAINT) / FAINT)
 
     def at(self, time: float) -> tuple[float, float]:
-        """u and y at a later time: what lies stays, what rolls slows down. After a try that did not hold the other of the two is assumed."""
+        """u and y at a later time: what lies stays, what rolls slows down. After a try that did not hold the other of
+        the two is assumed.
+        """
         rolls = abs(self.pace[0]) > PARALLAX or abs(self.pace[1]) > STILL
         return self._rolled(time) if rolls != (self.tries % 2 == 1) else (self.u, self.y)
 
     def take(self, found: Found, time: float) -> None:
-        """One more look at it: place and pace by an alpha-beta filter, with the weights of least squares over the last `MEMORY` looks."""
+        """One more look at it: place and pace by an alpha-beta filter, with the weights of least squares over the last
+        `MEMORY` looks.
+        """
         self.looks, self.missed, self.half = self.looks + 1, 0, found.half
         many, passed, (u, y) = min(self.looks, MEMORY), time - self.time, self._rolled(time)
         alpha, beta = 2 * (2 * many - 1) / (many * (many + 1)), 6 / (many * (many + 1))
@@ -111,7 +129,9 @@ class Tracks:
         """Take in what a picture showed that was made at a time, when the belt had run `travel`."""
         found, tracks = self._found(things, travel), list(self.known.values())
         places = [track.at(time) for track in tracks]
-        away = np.array([[math.dist(place, each[:2]) for each in found] for place in places]).reshape(len(tracks), len(found))
+        away = np.array([[math.dist(place, each[:2]) for each in found] for place in places]).reshape(
+            len(tracks), len(found)
+        )
         matches = zip(*linear_sum_assignment(np.minimum(away, SAME)), strict=True)
         pairs = {row: column for row, column in matches if away[row, column] < SAME}
         for row, (track, (u, _)) in enumerate(zip(tracks, places, strict=True)):
@@ -151,5 +171,8 @@ class Tracks:
                 groups[same[0]][1].setdefault(thing.kind, thing.score)
             elif thing.score >= LEAST:
                 groups.append((thing, {thing.kind: thing.score}))
-        places = [(self.window.place(first.box), (first.box[2] - first.box[0]) / 2 * self.window.side, shares) for first, shares in groups]
+        places = [
+            (self.window.place(first.box), (first.box[2] - first.box[0]) / 2 * self.window.side, shares)
+            for first, shares in groups
+        ]
         return [Found(x - travel, y, half, shares) for (x, y), half, shares in places]

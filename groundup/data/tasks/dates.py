@@ -6,7 +6,8 @@ from random import Random
 from groundup.data.tasks.family import Family, Language, Phrases, Task, ask
 
 _MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December"
 )  # fmt: skip
 _WEEKDAYS: dict[Language, tuple[str, ...]] = {
     "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
@@ -14,23 +15,43 @@ _WEEKDAYS: dict[Language, tuple[str, ...]] = {
 }
 
 _NEXT: Phrases = {
-    "en": ("Which day comes after {day}?", "What is the day after {day}?", "Today is {day}. What is the date tomorrow?"),
+    "en": (
+        "Which day comes after {day}?",
+        "What is the day after {day}?",
+        "Today is {day}. What is the date tomorrow?",
+    ),
     "zh": ("{day}的后一天是几月几日？", "今天是{day}，明天是几月几日？", "{day}之后的一天是哪天？"),
 }
 _PREVIOUS: Phrases = {
-    "en": ("Which day comes before {day}?", "What is the day before {day}?", "Today is {day}. What was the date yesterday?"),
+    "en": (
+        "Which day comes before {day}?",
+        "What is the day before {day}?",
+        "Today is {day}. What was the date yesterday?",
+    ),
     "zh": ("{day}的前一天是几月几日？", "今天是{day}，昨天是几月几日？", "{day}之前的一天是哪天？"),
 }
 _LATER: Phrases = {
-    "en": ("Which date is {count} days after {day}?", "Add {count} days to {day}.", "Today is {day}. What is the date in {count} days?"),
+    "en": (
+        "Which date is {count} days after {day}?",
+        "Add {count} days to {day}.",
+        "Today is {day}. What is the date in {count} days?",
+    ),
     "zh": ("{day}之后{count}天是哪一天？", "{day}加{count}天是哪一天？", "今天是{day}，{count}天后是哪一天？"),
 }
 _EARLIER: Phrases = {
-    "en": ("Which date is {count} days before {day}?", "Subtract {count} days from {day}.", "Today is {day}. What was the date {count} days ago?"),
+    "en": (
+        "Which date is {count} days before {day}?",
+        "Subtract {count} days from {day}.",
+        "Today is {day}. What was the date {count} days ago?",
+    ),
     "zh": ("{day}之前{count}天是哪一天？", "{day}减{count}天是哪一天？", "今天是{day}，{count}天前是哪一天？"),
 }
 _BETWEEN: Phrases = {
-    "en": ("How many days are there from {day} to {other}?", "Count the days from {day} to {other}.", "How many days after {day} is {other}?"),
+    "en": (
+        "How many days are there from {day} to {other}?",
+        "Count the days from {day} to {other}.",
+        "How many days after {day} is {other}?",
+    ),
     "zh": ("从{day}到{other}相隔多少天？", "{day}之后多少天是{other}？", "计算{day}到{other}的天数差。"),
 }
 _WEEKDAY: Phrases = {
@@ -56,7 +77,9 @@ def _neighbour(rng: Random, language: Language) -> Task:
     if {(day.month, day.day), (other.month, other.day)} == {(2, 28), (3, 1)}:
         return _neighbour(rng, language)
     payload = ("after" if after else "before", day.month, day.day)
-    return ask(rng, _NEXT if after else _PREVIOUS, language, _short(other, language), payload, day=_short(day, language))
+    return ask(
+        rng, _NEXT if after else _PREVIOUS, language, _short(other, language), payload, day=_short(day, language)
+    )
 
 
 def _shift(rng: Random, language: Language, day: date, count: int) -> Task:
@@ -68,7 +91,15 @@ def _shift(rng: Random, language: Language, day: date, count: int) -> Task:
 
 def _between(rng: Random, language: Language, day: date, count: int) -> Task:
     other = day + timedelta(count)
-    return ask(rng, _BETWEEN, language, str(count), ("between", day, other), day=_long(day, language), other=_long(other, language))
+    return ask(
+        rng,
+        _BETWEEN,
+        language,
+        str(count),
+        ("between", day, other),
+        day=_long(day, language),
+        other=_long(other, language),
+    )
 
 
 def _weekday(rng: Random, language: Language, day: date, count: int) -> Task:

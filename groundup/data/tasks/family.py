@@ -35,7 +35,9 @@ class Family:
     languages: tuple[Language, ...] = ("en", "zh")
 
 
-def ask(rng: Random, phrases: Phrases, language: Language, answer: str, payload: Iterable[object], **fields: object) -> Task:
+def ask(
+    rng: Random, phrases: Phrases, language: Language, answer: str, payload: Iterable[object], **fields: object
+) -> Task:
     """Word an instance in one of its phrasings, drawn from `rng`."""
     return Task(rng.choice(phrases[language]).format(**fields), answer, "|".join(map(str, payload)))
 

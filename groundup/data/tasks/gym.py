@@ -8,14 +8,24 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from groundup.core.errors import InputError
 from groundup.data.tasks.family import Family, Language, Task
-from groundup.errors import InputError
 
 PREFIX = "gym-"
 
 # Besides the data sets that reasoning-gym itself scores by equality: these have one right answer too, but their
 # scoring forgives case or number format, or gives credit for a part.
-_FORGIVING = frozenset({"calendar_arithmetic", "chain_sum", "family_relationships", "needle_haystack", "products", "spell_backward", "word_sorting"})
+_FORGIVING = frozenset(
+    {
+        "calendar_arithmetic",
+        "chain_sum",
+        "family_relationships",
+        "needle_haystack",
+        "products",
+        "spell_backward",
+        "word_sorting",
+    }
+)
 _SIZE = 2**31  # data sets make item i from (seed, i) when asked, so a large one costs nothing
 
 
@@ -40,7 +50,10 @@ def _dataset(name: str, level: int) -> Any:
     known = sorted(dataset for dataset in gym.factory.CURRICULA if _one_answer(gym, dataset))
     dataset = name.removeprefix(PREFIX)
     if dataset not in known:
-        raise InputError(f"{name}: reasoning-gym has no data set {dataset!r} with levels and one right answer; it has {', '.join(known)}")
+        raise InputError(
+            f"{name}: reasoning-gym has no data set {dataset!r} with levels and one right answer; it has"
+            f" {', '.join(known)}"
+        )
     curriculum = gym.factory.create_curriculum(dataset)
     curriculum.set_global_level(level - 1)
     configuration = curriculum.generate_configuration({"seed": 0, "size": _SIZE})
@@ -59,4 +72,6 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module("reasoning_gym")
     except ModuleNotFoundError:
-        raise InputError(f"{name}: the package reasoning-gym is not installed; install groundup[gym], or leave this family out") from None
+        raise InputError(
+            f"{name}: the package reasoning-gym is not installed; install groundup[gym], or leave this family out"
+        ) from None

@@ -7,15 +7,28 @@ from groundup.data.tasks.numerals import chinese
 from groundup.data.tasks.vocabulary import named, things
 
 _ASCENDING: Phrases = {
-    "en": ("Sort:\n{items}", "Sort from smallest to largest:\n{items}", "Put in ascending order:\n{items}", "Order, smallest first:\n{items}"),
+    "en": (
+        "Sort:\n{items}",
+        "Sort from smallest to largest:\n{items}",
+        "Put in ascending order:\n{items}",
+        "Order, smallest first:\n{items}",
+    ),
     "zh": ("排序：\n{items}", "从小到大排列：\n{items}", "按升序排列：\n{items}", "把这些数由小到大排好：\n{items}"),
 }
 _DESCENDING: Phrases = {
-    "en": ("Sort from largest to smallest:\n{items}", "Put in descending order:\n{items}", "Order, largest first:\n{items}"),
+    "en": (
+        "Sort from largest to smallest:\n{items}",
+        "Put in descending order:\n{items}",
+        "Order, largest first:\n{items}",
+    ),
     "zh": ("从大到小排列：\n{items}", "按降序排列：\n{items}", "把这些数由大到小排好：\n{items}"),
 }
 _COUNT: Phrases = {
-    "en": ("How often does {item} occur here?\n{items}", "Count {item} in this list:\n{items}", "How many times is {item} in this list?\n{items}"),
+    "en": (
+        "How often does {item} occur here?\n{items}",
+        "Count {item} in this list:\n{items}",
+        "How many times is {item} in this list?\n{items}",
+    ),
     "zh": ("{item}在这里出现了几次？\n{items}", "{item}出现的次数是多少？\n{items}", "{item}在下面有几个？\n{items}"),
 }
 _LENGTH: Phrases = {
@@ -23,15 +36,27 @@ _LENGTH: Phrases = {
     "zh": ("这里有几个词？\n{items}", "数一数有多少个词：\n{items}", "这个列表有多长？\n{items}"),
 }
 _MEMBER: Phrases = {
-    "en": ("Is {item} in this list?\n{items}", "Does this list contain {item}?\n{items}", "Can you find {item} here?\n{items}"),
+    "en": (
+        "Is {item} in this list?\n{items}",
+        "Does this list contain {item}?\n{items}",
+        "Can you find {item} here?\n{items}",
+    ),
     "zh": ("{item}在这个列表里吗？\n{items}", "{item}在下面出现了吗？\n{items}", "{item}是否在其中？\n{items}"),
 }
 _CHOOSE: Phrases = {
-    "en": ("What is the {place} item?\n{items}", "Name the {place} word of this list:\n{items}", "Give the {place} of these:\n{items}"),
+    "en": (
+        "What is the {place} item?\n{items}",
+        "Name the {place} word of this list:\n{items}",
+        "Give the {place} of these:\n{items}",
+    ),
     "zh": ("{place}是什么？\n{items}", "请说出{place}词：\n{items}", "写出列表里的{place}：\n{items}"),
 }
 _DELETE: Phrases = {
-    "en": ("Remove {gone} from this list:\n{items}", "Delete {gone}:\n{items}", "Write this list without {gone}:\n{items}"),
+    "en": (
+        "Remove {gone} from this list:\n{items}",
+        "Delete {gone}:\n{items}",
+        "Write this list without {gone}:\n{items}",
+    ),
     "zh": ("去掉{gone}：\n{items}", "从列表中删除{gone}：\n{items}", "写出下面的列表，不要{gone}：\n{items}"),
 }
 _ORDINALS = (
@@ -60,7 +85,15 @@ def _counting(rng: Random, level: int, language: Language) -> Task:
     kinds = things(rng, 2 + level // 2, level)
     items = rng.choices(kinds, k=length)
     answer = str(items.count(kinds[0]))
-    return ask(rng, _COUNT, language, answer, ("count", kinds[0], *items), item=named(kinds[0], language), items=_listing(items, language))
+    return ask(
+        rng,
+        _COUNT,
+        language,
+        answer,
+        ("count", kinds[0], *items),
+        item=named(kinds[0], language),
+        items=_listing(items, language),
+    )
 
 
 def _length(rng: Random, language: Language) -> Task:
@@ -75,7 +108,9 @@ def _membership(rng: Random, level: int, language: Language) -> Task:
         item = rng.choice(items)
     found = item in items
     answer = ("yes" if found else "no") if language == "en" else ("是" if found else "否")
-    return ask(rng, _MEMBER, language, answer, (item, *items), item=named(item, language), items=_listing(items, language))
+    return ask(
+        rng, _MEMBER, language, answer, (item, *items), item=named(item, language), items=_listing(items, language)
+    )
 
 
 def _choosing(rng: Random, level: int, language: Language) -> Task:
@@ -103,8 +138,18 @@ def _deleting(rng: Random, level: int, language: Language) -> Task:
     items = things(rng, length, level)
     gone = rng.sample(items, count)
     kept = [item for item in items if item not in gone]
-    together = (" and " if language == "en" else "和").join(filter(None, (_listing(gone[:-1], language), named(gone[-1], language))))
-    return ask(rng, _DELETE, language, _listing(kept, language), (*gone, "", *items), gone=together, items=_listing(items, language))
+    together = (" and " if language == "en" else "和").join(
+        filter(None, (_listing(gone[:-1], language), named(gone[-1], language)))
+    )
+    return ask(
+        rng,
+        _DELETE,
+        language,
+        _listing(kept, language),
+        (*gone, "", *items),
+        gone=together,
+        items=_listing(items, language),
+    )
 
 
 SORTING = Family(
@@ -117,9 +162,18 @@ SORTING = Family(
         "12 below 10,000, either way",
     ),
 )
-COUNTING = Family(_counting, ("all of 2-6 words", "one word among 3-5", "one among 6-10", "one among 11-18", "one among 19-35"))
+COUNTING = Family(
+    _counting, ("all of 2-6 words", "one word among 3-5", "one among 6-10", "one among 11-18", "one among 19-35")
+)
 MEMBERSHIP = Family(_membership, ("3 digits", "4 words", "7 words", "12 words", "20 words"))
 CHOOSING = Family(
-    _choosing, ("of 3, from the front", "of 5, from either end", "of 8, from either end", "of 12, from either end", "of 16, from either end")
+    _choosing,
+    (
+        "of 3, from the front",
+        "of 5, from either end",
+        "of 8, from either end",
+        "of 12, from either end",
+        "of 16, from either end",
+    ),
 )
 DELETING = Family(_deleting, ("1 of 3 words", "1 of 5", "2 of 7", "3 of 10", "4 of 14"))

@@ -7,17 +7,29 @@ from groundup.data.tasks.vocabulary import handy_things, named, people, things
 
 _LINE = {"en": "{number} {thing}", "zh": "{number}{thing}"}
 _WHICH_LINE: Phrases = {
-    "en": ("{text}\nQuote line {number}.", "{text}\nWhich line begins with {number}?", "{text}\nWrite the line of {number}."),
+    "en": (
+        "{text}\nQuote line {number}.",
+        "{text}\nWhich line begins with {number}?",
+        "{text}\nWrite the line of {number}.",
+    ),
     "zh": ("{text}\n写出{number}那一行。", "{text}\n哪一行以{number}开头？", "{text}\n抄写编号为{number}的一行。"),
 }
 _HAS = {"en": "{person} has the {thing}.", "zh": "{person}有{thing}。"}
 _GIVES = {"en": "{giver} gives the {thing} to {person}.", "zh": "{giver}把{thing}给了{person}。"}
 _WHAT: Phrases = {
-    "en": ("{text}\nWhat does {person} have?", "{text}\nWhich thing does {person} have?", "{text}\nName the thing that {person} has."),
+    "en": (
+        "{text}\nWhat does {person} have?",
+        "{text}\nWhich thing does {person} have?",
+        "{text}\nName the thing that {person} has.",
+    ),
     "zh": ("{text}\n{person}有什么？", "{text}\n请问{person}有什么东西？", "{text}\n说出{person}的东西。"),
 }
 _WHO: Phrases = {
-    "en": ("{text}\nWho has the {thing}?", "{text}\nWhich person has the {thing}?", "{text}\nName the one who has the {thing}."),
+    "en": (
+        "{text}\nWho has the {thing}?",
+        "{text}\nWhich person has the {thing}?",
+        "{text}\nName the one who has the {thing}.",
+    ),
     "zh": ("{text}\n谁有{thing}？", "{text}\n请问{thing}在谁那里？", "{text}\n说出有{thing}的人。"),
 }
 
@@ -40,7 +52,9 @@ def _lookup(rng: Random, level: int, language: Language) -> Task:
 
 
 def _line(rng: Random, language: Language) -> Task:
-    """A line by its number: to quote, a model says the number and goes on as it did in the text, the first thing models learn."""
+    """A line by its number: to quote, a model says the number and goes on as it did in the text, the first thing models
+    learn.
+    """
     numbers, words = rng.sample(range(1, 10), 3), things(rng, 3, 1)
     rows = zip(numbers, words, strict=True)
     lines = {number: _LINE[language].format(number=number, thing=named(word, language)) for number, word in rows}
@@ -64,5 +78,11 @@ def _fact(giver: str, thing: str, person: str, language: Language) -> str:
 
 LOOKUP = Family(
     _lookup,
-    ("3 numbered lines, quote one", "3 facts of who has what", "7 facts of who has what", "7 facts and 2 gifts", "10 facts and 5 gifts"),
+    (
+        "3 numbered lines, quote one",
+        "3 facts of who has what",
+        "7 facts of who has what",
+        "7 facts and 2 gifts",
+        "10 facts and 5 gifts",
+    ),
 )

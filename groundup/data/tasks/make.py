@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
+from groundup.config.recipe import TasksSource
+from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.data.tasks import dates, gym, lists, lookup, numbers, numerals, units, words
 from groundup.data.tasks.family import Family, Language, Task
-from groundup.errors import InputError
-from groundup.recipe import TasksSource
 
 FAMILIES: dict[str, Family] = {
     "copying": words.COPYING,
@@ -68,12 +68,17 @@ def heldout(source: TasksSource, per_family: int) -> list[Document]:
     for lane in _lanes(source):
         rng = _random("heldout", lane.name, lane.language)
         tasks = _distinct(lane, rng, source.heldout_share, heldout=True, key=lambda task: task.payload)
-        documents += [_document(source, lane, task, f"heldout-{number}", heldout=True) for number, task in enumerate(islice(tasks, per_family))]
+        documents += [
+            _document(source, lane, task, f"heldout-{number}", heldout=True)
+            for number, task in enumerate(islice(tasks, per_family))
+        ]
     return documents
 
 
 def is_heldout(family: str, payload: str, share: float) -> bool:
-    """Whether an instance belongs to the held-out part: a matter of its content alone, whatever language, level or seed."""
+    """Whether an instance belongs to the held-out part: a matter of its content alone, whatever language, level or
+    seed.
+    """
     return int.from_bytes(hashlib.sha256(f"{family}\n{payload}".encode()).digest()[:8]) < share * 2**64
 
 
@@ -104,7 +109,10 @@ def _endless(source: TasksSource, lane: _Lane) -> Iterator[Task]:
         for task in _distinct(lane, rng, source.heldout_share, heldout=False, key=lambda task: task.question):
             found = True
             yield task
-    raise InputError(f"source {source.name}: family {lane.name} at level {lane.level} has no training instances; choose another level")
+    raise InputError(
+        f"source {source.name}: family {lane.name} at level {lane.level} has no training instances; choose another"
+        " level"
+    )
 
 
 def _distinct(lane: _Lane, rng: Random, share: float, heldout: bool, key: Callable[[Task], str]) -> Iterator[Task]:

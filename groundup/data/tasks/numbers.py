@@ -25,7 +25,11 @@ _COMPUTE: Phrases = {
     "zh": ("{sum}等于多少？", "计算：{sum}", "{sum}得多少？", "请算出{sum}。"),
 }
 _NEXT: Phrases = {
-    "en": ("What comes next?\n{items}", "Give the next number:\n{items}", "Continue this sequence by one number:\n{items}"),
+    "en": (
+        "What comes next?\n{items}",
+        "Give the next number:\n{items}",
+        "Continue this sequence by one number:\n{items}",
+    ),
     "zh": ("下一个数是多少？\n{items}", "按规律写出下一个数：\n{items}", "接下来是哪个数？\n{items}"),
 }
 
@@ -36,8 +40,17 @@ def _comparing(rng: Random, level: int, language: Language) -> Task:
     largest = rng.random() < 0.5
     kind, answer = ("largest", max(numbers)) if largest else ("smallest", min(numbers))
     if length == 2:
-        return ask(rng, _LARGER if largest else _SMALLER, language, str(answer), (kind, *numbers), a=numbers[0], b=numbers[1])
-    return ask(rng, _LARGEST if largest else _SMALLEST, language, str(answer), (kind, *numbers), items=listing(numbers, language))
+        return ask(
+            rng, _LARGER if largest else _SMALLER, language, str(answer), (kind, *numbers), a=numbers[0], b=numbers[1]
+        )
+    return ask(
+        rng,
+        _LARGEST if largest else _SMALLEST,
+        language,
+        str(answer),
+        (kind, *numbers),
+        items=listing(numbers, language),
+    )
 
 
 def _arithmetic(rng: Random, level: int, language: Language) -> Task:
@@ -74,7 +87,9 @@ def _three_digits(rng: Random) -> tuple[str, int]:
 
 def _two_steps(rng: Random) -> tuple[str, int]:
     a, b, c = (rng.randint(2, 99) for _ in range(3))
-    return rng.choice(((f"{a} × {b} + {c}", a * b + c), (f"{a} + {b} × {c}", a + b * c), (f"{a} × {b} - {c}", a * b - c)))
+    return rng.choice(
+        ((f"{a} × {b} + {c}", a * b + c), (f"{a} + {b} × {c}", a + b * c), (f"{a} × {b} - {c}", a * b - c))
+    )
 
 
 def _three_steps(rng: Random) -> tuple[str, int]:
@@ -120,7 +135,9 @@ def _growing_steps(rng: Random) -> list[int]:
     return [start + step * index + growth * index * (index - 1) // 2 for index in range(6)]
 
 
-COMPARING = Family(_comparing, ("2 numbers below 20", "3 below 100", "4 below 1,000", "6 below 100,000", "9 below 10,000,000"))
+COMPARING = Family(
+    _comparing, ("2 numbers below 20", "3 below 100", "4 below 1,000", "6 below 100,000", "9 below 10,000,000")
+)
 ARITHMETIC = Family(
     _arithmetic,
     (
@@ -133,5 +150,11 @@ ARITHMETIC = Family(
 )
 SEQUENCE = Family(
     _sequence,
-    ("steps of 1, 2 or 10 from below 200", "steps up to 12, either way", "steps up to 199, either way", "a factor and a summand", "growing steps"),
+    (
+        "steps of 1, 2 or 10 from below 200",
+        "steps up to 12, either way",
+        "steps up to 199, either way",
+        "a factor and a summand",
+        "growing steps",
+    ),
 )

@@ -5,18 +5,29 @@ from random import Random
 from groundup.data.tasks.family import Family, Language, Phrases, Task, ask
 
 _SMALL = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen",
     "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _DIGITS = "零一二三四五六七八九"
 
 _SAY: Phrases = {
-    "en": ("Write {number} in words.", "How do you say {number}?", "Spell out the number {number}.", "What is {number} in words?"),
+    "en": (
+        "Write {number} in words.",
+        "How do you say {number}?",
+        "Spell out the number {number}.",
+        "What is {number} in words?",
+    ),
     "zh": ("用汉字写出{number}。", "{number}用汉字怎么写？", "把{number}写成汉字数字。", "{number}怎么读？"),
 }
 _READ: Phrases = {
-    "en": ("Write {number} in digits.", "Which number is {number}?", "What is {number} in figures?", "Give the digits of {number}."),
+    "en": (
+        "Write {number} in digits.",
+        "Which number is {number}?",
+        "What is {number} in figures?",
+        "Give the digits of {number}.",
+    ),
     "zh": ("用阿拉伯数字写出{number}。", "{number}用数字怎么写？", "把{number}写成阿拉伯数字。", "{number}是哪个数？"),
 }
 
@@ -31,7 +42,9 @@ def english(number: int) -> str:
         return _SMALL[number]
     if number < 100:
         return _TENS[number // 10] + (f"-{_SMALL[number % 10]}" if number % 10 else "")
-    size, name = (100, "hundred") if number < 1000 else (1000, "thousand") if number < 1_000_000 else (1_000_000, "million")
+    size, name = (
+        (100, "hundred") if number < 1000 else (1000, "thousand") if number < 1_000_000 else (1_000_000, "million")
+    )
     head, rest = f"{english(number // size)} {name}", number % size
     if not rest:
         return head

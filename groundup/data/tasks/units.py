@@ -33,14 +33,20 @@ _WEEK, _DAY, _HOUR = Unit("weeks", "周"), Unit("days", "天"), Unit("hours", "�
 _MINUTE, _SECOND = Unit("minutes", "分钟"), Unit("seconds", "秒")
 
 _DECIMAL = (
-    Step(_KILOMETRE, 1000, _METRE), Step(_METRE, 10, _DECIMETRE), Step(_METRE, 100, _CENTIMETRE), Step(_CENTIMETRE, 10, _MILLIMETRE),
+    Step(_KILOMETRE, 1000, _METRE), Step(_METRE, 10, _DECIMETRE), Step(_METRE, 100, _CENTIMETRE), Step(_CENTIMETRE, 10,
+    _MILLIMETRE),
     Step(_TONNE, 1000, _KILOGRAM), Step(_KILOGRAM, 1000, _GRAM), Step(_LITRE, 1000, _MILLILITRE),
 )  # fmt: skip
 _TIME = (Step(_WEEK, 7, _DAY), Step(_DAY, 24, _HOUR), Step(_HOUR, 60, _MINUTE), Step(_MINUTE, 60, _SECOND))
 _CHAINS = ((_TIME[0], _TIME[1]), (_TIME[1], _TIME[2]), (_TIME[2], _TIME[3]))
 
 _CONVERT: Phrases = {
-    "en": ("How many {unit} are {amount}?", "Convert {amount} to {unit}.", "Express {amount} in {unit}.", "{amount} = ? {unit}"),
+    "en": (
+        "How many {unit} are {amount}?",
+        "Convert {amount} to {unit}.",
+        "Express {amount} in {unit}.",
+        "{amount} = ? {unit}",
+    ),
     "zh": ("{amount}等于多少{unit}？", "把{amount}换算成{unit}。", "{amount}是多少{unit}？", "{amount} = ？{unit}"),
 }
 
@@ -49,7 +55,9 @@ def _units(rng: Random, level: int, language: Language) -> Task:
     amounts, unit, answer = (_decimal, _decimal_both_ways, _any_both_ways, _two_parts, _three_parts)[level - 1](rng)
     text = (" " if language == "en" else "").join(part.measure(number, language) for number, part in amounts)
     payload = (unit.en, *(f"{number} {part.en}" for number, part in amounts))
-    return ask(rng, _CONVERT, language, str(answer), payload, amount=text, unit=unit.en if language == "en" else unit.zh)
+    return ask(
+        rng, _CONVERT, language, str(answer), payload, amount=text, unit=unit.en if language == "en" else unit.zh
+    )
 
 
 _Conversion = tuple[list[tuple[int, Unit]], Unit, int]

@@ -35,65 +35,121 @@ sofa 沙发
 
 _PEOPLE = """
 Tom 小明 Anna 小红 Ben 小华 Lucy 小丽 Max 小刚 Emma 小芳 Sam 小军 Alice 小兰 Leo 小强 Mary 小美 Jack 小龙 Rose 小雪
-Paul 小亮 Nina 小燕 Adam 小东 Ella 小云 Mark 小杰 Sara 小梅 Peter 小伟 Julia 小玲 David 小波 Laura 小英 Simon 小林 Helen 小月
+Paul 小亮 Nina 小燕 Adam 小东 Ella 小云 Mark 小杰 Sara 小梅 Peter 小伟 Julia 小玲 David 小波 Laura 小英 Simon 小林
+Helen 小月
 """
 
 _WORDS_EN = """
-able about above accept across act actor add adult afraid after again age agree ahead air alarm album alive allow almost alone
-along aloud also always amount angle angry animal answer any appear april area arm army around arrive art ask asleep attack aunt
-autumn awake away baby back bad bake band bar base basic basin bath battle beach beard beat become beef before begin behind below
-belt bend best better beyond big bill birth bite bitter black blade blame blank blind block blood blow blue board body boil bold
-bone boot border born borrow boss both bottom bounce brain branch brave break breath brick bright bring broad broken broom brown
-bubble bucket build bullet burn burst bush busy butter buy cabin cable cage call calm camp canal cancel cannot canvas cap care
-carpet carry case cash catch cattle cause cave cell centre chain chalk chance change chase cheap check cheek cheese chess chest
-chief child chin choice choose circle circus city claim clap class claw clay clean clear clerk clever cliff climb cloth club coach
-coal coast cold collar colour come common cook cool copper copy corner cost cotton couch cough count couple course court cousin
-cover crack craft crash cream create creek crime crop cross crowd crown cruel crust cry curl curve cut cycle daily damage dance
-danger dare dark date dawn day dead deaf deal dear debt decade decide deck deep defend degree delay demand depth detail devil
-diary diet differ dig dinner dirt dish dive divide doctor dozen draft dragon draw dream drift drill drink drive drop dry dull
-during dust duty each early earn earth east easy eat edge effect effort eight either elbow elder empty enable end enemy engine
-enjoy enough enter equal error escape even event ever every exam except excuse exist exit expect extra eye fabric face fact fade
-fail faint fair faith fall false fame family famous far fast fat father fault fear feast fellow female fence fetch fever few field
-fierce fifth fight figure fill film final find fine finger finish firm first fist fit five flame flash flat flesh flight flock
-flood flour flow fly fold follow fond food fool foot force forget form fossil found frame free freeze fresh friend fruit fuel full
-fun funny fur future gain gale game gap garlic gas gate gather gentle ghost giant gift girl give glad glass globe glory glow glue
-goal god gold good govern grab grade grain grand grave great green greet grey grief grin grip ground group grow guard guess guest
-guide guilt gulf gun habit hair half hall hand handle hang happen happy hard harm haste have hawk head heal health heap hear heart
-heat heavy heel height hello help hen herb hero hide high hike hint hire hit hobby hold hole holy home honest honour hope horn
-host hot hour huge human humble hunt hurry hurt idea ideal idle image income inch indeed indoor infant inform injury ink inner
-insect inside invent invite iron item jacket jail jam jar jaw jazz jelly jewel job join joke joy judge jump jungle junior just
-keen keep kick kind king kiss knee knight knock knot know labour lack lady land lane large last late laugh law lay lazy lead
-leader lean learn least leave left leg legal lend length less lesson level liar lid lie life lift light like limb limit line link
-lip liquid listen little live liver load loaf loan local log lonely long look loose lord lose loss loud love low loyal luck lucky
-lunch lung magic mail main major make male manage many marble march marine market marry mask mass master match matter maybe meal
-mean meat medal meet melt member memory mend mental menu mercy mess metal method middle might mile mill mind mine minor minute
-miss mist mix model modern moment money month mood more moss most mother motor mouth move movie much mud mule muscle museum music
-must narrow nation native nature navy near neat neck need nephew nerve nest never new next nice niece night nine noble nobody
-noise noon normal north nose note notice novel now nurse nut oak oath obey object occur ocean odd offer office often oil old olive
-once only open opera orbit order organ other ounce oven over owe own owner oxygen pace pack page pain paint pair palace pale palm
-pan panel panic pants parade parent part party pass past path pause pay peace peak pearl pepper permit person pet phrase pick
-piece pile pilot pine pink pint pipe pitch place plain plan planet plant play please plenty pocket poem poet point poison pole
-police polite pond pool poor port post pound pour powder power praise pray prefer press pretty price pride prince prison prize
-profit proof proper proud prove public pull pulse pump punch pupil pure purple purse push puzzle queen quick quiet quit quite race
-rail raise range rank rare rate raw reach read ready real reason recall record red reduce refuse region relax remain remind rent
-repair repeat reply report rescue rest result return reward rhythm rich ride rifle right rise risk rival roar roast rock role roll
-root rough round route row royal rub rubber rude rug ruin rule run rush sad saddle safe sail salad salary sale salmon same sauce
-save scale scar scene score scout scream screen screw search season seat second secret see seek seem select sell send senior sense
-series serve set seven shade shadow shake shame shape share sharp shave shed shelf shell shine shock shoot shore short should
-shout show shower shut shy sick side sight sign signal silent silk silver simple sin since sing single sink sister sit size skate
-skill skin skirt skull sleep slice slide slip slow small smart smell smile smoke smooth snail soccer social soft soil solid solve
-son song soon sorry sort soul sound sour south space spare speak speed spell spend spice spin spirit split sport spot spread
-spring square squash stable staff stage stair stamp stand starve state statue stay steady steak steal steam steel steep stem step
-stick stiff still sting stir stock stop storm story straw stream street stress strike string strong study stupid style sudden
-suffer suit summer supper supply sure sweat sweep sweet swell swift swim swing sword symbol system tail take tale talk tall tank
-tap target task taste tax teach team tear teeth tell temple tender tennis tense term test thank theft thick thief thin thing think
-third thirst thread three throat throne throw thumb ticket tide tidy tie tight tiny tip title toast today toe tone tongue tool
-tooth top topic torch total touch tough tour town toy track trade trail trap travel tray treat trial tribe trick trip troop trophy
-true trunk trust truth try tube tune tunnel turn twice twin twist type tyre ugly uncle under unit unite until upon upper upset
-urban urge use useful usual valley value van vast vein velvet verb very vest victim view violet visit voice volume vote voyage
-wage waist wait wake walk wander want war warm warn wash waste wave wax way weak wealth weapon wear weave web week weigh well west
-wet wheat where whip white whole wide wife wild will willow win wine wing winter wipe wire wise wish witch within woman wonder
-wood wool word work world worm worry worth wound wrap wreck wrist write wrong yard yawn year yell yellow yes yet young youth zebra
+able about above accept across act actor add adult afraid after again age agree ahead air alarm album alive allow almost
+alone
+along aloud also always amount angle angry animal answer any appear april area arm army around arrive art ask asleep
+attack aunt
+autumn awake away baby back bad bake band bar base basic basin bath battle beach beard beat become beef before begin
+behind below
+belt bend best better beyond big bill birth bite bitter black blade blame blank blind block blood blow blue board body
+boil bold
+bone boot border born borrow boss both bottom bounce brain branch brave break breath brick bright bring broad broken
+broom brown
+bubble bucket build bullet burn burst bush busy butter buy cabin cable cage call calm camp canal cancel cannot canvas
+cap care
+carpet carry case cash catch cattle cause cave cell centre chain chalk chance change chase cheap check cheek cheese
+chess chest
+chief child chin choice choose circle circus city claim clap class claw clay clean clear clerk clever cliff climb cloth
+club coach
+coal coast cold collar colour come common cook cool copper copy corner cost cotton couch cough count couple course court
+cousin
+cover crack craft crash cream create creek crime crop cross crowd crown cruel crust cry curl curve cut cycle daily
+damage dance
+danger dare dark date dawn day dead deaf deal dear debt decade decide deck deep defend degree delay demand depth detail
+devil
+diary diet differ dig dinner dirt dish dive divide doctor dozen draft dragon draw dream drift drill drink drive drop dry
+dull
+during dust duty each early earn earth east easy eat edge effect effort eight either elbow elder empty enable end enemy
+engine
+enjoy enough enter equal error escape even event ever every exam except excuse exist exit expect extra eye fabric face
+fact fade
+fail faint fair faith fall false fame family famous far fast fat father fault fear feast fellow female fence fetch fever
+few field
+fierce fifth fight figure fill film final find fine finger finish firm first fist fit five flame flash flat flesh flight
+flock
+flood flour flow fly fold follow fond food fool foot force forget form fossil found frame free freeze fresh friend fruit
+fuel full
+fun funny fur future gain gale game gap garlic gas gate gather gentle ghost giant gift girl give glad glass globe glory
+glow glue
+goal god gold good govern grab grade grain grand grave great green greet grey grief grin grip ground group grow guard
+guess guest
+guide guilt gulf gun habit hair half hall hand handle hang happen happy hard harm haste have hawk head heal health heap
+hear heart
+heat heavy heel height hello help hen herb hero hide high hike hint hire hit hobby hold hole holy home honest honour
+hope horn
+host hot hour huge human humble hunt hurry hurt idea ideal idle image income inch indeed indoor infant inform injury ink
+inner
+insect inside invent invite iron item jacket jail jam jar jaw jazz jelly jewel job join joke joy judge jump jungle
+junior just
+keen keep kick kind king kiss knee knight knock knot know labour lack lady land lane large last late laugh law lay lazy
+lead
+leader lean learn least leave left leg legal lend length less lesson level liar lid lie life lift light like limb limit
+line link
+lip liquid listen little live liver load loaf loan local log lonely long look loose lord lose loss loud love low loyal
+luck lucky
+lunch lung magic mail main major make male manage many marble march marine market marry mask mass master match matter
+maybe meal
+mean meat medal meet melt member memory mend mental menu mercy mess metal method middle might mile mill mind mine minor
+minute
+miss mist mix model modern moment money month mood more moss most mother motor mouth move movie much mud mule muscle
+museum music
+must narrow nation native nature navy near neat neck need nephew nerve nest never new next nice niece night nine noble
+nobody
+noise noon normal north nose note notice novel now nurse nut oak oath obey object occur ocean odd offer office often oil
+old olive
+once only open opera orbit order organ other ounce oven over owe own owner oxygen pace pack page pain paint pair palace
+pale palm
+pan panel panic pants parade parent part party pass past path pause pay peace peak pearl pepper permit person pet phrase
+pick
+piece pile pilot pine pink pint pipe pitch place plain plan planet plant play please plenty pocket poem poet point
+poison pole
+police polite pond pool poor port post pound pour powder power praise pray prefer press pretty price pride prince prison
+prize
+profit proof proper proud prove public pull pulse pump punch pupil pure purple purse push puzzle queen quick quiet quit
+quite race
+rail raise range rank rare rate raw reach read ready real reason recall record red reduce refuse region relax remain
+remind rent
+repair repeat reply report rescue rest result return reward rhythm rich ride rifle right rise risk rival roar roast rock
+role roll
+root rough round route row royal rub rubber rude rug ruin rule run rush sad saddle safe sail salad salary sale salmon
+same sauce
+save scale scar scene score scout scream screen screw search season seat second secret see seek seem select sell send
+senior sense
+series serve set seven shade shadow shake shame shape share sharp shave shed shelf shell shine shock shoot shore short
+should
+shout show shower shut shy sick side sight sign signal silent silk silver simple sin since sing single sink sister sit
+size skate
+skill skin skirt skull sleep slice slide slip slow small smart smell smile smoke smooth snail soccer social soft soil
+solid solve
+son song soon sorry sort soul sound sour south space spare speak speed spell spend spice spin spirit split sport spot
+spread
+spring square squash stable staff stage stair stamp stand starve state statue stay steady steak steal steam steel steep
+stem step
+stick stiff still sting stir stock stop storm story straw stream street stress strike string strong study stupid style
+sudden
+suffer suit summer supper supply sure sweat sweep sweet swell swift swim swing sword symbol system tail take tale talk
+tall tank
+tap target task taste tax teach team tear teeth tell temple tender tennis tense term test thank theft thick thief thin
+thing think
+third thirst thread three throat throne throw thumb ticket tide tidy tie tight tiny tip title toast today toe tone
+tongue tool
+tooth top topic torch total touch tough tour town toy track trade trail trap travel tray treat trial tribe trick trip
+troop trophy
+true trunk trust truth try tube tune tunnel turn twice twin twist type tyre ugly uncle under unit unite until upon upper
+upset
+urban urge use useful usual valley value van vast vein velvet verb very vest victim view violet visit voice volume vote
+voyage
+wage waist wait wake walk wander want war warm warn wash waste wave wax way weak wealth weapon wear weave web week weigh
+well west
+wet wheat where whip white whole wide wife wild will willow win wine wing winter wipe wire wise wish witch within woman
+wonder
+wood wool word work world worm worry worth wound wrap wreck wrist write wrong yard yawn year yell yellow yes yet young
+youth zebra
 zero zone
 """
 

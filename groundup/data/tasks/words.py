@@ -14,7 +14,12 @@ _SPELL: Phrases = {
     "zh": ("请逐字写出：\n{text}", "一个字一个字地写：\n{text}", "由哪些字组成？\n{text}", "请拆成单字：\n{text}"),
 }
 _REVERSE: Phrases = {
-    "en": ("Reverse:\n{items}", "Write in reverse order:\n{items}", "Turn this list round:\n{items}", "Say this from last to first:\n{items}"),
+    "en": (
+        "Reverse:\n{items}",
+        "Write in reverse order:\n{items}",
+        "Turn this list round:\n{items}",
+        "Say this from last to first:\n{items}",
+    ),
     "zh": ("把顺序倒过来：\n{items}", "请倒序写出：\n{items}", "反转这个列表：\n{items}", "从后往前写：\n{items}"),
 }
 _SHORT = {language: tuple(word for word in words if len(word) <= 4) for language, words in WORDS.items()}
@@ -34,7 +39,9 @@ def _reversing(rng: Random, level: int, language: Language) -> Task:
 
 
 def _spelling(rng: Random, level: int, language: Language) -> Task:
-    chosen = rng.sample(_SHORT[language] if level == 1 else WORDS[language], rng.choice(((1,), (1, 2), (3,), (4,), (5,))[level - 1]))
+    chosen = rng.sample(
+        _SHORT[language] if level == 1 else WORDS[language], rng.choice(((1,), (1, 2), (3,), (4,), (5,))[level - 1])
+    )
     # A tokenizer learns small words whole, capitals in pieces: these show a model the letters it is to find.
     words = [word.upper() if level == 1 else word for word in chosen]
     spelled = [" ".join(word) for word in words]

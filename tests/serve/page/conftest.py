@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in import StandIn
 
 from tests.chromium import chromium
+from tests.serve.page.stand_in import StandIn
 
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[3] / "build" / "screenshots"))
 WIDE = (1280, 860)
@@ -35,7 +35,9 @@ def host(running_host: StandIn) -> StandIn:
 
 
 class Contexts:
-    """Browser profiles by their options: used again, as a fresh one starts with nothing in its memory and takes twice the time."""
+    """Browser profiles by their options: used again, as a fresh one starts with nothing in its memory and takes twice
+    the time.
+    """
 
     def __init__(self, browser: Any):
         self.browser, self.known = browser, {}
@@ -44,7 +46,9 @@ class Contexts:
         """The profile; with `own` one that no other test gets."""
         key = repr((size, locale, sorted(options.items())))
         if own or key not in self.known:
-            made = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale, accept_downloads=True, **options)
+            made = self.browser.new_context(
+                viewport={"width": size[0], "height": size[1]}, locale=locale, accept_downloads=True, **options
+            )
             made.set_default_timeout(60_000)
             if own:
                 return made
@@ -58,7 +62,9 @@ class Visit:
     def __init__(self, context: Any, host: StandIn):
         self.context, self.host, self.noise, self.outside, self.pending = context, host, [], [], set()
         self.page = self.tab()
-        self.context.new_cdp_session(self.page).send("Storage.clearDataForOrigin", {"origin": host.url.rstrip("/"), "storageTypes": "all"})
+        self.context.new_cdp_session(self.page).send(
+            "Storage.clearDataForOrigin", {"origin": host.url.rstrip("/"), "storageTypes": "all"}
+        )
 
     def leave(self) -> None:
         """Close all tabs."""
@@ -70,10 +76,17 @@ class Visit:
     def tab(self) -> Any:
         """Another tab of the same profile."""
         page = self.context.new_page()
-        page.on("console", lambda message: self.noise.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: self.noise.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (self.noise.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: None if request.url.startswith((self.host.url, "blob:", "data:")) else self.outside.append(request.url))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((self.host.url, "blob:", "data:")) else self.outside.append(request.url)
+            ),
+        )
         page.on("request", lambda request: self.pending.add(request))  # a method of a set itself is none to it
         for end in ("requestfinished", "requestfailed"):
             page.on(end, lambda request: self.pending.discard(request))
@@ -104,7 +117,9 @@ class Visit:
         self.wait("!document.querySelector('.round.stop') && !document.querySelector('.message.running')")
 
     def wait(self, condition: str, seconds: float = 60.0) -> None:
-        """Wait until an expression holds. The browser's own way would evaluate text in the page, which its headers forbid."""
+        """Wait until an expression holds. The browser's own way would evaluate text in the page, which its headers
+        forbid.
+        """
         end = time.monotonic() + seconds
         while not self.page.evaluate(condition):
             assert time.monotonic() < end, f"never: {condition}"
@@ -123,7 +138,9 @@ def contexts(browser: Any) -> Contexts:
 
 @pytest.fixture
 def visit(contexts: Contexts, host: StandIn) -> Iterator[Callable[..., Visit]]:
-    """Makes visits. At the end of the test none may have complained, unless the test emptied `noise`, nor asked others."""
+    """Makes visits. At the end of the test none may have complained, unless the test emptied `noise`, nor asked
+    others.
+    """
     visits: list[Visit] = []
 
     def make(host: Any = host, **options: Any) -> Visit:

@@ -1,4 +1,6 @@
-"""A server that stands in for the real one: the page's files under its headers, the contract under /api, and answers as a test scripts them."""
+"""A server that stands in for the real one: the page's files under its headers, the contract under /api, and answers as
+a test scripts them.
+"""
 
 import json
 import threading
@@ -25,7 +27,9 @@ def event(value: Any) -> bytes:
 
 def delta(finish: str | None = None, **values: Any) -> bytes:
     """A chunk of a streamed answer."""
-    return event({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": values, "finish_reason": finish}]})
+    return event(
+        {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": values, "finish_reason": finish}]}
+    )
 
 
 def says(*pieces: str, finish: str = "stop", pause: float = 0.0) -> Script:
@@ -131,7 +135,17 @@ class Handler(BaseHTTPRequestHandler):
     def _let_in(self) -> bool:
         if self.stand_in.key is None or self.headers.get("Authorization") == f"Bearer {self.stand_in.key}":
             return True
-        self._json({"error": {"message": "no valid key", "type": "authentication_error", "param": None, "code": "invalid_api_key"}}, 401)
+        self._json(
+            {
+                "error": {
+                    "message": "no valid key",
+                    "type": "authentication_error",
+                    "param": None,
+                    "code": "invalid_api_key",
+                }
+            },
+            401,
+        )
         return False
 
     def _api(self, path: str, query: dict[str, list[str]]) -> None:
@@ -153,7 +167,11 @@ class Handler(BaseHTTPRequestHandler):
         if since is not None:
             stage, _, step = since.rpartition(":")
             kept = [one for one in run["training"] if one["stage"] == stage]
-            run = run | {"training": [one | {"points": [point for point in one["points"] if point["step"] > int(step)]} for one in kept]}
+            run = run | {
+                "training": [
+                    one | {"points": [point for point in one["points"] if point["step"] > int(step)]} for one in kept
+                ]
+            }
         self._json(run)
 
     def _json(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
@@ -161,7 +179,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, content: bytes, kind: str, headers: dict[str, str], status: int = 200) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content)), **headers}.items():
+        for name, value in {
+            "Content-Type": f"{kind}; charset=utf-8",
+            "Content-Length": str(len(content)),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         with suppress(OSError):
@@ -186,22 +208,40 @@ def a_run(name: str = "demo", live: bool = True, steps: int = 400, done: int = 2
 
     state = "running" if live else "done"
     stages = [
-        {"name": "documents-library", "state": "done", "trains": False, "seconds": 3.1, "finished": "2026-11-24T09:00:00Z"},
+        {
+            "name": "documents-library",
+            "state": "done",
+            "trains": False,
+            "seconds": 3.1,
+            "finished": "2026-11-24T09:00:00Z",
+        },
         {"name": "tokenizer", "state": "done", "trains": False, "seconds": 8.4, "finished": "2026-11-24T09:00:09Z"},
         {"name": "pretrain", "state": "done", "trains": True, "seconds": 312.0, "finished": "2026-11-24T09:06:00Z"},
         {"name": "instruct", "state": state, "trains": True, "seconds": None if live else 402.0, "finished": None},
-        {"name": "evaluate", "state": "waiting" if live else "done", "trains": False, "seconds": None, "finished": None},
+        {
+            "name": "evaluate",
+            "state": "waiting" if live else "done",
+            "trains": False,
+            "seconds": None,
+            "finished": None,
+        },
     ]
     return {
         "name": name,
         "live": live,
         "stages": stages,
-        "training": [{"stage": "pretrain", "steps": 600, "points": points(600)}, {"stage": "instruct", "steps": steps, "points": points(done)}],
+        "training": [
+            {"stage": "pretrain", "steps": 600, "points": points(600)},
+            {"stage": "instruct", "steps": steps, "points": points(done)},
+        ],
         "figures": [
             {
                 "title": "Held-out tasks answered exactly, 40 of each kind",
                 "columns": ["family", "level", "English", "Chinese"],
-                "rows": [["copying", "1", "100.0 % (91–100)", "100.0 % (91–100)"], ["spelling", "1", "100.0 % (91–100)", "90.0 % (77–96)"]],
+                "rows": [
+                    ["copying", "1", "100.0 % (91–100)", "100.0 % (91–100)"],
+                    ["spelling", "1", "100.0 % (91–100)", "90.0 % (77–96)"],
+                ],
             },
             {
                 "title": "Bits per byte of held-out text, less is better",

@@ -1,10 +1,13 @@
-"""What answers look like: Markdown, mathematics, code, thoughts; growing texts; and that nothing a model writes is ever carried out."""
+"""What answers look like: Markdown, mathematics, code, thoughts; growing texts; and that nothing a model writes is ever
+carried out.
+"""
 
 import json
 import re
 
 import pytest
-from stand_in import a_run, delta, raw, says
+
+from tests.serve.page.stand_in import a_run, delta, raw, says
 
 pytestmark = pytest.mark.browser
 
@@ -54,7 +57,15 @@ def prose(chat, text, host):
 
 def test_markdown_is_rendered(chat, host):
     shown = prose(chat, MARKDOWN, host)
-    wanted = {"h1": "Title", "strong": "bold", "em": "slanted", "del": "gone", "p > code": "code", "blockquote": "said", "li li": "inner"}
+    wanted = {
+        "h1": "Title",
+        "strong": "bold",
+        "em": "slanted",
+        "del": "gone",
+        "p > code": "code",
+        "blockquote": "said",
+        "li li": "inner",
+    }
     for selector, text in wanted.items():
         assert shown.locator(selector).first.inner_text().strip() == text, selector
     assert shown.locator("ol").get_attribute("start") == "3"
@@ -75,7 +86,9 @@ def test_mathematics_is_rendered_and_prices_are_not(chat, host):
 
 
 def test_mathematics_that_is_none_stays_text(chat, host):
-    shown = prose(chat, r"\(\frac{1\) and $\href{javascript:alert(1)}{x}$ and $\includegraphics{https://example.org/x.png}$", host)
+    shown = prose(
+        chat, r"\(\frac{1\) and $\href{javascript:alert(1)}{x}$ and $\includegraphics{https://example.org/x.png}$", host
+    )
     assert shown.locator("a, img").count() == 0
     assert r"\frac{1" in shown.inner_text()
 
@@ -127,7 +140,10 @@ def test_thoughts_of_a_field_of_their_own_are_folded_too(chat, host):
 
 
 def test_a_call_written_as_text_is_folded(chat, host):
-    host.script = says('Let me see.\n<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>', " <tool_call>no JSON</tool_call>")
+    host.script = says(
+        'Let me see.\n<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>',
+        " <tool_call>no JSON</tool_call>",
+    )
     chat.say("1 + 1?")
     assert chat.page.locator("details.fold summary").all_inner_texts() == ["Calls add"]
     assert "no JSON" in chat.page.locator(".prose").last.inner_text()
@@ -154,7 +170,14 @@ GROW = """async ({text, sizes}) => {
 
 def test_a_text_that_grows_ends_as_the_same_text_at_once(chat):
     late = "See [this][1].\n\nMore.\n\n[1]: https://example.org\n"
-    for text in (MARKDOWN, MARKDOWN.replace("\n", "\r\n"), late, "- a\n\n- b\n\n  c\n\nd", "> " * 40 + "deep", "<b>\n\n</b>\n"):
+    for text in (
+        MARKDOWN,
+        MARKDOWN.replace("\n", "\r\n"),
+        late,
+        "- a\n\n- b\n\n  c\n\nd",
+        "> " * 40 + "deep",
+        "<b>\n\n</b>\n",
+    ):
         assert chat.page.evaluate(GROW, {"text": text, "sizes": [1, 3, 17]}) == [True, True, True], text
 
 
@@ -202,12 +225,16 @@ SHOWN = """async text => {
 
 
 def test_no_text_takes_more_than_its_share_of_work(chat):
-    """Seconds of the browser's processor, which others at work do not lengthen: of a text, against ordinary answers of the same length."""
+    """Seconds of the browser's processor, which others at work do not lengthen: of a text, against ordinary answers of
+    the same length.
+    """
     tools = chat.context.new_cdp_session(chat.page)
     tools.send("Performance.enable")
 
     def spent() -> float:
-        return next(each["value"] for each in tools.send("Performance.getMetrics")["metrics"] if each["name"] == "ProcessTime")
+        return next(
+            each["value"] for each in tools.send("Performance.getMetrics")["metrics"] if each["name"] == "ProcessTime"
+        )
 
     def cost(unit: str) -> float:
         text, began = unit * (SIZE // len(unit)), spent()
@@ -321,7 +348,9 @@ def harmless(found):
 @pytest.mark.parametrize("way", ["at once", "piece by piece"])
 def test_what_a_model_writes_is_not_carried_out(chat, host, way):
     text = "\n\n".join(HOSTILE)
-    host.script = says(text) if way == "at once" else says(*[text[start : start + 7] for start in range(0, len(text), 7)])
+    host.script = (
+        says(text) if way == "at once" else says(*[text[start : start + 7] for start in range(0, len(text), 7)])
+    )
     chat.say("Attack me", wait=False)
     chat.wait("document.querySelector('.message.assistant .actions') !== null", 60)
     chat.page.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
@@ -377,10 +406,19 @@ def test_what_others_name_is_not_carried_out(visit, host):
 
 
 def test_what_is_imported_is_not_carried_out(chat):
-    value = {"title": HOSTILE[1], "messages": [{"role": "user", "content": HOSTILE[1]}, {"role": "assistant", "content": "\n\n".join(HOSTILE)}]}
-    value["messages"][0]["images"] = ["https://evil.example/x.png", "data:text/html,x", "data:image/svg+xml;base64,PHN2Zz4="]
+    value = {
+        "title": HOSTILE[1],
+        "messages": [{"role": "user", "content": HOSTILE[1]}, {"role": "assistant", "content": "\n\n".join(HOSTILE)}],
+    }
+    value["messages"][0]["images"] = [
+        "https://evil.example/x.png",
+        "data:text/html,x",
+        "data:image/svg+xml;base64,PHN2Zz4=",
+    ]
     chat.page.get_by_role("button", name="Export and import").click()
-    chat.page.set_input_files("#import", {"name": "x.json", "mimeType": "application/json", "buffer": json.dumps(value).encode()})
+    chat.page.set_input_files(
+        "#import", {"name": "x.json", "mimeType": "application/json", "buffer": json.dumps(value).encode()}
+    )
     chat.page.wait_for_selector(".message.assistant .prose")
     assert chat.page.locator(".message img").count() == 0
     harmless(chat.page.evaluate(SURVEY))

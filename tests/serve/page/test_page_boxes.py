@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from stand_in import says
 from test_page_images import attach, png
+
+from tests.serve.page.stand_in import says
 
 pytestmark = pytest.mark.browser
 
@@ -30,8 +31,14 @@ def test_boxes_are_drawn_over_the_image_and_told_in_words(sight, host):
     assert answer.locator("img").get_attribute("alt") == "The image, with 2 boxes drawn on it"
     assert answer.locator("img").get_attribute("src") == sight.page.locator(".message.user img").get_attribute("src")
     assert answer.locator("svg text").all_text_contents() == ["cup", "left hand"]
-    image, box = answer.locator(".boxed img").bounding_box(), answer.locator(".boxed g:first-child rect:last-of-type").bounding_box()
-    for name, start, size, low, high in (("x", image["x"], image["width"], 0.1, 0.5), ("y", image["y"], image["height"], 0.25, 1.0)):
+    image, box = (
+        answer.locator(".boxed img").bounding_box(),
+        answer.locator(".boxed g:first-child rect:last-of-type").bounding_box(),
+    )
+    for name, start, size, low, high in (
+        ("x", image["x"], image["width"], 0.1, 0.5),
+        ("y", image["y"], image["height"], 0.25, 1.0),
+    ):
         assert box[name] == pytest.approx(start + low * size, abs=2.5)
         assert box[name] + box["width" if name == "x" else "height"] == pytest.approx(start + high * size, abs=2.5)
     sight.shoot("boxes")
@@ -61,7 +68,9 @@ def test_without_an_image_there_is_the_list_alone(chat, host):
 
 
 def test_half_a_box_is_not_shown_while_the_answer_grows(sight, host):
-    host.script = says("cup<loc100><lo", "c250><loc500>", "<loc999>; ", "pen<loc1", "00><loc1><loc200><loc300>", pause=0.3)
+    host.script = says(
+        "cup<loc100><lo", "c250><loc500>", "<loc999>; ", "pen<loc1", "00><loc1><loc200><loc300>", pause=0.3
+    )
     sight.say("What?", wait=False)
     seen = set()
     while sight.page.locator(".round.stop").count():
@@ -115,7 +124,9 @@ def test_axe_finds_nothing(visit, host, scheme):
     one.say("What is where?")
     one.shoot(f"boxes-{scheme}")
     one.page.evaluate(Path(checker.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
-    found = one.page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})")
+    found = one.page.evaluate(
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+    )
     assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found["violations"]] == []
 
 

@@ -4,7 +4,8 @@ import threading
 import time
 
 import pytest
-from stand_in import USAGE, delta, event, raw, says
+
+from tests.serve.page.stand_in import USAGE, delta, event, raw, says
 
 pytestmark = pytest.mark.browser
 KNOBS = {
@@ -18,7 +19,17 @@ KNOBS = {
     "Most tokens": 64,
     "Seed": 7,
 }
-NAMES = ["temperature", "top_p", "min_p", "top_k", "repetition_penalty", "presence_penalty", "frequency_penalty", "max_tokens", "seed"]
+NAMES = [
+    "temperature",
+    "top_p",
+    "min_p",
+    "top_k",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "max_tokens",
+    "seed",
+]
 
 
 def answers(chat):
@@ -43,7 +54,12 @@ def test_an_answer_comes_piece_by_piece(chat, host):
     chat.settle()
     assert answers(chat) == ["First second."]
     assert host.asked == [
-        {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "stream": True, "stream_options": {"include_usage": True}}
+        {
+            "model": "demo",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
     ]
 
 
@@ -255,7 +271,10 @@ def test_the_log_follows_its_end_unless_the_reader_has_gone_elsewhere(chat, host
 
     host.script = script
     chat.say("Hi", wait=False)
-    rest = "(() => { const log = document.querySelector('.log'); return log.scrollHeight - log.scrollTop - log.clientHeight; })()"
+    rest = (
+        "(() => { const log = document.querySelector('.log'); return log.scrollHeight - log.scrollTop -"
+        " log.clientHeight; })()"
+    )
     chat.wait(f"document.querySelector('.prose')?.textContent.includes('Paragraph 59') && {rest} < 2")
     chat.page.locator(".log").evaluate("log => { log.scrollTop = 0; }")
     chat.page.wait_for_selector(".jump:not([hidden])")
@@ -294,6 +313,10 @@ def test_a_tool_is_called_and_its_result_given(chat, host):
     assert answers(chat) == ["Sunny."]
     asked, given = host.asked[1]["messages"][1:]
     function = {"name": "weather", "arguments": '{"city": "Graz"}'}
-    assert asked == {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+    assert asked == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+    }
     assert given == {"role": "tool", "tool_call_id": "call_1", "content": "21 degrees"}
     assert host.asked[1]["tools"][0]["function"]["name"] == "weather"

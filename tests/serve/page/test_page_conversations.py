@@ -1,11 +1,13 @@
-"""Conversations in the browser: kept, found, renamed, removed, saved to files and read from them; also where there is no room."""
+"""Conversations in the browser: kept, found, renamed, removed, saved to files and read from them; also where there is
+no room.
+"""
 
 import json
 
 import pytest
-from stand_in import says
 
 from groundup.codecs import chat as codec
+from tests.serve.page.stand_in import says
 
 pytestmark = pytest.mark.browser
 LISTED = "[...document.querySelectorAll('.conversations li a span')].map(item => item.textContent)"
@@ -119,7 +121,10 @@ def test_what_two_tabs_add_is_kept_by_both(chat, host):
 
 
 def test_a_full_browser_is_said_and_nothing_shown_is_lost(chat):
-    chat.page.evaluate("() => { IDBObjectStore.prototype.put = function () { throw new DOMException('full', 'QuotaExceededError'); }; }")
+    chat.page.evaluate(
+        "() => { IDBObjectStore.prototype.put = function () { throw new DOMException('full', 'QuotaExceededError');"
+        " }; }"
+    )
     chat.say("Hi")
     assert "no room left" in chat.page.locator(".toast span").first.inner_text()
     assert chat.page.locator(".prose").inner_text().strip() == "Hello there."
@@ -127,8 +132,12 @@ def test_a_full_browser_is_said_and_nothing_shown_is_lost(chat):
 
 def test_a_browser_that_keeps_nothing_still_talks(visit, host):
     one = visit(own=True)
-    one.context.add_init_script("Object.defineProperty(window, 'indexedDB', {get() { throw new Error('forbidden'); }});")
-    one.context.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('forbidden'); }});")
+    one.context.add_init_script(
+        "Object.defineProperty(window, 'indexedDB', {get() { throw new Error('forbidden'); }});"
+    )
+    one.context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new Error('forbidden'); }});"
+    )
     one.open()
     assert "keeps nothing" in one.page.locator(".welcome").inner_text()
     one.say("Hi")
@@ -153,7 +162,9 @@ def save(chat, scope, form):
 
 def load(chat, text):
     chat.page.get_by_role("button", name="Export and import").click()
-    chat.page.set_input_files("#import", {"name": "given.json", "mimeType": "application/json", "buffer": text.encode()})
+    chat.page.set_input_files(
+        "#import", {"name": "given.json", "mimeType": "application/json", "buffer": text.encode()}
+    )
 
 
 def test_one_conversation_is_saved_with_all_its_versions_and_read_again(chat, host):
@@ -181,7 +192,10 @@ def test_all_conversations_are_saved(chat):
     assert [one["title"] for one in json.loads(text)["conversations"]] == ["Pears", "Apples"]
     name, text = save(chat, "all", "markdown")
     assert name == "conversations.md"
-    assert text == "# Pears\n\n## You\n\nPears\n\n## demo\n\nHello there.\n\n---\n\n# Apples\n\n## You\n\nApples\n\n## demo\n\nHello there."
+    assert (
+        text == "# Pears\n\n## You\n\nPears\n\n## demo\n\nHello there.\n\n---\n\n# Apples\n\n## You\n\nApples\n\n##"
+        " demo\n\nHello there."
+    )
 
 
 def test_exported_lines_are_what_a_source_of_messages_reads(chat):
@@ -203,8 +217,10 @@ OTHERS = {
             ],
         }
     ),
-    "lines": '{"messages": [{"role": "user", "content": "Given"}, {"role": "assistant", "content": "Taken"}]}\n'
-    '{"messages": [{"role": "user", "content": "Two"}]}\n',
+    "lines": (
+        '{"messages": [{"role": "user", "content": "Given"}, {"role": "assistant", "content": "Taken"}]}\n'
+        '{"messages": [{"role": "user", "content": "Two"}]}\n'
+    ),
 }
 
 
@@ -217,12 +233,26 @@ def test_conversations_of_others_are_read(chat, host, kind):
     assert [message["content"] for message in host.asked[0]["messages"]][-3:] == ["Given", "Taken", "Next"]
 
 
-CIRCLE = [{"id": "a", "parent": "b", "role": "user", "content": "x"}, {"id": "b", "parent": "a", "role": "user", "content": "y"}]
+CIRCLE = [
+    {"id": "a", "parent": "b", "role": "user", "content": "x"},
+    {"id": "b", "parent": "a", "role": "user", "content": "y"},
+]
 
 
 def test_files_that_hold_no_conversation_are_refused(chat):
-    unread = ["no JSON", "{}", "[1, 2]", "null", '{"messages": 1}', '{"messages": [{"role": "wizard", "content": "x"}]}', '{"messages": [null]}']
-    unread += ['{"messages": [{"role": "user", "content": 5}]}', json.dumps({"messages": [], "branches": {"nodes": CIRCLE}})]
+    unread = [
+        "no JSON",
+        "{}",
+        "[1, 2]",
+        "null",
+        '{"messages": 1}',
+        '{"messages": [{"role": "wizard", "content": "x"}]}',
+        '{"messages": [null]}',
+    ]
+    unread += [
+        '{"messages": [{"role": "user", "content": 5}]}',
+        json.dumps({"messages": [], "branches": {"nodes": CIRCLE}}),
+    ]
     refused = chat.page.evaluate(
         """async texts => {
             const { Unreadable, fromText } = await import("/exchange.js");

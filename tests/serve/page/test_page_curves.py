@@ -1,9 +1,12 @@
-"""The curves: their arithmetic, their legend, calmed and logarithmic, what is no number, their table; a lineage of any shape."""
+"""The curves: their arithmetic, their legend, calmed and logarithmic, what is no number, their table; a lineage of any
+shape.
+"""
 
 from itertools import pairwise
 
 import pytest
-from stand_in import a_run
+
+from tests.serve.page.stand_in import a_run
 
 pytestmark = pytest.mark.browser
 
@@ -49,7 +52,14 @@ def test_ticks_are_round_few_and_inside(scale):
 
 
 def test_there_are_no_ticks_where_there_are_no_numbers(scale):
-    for low, high in (("NaN", 1), (0, "NaN"), ("-Infinity", "Infinity"), (-1e308, 1e308), (2, 1), ("Infinity", "-Infinity")):
+    for low, high in (
+        ("NaN", 1),
+        (0, "NaN"),
+        ("-Infinity", "Infinity"),
+        (-1e308, 1e308),
+        (2, 1),
+        ("Infinity", "-Infinity"),
+    ):
         assert scale("ticks", low, high, 5) == [], (low, high)
     for low, high in ((0, 10), (-5, -1), ("NaN", 3), ("Infinity", "-Infinity")):
         assert scale("logTicks", low, high, 5) == [], (low, high)
@@ -108,7 +118,9 @@ def test_curves_are_hidden_and_shown_by_their_legend(run):
     keys.nth(0).focus()
     run.page.keyboard.press("Space")
     assert keys.nth(0).get_attribute("aria-pressed") == "false"
-    assert [item.get_attribute("class") for item in chart.locator(".curve").all()] == [f"curve {hue}" for hue in HUES[1:]]  # none changes its colour
+    assert [item.get_attribute("class") for item in chart.locator(".curve").all()] == [
+        f"curve {hue}" for hue in HUES[1:]
+    ]  # none changes its colour
     chart.locator(".plot").focus()
     assert chart.locator(".readout").inner_text().startswith("step 599: held out: library ")
     keys.nth(1).click()
@@ -124,7 +136,9 @@ def test_no_two_curves_look_alike(visit, host):
     one = visit()
     page = one.open("#/runs/demo")
     page.wait_for_selector(".plot svg")
-    look = "all => all.map(line => getComputedStyle(line)).map(({ stroke, strokeDasharray }) => stroke + strokeDasharray)"
+    look = (
+        "all => all.map(line => getComputedStyle(line)).map(({ stroke, strokeDasharray }) => stroke + strokeDasharray)"
+    )
     for places in (".curve > path", ".key path"):
         looks = page.locator("figure.chart").nth(2).locator(places).evaluate_all(look)
         assert len(looks) == len(set(looks)) == 12
@@ -203,7 +217,9 @@ def test_a_chart_is_read_as_a_table_that_stands_still(visit, host):
     table = chart.locator("table")
     table.wait_for()
     assert table.locator("thead th").all_inner_texts() == ["step", "training", "held out: library", "held out: tasks"]
-    rows = table.locator("tbody tr").evaluate_all("all => all.map(row => Array.from(row.cells, cell => cell.textContent))")
+    rows = table.locator("tbody tr").evaluate_all(
+        "all => all.map(row => Array.from(row.cells, cell => cell.textContent))"
+    )
     points = {str(point["step"]): point for point in host.runs["demo"]["training"][1]["points"]}
     assert rows[0][0] == "1" and rows[-1][0] == "239" and 60 <= len(rows) <= 66
     assert [row[0] for row in rows if row[2]] == [step for step, point in points.items() if "heldout" in point]
@@ -218,7 +234,10 @@ def test_a_chart_is_as_wide_as_its_place(run):
     for width in (1280, 320):
         run.page.set_viewport_size({"width": width, "height": 700})
         run.wait(f"innerWidth === {width}")
-        run.wait("document.querySelector('.plot').clientWidth === Number(document.querySelector('.plot svg').getAttribute('width'))")
+        run.wait(
+            "document.querySelector('.plot').clientWidth === Number(document.querySelector('.plot"
+            " svg').getAttribute('width'))"
+        )
         widths.append(run.page.locator(".plot svg").first.bounding_box()["width"])
     assert widths[0] > widths[1] > 200
 
@@ -226,7 +245,9 @@ def test_a_chart_is_as_wide_as_its_place(run):
 # --- the lineage -----------------------------------------------------------------------------------------------------
 
 BRANCHED = {
-    "nodes": [{"id": name, "kind": "stage", "title": name, "lines": ["1 s"]} for name in ("a", "b", "c", "d", "e", "x")],
+    "nodes": [
+        {"id": name, "kind": "stage", "title": name, "lines": ["1 s"]} for name in ("a", "b", "c", "d", "e", "x")
+    ],
     "edges": [["a", "b"], ["b", "c"], ["c", "d"], ["a", "d"], ["a", "e"], ["x", "e"], ["e", "d"]],
 }
 
@@ -259,7 +280,10 @@ def test_the_lineage_has_a_name_and_says_what_it_shows(run):
 def test_texts_of_a_lineage_stay_in_their_boxes(visit, host):
     host.runs = {"demo": a_run()}
     for node in host.runs["demo"]["lineage"]["nodes"][:2]:
-        node |= {"title": "WWWWWWWWWW" * 5, "lines": ["一个非常非常长的名字" * 5, "MIT OR Apache-2.0 WITH LLVM-exception"]}
+        node |= {
+            "title": "WWWWWWWWWW" * 5,
+            "lines": ["一个非常非常长的名字" * 5, "MIT OR Apache-2.0 WITH LLVM-exception"],
+        }
     one = visit()
     page = one.open("#/runs/demo")
     page.wait_for_selector(".lineage")

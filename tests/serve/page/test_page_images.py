@@ -15,7 +15,10 @@ def png(width, height):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = b"".join(b"\0" + bytes(value for x in range(width) for value in (x * 255 // width, y * 255 // height, 90)) for y in range(height))
+    rows = b"".join(
+        b"\0" + bytes(value for x in range(width) for value in (x * 255 // width, y * 255 // height, 90))
+        for y in range(height)
+    )
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -33,7 +36,10 @@ def sight(chat):
 
 
 def attach(chat, *files):
-    chat.page.set_input_files(".composer input[type=file]", [{"name": name, "mimeType": kind, "buffer": content} for name, kind, content in files])
+    chat.page.set_input_files(
+        ".composer input[type=file]",
+        [{"name": name, "mimeType": kind, "buffer": content} for name, kind, content in files],
+    )
 
 
 def test_a_model_that_does_not_see_gets_no_pictures(chat):
@@ -78,7 +84,11 @@ def test_a_picture_can_be_taken_away_again(sight, host):
 
 
 def test_what_is_no_picture_is_refused(sight):
-    attach(sight, ("x.png", "image/png", b"no picture"), ("x.svg", "image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>"))
+    attach(
+        sight,
+        ("x.png", "image/png", b"no picture"),
+        ("x.svg", "image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    )
     sight.page.wait_for_selector(".toast >> text=x.svg is no image")
     assert sight.page.locator(".toast").count() == 2
     assert sight.page.locator(".previews li").count() == 0

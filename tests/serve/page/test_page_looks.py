@@ -1,9 +1,12 @@
-"""For everyone: two languages, light and dark, narrow screens, the keyboard alone, a screen reader, reduced motion. Screenshots are kept."""
+"""For everyone: two languages, light and dark, narrow screens, the keyboard alone, a screen reader, reduced motion.
+Screenshots are kept.
+"""
 
 from pathlib import Path
 
 import pytest
-from stand_in import a_run, delta, raw, says
+
+from tests.serve.page.stand_in import a_run, delta, raw, says
 
 pytestmark = pytest.mark.browser
 
@@ -66,7 +69,9 @@ def test_dialogs_fit_narrow_screens(full):
     one = full(size=SIZES["narrow"])
     one.page.get_by_role("button", name="Settings").click()
     one.shoot("settings-narrow")
-    assert one.page.evaluate("document.querySelector('dialog .content').scrollWidth <= document.querySelector('dialog .content').clientWidth")
+    assert one.page.evaluate(
+        "document.querySelector('dialog .content').scrollWidth <= document.querySelector('dialog .content').clientWidth"
+    )
     one.page.keyboard.press("Escape")
     one.page.keyboard.press("Control+/")
     one.shoot("help-narrow")
@@ -197,16 +202,22 @@ def test_every_text_stands_out_from_its_ground(full, scheme, place):
         one.shoot(f"settings-{scheme}")
 
 
-@pytest.mark.parametrize("place", ["", "#/runs", "#/runs/demo", "dialogs", "narrow"], ids=["chat", "runs", "run", "dialogs", "narrow"])
+@pytest.mark.parametrize(
+    "place", ["", "#/runs", "#/runs/demo", "dialogs", "narrow"], ids=["chat", "runs", "run", "dialogs", "narrow"]
+)
 def test_an_accessibility_checker_finds_nothing(full, place):
     checker = pytest.importorskip("axe_playwright_python.base")
-    one = full(place if place.startswith("#") else "", size=SIZES["narrow" if place == "narrow" else "wide"], bypass_csp=True)
+    one = full(
+        place if place.startswith("#") else "", size=SIZES["narrow" if place == "narrow" else "wide"], bypass_csp=True
+    )
     one.page.evaluate(Path(checker.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
     opened = {"dialogs": ["Alt+s", "Control+/"]}.get(place, [None])
     for keys in opened:
         if keys:
             one.page.keyboard.press(keys)
-        found = one.page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})")
+        found = one.page.evaluate(
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+        )
         assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]] == []
         if keys:
             one.page.keyboard.press("Escape")
@@ -220,8 +231,10 @@ def test_landmarks_and_names(full):
     assert page.get_by_role("log", name="Conversation").count() == 1
     assert page.locator("h1").count() == 1
     assert [item.get_attribute("aria-label") for item in page.get_by_role("article").all()] == ["You", "demo"]
-    nameless = page.evaluate("""() => [...document.querySelectorAll("button, a, input, textarea, select")].filter(item =>
-        !(item.getAttribute("aria-label") || item.textContent.trim() || item.labels?.length || item.hidden)).map(item => item.outerHTML)""")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, a, input, textarea, select")].filter(item =>
+        !(item.getAttribute("aria-label") || item.textContent.trim() || item.labels?.length || item.hidden)).map(item => item.outerHTML)"""
+    )
     assert nameless == []
 
 
@@ -237,7 +250,9 @@ WHERE = """() => {
 
 
 def from_the_start(page):
-    page.evaluate("() => { document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex'); }")
+    page.evaluate(
+        "() => { document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex'); }"
+    )
 
 
 def walk(page, most=80):
@@ -257,14 +272,33 @@ def walk(page, most=80):
 def test_the_tab_key_leads_through_the_page_and_out_again(full):
     order = walk(full().page)
     assert order[0] == "Skip to the main part"
-    wanted = ["Chat", "New conversation", "Search", "Keys", "Settings", "Conversation", "Copy message", "Ask again", "Message", "Send"]
+    wanted = [
+        "Chat",
+        "New conversation",
+        "Search",
+        "Keys",
+        "Settings",
+        "Conversation",
+        "Copy message",
+        "Ask again",
+        "Message",
+        "Send",
+    ]
     places = [order.index(name) for name in wanted]
     assert places == sorted(places)
 
 
 def test_the_tab_key_leads_through_a_run(full):
     order = walk(full("#/runs/demo").page)
-    wanted = ("Report (opens in a new tab)", "Logarithmic", "Smooth", "held out: library", "Loss: read with the arrow keys", "As a table", "Lineage")
+    wanted = (
+        "Report (opens in a new tab)",
+        "Logarithmic",
+        "Smooth",
+        "held out: library",
+        "Loss: read with the arrow keys",
+        "As a table",
+        "Lineage",
+    )
     places = [order.index(name) for name in wanted]
     assert places == sorted(places)
 
@@ -319,7 +353,10 @@ def test_reduced_motion_is_respected(visit, host):
     one.open()
     one.say("Hi", wait=False)
     one.page.wait_for_selector(".prose")
-    times = one.page.evaluate("document.getAnimations().map(item => item.effect.getComputedTiming()).map(time => [time.duration, time.iterations])")
+    times = one.page.evaluate(
+        "document.getAnimations().map(item => item.effect.getComputedTiming()).map(time => [time.duration,"
+        " time.iterations])"
+    )
     assert all(duration <= 1 and count <= 1 for duration, count in times)
     one.page.keyboard.press("Escape")
     one.settle()

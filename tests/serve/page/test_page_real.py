@@ -8,11 +8,12 @@ import pytest
 from test_page_chat import KNOBS
 from test_page_images import attach, png
 
-from groundup import device, pipeline
+from groundup import device
+from groundup.config.recipe import Recipe
 from groundup.generate.engine import Engine
 from groundup.generate.service import Service
 from groundup.model import weights
-from groundup.recipe import Recipe
+from groundup.pipeline import run as pipeline
 from groundup.serve.command import Options, application
 from groundup.serve.gate import Gate
 from groundup.serve.limits import Limiter
@@ -39,7 +40,10 @@ def runs(tmp_path):
     recipe = Recipe.model_validate(tomllib.loads(RECIPE.format()))
     pipeline.remember(recipe, tmp_path, folder / "small")
     (folder / "small" / "pretrain").mkdir()
-    lines = [{"step": step, "loss": 5 - step / 4, "tokens_per_second": 900.0, "heldout": {"tasks": 4.0}} for step in range(1, 5)]
+    lines = [
+        {"step": step, "loss": 5 - step / 4, "tokens_per_second": 900.0, "heldout": {"tasks": 4.0}}
+        for step in range(1, 5)
+    ]
     (folder / "small" / "pretrain" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -62,13 +66,16 @@ def real(tmp_path, runs, tokenizer):
     registry = Registry({"small": model}, lambda path: path, load)
     registry.load()
     options = Options(
-        host="127.0.0.1", port=0, keys=None, weights="full", cache_bytes=64 << 20, queue=16, concurrent=8, a_minute=600, together=64,
+        host="127.0.0.1", port=0, keys=None, weights="full", cache_bytes=64 << 20, queue=16, concurrent=8, a_minute=600,
+        together=64,
         grace=1.0, temperature=1.0, watch=False, runs=runs, log_prompts=False, device=None,
     )  # fmt: skip
     with (tmp_path / "log").open("w") as out:
         log, metrics = AccessLog(out), Metrics(registry.states)
         whole = application(registry, metrics, options, lambda: True)
-        with listening(Gate(whole, None, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)) as port:
+        with listening(
+            Gate(whole, None, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)
+        ) as port:
             yield Real(port)
         registry.close(0)
         log.close()
@@ -116,7 +123,10 @@ def test_a_stopped_answer_frees_the_engine(visit, real):
     page.wait_for_selector(".message.running")
     page.keyboard.press("Escape")
     one.settle()
-    running = "fetch('/metrics').then(answer => answer.text()).then(text => Number(text.match(/^groundup_engine_running\\{.*\\} (\\S+)/m)[1]))"
+    running = (
+        "fetch('/metrics').then(answer => answer.text()).then(text =>"
+        " Number(text.match(/^groundup_engine_running\\{.*\\} (\\S+)/m)[1]))"
+    )
     one.wait(f"{running}.then(number => number === 0)")
 
 

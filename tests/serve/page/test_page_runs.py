@@ -3,7 +3,8 @@
 from itertools import pairwise
 
 import pytest
-from stand_in import a_run
+
+from tests.serve.page.stand_in import a_run
 
 pytestmark = pytest.mark.browser
 
@@ -97,7 +98,10 @@ def test_a_curve_can_be_logarithmic(run):
     labels = chart.locator("svg text").all_text_contents()
     chart.get_by_label("Logarithmic").check()
     assert chart.locator("svg text").all_text_contents() != labels
-    y = "Array.from(document.querySelectorAll('figure.chart')[0].querySelectorAll('.grid'), line => Number(line.getAttribute('y1')))"
+    y = (
+        "Array.from(document.querySelectorAll('figure.chart')[0].querySelectorAll('.grid'), line =>"
+        " Number(line.getAttribute('y1')))"
+    )
     places = run.page.evaluate(y)
     gaps = [low - high for low, high in pairwise(places)]
     assert max(gaps) - min(gaps) > 5  # 1, 2, 5, 10: no even steps
@@ -114,7 +118,10 @@ def test_figures_licences_and_lineage_are_shown(run):
     assert page.locator(".lineage .edge").count() == 6
     page.get_by_text("As a list").click()
     assert "pretrain, 312 s ← shards-library, tokenizer" in page.locator("details li").all_inner_texts()
-    left = {text: page.locator(".lineage .box", has_text=text).first.bounding_box()["x"] for text in ("library", "tokenizer", "pretrain")}
+    left = {
+        text: page.locator(".lineage .box", has_text=text).first.bounding_box()["x"]
+        for text in ("library", "tokenizer", "pretrain")
+    }
     assert left["library"] < left["tokenizer"] < left["pretrain"]
 
 

@@ -3,7 +3,8 @@
 import time
 
 import pytest
-from stand_in import delta, event, raw, says
+
+from tests.serve.page.stand_in import delta, event, raw, says
 
 pytestmark = pytest.mark.browser
 
@@ -19,9 +20,24 @@ REFUSALS = {
         {},
         "The server refused the request. It said: the prompt is too long by 12 tokens",
     ),
-    "unknown model": (404, error("there is no model 'demo'"), {}, "The server knows no such thing. It said: there is no model 'demo'"),
-    "too large": (413, error("the body is larger than 4 MiB"), {}, "The server refused the request. It said: the body is larger than 4 MiB"),
-    "busy": (429, error("too many requests"), {"Retry-After": "7"}, "The server is busy. Try again in 7 s. It said: too many requests"),
+    "unknown model": (
+        404,
+        error("there is no model 'demo'"),
+        {},
+        "The server knows no such thing. It said: there is no model 'demo'",
+    ),
+    "too large": (
+        413,
+        error("the body is larger than 4 MiB"),
+        {},
+        "The server refused the request. It said: the body is larger than 4 MiB",
+    ),
+    "busy": (
+        429,
+        error("too many requests"),
+        {"Retry-After": "7"},
+        "The server is busy. Try again in 7 s. It said: too many requests",
+    ),
     "closing": (503, error("closing"), {}, "The server is busy. Try again in a moment. It said: closing"),
     "failed": (500, {"nothing": "known"}, {}, "The server failed. It said: HTTP 500"),
 }
@@ -45,9 +61,18 @@ def test_a_refusal_is_said_and_can_be_tried_again(chat, host, kind):
 
 BROKEN = {
     "cut off": (raw(delta(content="Half of")), "The answer broke off before its end."),
-    "error in the middle": (raw(delta(content="Half of"), event(error("a page is gone"))), "The server failed. It said: a page is gone"),
-    "no JSON": (raw(delta(content="Half of"), b"data: {broken\n\n"), "What came is no answer that this page understands. It said: {broken"),
-    "no object": (raw(delta(content="Half of"), b"data: 42\n\n"), "What came is no answer that this page understands. It said: 42"),
+    "error in the middle": (
+        raw(delta(content="Half of"), event(error("a page is gone"))),
+        "The server failed. It said: a page is gone",
+    ),
+    "no JSON": (
+        raw(delta(content="Half of"), b"data: {broken\n\n"),
+        "What came is no answer that this page understands. It said: {broken",
+    ),
+    "no object": (
+        raw(delta(content="Half of"), b"data: 42\n\n"),
+        "What came is no answer that this page understands. It said: 42",
+    ),
 }
 
 
@@ -102,7 +127,9 @@ def test_events_are_the_same_however_the_stream_is_cut(chat):
 def test_a_page_of_something_else_is_no_answer(chat, host):
     host.refusal = (200, {"not": "a stream"}, {})
     chat.say("Hi")
-    assert chat.page.locator(".message .trouble span").inner_text() == "What came is no answer that this page understands."
+    assert (
+        chat.page.locator(".message .trouble span").inner_text() == "What came is no answer that this page understands."
+    )
 
 
 def test_a_server_that_is_gone_is_said(chat, host):
@@ -138,13 +165,15 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_alone(visit, host):
     one.noise.clear()
     one.say("Hi")
     assert one.page.locator(".prose").inner_text().strip() == "Hello there."
-    everything = one.page.evaluate("""async () => JSON.stringify([Object.entries(localStorage), document.cookie, await new Promise(resolve => {
+    everything = one.page.evaluate(
+        """async () => JSON.stringify([Object.entries(localStorage), document.cookie, await new Promise(resolve => {
         const asked = indexedDB.open("groundup");
         asked.onsuccess = () => {
             const all = asked.result.transaction("conversations").objectStore("conversations").getAll();
             all.onsuccess = () => resolve(all.result);
         };
-    })])""")
+    })])"""
+    )
     assert "gu-secret" not in everything
     assert one.page.evaluate("sessionStorage.getItem('groundup.key')") == "gu-secret"
     host.key = "another"

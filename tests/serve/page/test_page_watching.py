@@ -1,7 +1,8 @@
 """Watching a run: what is said when stages end, when the server fails or wants a key, and while nobody looks."""
 
 import pytest
-from stand_in import a_run
+
+from tests.serve.page.stand_in import a_run
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,1 @@
+"""Robots: their interface, guard and episodes."""

@@ -1,0 +1,266 @@
+"""Sentences of operators and the lines that they mean (`policy.parse`), made from files of phrasings in two languages.
+
+A phrasing is a sentence with gaps: the words around kinds and bins, politeness, and how clauses are joined. The clauses
+of a phrasing come from templates, and a template is in one part only: for training, or, by its hash, held out (its
+sentence structure is trained on in other words), or novel (its structure is not trained on at all). What is held out
+thus differs from all training in each of its clauses.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, NamedTuple
+
+from groundup.apps.sorter.policy import COLOURS, KINDS, Language, Op, render
+
+Part = Literal["train", "heldout", "novel"]
+HELDOUT = 5  # of so many templates of a verb one is held out
+MANY = ("leave", "manual", "only", "resume", "first", "route")  # verbs that take several kinds
+BINS = {"en": ("one", "two", "three", "four", "five", "six", "seven"), "zh": tuple("一二三四五六七")}
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+COMMAS = {"en": ", ", "zh": "、"}
+ASKING = r"[?？]|you.*<o>|[你我]\w*<o>"  # frames that only an imperative goes into
+SLIPS = {
+    "号": "好",
+    "瓶": "平",
+    "箱": "厢",
+    "拣": "捡",
+    "板": "版",
+    "圾": "级",
+    "璃": "离",
+    "罐": "灌",
+    "厨": "橱",
+}  # as typed by sound
+
+
+class Draw(NamedTuple):
+    """How sentences are drawn: weights of one, two and three clauses and of verbs, and chances of what is odd and of a
+    slip of the pen.
+
+    Odd is a sentence of one clause that is no order, and a gap of a sentence's that is filled by what is unclear or
+    unknown.
+    """
+
+    clauses: tuple[int, int, int]
+    verbs: dict[str, int]
+    odd: float
+    slips: dict[Language, float]
+
+
+USUAL = Draw((60, 30, 10), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, 0.06, {"en": 0.12, "zh": 0.06})
+HARD = Draw(
+    (45, 33, 22),
+    {
+        "route": 6,
+        "resume": 5,
+        "leave": 4,
+        **dict.fromkeys(("manual", "only", "first", "swap", "more", "less"), 3),
+        "reset": 2,
+        "percent": 2,
+    },
+    0.12,
+    {"en": 0.3, "zh": 0.12},
+)
+"""What is trained on has more of what is learnt slowly than what is measured."""
+
+
+class Template(NamedTuple):
+    """A clause with gaps; whether it is an imperative, which may follow "could you"."""
+
+    verb: str
+    text: str
+    command: bool
+
+
+class Pair(NamedTuple):
+    """A sentence, the line it means, and its phrasing: the sentence with its gaps, before slips of the pen."""
+
+    text: str
+    answer: str
+    phrasing: str
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation to train on."""
+        return [*prompt(self.text), {"role": "assistant", "content": self.answer}]
+
+
+def prompt(text: str) -> list[dict[str, Any]]:
+    """What a model is asked, in training and at the line."""
+    return [{"role": "user", "content": text}]
+
+
+def pairs(seed: int, part: Part, language: Language) -> Iterator[Pair]:
+    """Sentences of a part without end, the same for the same seed; repeated ones come now and then."""
+    rng = Random(int.from_bytes(hashlib.sha256(f"{seed} {part} {language}".encode()).digest()))
+    while True:
+        yield _pair(rng, part, language)
+
+
+@cache
+def templates(part: Part, language: Language) -> dict[str, tuple[Template, ...]]:
+    """The clauses of a part, by verb; under "frame" what may stand around them, which is new in the part "novel"
+    only.
+    """
+    found: dict[str, tuple[Template, ...]] = {}
+    for verb in dict.fromkeys(
+        name for name, _ in _lines(language) if "." not in name and name not in ("join", "stop", "and")
+    ):
+        made: dict[bool, dict[str, Template]] = {False: {}, True: {}}  # whether novel
+        for line in (line for name, line in _lines(language) if name == verb):
+            for text in _expanded(line.lstrip("!~")):
+                made[line.startswith("!")][text] = Template(verb, text, "~" not in line[:2])
+        known = sorted(made[False].values(), key=lambda template: hashlib.sha256(template.text.encode()).digest())
+        held = _heldout(known) if verb != "frame" else []
+        kept = [template for template in known if template not in held]
+        found[verb] = tuple({"train": kept, "heldout": held or kept, "novel": [*made[True].values()]}[part])
+    if part == "novel":
+        found["frame"] += templates("train", language)["frame"]
+    return found
+
+
+def _heldout(known: list[Template]) -> list[Template]:
+    """The first in this order whose every word is in another one too, which stays: what is held out is the wording, not
+    a word.
+    """
+    uses = Counter(word for template in known for word in _words(template))
+    held: list[Template] = []
+    for template in known:
+        if len(held) < len(known) / HELDOUT and min(uses[word] for word in _words(template)) > 1:
+            held.append(template)
+            uses.subtract(_words(template))
+    return held
+
+
+def _words(template: Template) -> set[str]:
+    return set(re.findall(r"[A-Za-z']+|[^\W\d_]", template.text))
+
+
+@cache
+def _lines(language: Language) -> tuple[tuple[str, str], ...]:
+    text = (Path(__file__).parent / f"orders.{language}.txt").read_text(encoding="utf-8")
+    return tuple(tuple(line.split(": ", 1)) for line in text.splitlines() if not line.startswith("#"))  # type: ignore[misc]
+
+
+@cache
+def _choices(language: Language, name: str) -> tuple[str, ...]:
+    return tuple(text for found, line in _lines(language) if found == name for text in _expanded(line))
+
+
+def _expanded(text: str) -> list[str]:
+    """All texts of one with alternatives: (a|b)."""
+    if not (found := re.search(r"\(([^()]*)\)", text)):
+        return [text]
+    return [
+        whole
+        for choice in found[1].split("|")
+        for whole in _expanded(text[: found.start()] + choice + text[found.end() :])
+    ]
+
+
+def _pair(rng: Random, part: Part, language: Language) -> Pair:
+    own, draw = templates(part, language), HARD if part == "train" else USUAL
+    chosen = _clauses(rng, own, draw)
+    kinds = rng.sample([kind for kind in KINDS if kind != "glass"], 8)
+    if rng.random() < 0.4:
+        kinds = [kind for kind in kinds if not kind.startswith("glass-")]
+        kinds.insert(rng.randrange(3), "glass")
+    filled = [_fill(rng, template, kinds, language, draw.odd / len(chosen)) for template in chosen]
+    alone = next((op for _, op in filled if op.verb in ("ask", "refuse")), None)
+    join = rng.choice(_choices(language, "stop" if _runs_on(chosen) else "join"))
+    commands = all(template.command for template in chosen)
+    frame = rng.choice([each for each in own["frame"] if commands or not re.search(ASKING, each.text)])
+    phrasing = frame.text.replace("<o>", join.join(template.text for template in chosen))
+    text = _touched(
+        rng, frame.text.replace("<o>", join.join(words for words, _ in filled)), language, draw.slips[language]
+    )
+    return Pair(text, render((alone,) if alone else tuple(op for _, op in filled)), phrasing)
+
+
+def _clauses(rng: Random, own: dict[str, tuple[Template, ...]], draw: Draw) -> list[Template]:
+    """The templates of a sentence. Only what goes where is said more than once."""
+    count = rng.choices((1, 2, 3), draw.clauses)[0]
+    if count == 1 and rng.random() < draw.odd:
+        return [rng.choice(own["other"])]
+    verbs = [verb for verb in own if verb not in ("frame", "other")]
+    drawn = rng.choices(verbs, [draw.verbs.get(verb, 1) for verb in verbs], k=count)
+    return [
+        rng.choice(own[verb])
+        for place, verb in enumerate(drawn)
+        if verb in ("route", "leave", "manual") or verb not in drawn[:place]
+    ]
+
+
+def _runs_on(chosen: list[Template]) -> bool:
+    """Whether kinds at the end of a clause could be read together with those that begin the next: "leave paper and cans
+    to bin 2".
+    """
+    return any(one.text.endswith("<k>") and other.text.startswith("<k>") for one, other in pairwise(chosen))
+
+
+def _fill(rng: Random, template: Template, kinds: list[str], language: Language, odd: float) -> tuple[str, Op]:
+    """A clause with its gaps filled, and what it means; each gap is filled oddly with a chance: with what is unclear or
+    unknown.
+    """
+    text, verb, rest, said = template.text, template.verb, [], []
+    alone: Op | None = Op("refuse", (), ("other",)) if verb == "other" else None
+    if "<k>" in text:
+        most = rng.choices((1, 2, 3), (70, 25, 5) if verb in MANY[:4] else (85, 15, 0))[0]
+        said = [kinds.pop(0) for _ in range(min(most, max(len(kinds) - 2, 1)))]
+        words = [rng.choice(_choices(language, f"kind.{kind}")) for kind in said]
+        if rng.random() < odd:
+            topic = rng.choice(("?bottle", "?kind", "!kind"))
+            alone = Op("ask" if topic[0] == "?" else "refuse", (), (topic[1:],))
+            words = [rng.choice(_choices(language, f"kind.{topic}"))]
+        *others, last = words
+        listed = rng.choice(_choices(language, "and")).join([COMMAS[language].join(others), last]) if others else last
+        text = text.replace("<k>", listed)
+    names = rng.sample([*map(str, range(1, 6)), *map(str, range(1, 8)), *list(COLOURS)[:5], *COLOURS], 2)
+    for gap, name in zip(("<b>", "<c>"), names if names[0] != names[1] else ("1", "2"), strict=True):
+        if gap in text:
+            rest.append(name)
+            words = [_bin(rng, name, language)]
+            if rng.random() < odd and alone is None:
+                alone, words = Op("ask", (), ("bin",)), [rng.choice(_choices(language, "bin.?bin"))]
+            text = text.replace(gap, words[0])
+    if verb in ("percent", "more", "less"):
+        number = rng.choice((50, 55, 60, 65, 70, 75, 80, 85, 90, 95, 98, 99, 20, 100))
+        shown = rng.choice((f"{number}%", f"{number} percent" if language == "en" else f"百分之{number}"))
+        text = text.replace("<p>", shown)
+        rest, verb = [str(number) if verb == "percent" else verb], "sure"
+    return text, alone or Op(verb, tuple(said), tuple(rest))  # type: ignore[arg-type]  # verbs of the files are those of the language
+
+
+def _bin(rng: Random, name: str, language: Language) -> str:
+    if name in COLOURS:
+        return rng.choice(_choices(language, "bin.colour")).replace("<n>", name if language == "en" else COLOURS[name])
+    text = rng.choice(_choices(language, "bin.number")).replace("<n>", name).replace("<r>", ORDINALS[int(name) - 1])
+    return text.replace("<w>", BINS[language][int(name) - 1])
+
+
+def _touched(rng: Random, text: str, language: Language, slip: float) -> str:
+    """As people type: a capital or none, a full stop or none, now and then a slip."""
+    if language == "zh":
+        slips = [character for character in text if character in SLIPS]
+        if slips and rng.random() < slip:
+            text = text.replace(meant := rng.choice(slips), SLIPS[meant], 1)
+        return text + "。" * (text[-1] not in "？。" and rng.random() < 0.4)
+    if rng.random() < slip:
+        start, end = rng.choice([match.span() for match in re.finditer("[a-z]{5,}", text)] or [(0, 0)])
+        place = rng.randrange(start + 1, max(end - 1, start + 2))
+        middle = rng.choice(
+            ("", text[place] * 2, text[place + 1 : place + 2] + text[place])
+        )  # left out, doubled, or changed with the next
+        text = (
+            text[:place] + middle + text[place + (2 if len(middle) == 2 and middle[0] != middle[1] else 1) :]
+            if end
+            else text
+        )
+    if rng.random() < 0.5:
+        text = text[0].upper() + text[1:]
+    return text + (rng.choice(".!") if text[-1] not in "?.!" and rng.random() < 0.4 else "")

@@ -1,0 +1,39 @@
+"""Pictures of the belt to train on. Importing this needs no extra, drawing does."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from groundup.apps.sorter.simulator import items
+from groundup.apps.sorter.simulator.camera import AT, Camera, Seen
+from groundup.apps.sorter.simulator.items import KINDS
+from groundup.apps.sorter.simulator.line import Line
+from groundup.config.recipe import WorldPart
+
+SETTLE = 60  # steps of the mechanics until what dropped lies still
+MOST = 10  # items in and around a picture; most have many, as each thing teaches
+
+
+def frames(
+    seed: int, count: int, part: WorldPart, kinds: Sequence[str] = KINDS
+) -> Iterator[tuple[npt.NDArray[np.uint8], list[Seen]]]:
+    """Pictures of items at rest on the belt, in light that is drawn anew for each, and what is visible in them.
+
+    Picture n depends on seed and n alone. The mechanics are the line's own: items drop, overlap and settle.
+    """
+    line, camera = Line(part, np.random.default_rng(0), kinds), Camera(part, np.random.default_rng(0))
+    for number in range(count):
+        rng = line.feed = camera.rng = np.random.default_rng((seed, number))
+        line.clear()
+        many = round(MOST * rng.random() ** 0.5)
+        for k in range(many):
+            if k == 0 or rng.random() >= part.overlap:
+                x, gap = AT + 0.6 * ((k + rng.random()) / many - 0.5), 0.01
+                y = rng.uniform(-0.15, 0.15)
+            else:
+                gap += 0.05
+            line.put(items.draw(rng, items.choose(rng, part, kinds), part), x, y, gap)
+        line.mj.mj_step(line.model, line.data, SETTLE)
+        camera.relight()
+        yield camera.look(line.posed(), rng.uniform(0, 100))

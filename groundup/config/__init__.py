@@ -1,0 +1,1 @@
+"""The recipe: every knob, typed."""

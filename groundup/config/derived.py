@@ -1,0 +1,103 @@
+"""What a recipe leaves out: every derived value, with its reason."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from groundup.config.recipe import ModelPart, Recipe, StagePart, derived_shape
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """One value of the finished recipe and how it came about."""
+
+    key: str
+    value: Any
+    origin: Literal["set", "derived", "inherited"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The optimisation of one stage, every value settled."""
+
+    batch_tokens: int
+    micro_tokens: int
+    matrix_lr: float
+    other_lr: float
+    weight_decay: float
+    clip: float
+    warmup: float
+    decay: float
+
+    def rows(self, context: int) -> int:
+        """Rows of a whole batch."""
+        return max(1, self.batch_tokens // context)
+
+    def steps(self, tokens: int, context: int) -> int:
+        """Steps that see so many tokens, in whole batches."""
+        return max(1, -(-tokens // (self.rows(context) * context)))
+
+
+_INHERITED = ("batch_tokens", "micro_tokens", "matrix_lr", "other_lr", "weight_decay", "clip")
+
+
+def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
+    """The settled schedule of each stage, with the origin of every value.
+
+    A value that a stage leaves out is inherited from the stage before where that one was set, else derived.
+    """
+    result: list[tuple[Schedule, list[Derivation]]] = []
+    inherited: dict[str, Any] = {}
+    for stage in recipe.stage:
+        values, notes = {}, []
+        for key, (value, reason) in _derived_schedule(recipe, stage).items():
+            origin: Literal["set", "derived", "inherited"] = "derived"
+            if (given := getattr(stage, key)) is not None:
+                value, origin, reason = given, "set", "by the recipe"
+                inherited[key] = given
+            elif key in _INHERITED and key in inherited:
+                value, origin, reason = inherited[key], "inherited", "from the stage before"
+            values[key] = value
+            notes.append(Derivation(f"{stage.title}.{key}", value, origin, reason))
+        result.append((Schedule(**values), notes))
+    return result
+
+
+def _derived_schedule(recipe: Recipe, stage: StagePart) -> dict[str, tuple[Any, str]]:
+    context, width = recipe.model.context, derived_shape(recipe.model)["width"]
+    rows = max(1, 8192 * recipe.model.depth // 4 // context)
+    batch = stage.batch_tokens or rows * context
+    return {
+        "batch_tokens": (rows * context, "2,048 tokens a layer, in whole rows of the context"),
+        "micro_tokens": (min(batch, max(context, 8192)), "8,192 tokens a forward keep a small machine's memory low"),
+        "matrix_lr": (0.02 if stage.do == "pretrain" else 0.01, "Muon's update has the same size at every width"),
+        "other_lr": (0.004 * (768 / width) ** 0.5, "0.004 at width 768, with the inverse root of the width"),
+        "weight_decay": (0.01, "mild: most runs see each token few times"),
+        "clip": (1.0, "cuts rare bursts, leaves ordinary steps alone"),
+        "warmup": (0.02, "Muon needs little"),
+        "decay": (0.4 if stage.do == "pretrain" else 0.6, "a long fall to zero gives the lower loss"),
+    }
+
+
+def derivations(recipe: Recipe) -> list[Derivation]:
+    """Every derived, inherited or set value of model and stages, with its reason."""
+    fields = ModelPart.model_fields
+    model = [
+        (
+            Derivation(f"model.{key}", value, "set", "by the recipe")
+            if getattr(recipe.model, key) is not None
+            else Derivation(f"model.{key}", value, "derived", str(fields[key].description))
+        )
+        for key, value in derived_shape(recipe.model).items()
+    ]
+    if recipe.patch:
+        origin: Literal["set", "derived"] = "derived" if recipe.model.patch is None else "set"
+        model.append(
+            Derivation(
+                "model.patch",
+                recipe.patch,
+                origin,
+                "pixels a side, as a source has images" if origin == "derived" else "by the recipe",
+            )
+        )
+    return model + [note for _, notes in schedules(recipe) for note in notes]

@@ -1,0 +1,126 @@
+"""Read a recipe from its file, with overrides; errors name file, line and key."""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from groundup.config.recipe import KINDS, Misfit, Part, Recipe
+from groundup.core.errors import InputError
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read and check a recipe; `overrides` are `key=value` texts such as `model.depth=6` or
+    `stage.pretrain.tokens=1000`.
+
+    Raises InputError that names file, line and key for anything unknown, missing or impossible.
+    """
+    changes = list(overrides)
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such recipe; `groundup new NAME --like demo` makes one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error})") from error
+    for change in changes:
+        _override(table, change)
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise InputError(_explain(path, text, table, changes, error)) from None
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    steps = key.strip().split(".")
+    if not equals or not all(steps):
+        raise InputError(f"--set {override}: expected key=value, such as model.depth=6")
+    target: Any = table
+    for step in steps[:-1]:
+        if isinstance(target, list):
+            target = _member(target, step, override)
+        elif isinstance(target, dict):
+            target = target.setdefault(step, {})
+        else:
+            raise InputError(
+                f"--set {override}: {step!r} lies inside a plain value; see `groundup run --dry-run` for the keys"
+            )
+    if not isinstance(target, dict):
+        raise InputError(f"--set {override}: {key} is a list; name one of its tables, such as stage.pretrain.tokens")
+    target[steps[-1]] = _value(value.strip())
+
+
+def _member(tables: list[dict[str, Any]], step: str, override: str) -> dict[str, Any]:
+    for number, table in enumerate(tables):
+        if step in (str(number), table.get("name"), table.get("do")):
+            return table
+    names = ", ".join(str(table.get("name") or table.get("do")) for table in tables)
+    raise InputError(f"--set {override}: nothing is called {step!r} there; there are {names}")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], error: ValidationError) -> str:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    place = cause.place if isinstance(cause, Misfit) else tuple(first["loc"])
+    place = tuple(
+        step for number, step in enumerate(place) if not (number == 2 and place[0] == "source" and step in KINDS)
+    )
+    key = ".".join(str(step) for step in place) or "the recipe"
+    line = _line(text, place)
+    where = f"{path} with --set {' '.join(changes)}" if changes else f"{path}:{line}" if line else f"{path}"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key}; known there: {', '.join(_known(place, table))}"
+    if first["type"] == "missing":
+        return f"{where}: {key} is missing; add it"
+    if isinstance(cause, Misfit):
+        return f"{where}: {key}: {cause}"
+    found = first.get("input")
+    shown = "" if isinstance(found, dict | list) else f", found {found!r}"
+    return f"{where}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
+
+
+def _known(place: tuple[str | int, ...], table: dict[str, Any]) -> list[str]:
+    part: type[Part] = Recipe
+    for name in (step for step in place[:-1] if isinstance(step, str)):
+        annotation = part.model_fields[name].annotation  # a part, a tuple of parts, or a part or None
+        if name == "source":
+            part = KINDS[table["source"][place[1]]["kind"]]
+        else:
+            part = next(
+                kind
+                for kind in (annotation, *get_args(annotation))
+                if isinstance(kind, type) and issubclass(kind, Part)
+            )
+    return list(part.model_fields)
+
+
+def _line(text: str, place: tuple[str | int, ...]) -> int | None:
+    """The line of the file where a key stands, or of its table, or None (set on the command line)."""
+    if not place:
+        return None
+    keys = [str(step) for step in place if not isinstance(step, int)]
+    index = next((step for step in place if isinstance(step, int)), 0)
+    table, count, best = "", -1, None
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line):
+            table = header.group(1)
+            count += table == keys[0] and line.lstrip().startswith("[[")
+            if table == keys[0] and index in (count, 0) and (best is None or index == count):
+                best = number
+            continue
+        inside = (table == keys[0] and (count in (index, -1))) if len(place) > 1 else table == ""
+        name = keys[min(1, len(keys) - 1)] if len(place) > 1 else keys[0]
+        if inside and re.match(rf'\s*"?{re.escape(name)}"?\s*=', line):
+            return number
+    return best

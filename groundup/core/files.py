@@ -1,0 +1,239 @@
+"""Writing files so that a crash leaves either the old content or the new, never a mixture."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from groundup.core.errors import InputError
+
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # of NAME, by the process of that number
+
+
+def stays_inside(name: object) -> bool:
+    """Whether a file's name, as others' data give it, is one below a folder: relative, without `..`, zero bytes and
+    Windows' backslashes.
+    """
+    return (
+        isinstance(name, str)
+        and bool(name)
+        and not name.startswith("/")
+        and ".." not in name.split("/")
+        and not set(name) & {"\\", "\0"}
+    )
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The file of a folder that others' data name. Raises InputError for a name that leads out of it, by itself or over
+    a link.
+    """
+    try:
+        if stays_inside(name) and (path := folder / str(name)).resolve().is_relative_to(folder.resolve()):
+            return path
+    except (OSError, ValueError, RuntimeError):  # no file's name, or links in a circle
+        pass
+    raise InputError(f"{str(name)[:80]!r} does not lie in {folder.name or folder}")
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Hex SHA-256 of a JSON-able value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed.
+
+    Raises InputError when the disk is full.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(path)
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, on the same disk, gone at the end unless it was moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = _beside(path)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, if it is there, at once: it is renamed first, so that a crash leaves all of it or a leftover,
+    never a part.
+    """
+    if folder.exists():
+        gone = _beside(folder)
+        folder.rename(gone)
+        if gone.is_symlink():  # what it leads to is not ours to remove
+            gone.unlink()
+        else:
+            shutil.rmtree(gone)
+
+
+def _beside(path: Path) -> Path:
+    """The name of this process for what becomes `path`, or was it; what killed processes left for the same path
+    goes.
+    """
+    clear(path.parent, path.name)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def clear(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left half-written in a folder for the file `name`, or for any: `.NAME.PID.tmp`."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and name in (None, found[1]) and not _is_at_work(int(found[2])):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_at_work(process: int) -> bool:
+    """Whether another process of this number runs; whoever asks has nothing half-written itself."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, would survive a power cut."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of systems that cannot sync a folder
+            raise
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for `path`, which can then be read, changed and replaced. Leaves
+    `.NAME.lock` beside it.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(f".{path.name}.lock").open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors in writing `path` that a user can mend into InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """The same for a full disk, and for what stands where a file or folder belongs, where files are read as well."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_error(error, path) from error
+        if error.errno in IN_THE_WAY:
+            raise disk_error(error, Path(error.filename) if isinstance(error.filename, str) else path) from error
+        raise
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """An InputError for the failures a user can mend (disk full, no permission); else the error itself."""
+    if error.errno in FULL:
+        return InputError(
+            f"{path}: the disk is full ({error.strerror}); free some space and run the same command again"
+        )
+    if error.errno in (errno.EACCES, errno.EROFS):
+        return InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to")
+    if error.errno in IN_THE_WAY:
+        return InputError(
+            f"{path}: cannot be written ({error.strerror}); something else has its name, or that of its folder: move it"
+            " away"
+        )
+    return error
+
+
+def lines(path: Path) -> list[bytes]:
+    """The lines of a file. Only a line feed ends one: other characters that Unicode lets end a line may stand in JSON
+    as they are.
+    """
+    found = path.read_bytes().split(b"\n")
+    return found if found[-1] else found[:-1]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def json_text(value: Any) -> str:
+    """The one way in which JSON is written: indented, keys in the order given."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, as `json_text` gives it."""
+    write_text(path, json_text(value))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raises InputError naming the file when it is not JSON, or no file that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); move away what stands there, or make it a file you may read"
+        ) from error
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists in lists without end
+        raise InputError(f"{path}: not valid JSON ({error}); remove it and run the same command again") from error
+
+
+def write_with(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary path, then rename it to `path`."""
+    with replacing(path) as temporary:
+        write(temporary)

@@ -1,0 +1,153 @@
+"""Compiles a C source once for this processor, probes it, keeps the library where only its user can write, and loads
+it.
+"""
+
+import atexit
+import ctypes
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from groundup.core import compilers
+from groundup.core.console import warn
+from groundup.core.files import digest, temporary_folder
+
+# Two passes of GCC take minutes over vectors of 512 bits on a processor that has none, and make nothing faster.
+SLOW_PASSES = ("-fno-gcse", "-fno-gcse-after-reload")
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", *SLOW_PASSES)
+
+
+def library(source: Path, choices: Sequence[Sequence[str]], probe: str) -> ctypes.CDLL | None:
+    """The compiled `source`, or None where no C compiler makes it right with `FLAGS` and the flags of one of `choices`,
+    of which the first will do.
+
+    `probe` is a module that is run with a new library's path, in a process of its own: if that fails or dies, the
+    library counts as not made. It is run once: a library that is kept has passed it.
+    """
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    always = (*FLAGS, *compilers.flags(compiler))
+    with _folder() as folder:
+        name = digest([source.read_text(encoding="utf-8"), compiler, always, choices, _processor(), _source_of(probe)])[
+            :24
+        ]
+        target = folder / f"{source.stem}-{name}.so"
+        if not _is_ours(target) and not _make(
+            target, [[compiler, *always, *flags, str(source), "-lm"] for flags in choices], probe
+        ):
+            return None
+        return ctypes.CDLL(str(target))
+
+
+def _source_of(module: str) -> str:
+    found = find_spec(module)
+    assert found is not None and found.origin is not None, f"{module} is no module in a file"
+    return Path(found.origin).read_text(encoding="utf-8")
+
+
+def _make(target: Path, commands: Sequence[Sequence[str]], probe: str) -> bool:
+    """Compile by the first command whose library passes its probe."""
+    with temporary_folder(
+        target.with_name(f"{target.name}.{platform.node()}")
+    ) as folder:  # other machines may share the cache
+        for number, command in enumerate(commands):
+            made = folder / f"{number}.so"
+            if not _runs([*command, "-o", str(made)]):
+                continue
+            made.chmod(0o700)
+            if _runs([sys.executable, "-m", probe, str(made)]):
+                made.replace(target)
+                return True
+            warn(
+                f"{probe}: what {command[0]} made of {target.stem} does not compute here what it should; it is not"
+                " used, the slower way is taken"
+            )
+    return False
+
+
+def _runs(command: Sequence[str]) -> bool:
+    paths = os.pathsep.join(path for path in sys.path if path)  # a new interpreter finds what this one found
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONPATH": paths})
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+@cache
+def folder(name: str) -> Path:
+    """A folder of this name for things that are run, which only this user may write; where it cannot be kept, it goes
+    with the process.
+    """
+    stack = ExitStack()
+    atexit.register(stack.close)
+    made = stack.enter_context(_folder()) / name
+    with suppress(OSError):
+        made.mkdir(mode=0o700, exist_ok=True)
+    if made.is_dir() and is_private(made):
+        return made
+    warn(f"{made}: others can change it, so it is left alone and what is compiled is not kept; mend it with chmod 700")
+    return Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder that only this user may write, for what lies there is run: the cache, or where that is none such, one
+    for this once.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_dir() and is_private(folder) and os.access(folder, os.W_OK):
+        yield folder
+    else:
+        warn(
+            f"{folder}: no folder that you can write and no others can change, so what is compiled is not kept; mend it"
+            " with chmod 700"
+        )
+        with tempfile.TemporaryDirectory() as once:
+            yield Path(once)
+
+
+def is_private(path: Path) -> bool:
+    """Whether something is there that is this user's, and nobody else can change it or put another thing in its
+    place.
+    """
+    return _is_ours(path) and all(_holds(parent) for parent in (*path.absolute().parents, *path.resolve().parents))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether something is there that belongs to this user, is no link, and cannot be changed by others."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
+
+
+def _holds(folder: Path) -> bool:
+    """Whether what lies in a folder stays there: it is this user's or the system's, and others may not write it, or not
+    move what is not theirs.
+    """
+    found = folder.stat()
+    return found.st_uid in (0, os.geteuid()) and (not found.st_mode & 0o002 or bool(found.st_mode & stat.S_ISVTX))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    flags = (
+        next((line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
+        if info.exists()
+        else ""
+    )
+    return f"{platform.system()} {platform.machine()} {platform.processor()} {flags}"

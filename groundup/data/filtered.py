@@ -1,0 +1,68 @@
+"""The account of what was left out: every drop counted by its reason, the first ones by name."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from groundup.config.recipe import FileSource
+from groundup.core.errors import InputError
+
+EXAMPLES, EXAMPLES_A_REASON = 20, 5
+UNREAD = 100  # names of keys and columns that are told
+
+
+@dataclass
+class Drops:
+    """Counts of dropped documents by reason, with the first examples of each as `where: reason`, and what was not read
+    of the others.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)  # keys and columns that no document takes anything from
+
+    def note(self, reason: str, where: str, detail: str = "") -> None:
+        """Count one drop; `where` is a file, with the line or row inside it."""
+        self.counts[reason] += 1
+        if self.counts[reason] <= EXAMPLES_A_REASON and len(self.examples) < EXAMPLES:
+            self.examples.append(sentence(reason, where, detail))
+
+    def pass_over(self, names: Iterable[str]) -> None:
+        """Remember keys or columns that are not read, as many as can be told."""
+        self.unread.update(name for name in names if len(self.unread) < UNREAD)
+
+
+def sentence(reason: str, where: str, detail: str = "") -> str:
+    """One drop in words.
+
+    >>> sentence("broken line", "a.jsonl:7", "not valid JSON")
+    'a.jsonl:7: broken line (not valid JSON)'
+    """
+    return f"{where}: {reason} ({detail})" if detail else f"{where}: {reason}"
+
+
+@dataclass
+class Damage:
+    """The damaged files or lines of one source; it refuses the source when they are too large a share of it."""
+
+    source: FileSource
+    drops: Drops
+    unit: str  # "files", "lines" or "rows"
+    seen: int = 0
+    bad: int = 0
+    first: str = ""
+
+    def note(self, reason: str, where: str, detail: str = "") -> None:
+        """Count one damaged file or line, and remember the first."""
+        self.bad += 1
+        self.first = self.first or sentence(reason, where, detail)
+        self.drops.note(reason, where, detail)
+
+    def settle(self) -> None:
+        """Raise InputError, naming the first damage, when its share of everything seen is over `bad_share`."""
+        if self.bad > self.source.bad_share * self.seen:
+            raise InputError(
+                f"source {self.source.name!r}: {self.bad} of {self.seen} {self.unit} cannot be used, more than"
+                f" bad_share = {self.source.bad_share:g} allows; the first is {self.first}; mend or remove them, or"
+                " raise bad_share"
+            )

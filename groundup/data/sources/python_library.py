@@ -1,0 +1,97 @@
+"""The running Python's own library as a corpus: docstrings, documentation topics and source, in one order for ever."""
+
+import ast
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from platform import python_version
+
+from groundup.config.recipe import LibrarySource
+from groundup.core.errors import InputError
+from groundup.data.document import Document
+from groundup.data.filtered import Drops
+
+SKIPPED = {
+    "test",
+    "tests",
+    "idle_test",
+    "idlelib",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+}  # tests, and what is not the library
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def documents(source: LibrarySource, drops: Drops) -> Iterator[Document]:
+    """The parts the source asks for, in its order; each file or topic in the order of its name.
+
+    Raises InputError when this Python has no library on disk (some embedded ones).
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    edition = f"python-{python_version()}"
+    for part in source.parts:
+        match part:
+            case "topics":
+                pieces = _topics()
+            case "docstrings":
+                pieces = (piece for path in _files(root) for piece in _docstrings(path, root, drops))
+            case "source":
+                pieces = (piece for path in _files(root) for piece in _source(path, root, drops))
+        for place, text in pieces:
+            yield Document(source.name, f"{edition}/{place}", source.licence, text=text)
+
+
+def _files(root: Path) -> list[Path]:
+    paths = sorted(path for path in root.rglob("*.py") if SKIPPED.isdisjoint(path.relative_to(root).parts))
+    if not paths:
+        raise InputError(
+            f"python-library: no Python source in {root}; use a Python with its library on disk, or leave parts at"
+            " topics"
+        )
+    return paths
+
+
+def _topics() -> Iterator[tuple[str, str]]:
+    from pydoc_data.topics import topics  # half a megabyte of text: only when asked for
+
+    for name in sorted(topics):
+        yield f"topics/{name}", topics[name]
+
+
+def _source(path: Path, root: Path, drops: Drops) -> Iterator[tuple[str, str]]:
+    place = path.relative_to(root).as_posix()
+    try:
+        yield place, path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        drops.note("invalid UTF-8", place, f"byte {error.start}")
+
+
+def _docstrings(path: Path, root: Path, drops: Drops) -> Iterator[tuple[str, str]]:
+    """One text for the module and one for each class or function in it, methods included, under their qualified
+    names.
+    """
+    relative = path.relative_to(root)
+    try:
+        module = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        drops.note("not Python", relative.as_posix(), str(error))
+        return
+    name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
+    if text := ast.get_docstring(module):
+        yield relative.as_posix(), f"{name}\n\n{text}\n"
+    for node in _definitions(module):
+        if sections := list(_sections(node, name)):
+            yield f"{relative.as_posix()}:{node.lineno}", "\n\n".join(sections) + "\n"
+
+
+def _sections(node: Definition, parent: str) -> Iterator[str]:
+    name = f"{parent}.{node.name}"
+    if text := ast.get_docstring(node):
+        yield f"{name}\n\n{text}"
+    for inner in _definitions(node):
+        yield from _sections(inner, name)
+
+
+def _definitions(node: ast.Module | Definition) -> Iterator[Definition]:
+    return (child for child in node.body if isinstance(child, Definition))

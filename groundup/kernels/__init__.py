@@ -1,0 +1,1 @@
+"""Operations written for one kind of processor."""

@@ -1,0 +1,143 @@
+"""Compares compiled kernels with torch: `python -m groundup.kernels.cpu.probe LIBRARY` ends with 1 where one of them is
+wrong.
+
+`native.library` runs it once for each new library, in this process of its own, as what is compiled wrong may die.
+"""
+
+import ctypes
+import math
+import sys
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from groundup.generate.block_table import PAGE
+from groundup.generate.kv_cache import NativeStore, PlainStore, Stretch
+from groundup.kernels.cpu import kernels
+from groundup.kernels.cpu import modules as leaves
+from groundup.kernels.cpu.matrix import Packed, Weights, quantise
+from groundup.kernels.cpu.modules import Workshop
+from groundup.model.config import Shape
+from groundup.model.linear import RMSNorm
+from groundup.model.transformer import Gate, Rotary, Rotation
+
+# Largest difference, as part of the largest number: some roundings of a number; whole numbers add that of x to 8 bits,
+# 1/254 of its largest each.
+CLOSE = {torch.float32: 1e-4, torch.bfloat16: 2**-6}
+WHOLE = 0.02
+MATRICES = (
+    (16, 16),
+    (17, 80),
+    (40, 64),
+    (33, 208),
+    (300, 48),
+)  # outputs and inputs: whole panels and parts of one, whole and odd groups
+ROWS = (*range(1, 18), 33)  # each number of rows up to a tile has code of its own
+WIDTHS = (16, 48, 80, 208)
+HEADS = ((4, 4, 16), (8, 2, 32), (6, 2, 48), (8, 1, 64), (3, 1, 80))  # of queries, of keys, features
+LENGTHS = (
+    (1, 1),
+    (3, 14),
+    (16, 16),
+    (37, 1),
+    (33, 9),
+)  # of a sequence before, and of what is new: within a page, across pages
+
+
+def main(path: str) -> int:
+    """Exit code for the library at a path."""
+    torch.manual_seed(0)
+    torch.set_num_threads(
+        1
+    )  # of both sides: one thread runs the same code as many, and does not wait for a busy neighbour
+    shop = Workshop(kernels.typed(ctypes.CDLL(path)))
+    return int(not all(right for dtype in CLOSE for right in _findings(shop, dtype)))
+
+
+def _findings(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+    yield from _products(shop, dtype)
+    yield from _rows(shop, dtype)
+    yield from _choices(shop, dtype)
+    yield from _attention(shop, dtype)
+
+
+def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Whether two results agree; what is not a number agrees with nothing."""
+    return bool((found.float() - expected.float()).abs().max() <= tolerance * expected.float().abs().max())
+
+
+def _products(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+    kinds: tuple[Weights, ...] = ("full", "int8", "int4")
+    for outputs, inputs in MATRICES:
+        weight = (torch.randn(outputs, inputs) / inputs**0.5).to(dtype)
+        for weights in kinds:
+            linear, meant = leaves._Linear(Packed(weight, weights), shop), _meant(weight, weights)
+            for rows in ROWS:
+                x = torch.randn(rows, inputs).to(dtype)
+                yield _close(linear(x), x.float() @ meant.T, CLOSE[dtype] + (WHOLE if weights != "full" else 0))
+
+
+def _meant(weight_NK: Tensor, weights: Weights) -> Tensor:
+    """The matrix that is multiplied, in fp32: whole numbers times their scales."""
+    if weights == "full":
+        return weight_NK.float()
+    group, steps = (
+        (math.gcd(weight_NK.shape[1], 64), 127) if weights == "int8" else (math.gcd(weight_NK.shape[1], 32), 7)
+    )
+    whole_NK, scales_NG = quantise(weight_NK, group, steps)
+    return whole_NK * scales_NG.repeat_interleave(group, 1)
+
+
+@torch.no_grad()
+def _rows(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+    for width in WIDTHS:
+        norm = RMSNorm(width, 1e-6)
+        norm.weight.copy_(torch.randn(width))
+        x, y = torch.randn(1, 11, width).to(dtype), 20 * torch.randn(1, 11, width).to(dtype)
+        yield _close(leaves._Norm(norm, shop)(x), norm(x), CLOSE[dtype])
+        yield _close(leaves._Gate(shop)(y, x), Gate()(y, x), CLOSE[dtype])
+        yield torch.equal(leaves._Sum(shop)(x, y), x + y)  # one rounding, which is the same everywhere
+        table = torch.nn.Embedding(23, width)
+        ids = torch.randint(0, 23, (2, 7))
+        yield torch.equal(leaves._Embedding(table, dtype, shop)(ids), F.embedding(ids, table.weight.to(dtype)))
+    for heads, _, features in HEADS:
+        x, rotary, positions = (
+            torch.randn(2, 9, heads, features).to(dtype),
+            Rotary(features, 10_000.0),
+            torch.arange(18).view(2, 9),
+        )
+        angles = rotary(positions)
+        found = leaves._Rotary(rotary, 18, shop)(positions)
+        yield all(torch.equal(one, other) for one, other in zip(found, angles, strict=True))
+        yield _close(leaves._Rotation(shop)(x, *angles), Rotation()(x, *angles), CLOSE[dtype])
+
+
+def _choices(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+    scores = torch.randn(40, 300).to(dtype)
+    scores[3, 17] = scores[3, 250] = 9.0  # of equals the first
+    for width in (1, 15, 16, 290, 300):
+        yield torch.equal(leaves.best(shop, scores, width), scores[:, :width].argmax(-1))
+
+
+def _attention(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+    """Several sequences in one step: what they had before is stored first, then what is new attends to all of it."""
+    for heads, kv_heads, features in HEADS:
+        shape = Shape(
+            depth=1, width=16, heads=heads, kv_heads=kv_heads, head_dim=features, ffn=16, vocab=16, context=64
+        )
+        count = sum(before + new for before, new in LENGTHS)
+        pages = [list(range(4 * n, 4 * n + -(-(before + new) // PAGE))) for n, (before, new) in enumerate(LENGTHS)]
+        native = NativeStore(shape, 4 * len(LENGTHS), dtype, shop, count)
+        plain = PlainStore(shape, 4 * len(LENGTHS), torch.device("cpu"), dtype)
+        begun = [Stretch(0, before, own) for (before, _), own in zip(LENGTHS, pages, strict=True)]
+        for step in (begun, [Stretch(before, new, own) for (before, new), own in zip(LENGTHS, pages, strict=True)]):
+            R = sum(part.count for part in step)
+            q, k, v = (torch.randn(1, R, n, features).to(dtype) for n in (heads, kv_heads, kv_heads))
+            yield torch.equal(native.begin(step), plain.begin(step))
+            yield _close(native.attend(0, q, k, v), plain.attend(0, q, k, v), CLOSE[dtype])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,109 @@
+"""Eyes: patches of images into the trunk's stream, and out of it the next patch, and what lies where.
+
+Shapes: N patches of P values, each of Q parts, D width, C scores of a label (nothing, and each kind).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from groundup.data.views import Frame
+from groundup.model.config import Shape
+from groundup.model.linear import Linear, RMSNorm
+from groundup.model.vision.tower import Tower
+
+WAVES = 64  # patches of the longest wave of the positions: grids are rarely larger
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The patches of one forward, and where in its rows they stand."""
+
+    patches_NP: Tensor  # uint8
+    places_N: Tensor  # in the flattened rows: row * T + column
+    grid_N2: Tensor  # row and column of each patch in its image
+    hidden_N: Tensor | None = None  # True: only its position is seen
+    frames: tuple[Frame, ...] = ()  # the images they are of, in order; a tower reads images as wholes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What eyes made of patches, and where in the rows of one forward it stands."""
+
+    x_ND: Tensor
+    places_N: Tensor
+
+
+class Parts(nn.Module):
+    """What the parts of a patch show, squares of a few pixels: one matrix for all of them, and a bend.
+
+    A ViT's single matrix is linear in the pixels, so that an edge or a glint is another one wherever it lies. A
+    beginning of small steps learns faster (arXiv:2106.14881).
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.side, self.count = shape.part, shape.patch // shape.part
+        self.look = Linear(3 * shape.part**2, shape.part_features)
+
+    def forward(self, x_NP: Tensor) -> Tensor:
+        """Features of all the parts of each patch, [N, Q * features]."""
+        rows = x_NP.view(-1, self.count, self.side, self.count, 3 * self.side)
+        return F.silu(self.look(rows.transpose(2, 3).flatten(3))).flatten(1)
+
+
+class Eyes(nn.Module):
+    """Two matrices into the stream, by way of the parts of a patch, and one out of it, with fixed two-dimensional
+    positions.
+
+    With a tower, its features go in by one matrix; what comes out are patches all the same.
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.tower = Tower(shape.tower) if shape.tower is not None else None
+        self.parts = Parts(shape) if shape.tower is None else None
+        self.embed = Linear(shape.seen_values, shape.width)
+        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.next = Linear(shape.width, shape.patch_values)
+        self.labels = Linear(shape.width, shape.label_values) if shape.kinds else None
+        self.kinds = len(shape.kinds)
+
+    def forward(self, sight: Sight, precision: torch.dtype, recompute: bool = False) -> Tensor:
+        """What the trunk reads in place of the embeddings of tokens, [N, D]; `recompute` layers of a tower in the
+        backward pass, not to keep them.
+        """
+        if self.parts is None:
+            assert self.tower is not None, "eyes look at parts or through a tower"
+            x_ND = self.embed(self.tower(sight.patches_NP, sight.frames, sight.hidden_N, precision, recompute))
+        else:
+            x_ND = self.embed(self.parts((sight.patches_NP.to(precision) - 127.5) / 64))
+            if sight.hidden_N is not None:
+                x_ND = x_ND.masked_fill(sight.hidden_N[:, None], 0.0)
+        return self.norm(x_ND + positions(sight.grid_N2, x_ND.shape[1]).to(precision))
+
+    def things(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of each patch's label [N, C], and the values that say where its thing lies [N, 4]."""
+        assert self.labels is not None, "a model without kinds labels nothing"
+        found = self.labels(x_ND).float()
+        return found[:, : 1 + self.kinds], found[:, 1 + self.kinds :]
+
+
+def positions(grid_N2: Tensor, width: int) -> Tensor:
+    """Sines and cosines of row and column, half of the features each, [N, width] (arXiv:1706.03762, in two
+    dimensions).
+    """
+    count = -(-width // 4)
+    waves = torch.exp(torch.arange(count, device=grid_N2.device) * (-math.log(WAVES) / count))
+    angles = grid_N2[:, :, None].float() * waves
+    return torch.cat((angles.sin(), angles.cos()), -1).flatten(1)[:, :width]
+
+
+def normalised(patches_NP: Tensor) -> Tensor:
+    """Patches with mean 0 and deviation 1 each, in fp32: what is predicted of them (as in arXiv:2111.06377)."""
+    values = patches_NP.float()
+    deviation, mean = torch.std_mean(values, dim=1, keepdim=True, correction=0)
+    return (values - mean) / (deviation + 4.0)  # a patch of one colour has noise, no contents

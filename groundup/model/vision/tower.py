@@ -1,0 +1,233 @@
+"""A published vision tower, SigLIP 2 in its NaFlex form (arXiv:2502.14786): what it makes of patches, eyes read in
+place of pixels.
+
+Parameter names are those of `transformers`' Siglip2VisionModel, without its pooling head.
+Shapes: N patches of P values, I images of at most L patches, W features, H heads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import isqrt
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
+
+from groundup.core.errors import InputError
+from groundup.core.files import read_json
+from groundup.data.views import Frame
+from groundup.model.linear import Linear
+
+NAMES = {
+    "siglip2": "vision_config",
+    "siglip2_vision_model": None,
+}  # model_type, and where in its config.json the tower stands
+ONLY = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3}  # what is computed here
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """Every number that fixes a tower, by the names in its config.json; one that is left out there is the published
+    base model's.
+    """
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    patch_size: int = 16
+    num_patches: int = 256  # of the square grid that positions were learnt on
+    layer_norm_eps: float = 1e-6
+
+    @staticmethod
+    def of(folder: Path) -> "TowerShape":
+        """The tower of a SigLIP 2 model's folder, of the whole model or of its vision part; raises InputError for
+        anything else.
+        """
+        where = folder / "config.json"
+        if not where.exists():
+            raise InputError(f"{where}: no such file; give the folder of a SigLIP 2 (NaFlex) model")
+        config = read_json(where)
+        kind = config.get("model_type") if isinstance(config, dict) else None
+        if kind not in NAMES:
+            raise InputError(
+                f"{where}: model_type is {kind!r}; only {' and '.join(map(repr, NAMES))} are loaded as eyes"
+            )
+        part = config if (inner := NAMES[kind]) is None else config.get(inner) or {}
+        for name, wanted in ONLY.items():
+            if part.get(name, wanted) != wanted:
+                raise InputError(f"{where}: {name} is {part[name]!r}; only {wanted!r} is loaded")
+        shape = TowerShape(**{field.name: part[field.name] for field in fields(TowerShape) if field.name in part})
+        shape._check(where)
+        return shape
+
+    def _check(self, where: Path) -> None:
+        for name, usual in vars(TowerShape()).items():
+            if type(value := getattr(self, name)) is not type(usual) or value <= 0:
+                raise InputError(f"{where}: {name} is {value!r}; expected a number like {usual}")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"{where}: hidden_size {self.hidden_size} does not divide into num_attention_heads"
+                f" {self.num_attention_heads}"
+            )
+        if isqrt(self.num_patches) ** 2 != self.num_patches:
+            raise InputError(
+                f"{where}: num_patches is {self.num_patches}, which is no square; positions were learnt on a square"
+                " grid"
+            )
+
+    @property
+    def matrices(self) -> int:
+        """Weights of all matrices."""
+        W = self.hidden_size
+        return 3 * self.patch_size**2 * W + self.num_hidden_layers * (4 * W + 2 * self.intermediate_size) * W
+
+    @property
+    def parameters(self) -> int:
+        """All weights: matrices, positions, biases and norms."""
+        W = self.hidden_size
+        return self.matrices + (self.num_patches + 3) * W + self.num_hidden_layers * (9 * W + self.intermediate_size)
+
+    def flops(self, length: int) -> int:
+        """FLOPs of one forward for one patch of an image of `length` patches."""
+        return 2 * self.matrices + 4 * self.num_hidden_layers * self.hidden_size * length
+
+
+class Norm(nn.LayerNorm):
+    """Layer norm (arXiv:1607.06450), in fp32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+class Positions(nn.Module):
+    """Learnt vectors of the cells of a square grid, [S * S, W], resized to the grid of an image."""
+
+    def __init__(self, shape: TowerShape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(shape.num_patches, shape.hidden_size))
+        self.side = isqrt(shape.num_patches)
+
+    def forward(self, rows: int, columns: int) -> Tensor:
+        """Bilinear and antialiased, as two matrix products: they give the same bits in each run on every device. [N,
+        W], fp32.
+        """
+        down_RS, across_CS = (self._resizing(size).to(self.weight.device) for size in (rows, columns))
+        return torch.einsum(
+            "rs,ct,stw->rcw", down_RS, across_CS, self.weight.float().view(self.side, self.side, -1)
+        ).flatten(0, 1)
+
+    def _resizing(self, size: int) -> Tensor:
+        """The matrix that resizes `side` values to `size`: what becomes of each unit vector."""
+        units = torch.eye(self.side, device="cpu")[None, None]
+        return F.interpolate(units, size=(size, self.side), mode="bilinear", align_corners=False, antialias=True)[0, 0]
+
+
+class Embeddings(nn.Module):
+    """A vector of each patch's pixels, and of its place."""
+
+    def __init__(self, shape: TowerShape):
+        super().__init__()
+        self.patch_embedding = Linear(3 * shape.patch_size**2, shape.hidden_size, bias=True)
+        self.position_embedding = Positions(shape)
+
+    def forward(self, values_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None) -> Tensor:
+        x_NW = self.patch_embedding(values_NP)
+        if hidden_N is not None:
+            x_NW = x_NW.masked_fill(hidden_N[:, None], 0.0)
+        places = {
+            size: self.position_embedding(*size)
+            for size in dict.fromkeys((frame.rows, frame.columns) for frame in frames)
+        }
+        return x_NW + torch.cat([places[frame.rows, frame.columns] for frame in frames]).to(x_NW.dtype)
+
+
+class Attention(nn.Module):
+    """Attention of all heads, with biases."""
+
+    def __init__(self, shape: TowerShape):
+        super().__init__()
+        self.heads = shape.num_attention_heads
+        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
+            Linear(shape.hidden_size, shape.hidden_size, bias=True) for _ in range(4)
+        )
+
+    def forward(self, x_ILW: Tensor, mask_ILL: Tensor) -> Tensor:
+        q, k, v = (
+            matrix(x_ILW).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for matrix in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_ILL[:, None])
+        return self.out_proj(found.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """fc2(gelu(fc1(x))), with gelu's approximation by tanh."""
+
+    def __init__(self, shape: TowerShape):
+        super().__init__()
+        self.fc1 = Linear(shape.hidden_size, shape.intermediate_size, bias=True)
+        self.fc2 = Linear(shape.intermediate_size, shape.hidden_size, bias=True)
+
+    def forward(self, x_ILW: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x_ILW), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
+
+    def __init__(self, shape: TowerShape):
+        super().__init__()
+        self.layer_norm1, self.layer_norm2 = (Norm(shape.hidden_size, shape.layer_norm_eps) for _ in range(2))
+        self.self_attn, self.mlp = Attention(shape), FeedForward(shape)
+
+    def forward(self, x_ILW: Tensor, mask_ILL: Tensor) -> Tensor:
+        x_ILW = x_ILW + self.self_attn(self.layer_norm1(x_ILW), mask_ILL)
+        return x_ILW + self.mlp(self.layer_norm2(x_ILW))
+
+
+class Encoder(nn.Module):
+    """The layers, one after the other."""
+
+    def __init__(self, shape: TowerShape):
+        super().__init__()
+        self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_hidden_layers))
+
+    def forward(self, x_ILW: Tensor, mask_ILL: Tensor, recompute: bool) -> Tensor:
+        for block in self.layers:
+            x_ILW = checkpoint(block, x_ILW, mask_ILL, use_reentrant=False) if recompute else block(x_ILW, mask_ILL)
+        return x_ILW
+
+
+class Tower(nn.Module):
+    """The whole tower: features of patches, normalised at the end."""
+
+    def __init__(self, shape: TowerShape):
+        super().__init__()
+        self.embeddings, self.encoder = Embeddings(shape), Encoder(shape)
+        self.post_layernorm = Norm(shape.hidden_size, shape.layer_norm_eps)
+
+    def forward(
+        self, patches_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None, precision: torch.dtype,
+        recompute: bool = False
+    ) -> Tensor:  # fmt: skip
+        """[N, W] of uint8 patches, the images one after the other as `frames` says. What is hidden shows only its
+        place.
+        """
+        x_NW = self.embeddings((patches_NP.to(precision) - 127.5) / 127.5, frames, hidden_N)
+        sizes = [frame.patches for frame in frames]
+        x_ILW = self.encoder(pad_sequence(x_NW.split(sizes), batch_first=True), _mask(frames, x_NW.device), recompute)
+        return self.post_layernorm(torch.cat([x_LW[:size] for x_LW, size in zip(x_ILW, sizes, strict=True)]))
+
+
+def _mask(frames: Sequence[Frame], device: torch.device) -> Tensor:
+    """Who may look at whom, [I, L, L], as in the trunk: what a patch predicts behind its image's beginning, its
+    features must not show.
+    """
+    place_L = torch.arange(max(frame.patches for frame in frames), device=device)
+    together_I1 = torch.tensor([[frame.together] for frame in frames], device=device)
+    seen_IL = torch.where(place_L < together_I1, together_I1, place_L + 1)
+    return place_L < seen_IL[..., None]

@@ -1,0 +1,1 @@
+"""A recipe as stages, and their runs."""

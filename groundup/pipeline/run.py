@@ -1,0 +1,250 @@
+"""Run the stages of a recipe that are stale."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from groundup import device
+from groundup.config.recipe import (
+    Recipe,
+)
+from groundup.core import console, ledger
+from groundup.core.errors import InputError
+from groundup.core.files import clear, discard, disk_errors, full_disk, read_json, sync, write_json
+from groundup.core.ledger import Manifest
+from groundup.pipeline import stages
+from groundup.pipeline.plan import Stage, plan
+from groundup.pipeline.stages import RECIPE, Site, remember
+from groundup.pipeline.states import State, _require_files, _require_same, _spoilt, _with, states
+from groundup.release.lineage import begun_with
+from groundup.train.distributed.mesh import World, join
+from groundup.train.loop import CHECKPOINTS
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: the last stage, whether finished training may be done again, on which device, with TensorBoard events
+    or not.
+    """
+
+    until: str | None = None
+    retrain: bool = False
+    device: str | None = None
+    tensorboard: bool = False
+
+
+def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, Manifest]:
+    """Run every stale stage, in order; returns all manifests by stage, in the first of several processes.
+
+    Raises InputError when another run holds the folder, or a finished training stage would be lost.
+    """
+    chain = plan(recipe, home)
+    if options.until is not None:
+        chain = _until(chain, options.until)
+    for stage in chain:
+        _require_files(stage)
+    chosen = device.pick(options.device)
+    world = join(chosen)
+    if not world.leads:
+        console.hush()
+    site = Site(recipe, home, root, chosen, world, options.tensorboard)
+    with full_disk(root), locked(root) if world.leads else nothing():
+        hashes = ledger.Hashes(root / "hashes.json")
+        if world.leads:
+            _clear(chain, root)
+        world.wait()
+        _require_kept(recipe, chain, root, hashes, options.retrain)
+        spoilt = _looked_at(recipe, chain, root, hashes, world, options.retrain)
+        for state in states(recipe, chain, root, hashes, spoilt):
+            if not state.reason:
+                console.note(f"{state.stage.name}: fresh")
+                continue
+            _guard(state, root, options.retrain)
+            console.note(f"{state.stage.name}: {state.reason}")
+            _perform(site, state, hashes, options.retrain)
+        if not world.leads:
+            return {}
+        remember(recipe, home, root)
+        hashes.keep()
+    return {stage.name: manifest for stage in chain if (manifest := ledger.read(root / stage.name)) is not None}
+
+
+def _looked_at(
+    recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, world: World, retrain: bool
+) -> dict[str, str]:
+    """What `_spoilt` finds, in all processes: the first reads for them. Raises InputError for a finished training among
+    it.
+    """
+    found = list(states(recipe, chain, root, hashes))
+    spoilt = _spoilt(root, found) if world.leads else {}
+    told = world.agree(*(stage.name in spoilt for stage in chain))
+    spoilt = {stage.name: spoilt.get(stage.name, "output") for stage, says in zip(chain, told, strict=True) if says}
+    for state in found:
+        if state.stage.name in spoilt:
+            _guard(_with(state, spoilt), root, retrain)
+    return spoilt
+
+
+def _until(chain: list[Stage], name: str) -> list[Stage]:
+    names = [stage.name for stage in chain]
+    if name not in names:
+        raise InputError(f"--until {name}: no such stage; the stages are {', '.join(names)}")
+    return chain[: names.index(name) + 1]
+
+
+def _clear(chain: list[Stage], root: Path) -> None:
+    """Remove what killed runs left, and take back the record of a stage that one of them had begun again and not
+    changed.
+    """
+    for folder, _, _ in os.walk(root):
+        clear(Path(folder))
+    for stage in chain:
+        ledger.take_back(root / stage.name)
+        if stage.trains and ledger.read(root / stage.name) is not None:
+            discard(root / stage.name / CHECKPOINTS)
+
+
+def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, retrain: bool) -> None:
+    """Refuse, before anything is changed, a finished training that will not fit what comes before it.
+
+    A stage that lost its outputs makes them again, and what follows it is fresh; so only what certainly changes counts.
+    """
+    changed: set[str] = set()
+    for state in states(recipe, chain, root, hashes):
+        cause = _certain(state, recipe.seed, changed)
+        if cause:
+            changed.add(state.stage.name)
+            _guard(replace(state, reason=cause), root, retrain)
+
+
+def _certain(state: State, seed: int, changed: set[str]) -> str:
+    """Why a finished stage will come to another digest; empty where it may not."""
+    if state.manifest is None:
+        return ""
+    if state.key:
+        return state.reason if state.key != state.manifest.key else ""
+    causes = {
+        "the recipe": state.manifest.part != state.stage.part or state.manifest.seed != seed,
+        **{parent: parent in changed for parent in state.stage.parents},
+    }
+    return " and ".join(cause for cause, found in causes.items() if found) + " changed" * any(causes.values())
+
+
+def _guard(state: State, root: Path, retrain: bool) -> None:
+    if state.stage.trains and state.manifest is not None and not retrain:
+        raise InputError(
+            f"{root / state.stage.name}: finished, but {state.reason} since; give the recipe another name to keep this"
+            " model, or run with --retrain to train it again"
+        )
+
+
+def _perform(site: Site, state: State, hashes: ledger.Hashes, retrain: bool) -> None:
+    """Run one stage and record it. Stages that do not train run on the first process alone."""
+    stage, folder = state.stage, site.folder(state.stage.name)
+    if site.world.leads:
+        _begin(site, state, retrain)
+        hashes.keep()
+    site.world.wait()
+    try:
+        _work(site, state, hashes)
+    finally:
+        if site.world.leads:
+            ledger.take_back(folder)
+    if stage.trains and site.world.leads:
+        discard(folder / CHECKPOINTS)
+    site.world.wait()
+
+
+def _begin(site: Site, state: State, retrain: bool) -> None:
+    """Prepare a stage's folder: its record is set aside, and a training that is begun again has no checkpoints of
+    another one.
+    """
+    folder = site.folder(state.stage.name)
+    if not (site.root / RECIPE).exists():
+        remember(site.recipe, site.home, site.root)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    ledger.set_aside(folder)
+    if state.stage.trains:
+        _own(folder / CHECKPOINTS, state.key, retrain)
+
+
+def _own(checkpoints: Path, key: str, retrain: bool) -> None:
+    """Note for which key of a stage checkpoints are made. Training again parts with those of another key, once, and
+    goes on from its own.
+    """
+    begun = checkpoints / "key.json"
+    if retrain and not (begun.exists() and read_json(begun) == key):
+        discard(checkpoints)
+    if not checkpoints.exists() or not any(checkpoints.iterdir()):
+        write_json(begun, key)
+
+
+def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
+    """The work of a stage, and its manifest."""
+    stage, folder = state.stage, site.folder(state.stage.name)
+    began, joules = time.perf_counter(), device.energy()
+    parents = {
+        parent: manifest for parent in stage.parents if (manifest := ledger.read(site.folder(parent))) is not None
+    }
+    records = begun_with(stage.files) if stage.trains else {}
+    stages.seeded(site)
+    if not stage.trains and not site.world.leads:
+        return
+    same = partial(_require_same, stage, hashes)
+    result = stage.work(replace(site, loaded=same))
+    if not site.world.leads:
+        return
+    if not stage.trains:
+        same()
+    for name in result.outputs:
+        sync(folder / name)
+    spent = device.energy()
+    manifest = Manifest(
+        stage=stage.name,
+        key=state.key,
+        parents={parent: manifest.digest for parent, manifest in parents.items()},
+        part=stage.part,
+        code=state.code,
+        inputs=state.inputs,
+        seed=site.recipe.seed,
+        outputs=ledger.outputs(folder, result.outputs),
+        licences=result.licences,
+        libraries=ledger.libraries(),
+        device={"kind": site.device.kind, "name": site.device.name, "processes": site.world.size},
+        flops=result.flops,
+        seconds=time.perf_counter() - began,
+        joules=None if joules is None or spent is None else spent - joules,
+        metrics=result.metrics,
+        finished=ledger.now(),
+        records=records | {parent: manifest.record for parent, manifest in parents.items()},
+    )
+    remember(site.recipe, site.home, site.root)
+    ledger.write(folder, manifest)
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold a run's folder; the lock goes with the process, however it ends."""
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{root}: another run is at work in this folder; wait for it, or give the recipe another name"
+            ) from None
+        yield
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    """Hold nothing."""
+    yield

@@ -1,0 +1,328 @@
+"""The work of each stage of a run: which function of which room, on which folders."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from groundup.codecs import chat
+from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
+from groundup.config.derived import Schedule
+from groundup.config.recipe import Recipe, Source, StagePart
+from groundup.core import console, ledger
+from groundup.core.errors import InputError
+from groundup.core.files import read_json, write_json, write_with
+from groundup.data import sample
+from groundup.data.batches import Batches, heldout
+from groundup.data.image_shards import FILES, Eyesight
+from groundup.data.prepare import write_documents
+from groundup.data.shards import Shards, write_shards
+from groundup.data.views import Lesson
+from groundup.device import Device
+from groundup.evaluate.runner import evaluate
+from groundup.generate.engine import Engine
+from groundup.kernels.cpu.matrix import Weights
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk
+from groundup.model.vision.tower import TowerShape
+from groundup.model.weights import shape_of
+from groundup.release.report import write_report
+from groundup.train.distributed.mesh import World
+from groundup.train.loop import Job, Trainer
+
+RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
+LOG = "metrics.jsonl"  # of training, a line a step
+SAMPLE_TOKENS = 32  # longest sample while training
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run happens: its recipe, the folder the recipe lies in, the run's folder, the device and the peers."""
+
+    recipe: Recipe
+    home: Path
+    root: Path
+    device: Device
+    world: World
+    events: bool = False  # TensorBoard event files as well
+    loaded: Callable[[], None] = lambda: (
+        None
+    )  # called by training once it has read its files; raises InputError if they changed meanwhile
+
+    def folder(self, stage: str) -> Path:
+        """The folder of a stage."""
+        return self.root / stage
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage hands to the ledger."""
+
+    outputs: list[str]
+    metrics: dict[str, Any]
+    flops: float = 0.0
+    licences: dict[str, int] = field(default_factory=dict)
+
+
+def remember(recipe: Recipe, home: Path, root: Path) -> None:
+    """Keep the recipe beside what it makes: where there is none yet, when a training goes on, with each manifest, and
+    when all is fresh.
+
+    So a run that is refused, or fails before it has changed anything, leaves the recipe that made what is there.
+    """
+    table = {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")}
+    with suppress(InputError, FileNotFoundError):
+        if read_json(root / RECIPE) == table:
+            return
+    write_json(root / RECIPE, table)
+
+
+def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
+    """Raw files to documents; images are told apart from those of the stages before."""
+    folder = site.folder(f"documents-{source.name}")
+    with console.progress(f"documents {source.name}", None, "documents") as advance:
+        report = write_documents(
+            source, site.home, folder, advance, [site.folder(stage) / "documents.parquet" for stage in before]
+        )
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report["dropped"].items()) or "none"
+    console.note(f"  {report['documents']:,} documents, {report['characters']:,} characters; dropped: {dropped}")
+    if unread := report.get("unread"):
+        console.note(f"  not read: {', '.join(map(repr, unread))}")
+    for warning in report["warnings"]:
+        console.warn(warning)
+    return Result(["documents.parquet"], report, licences=report["licences"])
+
+
+def tokenizer(site: Site, sources: list[str]) -> Result:
+    """Documents to a vocabulary, or one that is given."""
+    part, folder = site.recipe.tokenizer, site.folder("tokenizer")
+    given = part.path or site.recipe.model.start
+    if given is not None:
+        learned = Tokenizer.load((site.home / given).expanduser())
+    else:
+        tables = [site.folder(f"documents-{source}") / "documents.parquet" for source in sources]
+        with console.progress("tokenizer", None, "documents") as advance:
+            learned = sample.learn(
+                tables, part.sample_megabytes, part.vocab_size, SEEING if site.recipe.patch else SPECIALS, advance
+            )
+    learned.save(folder)
+    return Result(["tokenizer.json", "tokenizer_config.json"], {"size": learned.size})
+
+
+def shards(site: Site, source: str) -> Result:
+    """Documents to packed rows."""
+    folder = site.folder(f"shards-{source}")
+    table = site.folder(f"documents-{source}")
+    total = _figures(site, source)["documents"]
+    with console.progress(f"shards {source}", total, "documents") as advance:
+        codec, eyesight = Tokenizer.load(site.folder("tokenizer")), _eyesight(site.recipe)
+        report = write_shards(table / "documents.parquet", codec, site.recipe.model.context, folder, advance, eyesight)
+    console.note(
+        f"  {report['train']['tokens']:,} tokens in {report['train']['rows']:,} rows, {report['train']['fill']:.1%}"
+        " full"
+    )
+    if warning := cut_off(source, total, report, site.recipe.model.context):
+        console.warn(warning)
+    files = ("tokens.bin", "flags.bin", "shards.json", *(() if eyesight is None else FILES))
+    names = [f"{part}/{name}" for part in ("train", "heldout") for name in files]
+    return Result(names, report)
+
+
+def cut_off(source: str, total: int, report: dict[str, Any], context: int) -> str | None:
+    """What was cut from a source's documents because it did not fit; raises InputError where nothing to learn from is
+    left.
+    """
+    cut, lost = (sum(part[key] for part in report.values()) for key in ("cut", "lost"))
+    remedy = (
+        f"raise model.context, to {max(part['longest'] for part in report.values()):,} for all of them, or shorten them"
+    )
+    if lost and not report["train"]["rows"]:
+        raise InputError(
+            f"source {source!r}: all conversations lose their answers behind the context of {context:,} tokens;"
+            f" {remedy}"
+        )
+    if not cut:
+        return None
+    without = f", {lost:,} of them all that is learnt from them, and are left out" if lost else ""
+    return (
+        f"source {source!r}: {cut:,} of {total:,} documents do not fit the context of {context:,} tokens and lost their"
+        f" ends{without}; {remedy}"
+    )
+
+
+def _eyesight(recipe: Recipe) -> Eyesight | None:
+    return Eyesight(recipe.patch, recipe.model.patches) if recipe.patch else None
+
+
+def _kinds(site: Site, sources: list[str]) -> tuple[str, ...]:
+    """The names of all that lies in the images of some sources."""
+    return tuple(sorted({kind for name in sources for kind in _figures(site, name).get("kinds", [])}))
+
+
+def _figures(site: Site, source: str) -> dict[str, Any]:
+    """What the manifest of a source's documents says of them."""
+    manifest = ledger.read(site.folder(f"documents-{source}"))
+    assert manifest is not None, "documents come before what is made of them"
+    return manifest.metrics
+
+
+def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, TowerShape | None]:
+    """The folder of the vision tower that a recipe names, and its shape; raises InputError for one that does not fit
+    its patches.
+    """
+    if recipe.model.eyes is None:
+        return None, None
+    folder = (home / recipe.model.eyes).expanduser()
+    tower = TowerShape.of(folder)
+    if tower.patch_size != recipe.patch:
+        raise InputError(
+            f"{folder}: sees patches of {tower.patch_size} pixels, but model.patch is {recipe.patch}; set it to"
+            f" {tower.patch_size}"
+        )
+    return folder, tower
+
+
+def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]) -> Result:
+    """Packed rows to weights; `sources` are all that any stage of the run learns from."""
+    recipe, folder = site.recipe, site.folder(stage.title)
+    codec = Tokenizer.load(site.folder("tokenizer"))
+    eyes, tower = (None, None) if start is not None else outside_eyes(recipe, site.home)
+    shape = (
+        shape_of(start)
+        if start is not None
+        else Shape.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources), tower)
+    )
+    lesson = Lesson("none" if stage.do == "instruct" else stage.images, stage.augment, shape.kinds)
+    rows = site.world.divide(schedule.rows(recipe.model.context))
+    learnt, held = (
+        {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")
+    )
+    job = Job(
+        title=stage.title,
+        shape=shape,
+        start=start,
+        eyes=eyes,
+        seed=recipe.seed,
+        batches=Batches(learnt, stage.mix, rows, recipe.seed, stage.do == "instruct", lesson),
+        heldout={name: heldout(name, part, stage.do == "instruct", lesson) for name, part in held.items() if part.rows},
+        steps=schedule.steps(stage.tokens, recipe.model.context),
+        schedule=schedule,
+        precision=site.device.precision(recipe.model.precision),
+        recompute=stage.recompute,
+        checkpoint_steps=stage.checkpoint_steps,
+        keep=stage.keep,
+        sample_steps=stage.sample_steps,
+        validate_steps=stage.validate_steps,
+        end=codec.im_end,
+        folder=folder,
+    )
+    with console.training(stage.title, job.steps) as update:
+        trainer = Trainer(job, site.device, site.world, _Watch(site, codec, stage, update))
+        site.loaded()
+        outcome = trainer.run()
+    if site.world.leads:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            write_with(folder / name, partial(shutil.copyfile, site.folder("tokenizer") / name))
+    loss = "lost" if outcome.loss is None else f"{outcome.loss:.3f}"
+    console.note(
+        f"  loss {loss} after {outcome.tokens:,} tokens in {outcome.seconds:.0f} s; {outcome.tokens_per_second:,.0f}"
+        f" tokens/s, {outcome.share_of_peak:.0%} of peak; memory {outcome.peak_memory / 2**20:,.0f} MiB, predicted"
+        f" {outcome.predicted_memory / 2**20:,.0f}"
+    )
+    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
+    return Result(names, {"parameters": shape.parameters(), **asdict(outcome)}, outcome.flops)
+
+
+class _Watch:
+    """Shows training on the console and lets the model speak now and then."""
+
+    def __init__(self, site: Site, codec: Tokenizer, stage: StagePart, update: Callable[[int, str], None]):
+        self.site, self.codec, self.stage, self.update = site, codec, stage, update
+        self.events = _events(site.folder(stage.title)) if site.events and site.world.leads else None
+
+    def note(self, text: str) -> None:
+        console.note(f"  {text}")
+
+    def begin(self, done: int) -> None:
+        if self.site.world.leads:
+            remember(self.site.recipe, self.site.home, self.site.root)
+        self.update(done, "")
+
+    def step(self, record: dict[str, Any]) -> None:
+        loss = "no target" if record["loss"] is None else f"loss {record['loss']:.3f}"
+        text = f"{loss}  {record['tokens_per_second']:,.0f} tokens/s  {record['share_of_peak']:.0%} of peak"
+        self.update(record["step"], text)
+        if self.events is not None:
+            for name in ("loss", "norm", "rate", "tokens_per_second", "share_of_peak"):
+                if record[name] is not None:
+                    self.events.add_scalar(f"{self.stage.title}/{name}", record[name], record["step"])
+            for source, loss in record.get("heldout", {}).items():
+                self.events.add_scalar(f"{self.stage.title}/heldout/{source}", loss, record["step"])
+        if "heldout" in record:
+            shown = ", ".join(f"{source} {loss:.3f}" for source, loss in record["heldout"].items())
+            console.note(f"  step {record['step']:,}: {text}  held out: {shown}")
+
+    def sample(self, trunk: Trunk, step: int) -> list[dict[str, str]]:
+        prompts = self.site.recipe.evaluate.prompts if self.site.recipe.evaluate else ()
+        asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < trunk.shape.context}
+        answers = Engine(trunk, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)
+        samples = [
+            {"prompt": prompt, "text": self.codec.decode(answer)} for prompt, answer in zip(asked, answers, strict=True)
+        ]
+        for each in samples:
+            console.note(f"    {each['prompt']!r} -> {each['text']!r}")
+        return samples
+
+    def _ids(self, prompt: str) -> list[int]:
+        """A text to go on with while pre-training, a question afterwards."""
+        return (
+            self.codec.encode(prompt)
+            if self.stage.do == "pretrain"
+            else chat.prompt(self.codec, [{"role": "user", "content": prompt}])
+        )
+
+
+def _events(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "--tensorboard: TensorBoard is not installed; pip install 'groundup[tensorboard]', or leave the option out"
+        ) from None
+    return SummaryWriter(str(folder / "events"))
+
+
+def measure(site: Site, model: Path, sources: list[str], weights: Weights = "full") -> Result:
+    """Weights to figures."""
+    with console.progress("evaluate", None, "items") as advance:
+        documents = {name: site.folder(f"documents-{name}") for name in sources}
+        figures = evaluate(model, site.recipe, site.home, documents, site.device, advance, weights)
+    return Result([], figures)
+
+
+def line(site: Site, model: Path) -> Result:
+    """Weights to a sorting line at work."""
+    from groundup.apps.sorter.trial import FILM, trial  # it needs an extra of its own
+
+    part = site.recipe.line
+    assert part is not None, "a recipe without a line has no such stage"
+    folder = site.folder("line")
+    with console.progress("line", 2 * len(part.settings) * part.items, "items") as advance:
+        figures = trial(model, part, site.recipe.seed, site.device, folder / FILM, advance)
+    return Result([FILM], figures)
+
+
+def report(site: Site) -> Result:
+    """Manifests to a page."""
+    write_report(site.root, site.recipe, site.folder("report") / "report.html")
+    return Result(["report.html"], {})
+
+
+def seeded(site: Site) -> None:
+    """Fix the one global random state that libraries may look at."""
+    torch.manual_seed(site.recipe.seed)

@@ -1,0 +1,38 @@
+"""Export: a model in the Hugging Face layout, with the record of how it came about.
+
+`transformers`, vLLM and the converters of llama.cpp load the folder. It carries a model card, rendered from the
+manifests, and `lineage.json`, so that `groundup trace` answers for it wherever it goes.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from groundup.codecs.text import Tokenizer
+from groundup.core.files import write_json
+from groundup.model import weights
+from groundup.release.card import card
+from groundup.release.folder import release
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def export(model: Path, out: Path, dtype: Literal["fp32", "bf16"] = "fp32") -> list[Path]:
+    """Write a finished stage's model to `out`, its weights in `dtype`; returns the files. Raises InputError as
+    `release` does.
+    """
+    part = {"layout": "huggingface", "dtype": dtype}
+    return release(model, out, part, __name__, lambda folder: _write_model(model, folder, dtype), card)
+
+
+def _write_model(model: Path, folder: Path, dtype: Literal["fp32", "bf16"]) -> None:
+    tokenizer = Tokenizer.load(model)
+    weights.save(weights.load(model, torch.device("cpu")), folder, tokenizer.im_end, DTYPES[dtype])
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(model / name, folder / name)
+    ends = [tokenizer.im_end, tokenizer.end]  # where groundup's own generation stops, greedy as it is by default
+    write_json(
+        folder / "generation_config.json", {"do_sample": False, "eos_token_id": ends, "pad_token_id": tokenizer.end}
+    )

@@ -1,0 +1,180 @@
+"""Export to the edge: what a model does to find things in pictures of one size, as an ONNX graph that onnxruntime runs
+without torch.
+
+Shapes: H, W pixels; N patches; K kinds.
+"""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from torch import Tensor, nn
+
+from groundup.codecs.boxes import LEAST, OVERLAP, VALUES
+from groundup.codecs.image import Grid, fit
+from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
+from groundup.core.files import write_json
+from groundup.data.views import Frame, cells
+from groundup.generate.look import View, shown
+from groundup.model import weights
+from groundup.model.config import Shape
+from groundup.model.transformer import Trunk, dense_attention, document_mask
+from groundup.model.vision.encoder import Sight
+from groundup.release.folder import release
+
+GRAPH, CONTRACT = "model.onnx", "model.json"
+TOLERANCE = (
+    1e-4  # of probabilities and of values in patches: sums in another order leave a few units in the last place of fp32
+)
+HOW = (
+    "Patch n lies in row n // columns and column n % columns. Its box, in patches, has its centre at (column + 0.5 +"
+    " values[n][0], row + 0.5 + values[n][1]) and the width and height exp(values[n][2:4]), with the exponents cut to"
+    " -4 and 6. Left and right divided by columns, top and bottom by rows, cut to 0 and 1, are shares of the picture."
+    " Of each kind, every patch whose score is at least `least` proposes its box. Of those that overlap the surest by"
+    " more than `overlap` (intersection over union) one thing is left, with the surest's score, and with the mean of"
+    " their boxes weighted by score; and so on."
+)
+
+
+class VisionPath(nn.Module):
+    """Pixels [H, W, 3] in; out the probabilities of each patch's label [N, 1 + K] and the values that say where its
+    thing lies [N, 4].
+
+    Equal to `Engine.labels`: the ids before the image are part of it. Takes the trunk over, whose ids it numbers anew.
+    """
+
+    def __init__(self, trunk: Trunk, tokenizer: Tokenizer, grid: Grid):
+        super().__init__()
+        ids, (look,) = shown(tokenizer, View.of(grid, np.zeros((grid.patches, trunk.shape.patch_values), np.uint8)))
+        used, self.ids_1T = torch.unique(torch.tensor([ids[: look.end]]), return_inverse=True)
+        trunk.model.embed_tokens.weight = nn.Parameter(
+            trunk.model.embed_tokens.weight[used].detach()
+        )  # the others are never read
+        trunk.attend = dense_attention  # what the kernel does has no name in ONNX
+        self.trunk, self.grid = trunk, grid
+        self.positions_1T = torch.arange(look.end)[None]
+        blocks_1T = (self.positions_1T >= look.place).long()
+        self.mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T)
+        self.places_N, self.grid_N2 = torch.arange(look.place, look.end), torch.from_numpy(cells(grid))
+
+    def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [N, 1 + K] and values [N, 4] of uint8 pixels."""
+        (rows, columns), side, eyes = self.grid, self.trunk.shape.patch, self.trunk.eyes
+        assert eyes is not None, "a model that names things has eyes"
+        patches_NP = pixels_HW3.reshape(rows, side, columns, side, 3).transpose(1, 2).reshape(rows * columns, -1)
+        sight = Sight(patches_NP, self.places_N, self.grid_N2, frames=(Frame(rows, columns, rows * columns),))
+        states_1TD = self.trunk(self.ids_1T, self.positions_1T, self.mask_1TT, sight=sight)
+        scores_NC, values_N4 = eyes.things(states_1TD[0, self.places_N])
+        return scores_NC.softmax(-1), values_N4
+
+
+def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
+    """Write the graph of a finished stage's model for pictures of a `size`, "WxH", or square ones, to `out`; returns
+    the files.
+
+    Raises InputError as `release` does, for a model that names nothing, and for a size that is none.
+    """
+    shape = weights.shape_of(model)
+    if not shape.kinds:
+        raise InputError(f"{model}: the model names nothing in images; export one that was tuned on a source of boxes")
+    grid = _grid(shape, size)
+    part = {"layout": "onnx", "dtype": "fp32", "grid": list(grid)}
+    return release(
+        model,
+        out,
+        part,
+        __name__,
+        lambda folder: write(weights.load(model, torch.device("cpu")), Tokenizer.load(model), grid, folder),
+    )
+
+
+def _grid(shape: Shape, size: str | None) -> Grid:
+    if size is None:
+        return Grid(isqrt(shape.patches), isqrt(shape.patches))
+    if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size)):
+        raise InputError(f"--size {size}: no size of a picture; write width and height in pixels, such as 640x480")
+    return fit(int(found[1]), int(found[2]), shape.patch, shape.patches)
+
+
+def write(trunk: Trunk, tokenizer: Tokenizer, grid: Grid, folder: Path) -> None:
+    """Write GRAPH and CONTRACT; raises InputError when onnxruntime does not compute with the graph what the model
+    computes.
+    """
+    path, side = VisionPath(trunk, tokenizer, grid).eval(), trunk.shape.patch
+    shape_hw3 = (grid.rows * side, grid.columns * side, 3)
+    pixels = torch.randint(0, 256, shape_hw3, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            path, (pixels,), dynamo=True, input_names=["pixels"], output_names=["scores", "values"], verbose=False
+        )
+    assert program is not None, "dynamo gives a program"
+    ClearMetadataAndDocStringPass()(
+        program.model
+    )  # of each node the lines of code it comes from, with this machine's paths
+    program.save(folder / GRAPH)
+    with torch.inference_mode():
+        expected = path(pixels)
+    found = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"]).run(
+        ["scores", "values"], {"pixels": pixels.numpy()}
+    )
+    off = max(float(np.abs(there - here.numpy()).max()) for there, here in zip(found, expected, strict=True))
+    if not off <= TOLERANCE:
+        raise InputError(
+            f"the graph's answers are off by {off:.1e}, more than {TOLERANCE:.0e}; use other versions of onnxscript and"
+            " onnxruntime"
+        )
+    write_json(folder / CONTRACT, _contract(trunk.shape, grid, shape_hw3, off))
+
+
+def _contract(shape: Shape, grid: Grid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
+    """What a program that runs the graph must know."""
+    return {
+        "input": {
+            "pixels": {
+                "dtype": "uint8",
+                "shape": shape_hw3,
+                "is": "red, green, blue; the whole picture scaled to this size, bicubic",
+            }
+        },
+        "outputs": {
+            "scores": {
+                "dtype": "float32",
+                "shape": [grid.patches, 1 + len(shape.kinds)],
+                "is": "probabilities: nothing, then each of the kinds",
+            },
+            "values": {
+                "dtype": "float32",
+                "shape": [grid.patches, VALUES],
+                "is": "where the thing that a patch lies in is",
+            },
+        },
+        "kinds": shape.kinds,
+        "patch": shape.patch,
+        "grid": grid._asdict(),
+        "boxes": {"least": LEAST, "overlap": OVERLAP, "how": HOW},
+        "largest_difference": off,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of packages that it does not need, and of its own future."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,105 @@
+"""More than one process: sharding applied to the model from outside, and tensors whole or in slices.
+
+Parameters are sharded on their first dimension by FSDP2 (arXiv:2304.11277), so a rank's slice is given by its number
+alone.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from groundup.core.errors import InputError
+from groundup.device import Device
+from groundup.train.objectives.packed import Learner
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its peers."""
+
+    rank: int = 0
+    size: int = 1
+    mesh: DeviceMesh | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def divide(self, rows: int) -> int:
+        """The rows of a batch, checked to split equally over the processes."""
+        if rows % self.size:
+            raise InputError(
+                f"a batch of {rows} rows does not split over {self.size} processes; set batch_tokens to a multiple of"
+                f" {self.size} rows"
+            )
+        return rows
+
+    def wait(self) -> None:
+        """Wait for all."""
+        if self.mesh is not None:
+            dist.barrier()
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if self.mesh is not None:
+            dist.all_reduce(value)
+        return value
+
+    def agree(self, *flags: bool) -> list[bool]:
+        """Each flag: True when any process says so."""
+        if self.mesh is None:
+            return list(flags)
+        return [
+            count > 0
+            for count in self.total(torch.tensor(flags, dtype=torch.float32, device=self.mesh.device_type)).tolist()
+        ]
+
+
+def join(device: Device) -> World:
+    """Join the peers that `torchrun` started, or be alone."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1:
+        return World()
+    if not dist.is_initialized():
+        dist.init_process_group(device.collectives)
+    return World(dist.get_rank(), size, init_device_mesh(device.kind, (size,)))
+
+
+def shard(learner: Learner, world: World) -> None:
+    """Split every parameter over the processes; each block gathers its own just before it is used.
+
+    Blocks travel in the precision of the computation; embedding and head in fp32, in which their gradients add up.
+    """
+    if world.mesh is None:
+        return
+    policy = MixedPrecisionPolicy(
+        param_dtype=learner.trunk.precision, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
+    for block in learner.trunk.model.layers:
+        fully_shard(block, mesh=world.mesh, mp_policy=policy)
+    fully_shard(learner, mesh=world.mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+
+
+def slice_of(length: int, rank: int, size: int) -> slice:
+    """The rows of a tensor's first dimension that one of `size` processes holds: equal parts, the last ones shorter or
+    empty.
+    """
+    each = -(-length // size)
+    return slice(min(length, rank * each), min(length, (rank + 1) * each))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's slice."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole tensor, gathered; every process must call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,110 @@
+"""Updates that need all of a matrix, while every process holds only some of its rows.
+
+Each matrix has one owner. The rows travel to it and back in one message a peer, so an update computed there has the
+bits that a single process would compute, and the work on all the matrices is shared out.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from groundup.train.distributed.mesh import World, local, slice_of
+
+
+class Owners:
+    """Matrices that may be sharded, and `whole`: those that this process updates, by name.
+
+    Alone, these are the matrices themselves; among peers, copies of those it owns, filled by `gathered`.
+    """
+
+    def __init__(self, matrices: dict[str, nn.Parameter], world: World):
+        self.matrices, self.world = list(matrices.values()), world
+        self.owned = _shares([matrix.numel() for matrix in self.matrices], world.size)
+        self.mine = self.owned[world.rank]
+        names = list(matrices)
+        self.whole = (
+            matrices
+            if world.mesh is None
+            else {names[number]: _empty_copy(self.matrices[number]) for number in self.mine}
+        )
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Inside, `whole` has weights and gradients; behind it, every process has its rows of the new weights. All must
+        call it.
+        """
+        if self.world.mesh is None:
+            yield
+            return
+        rows = [local(matrix).detach() for matrix in self.matrices]
+        gradients = [local(matrix.grad) for matrix in self.matrices if matrix.grad is not None]
+        for copy, weight, gradient in zip(
+            self.whole.values(), self._gather(rows), self._gather(gradients), strict=True
+        ):
+            copy.detach().copy_(weight)
+            copy.grad = gradient
+        yield
+        for row, updated in zip(rows, self._scatter([copy.detach() for copy in self.whole.values()]), strict=True):
+            row.copy_(updated)
+
+    def _gather(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """From this process's rows of every matrix, the whole of each that it owns."""
+        sent = [[rows[number] for number in numbers] for numbers in self.owned]
+        received = self._exchange(
+            sent, [[self._shape(number, peer) for number in self.mine] for peer in range(self.world.size)]
+        )
+        return [torch.cat(parts) for parts in zip(*received, strict=True)]
+
+    def _scatter(self, wholes: Sequence[Tensor]) -> list[Tensor]:
+        """From the whole of each matrix that this process owns, its rows of every matrix."""
+        sent = [
+            [whole[self._rows(number, peer)] for number, whole in zip(self.mine, wholes, strict=True)]
+            for peer in range(self.world.size)
+        ]
+        received = self._exchange(
+            sent, [[self._shape(number, self.world.rank) for number in numbers] for numbers in self.owned]
+        )
+        parts = {
+            number: part for peer in zip(self.owned, received, strict=True) for number, part in zip(*peer, strict=True)
+        }
+        return [parts[number] for number in range(len(self.matrices))]
+
+    def _exchange(self, sent: list[list[Tensor]], shapes: list[list[tuple[int, int]]]) -> list[list[Tensor]]:
+        """Give `sent[peer]` to each peer, and get from it tensors of `shapes[peer]`."""
+        sizes = [[rows * columns for rows, columns in peer] for peer in shapes]
+        nothing = local(self.matrices[0]).new_empty(0)  # for a process that owns no matrix
+        packed = torch.cat([nothing, *(tensor.flatten() for tensors in sent for tensor in tensors)])
+        buffer = packed.new_empty(sum(map(sum, sizes)))
+        dist.all_to_all_single(
+            buffer,
+            packed,
+            [sum(peer) for peer in sizes],
+            [sum(tensor.numel() for tensor in tensors) for tensors in sent],
+        )
+        parts = iter(torch.split(buffer, [size for peer in sizes for size in peer]))
+        return [[next(parts).view(shape) for shape in peer] for peer in shapes]
+
+    def _rows(self, number: int, rank: int) -> slice:
+        return slice_of(self.matrices[number].shape[0], rank, self.world.size)
+
+    def _shape(self, number: int, rank: int) -> tuple[int, int]:
+        rows = self._rows(number, rank)
+        return rows.stop - rows.start, self.matrices[number].shape[1]
+
+
+def _shares(sizes: list[int], owners: int) -> list[list[int]]:
+    """Numbers of the things that each owner gets: the largest first, always to the one with least."""
+    result: list[list[int]] = [[] for _ in range(owners)]
+    loads = [0] * owners
+    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        owner = loads.index(min(loads))
+        loads[owner] += sizes[number]
+        result[owner].append(number)
+    return result
+
+
+def _empty_copy(matrix: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(torch.empty(matrix.shape, dtype=matrix.dtype, device=matrix.device))

@@ -1,0 +1,70 @@
+"""Muon for the matrices of the blocks, AdamW for the rest, and the schedule of their rates."""
+
+import torch
+from torch import Tensor, nn
+
+from groundup.config.derived import Schedule
+from groundup.train.distributed.mesh import World
+from groundup.train.optim.matrix_owners import Owners
+from groundup.train.optim.muon import Muon
+
+MATRICES = (".layers.", ".patch_embedding.", ".eyes.parts.", ".eyes.embed.", ".eyes.next.")
+
+
+def is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether Muon trains it: the matrices inside the blocks and those that take in patches and give them back; not
+    embedding, heads or norms.
+    """
+    return parameter.ndim == 2 and any(part in f".{name}" for part in MATRICES)
+
+
+class Optimizer:
+    """Muon and torch's AdamW (arXiv:1711.05101) over one module, with one schedule.
+
+    Rates rise linearly over the first `warmup` share of the steps, stay, and fall linearly to zero over the last
+    `decay` share (warm-up/stable/decay, arXiv:2404.06395). Where parameters are sharded, Muon updates whole copies on
+    their owners.
+    """
+
+    def __init__(self, module: nn.Module, schedule: Schedule, steps: int, world: World):
+        self.schedule, self.steps = schedule, steps
+        self.named = dict(module.named_parameters())
+        matrices = {name: parameter for name, parameter in self.named.items() if is_matrix(name, parameter)}
+        others = [parameter for name, parameter in self.named.items() if name not in matrices]
+        self.owners = Owners(matrices, world)
+        self.muon = Muon(self.owners.whole, schedule.weight_decay)
+        self.adamw = torch.optim.AdamW(others, lr=schedule.other_lr, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
+
+    def factor(self, step: int) -> float:
+        """The schedule's factor at a step, 0 to 1."""
+        rising = self.schedule.warmup * self.steps
+        falling = self.schedule.decay * self.steps
+        return min(1.0, (step + 1) / rising if rising else 1.0, (self.steps - step) / falling if falling else 1.0)
+
+    def step(self, step: int) -> None:
+        """Update every parameter from its gradient and clear the gradients; every process must call it."""
+        self._update(self.factor(step))
+
+    def _update(self, factor: float) -> None:
+        self.adamw.param_groups[0]["lr"] = self.schedule.other_lr * factor
+        with self.owners.gathered():
+            self.muon.step(self.schedule.matrix_lr * factor)
+        self.adamw.step()
+        for parameter in [*self.named.values(), *self.owners.whole.values()]:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """The state tensors that this process holds, named `<parameter>/<part>`; AdamW's step counts included."""
+        momentum = {f"{name}/momentum": value for name, value in self.muon.state().items()}
+        moments = {
+            f"{name}/{part}": value
+            for name, each in self.named.items()
+            for part, value in self.adamw.state.get(each, {}).items()
+        }
+        return momentum | moments
+
+    def prepare(self) -> None:
+        """Create every state tensor, so that a checkpoint can be read into them, by a step at rate zero."""
+        for parameter in self.named.values():
+            parameter.grad = torch.zeros_like(parameter)
+        self._update(0.0)

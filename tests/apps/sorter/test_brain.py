@@ -1,0 +1,140 @@
+"""The brain: one model that sees the belt and understands its operator, in this process or behind a server."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llguidance", reason="needs the extra serve")
+pytest.importorskip("fastapi")
+
+from groundup.apps.sorter import model_client as brains
+from groundup.apps.sorter.model_client import DistantBrain, Late, OwnBrain
+from groundup.apps.sorter.policy import PATTERN
+from groundup.core.errors import InputError
+from groundup.device import Device
+from groundup.generate.engine import Engine
+from groundup.generate.grammar import Constraint, Grammar
+from groundup.generate.service import Service
+from groundup.model import weights
+from tests.random_models import random_trunk
+from tests.serve.serve_helpers import seeing_tokenizer, serving, until
+
+TEXTS = ("brown glass to bin three, leave paper today", "把电池单独放到红色箱子", "<|im_end|>route hazard 1")
+PICTURE = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made, tokenizer = tmp_path_factory.mktemp("model"), seeing_tokenizer()
+    eyes = {"patch": 4, "patches": 16, "kinds": ("can", "film")}
+    weights.save(random_trunk(5, context=256, vocab=tokenizer.size, **eyes), made, None)
+    tokenizer.save(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path) -> Iterator[OwnBrain]:
+    with closing(OwnBrain(folder, Device("cpu"))) as brain:
+        yield brain
+
+
+@pytest.fixture
+def distant(address: str) -> Iterator[DistantBrain]:
+    with closing(DistantBrain(address, "small")) as brain:
+        yield brain
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    page = tmp_path_factory.mktemp("page")
+    (page / "index.html").write_text("<!doctype html><title>page</title>")
+    service = Service(Engine.load(folder, Device("cpu")))
+    with serving(service, page) as server:
+        yield server.url
+    service.close(0)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_whatever_is_said_a_line_of_the_language_comes(own, text):
+    line = own.understand(text)
+    walk, tokenizer = Constraint(Grammar.regex(PATTERN), own._service.engine.tokenizer), own._service.engine.tokenizer
+    assert line
+    for id in tokenizer.encode(line):
+        assert walk.allowed()[id]
+        walk.accept(id)
+
+
+def test_a_server_sees_and_understands_as_the_model_here_does(own, distant):
+    assert [distant.understand(text) for text in TEXTS] == [own.understand(text) for text in TEXTS]
+    here, there = own.look(PICTURE), distant.look(PICTURE)
+    assert here and [thing.kind for thing in there] == [thing.kind for thing in here if thing.score >= 0.05]
+
+
+def test_a_line_sorts_with_either(folder, address):
+    pytest.importorskip("mujoco")
+    from groundup.apps.sorter.command import Options, sort
+
+    some = {
+        "oracle": False,
+        "key": None,
+        "items": 1,
+        "setting": "standard",
+        "seed": 0,
+        "sure": 80,
+        "record": None,
+        "page": False,
+        "port": None,
+    }
+    here = sort(Options(model=str(folder), name=None, device="cpu", **some), lambda path: path)
+    there = sort(Options(model=address, name="small", device=None, **some), lambda path: path)
+    for figures in (here, there):
+        assert figures["sorted"] + figures["manual"] + figures["passed"] >= 1 and figures["brain"]["p50"] > 0
+    with pytest.raises(InputError, match="server refused"):
+        sort(Options(model=address, name="nobody", device=None, **some), lambda path: path)
+
+
+def test_it_sees_while_it_understands(own, monkeypatch):
+    monkeypatch.setattr(
+        brains, "PATIENCE", 60.0
+    )  # looks without a pause leave little of the processor, and other tests may run
+    expected, alone = own.look(PICTURE), own.understand(TEXTS[0])
+    lines: list[str] = []
+    listener = threading.Thread(target=lambda: lines.extend(own.understand(TEXTS[0]) for _ in range(3)))
+    listener.start()
+    while listener.is_alive():
+        assert own.look(PICTURE) == expected
+    listener.join()
+    assert lines == [alone] * 3
+
+
+def test_a_sentence_that_no_model_has_room_for_is_refused(own, distant):
+    for brain in (own, distant):
+        with pytest.raises(InputError, match="context"):
+            brain.understand("leave paper " * 33)
+
+
+def test_what_takes_longer_than_an_operator_waits_is_late_and_forgotten(own, monkeypatch):
+    monkeypatch.setattr(brains, "PATIENCE", 0.0)
+    with pytest.raises(Late, match="not understood within 0 s"):
+        own.understand(TEXTS[0])
+    until(lambda: (state := own._service.state()).running == state.waiting == 0)
+
+
+def test_a_server_that_says_nothing_is_late(monkeypatch):
+    monkeypatch.setattr(brains, "PATIENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        distant = DistantBrain(f"http://127.0.0.1:{silent.getsockname()[1]}", "small")
+        with pytest.raises(Late, match="does not answer"):
+            distant.understand(TEXTS[0])
+
+
+def test_a_model_that_names_nothing_is_no_brain(tmp_path):
+    weights.save(random_trunk(vocab=seeing_tokenizer().size), tmp_path, None)
+    seeing_tokenizer().save(tmp_path)
+    with pytest.raises(InputError, match="names nothing in images"):
+        OwnBrain(tmp_path, Device("cpu"))

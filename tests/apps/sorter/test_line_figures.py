@@ -1,0 +1,43 @@
+"""A model's work on the sorting line, in the report and the terminal."""
+
+from groundup.apps.sorter import report as line
+from groundup.evaluate.figure import proportion
+from groundup.release.tables import Cell
+
+
+def row(by: str, right: int, sorted_: int, sortable: int) -> dict:
+    purity, recovery = (proportion(right, of).as_dict() if of else None for of in (sorted_, sortable))
+    counts = {"manual": 2, "passed": 1}
+    return {
+        "setting": "dark",
+        "by": by,
+        "picks_a_minute": 84.26,
+        "purity": purity,
+        "recovery": recovery,
+        **counts,
+        "brain": {"p50": 9.6, "p95": 14.2},
+    }
+
+
+WORK = {"items": 100, "sure": 60, "rows": [row("model", 90, 100, 120), row("oracle", 99, 100, 100)]}
+
+
+def test_a_row_says_what_each_brain_came_to_with_its_intervals():
+    model, oracle = line.table(WORK).rows
+    assert model[:3] == ["dark", "model", "84.3"]
+    assert [cell.share and round(cell.share[0], 2) for cell in model if isinstance(cell, Cell)] == [0.9, 0.75]
+    assert model[5:] == ["2", "1", "10 / 14"]
+    assert oracle[-1] == "–"  # it does not think
+
+
+def test_the_first_setting_is_the_headline_beside_the_oracle():
+    titles = {title: (value, note) for title, value, note in line.headline(WORK)}
+    assert titles["Purity"] == ("90.0 %", "99.0 % with eyes that know the truth")
+    assert list(titles) == ["Picks a minute", "Purity", "Recovery"]
+
+
+def test_what_sorted_nothing_has_no_share_and_no_work_has_no_table():
+    nothing = {"items": 1, "sure": 60, "rows": [row("model", 0, 0, 0), row("oracle", 0, 0, 0)]}
+    assert line.table(nothing).rows[0][3:5] == ["–", "–"]
+    assert {title: value for title, value, _ in line.headline(nothing)}["Purity"] == "–"
+    assert line.table({}).rows == [] and line.headline({}) == []

@@ -1,0 +1,43 @@
+"""Orders as conversations: what is trained on, held out and measured."""
+
+from collections import Counter
+from itertools import islice
+
+from groundup.apps.sorter import orders_source as sentences
+from groundup.apps.sorter.policy import parse
+from groundup.config.recipe import OrdersSource
+
+
+def source(**knobs):
+    return OrdersSource(**{"name": "orders", "kind": "orders", "count": 200} | knobs)
+
+
+def asked(documents):
+    return [document.messages[-2]["content"] for document in documents]
+
+
+def test_languages_take_turns_and_every_answer_is_an_order():
+    made = list(sentences.documents(source()))
+    learnt = [document for document in made if not document.heldout]
+    assert len(learnt) == 200 < len(made)
+    assert [document.labels["language"] for document in learnt[:4]] == ["en", "zh", "en", "zh"]
+    uneven = sentences.documents(source(languages={"zh": 1, "en": 2}))
+    assert [(document.labels["language"], document.origin) for document in islice(uneven, 4)] == [
+        ("zh", "train zh 0"), ("en", "train en 0"), ("en", "train en 1"), ("zh", "train zh 1"),
+    ]  # fmt: skip
+    for document in made:
+        assert [message["role"] for message in document.messages] == ["user", "assistant"]
+        assert parse(document.messages[-1]["content"])
+
+
+def test_what_is_measured_is_different_sentences_none_of_them_trained_on():
+    measured = sentences.measured(source(), 300)
+    labels = Counter((document.labels["family"], document.labels["language"]) for document in measured)
+    assert labels == {(part, language): 300 for part in ("heldout", "novel") for language in ("en", "zh")}
+    assert len(set(asked(measured))) == len(measured)
+    learnt = [document for document in sentences.documents(source(count=3000)) if not document.heldout]
+    assert not set(asked(measured)) & set(asked(learnt))
+
+
+def test_what_is_measured_does_not_depend_on_the_count():
+    assert asked(sentences.measured(source(), 20)) == asked(sentences.measured(source(count=7), 20))

@@ -1,0 +1,359 @@
+"""The sorting policy: its language, what orders do to it, and what is refused whatever a model writes."""
+
+from itertools import product
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from groundup.apps.sorter.policy import (
+    COLOURS,
+    KINDS,
+    LONGEST,
+    PATTERN,
+    SORTS,
+    STANDARD,
+    TOPICS,
+    Bin,
+    Op,
+    Policy,
+    Said,
+    apply,
+    parse,
+    render,
+    standard,
+    words,
+)
+from groundup.core.errors import InputError
+from groundup.generate.grammar import Constraint, Grammar
+from tests.generate.generate_helpers import small_tokenizer
+
+BIN = st.one_of(st.integers(1, 99).map(str), st.sampled_from(sorted(COLOURS)))
+SEVERAL = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5, unique=True).map(tuple)
+CLAUSE = st.one_of(
+    st.builds(lambda kinds, bin_: Op("route", kinds, (bin_,)), SEVERAL, BIN),
+    st.builds(
+        lambda verb, kinds: Op(verb, kinds), st.sampled_from(["leave", "manual", "only", "resume", "first"]), SEVERAL
+    ),
+    st.builds(lambda one, other: Op("swap", (), (one, other)), BIN, BIN),
+    st.just(Op("reset")),
+    st.builds(
+        lambda word: Op("sure", (), (word,)), st.one_of(st.integers(0, 100).map(str), st.sampled_from(["more", "less"]))
+    ),
+)
+ALONE = st.sampled_from(
+    [Op("ask", (), (topic,)) for topic in ("bottle", "bin", "kind")]
+    + [Op("refuse", (), (topic,)) for topic in ("kind", "other")]
+)
+ORDER = st.one_of(st.lists(CLAUSE, min_size=1, max_size=4).map(tuple), ALONE.map(lambda op: (op,)))
+LINES = [
+    *(
+        "route glass-brown 3",
+        "route glass glass-clear 99",
+        "route hazard purple",
+        "leave paper",
+        "manual film can",
+        "only food",
+        "resume cardboard",
+    ),
+    *(
+        "first plastic glass-green",
+        "swap 1 2",
+        "swap blue 10",
+        "reset",
+        "sure 0",
+        "sure 7",
+        "sure 100",
+        "sure more",
+        "sure less",
+    ),
+    *("route can 2; leave paper; sure 80", "reset; swap 1 grey; first can", *(" ".join(topic) for topic in TOPICS)),
+]
+TWICE = ["route paper paper 3", "only can glass can", "leave film; first food food"]
+LONG = ["leave paper; " * 40 + "leave can", "leave " + "can " * 10_000 + "can"]
+HOSTILE = [
+    "",
+    " ",
+    "route",
+    "route 3",
+    "route paper",
+    "route paper 0",
+    "route paper 03",
+    "route paper -1",
+    "route paper 3.5",
+    "route paper 100",
+    "route paper 3 4",
+    "route wood 3",
+    "route 3 paper",
+    "Route paper 3",
+    "route  paper 3",
+    "route paper 3 ",
+    " leave can",
+    "leave",
+    "leave paper 3",
+    "leave paper;leave can",
+    "leave paper;",
+    "; ",
+    "leave paper\nleave can",
+    "swap 1",
+    "swap 1 2 3",
+    "swap paper 1",
+    "reset all",
+    "sure",
+    "sure 101",
+    "sure -5",
+    "sure 08",
+    "sure 5e1",
+    "sure NaN",
+    "sure maybe",
+    "ask",
+    "ask me",
+    "ask bin; leave paper",
+    "leave paper; refuse other",
+    "refuse",
+    "refuse unsafe",
+    "delete everything",
+    "__import__('os').system('true')",
+    "route paper ３",
+    "route paper ²",
+    "leave pаper",
+    "leave paper\u200b",
+    "stop",
+    "none",
+    "{}",
+    '{"route": "paper"}',
+]
+
+
+def told(line: str, policy: Policy | None = None) -> Policy:
+    after = apply(parse(line), policy or standard())
+    assert isinstance(after, Policy), after
+    return after
+
+
+def said(line: str, policy: Policy | None = None) -> Said:
+    after = apply(parse(line), policy or standard())
+    assert isinstance(after, Said), after
+    return after
+
+
+def changed(after: Policy) -> dict:
+    return {sort: place for sort, place in after.places.items() if place != STANDARD[sort]}
+
+
+# --- the language --------------------------------------------------------------------------------------------
+
+
+@given(ORDER)
+def test_what_is_written_is_read_as_it_was(order):
+    line = render(order)
+    if len(line) <= 400:
+        assert parse(line) == order
+        assert render(parse(line)) == line
+
+
+@pytest.mark.parametrize("line", HOSTILE + TWICE + LONG)
+def test_hostile_lines_are_refused(line):
+    with pytest.raises(InputError, match="order"):
+        parse(line)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_order_that_is_written_alike_or_refused(text):
+    try:
+        order = parse(text)
+    except InputError:
+        return
+    assert render(order) == text
+
+
+@given(st.from_regex(PATTERN, fullmatch=True))
+def test_what_the_pattern_matches_is_an_order_but_for_its_length_and_a_kind_twice(line):
+    twice = any(clause.split().count(kind) > 1 for clause in line.split("; ") for kind in KINDS)
+    if twice or len(line) > LONGEST:
+        with pytest.raises(InputError, match="order"):
+            parse(line)
+    else:
+        assert render(parse(line)) == line
+
+
+def test_the_engine_keeps_to_the_pattern(tmp_path):
+    """llguidance reads the expression as `re` does; an order may end where it does."""
+    pytest.importorskip("llguidance", reason="needs the extra serve")
+    tokenizer, grammar = small_tokenizer(tmp_path), Grammar.regex(PATTERN)
+
+    def kept(line: str) -> bool:
+        way = Constraint(grammar, tokenizer)
+        for id in tokenizer.encode(line):
+            if not way.allowed()[id]:
+                return False
+            way.accept(id)
+        return bool(way.allowed()[tokenizer.im_end])
+
+    assert [line for line in LINES + TWICE if not kept(line)] == []
+    assert [line for line in HOSTILE if kept(line)] == []
+
+
+# --- what orders do --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"),
+    [
+        ("route glass-brown 1; leave paper", {"glass-brown": 1, "paper": "leave"}),
+        ("route paper yellow", {"paper": 2}),
+        ("route glass 1", {"glass-brown": 1, "glass-green": 1, "glass-clear": 1}),
+        ("route glass 1; route glass-brown 4", {"glass-brown": 4, "glass-green": 1, "glass-clear": 1}),
+        ("route glass-brown 4; route glass 1", {"glass-brown": 4, "glass-green": 1, "glass-clear": 1}),
+        ("manual hazard", {"hazard": "manual"}),
+        ("route hazard red", {}),
+        ("only can glass", dict.fromkeys(("plastic", "cardboard", "paper", "food", "film"), "leave")),
+        ("only can; route can 4", dict.fromkeys(set(SORTS) - {"can", "hazard"}, "leave") | {"can": 4}),
+        (
+            "only glass; leave glass-green",
+            dict.fromkeys(set(SORTS) - {"glass-brown", "glass-clear", "hazard"}, "leave"),
+        ),
+        ("swap 1 2", {"paper": 2, "cardboard": 2, "plastic": 1, "can": 1, "film": 1}),
+        ("swap blue yellow", {"paper": 2, "cardboard": 2, "plastic": 1, "can": 1, "film": 1}),
+        ("route paper 2; swap 1 2", {"cardboard": 2, "plastic": 1, "can": 1, "film": 1}),
+        ("leave paper; reset", {}),
+        ("reset; leave paper", {"paper": "leave"}),
+        ("leave paper; swap 3 4; resume paper", {"glass-brown": 4, "glass-green": 4, "glass-clear": 4, "food": 3}),
+    ],
+)
+def test_an_order_changes_what_it_says(line, changes):
+    assert changed(told(line)) == changes
+
+
+def test_what_was_left_comes_back():
+    assert told("resume paper", told("leave paper can")).places == standard().places | {"can": "leave"}
+
+
+def test_what_was_moved_and_is_sorted_stays_there():
+    assert told("resume paper", told("route paper 2")).places["paper"] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "sure"),
+    [
+        ("sure 95", 95),
+        ("sure more", 90),
+        ("sure more; sure more; sure more", 95),
+        ("sure less; sure less; sure less; sure less", 50),
+    ],
+)
+def test_sureness(line, sure):
+    assert told(line).sure == sure
+
+
+def test_the_last_that_is_said_to_be_first_is_first():
+    assert told("first can; first paper").first == ("paper", "can")
+    assert told("first can", told("first can paper")).first == ("can", "paper")
+
+
+@pytest.mark.parametrize(
+    ("line", "because"),
+    [
+        ("route hazard 1", "alone"),
+        ("leave hazard", "alone"),
+        ("route paper red", "alone"),
+        ("route paper hazard 5", "alone"),
+        ("swap 1 5", "alone"),
+        ("route hazard 1; leave paper", "alone"),
+        ("route paper 6", "no 6 bin"),
+        ("route paper purple", "no purple bin"),
+        ("swap 1 9", "no 9 bin"),
+        ("route paper 1; route paper 2", "two things about paper"),
+        ("leave paper; route paper 2", "two things"),
+        ("only can; leave can", "two things"),
+        ("only can; route paper 1", "two things"),
+        ("route glass-brown 1; leave glass-brown", "two things"),
+        ("swap 2 yellow", "itself"),
+        ("sure 49", "50 to 99"),
+        ("sure 100", "50 to 99"),
+        ("refuse kind", "not know"),
+        ("refuse other", "not an order"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(line, because):
+    answer = said(line)
+    assert not answer.question
+    assert because in answer.words("en")
+    assert answer.words("zh") != answer.words("en")
+
+
+@pytest.mark.parametrize("topic", ["bottle", "bin", "kind"])
+def test_what_is_unclear_is_asked(topic):
+    assert said(f"ask {topic}").question
+
+
+def test_a_colour_of_two_bins_is_asked_about():
+    policy = standard()
+    bins = (*policy.bins[:3], Bin(colour="blue"), policy.bins[4])
+    assert said("route paper blue", Policy(bins=bins, standard=STANDARD, places=STANDARD)).question
+
+
+@given(st.lists(ORDER, max_size=6))
+def test_no_run_of_orders_makes_an_unsafe_policy(orders):
+    policy = standard()
+    for order in orders:
+        after = apply(order, policy)
+        if isinstance(after, Policy):
+            policy = after
+        assert policy.places["hazard"] in (5, "manual")
+        assert [sort for sort, place in policy.places.items() if place == 5] in ([], ["hazard"])
+        assert set(policy.places) == set(SORTS)
+        assert Policy.model_validate_json(policy.model_dump_json()) == policy
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"places": STANDARD | {"hazard": 1}},
+        {"places": STANDARD | {"hazard": "leave"}},
+        {"places": STANDARD | {"can": 5}},
+        {"places": {}},
+        {"places": STANDARD | {"can": 6}},
+        {"places": STANDARD | {"can": 0}},
+        {"sure": 10},
+        {"first": ("wood",)},
+        {"bins": ()},
+        {"more": 1},
+        {"bins": (Bin(colour="pink"),) * 5},
+        {"standard": STANDARD | {"hazard": 2}},
+    ],
+)
+def test_a_policy_that_cannot_be_is_not_made(wrong):
+    with pytest.raises(ValidationError):
+        Policy(**{"bins": standard().bins, "standard": STANDARD, "places": STANDARD} | wrong)
+
+
+def test_a_policy_does_not_change():
+    with pytest.raises(ValidationError):
+        standard().sure = 60
+
+
+# --- in words --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("language", "seed"), [*product(("en", "zh"), range(20))])
+def test_words_name_every_sort_once(language, seed):
+    rng, policy = Random(seed), standard()
+    for _ in range(5):
+        kind = rng.choice(sorted(KINDS))
+        after = apply(
+            parse(
+                rng.choice([f"route {kind} {rng.randint(1, 4)}", f"leave {kind}", f"manual {kind}", f"first {kind}"])
+            ),
+            policy,
+        )
+        policy = after if isinstance(after, Policy) else policy
+    text = words(policy, language)
+    names = [names[language == "zh"] for names in SORTS.values()]
+    assert [text.count(name) for name in names] == [1] * len(SORTS)
+    lines = text.splitlines()
+    for (sort, place), name in zip(policy.places.items(), names, strict=True):
+        line = lines[place - 1 if isinstance(place, int) else {"manual": 5, "leave": 6}[place]]
+        assert name + "*" * (sort in policy.first) in line

@@ -1,0 +1,96 @@
+"""`groundup sort`: what does not fit together is refused, and the line at work in its page, as a user starts and ends
+it.
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mujoco")
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+import httpx
+
+from groundup.apps.sorter.command import Options, sort
+from groundup.core.errors import InputError
+
+ORACLE = Options(
+    model=None,
+    oracle=True,
+    name=None,
+    key=None,
+    items=3,
+    setting="standard",
+    seed=1,
+    sure=80,
+    record=None,
+    page=False,
+    port=None,
+    device=None,
+)
+
+
+def but(**changes: object) -> Options:
+    return Options(**(vars(ORACLE) | changes))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (but(oracle=False), "either a model or --oracle"),
+        (but(model="runs/sorter"), "either a model or --oracle"),
+        (but(name="sorter"), "--name: only with http://HOST:PORT"),
+        (but(port=8765), "--port: only with --page"),
+        (but(device="cpu"), "--device: only with a model's folder"),
+        (but(setting="rainy"), "rainy: no setting of the line"),
+        (but(oracle=False, model="http://127.0.0.1:9"), "say with --name what the model is called there"),
+        (but(oracle=False, model="https://127.0.0.1:9", name="sorter"), "no address of a brain"),
+        (
+            but(oracle=False, model="http://127.0.0.1:9", name="sorter"),
+            "refused; start it with `groundup serve sorter=FOLDER`",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(options, says):
+    with pytest.raises(InputError, match=re.escape(says)) as error:
+        sort(options, lambda path: path)
+    assert "\n" not in str(error.value)
+
+
+def test_it_ends_after_so_many_items_with_their_figures():
+    figures = sort(ORACLE, lambda path: path)
+    assert figures["setting"] == "standard" and figures["sorted"] + figures["manual"] + figures["passed"] >= 3
+
+
+def test_the_page_shows_a_line_at_work_that_takes_orders_until_ctrl_c(tmp_path: Path):
+    command = [sys.executable, "-m", "groundup.cli", "sort", "--oracle", "--page", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as line:
+        try:
+            address = re.search(r"http://127\.0\.0\.1:\d+", line.stderr.readline()).group()
+            with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+                said = client.post("/api/order", json={"text": "leave paper", "language": "en"}).json()
+                assert "Left on the belt: paper" in said["policy"]
+                assert (
+                    "refusal"
+                    in client.post("/api/order", json={"text": "please leave the paper", "language": "en"}).json()
+                )
+                before = client.get("/api/live").json()["time"]
+                while (live := client.get("/api/live").json())["time"] <= before:
+                    pass
+                assert live["policy"]["en"] == said["policy"] and live["picture"].startswith("data:image/png")
+                assert [event["what"] for event in live["events"] if "text" in event] == [
+                    "order: policy",
+                    "order: refusal",
+                ]
+            line.send_signal(signal.SIGINT)
+            out, complaints = line.communicate(timeout=60)
+        finally:  # a page that nobody ends would take its share of a core for ever
+            line.kill()
+    assert (line.returncode, complaints) == (0, "")
+    assert json.loads(out)["seconds"] >= live["time"]

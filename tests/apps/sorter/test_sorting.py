@@ -1,0 +1,266 @@
+"""The sorter on the simulated line with eyes that know the truth: what it picks, where it puts it, and what it does
+when it sees nothing.
+"""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+pytest.importorskip("scipy")
+
+from groundup.apps.robotics.guard import Guarded, Stopped
+from groundup.apps.sorter.model_client import Late
+from groundup.apps.sorter.plan import SOON, SPARE, Reach, choose, unhurried
+from groundup.apps.sorter.policy import apply, parse, standard
+from groundup.apps.sorter.robot import LAYOUT, Oracle, Robot
+from groundup.apps.sorter.simulator.line import MANUAL
+from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, shows
+from groundup.apps.sorter.tracks import Found, Track, Tracks, Window
+from groundup.codecs.boxes import Thing
+from groundup.config.recipe import WorldPart
+
+PART = WorldPart(rate=84.0)
+
+
+class Sleeper(Oracle):
+    """Sees what is there; `silent`: it gives no answers."""
+
+    silent = False
+
+    def look(self, picture: np.ndarray) -> list[Thing]:
+        if self.silent:
+            raise Late("asleep")
+        return super().look(picture)
+
+
+def work(limb: Guarded, sorter: Sorter, until: float) -> None:
+    while limb.now() < until:
+        try:
+            limb.act(sorter.step(limb.observe()))
+        except Stopped:
+            continue
+
+
+@pytest.fixture
+def line() -> tuple[Guarded, Robot, Sleeper, Sorter]:
+    robot = Robot(PART, 7)
+    limb, oracle = Guarded(robot), Sleeper(robot)
+    limb.connect()
+    return limb, robot, oracle, Sorter(oracle, standard(), LAYOUT, PART.belt)
+
+
+def where(robot: Robot) -> Counter:
+    return Counter((event.kind, event.bin) for event in robot.events if event.what == "binned")
+
+
+def test_what_is_seen_is_sorted_where_the_policy_says(line):
+    limb, robot, _, sorter = line
+    work(limb, sorter, 30)
+    places = standard().places
+    found = where(robot)
+    assert found.total() > 25
+    assert sum(count for (kind, bin), count in found.items() if places[kind] == bin) >= 0.95 * found.total()
+
+
+def test_what_is_not_sure_goes_to_people(line):
+    limb, robot, oracle, sorter = line
+    oracle.score = 0.35
+    work(limb, sorter, 12)
+    assert {bin for _, bin in where(robot)} == {MANUAL}
+
+
+def test_what_is_to_stay_stays_on_the_belt_from_the_order_on(line):
+    limb, robot, _, sorter = line
+    sorter.policy = apply(parse("leave paper cardboard"), standard())
+    work(limb, sorter, 20)
+    assert not {kind for kind, _ in where(robot)} & {"paper", "cardboard"}
+    assert {"paper", "cardboard"} & {event.kind for event in robot.events if event.what == "passed"}
+
+
+def test_things_for_a_full_bin_go_to_people(line):
+    limb, robot, _, sorter = line
+    sorter.full = {2}
+    work(limb, sorter, 15)
+    assert 2 not in {bin for _, bin in where(robot)}
+    assert MANUAL in {bin for _, bin in where(robot)}
+
+
+@pytest.mark.parametrize("fault", ["silent", "lost", "frozen", "dark"])
+def test_nothing_is_picked_blindly_and_the_line_goes_on_when_it_sees_again(line, fault):
+    limb, robot, oracle, sorter = line
+    work(limb, sorter, 6)
+    if fault == "silent":
+        oracle.silent = True
+    elif fault == "dark":
+        robot.line.faults.light = 0.01
+    else:
+        setattr(robot.line.faults, fault, True)
+    work(limb, sorter, 9)
+    standing, picked = robot.line.line.travel, sum(event.what == "picked" for event in robot.events)
+    work(limb, sorter, 12)
+    assert robot.line.line.travel == pytest.approx(standing, abs=1e-3)
+    assert sum(event.what == "picked" for event in robot.events) == picked
+    oracle.silent, robot.line.faults.light, robot.line.faults.lost, robot.line.faults.frozen = False, 1.0, False, False
+    work(limb, sorter, 20)
+    assert sum(event.what == "picked" for event in robot.events) > picked
+
+
+def test_every_item_is_accounted_for(line):
+    limb, robot, _, sorter = line
+    work(limb, sorter, 20)
+    assert sum(event.what == "spawned" for event in robot.events) == (
+        sum(map(len, robot.line.line.bins.values())) + len(robot.line.line.passed) + len(robot.line.line.on)
+    )
+
+
+# --- tracks and plans -------------------------------------------------------------------------------------------
+
+
+def likeliest(track: Track) -> tuple[str, float]:
+    return max(track.chances.items(), key=lambda each: each[1])
+
+
+def test_kinds_that_were_seen_in_one_place_are_one_thing_that_may_be_either():
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    box = (0.4, 0.4, 0.5, 0.5)
+    tracks.see([Thing("can", box, 0.6), Thing("film", box, 0.3)], 0.0, 0.0)
+    tracks.see([Thing("can", box, 0.2), Thing("film", box, 0.7)], 0.0, 0.1)
+    [track] = tracks.known.values()
+    assert likeliest(track) == ("film", pytest.approx(0.59, abs=0.01))
+
+
+def seen_as(*looks: dict[str, float]) -> tuple[str, float]:
+    made = Track(0, 0.0, 0.0, 0.0, 0.05)
+    made.weigh(looks[0])
+    for number, look in enumerate(looks[1:], 1):
+        made.take(Found(0.0, 0.0, 0.05, look), 0.1 * number)
+    return likeliest(made)
+
+
+@pytest.mark.parametrize(
+    ("chances", "aim"),
+    [
+        ({"plastic": 0.5, "can": 0.4, "glass-clear": 0.1}, ("plastic", 0.9, 2)),  # both belong in the second bin
+        ({"plastic": 0.3, "can": 0.2, "paper": 0.4}, ("plastic", 0.5, 9)),  # unsure
+        ({"unknown": 0.5, "plastic": 0.4}, ("unknown", 0.5, 9)),
+        ({"hazard": 0.9}, ("hazard", 0.9, 5)),
+    ],
+)
+def test_what_counts_is_where_a_thing_belongs(line, chances, aim):
+    assert line[3].aim(chances) == (aim[0], pytest.approx(aim[1]), aim[2])
+
+
+def test_looks_that_agree_make_surer_and_one_look_says_what_it_says():
+    assert seen_as({"can": 0.7, "film": 0.2}) == (
+        "can",
+        pytest.approx(0.7 / 0.95),
+    )  # half of what is missing: there is nothing
+    sure = [seen_as(*[{"can": 0.7, "film": 0.2}] * many)[1] for many in (1, 2, 4, 16)]
+    assert sure == sorted(sure) and 0.9 < sure[-1] < 0.97  # they are alike: no number of them makes certain
+    assert seen_as(*[{"can": 0.2}] * 16)[1] < 0.2  # it is something else, as each of them says
+    assert seen_as({"can": 0.9}, {"film": 0.9})[1] < 0.6
+
+
+def test_a_thing_keeps_its_number_while_the_belt_runs():
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    for step in range(5):
+        x = 0.1 * step
+        tracks.see([Thing("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x, 0.3 * step)
+    [track] = tracks.known.values()
+    assert track.looks == 5
+    assert track.u == pytest.approx(-0.15, abs=1e-6)
+
+
+def test_a_long_thing_that_leaves_the_picture_slowly_is_not_forgotten():
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    for step in range(20):
+        x = 0.5 + 0.03 * step
+        tracks.see([Thing("can", (x, 0.4, min(x + 0.3, 1.0), 0.5), 0.9)], 0.03 * step, 0.15 * step)
+    assert [track.number for track in tracks.known.values()] == [0]
+
+
+def test_what_rolls_is_expected_where_it_has_rolled_to_and_what_lies_where_it_lay():
+    rolling, lying = (Track(number, 0.0, 0.0, 0.0, 0.05) for number in range(2))
+    for step in range(1, 9):
+        rolling.take(Found(0.0, 0.01 * step, 0.05, {}), 0.15 * step)
+        lying.take(Found(0.0, 0.0005 * (-1) ** step, 0.05, {}), 0.15 * step)
+    assert rolling.at(1.2)[1] == pytest.approx(0.08, abs=0.005)
+    assert 0.09 < rolling.at(1.7)[1] < rolling.at(3.2)[1] < 0.16  # it slows down
+    assert lying.at(3.2) == pytest.approx((0, 0), abs=1e-3)
+
+
+def test_a_thing_is_nearer_to_the_camera_than_the_belt():
+    x, y = Window(0.0, 1.0, 1.0).place((0.9, 0.1, 1.0, 0.2))
+    assert (x, y) == pytest.approx((0.45 * 0.97, 0.35 * 0.97))
+
+
+def test_the_first_come_is_picked_first():
+    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    first, second = track(0, -0.2), track(1, -0.3)
+    assert choose([second, first], lambda each: 1.0, [-0.3, -0.2], 0.35, reach) is first
+
+
+def test_what_a_single_picture_showed_by_mistake_is_forgotten():
+    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    tracks.see([Thing("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0, 0.0)
+    tracks.see([], 0.0, 0.1)
+    assert not tracks.known
+
+
+def track(number: int, u: float) -> Track:
+    made = Track(number, 0.0, u, 0.0, 0.05)
+    made.take(Found(u, 0.0, 0.05, {"can": 1.0}), 0.1)
+    return made
+
+
+def test_the_one_that_would_be_lost_is_picked_first():
+    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    last, early = track(0, 0.3), track(1, -0.4)
+    assert choose([early, last], lambda each: 1.0, [-0.4, 0.3], 0.35, reach) is last
+
+
+def test_worth_decides_when_only_one_can_be_reached():
+    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    one, other = track(0, 0.38), track(1, 0.37)
+    assert choose([one, other], lambda each: 2.0 if each is other else 1.0, [0.38, 0.37], 0.35, reach) is other
+    assert choose([track(2, 0.6)], lambda each: 1.0, [0.6], 0.35, reach) is None
+
+
+def test_a_picture_shows_nothing_when_dark_flat_or_the_same_again():
+    picture = np.random.default_rng(0).integers(60, 200, (8, 8, 3), dtype=np.uint8)
+    assert shows(picture, np.zeros_like(picture))
+    assert not shows(picture, picture.copy())
+    assert not shows(picture // 20, np.zeros_like(picture))
+    assert not shows(np.full_like(picture, 90), np.zeros_like(picture))
+
+
+def test_after_a_try_that_did_not_hold_a_thing_is_looked_for_where_it_would_lie_had_it_not_rolled():
+    rolling = Track(0, 0.0, 0.0, 0.0, 0.05, pace=(0.0, 0.1))
+    there = rolling.at(1.0)[1]
+    rolling.tries = 1
+    assert rolling.at(1.0)[1] == 0 < there
+
+
+def test_a_belt_is_unhurried_when_the_foremost_are_still_picked_in_time():
+    assert unhurried([], 0.5, 0.5) == math.inf
+    alone = unhurried([0.0], 0.5, 0.5)
+    assert alone == pytest.approx(0.5 / (SOON + SPARE * 0.5))
+    assert unhurried([0.0, -9.0], 0.5, 0.5) == alone  # what is far away has time
+    assert unhurried([0.0, 0.0], 0.5, 0.5) == pytest.approx(0.5 / (SOON + SPARE * 1.0))
+
+
+def test_a_crowded_belt_slows_gently_and_goes_on_as_fast_as_before(line):
+    limb, _, _, sorter = line
+    work(limb, sorter, 1.0)
+    told = [float(sorter.step(limb.observe())["belt"][0])]
+    sorter.tracks.known |= {-n: Track(-n, 0.0, -0.3, 0.0, 0.03, looks=5, evidence={"can": 9.0}) for n in range(1, 12)}
+    told += [float(sorter.step(limb.observe())["belt"][0]) for _ in range(20)]
+    assert told[0] == pytest.approx(sorter.belt)
+    assert told[-1] == pytest.approx(sorter.belt - 20 * BRAKE)
+    for number in range(-11, 0):
+        sorter.tracks.known.pop(number, None)
+    told += [float(sorter.step(limb.observe())["belt"][0]) for _ in range(20)]
+    assert told[-1] == pytest.approx(sorter.belt - 20 * BRAKE + 20 * GAIN)
