@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from groundup.core import process
 
-process.settle()
+process.configure_process()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -39,7 +39,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from groundup import device  # noqa: E402
-from groundup.codecs.boxes import Thing, overlaps  # noqa: E402
+from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
 from groundup.codecs.image import Grid, Pixels  # noqa: E402
 from groundup.config.recipe import BoxesSource, Recipe  # noqa: E402
 from groundup.core import ledger  # noqa: E402
@@ -369,10 +369,10 @@ def judge(peer: Any, bench: Bench) -> Precision:
         found = peer.found(*bench.outputs(peer, stacked(images.pixels[start : start + ROWS])))
         for number, proposed in enumerate(found, start):
             truth = [
-                Thing(images.names[thing["kind"]], tuple(thing["box"].tolist())) for thing in images.things[number]
+                Detection(images.names[thing["kind"]], tuple(thing["box"].tolist())) for thing in images.things[number]
             ]
             things = [
-                Thing(images.names[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed
+                Detection(images.names[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed
             ]
             pictures.append(Picture(size, truth, things))
     precision = average_precision(pictures)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from groundup.core import process
 
-process.settle()
+process.configure_process()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -29,17 +29,17 @@ from groundup.device import pick  # noqa: E402
 from groundup.generate.engine import Engine  # noqa: E402
 from groundup.generate.look import see_pixels  # noqa: E402
 from groundup.model import weights  # noqa: E402
-from groundup.model.config import Shape  # noqa: E402
-from groundup.model.transformer import Trunk  # noqa: E402
+from groundup.model.config import ModelConfig  # noqa: E402
+from groundup.model.transformer import Transformer  # noqa: E402
 
 KINDS, GRID = tuple("abcdefgh"), Grid(12, 12)
 TEXTS = ["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50
 
 
 @torch.no_grad()
-def random_trunk(shape: Shape) -> Trunk:
+def random_trunk(shape: ModelConfig) -> Transformer:
     """Weights that all matter: those of a fresh model label nothing."""
-    trunk, generator = Trunk(shape), torch.Generator().manual_seed(0)
+    trunk, generator = Transformer(shape), torch.Generator().manual_seed(0)
     for weight in trunk.parameters():
         noise = torch.randn(weight.shape, generator=generator)
         weight.copy_(1 + 0.2 * noise if weight.dim() == 1 else noise * weight.shape[1] ** -0.5)
@@ -52,7 +52,7 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     from groundup.release.export import onnx
 
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
-    shape = Shape(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, kinds=KINDS)
+    shape = ModelConfig(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, kinds=KINDS)
     weights.save(random_trunk(shape), folder, tokenizer.im_end)
     tokenizer.save(folder)
     onnx.write(weights.load(folder, torch.device("cpu")), tokenizer, GRID, folder)

@@ -16,12 +16,12 @@ def steps(depth: int, width: int, head_dim: int) -> tuple[dict[str, Callable[[],
     import torch
 
     from groundup.config.recipe import ModelPart
-    from groundup.model.config import Shape
-    from groundup.model.transformer import Trunk
+    from groundup.model.config import ModelConfig
+    from groundup.model.transformer import Transformer
     from groundup.train.optim.muon import Muon
     from groundup.train.optim.optimizer import is_matrix
 
-    trunk = Trunk(Shape.of(ModelPart(depth=depth, width=width, head_dim=head_dim), 1024)).initialise(0)
+    trunk = Transformer(ModelConfig.of(ModelPart(depth=depth, width=width, head_dim=head_dim), 1024)).initialise(0)
     ours, theirs = (
         {
             name: torch.nn.Parameter(each.detach().clone())
@@ -42,7 +42,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     from groundup.core import process
 
-    process.settle()
+    process.configure_process()
     from common import machine, seconds, table
 
     print(machine(), "\n")

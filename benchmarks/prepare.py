@@ -43,11 +43,11 @@ REPEATS = 3
 
 def paragraphs() -> list[str]:
     from groundup.config.recipe import LibrarySource
-    from groundup.data.filtered import Drops
+    from groundup.data.filtered import Filtered
     from groundup.data.sources.python_library import documents
 
     source = LibrarySource(name="library", kind="python-library", parts=("docstrings", "topics", "source"))
-    texts = (document.text or "" for document in documents(source, Drops()))
+    texts = (document.text or "" for document in documents(source, Filtered()))
     return [paragraph for text in texts for paragraph in re.split(r"\n\n+", text) if 40 < len(paragraph) < 4000]
 
 

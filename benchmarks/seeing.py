@@ -57,11 +57,11 @@ def groundup() -> tuple[Callable[[int], float], int]:
     from groundup.data.document import SCHEMA, Document
     from groundup.data.image_shards import Eyesight
     from groundup.data.shards import Shards, write_shards
-    from groundup.data.views import Lesson
-    from groundup.model.config import Shape
-    from groundup.model.transformer import Trunk
-    from groundup.train.loop import Ahead
-    from groundup.train.objectives.packed import Learner, speed_up, tensors
+    from groundup.data.views import ImageObjective
+    from groundup.model.config import ModelConfig
+    from groundup.model.transformer import Transformer
+    from groundup.train.loop import Prefetcher
+    from groundup.train.objectives.packed import LossModule, speed_up, tensors
 
     said = [f"user\nWhat?\nassistant\n{name}" for name in CLASSES]
     tokenizer = Tokenizer.learn(said, 256 + len(SEEING) + 28, SEEING)  # a token a word, as a recipe's would have
@@ -77,12 +77,17 @@ def groundup() -> tuple[Callable[[int], float], int]:
         folder / "documents.parquet", tokenizer, part.context, folder, lambda done: None, Eyesight(SIDE, part.patches)
     )
     batches = Batches(
-        {"pictures": Shards.open(folder / "train")}, {"pictures": 1.0}, ROWS, 1, True, Lesson("none", 0.8, ())
+        {"pictures": Shards.open(folder / "train")}, {"pictures": 1.0}, ROWS, 1, True, ImageObjective("none", 0.8, ())
     )
     here = device.pick()
-    trunk = Trunk(Shape.of(part, tokenizer.size, SIDE), here.precision("auto")).initialise(0).to(here.handle).train()
+    trunk = (
+        Transformer(ModelConfig.of(part, tokenizer.size, SIDE), here.precision("auto"))
+        .initialise(0)
+        .to(here.handle)
+        .train()
+    )
     speed_up(trunk, here, part.context)
-    learner, ahead = Learner(trunk), Ahead(batches, 1000)
+    learner, ahead = LossModule(trunk), Prefetcher(batches, 1000)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
 
     def step(number: int) -> float:
@@ -135,7 +140,7 @@ def measure(name: str) -> dict[str, float]:
     """Images/s of one contestant in this process."""
     from groundup.core import process
 
-    process.settle()
+    process.configure_process()
     kind, _, suffix = name.partition("-")
     step, weights = groundup() if kind == "groundup" else transformers(suffix == "c")
     for number in range(3):
@@ -162,7 +167,7 @@ def main() -> None:
 
     from groundup.core import process
 
-    process.settle()
+    process.configure_process()
     print(machine())
     print(f"{GRID[0] * GRID[1]} patches of {SIDE} pixels, {DEPTH} layers of width {WIDTH}, {ROWS} images a step\n")
     names = ("groundup", "transformers", *(("transformers-c",) if arguments.compiled else ()))

@@ -51,18 +51,18 @@ THEIRS = {"bf16": "BF16", "fp32": "F32", "int8": "Q8_0", "int4": "Q4_0"}
 def shape_of(depth: int) -> Any:
     """The shape that a recipe of this depth gets."""
     from groundup.config.recipe import ModelPart
-    from groundup.model.config import Shape
+    from groundup.model.config import ModelConfig
 
-    return Shape.of(ModelPart(depth=depth, context=CONTEXT), VOCABULARY.get(depth, 8192))
+    return ModelConfig.of(ModelPart(depth=depth, context=CONTEXT), VOCABULARY.get(depth, 8192))
 
 
 def random_model(depth: int) -> Any:
     """A trunk in which every weight matters."""
     import torch
 
-    from groundup.model.transformer import Trunk
+    from groundup.model.transformer import Transformer
 
-    trunk, generator = Trunk(shape_of(depth)), torch.Generator().manual_seed(0)
+    trunk, generator = Transformer(shape_of(depth)), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in trunk.parameters():
             noise = torch.randn(weight.shape, generator=generator)
@@ -359,7 +359,7 @@ def main() -> None:
     """Run what was asked for."""
     from groundup.core import process
 
-    process.settle()
+    process.configure_process()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depth", type=int, nargs="+", default=[8, 14])
     parser.add_argument("--rounds", type=int, default=3)

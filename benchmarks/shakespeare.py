@@ -22,7 +22,7 @@ from typing import Any
 
 from groundup.core import process
 
-process.settle()
+process.configure_process()
 
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
@@ -35,9 +35,9 @@ from groundup.config.derived import Schedule  # noqa: E402
 from groundup.data.batches import Batches  # noqa: E402
 from groundup.data.document import SCHEMA, Document  # noqa: E402
 from groundup.data.shards import Shards, write_shards  # noqa: E402
-from groundup.model.config import Shape  # noqa: E402
-from groundup.train.distributed.mesh import World  # noqa: E402
-from groundup.train.loop import Job, Trainer  # noqa: E402
+from groundup.model.config import ModelConfig  # noqa: E402
+from groundup.train.distributed.mesh import ProcessMesh  # noqa: E402
+from groundup.train.loop import Trainer, TrainingConfig  # noqa: E402
 
 TARGET, CONTEXT, ROWS, REFERENCE_STEPS = 1.88, 64, 12, 2000
 NANOGPT = (
@@ -91,9 +91,9 @@ def ours(text: str, steps: int) -> list[tuple[int, float, float]]:
         folder = Path(name)
         parts = shards(text, folder)
         heldout = parts["heldout"]
-        job = Job(
+        job = TrainingConfig(
             title="shakespeare",
-            shape=Shape(
+            shape=ModelConfig(
                 depth=4,
                 width=128,
                 heads=4,
@@ -121,7 +121,7 @@ def ours(text: str, steps: int) -> list[tuple[int, float, float]]:
             folder=folder / "run",
         )
         clock = Clock()
-        Trainer(job, here, World(), clock).run()
+        Trainer(job, here, ProcessMesh(), clock).run()
     return clock.curve
 
 

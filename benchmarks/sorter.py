@@ -26,7 +26,7 @@ from pathlib import Path
 
 from groundup.core import process
 
-process.settle()
+process.configure_process()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -35,9 +35,9 @@ from detection import Bench, Convolutions, Images, stacked, train  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from groundup import device  # noqa: E402
-from groundup.apps.sorter.faults import Trouble, Weary  # noqa: E402
+from groundup.apps.sorter.faults import FaultInjection, StalledModel  # noqa: E402
 from groundup.apps.sorter.figures import reliability  # noqa: E402
-from groundup.apps.sorter.model_client import Brain, OwnBrain  # noqa: E402
+from groundup.apps.sorter.model_client import ModelClient, OwnBrain  # noqa: E402
 from groundup.apps.sorter.policy import SURE, standard  # noqa: E402
 from groundup.apps.sorter.robot import PICTURES, STANDARD, Oracle, Robot, setting  # noqa: E402
 from groundup.apps.sorter.shift import Shift  # noqa: E402
@@ -45,7 +45,7 @@ from groundup.apps.sorter.simulator.camera import RAIL, VIEW, Seen  # noqa: E402
 from groundup.apps.sorter.simulator.environment import SHIFTS  # noqa: E402
 from groundup.apps.sorter.simulator.frames import frames  # noqa: E402
 from groundup.apps.sorter.simulator.items import KINDS, UNKNOWN  # noqa: E402
-from groundup.codecs.boxes import Thing, overlaps  # noqa: E402
+from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
 from groundup.codecs.image import Grid, Pixels  # noqa: E402
 from groundup.config.load import load  # noqa: E402
 from groundup.config.recipe import Recipe, SimulatorSource, WorldPart  # noqa: E402
@@ -118,7 +118,7 @@ def features(colours: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 class Forest:
-    """A `Brain`: segments, and a random forest (Breiman 2001) that says what each is, "nothing" among it."""
+    """A `ModelClient`: segments, and a random forest (Breiman 2001) that says what each is, "nothing" among it."""
 
     def __init__(self, pictures: Frames):
         try:
@@ -134,7 +134,7 @@ class Forest:
                 names.append(truth[int(near.argmax())].kind if near.max() >= 0.5 else "nothing")
         self._forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=0).fit(np.stack(rows), names)
 
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """Every kind that a segment may be, the surest first."""
         found = segments(picture)
         if not found:
@@ -142,7 +142,7 @@ class Forest:
         chances = self._forest.predict_proba(np.stack([row for _, row in found]))
         names = self._forest.classes_
         things = [
-            Thing(str(names[k]), box, float(row[k]))
+            Detection(str(names[k]), box, float(row[k]))
             for (box, _), row in zip(found, chances, strict=True)
             for k in np.flatnonzero(row >= 0.05)
         ]
@@ -153,7 +153,7 @@ class Forest:
 
 
 class Detector:
-    """A `Brain`: the convolutional peer of benchmarks/detection.py."""
+    """A `ModelClient`: the convolutional peer of benchmarks/detection.py."""
 
     def __init__(self, pictures: Frames, minutes: float):
         side = len(pictures[0][0])
@@ -177,11 +177,11 @@ class Detector:
         self._peer.eval()
 
     @torch.inference_mode()
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """The warmest places."""
         [proposed] = self._peer.found(*self._bench.outputs(self._peer, stacked([picture])))
         return [
-            Thing(NAMES[kind], (box[0], box[1], box[2], box[3]), score)
+            Detection(NAMES[kind], (box[0], box[1], box[2], box[3]), score)
             for kind, box, score in proposed
             if score >= 0.05
         ]
@@ -224,7 +224,7 @@ HEAD = (
 
 
 def work(
-    name: str, make: Callable[[Robot], Brain], part: WorldPart, where: str, arguments: argparse.Namespace
+    name: str, make: Callable[[Robot], ModelClient], part: WorldPart, where: str, arguments: argparse.Namespace
 ) -> list[object]:
     robot, start = Robot(part, arguments.seed, PICTURES), time.perf_counter()
     shift = Shift(robot, make(robot), standard(arguments.sure))
@@ -234,14 +234,14 @@ def work(
     return made
 
 
-def long_shift(name: str, make: Callable[[Robot], Brain], arguments: argparse.Namespace) -> str:
+def long_shift(name: str, make: Callable[[Robot], ModelClient], arguments: argparse.Namespace) -> str:
     """A shift with random trouble: what it came to, and that every item is accounted for (else it fails)."""
     robot = Robot(WorldPart(unknown=0.02), arguments.seed, PICTURES)
-    brain = Weary(make(robot))
+    brain = StalledModel(make(robot))
     policy = standard(arguments.sure)
     shift, trouble, start = (
         Shift(robot, brain, policy),
-        Trouble(robot, brain, np.random.default_rng(arguments.seed)),
+        FaultInjection(robot, brain, np.random.default_rng(arguments.seed)),
         time.perf_counter(),
     )
     while robot.now() < arguments.shift * 60:
@@ -290,7 +290,7 @@ def main() -> None:
     pictures = (
         training(arguments.frames_seed, arguments.frames) if {"forest", "convolutions"} & set(arguments.brains) else []
     )
-    makers: dict[str, Callable[[Robot], Brain]] = {}
+    makers: dict[str, Callable[[Robot], ModelClient]] = {}
     for name in arguments.brains:
         start = time.perf_counter()
         if name == "oracle":

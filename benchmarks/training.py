@@ -30,28 +30,28 @@ COMPILED = ("transformers-c", "litgpt-c")
 
 def shape_of(depth: int) -> "object":
     from groundup.config.recipe import ModelPart
-    from groundup.model.config import Shape
+    from groundup.model.config import ModelConfig
 
-    return Shape.of(ModelPart(depth=depth, context=CONTEXT), VOCAB)
+    return ModelConfig.of(ModelPart(depth=depth, context=CONTEXT), VOCAB)
 
 
 def groundup(depth: int, compiled: bool) -> Callable[[], None]:
     import torch
 
     from groundup import device
-    from groundup.model.transformer import Trunk
-    from groundup.train.objectives.packed import Given, Learner, speed_up
+    from groundup.model.transformer import Transformer
+    from groundup.train.objectives.packed import LossModule, ModelInputs, speed_up
 
     here = device.pick()
-    trunk = Trunk(shape_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()
+    trunk = Transformer(shape_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()
     if compiled:
         speed_up(trunk, here, CONTEXT)
-    learner = Learner(trunk)
+    learner = LossModule(trunk)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
     ids = torch.randint(0, VOCAB, (ROWS, CONTEXT))
     segments = torch.zeros_like(ids)
     positions = torch.arange(CONTEXT).expand(ROWS, CONTEXT).contiguous()
-    given = Given(ids, ids.roll(-1, 1), torch.ones(ROWS, CONTEXT), segments, positions, segments)
+    given = ModelInputs(ids, ids.roll(-1, 1), torch.ones(ROWS, CONTEXT), segments, positions, segments)
 
     def step() -> None:
         (learner(given) / ids.numel()).backward()
@@ -113,7 +113,7 @@ def measure(name: str, depth: int) -> dict[str, float]:
     if name.startswith("groundup"):
         from groundup.core import process
 
-        process.settle()
+        process.configure_process()
     from groundup import device
 
     kind, _, suffix = name.partition("-")
@@ -144,7 +144,7 @@ def main() -> None:
 
     from groundup.core import process
 
-    process.settle()
+    process.configure_process()
     print(machine())
     contestants = CONTESTANTS + (COMPILED if arguments.compiled else ())
     for depth in arguments.depth:

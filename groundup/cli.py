@@ -34,7 +34,7 @@ Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the ru
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 bad input (one sentence says what), 130 stopped by the user."""
-    process.settle()
+    process.configure_process()
     try:
         app()
     except InputError as error:
@@ -89,14 +89,14 @@ def run(
 def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
     from groundup.config.derived import derivations
     from groundup.core import ledger
-    from groundup.model.config import Shape
+    from groundup.model.config import ModelConfig
     from groundup.pipeline import stages
     from groundup.pipeline.plan import plan
     from groundup.pipeline.states import states
 
     found = list(states(recipe, plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
     values = derivations(recipe)
-    shape = Shape.of(
+    shape = ModelConfig.of(
         recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.outside_eyes(recipe, home)[1]
     )
     tokens = sum(stage.tokens for stage in recipe.stage)

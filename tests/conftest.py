@@ -8,7 +8,7 @@ from typing import Any
 
 from groundup.core import process
 
-process.settle()  # before torch is imported
+process.configure_process()  # before torch is imported
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

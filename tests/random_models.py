@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import torch
 
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
 
-SHAPE = Shape(depth=3, width=48, heads=4, kv_heads=2, head_dim=16, ffn=80, vocab=300, context=64)
+SHAPE = ModelConfig(depth=3, width=48, heads=4, kv_heads=2, head_dim=16, ffn=80, vocab=300, context=64)
 
 
-def random_trunk(seed: int = 0, precision: torch.dtype = torch.float32, **changes: object) -> Trunk:
+def random_trunk(seed: int = 0, precision: torch.dtype = torch.float32, **changes: object) -> Transformer:
     """A trunk of SHAPE, with changes, in which every weight matters: a fresh one starts with blocks that do nothing."""
-    trunk = Trunk(replace(SHAPE, **changes), precision)
+    trunk = Transformer(replace(SHAPE, **changes), precision)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in trunk.parameters():

@@ -25,7 +25,7 @@ VALUES = 4  # numbers a labelled patch has beside its kind: centre's offset and 
 
 
 @dataclass(frozen=True)
-class Thing:
+class Detection:
     """Something in an image: its kind, its box, and how sure the model is (1: it is so)."""
 
     kind: str
@@ -36,7 +36,7 @@ class Thing:
 # --- as tokens in an answer -----------------------------------------------------------------------------------------
 
 
-def write(things: list[Thing]) -> str:
+def write(things: list[Detection]) -> str:
     """Things as an answer's text, from top left to bottom right: `kind<loc..><loc..><loc..><loc..>; ...`, or "nothing".
 
     >>> write([Thing("cup", (0.1, 0.25, 0.5, 1.0))])
@@ -49,13 +49,13 @@ def write(things: list[Thing]) -> str:
     )
 
 
-def read(text: str) -> list[Thing]:
+def read(text: str) -> list[Detection]:
     """The things of an answer: what `write` wrote, to half a cell. What cannot be read, or has no area, is left out."""
     found = []
     for kind, *cells in _THING.findall(text):
         left, top, right, bottom = ((int(cell) + 0.5) / CELLS for cell in cells)
         if left < right and top < bottom:
-            found.append(Thing(kind.strip(), (left, top, right, bottom)))
+            found.append(Detection(kind.strip(), (left, top, right, bottom)))
     return found
 
 
@@ -92,7 +92,7 @@ def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: Grid) -> tuple[
 
 def from_labels(
     shares: Floats, values: Floats, grid: Grid, names: list[str], least: float = LEAST, overlap: float = OVERLAP
-) -> list[Thing]:
+) -> list[Detection]:
     """Things, the surest first, from the probabilities of the kinds [N, 1 + K] and the values [N, 4] of an image's
     patches.
 
@@ -118,7 +118,7 @@ def from_labels(
                 float(value) for value in (proposed[sure[same]] * weights[:, None]).sum(0) / weights.sum()
             )
             if left < right and top < bottom:
-                found.append(Thing(name, (left, top, right, bottom), float(shares[best, number])))
+                found.append(Detection(name, (left, top, right, bottom), float(shares[best, number])))
             sure = sure[~same]
     return sorted(found, key=lambda thing: -thing.score)
 

@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from groundup.codecs.boxes import LOCATIONS
 from groundup.codecs.image import Grid
 from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, to_json
-from groundup.codecs.normal import mend, normalise
+from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.text import CHAT_TEMPLATE, SEEING, SIGHT, SPECIALS, SPOKEN, Tokenizer
 from groundup.core.errors import InputError
 
@@ -172,7 +172,7 @@ def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str])
 
 def _joined(parts: Iterable[dict[str, str]]) -> str:
     """Texts side by side as one, in its normal form: a literal, or a letter and its accent, may be spread over them."""
-    return normalise(mend("".join(part["text"] for part in parts)))
+    return normalise(repair_surrogates("".join(part["text"] for part in parts)))
 
 
 def _check_images(messages: list[Message], grids: Sequence[Grid]) -> None:
@@ -223,4 +223,7 @@ def parse_call(text: str) -> tuple[dict[str, Any], str] | None:
     except ValueError:  # Python reads numbers that JSON has not
         return None
     # JSON can spell half a character, which is no text.
-    return {"type": "function", "function": {"name": mend(name), "arguments": mend(written)}}, text[closing.end() :]
+    return {
+        "type": "function",
+        "function": {"name": repair_surrogates(name), "arguments": repair_surrogates(written)},
+    }, text[closing.end() :]

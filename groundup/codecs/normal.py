@@ -56,7 +56,7 @@ def _in_order(accents: re.Match[str]) -> str:
     return "".join(sorted(apart, key=unicodedata.combining))
 
 
-def mend(text: str) -> str:
+def repair_surrogates(text: str) -> str:
     """The text with paired surrogates joined and lone ones, which are no text, as U+FFFD."""
     try:
         text.encode()

@@ -17,7 +17,7 @@ import tiktoken
 
 from groundup.codecs import tokenizer_json
 from groundup.codecs.boxes import LOCATIONS
-from groundup.codecs.normal import NORMALIZER, mend, normalise
+from groundup.codecs.normal import NORMALIZER, normalise, repair_surrogates
 from groundup.codecs.tokenizer_json import Vocabulary
 from groundup.core.errors import InputError
 from groundup.core.files import digest, read_json, write_json
@@ -83,7 +83,10 @@ class Tokenizer:
         trainer = rustbpe.Tokenizer()
         # The trainer holds this many texts at once.
         trainer.train_from_iterator(
-            (normalise(mend(text)) for text in texts), merged, buffer_size=256, pattern=_engine_pattern(PATTERN)
+            (normalise(repair_surrogates(text)) for text in texts),
+            merged,
+            buffer_size=256,
+            pattern=_engine_pattern(PATTERN),
         )
         ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
         if len(ranks) < merged:
@@ -158,7 +161,7 @@ class Tokenizer:
         All text becomes ids here, so that a prompt gets those that training gave the same text. Decoding gives the
         normal form back.
         """
-        return self._encoding.encode_ordinary(normalise(mend(text)))
+        return self._encoding.encode_ordinary(normalise(repair_surrogates(text)))
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The ids of each text; the threads run at the same time, as the encoder works outside the interpreter's

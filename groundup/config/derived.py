@@ -22,8 +22,8 @@ class Schedule:
 
     batch_tokens: int
     micro_tokens: int
-    matrix_lr: float
-    other_lr: float
+    muon_lr: float
+    adamw_lr: float
     weight_decay: float
     clip: float
     warmup: float
@@ -38,7 +38,7 @@ class Schedule:
         return max(1, -(-tokens // (self.rows(context) * context)))
 
 
-_INHERITED = ("batch_tokens", "micro_tokens", "matrix_lr", "other_lr", "weight_decay", "clip")
+_INHERITED = ("batch_tokens", "micro_tokens", "muon_lr", "adamw_lr", "weight_decay", "clip")
 
 
 def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
@@ -70,8 +70,8 @@ def _derived_schedule(recipe: Recipe, stage: StagePart) -> dict[str, tuple[Any, 
     return {
         "batch_tokens": (rows * context, "2,048 tokens a layer, in whole rows of the context"),
         "micro_tokens": (min(batch, max(context, 8192)), "8,192 tokens a forward keep a small machine's memory low"),
-        "matrix_lr": (0.02 if stage.do == "pretrain" else 0.01, "Muon's update has the same size at every width"),
-        "other_lr": (0.004 * (768 / width) ** 0.5, "0.004 at width 768, with the inverse root of the width"),
+        "muon_lr": (0.02 if stage.do == "pretrain" else 0.01, "Muon's update has the same size at every width"),
+        "adamw_lr": (0.004 * (768 / width) ** 0.5, "0.004 at width 768, with the inverse root of the width"),
         "weight_decay": (0.01, "mild: most runs see each token few times"),
         "clip": (1.0, "cuts rare bursts, leaves ordinary steps alone"),
         "warmup": (0.02, "Muon needs little"),

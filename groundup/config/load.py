@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from groundup.config.recipe import KINDS, Misfit, Part, Recipe
+from groundup.config.recipe import KINDS, InvalidCombination, Part, Recipe
 from groundup.core.errors import InputError
 
 
@@ -72,7 +72,7 @@ def _value(text: str) -> Any:
 def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], error: ValidationError) -> str:
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    place = cause.place if isinstance(cause, Misfit) else tuple(first["loc"])
+    place = cause.place if isinstance(cause, InvalidCombination) else tuple(first["loc"])
     place = tuple(
         step for number, step in enumerate(place) if not (number == 2 and place[0] == "source" and step in KINDS)
     )
@@ -83,7 +83,7 @@ def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], e
         return f"{where}: unknown key {key}; known there: {', '.join(_known(place, table))}"
     if first["type"] == "missing":
         return f"{where}: {key} is missing; add it"
-    if isinstance(cause, Misfit):
+    if isinstance(cause, InvalidCombination):
         return f"{where}: {key}: {cause}"
     found = first.get("input")
     shown = "" if isinstance(found, dict | list) else f", found {found!r}"

@@ -321,8 +321,8 @@ class StagePart(Part):
     micro_tokens: int | None = knob(
         None, "tokens", "tokens a forward on one process: less needs less memory, the numbers stay", ge=8
     )
-    matrix_lr: float | None = knob(None, "rate", "peak rate of Muon, for the matrices of the blocks", gt=0)
-    other_lr: float | None = knob(None, "rate", "peak rate of AdamW, for embedding, head and norms", gt=0)
+    muon_lr: float | None = knob(None, "rate", "peak rate of Muon, for the matrices of the blocks", gt=0)
+    adamw_lr: float | None = knob(None, "rate", "peak rate of AdamW, for embedding, head and norms", gt=0)
     weight_decay: float | None = knob(None, "rate", "pull towards zero, on matrices only", ge=0)
     clip: float | None = knob(None, "norm", "largest norm of the whole gradient", gt=0)
     warmup: float | None = knob(None, "share", "of the steps, rate rising from zero", ge=0, le=1)
@@ -400,45 +400,45 @@ class Recipe(Part):
         for number, stage in enumerate(self.stage):
             for name in stage.mix:
                 if name not in names:
-                    raise Misfit(
+                    raise InvalidCombination(
                         ("stage", number, "mix", name),
                         f"mix names {name!r}, which is no source; the sources are {', '.join(names)}",
                     )
             if (stage.warmup or 0) + (stage.decay or 0) > 1:
-                raise Misfit(
+                raise InvalidCombination(
                     ("stage", number, "decay"), "warmup and decay together are more than the whole stage; lower one"
                 )
         if self.patch and self.model.patches + 2 >= self.model.context:
-            raise Misfit(
+            raise InvalidCombination(
                 ("model", "context"),
                 f"an image of {self.model.patches} patches and a question do not fit {self.model.context} tokens; raise"
                 " it, or lower model.patches",
             )
         if self.model.eyes and self.model.start:
-            raise Misfit(
+            raise InvalidCombination(
                 ("model", "eyes"), "a model that model.start names brings the eyes it has; leave one of the two out"
             )
         if self.line and not any(isinstance(source, SimulatorSource | BoxesSource) for source in self.source):
-            raise Misfit(
+            raise InvalidCombination(
                 ("line",),
                 "the line's brain names things in pictures, but no source has boxes; add one of kind simulator or"
                 " boxes",
             )
         shape = derived_shape(self.model)
         if shape["heads"] % shape["kv_heads"]:
-            raise Misfit(
+            raise InvalidCombination(
                 ("model", "kv_heads"),
                 f"kv_heads {shape['kv_heads']} does not divide heads {shape['heads']}; choose a divisor",
             )
         if shape["head_dim"] % 2:
-            raise Misfit(
+            raise InvalidCombination(
                 ("model", "head_dim"),
                 f"head_dim {shape['head_dim']} is odd; rotary positions turn pairs of features: choose an even one",
             )
         return self
 
 
-class Misfit(ValueError):
+class InvalidCombination(ValueError):
     """A combination of values that cannot work, with the place of the one to change."""
 
     def __init__(self, place: tuple[str | int, ...], message: str):
@@ -450,5 +450,5 @@ def _unique(key: str, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for number, name in enumerate(names):
         if name in seen:
-            raise Misfit((key, number, "name"), f"two {key}s are called {name!r}; give each its own name")
+            raise InvalidCombination((key, number, "name"), f"two {key}s are called {name!r}; give each its own name")
         seen.add(name)

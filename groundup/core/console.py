@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 console = Console(stderr=True, highlight=False)
 
 
-def hush() -> None:
+def silence() -> None:
     """Say nothing from here on: one of several processes speaks for all."""
     console.quiet = True
 

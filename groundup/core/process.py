@@ -13,7 +13,7 @@ from types import FrameType
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 
 
-def settle() -> None:
+def configure_process() -> None:
     """Make threads wait a moment awake and then asleep, and freed memory stay with the process.
 
     Threads that spin for long lose most of their speed when another program is busy; threads that sleep at once take 50

@@ -14,7 +14,7 @@ from groundup.core.errors import InputError
 from groundup.core.files import digest
 from groundup.data.order import assign, mixing_tree, shuffled, stream_key
 from groundup.data.shards import PAD, SEEN, START, TRAINED, Shards
-from groundup.data.views import BLIND, Lesson, Views, look
+from groundup.data.views import BLIND, ImageObjective, Views, look
 
 ASKED_STEP = 16  # columns: sizes that kernels like
 HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
@@ -75,7 +75,7 @@ class Batches:
 
     def __init__(
         self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool,
-        lesson: Lesson = BLIND
+        lesson: ImageObjective = BLIND
     ):  # fmt: skip
         self.names = sorted(mix)
         self.shards = [shards[name] for name in self.names]
@@ -168,7 +168,7 @@ class Batches:
         return ids, flags, [(self.shards[source], int(index)) for source, index in zip(sources, indices, strict=True)]
 
 
-def heldout(name: str, shards: Shards, assistant_only: bool, lesson: Lesson) -> list[Batch]:
+def heldout(name: str, shards: Shards, assistant_only: bool, lesson: ImageObjective) -> list[Batch]:
     """Rows of a source's held-out part for the loss while training, in pieces, images as they are. Raises InputError
     where there are none.
     """

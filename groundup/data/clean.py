@@ -11,7 +11,7 @@ import numpy.typing as npt
 from groundup.codecs.normal import normalise
 from groundup.config.recipe import MessagesSource, SourceBase
 from groundup.data.document import Document, said
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 
 LEAST_HELDOUT, MOST_HELDOUT = 50, 1000
 
@@ -38,7 +38,7 @@ def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str,
     return content if content is None else normalise(content)
 
 
-def clean(documents: Iterator[Document], source: SourceBase, drops: Drops) -> Iterator[Document]:
+def clean(documents: Iterator[Document], source: SourceBase, drops: Filtered) -> Iterator[Document]:
     """Mend each document; drop, counting the reason, what is empty, too short, too long, no Unicode text, or talk
     without an answer.
     """

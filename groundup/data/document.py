@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 
 SCHEMA = pa.schema(
     [
@@ -46,7 +46,7 @@ class Document:
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     images: tuple[bytes, ...] = ()  # encoded, as they were found
-    things: tuple[tuple[Thing, ...], ...] | None = None  # for each image all that lies in it; None: nobody looked
+    things: tuple[tuple[Detection, ...], ...] | None = None  # for each image all that lies in it; None: nobody looked
     look: int | None = None  # hash of how the first image looks: images are decoded once, where they are checked
     heldout: bool = False
     labels: dict[str, Any] = field(default_factory=dict)  # in memory only: family, language, level of a task
@@ -116,11 +116,11 @@ def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
                 yield Document(**row | {"images": tuple(row["images"]), "things": _things(row["things"])})
 
 
-def _things(written: str | None) -> tuple[tuple[Thing, ...], ...] | None:
+def _things(written: str | None) -> tuple[tuple[Detection, ...], ...] | None:
     if written is None:
         return None
     return tuple(
-        tuple(Thing(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in each)
+        tuple(Detection(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in each)
         for each in json.loads(written)
     )
 

@@ -12,7 +12,7 @@ UNREAD = 100  # names of keys and columns that are told
 
 
 @dataclass
-class Drops:
+class Filtered:
     """Counts of dropped documents by reason, with the first examples of each as `where: reason`, and what was not read
     of the others.
     """
@@ -46,7 +46,7 @@ class Damage:
     """The damaged files or lines of one source; it refuses the source when they are too large a share of it."""
 
     source: FileSource
-    drops: Drops
+    drops: Filtered
     unit: str  # "files", "lines" or "rows"
     seen: int = 0
     bad: int = 0

@@ -14,7 +14,7 @@ from groundup.config.recipe import PictureSource
 from groundup.core.errors import InputError
 from groundup.core.files import inside
 from groundup.data.document import Document
-from groundup.data.filtered import Damage, Drops
+from groundup.data.filtered import Damage, Filtered
 from groundup.data.paths import placed, shown, there
 
 _ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
@@ -88,7 +88,7 @@ F = TypeVar("F", bound=Found)
 
 
 def _by_side(
-    found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Drops
+    found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Filtered
 ) -> Iterator[tuple[F, bool]]:
     """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of
     `without_files`.

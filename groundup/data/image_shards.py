@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs import image
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.codecs.image import Grid, Pixels
 from groundup.core.files import replacing
 
@@ -62,7 +62,7 @@ class Picture(NamedTuple):
     place: int
     grid: Grid
     pixels: Pixels  # [grid.rows * side, grid.columns * side, 3]
-    things: tuple[Thing, ...] | None
+    things: tuple[Detection, ...] | None
 
 
 class Writer:

@@ -19,7 +19,7 @@ from groundup.codecs.image import Pixels
 from groundup.config.recipe import PictureSource
 from groundup.data.clean import is_heldout
 from groundup.data.document import Document
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 
 # pixels of the longer side: in smaller images the hash has too little to go by, and many a pair of digits of 8 x 8
 # pixels is alike
@@ -83,7 +83,7 @@ class Known:
 
 
 def split(
-    groups: Iterator[list[Document]], source: PictureSource, drops: Drops, known: Known
+    groups: Iterator[list[Document]], source: PictureSource, drops: Filtered, known: Known
 ) -> Iterator[list[Document]]:
     """Mark what is held out, so that images near each other lie on one side; `known` are those of sources before this
     one.

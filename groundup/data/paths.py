@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from groundup.codecs.normal import mend
+from groundup.codecs.normal import repair_surrogates
 from groundup.config.recipe import FileSource
 from groundup.core.errors import InputError
 
@@ -85,7 +85,7 @@ def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> l
     found = dict.fromkeys(name for name in _matching(tuple(pattern.split("/")), folder) if name.endswith(suffixes))
     paths = [path for path in (folder / name for name in found) if _is_matched(path)]
     for path in paths:
-        if mend(str(path)) != str(path):
+        if repair_surrogates(str(path)) != str(path):
             raise InputError(f"the name of the file {os.fsencode(path)!r} is no UTF-8; rename it")
     return list(map(str, paths))
 

@@ -24,7 +24,7 @@ from groundup.core.files import replacing
 from groundup.data import near_duplicates as near
 from groundup.data.clean import Seen, clean, is_heldout
 from groundup.data.document import SCHEMA, Document, chunks, said
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.near_duplicates import Known
 from groundup.data.sources import read as sources
 
@@ -50,7 +50,7 @@ def write_documents(
     `warnings`; where there are any, the keys and columns that are `unread`, the number of `images` and the names of
     `kinds` that boxes have and of `classes`. Raises InputError when nothing is left, or nothing to train on.
     """
-    drops = Drops()
+    drops = Filtered()
     kept: Counter[str] = Counter()
     named: dict[str, set[str]] = {"kinds": set(), "classes": set()}
     documents = clean(sources.read(source, folder, drops), source, drops)
@@ -87,7 +87,7 @@ def _writer(path: Path) -> pq.ParquetWriter:
 
 
 def _sorted_out(
-    groups: Iterator[list[Document]], source: Source, drops: Drops, before: Iterable[Path]
+    groups: Iterator[list[Document]], source: Source, drops: Filtered, before: Iterable[Path]
 ) -> Iterator[list[Document]]:
     """Drop duplicates and mark what is held out.
 
@@ -112,7 +112,7 @@ def _first_image(document: Document) -> bytes:
 
 
 def _firsts(
-    groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, drops: Drops
+    groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, drops: Filtered
 ) -> Iterator[list[Document]]:
     """Keep the first of documents with the same key, a digest."""
     seen = Seen()
@@ -124,7 +124,7 @@ def _firsts(
         yield [document for document, new in zip(group, fresh, strict=True) if new]
 
 
-def _require(source: Source, kept: Counter[str], drops: Drops) -> None:
+def _require(source: Source, kept: Counter[str], drops: Filtered) -> None:
     if not kept["documents"]:
         reasons = ", ".join(
             f"{count} {reason}" + (f" ({REMEDIES[reason]})" if reason in REMEDIES else "")
@@ -146,7 +146,7 @@ def _require(source: Source, kept: Counter[str], drops: Drops) -> None:
         )
 
 
-def _warnings(source: Source, kept: Counter[str], drops: Drops) -> Iterator[str]:
+def _warnings(source: Source, kept: Counter[str], drops: Filtered) -> Iterator[str]:
     if source.licence == "unstated":
         yield f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"
     if unanswered := drops.counts["no answer"]:

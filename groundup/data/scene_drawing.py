@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 COLOURS = {
@@ -124,14 +124,14 @@ def _covers(one: Item, other: Item) -> bool:
     return across > 0 and down > 0 and across * down > SHARED * min(one.side, other.side) ** 2
 
 
-def render(scene: Scene, rng: Random) -> tuple[bytes, tuple[Thing, ...]]:
+def render(scene: Scene, rng: Random) -> tuple[bytes, tuple[Detection, ...]]:
     """The scene as a PNG, and its things with tight boxes; `rng` draws shades and noise."""
     image = Image.new("RGB", (scene.width, scene.height), scene.background)
     things = []
     for item in scene.items:
         mask = _mask(item)
         image.paste(_shade(rng, COLOURS[item.colour]), (item.left, item.top), mask.reduce(FINER))
-        things.append(Thing(item.kind, _box(scene, item, mask)))
+        things.append(Detection(item.kind, _box(scene, item, mask)))
     noise = (
         np.random.default_rng(rng.getrandbits(64)).standard_normal((scene.height, scene.width, 1), np.float32) * NOISE
     )

@@ -19,7 +19,7 @@ HIDDEN = 0.6  # share of the patches that are hidden where hidden ones are predi
 
 
 @dataclass(frozen=True)
-class Lesson:
+class ImageObjective:
     """What a stage learns from images, and how it varies them.
 
     `predict`: "next" patch, behind a beginning of random length in which all patches look at each other (AIM,
@@ -32,7 +32,7 @@ class Lesson:
     kinds: tuple[str, ...]
 
 
-BLIND = Lesson("none", 0.0, ())  # for batches without images
+BLIND = ImageObjective("none", 0.0, ())  # for batches without images
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class _View:
 
 
 def look(
-    rows: list[tuple[Shards, int]], context: int, lesson: Lesson, key: tuple[int, int]
+    rows: list[tuple[Shards, int]], context: int, lesson: ImageObjective, key: tuple[int, int]
 ) -> tuple[Views | None, npt.NDArray[np.int32]]:
     """The images of a batch of rows (each a shard and a row of it), and `blocks` [B, T]: patches of one block look at
     each other, 0 looks back only.
@@ -99,7 +99,7 @@ def _view(
     grid: Grid,
     things: npt.NDArray[Any] | None,
     shards: Shards,
-    lesson: Lesson,
+    lesson: ImageObjective,
     random: np.random.Generator,
 ) -> _View:
     assert shards.pictures is not None
@@ -124,7 +124,7 @@ def _view(
     return _View(image.to_patches(pixels, side), grid, hidden, weights, labels, values, prefix)
 
 
-def _joined(found: list[tuple[int, _View]], lesson: Lesson) -> Views:
+def _joined(found: list[tuple[int, _View]], lesson: ImageObjective) -> Views:
     parts = {
         name: np.concatenate([getattr(view, name) for _, view in found])
         for name in ("patches", "hidden", "weights", "labels", "values")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from groundup.codecs.boxes import Thing, overlaps
+from groundup.codecs.boxes import Detection, overlaps
 from groundup.core.errors import InputError
 from groundup.evaluate.figure import Figure, proportion
 
@@ -25,8 +25,8 @@ class Picture:
     """An image: its width and height in pixels, what lies in it, and what was found."""
 
     size: tuple[int, int]
-    truth: Sequence[Thing]
-    found: Sequence[Thing]
+    truth: Sequence[Detection]
+    found: Sequence[Detection]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def matches(pictures: Sequence[Picture], score: float = SCORE, overlap: float = 
     )
 
 
-def _matched(truth: Sequence[Thing], found: Sequence[Thing], overlap: float) -> int:
+def _matched(truth: Sequence[Detection], found: Sequence[Detection], overlap: float) -> int:
     free, right = list(truth), 0
     for thing in sorted(found, key=lambda thing: -thing.score):
         same = [other for other in free if other.kind == thing.kind]
@@ -121,7 +121,7 @@ def average_precision(pictures: Sequence[Picture]) -> Precision | None:
     return Precision(float(precision.mean()), float(precision[0].mean()), float(recall.mean()), by_kind)
 
 
-def _coco(pictures: Sequence[Picture], things: Sequence[Sequence[Thing]], kinds: list[str]) -> dict[str, Any]:
+def _coco(pictures: Sequence[Picture], things: Sequence[Sequence[Detection]], kinds: list[str]) -> dict[str, Any]:
     """One side as COCO's tables, in pixels. Numbers begin with 1: its matching takes 0 for none."""
     annotations: list[dict[str, Any]] = []
     for image, (picture, inside) in enumerate(zip(pictures, things, strict=True), 1):

@@ -3,18 +3,18 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-from groundup.codecs.normal import mend, normalise
+from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.evaluate.figure import Figure, ratio
 from groundup.evaluate.likelihood import Row, nats
-from groundup.model.transformer import Trunk
+from groundup.model.transformer import Transformer
 
 CHARACTERS = 1 << 20  # text measured at a time: bounds the memory of its ids
 
 
 def bits_per_byte(
-    trunk: Trunk, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None
+    trunk: Transformer, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None
 ) -> Figure:
     """-log2 p of the texts by the bytes of UTF-8 of their normal form, the texts being cases of which any might have
     been drawn.
@@ -47,7 +47,7 @@ def windows(ids: list[int], context: int) -> Iterator[Row]:
         yield Row(ids[begin:stop], start - begin)
 
 
-def _bits(trunk: Trunk, texts: list[list[int]]) -> list[float]:
+def _bits(trunk: Transformer, texts: list[list[int]]) -> list[float]:
     rows = [list(windows(ids, trunk.shape.context)) for ids in texts]
     values = iter(nats(trunk, [row for text in rows for row in text]))
     first = math.log(trunk.shape.vocab)
@@ -57,7 +57,7 @@ def _bits(trunk: Trunk, texts: list[list[int]]) -> list[float]:
 def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
     """The texts in their normal form, those that are not empty, in lists of about CHARACTERS."""
     group: list[str] = []
-    for text in filter(None, (normalise(mend(text)) for text in texts)):
+    for text in filter(None, (normalise(repair_surrogates(text)) for text in texts)):
         group.append(text)
         if sum(map(len, group)) >= CHARACTERS:
             yield group

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.data.document import Document
 from groundup.evaluate import seeing
 from groundup.evaluate.average_precision import SCORE, Matches, Picture, Precision, average_precision, coco, matches
@@ -58,7 +58,7 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
     return Detected(len(pictures), precision, matches(pictures), shown) if precision else None
 
 
-def _shown(data: bytes, truth: Iterable[Thing], found: Iterable[Thing]) -> dict[str, Any]:
+def _shown(data: bytes, truth: Iterable[Detection], found: Iterable[Detection]) -> dict[str, Any]:
     image, size = thumbnail(data)
     sides = {"truth": truth, "found": [thing for thing in found if thing.score >= SCORE]}
     boxes = {side: [vars(thing) | {"box": [*thing.box]} for thing in things] for side, things in sides.items()}

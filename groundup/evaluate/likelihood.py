@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.model.transformer import Trunk
+from groundup.model.transformer import Transformer
 
 TOKENS = 8192  # tokens, and patches, of one forward, padding included
 SCORES = 1024  # positions at a time whose scores of all ids are in memory
@@ -25,7 +25,7 @@ class Row:
 
 
 @torch.inference_mode()
-def nats(trunk: Trunk, rows: Sequence[Row], advance: Callable[[int], None] = lambda done: None) -> list[float]:
+def nats(trunk: Transformer, rows: Sequence[Row], advance: Callable[[int], None] = lambda done: None) -> list[float]:
     """-log p(ids[first:] | ids[:first]) of each row. `advance` is told of rows done."""
     sums = [0.0] * len(rows)
     for batch in batches([len(row.ids) for row in rows]):
@@ -44,7 +44,7 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         order = order[count:]
 
 
-def _nats(trunk: Trunk, rows: list[Row]) -> list[float]:
+def _nats(trunk: Transformer, rows: list[Row]) -> list[float]:
     device, longest = trunk.device, max(len(row.ids) for row in rows)
     ids_BT = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows], device=device)
     places_T = torch.arange(1, longest, device=device)
@@ -58,7 +58,7 @@ def _nats(trunk: Trunk, rows: list[Row]) -> list[float]:
     return sums_B.tolist()
 
 
-def cross_entropy(trunk: Trunk, x_ND: Tensor, targets_N: Tensor) -> Tensor:
+def cross_entropy(trunk: Transformer, x_ND: Tensor, targets_N: Tensor) -> Tensor:
     """-log p of each target, [N], fp32."""
     parts = [slice(start, start + SCORES) for start in range(0, len(x_ND), SCORES)]
     return torch.cat(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from groundup.codecs import boxes, chat
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
 from groundup.data.views import cells, frames
@@ -21,8 +21,8 @@ from groundup.evaluate import likelihood
 from groundup.evaluate.likelihood import cross_entropy
 from groundup.generate.engine import Engine, labels
 from groundup.generate.look import Look, prompt, see
-from groundup.model.transformer import Trunk, document_mask
-from groundup.model.vision.encoder import Sight
+from groundup.model.transformer import Transformer, document_mask
+from groundup.model.vision.encoder import ImageInputs
 
 TAILS = 1024  # tokens of the answers that one row weighs: more answers take several rows
 
@@ -41,7 +41,7 @@ class Row:
         return len(self.ids) + sum(map(len, self.tails))
 
 
-def look(trunk: Trunk, tokenizer: Tokenizer, document: Document) -> Row:
+def look(trunk: Transformer, tokenizer: Tokenizer, document: Document) -> Row:
     """The prompt of a conversation's last answer, with its images as the trunk sees them.
 
     A document without a conversation is its images alone, as a user shows them. Raises BadImage for an image that
@@ -69,7 +69,7 @@ def batches(rows: Sequence[Row]) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def states(trunk: Trunk, rows: Sequence[Row]) -> Tensor:
+def states(trunk: Transformer, rows: Sequence[Row]) -> Tensor:
     """The final states of a batch, [B, T, D], T that of the longest row: what stands behind a shorter one means
     nothing.
     """
@@ -95,7 +95,7 @@ def states(trunk: Trunk, rows: Sequence[Row]) -> Tensor:
     return found
 
 
-def _sight(rows: Sequence[Row], T: int, device: torch.device) -> Sight | None:
+def _sight(rows: Sequence[Row], T: int, device: torch.device) -> ImageInputs | None:
     looks = [(number * T + each.place, each) for number, row in enumerate(rows) for each in row.looks]
     if not looks:
         return None
@@ -104,7 +104,7 @@ def _sight(rows: Sequence[Row], T: int, device: torch.device) -> Sight | None:
     grid_N2 = np.concatenate([cells(each.view.grid) for _, each in looks])
     images = frames(grid_N2, np.ones(len(grid_N2), bool))
     patches, places, grid = (torch.from_numpy(array).to(device) for array in (patches_NP, places_N, grid_N2))
-    return Sight(patches, places, grid, frames=images)
+    return ImageInputs(patches, places, grid, frames=images)
 
 
 def of_patches(states_BTD: Tensor, rows: Sequence[Row]) -> list[list[Tensor]]:
@@ -119,7 +119,7 @@ def of_patches(states_BTD: Tensor, rows: Sequence[Row]) -> list[list[Tensor]]:
 
 
 @torch.inference_mode()
-def likelihoods(trunk: Trunk, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
+def likelihoods(trunk: Transformer, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
     """log p(answer | row) for each row and each of the same answers (lists of ids, with what ends them), [B, C],
     fp32.
     """
@@ -138,7 +138,7 @@ def _groups(answers: Sequence[list[int]]) -> Iterator[tuple[int, int]]:
     yield start, len(answers)
 
 
-def _weighed(trunk: Trunk, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
+def _weighed(trunk: Transformer, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
     tails = tuple(answer[:-1] for answer in answers)  # nothing comes after the last id
     found_BC = torch.zeros(len(rows), len(answers))
     full = [replace(row, tails=tails) for row in rows]
@@ -181,10 +181,10 @@ def answer(
 
 
 @torch.inference_mode()
-def things(trunk: Trunk, rows: Sequence[Row]) -> list[list[list[Thing]]]:
+def things(trunk: Transformer, rows: Sequence[Row]) -> list[list[list[Detection]]]:
     """What the labels of the patches say lies in each image of each row, the surest first."""
     assert trunk.eyes is not None, "things are seen with eyes"
-    found: list[list[list[Thing]]] = [[] for _ in rows]
+    found: list[list[list[Detection]]] = [[] for _ in rows]
     for batch in batches(rows):
         chosen = [rows[number] for number in batch]
         for number, row, patches in zip(batch, chosen, of_patches(states(trunk, chosen), chosen), strict=True):
@@ -196,7 +196,7 @@ def things(trunk: Trunk, rows: Sequence[Row]) -> list[list[list[Thing]]]:
 
 
 @torch.inference_mode()
-def attention(trunk: Trunk, row: Row) -> list[npt.NDArray[np.float32]]:
+def attention(trunk: Transformer, row: Row) -> list[npt.NDArray[np.float32]]:
     """What the last token of a row attends to in the last block, the mean of its heads: the shares of each image's
     patches, [N].
     """

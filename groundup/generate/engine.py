@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from groundup.codecs.boxes import Floats, Thing, from_labels
+from groundup.codecs.boxes import Detection, Floats, from_labels
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.views import Frame, cells
@@ -24,16 +24,16 @@ from groundup.generate.grammar_pool import wait
 from groundup.generate.isolate import attempt
 from groundup.generate.kv_cache import Decoder, NativeStore, PlainStore, Store, Stretch
 from groundup.generate.look import Look, View, require, shown
-from groundup.generate.request import Piece, Request, Score
+from groundup.generate.request import OutputDelta, Request, Score
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import ROWS, STEP, Scheduler
-from groundup.generate.sequence import Answer, Listen
+from groundup.generate.sequence import Listen, SequenceState
 from groundup.kernels.cpu.matrix import Weights
 from groundup.kernels.cpu.modules import Workshop, plant, workshop
 from groundup.model import weights as files
 from groundup.model.linear import Linear
-from groundup.model.transformer import Trunk, document_mask
-from groundup.model.vision.encoder import Eyes, Seen, Sight
+from groundup.model.transformer import Transformer, document_mask
+from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs, VisionEncoder
 
 MEMORY = 1 << 30  # bytes for the cache, unless another number is given
 TOP = 20  # most log-probabilities an id comes with
@@ -51,7 +51,9 @@ class Engine:
     thread at a time. Raises InputError when the tokenizer has ids that the model lacks.
     """
 
-    def __init__(self, trunk: Trunk, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = MEMORY):
+    def __init__(
+        self, trunk: Transformer, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = MEMORY
+    ):
         if tokenizer.size > trunk.shape.vocab:
             raise InputError(
                 f"the tokenizer has {tokenizer.size} ids, the model {trunk.shape.vocab}; they do not belong together"
@@ -121,9 +123,9 @@ class Engine:
         for request in requests:
             self.check(request)
         answers: list[list[int]] = [[] for _ in prompts]
-        ends: list[Piece] = []
+        ends: list[OutputDelta] = []
 
-        def listen(number: int, piece: Piece) -> None:
+        def listen(number: int, piece: OutputDelta) -> None:
             answers[number] += piece.ids
             if piece.finish or piece.error:
                 ends.append(piece)
@@ -144,11 +146,11 @@ class Engine:
         self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[Look, ...] = ()
     ) -> Iterator[int]:
         """The same for one prompt, each id as it comes."""
-        pieces: list[Piece] = []
+        pieces: list[OutputDelta] = []
         answer = self.add(Request(prompt, limit, sampling, images=images), pieces.append)
         return self._ids(answer, pieces)
 
-    def _ids(self, answer: Answer, pieces: list[Piece]) -> Iterator[int]:
+    def _ids(self, answer: SequenceState, pieces: list[OutputDelta]) -> Iterator[int]:
         try:
             while self.step():
                 for piece in pieces:
@@ -159,14 +161,14 @@ class Engine:
 
     # --- many at a time --------------------------------------------------------------------------------------------
 
-    def add(self, request: Request, listen: Listen) -> Answer:
+    def add(self, request: Request, listen: Listen) -> SequenceState:
         """Queue a request; `listen` gets its pieces. Raises InputError for one that cannot be answered."""
         self.check(request)
-        answer = Answer(request, self.tokenizer, listen)
+        answer = SequenceState(request, self.tokenizer, listen)
         self.scheduler.waiting.append(answer)
         return answer
 
-    def cancel(self, answer: Answer) -> None:
+    def cancel(self, answer: SequenceState) -> None:
         """Forget an answer; its pages are free at once."""
         self.scheduler.remove(answer)
         answer.close()
@@ -224,7 +226,7 @@ class Engine:
         self._choose(late, 0)
         return True
 
-    def _forward(self, step: list[tuple[Answer, int]]) -> None:
+    def _forward(self, step: list[tuple[SequenceState, int]]) -> None:
         seen = {
             answer: attempt(partial(self._patches, answer, count), partial(self._fail, answer))
             for answer, count in step
@@ -243,7 +245,7 @@ class Engine:
         else:
             self._read(step, positions_1R, _sight(step, seen))
 
-    def _recover(self, step: list[tuple[Answer, int]], error: Exception) -> None:
+    def _recover(self, step: list[tuple[SequenceState, int]], error: Exception) -> None:
         """End the answers of a step whose forward failed. Raises if the engine cannot go on: pages are lost, or it does
         not compute any more.
         """
@@ -252,7 +254,7 @@ class Engine:
         for answer, _ in step:
             self._fail(answer, error)
 
-    def _read(self, step: list[tuple[Answer, int]], positions_1R: Tensor, sight: Seen | None) -> None:
+    def _read(self, step: list[tuple[SequenceState, int]], positions_1R: Tensor, sight: ImageEmbeddings | None) -> None:
         """A step with several ids of a prompt."""
         ids = [id for answer, count in step for id in answer.ids[answer.computed : answer.computed + count]]
         x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store, sight=sight)[0]
@@ -271,7 +273,7 @@ class Engine:
             scores_NV = self.trunk.logits(x_RD[None, last])[0, :, : self.tokenizer.size]
             self._answer(ready, scores_NV.argmax(-1).tolist(), scores_NV)
 
-    def _patches(self, answer: Answer, count: int) -> Tensor | None:
+    def _patches(self, answer: SequenceState, count: int) -> Tensor | None:
         """What is seen of an answer's images in a step: of each, the patches from the first that is not in the cache
         on.
         """
@@ -293,18 +295,18 @@ class Engine:
         )
         image = Frame(*view.grid, view.grid.patches)
         x_ND: Tensor = self.trunk.eyes(
-            Sight(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.trunk.precision
+            ImageInputs(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.trunk.precision
         )
         return x_ND
 
-    def _count(self, step: list[tuple[Answer, int]]) -> None:
+    def _count(self, step: list[tuple[SequenceState, int]]) -> None:
         self.steps += 1
         for answer, count in step:
             if answer.computed == (answer.cached or 0) and answer.computed < answer.asked:
                 self.found += answer.computed
             self.read += min(count, max(0, answer.asked - answer.computed))
 
-    def _answer(self, ready: list[Answer], best: list[int], scores_NV: Tensor) -> None:
+    def _answer(self, ready: list[SequenceState], best: list[int], scores_NV: Tensor) -> None:
         """Choose the next id of each answer, knowing the likeliest, and tell those who asked."""
         for place, answer in enumerate(ready):
             if answer.plain:
@@ -317,7 +319,7 @@ class Engine:
             if answer.held is not None:
                 answer.held = answer.held.clone()  # the next step writes over the scores
 
-    def _choose(self, answers: list[Answer], seconds: float) -> None:
+    def _choose(self, answers: list[SequenceState], seconds: float) -> None:
         """Choose the next id of answers whose scores are held, where it is known what may come, after waiting for that
         at most so long.
         """
@@ -333,7 +335,7 @@ class Engine:
                 return
             wait(waiting, left)
 
-    def _next(self, answer: Answer, scores_V: Tensor) -> None:
+    def _next(self, answer: SequenceState, scores_V: Tensor) -> None:
         """Choose the next id from the scores, unless it is not known yet which are allowed."""
         request, narrowed = answer.request, scores_V
         allowed = None if answer.constraint is None else answer.constraint.allowed()
@@ -350,38 +352,41 @@ class Engine:
             answer.constraint.accept(id)
         self._tell(answer, id, () if request.logprobs is None else (score(scores_V, id, request.logprobs),))
 
-    def _tell(self, answer: Answer, id: int, scores: tuple[Score, ...]) -> None:
+    def _tell(self, answer: SequenceState, id: int, scores: tuple[Score, ...]) -> None:
         cached = (answer.cached or 0) if len(answer.ids) == answer.asked else 0
         prompt_scores, answer.prompt_scores = tuple(answer.prompt_scores), []
         if id in self._ends:
             ending = scores[0] if scores else None
             return self._end(
                 answer,
-                Piece(answer.reader.rest(), prompt_scores=prompt_scores, finish="stop", cached=cached, ending=ending),
+                OutputDelta(
+                    answer.reader.rest(), prompt_scores=prompt_scores, finish="stop", cached=cached, ending=ending
+                ),
             )
         answer.ids.append(id)
         self.said += 1
         text = answer.reader.read(id)
         long = len(answer.ids) - answer.asked >= answer.request.limit or len(answer.ids) >= self.trunk.shape.context
         if not answer.reader.stopped and not long:
-            return answer.say(Piece(text, (id,), scores, prompt_scores, None, cached))
+            return answer.say(OutputDelta(text, (id,), scores, prompt_scores, None, cached))
         text += answer.reader.rest()
         return self._end(
-            answer, Piece(text, (id,), scores, prompt_scores, "stop" if answer.reader.stopped else "length", cached)
+            answer,
+            OutputDelta(text, (id,), scores, prompt_scores, "stop" if answer.reader.stopped else "length", cached),
         )
 
-    def _end(self, answer: Answer, piece: Piece) -> None:
+    def _end(self, answer: SequenceState, piece: OutputDelta) -> None:
         self.cancel(answer)
         answer.say(piece)
 
-    def _fail(self, answer: Answer, error: Exception) -> None:
+    def _fail(self, answer: SequenceState, error: Exception) -> None:
         """End an answer that something went wrong with. If that is the one who listens, he is told nothing more."""
         told = answer.ended
         self.cancel(answer)
         if not told:
-            attempt(partial(answer.say, Piece.failed(error)), lambda error: None)
+            attempt(partial(answer.say, OutputDelta.failed(error)), lambda error: None)
 
-    def _echo(self, answer: Answer, x_RD: Tensor) -> None:
+    def _echo(self, answer: SequenceState, x_RD: Tensor) -> None:
         """Add the scores of the prompt's ids that these states predict, the first id of all before them."""
         start = answer.computed
         targets = answer.ids[start + 1 : min(start + 1 + len(x_RD), answer.asked)]
@@ -405,7 +410,7 @@ class Engine:
         self._check_images(images, len(ids))
         return nn.functional.normalize(self._states(ids, images).float().mean(0), dim=0).tolist()
 
-    def things(self, view: View) -> list[Thing]:
+    def things(self, view: View) -> list[Detection]:
         """What the labels of an image's patches say lies in it, the surest first; raises InputError as `labels`
         does.
         """
@@ -432,26 +437,28 @@ class Engine:
         for number, look in enumerate(images, 1):
             blocks_1T[0, look.place : look.end] = number
         shown_N = blocks_1T[0].nonzero()[:, 0]
-        sight = Seen(torch.cat([self._seen(look.view) for look in images]), shown_N) if images else None
+        sight = ImageEmbeddings(torch.cat([self._seen(look.view) for look in images]), shown_N) if images else None
         mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T) if images else None
         x_TD: Tensor = self.trunk(ids_1T, positions_1T, mask_1TT, sight=sight)[0]
         return x_TD[shown_N] if images else x_TD
 
 
-def labels(eyes: Eyes, x_ND: Tensor) -> tuple[Floats, Floats]:
+def labels(eyes: VisionEncoder, x_ND: Tensor) -> tuple[Floats, Floats]:
     """Probabilities [N, 1 + K] and values [N, 4] of the labels of patches, from their last states."""
     scores, values = eyes.things(x_ND)
     return scores.softmax(-1).cpu().numpy(), values.cpu().numpy()
 
 
-def _stretch(answer: Answer, count: int) -> Stretch:
+def _stretch(answer: SequenceState, count: int) -> Stretch:
     inside = answer.within(answer.computed, answer.computed + count) if answer.request.images else ()
     return Stretch(
         answer.computed, count, answer.pages, tuple((look.place, look.end) for look in inside) if inside else ()
     )
 
 
-def _sight(step: list[tuple[Answer, int]], seen: Mapping[Answer, Tensor | None]) -> Seen | None:
+def _sight(
+    step: list[tuple[SequenceState, int]], seen: Mapping[SequenceState, Tensor | None]
+) -> ImageEmbeddings | None:
     """What is seen of images in a step, and in which of its rows."""
     vectors, places, row = [], [], 0
     for answer, count in step:
@@ -462,10 +469,10 @@ def _sight(step: list[tuple[Answer, int]], seen: Mapping[Answer, Tensor | None])
                 for look in answer.within(answer.computed, answer.computed + count)
             ]
         row += count
-    return Seen(torch.cat(vectors), torch.cat(places).to(vectors[0].device)) if vectors else None
+    return ImageEmbeddings(torch.cat(vectors), torch.cat(places).to(vectors[0].device)) if vectors else None
 
 
-def _sound(piece: Piece) -> Piece:
+def _sound(piece: OutputDelta) -> OutputDelta:
     """A piece that has no error. Raises InputError for one of the request's, RuntimeError for one of the engine's."""
     if piece.error is not None:
         raise InputError(piece.error) if piece.fault == "request" else RuntimeError(piece.error)

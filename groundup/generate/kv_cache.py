@@ -17,8 +17,8 @@ from torch import Tensor
 from groundup.generate.block_table import PAGE
 from groundup.kernels.cpu.kernels import Table
 from groundup.kernels.cpu.modules import GROUP, Tape, Workshop, attend, best, store
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Store(Protocol):
 class PlainStore:
     """Pages in tensors of any device, attended to by the library's kernel."""
 
-    def __init__(self, shape: Shape, pages: int, device: torch.device, dtype: torch.dtype):
+    def __init__(self, shape: ModelConfig, pages: int, device: torch.device, dtype: torch.dtype):
         size = (shape.depth, pages * PAGE, shape.kv_heads, shape.head_dim)
         # Zeros, as a masked slot has weight 0, and 0 times what memory happens to hold may not be a number.
         self._k_LSKE = torch.zeros(size, device=device, dtype=dtype)
@@ -105,7 +105,7 @@ class NativeStore:
     What `begin` prepares for up to `tokens` tokens lies in one place for good, so that a recorded forward finds it.
     """
 
-    def __init__(self, shape: Shape, pages: int, dtype: torch.dtype, shop: Workshop, tokens: int):
+    def __init__(self, shape: ModelConfig, pages: int, dtype: torch.dtype, shop: Workshop, tokens: int):
         self._shop = shop
         keys = torch.zeros((shape.depth, pages, shape.kv_heads, shape.head_dim, PAGE), dtype=dtype)
         self.keys, self.values = (
@@ -168,7 +168,7 @@ class Decoder:
     It is the trunk's own forward; only the program around the kernels is left out. `size` ids may be chosen.
     """
 
-    def __init__(self, trunk: Trunk, cache: NativeStore, shop: Workshop, rows: int, size: int):
+    def __init__(self, trunk: Transformer, cache: NativeStore, shop: Workshop, rows: int, size: int):
         self._ids_BT = torch.zeros((1, rows), dtype=torch.int64)
         self._ids = self._ids_BT.numpy()[0]
         self._tape = shop.tape = Tape()

@@ -19,7 +19,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.image_shards import Eyesight
 from groundup.data.paths import there
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Look:
         return self.place + self.view.grid.patches
 
 
-def see(shape: Shape, data: bytes) -> View:
+def see(shape: ModelConfig, data: bytes) -> View:
     """An encoded image as a model of a shape sees it. Raises BadImage as `codecs.image.decode` does, and InputError for
     a model without eyes.
     """
@@ -57,13 +57,13 @@ def see(shape: Shape, data: bytes) -> View:
     return see_pixels(shape, decode(data))
 
 
-def see_pixels(shape: Shape, pixels: Pixels) -> View:
+def see_pixels(shape: ModelConfig, pixels: Pixels) -> View:
     """The same for an image that is decoded, [H, W, 3]."""
     grid, scaled = Eyesight(shape.patch, shape.patches).scale(pixels)
     return View.of(grid, to_patches(scaled, shape.patch))
 
 
-def see_file(shape: Shape, file: Path) -> View:
+def see_file(shape: ModelConfig, file: Path) -> View:
     """The same for a file; raises InputError that names it, also for a pipe or a device, which might never end."""
     if not there(file):
         raise InputError(f"{file}: cannot be read (no such file); give an image's file")
@@ -77,7 +77,7 @@ def see_file(shape: Shape, file: Path) -> View:
         raise InputError(f"{file}: {error}") from None
 
 
-def require(shape: Shape) -> None:
+def require(shape: ModelConfig) -> None:
     """Raise InputError for a model without eyes."""
     if not shape.patch:
         raise InputError(

@@ -44,7 +44,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Piece:
+class OutputDelta:
     """What came of a request in one step.
 
     `text` is certain: whole characters, and nothing that may turn out to be the beginning of a stop. `ids` are those
@@ -65,10 +65,10 @@ class Piece:
     fault: Literal["request", "engine", "closing"] | None = None
 
     @staticmethod
-    def failed(error: BaseException) -> "Piece":
+    def failed(error: BaseException) -> "OutputDelta":
         """The last piece of an answer that ends as something was raised: an InputError is the request's fault, all else
         the engine's.
         """
         if isinstance(error, InputError):
-            return Piece(error=str(error), fault="request")
-        return Piece(error=f"the engine failed: {str(error) or type(error).__name__}", fault="engine")
+            return OutputDelta(error=str(error), fault="request")
+        return OutputDelta(error=f"the engine failed: {str(error) or type(error).__name__}", fault="engine")

@@ -7,7 +7,7 @@ computed by another, are shared. When pages run out, the youngest answer gives i
 from collections import deque
 
 from groundup.generate.block_table import PAGE, Pages
-from groundup.generate.sequence import Answer
+from groundup.generate.sequence import SequenceState
 
 ROWS = 128  # answers at a time: more make a step longer and hardly more of it useful
 CHUNK = 128  # tokens of prompts a step while others wait for their next id; four times that when nobody does
@@ -19,12 +19,12 @@ class Scheduler:
 
     def __init__(self, pages: int):
         self.pages = Pages(pages)
-        self.waiting: deque[Answer] = deque()
-        self.running: list[Answer] = []
+        self.waiting: deque[SequenceState] = deque()
+        self.running: list[SequenceState] = []
         self.preemptions = 0
-        self._promised: dict[bytes, Answer] = {}  # pages that somebody is computing
+        self._promised: dict[bytes, SequenceState] = {}  # pages that somebody is computing
 
-    def plan(self) -> list[tuple[Answer, int]]:
+    def plan(self) -> list[tuple[SequenceState, int]]:
         """Answers with how many of their next ids to compute, pages at hand."""
         step = [(answer, 1) for answer in self._answering()]
         budget = (CHUNK if step else 4 * CHUNK) - len(step)
@@ -37,7 +37,7 @@ class Scheduler:
             budget -= step[-1][1]
         return step
 
-    def _answering(self) -> list[Answer]:
+    def _answering(self) -> list[SequenceState]:
         """Answers that need one id, the oldest first, each with a page to put it; a younger one may lose its pages to
         an older.
         """
@@ -50,7 +50,7 @@ class Scheduler:
                     self._preempt(self.running[-1])
         return [answer for answer in found if answer.pages]
 
-    def _admit(self) -> Answer | None:
+    def _admit(self) -> SequenceState | None:
         """The first in the queue that can begin now; one whose beginning another is computing lets those behind it
         pass.
         """
@@ -75,7 +75,7 @@ class Scheduler:
             return answer
         return None
 
-    def computed(self, answer: Answer, count: int) -> None:
+    def computed(self, answer: SequenceState, count: int) -> None:
         """Note that the cache holds `count` more ids of an answer, and offer the pages they filled to others."""
         first = answer.computed // PAGE
         answer.computed += count
@@ -85,7 +85,7 @@ class Scheduler:
             if self._promised.get(name) is answer:
                 del self._promised[name]
 
-    def remove(self, answer: Answer) -> None:
+    def remove(self, answer: SequenceState) -> None:
         """Give up an answer's place and pages; nothing happens if it has none."""
         if answer in self.running:
             self.running.remove(answer)
@@ -93,13 +93,13 @@ class Scheduler:
         elif answer in self.waiting:
             self.waiting.remove(answer)
 
-    def _preempt(self, answer: Answer) -> None:
+    def _preempt(self, answer: SequenceState) -> None:
         self.running.remove(answer)
         self._give_up(answer)
         self.waiting.appendleft(answer)
         self.preemptions += 1
 
-    def _give_up(self, answer: Answer) -> None:
+    def _give_up(self, answer: SequenceState) -> None:
         self.pages.release(answer.pages)
         answer.pages, answer.computed, answer.held = [], 0, None
         for name in [name for name, owner in self._promised.items() if owner is answer]:

@@ -8,12 +8,12 @@ from groundup.codecs.text import Tokenizer
 from groundup.generate.block_table import PAGE, names
 from groundup.generate.look import Look
 from groundup.generate.reader import Reader
-from groundup.generate.request import Piece, Request, Score
+from groundup.generate.request import OutputDelta, Request, Score
 
-Listen = Callable[[Piece], None]
+Listen = Callable[[OutputDelta], None]
 
 
-class Answer:
+class SequenceState:
     """What has been said so far, and how much of it the cache holds.
 
     `ids` are the prompt's and the answer's; keys and values of the first `computed` lie in `pages`. All of them may go
@@ -74,7 +74,7 @@ class Answer:
         end = self.computed + min(most, self.left)
         return max([end, *(look.end for look in self.request.images if look.place < end)]) - self.computed
 
-    def say(self, piece: Piece) -> None:
+    def say(self, piece: OutputDelta) -> None:
         """Tell the one who asked."""
         self.listen(piece)
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.grammar_pool import GrammarPool
 from groundup.generate.isolate import attempt
 from groundup.generate.look import Look, View
 from groundup.generate.refusals import Busy, Closing
-from groundup.generate.request import Piece, Request
-from groundup.generate.sequence import Answer, Listen
+from groundup.generate.request import OutputDelta, Request
+from groundup.generate.sequence import Listen, SequenceState
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Ticket:
     """A request that was handed in."""
 
     def __init__(self) -> None:
-        self.answer: Answer | None = None
+        self.answer: SequenceState | None = None
         self.cancelled = False
 
 
@@ -61,7 +61,7 @@ class Service:
         self._inbox: deque[Callable[[], None]] = deque()
         self._news = threading.Condition()
         self._closing = False
-        self._failure: Piece | None = None
+        self._failure: OutputDelta | None = None
         self._pending = 0
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
@@ -80,7 +80,7 @@ class Service:
                 tell(listen, self._failure)
             elif not ticket.cancelled:
                 add = partial(self.engine.add, request, listen)
-                ticket.answer = attempt(add, lambda error: tell(listen, Piece.failed(error)))
+                ticket.answer = attempt(add, lambda error: tell(listen, OutputDelta.failed(error)))
 
         self._hand_in(begin, asked=1)
         return ticket
@@ -101,7 +101,7 @@ class Service:
             [partial(self.engine.embed, ids, images[number] if images else ()) for number, ids in enumerate(rows)]
         )
 
-    def things(self, views: Sequence[View]) -> "Future[list[list[Thing]]]":
+    def things(self, views: Sequence[View]) -> "Future[list[list[Detection]]]":
         """What lies in each image. Raises as `between` does."""
         return self.between([partial(self.engine.things, view) for view in views])
 
@@ -163,7 +163,7 @@ class Service:
             self._news.notify()
         self._thread.join(seconds)
         if self._thread.is_alive():
-            self._hand_in(lambda: self._drop(Piece(error="the server is shutting down", fault="closing")))
+            self._hand_in(lambda: self._drop(OutputDelta(error="the server is shutting down", fault="closing")))
             self._thread.join()
         self.grammars.close()
 
@@ -190,7 +190,7 @@ class Service:
             while self._gather():
                 self.engine.step()
         except BaseException as error:
-            self._failure = replace(Piece.failed(error), fault="engine")
+            self._failure = replace(OutputDelta.failed(error), fault="engine")
             with self._news:
                 self._closing = True
             while self._inbox:
@@ -213,12 +213,12 @@ class Service:
                         return False
                     self._news.wait()
 
-    def _drop(self, last: Piece) -> None:
+    def _drop(self, last: OutputDelta) -> None:
         for answer in [*self.engine.scheduler.running, *self.engine.scheduler.waiting]:
             self.engine.cancel(answer)
             tell(answer.listen, last)
 
 
-def tell(listen: Listen, piece: Piece) -> None:
+def tell(listen: Listen, piece: OutputDelta) -> None:
     """Tell one who asked; it is his loss if he cannot hear it."""
     attempt(partial(listen, piece), lambda error: None)

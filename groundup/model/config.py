@@ -6,11 +6,11 @@ from typing import Any
 from groundup.codecs.boxes import VALUES
 from groundup.config.recipe import ModelPart, derived_shape
 from groundup.core.errors import InputError
-from groundup.model.vision.tower import TowerShape
+from groundup.model.vision.tower import VisionTowerConfig
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelConfig:
     """Every number that fixes a dense decoder in the Qwen3 layout.
 
     `width` features in the residual stream, `heads` query heads that share `kv_heads` key and value heads of
@@ -31,16 +31,16 @@ class Shape:
     patch: int = 0  # pixels a side of an image's patches; 0: no eyes
     patches: int = 0  # most an image has
     kinds: tuple[str, ...] = ()  # of things that patches are labelled with
-    tower: TowerShape | None = None  # through which eyes look; None: at the pixels
+    tower: VisionTowerConfig | None = None  # through which eyes look; None: at the pixels
 
     @staticmethod
     def of(
-        part: ModelPart, vocab: int, patch: int = 0, kinds: tuple[str, ...] = (), tower: TowerShape | None = None
-    ) -> "Shape":
+        part: ModelPart, vocab: int, patch: int = 0, kinds: tuple[str, ...] = (), tower: VisionTowerConfig | None = None
+    ) -> "ModelConfig":
         """The shape a recipe asks for, with what it leaves out derived from the depth; with eyes if `patch` is not
         0.
         """
-        shape = Shape(
+        shape = ModelConfig(
             depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base, kinds=kinds,
             tower=tower,
             **derived_shape(part),
@@ -160,7 +160,7 @@ class Shape:
         return {"patch": self.patch, "patches": self.patches, "kinds": list(self.kinds)} | tower
 
     @staticmethod
-    def from_config(config: dict[str, Any], where: str) -> "Shape":
+    def from_config(config: dict[str, Any], where: str) -> "ModelConfig":
         """Read a `config.json`; raises InputError for another architecture or one with parts the trunk lacks."""
         if config.get("model_type") != "qwen3":
             raise InputError(
@@ -177,7 +177,7 @@ class Shape:
                 f"{where}: scaled rotary positions, attention biases and sliding windows are not supported"
             )
         try:
-            return Shape(
+            return ModelConfig(
                 depth=config["num_hidden_layers"],
                 width=config["hidden_size"],
                 heads=config["num_attention_heads"],
@@ -193,7 +193,7 @@ class Shape:
                     eyes
                     | {
                         "kinds": tuple(eyes["kinds"]),
-                        "tower": TowerShape(**eyes["tower"]) if "tower" in eyes else None,
+                        "tower": VisionTowerConfig(**eyes["tower"]) if "tower" in eyes else None,
                     }
                     if eyes
                     else {}

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear, RMSNorm
-from groundup.model.vision.encoder import Eyes, Seen, Sight
+from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs, VisionEncoder
 
 
 class Cache(Protocol):
@@ -118,7 +118,7 @@ class Rotation(nn.Module):
 class Attention(nn.Module):
     """Grouped-query attention (arXiv:2305.13245) with normalised queries and keys."""
 
-    def __init__(self, shape: Shape, layer: int):
+    def __init__(self, shape: ModelConfig, layer: int):
         super().__init__()
         self.layer, self.head_dim = layer, shape.head_dim
         self.q_proj = Linear(shape.width, shape.heads * shape.head_dim)
@@ -153,7 +153,7 @@ class Gate(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU (arXiv:2002.05202): down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: ModelConfig):
         super().__init__()
         self.gate = Gate()
         self.gate_proj = Linear(shape.width, shape.ffn)
@@ -174,7 +174,7 @@ class Sum(nn.Module):
 class Block(nn.Module):
     """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
 
-    def __init__(self, shape: Shape, layer: int):
+    def __init__(self, shape: ModelConfig, layer: int):
         super().__init__()
         self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.self_attn = Attention(shape, layer)
@@ -190,30 +190,30 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """Embedding, blocks and final norm."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: ModelConfig):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.depth))
         self.norm = RMSNorm(shape.width, shape.norm_epsilon)
 
 
-class Trunk(nn.Module):
+class Transformer(nn.Module):
     """The whole model. `precision` is the dtype activations are computed in; weights stay as they are."""
 
-    def __init__(self, shape: Shape, precision: torch.dtype = torch.float32):
+    def __init__(self, shape: ModelConfig, precision: torch.dtype = torch.float32):
         super().__init__()
         self.shape, self.precision = shape, precision
         self.attend: Attend = fused_attention
         self.recompute = False
         self.rotary = Rotary(shape.head_dim, shape.rope_base)
         self.model = Stack(shape)
-        self.eyes = Eyes(shape) if shape.patch else None
+        self.eyes = VisionEncoder(shape) if shape.patch else None
         self.lm_head = Linear(shape.width, shape.vocab)
         if shape.tied:
             self.lm_head.weight = self.model.embed_tokens.weight
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> "Trunk":
+    def initialise(self, seed: int) -> "Transformer":
         """Fill the weights from a seed, the same on every device.
 
         Matrices into the block are uniform with variance 1/inputs, those out of it are zero, so that every block
@@ -237,7 +237,7 @@ class Trunk(nn.Module):
         positions_BT: Tensor,
         mask_BTS: Tensor | None = None,
         cache: Cache | None = None,
-        sight: Sight | Seen | None = None,
+        sight: ImageInputs | ImageEmbeddings | None = None,
         asked_BA: Tensor | None = None,
     ) -> Tensor:
         """The final, normalised states [B, T, D] of the tokens and patches; `logits` turns those of tokens into scores.
@@ -252,7 +252,7 @@ class Trunk(nn.Module):
         if sight is not None and self.eyes is not None:
             x_ND = (
                 sight.x_ND
-                if isinstance(sight, Seen)
+                if isinstance(sight, ImageEmbeddings)
                 else self.eyes(sight, self.precision, self.recompute and self.training)
             )
             x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, x_ND).view(x_BTD.shape)

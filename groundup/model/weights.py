@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from groundup.core.errors import InputError
 from groundup.core.files import read_json, write_json, write_with
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.model.tensor_file import write_tensors
-from groundup.model.transformer import Trunk
-from groundup.model.vision.tower import Tower
+from groundup.model.transformer import Transformer
+from groundup.model.vision.tower import VisionTower
 
 _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
 
 
-def save(trunk: Trunk, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
+def save(trunk: Transformer, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
     """Write `config.json` and `model.safetensors`; the head is left out where it is tied, as the layout wants."""
     save_tensors(trunk.shape, trunk.state_dict(), folder, end, dtype)
 
 
 def save_tensors(
-    shape: Shape, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
+    shape: ModelConfig, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
 ) -> None:
     """The same for a state dict of whole tensors."""
     kept = {
@@ -36,23 +36,23 @@ def save_tensors(
     write_json(folder / "config.json", shape.config(str(dtype).removeprefix("torch."), end))
 
 
-def shape_of(folder: Path) -> Shape:
+def shape_of(folder: Path) -> ModelConfig:
     """The shape of the model in a folder."""
     if not (folder / "config.json").exists():
         raise InputError(
             f"{folder}: holds no config.json, so no model; give the folder of a finished stage or of an exported model"
         )
-    return Shape.from_config(read_json(folder / "config.json"), str(folder / "config.json"))
+    return ModelConfig.from_config(read_json(folder / "config.json"), str(folder / "config.json"))
 
 
-def load(folder: Path, device: torch.device, precision: torch.dtype = torch.float32) -> Trunk:
+def load(folder: Path, device: torch.device, precision: torch.dtype = torch.float32) -> Transformer:
     """Build the trunk of a folder on a device, weights in fp32, activations in `precision`.
 
     Raises InputError for a missing or damaged file, another architecture, or tensors that do not fit.
     """
     shape = shape_of(folder)
     with torch.device("meta"):
-        trunk = Trunk(shape, precision)
+        trunk = Transformer(shape, precision)
     trunk.to_empty(device=device)
     if shape.tied:
         trunk.lm_head.weight = trunk.model.embed_tokens.weight
@@ -60,12 +60,12 @@ def load(folder: Path, device: torch.device, precision: torch.dtype = torch.floa
     return trunk.eval()
 
 
-def fill(trunk: Trunk, folder: Path) -> None:
+def fill(trunk: Transformer, folder: Path) -> None:
     """Copy the weights of a folder into a trunk of the same shape."""
     _fill(trunk, folder, lambda name: None if trunk.shape.tied and name == "lm_head.weight" else name)
 
 
-def fill_tower(tower: Tower, folder: Path) -> None:
+def fill_tower(tower: VisionTower, folder: Path) -> None:
     """Copy the weights of a SigLIP 2 model, the whole or its vision part, into a tower; its text part and its pooling
     stay behind.
     """

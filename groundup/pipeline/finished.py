@@ -15,7 +15,7 @@ from groundup.core.files import read_json
 from groundup.kernels.cpu.matrix import Weights
 from groundup.pipeline import stages
 from groundup.pipeline.stages import RECIPE, Site
-from groundup.train.distributed.mesh import World
+from groundup.train.distributed.mesh import ProcessMesh
 
 
 def model_folder(path: Path) -> Path:
@@ -55,7 +55,7 @@ def evaluate(
             f"{recipe.name}: its recipe has no [evaluate]; name one with --recipe, or a file with --choice"
         )
     recipe = recipe.model_copy(update={"evaluate": part})
-    site = Site(recipe, home, root, device.pick(name), World())
+    site = Site(recipe, home, root, device.pick(name), ProcessMesh())
     return stages.measure(site, folder, [source.name for source in recipe.source], weights).metrics
 
 

@@ -22,7 +22,7 @@ from groundup.pipeline.plan import Stage, plan
 from groundup.pipeline.stages import RECIPE, Site, remember
 from groundup.pipeline.states import State, _require_files, _require_same, _spoilt, _with, states
 from groundup.release.lineage import begun_with
-from groundup.train.distributed.mesh import World, join
+from groundup.train.distributed.mesh import ProcessMesh, join
 from groundup.train.loop import CHECKPOINTS
 
 
@@ -51,7 +51,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     chosen = device.pick(options.device)
     world = join(chosen)
     if not world.leads:
-        console.hush()
+        console.silence()
     site = Site(recipe, home, root, chosen, world, options.tensorboard)
     with full_disk(root), locked(root) if world.leads else nothing():
         hashes = ledger.Hashes(root / "hashes.json")
@@ -75,7 +75,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
 
 
 def _looked_at(
-    recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, world: World, retrain: bool
+    recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, world: ProcessMesh, retrain: bool
 ) -> dict[str, str]:
     """What `_spoilt` finds, in all processes: the first reads for them. Raises InputError for a finished training among
     it.

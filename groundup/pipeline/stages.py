@@ -22,18 +22,18 @@ from groundup.data.batches import Batches, heldout
 from groundup.data.image_shards import FILES, Eyesight
 from groundup.data.prepare import write_documents
 from groundup.data.shards import Shards, write_shards
-from groundup.data.views import Lesson
+from groundup.data.views import ImageObjective
 from groundup.device import Device
 from groundup.evaluate.runner import evaluate
 from groundup.generate.engine import Engine
 from groundup.kernels.cpu.matrix import Weights
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
-from groundup.model.vision.tower import TowerShape
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
+from groundup.model.vision.tower import VisionTowerConfig
 from groundup.model.weights import shape_of
 from groundup.release.report import write_report
-from groundup.train.distributed.mesh import World
-from groundup.train.loop import Job, Trainer
+from groundup.train.distributed.mesh import ProcessMesh
+from groundup.train.loop import Trainer, TrainingConfig
 
 RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
 LOG = "metrics.jsonl"  # of training, a line a step
@@ -48,7 +48,7 @@ class Site:
     home: Path
     root: Path
     device: Device
-    world: World
+    world: ProcessMesh
     events: bool = False  # TensorBoard event files as well
     loaded: Callable[[], None] = lambda: (
         None
@@ -171,14 +171,14 @@ def _figures(site: Site, source: str) -> dict[str, Any]:
     return manifest.metrics
 
 
-def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, TowerShape | None]:
+def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerConfig | None]:
     """The folder of the vision tower that a recipe names, and its shape; raises InputError for one that does not fit
     its patches.
     """
     if recipe.model.eyes is None:
         return None, None
     folder = (home / recipe.model.eyes).expanduser()
-    tower = TowerShape.of(folder)
+    tower = VisionTowerConfig.of(folder)
     if tower.patch_size != recipe.patch:
         raise InputError(
             f"{folder}: sees patches of {tower.patch_size} pixels, but model.patch is {recipe.patch}; set it to"
@@ -195,14 +195,14 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
     shape = (
         shape_of(start)
         if start is not None
-        else Shape.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources), tower)
+        else ModelConfig.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources), tower)
     )
-    lesson = Lesson("none" if stage.do == "instruct" else stage.images, stage.augment, shape.kinds)
+    lesson = ImageObjective("none" if stage.do == "instruct" else stage.images, stage.augment, shape.kinds)
     rows = site.world.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")
     )
-    job = Job(
+    job = TrainingConfig(
         title=stage.title,
         shape=shape,
         start=start,
@@ -267,7 +267,7 @@ class _Watch:
             shown = ", ".join(f"{source} {loss:.3f}" for source, loss in record["heldout"].items())
             console.note(f"  step {record['step']:,}: {text}  held out: {shown}")
 
-    def sample(self, trunk: Trunk, step: int) -> list[dict[str, str]]:
+    def sample(self, trunk: Transformer, step: int) -> list[dict[str, str]]:
         prompts = self.site.recipe.evaluate.prompts if self.site.recipe.evaluate else ()
         asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < trunk.shape.context}
         answers = Engine(trunk, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)

@@ -96,7 +96,7 @@ def training(found: Lineage) -> Table:
     for stage in found.trainings:
         part, schedule, metrics = stage.part["stage"], stage.part["schedule"], stage.metrics
         mix = ", ".join(f"{source} {weight:g}" for source, weight in part["mix"].items())
-        rates = [f"{schedule[key]:.2g}" for key in ("matrix_lr", "other_lr")]
+        rates = [f"{schedule[key]:.2g}" for key in ("muon_lr", "adamw_lr")]
         counts = [f"{metrics['tokens']:,}", f"{metrics['steps']:,}", f"{schedule['batch_tokens']:,}"]
         rows.append(
             [

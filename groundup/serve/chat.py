@@ -14,7 +14,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.generate import look
 from groundup.generate import request as engine
 from groundup.generate.look import View
-from groundup.generate.request import Piece
+from groundup.generate.request import OutputDelta
 from groundup.serve import body, pictures, prompts, record, scores, tools
 from groundup.serve.errors import ApiError, about
 from groundup.serve.prompts import Frame
@@ -116,7 +116,7 @@ class ChatWriter:
         self._usage = asked.stream_options is not None and asked.stream_options.include_usage
         self._choices = [Deltas(self._calls) for _ in range(asked.n)]
 
-    def hear(self, place: int, piece: Piece) -> list[dict[str, Any]]:
+    def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
         """The chunks of a piece."""
         logprobs = scores.listed(self._tokenizer, piece.scores) if piece.scores else None
         deltas = self._choices[place].hear(piece)
@@ -131,7 +131,7 @@ class ChatWriter:
         """The chunk with the usage, where it is asked for."""
         return [self._frame.around([], usage=usage)] if self._usage else []
 
-    def whole(self, answers: list[list[Piece]], usage: dict[str, Any]) -> dict[str, Any]:
+    def whole(self, answers: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
         """The answer in one."""
         return self._frame.around([self._choice(place, pieces) for place, pieces in enumerate(answers)], usage=usage)
 
@@ -141,7 +141,7 @@ class ChatWriter:
         choice = {"index": place, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self._frame.around([choice], **({"usage": None} if self._usage else {}))
 
-    def _choice(self, place: int, pieces: list[Piece]) -> dict[str, Any]:
+    def _choice(self, place: int, pieces: list[OutputDelta]) -> dict[str, Any]:
         text = "".join(piece.text for piece in pieces)
         message: dict[str, Any] = chat.parse_answer(text) if self._calls else {"role": "assistant", "content": text}
         finish = str(pieces[-1].finish)
@@ -160,7 +160,7 @@ class Deltas:
         self._speech = Speech() if calls else None
         self._begun, self._called = False, 0
 
-    def hear(self, piece: Piece) -> list[dict[str, Any]]:
+    def hear(self, piece: OutputDelta) -> list[dict[str, Any]]:
         """The deltas of a piece; the first of all says whose message it is."""
         said, calls = self._split(piece)
         deltas: list[dict[str, Any]] = [{"content": said}] if said else []
@@ -176,7 +176,7 @@ class Deltas:
         """Why the answer ended."""
         return _finish(reason) if self._called else reason
 
-    def _split(self, piece: Piece) -> tuple[str, list[dict[str, Any]]]:
+    def _split(self, piece: OutputDelta) -> tuple[str, list[dict[str, Any]]]:
         if self._speech is None:
             return piece.text, []
         said, calls = self._speech.hear(piece.text)

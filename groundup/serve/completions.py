@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from groundup.codecs.text import Tokenizer
 from groundup.generate import request as engine
-from groundup.generate.request import Piece, Score
+from groundup.generate.request import OutputDelta, Score
 from groundup.serve import body, prompts
 from groundup.serve.errors import ApiError
 from groundup.serve.prompts import Frame, Prompt
@@ -83,7 +83,7 @@ class CompletionWriter:
         self._begun: set[int] = set()
         self._usage = asked.stream_options is not None and asked.stream_options.include_usage
 
-    def hear(self, place: int, piece: Piece) -> list[dict[str, Any]]:
+    def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
         """The chunk of a piece."""
         text, found = self._echoed(place) if place not in self._begun else "", [*piece.prompt_scores]
         self._begun.add(place)
@@ -98,7 +98,7 @@ class CompletionWriter:
         """The chunk with the usage, where it is asked for."""
         return [self._frame.around([], usage=self._counted(usage))] if self._usage else []
 
-    def whole(self, answers: list[list[Piece]], usage: dict[str, Any]) -> dict[str, Any]:
+    def whole(self, answers: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
         """The answer in one."""
         choices = []
         for place, pieces in enumerate(answers):
@@ -124,5 +124,5 @@ class CompletionWriter:
         return usage | {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
 
 
-def _scores(piece: Piece) -> list[Score]:
+def _scores(piece: OutputDelta) -> list[Score]:
     return [*piece.scores, *([] if piece.ending is None else [piece.ending])]

@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.core.errors import InputError
 from groundup.serve import body, pictures, prompts, record
 from groundup.serve.errors import ApiError
@@ -49,5 +49,5 @@ async def _answer(site: Site, request: Request, asked: DetectionRequest, entry: 
     return JSONResponse({"object": "list", "model": asked.model, "data": data, "usage": usage})
 
 
-def _written(things: list[Thing], least: float) -> list[dict[str, object]]:
+def _written(things: list[Detection], least: float) -> list[dict[str, object]]:
     return [{"kind": thing.kind, "box": [*thing.box], "score": thing.score} for thing in things if thing.score >= least]

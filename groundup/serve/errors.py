@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from groundup.core.errors import InputError
 from groundup.generate.refusals import Busy, Closing
-from groundup.generate.request import Piece
+from groundup.generate.request import OutputDelta
 
 TYPES = {
     401: "authentication_error",
@@ -92,7 +92,7 @@ def of(error: Exception) -> ApiError:
     return ApiError(500, "the server failed; its log says why", code="internal_error", headers={"Connection": "close"})
 
 
-def of_piece(piece: Piece) -> ApiError:
+def of_piece(piece: OutputDelta) -> ApiError:
     """The answer to a piece with an error."""
     match piece.fault:
         case "request":

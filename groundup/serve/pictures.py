@@ -15,7 +15,7 @@ from groundup.codecs.messages import DETAILS
 from groundup.core.errors import InputError
 from groundup.generate import look
 from groundup.generate.look import View
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.serve.errors import ApiError
 from groundup.serve.schema import IMAGE_BYTES, IMAGES
 
@@ -37,7 +37,7 @@ class Gallery:
         self._folder = None if folder is None else folder.resolve()
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
-    async def look(self, shape: Shape, shown: Sequence[Shown]) -> list[View]:
+    async def look(self, shape: ModelConfig, shown: Sequence[Shown]) -> list[View]:
         """Images as a model of a shape sees them. Raises ApiError that names the first that cannot be used."""
         if not shown:
             return []
@@ -46,7 +46,7 @@ class Gallery:
         async with self._turns:
             return await run_in_threadpool(self._views, shape, shown)
 
-    def _views(self, shape: Shape, shown: Sequence[Shown]) -> list[View]:
+    def _views(self, shape: ModelConfig, shown: Sequence[Shown]) -> list[View]:
         found, pixels = [], 0
         for each in shown:
             try:
@@ -65,7 +65,7 @@ class Gallery:
         return [self._view(shape, each, data) for each, data in zip(shown, found, strict=True)]
 
     @staticmethod
-    def _view(shape: Shape, shown: Shown, data: bytes) -> View:
+    def _view(shape: ModelConfig, shown: Shown, data: bytes) -> View:
         try:
             return look.see(shape, data)
         except InputError as error:

@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from groundup.generate.request import Piece
+from groundup.generate.request import OutputDelta
 
 GAPS = 4096  # gaps between tokens that are kept of one request
 
@@ -30,7 +30,7 @@ class Record:
     client: str = ""
     _last: dict[int, float] = field(default_factory=dict)
 
-    def heard(self, answer: int, piece: Piece) -> None:
+    def heard(self, answer: int, piece: OutputDelta) -> None:
         """Note a piece of one of the request's answers."""
         now = time.monotonic()
         if self.first_token_seconds is None:

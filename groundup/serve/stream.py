@@ -14,14 +14,14 @@ from typing import Any, Protocol, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from groundup.generate.request import Piece, Request
+from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service, Ticket
 from groundup.serve import errors
 from groundup.serve.errors import ApiError, Gone
 from groundup.serve.record import Record
 
 T = TypeVar("T")
-News = list[tuple[int, Piece]]
+News = list[tuple[int, OutputDelta]]
 DONE = "data: [DONE]\n\n"
 BREAKS = {ord(mark): json.dumps(mark)[1:-1] for mark in "\x85\u2028\u2029"}
 HEARTBEAT = ": still here\n\n"  # a comment, which clients skip
@@ -68,7 +68,7 @@ class Answers:
         self.slow = asyncio.Event()
         self._service, self._requests, self._record, self._post = service, requests, record, post
         self._loop, self._backlog = asyncio.get_running_loop(), backlog * len(requests)
-        self._news: deque[tuple[int, Piece]] = deque()
+        self._news: deque[tuple[int, OutputDelta]] = deque()
         self._bell = asyncio.Event()
         self._tickets: dict[int, Ticket] = {}
         self._left = set(range(len(requests)))
@@ -120,7 +120,7 @@ class Answers:
         self._tickets.clear()
         self._news.clear()
 
-    def _note(self, place: int, piece: Piece) -> None:
+    def _note(self, place: int, piece: OutputDelta) -> None:
         if piece.error is not None:
             self.cancel()
             raise errors.of_piece(piece)
@@ -133,12 +133,12 @@ class Answers:
             self._tickets.pop(place, None)
 
     def _listener(self, place: int) -> Any:
-        def listen(piece: Piece) -> None:
+        def listen(piece: OutputDelta) -> None:
             self._post.send(self._loop, partial(self._hear, place, piece))
 
         return listen
 
-    def _hear(self, place: int, piece: Piece) -> None:
+    def _hear(self, place: int, piece: OutputDelta) -> None:
         if place not in self._tickets:
             return
         self._record.heard(place, piece)
@@ -153,22 +153,22 @@ class Answers:
 class Writer(Protocol):
     """Puts answers into the form of an endpoint."""
 
-    def hear(self, place: int, piece: Piece) -> list[dict[str, Any]]:
+    def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
         """The chunks of a piece."""
 
     def end(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
         """The chunks after the last piece."""
 
-    def whole(self, answers: list[list[Piece]], usage: dict[str, Any]) -> dict[str, Any]:
+    def whole(self, answers: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
         """The answer in one."""
 
 
 # --- in one -------------------------------------------------------------------------------------------------
 
 
-async def collect(answers: Answers, count: int) -> list[list[Piece]]:
+async def collect(answers: Answers, count: int) -> list[list[OutputDelta]]:
     """The pieces of each answer, once all are there."""
-    pieces: list[list[Piece]] = [[] for _ in range(count)]
+    pieces: list[list[OutputDelta]] = [[] for _ in range(count)]
     while not answers.done:
         for place, piece in await answers.take(seconds=5):
             pieces[place].append(piece)

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from groundup.core.errors import InputError
 from groundup.core.files import clear, digest, discard, disk_error, read_json, sha256, sync, write_json, write_text
 from groundup.model.tensor_file import write_tensors
-from groundup.train.distributed.mesh import World, local, slice_of
+from groundup.train.distributed.mesh import ProcessMesh, local, slice_of
 
 END = "end.json"
 
@@ -39,7 +39,7 @@ class Checkpoint:
 class Saver:
     """Writes checkpoints in the background: training goes on as soon as the tensors are copied."""
 
-    def __init__(self, folder: Path, fingerprint: str, world: World, keep: int):
+    def __init__(self, folder: Path, fingerprint: str, world: ProcessMesh, keep: int):
         self.folder, self.fingerprint, self.world, self.keep = folder, fingerprint, world, keep
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.pending: tuple[int, Future[None]] | None = None
@@ -111,7 +111,7 @@ class Saver:
             discard(old)
 
 
-def _first_row(tensor: Tensor, world: World) -> int:
+def _first_row(tensor: Tensor, world: ProcessMesh) -> int:
     """The number, in the whole tensor, of the first row this process holds."""
     return slice_of(tensor.shape[0], world.rank, world.size).start if isinstance(tensor, DTensor) else 0
 
@@ -121,7 +121,7 @@ def complete(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*") if (path / "state.json").exists()), reverse=True)
 
 
-def newest(folder: Path, fingerprint: str, world: World, note: Callable[[str], None]) -> Checkpoint | None:
+def newest(folder: Path, fingerprint: str, world: ProcessMesh, note: Callable[[str], None]) -> Checkpoint | None:
     """The newest undamaged checkpoint, or None; `note` is told of damaged ones. Every process must call it.
 
     Raises InputError when it was made from other data or another recipe.
@@ -154,7 +154,7 @@ def end(folder: Path, fingerprint: str, weights: Path, last: list[dict[str, Any]
     write_json(folder / END, state | {"digest": digest(state)})
 
 
-def ended(folder: Path, fingerprint: str, weights: Path, world: World) -> list[dict[str, Any]] | None:
+def ended(folder: Path, fingerprint: str, weights: Path, world: ProcessMesh) -> list[dict[str, Any]] | None:
     """What `end` was told of the log, where the final weights are written and sound, else None. Every process must call
     it.
 
@@ -186,7 +186,7 @@ def _is_whole(state: Any) -> bool:
     ) == state.get("digest")
 
 
-def _damage(path: Path, world: World) -> str | None:
+def _damage(path: Path, world: ProcessMesh) -> str | None:
     """What is wrong with a checkpoint; each process looks at its share of the files."""
     try:
         state = read_json(path / "state.json")
@@ -203,7 +203,7 @@ def _damage(path: Path, world: World) -> str | None:
 
 
 @torch.no_grad()
-def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], world: World) -> None:
+def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], world: ProcessMesh) -> None:
     """Fill tensors, whole or sharded over any number of processes, from a checkpoint of any number."""
     missing = set(tensors)
     for file in sorted(read_json(checkpoint.folder / "state.json")["files"]):  # and no other: these were looked at

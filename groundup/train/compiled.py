@@ -11,8 +11,8 @@ import torch
 
 from groundup.data.batches import Batch
 from groundup.device import Device
-from groundup.train.distributed.mesh import World, local
-from groundup.train.objectives.packed import Learner, tensors
+from groundup.train.distributed.mesh import ProcessMesh, local
+from groundup.train.objectives.packed import LossModule, tensors
 
 PIECES = 4  # in which eager code goes through a batch, as it keeps more of what it computes than compiled code does
 # Compiled code keeps in fp32 what eager code rounds to bf16 between two operations, and adds up in another order. In
@@ -56,7 +56,7 @@ class Difference:
 class Checks:
     """Which shapes of batches may use compiled code."""
 
-    def __init__(self, learner: Learner, device: Device, world: World):
+    def __init__(self, learner: LossModule, device: Device, world: ProcessMesh):
         self.learner, self.device, self.world = learner, device, world
         self.parameters = dict(learner.named_parameters())
         self.eager: set[Sizes] = set()

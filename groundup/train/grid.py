@@ -8,11 +8,11 @@ import torch
 
 from groundup.data.batches import Batch
 from groundup.device import Device
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
 from groundup.train.compiled import Checks, Difference
-from groundup.train.distributed.mesh import World
-from groundup.train.objectives.packed import Learner, speed_up
+from groundup.train.distributed.mesh import ProcessMesh
+from groundup.train.objectives.packed import LossModule, speed_up
 
 VOCAB = 512
 
@@ -34,9 +34,9 @@ class Cell:
         return f"depth {self.depth}, width {self.width}, {heads}, {self.rows} x {self.context} tokens"
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> ModelConfig:
         """Of the model."""
-        return Shape(
+        return ModelConfig(
             depth=self.depth,
             width=self.width,
             heads=self.heads,
@@ -77,11 +77,11 @@ def tried(device: Device) -> Iterator[tuple[str, Difference]]:
 def _try(cell: Cell, precision: torch.dtype, device: Device) -> Difference | None:
     torch._dynamo.reset()
     with device.handle:
-        trunk = Trunk(cell.shape, precision).train()
+        trunk = Transformer(cell.shape, precision).train()
     trunk.initialise(0)
     if not speed_up(trunk, device, cell.context):
         return None
-    return Checks(Learner(trunk), device, World()).run([_batch(cell)])[0]
+    return Checks(LossModule(trunk), device, ProcessMesh()).run([_batch(cell)])[0]
 
 
 def _batch(cell: Cell) -> Batch:

@@ -17,14 +17,14 @@ from groundup.core.files import digest, sha256
 from groundup.core.process import stoppable
 from groundup.data.batches import Batch, Batches
 from groundup.device import Device
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
 from groundup.model.weights import files_of, fill, fill_tower, save_tensors
 from groundup.train import checkpoint, memory
 from groundup.train.compiled import Checks, eagerly
-from groundup.train.distributed.mesh import World, local, shard, whole
+from groundup.train.distributed.mesh import ProcessMesh, local, shard, whole
 from groundup.train.log import Log, Record
-from groundup.train.objectives.packed import Learner, speed_up, tensors
+from groundup.train.objectives.packed import LossModule, speed_up, tensors
 from groundup.train.optim.optimizer import Optimizer
 
 FEW = 16  # batches, of which the first that teaches anything is the one that compiled code is tried on
@@ -33,11 +33,11 @@ CHECKPOINTS, WEIGHTS = "checkpoints", "model.safetensors"  # in a stage's folder
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingConfig:
     """All that one training stage needs to know."""
 
     title: str
-    shape: Shape
+    shape: ModelConfig
     start: Path | None  # folder of weights to begin with; None: from the seed
     seed: int
     batches: Batches
@@ -71,7 +71,7 @@ class Job:
         )
 
 
-class Watch(Protocol):
+class Callbacks(Protocol):
     """Who looks on."""
 
     def note(self, text: str) -> None:
@@ -83,12 +83,12 @@ class Watch(Protocol):
     def step(self, record: dict[str, Any]) -> None:
         """One step is done."""
 
-    def sample(self, trunk: Trunk, step: int) -> list[dict[str, str]]:
+    def sample(self, trunk: Transformer, step: int) -> list[dict[str, str]]:
         """Time to let the model speak; returns prompts and texts for the record."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a stage came to."""
 
     steps: int
@@ -106,11 +106,11 @@ class Outcome:
 class Trainer:
     """Runs one job, from its newest checkpoint if there is one, to its final weights."""
 
-    def __init__(self, job: Job, device: Device, world: World, watch: Watch):
+    def __init__(self, job: TrainingConfig, device: Device, world: ProcessMesh, watch: Callbacks):
         self.job, self.device, self.world, self.watch = job, device, world, watch
         self.memory_growth = device.memory_growth()
         with device.handle:  # built where it stays: moving it would untie tied weights on some devices
-            self.trunk = Trunk(job.shape, job.precision).train()
+            self.trunk = Transformer(job.shape, job.precision).train()
         self.trunk.initialise(job.seed)
         fingerprint = job.fingerprint
         self.last = checkpoint.ended(job.folder / CHECKPOINTS, fingerprint, job.folder / WEIGHTS, world)
@@ -122,7 +122,7 @@ class Trainer:
             fill_tower(self.trunk.eyes.tower, job.eyes)
         self.trunk.recompute = job.recompute
         self.compiled = speed_up(self.trunk, device, job.shape.context)
-        self.learner = Learner(self.trunk)
+        self.learner = LossModule(self.trunk)
         shard(self.learner, world)
         self.checks = Checks(self.learner, device, world)
         self.optimizer = Optimizer(self.learner, job.schedule, job.steps, world)
@@ -130,7 +130,7 @@ class Trainer:
         self.micro_rows = max(1, job.schedule.micro_tokens // job.shape.context)
         self.peak = device.matrix_peak(job.precision)
         self.log = Log(job.folder / "metrics.jsonl")
-        self.ahead = Ahead(job.batches, job.steps)
+        self.ahead = Prefetcher(job.batches, job.steps)
         self.heldout = {name: batches for name, batches in job.heldout.items() if any(batch.count for batch in batches)}
         for name in sorted(job.heldout.keys() - self.heldout):
             watch.note(
@@ -138,7 +138,7 @@ class Trainer:
                 " held-out loss"
             )
 
-    def run(self) -> Outcome:
+    def run(self) -> TrainingResult:
         """Train to the end and write the final weights.
 
         Raises InputError when there is nothing to learn, the loss stops being a number or the disk is full, Interrupted
@@ -183,12 +183,12 @@ class Trainer:
             checkpoint.end(self.saver.folder, self.saver.fingerprint, self.job.folder / WEIGHTS, last)
         self.world.wait()
 
-    def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> Outcome:
+    def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> TrainingResult:
         """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the
         others.
         """
         job, speeds = self.job, records[2:] or records
-        return Outcome(
+        return TrainingResult(
             steps=job.steps,
             tokens=job.steps * job.batches.rows * job.shape.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),
@@ -331,8 +331,8 @@ class Trainer:
         if step == 0:
             return f"{found}, before any update, so no rate is the cause: {self._cause()}"
         return (
-            f"{found}; lower matrix_lr or other_lr (now {self.job.schedule.matrix_lr:g} and"
-            f" {self.job.schedule.other_lr:g}) or raise warmup; checkpoints before it are kept"
+            f"{found}; lower muon_lr or adamw_lr (now {self.job.schedule.muon_lr:g} and"
+            f" {self.job.schedule.adamw_lr:g}) or raise warmup; checkpoints before it are kept"
         )
 
     def _cause(self) -> str:
@@ -358,7 +358,7 @@ class Trainer:
             "tokens": (step + 1) * tokens,
             "loss": values["loss"],
             "norm": values["norm"],
-            "rate": self.job.schedule.matrix_lr * self.optimizer.factor(step),
+            "rate": self.job.schedule.muon_lr * self.optimizer.factor(step),
             "tokens_per_second": speed,
             "flops": flops,
             "share_of_peak": flops / values["seconds"] / self.peak / self.world.size,
@@ -412,7 +412,7 @@ class Trainer:
         self.world.wait()
 
 
-class Ahead:
+class Prefetcher:
     """Batches, each made while the one before it is trained on: they are pure functions of the step, so any may be made
     at any time.
     """

@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_leaves
 
 from groundup.data.views import Frame
 from groundup.device import Device
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.model.losses import linear_cross_entropy
-from groundup.model.transformer import Trunk, document_mask
-from groundup.model.vision.encoder import Sight, normalised
-from groundup.train.distributed.mesh import World
+from groundup.model.transformer import Transformer, document_mask
+from groundup.model.vision.encoder import ImageInputs, normalised
+from groundup.train.distributed.mesh import ProcessMesh
 
 # Bytes that a host's process holds for each one in use: its allocator keeps what is freed, in pieces that do not always
 # fit
@@ -29,7 +29,7 @@ HOLDS, COMPILED_HOLDS = 1.7, 1.2
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
-def predict(trunk: Trunk, rows: int, world: World, device: Device, saves: bool) -> int:
+def predict(trunk: Transformer, rows: int, world: ProcessMesh, device: Device, saves: bool) -> int:
     """Bytes that training a trunk like this one takes at most on one process, beside the program itself.
 
     Weights and optimiser state, gradients, activations and temporaries of `rows` rows a forward, and where the device
@@ -44,23 +44,23 @@ def predict(trunk: Trunk, rows: int, world: World, device: Device, saves: bool) 
     return int(held * (2 if saves else 1) + used * holds + COMPILER * compiles)
 
 
-def _held(shape: Shape, world: World) -> int:
+def _held(shape: ModelConfig, world: ProcessMesh) -> int:
     """Bytes of fp32 weights with one moment for Muon's matrices and two for the rest."""
     return 4 * (3 * shape.total - _matrices(shape)) // world.size
 
 
-def _matrices(shape: Shape) -> int:
+def _matrices(shape: ModelConfig) -> int:
     """Weights that Muon trains: of the blocks, and between patches and the stream."""
     tower = 0 if shape.tower is None else shape.tower.matrices
     return _of_blocks(shape) + shape.eyes_matrices + tower
 
 
-def _of_blocks(shape: Shape) -> int:
+def _of_blocks(shape: ModelConfig) -> int:
     counts = shape.parameters()
     return counts["attention"] + counts["feed-forward"]
 
 
-def _gathered(trunk: Trunk, world: World) -> int:
+def _gathered(trunk: Transformer, world: ProcessMesh) -> int:
     """Bytes that sharding adds: two blocks and all outside the blocks whole, and rows of gradients, and owners' copies
     of matrices.
     """
@@ -75,10 +75,10 @@ def _gathered(trunk: Trunk, world: World) -> int:
     )
 
 
-def _used(trunk: Trunk, rows: int, world: World) -> int:
+def _used(trunk: Transformer, rows: int, world: ProcessMesh) -> int:
     """Most bytes in use during a forward and backward: gradients, activations and temporaries."""
     with FakeTensorMode():
-        fake = Trunk(trunk.shape, trunk.precision).train()
+        fake = Transformer(trunk.shape, trunk.precision).train()
         fake.recompute, fake.attend = trunk.recompute, trunk.attend
         if world.mesh is not None:
             for parameter in fake.parameters():
@@ -99,13 +99,13 @@ def _used(trunk: Trunk, rows: int, world: World) -> int:
     return in_use.most
 
 
-def _full_of_images(trunk: Trunk, ids_BT: Tensor) -> Sight | None:
+def _full_of_images(trunk: Transformer, ids_BT: Tensor) -> ImageInputs | None:
     """As many patches as the rows hold, in images as large as they may be; None for a trunk without eyes."""
     if trunk.eyes is None:
         return None
     N, most = ids_BT.numel(), trunk.shape.patches
     images = tuple(Frame(1, size, size) for size in (min(most, N - start) for start in range(0, N, most)))
-    return Sight(
+    return ImageInputs(
         torch.zeros(N, trunk.shape.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2,
         dtype=torch.long), frames=images
     )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.codecs.boxes import CELLS, Thing, from_labels, read, to_labels, write
+from groundup.codecs.boxes import CELLS, Detection, from_labels, read, to_labels, write
 from groundup.codecs.image import Grid
 
 Box = tuple[float, float, float, float]
@@ -26,7 +26,7 @@ kinds = (
 )
 
 
-def order(things: list[Thing]) -> list[tuple[str, Box]]:
+def order(things: list[Detection]) -> list[tuple[str, Box]]:
     return sorted(
         ((thing.kind, thing.box) for thing in things),
         key=lambda each: (each[0], [round(value, 2) for value in each[1]]),
@@ -39,7 +39,7 @@ def order(things: list[Thing]) -> list[tuple[str, Box]]:
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(st.lists(st.tuples(kinds, drawn()), max_size=6))
 def test_what_is_written_is_read_to_half_a_cell(described: list[tuple[str, Box]]) -> None:
-    things = [Thing(kind, box) for kind, box in described]
+    things = [Detection(kind, box) for kind, box in described]
     found = read(write(things))
     expected = sorted(things, key=lambda thing: (thing.box[1], thing.box[0], thing.kind))
     assert [thing.kind for thing in found] == [thing.kind for thing in expected]
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_to_half_a_cell(described: list[tuple[str, Box]]
 
 
 def test_things_are_written_from_top_left_to_bottom_right() -> None:
-    things = [Thing("c", (0, 0.5, 1, 1)), Thing("b", (0.5, 0, 1, 0.4)), Thing("a", (0, 0, 0.4, 0.4))]
+    things = [Detection("c", (0, 0.5, 1, 1)), Detection("b", (0.5, 0, 1, 0.4)), Detection("a", (0, 0, 0.4, 0.4))]
     assert (
         write(things)
         == "a<loc0><loc0><loc400><loc400>; b<loc500><loc0><loc999><loc400>; c<loc0><loc500><loc999><loc999>"
@@ -88,7 +88,7 @@ def sure(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(1 + classes, dtype=np.float32)[labels]
 
 
-def around(grid: Grid, things: list[Thing]) -> list[Thing]:
+def around(grid: Grid, things: list[Detection]) -> list[Detection]:
     """Things to labels and back."""
     names = sorted({thing.kind for thing in things})
     boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
@@ -101,7 +101,7 @@ def around(grid: Grid, things: list[Thing]) -> list[Thing]:
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(drawn(least=0.02), st.integers(4, 20), st.integers(4, 20))
 def test_one_thing_comes_back_from_its_labels(box: Box, rows: int, columns: int) -> None:
-    found = around(Grid(rows, columns), [Thing("cup", box)])
+    found = around(Grid(rows, columns), [Detection("cup", box)])
     assert [thing.kind for thing in found] == ["cup"]
     assert found[0].box == pytest.approx(box, abs=1e-3)
 
@@ -112,7 +112,7 @@ def test_things_apart_from_each_other_all_come_back(places: list[int], count: in
     things = []
     for number, place in enumerate(places[:count]):
         left, top = place % 3 / 3 + 0.05, place // 3 / 3 + 0.05
-        things.append(Thing("ab"[number % 2], (left, top, left + 0.1 + 0.01 * number, top + 0.2)))
+        things.append(Detection("ab"[number % 2], (left, top, left + 0.1 + 0.01 * number, top + 0.2)))
     found = order(around(Grid(12, 12), things))
     assert [kind for kind, _ in found] == [kind for kind, _ in order(things)]
     for (_, box), (_, other) in zip(found, order(things), strict=True):
@@ -120,7 +120,7 @@ def test_things_apart_from_each_other_all_come_back(places: list[int], count: in
 
 
 def test_a_small_thing_on_a_large_one_is_not_lost() -> None:
-    things = [Thing("plate", (0.1, 0.1, 0.9, 0.9)), Thing("cup", (0.45, 0.45, 0.55, 0.55))]
+    things = [Detection("plate", (0.1, 0.1, 0.9, 0.9)), Detection("cup", (0.45, 0.45, 0.55, 0.55))]
     assert [kind for kind, _ in order(around(Grid(10, 10), things))] == ["cup", "plate"]
 
 

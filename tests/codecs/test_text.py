@@ -8,7 +8,7 @@ import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from groundup.codecs.normal import mend, normalise
+from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.text import SPECIALS, Tokenizer
 from groundup.core.errors import InputError
 from tests.codecs.codec_helpers import CHINESE, SNIPPETS
@@ -55,8 +55,8 @@ def test_runs_of_spaces_of_every_kind_split_as_in_hugging_face(
 @example("\ud83d\ude42 and \ud83d alone")
 @quick
 def test_surrogates_pair_up_or_become_the_replacement_character(tokenizer: Tokenizer, text: str) -> None:
-    assert mend(text) == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    assert tokenizer.decode(tokenizer.encode(text)) == normalise(mend(text))
+    assert repair_surrogates(text) == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert tokenizer.decode(tokenizer.encode(text)) == normalise(repair_surrogates(text))
 
 
 def test_special_literals_in_text_stay_text_where_hugging_face_makes_them_special(

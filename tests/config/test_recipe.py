@@ -40,7 +40,7 @@ depth = 2
 do = "pretrain"
 tokens = 1000
 mix = { lib = 1.0 }
-matrix_lr = 0.03
+muon_lr = 0.03
 
 [[stage]]
 do = "instruct"
@@ -165,10 +165,10 @@ def test_overrides_reach_tables_by_name_number_and_objective(recipe: Path) -> No
 
 def test_a_later_stage_inherits_what_was_set(recipe: Path) -> None:
     (first, _), (second, notes) = schedules(load(recipe))
-    assert first.matrix_lr == second.matrix_lr == 0.03
+    assert first.muon_lr == second.muon_lr == 0.03
     origins = {note.key: note.origin for note in notes}
-    assert origins["instruct.matrix_lr"] == "inherited"
-    assert origins["instruct.other_lr"] == "derived"
+    assert origins["instruct.muon_lr"] == "inherited"
+    assert origins["instruct.adamw_lr"] == "derived"
 
 
 def test_an_unknown_key_in_the_table_of_a_source_is_refused_with_those_that_are_known(tmp_path: Path) -> None:

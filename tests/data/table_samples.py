@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from groundup.config.recipe import FileSource, ImagesSource, TableSource
 from groundup.core.errors import InputError
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources
 
 ROWS = 24
@@ -94,7 +94,7 @@ def readers(name: str) -> list[FileSource]:
 def attempt(source: FileSource, folder: Path) -> str:
     """What comes of reading a table: "read", or "refused" in a sentence."""
     try:
-        for number, _ in enumerate(sources.read(source, folder, Drops())):
+        for number, _ in enumerate(sources.read(source, folder, Filtered())):
             if number == MOST_ROWS:
                 return "endless"
     except InputError as error:

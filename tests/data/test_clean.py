@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from groundup.data.clean import Seen, clean, is_heldout
 from groundup.data.document import Document
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from tests.data.data_helpers import text_source
 
 
@@ -29,7 +29,7 @@ def document(text: str) -> Document:
     ],
 )
 def test_a_drop_is_counted_by_its_reason(text: str, reason: str) -> None:
-    drops = Drops()
+    drops = Filtered()
     assert list(clean(iter([document(text)]), text_source("x", min_chars=4, max_chars=10), drops)) == []
     assert drops.counts == {reason: 1}
     assert drops.examples == [f"a.txt: {reason}"]
@@ -38,13 +38,15 @@ def test_a_drop_is_counted_by_its_reason(text: str, reason: str) -> None:
 def test_content_in_parts_becomes_one_text() -> None:
     parts = [{"type": "text", "text": "cafe"}, {"type": "text", "text": "\u0301\r\n"}]
     talk = Document("talks", "a:1", "CC0-1.0", messages=[{"role": "user", "content": parts}])
-    assert next(clean(iter([talk]), text_source("x"), Drops())).messages == [{"role": "user", "content": "caf\u00e9\n"}]
+    assert next(clean(iter([talk]), text_source("x"), Filtered())).messages == [
+        {"role": "user", "content": "caf\u00e9\n"}
+    ]
 
 
 def test_the_content_of_messages_is_mended_and_calls_are_not() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "a\r\n"}}]}
     talk = Document("talks", "a:1", "CC0-1.0", messages=[{"role": "user", "content": "a\r\nb"}, call])
-    cleaned = list(clean(iter([talk]), text_source("x"), Drops()))
+    cleaned = list(clean(iter([talk]), text_source("x"), Filtered()))
     assert cleaned[0].messages == [{"role": "user", "content": "a\nb"}, call]
 
 

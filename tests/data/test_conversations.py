@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.document import Document, read
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.shards import TRAINED, Shards, write_shards
 from groundup.data.sources import read as sources
 from groundup.pipeline.stages import cut_off
@@ -35,8 +35,8 @@ def write(folder: Path, *values: Any) -> None:
     )
 
 
-def talks(folder: Path, **knobs: Any) -> tuple[list[Document], Drops]:
-    drops = Drops()
+def talks(folder: Path, **knobs: Any) -> tuple[list[Document], Filtered]:
+    drops = Filtered()
     return list(sources.read(messages_source("a.jsonl", **knobs), folder, drops)), drops
 
 
@@ -176,7 +176,7 @@ def test_a_line_of_boxes_that_says_more_than_is_used_is_refused(
     save(tmp_path / "x.png", encoded(1))
     write(tmp_path, {"file": "x.png", "boxes": [{"class": "a", "xyxy": [0, 0, 0.5, 0.5]} | in_the_box]} | more)
     with pytest.raises(InputError, match=words):
-        list(sources.read(boxes_source("a.jsonl"), tmp_path, Drops()))
+        list(sources.read(boxes_source("a.jsonl"), tmp_path, Filtered()))
 
 
 # --- nothing to learn from --------------------------------------------------------------------------------------

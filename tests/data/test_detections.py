@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from groundup.codecs import boxes
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import BoxesSource
 from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources
 from tests.data.data_helpers import BAD_IMAGES, boxes_source, encoded, save
 
@@ -24,8 +24,8 @@ WIDTH, HEIGHT = 40, 20
 HALF = pytest.approx((0.25, 0.2, 0.75, 0.8))  # the box that most tests draw
 
 
-def read(source: BoxesSource, folder: Path) -> tuple[list[Document], Drops]:
-    drops = Drops()
+def read(source: BoxesSource, folder: Path) -> tuple[list[Document], Filtered]:
+    drops = Filtered()
     return list(sources.read(source, folder, drops)), drops
 
 
@@ -87,7 +87,7 @@ def test_json_lines_give_a_question_an_answer_and_things(tmp_path: Path) -> None
     documents, drops = read(boxes_source("boxes.jsonl", question="Where?"), tmp_path)
     assert documents[0].messages == [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Where?"}]},
-        {"role": "assistant", "content": boxes.write([Thing("cup", (0.25, 0.2, 0.75, 0.8))])},
+        {"role": "assistant", "content": boxes.write([Detection("cup", (0.25, 0.2, 0.75, 0.8))])},
     ]
     assert things(documents) == [[("cup", HALF)]]
     assert documents[0].images == (encoded(0, (WIDTH, HEIGHT)),)

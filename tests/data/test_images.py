@@ -16,15 +16,15 @@ from groundup.config.recipe import Source
 from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources
 from tests.data.data_helpers import BAD_IMAGES, encoded, images_source, messages_source, save
 
 Prepare = Callable[..., dict[str, Any]]
 
 
-def read(source: Source, folder: Path) -> tuple[list[Document], Drops]:
-    drops = Drops()
+def read(source: Source, folder: Path) -> tuple[list[Document], Filtered]:
+    drops = Filtered()
     return list(sources.read(source, folder, drops)), drops
 
 
@@ -154,7 +154,7 @@ def test_a_list_that_does_not_fit_is_told_before_images_are_read(tmp_path: Path)
     animals(tmp_path)
     (tmp_path / "list.txt").write_text("unicorn.png\n")
     with pytest.raises(InputError, match="unicorn"):
-        next(sources.read(images_source(".", without_files="list.txt"), tmp_path, Drops()))
+        next(sources.read(images_source(".", without_files="list.txt"), tmp_path, Filtered()))
 
 
 @pytest.mark.parametrize("key", ["heldout_files", "without_files"])

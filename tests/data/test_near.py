@@ -13,7 +13,7 @@ from groundup.codecs.image import decode
 from groundup.core.errors import InputError
 from groundup.data import near_duplicates as near
 from groundup.data.document import Document, read
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.near_duplicates import Known, dhash, look
 from groundup.data.prepare import write_documents
 from tests.data.data_helpers import encoded, ignore, images_source, save
@@ -99,8 +99,10 @@ def made(hash: int, heldout: bool = False, name: str = "") -> Document:
     )
 
 
-def split(documents: list[Document], known: Known | None = None, **knobs: Any) -> tuple[list[tuple[str, bool]], Drops]:
-    drops, source = Drops(), images_source(".", **knobs)
+def split(
+    documents: list[Document], known: Known | None = None, **knobs: Any
+) -> tuple[list[tuple[str, bool]], Filtered]:
+    drops, source = Filtered(), images_source(".", **knobs)
     groups = iter([documents[start : start + 3] for start in range(0, len(documents), 3)])
     kept = [
         document

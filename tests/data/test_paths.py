@@ -18,7 +18,7 @@ from groundup.config.recipe import Source
 from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import inside, stays_inside
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.paths import matching, names
 from groundup.data.sources import read as sources
 from tests.data.data_helpers import (
@@ -39,7 +39,7 @@ def found(folder: Path, pattern: str = "**/*", suffix: str = ".txt") -> list[str
 
 
 def texts(source: Source, folder: Path) -> list[str | None]:
-    return [each.text for each in sources.read(source, folder, Drops())]
+    return [each.text for each in sources.read(source, folder, Filtered())]
 
 
 # --- links --------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_a_list_that_is_no_regular_file_is_refused(tmp_path: Path, key: str, lis
     save(tmp_path / "im" / "a.png", encoded())
     os.mkfifo(tmp_path / "pipe")
     source = images_source("im", **{key: listed})
-    for read in (lambda: sources.inputs(source, tmp_path), lambda: list(sources.read(source, tmp_path, Drops()))):
+    for read in (lambda: sources.inputs(source, tmp_path), lambda: list(sources.read(source, tmp_path, Filtered()))):
         with pytest.raises(InputError, match=r"the list .* is no regular file"):
             read()
 
@@ -299,7 +299,7 @@ def test_annotations_and_conversations_show_nothing_outside(trap: Path, name: st
     for source in (boxes_source("set/boxes.jsonl"), boxes_source("set/coco.json"), messages_source("set/talk.jsonl")):
         assert [path.name for path in sources.inputs(source, trap.parent)] == [Path(source.path).name]
         with pytest.raises(InputError, match="image outside its folder"):
-            list(sources.read(source, trap.parent, Drops()))
+            list(sources.read(source, trap.parent, Filtered()))
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import pytest
 from groundup.config.recipe import LibrarySource, Source, TasksSource
 from groundup.core.errors import InputError
 from groundup.data.document import Document
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources
 from tests.data.data_helpers import messages_source, text_source
 
 
-def read(source: Source, folder: Path) -> tuple[list[Document], Drops]:
-    drops = Drops()
+def read(source: Source, folder: Path) -> tuple[list[Document], Filtered]:
+    drops = Filtered()
     return list(sources.read(source, folder, drops)), drops
 
 
@@ -251,7 +251,7 @@ def test_the_running_pythons_topics_are_text_of_some_size(tmp_path: Path) -> Non
 
 
 def test_the_running_pythons_own_docstrings_are_found(tmp_path: Path) -> None:
-    first = next(sources.read(library("docstrings"), tmp_path, Drops()))
+    first = next(sources.read(library("docstrings"), tmp_path, Filtered()))
     assert first.origin.partition("/")[2] == "__future__.py"
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from groundup.codecs import chat, image
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.codecs.image import Grid
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.core.errors import InputError
@@ -21,13 +21,13 @@ from groundup.data.batches import HELDOUT_ROWS, Batch, Batches, heldout
 from groundup.data.document import Document
 from groundup.data.image_shards import THING, Eyesight
 from groundup.data.shards import Shards, write_shards
-from groundup.data.views import Lesson, Views
+from groundup.data.views import ImageObjective, Views
 from tests.data.data_helpers import ignore, write_parquet
 
 SIDE, BUDGET, CONTEXT = 4, 24, 96
 EYES = Eyesight(SIDE, BUDGET)
 KINDS = ("cup", "pen")
-LESSON = Lesson("none", 0.0, KINDS)
+LESSON = ImageObjective("none", 0.0, KINDS)
 
 
 def tokenizer() -> Tokenizer:
@@ -42,7 +42,7 @@ def picture(seed: int, width: int = 20, height: int = 16) -> bytes:
 
 
 def shown(
-    number: int, things: tuple[Thing, ...] | None = (Thing("pen", (0.1, 0.2, 0.6, 0.9)),), images: int = 1
+    number: int, things: tuple[Detection, ...] | None = (Detection("pen", (0.1, 0.2, 0.6, 0.9)),), images: int = 1
 ) -> Document:
     """A conversation about images of which the first says what lies in it."""
     content = [{"type": "image"}] * images + [{"type": "text", "text": "what?"}]
@@ -76,7 +76,7 @@ def shards(tmp_path: Path) -> Shards:
     )
 
 
-def batches(shards: Shards, lesson: Lesson = LESSON, rows: int = 4, seed: int = 1) -> Batches:
+def batches(shards: Shards, lesson: ImageObjective = LESSON, rows: int = 4, seed: int = 1) -> Batches:
     return Batches({"shown": shards}, {"shown": 1.0}, rows, seed, lesson.predict == "none", lesson)
 
 
@@ -118,9 +118,15 @@ def test_patches_are_no_targets_and_look_at_each_other(shards: Shards) -> None:
 
 
 @pytest.mark.parametrize(
-    "lesson", [LESSON, Lesson("next", 0.7, KINDS), Lesson("masked", 0.0, KINDS), Lesson("none", 1.0, KINDS)]
+    "lesson",
+    [
+        LESSON,
+        ImageObjective("next", 0.7, KINDS),
+        ImageObjective("masked", 0.0, KINDS),
+        ImageObjective("none", 1.0, KINDS),
+    ],
 )
-def test_a_batch_with_images_is_a_pure_function_of_seed_and_step(shards: Shards, lesson: Lesson) -> None:
+def test_a_batch_with_images_is_a_pure_function_of_seed_and_step(shards: Shards, lesson: ImageObjective) -> None:
     stepped = batches(shards, lesson)
     stepped[0], stepped[1]
     assert same(views_of(stepped[2]), views_of(batches(shards, lesson)[2]))
@@ -128,21 +134,21 @@ def test_a_batch_with_images_is_a_pure_function_of_seed_and_step(shards: Shards,
 
 
 def test_the_next_epoch_shows_an_image_in_another_way(shards: Shards) -> None:
-    lesson = Lesson("none", 0.8, KINDS)
+    lesson = ImageObjective("none", 0.8, KINDS)
     first, second = (views_of(batches(shards, lesson, rows=shards.rows)[step]) for step in (0, 1))
     assert not set(map(bytes, first.patches)) & set(map(bytes, second.patches))
 
 
 def test_the_held_out_loss_is_that_of_images_as_they_are(tmp_path: Path) -> None:
     shards = shards_of(tmp_path, [shown(number) for number in range(70)])
-    pieces = heldout("shown", shards, True, Lesson("none", 1.0, KINDS))
+    pieces = heldout("shown", shards, True, ImageObjective("none", 1.0, KINDS))
     patches = {bytes(patch) for piece in pieces for patch in views_of(piece).patches}
     assert sum(len(piece.ids) for piece in pieces) == min(HELDOUT_ROWS, shards.rows)
     assert patches <= {bytes(patch) for patch in views_of(batches(shards, rows=shards.rows)[0]).patches}
 
 
 def test_parts_and_pieces_join_to_the_batch(shards: Shards) -> None:
-    batch = batches(shards, Lesson("next", 0.5, KINDS), rows=6)[0]
+    batch = batches(shards, ImageObjective("next", 0.5, KINDS), rows=6)[0]
     whole = views_of(batch)
     for parts in (batch.micro(1), batch.micro(4), [batch.part(rank, 3) for rank in range(3)]):
         patches = [part.views.patches for part in parts if part.views is not None]
@@ -154,8 +160,8 @@ def test_parts_and_pieces_join_to_the_batch(shards: Shards) -> None:
 
 
 def test_next_patches_are_those_behind_the_beginning_and_hidden_ones_their_own(shards: Shards) -> None:
-    after = views_of(batches(shards, Lesson("next", 0.0, KINDS), rows=shards.rows)[0])
-    hidden = views_of(batches(shards, Lesson("masked", 0.0, KINDS), rows=shards.rows)[0])
+    after = views_of(batches(shards, ImageObjective("next", 0.0, KINDS), rows=shards.rows)[0])
+    hidden = views_of(batches(shards, ImageObjective("masked", 0.0, KINDS), rows=shards.rows)[0])
     starts = np.flatnonzero((after.grid == 0).all(1))
     lasts = np.append(starts[1:], len(after.places)) - 1
     assert after.ahead == 1
@@ -197,7 +203,7 @@ def test_a_model_without_eyes_refuses_images(tmp_path: Path) -> None:
 
 def test_a_text_with_images_begins_with_them(tmp_path: Path) -> None:
     document = Document("shown", "1", "CC0-1.0", text="a caption", images=(picture(1),))
-    batch = batches(shards_of(tmp_path, [document]), Lesson("next", 0.0, ()), rows=1)[0]
+    batch = batches(shards_of(tmp_path, [document]), ImageObjective("next", 0.0, ()), rows=1)[0]
     grid = EYES.look(document.images[0])[0]
     ids = [*chat.image(tokenizer(), grid), *tokenizer().encode("a caption"), tokenizer().end]
     assert batch.ids[0, : len(ids)].tolist() == ids
@@ -207,7 +213,7 @@ def test_a_text_with_images_begins_with_them(tmp_path: Path) -> None:
     ("predict", "things", "mixes"), [("none", None, True), ("none", (), False), ("next", None, False)]
 )
 def test_only_where_answers_are_learnt_and_nothing_is_labelled_images_are_mixed(
-    tmp_path: Path, predict: Any, things: tuple[Thing, ...] | None, mixes: bool
+    tmp_path: Path, predict: Any, things: tuple[Detection, ...] | None, mixes: bool
 ) -> None:
     one_colour = {colour: io.BytesIO() for colour in ("black", "white")}
     for colour, file in one_colour.items():
@@ -218,7 +224,7 @@ def test_only_where_answers_are_learnt_and_nothing_is_labelled_images_are_mixed(
         for colour, file in one_colour.items()
     ]
     shards = shards_of(tmp_path, documents, context=48)
-    views = [views_of(batches(shards, Lesson(predict, 1.0, ()), rows=1)[step]) for step in range(40)]
+    views = [views_of(batches(shards, ImageObjective(predict, 1.0, ()), rows=1)[step]) for step in range(40)]
     medians = [
         float(np.median(view.patches)) for view in views
     ]  # alone black stays black and white rather white, but for a small erased part

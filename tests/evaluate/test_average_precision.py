@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.codecs.boxes import Thing, to_labels
+from groundup.codecs.boxes import Detection, to_labels
 from groundup.evaluate import detection, seeing
 from groundup.evaluate.average_precision import Picture, average_precision, matches
 
@@ -16,15 +16,15 @@ A, B = (0.1, 0.1, 0.5, 0.5), (0.5, 0.5, 0.9, 0.8)
 PICTURES = [
     Picture(
         (100, 50),
-        [Thing("cat", A), Thing("dog", B)],
-        [Thing("cat", (0.1, 0.1, 0.5, 0.45), 0.9), Thing("dog", A, 0.8), Thing("dog", B, 0.3)],
+        [Detection("cat", A), Detection("dog", B)],
+        [Detection("cat", (0.1, 0.1, 0.5, 0.45), 0.9), Detection("dog", A, 0.8), Detection("dog", B, 0.3)],
     ),
     Picture(
         (64, 64),
-        [Thing("cat", B)],
-        [Thing("cat", (0.55, 0.5, 0.95, 0.8), 0.6), Thing("cat", B, 0.4), Thing("cow", A, 0.7)],
+        [Detection("cat", B)],
+        [Detection("cat", (0.55, 0.5, 0.95, 0.8), 0.6), Detection("cat", B, 0.4), Detection("cow", A, 0.7)],
     ),
-    Picture((32, 64), [], [Thing("cat", A, 0.95)]),
+    Picture((32, 64), [], [Detection("cat", A, 0.95)]),
 ]
 
 
@@ -83,7 +83,7 @@ def test_nothing_prints_and_nothing_found_has_0(capsys):
     pytest.importorskip("pycocotools")
     found = average_precision([Picture(picture.size, picture.truth, []) for picture in PICTURES])
     assert (found.ap, found.ar) == (0, 0)
-    assert average_precision([Picture((8, 8), [], [Thing("cat", A)])]) is None
+    assert average_precision([Picture((8, 8), [], [Detection("cat", A)])]) is None
     assert capsys.readouterr().out == ""
 
 
@@ -97,7 +97,7 @@ def test_matches_are_of_one_kind_each_truth_once_above_the_score():
     assert found.recall.value == pytest.approx(2 / 3)
     assert found.precision.value == pytest.approx(2 / 5)
     assert found.f1.value == pytest.approx(2 * 2 / (5 + 3))
-    twice = Picture((8, 8), [Thing("cat", A)], [Thing("cat", A, 0.9), Thing("cat", A, 0.8)])
+    twice = Picture((8, 8), [Detection("cat", A)], [Detection("cat", A, 0.9), Detection("cat", A, 0.8)])
     assert matches([twice]).precision.value == 0.5
 
 
@@ -107,7 +107,7 @@ def test_without_boxes_there_is_no_figure():
 
 def test_a_perfect_head_finds_everything(seer, pictured, monkeypatch):
     pytest.importorskip("pycocotools")
-    things = (Thing("a", (0.0, 0.0, 0.5, 0.5)), Thing("b", (0.5, 0.5, 1.0, 1.0)))
+    things = (Detection("a", (0.0, 0.0, 0.5, 0.5)), Detection("b", (0.5, 0.5, 1.0, 1.0)))
     documents = [pictured(seed=seed, things=(things,), heldout=True) for seed in range(10)]
     grid = seeing.look(seer.trunk, seer.tokenizer, documents[0]).looks[0].view.grid
 

@@ -17,12 +17,12 @@ from groundup.evaluate.runner import evaluate
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import Sampling
 from groundup.model import weights
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk, document_mask
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer, document_mask
 from tests.random_models import random_trunk
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = {thing.__name__: thing for thing in (Engine, Sampling, Shape, Trunk, document_mask, evaluate)}
+NAMES = {thing.__name__: thing for thing in (Engine, Sampling, ModelConfig, Transformer, document_mask, evaluate)}
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from groundup.codecs import chat
-from groundup.codecs.boxes import Thing, to_labels
+from groundup.codecs.boxes import Detection, to_labels
 from groundup.core.errors import InputError
 from groundup.evaluate import seeing
 from groundup.generate.engine import Engine
@@ -131,7 +131,8 @@ def test_attention_is_shares_of_the_patches_and_leaves_the_trunk_as_it_was(seer,
 
 def test_things_are_read_from_the_labels_of_the_patches(seer, rows, monkeypatch):
     truth = {
-        tuple(row.looks[0].view.grid): Thing("ab"[number % 2], (0.0, 0.0, 0.5, 1.0)) for number, row in enumerate(rows)
+        tuple(row.looks[0].view.grid): Detection("ab"[number % 2], (0.0, 0.0, 0.5, 1.0))
+        for number, row in enumerate(rows)
     }
 
     def labels(states_ND):

@@ -10,10 +10,10 @@ import torch
 
 from groundup.codecs.text import Tokenizer
 from groundup.generate.engine import MEMORY, Engine
-from groundup.generate.request import Piece, Request
+from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service
 from groundup.kernels.cpu.modules import plant, workshop
-from groundup.model.transformer import Trunk
+from groundup.model.transformer import Transformer
 from tests.random_models import SHAPE, random_trunk
 
 
@@ -33,9 +33,9 @@ class Ids:
 class Heard:
     """Listens to one answer."""
 
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[OutputDelta] = field(default_factory=list)
 
-    def __call__(self, piece: Piece) -> None:
+    def __call__(self, piece: OutputDelta) -> None:
         self.pieces.append(piece)
 
     @property
@@ -62,7 +62,7 @@ class Waited(Heard):
         super().__init__()
         self.ended = threading.Event()
 
-    def __call__(self, piece: Piece) -> None:
+    def __call__(self, piece: OutputDelta) -> None:
         super().__call__(piece)
         if piece.finish or piece.error:
             self.ended.set()
@@ -77,7 +77,9 @@ def answers(service: Service, *requests: Request) -> list[Waited]:
     return heard
 
 
-def native_trunk(precision: torch.dtype = torch.float32, weights: Any = "full", **changes: object) -> tuple[Trunk, Any]:
+def native_trunk(
+    precision: torch.dtype = torch.float32, weights: Any = "full", **changes: object
+) -> tuple[Transformer, Any]:
     trunk = random_trunk(precision=precision, **changes)
     shop = workshop(trunk.shape)
     if shop is None:

@@ -5,7 +5,7 @@ import torch
 
 from groundup.generate.block_table import PAGE
 from groundup.generate.kv_cache import NativeStore, PlainStore, Store, Stretch
-from groundup.model.transformer import Trunk
+from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import native_trunk
 from tests.random_models import random_trunk
 
@@ -13,13 +13,13 @@ from tests.random_models import random_trunk
 TOLERANCE = 2e-5
 
 
-def whole(trunk: Trunk, ids: list[int]) -> torch.Tensor:
+def whole(trunk: Transformer, ids: list[int]) -> torch.Tensor:
     """States of one sequence in one forward without a cache, [T, D]."""
     with torch.no_grad():
         return trunk(torch.tensor([ids]), torch.arange(len(ids))[None])[0]
 
 
-def made(native: bool, **changes: object) -> tuple[Trunk, Store]:
+def made(native: bool, **changes: object) -> tuple[Transformer, Store]:
     if native:
         trunk, shop = native_trunk(**changes)
         return trunk, NativeStore(trunk.shape, 12, torch.float32, shop, 128)

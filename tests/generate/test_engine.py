@@ -16,7 +16,7 @@ from groundup.generate.engine import Engine
 from groundup.generate.request import Request
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.model import weights
-from groundup.model.transformer import Trunk
+from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, small_tokenizer
 from tests.random_models import SHAPE, random_trunk
 
@@ -27,7 +27,7 @@ POOL = SHAPE.cache_bytes(8 * PAGE, 4)  # eight pages: two contexts
 
 
 @torch.no_grad()
-def recompute(trunk: Trunk, prompt: list[int], limit: int) -> list[int]:
+def recompute(trunk: Transformer, prompt: list[int], limit: int) -> list[int]:
     """Greedy continuation without a cache: one forward over the whole text for every id."""
     ids = list(prompt)
     while len(ids) < min(len(prompt) + limit, trunk.shape.context):

@@ -13,8 +13,8 @@ from groundup.generate import scheduler as scheduler_module
 from groundup.generate.block_table import PAGE
 from groundup.generate.look import Look, View
 from groundup.generate.request import Request
-from groundup.model.transformer import Trunk, document_mask
-from groundup.model.vision.encoder import Sight
+from groundup.model.transformer import Transformer, document_mask
+from groundup.model.vision.encoder import ImageInputs
 from tests.generate.generate_helpers import Ids, ask, engine
 from tests.random_models import SHAPE, random_trunk
 
@@ -43,7 +43,7 @@ def request(before: int, *views: View, seed: int = 0, after: int = 5, limit: int
 
 
 @torch.no_grad()
-def recompute(trunk: Trunk, asked: Request) -> tuple[list[int], list[float]]:
+def recompute(trunk: Transformer, asked: Request) -> tuple[list[int], list[float]]:
     """The greedy continuation and its log-probabilities, by one forward as in training for every id."""
     ids, scores = list(asked.prompt), []
     patches = torch.from_numpy(np.concatenate([look.view.patches for look in asked.images]))
@@ -54,7 +54,9 @@ def recompute(trunk: Trunk, asked: Request) -> tuple[list[int], list[float]]:
         for number, look in enumerate(asked.images, 1):
             blocks[0, look.place : look.end] = number
         mask = document_mask(torch.zeros_like(blocks), blocks)
-        states = trunk(torch.tensor([ids]), torch.arange(len(ids))[None], mask, sight=Sight(patches, places, grid))
+        states = trunk(
+            torch.tensor([ids]), torch.arange(len(ids))[None], mask, sight=ImageInputs(patches, places, grid)
+        )
         logs = trunk.logits(states[0, -1]).log_softmax(-1)
         ids.append(int(logs.argmax()))
         scores.append(float(logs.max()))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from groundup.model import weights
-from groundup.model.transformer import Trunk
+from groundup.model.transformer import Transformer
 from tests.random_models import SHAPE, random_trunk
 
 pytestmark = pytest.mark.judge
@@ -23,7 +23,7 @@ def ids_of() -> Tensor:
 
 
 @torch.no_grad()
-def ours(trunk: Trunk, ids: Tensor) -> Tensor:
+def ours(trunk: Transformer, ids: Tensor) -> Tensor:
     return trunk.logits(trunk(ids, torch.arange(ids.shape[1]).expand_as(ids)))
 
 

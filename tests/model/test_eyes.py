@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from groundup.codecs.image import Grid
 from groundup.data.views import cells
 from groundup.model import weights
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk, document_mask
-from groundup.model.vision.encoder import Eyes, Sight, normalised, positions
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer, document_mask
+from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised, positions
 from tests.random_models import random_trunk
 
 GRID = Grid(2, 3)
@@ -19,15 +19,15 @@ EYES = {"patch": 4, "patches": 8, "kinds": ("cup", "pen")}
 FIRST, LENGTH = 3, 16  # of the image's patches in the row, and of the row
 
 
-def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> Sight:
+def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> ImageInputs:
     patches = torch.randint(
         0, 256, (GRID.patches, 48), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
     )
-    return Sight(patches, torch.arange(GRID.patches) + FIRST, torch.from_numpy(cells(GRID)), hidden)
+    return ImageInputs(patches, torch.arange(GRID.patches) + FIRST, torch.from_numpy(cells(GRID)), hidden)
 
 
 @torch.no_grad()
-def states(trunk: Trunk, sight: Sight, ids: torch.Tensor | None = None) -> torch.Tensor:
+def states(trunk: Transformer, sight: ImageInputs, ids: torch.Tensor | None = None) -> torch.Tensor:
     ids = torch.arange(LENGTH)[None] if ids is None else ids
     blocks = torch.zeros_like(ids)
     blocks[0, FIRST : FIRST + GRID.patches] = 1
@@ -35,11 +35,11 @@ def states(trunk: Trunk, sight: Sight, ids: torch.Tensor | None = None) -> torch
 
 
 @pytest.fixture(scope="module")
-def trunk() -> Trunk:
+def trunk() -> Transformer:
     return random_trunk(**EYES)
 
 
-def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(trunk: Trunk) -> None:
+def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(trunk: Transformer) -> None:
     before = states(trunk, sight_of())
     for patch in range(GRID.patches):
         changed = sight_of()
@@ -49,14 +49,14 @@ def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(trunk: 
         assert (moved[FIRST:] > 1e-5).all()
 
 
-def test_the_id_under_a_patch_is_not_seen(trunk: Trunk) -> None:
+def test_the_id_under_a_patch_is_not_seen(trunk: Transformer) -> None:
     ids = torch.arange(LENGTH)[None].clone()
     before = states(trunk, sight_of(), ids)
     ids[0, FIRST + 2] = 99
     assert torch.equal(states(trunk, sight_of(), ids), before)
 
 
-def test_a_hidden_patch_shows_its_place_and_no_pixel(trunk: Trunk) -> None:
+def test_a_hidden_patch_shows_its_place_and_no_pixel(trunk: Transformer) -> None:
     hidden = torch.tensor([False, True, False, False, False, False])
     before = states(trunk, sight_of(0, hidden))
     changed = sight_of(0, hidden)
@@ -80,7 +80,7 @@ def test_normalised_patches_have_no_mean_and_plain_ones_no_contents() -> None:
 
 @pytest.mark.parametrize("kinds", [(), ("cup", "pen")])
 def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tuple[str, ...]) -> None:
-    shape = Shape(
+    shape = ModelConfig(
         depth=2,
         width=32,
         heads=4,
@@ -93,27 +93,29 @@ def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tupl
         patches=8,
         kinds=kinds,
     )
-    assert shape.total == sum(weight.numel() for weight in Trunk(shape).parameters())
+    assert shape.total == sum(weight.numel() for weight in Transformer(shape).parameters())
 
 
-def test_a_model_that_sees_is_written_and_read_again(tmp_path, trunk: Trunk) -> None:
+def test_a_model_that_sees_is_written_and_read_again(tmp_path, trunk: Transformer) -> None:
     weights.save(trunk, tmp_path, None)
     again = weights.load(tmp_path, torch.device("cpu"))
     assert again.shape == trunk.shape
     assert torch.equal(states(again, sight_of()), states(trunk, sight_of()))
 
 
-def test_a_model_without_eyes_has_the_config_it_had(trunk: Trunk) -> None:
+def test_a_model_without_eyes_has_the_config_it_had(trunk: Transformer) -> None:
     blind = replace(trunk.shape, patch=0, patches=0, kinds=())
     assert "groundup" not in blind.config("float32", None)
-    assert Shape.from_config(blind.config("float32", None), "config.json") == blind
+    assert ModelConfig.from_config(blind.config("float32", None), "config.json") == blind
 
 
 @pytest.mark.parametrize(("patch", "part"), [(8, 4), (16, 4), (12, 4), (6, 6), (10, 5), (14, 7), (3, 3)])
-def test_the_parts_of_a_patch_are_a_convolution_whose_steps_do_not_overlap(patch: int, part: int, trunk: Trunk) -> None:
+def test_the_parts_of_a_patch_are_a_convolution_whose_steps_do_not_overlap(
+    patch: int, part: int, trunk: Transformer
+) -> None:
     shape = replace(trunk.shape, patch=patch)
     assert shape.part == part
-    eyes = Eyes(shape)
+    eyes = VisionEncoder(shape)
     assert eyes.parts is not None
     assert sum(each.numel() for each in eyes.parameters()) == shape.parameters()["eyes"]
     x = torch.randn(5, patch, patch, 3)

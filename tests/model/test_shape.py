@@ -9,16 +9,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from groundup.config.recipe import ModelPart
 from groundup.core.errors import InputError
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk, dense_attention
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer, dense_attention
 from tests.random_models import SHAPE, random_trunk
 
-HUGE = Shape(
+HUGE = ModelConfig(
     depth=80, width=8192, heads=64, kv_heads=8, head_dim=128, ffn=29568, vocab=152_064, context=131_072, tied=False
 )
 
 
-def groups(trunk: Trunk) -> dict[str, int]:
+def groups(trunk: Transformer) -> dict[str, int]:
     """Parameters of a built model by the groups of Shape.parameters."""
     counts = dict.fromkeys(("embedding", "attention", "feed-forward", "norms", "head"), 0)
     for name, parameter in trunk.named_parameters():
@@ -32,7 +32,7 @@ def groups(trunk: Trunk) -> dict[str, int]:
     return counts
 
 
-DERIVED = [Shape.of(ModelPart(depth=depth), 8192) for depth in (1, 4, 20)]
+DERIVED = [ModelConfig.of(ModelPart(depth=depth), 8192) for depth in (1, 4, 20)]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ DERIVED = [Shape.of(ModelPart(depth=depth), 8192) for depth in (1, 4, 20)]
 )
 def test_parameters_equal_the_built_model(shape):
     with torch.device("meta"):
-        trunk = Trunk(shape)
+        trunk = Transformer(shape)
     assert shape.parameters() == groups(trunk)
     assert shape.total == sum(parameter.numel() for parameter in trunk.parameters())
 
@@ -48,7 +48,7 @@ def test_parameters_equal_the_built_model(shape):
 def test_a_very_large_model_costs_nothing_to_examine():
     start = time.process_time()
     with torch.device("meta"):
-        trunk = Trunk(HUGE, torch.bfloat16)
+        trunk = Transformer(HUGE, torch.bfloat16)
         ids = torch.zeros(1, 4096, dtype=torch.long)
         logits = trunk.logits(trunk(ids, ids))
     assert logits.shape == (1, 4096, HUGE.vocab)
@@ -84,7 +84,7 @@ def test_flops_of_training_are_three_forwards():
 
 def test_config_is_read_back():
     for shape in (SHAPE, HUGE, replace(SHAPE, rope_base=1e6, norm_epsilon=1e-5)):
-        assert Shape.from_config(shape.config("float32", 5), "config.json") == shape
+        assert ModelConfig.from_config(shape.config("float32", 5), "config.json") == shape
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_config_is_read_back():
 )
 def test_another_architecture_is_refused(changes, words):
     with pytest.raises(InputError, match=f"somewhere/config.json: .*{words}"):
-        Shape.from_config(SHAPE.config("float32", None) | changes, "somewhere/config.json")
+        ModelConfig.from_config(SHAPE.config("float32", None) | changes, "somewhere/config.json")
 
 
 def test_a_config_that_lacks_a_key_is_refused_by_its_name():
     config = SHAPE.config("float32", None)
     del config["num_key_value_heads"]
     with pytest.raises(InputError, match="num_key_value_heads"):
-        Shape.from_config(config, "config.json")
+        ModelConfig.from_config(config, "config.json")

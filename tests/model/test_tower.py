@@ -18,26 +18,26 @@ from groundup.codecs.image import Grid
 from groundup.core.errors import InputError
 from groundup.data.views import Frame, cells, frames
 from groundup.model import weights
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
-from groundup.model.vision.encoder import Sight
-from groundup.model.vision.tower import Tower, TowerShape
-from groundup.train.distributed.mesh import World
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
+from groundup.model.vision.encoder import ImageInputs
+from groundup.model.vision.tower import VisionTower, VisionTowerConfig
+from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.memory import _held
 from groundup.train.optim.optimizer import Optimizer
 from tests.random_models import SHAPE, random_trunk
 from tests.train.train_helpers import SCHEDULE
 
-SMALL = TowerShape(
+SMALL = VisionTowerConfig(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, patch_size=4, num_patches=16
 )
 CONFIG = {"model_type": "siglip2_vision_model", **asdict(SMALL)}
 SEEING = {"patch": 4, "patches": 24, "kinds": ("cup",), "tower": SMALL}
 
 
-def random_tower(shape: TowerShape = SMALL, seed: int = 0) -> Tower:
+def random_tower(shape: VisionTowerConfig = SMALL, seed: int = 0) -> VisionTower:
     """A tower in which every weight matters."""
-    tower = Tower(shape).eval()
+    tower = VisionTower(shape).eval()
     torch.manual_seed(seed)
     with torch.no_grad():
         for weight in tower.parameters():
@@ -52,7 +52,7 @@ def patches_of(images: Sequence[Frame], seed: int = 1) -> torch.Tensor:
 
 @torch.no_grad()
 def features(
-    tower: Tower, patches: torch.Tensor, images: Sequence[Frame], hidden: torch.Tensor | None = None
+    tower: VisionTower, patches: torch.Tensor, images: Sequence[Frame], hidden: torch.Tensor | None = None
 ) -> torch.Tensor:
     return tower(patches, images, hidden, torch.float32)
 
@@ -122,7 +122,7 @@ def test_a_tower_is_read_from_a_whole_model_and_from_its_vision_part(tmp_path: P
         "logit_scale": torch.zeros(1),
     }
     save_file(tensors | others, folder / "model.safetensors")
-    tower = Tower(TowerShape.of(folder))
+    tower = VisionTower(VisionTowerConfig.of(folder))
     weights.fill_tower(tower, folder)
     assert all(torch.equal(weight, tensors[prefix + name]) for name, weight in tower.state_dict().items())
 
@@ -141,12 +141,12 @@ def test_a_tower_is_read_from_a_whole_model_and_from_its_vision_part(tmp_path: P
 )
 def test_another_tower_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=f"model/config.json: {words}"):
-        TowerShape.of(written(tmp_path / "model", CONFIG | change))
+        VisionTowerConfig.of(written(tmp_path / "model", CONFIG | change))
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config.json: no such file; give the folder of a SigLIP 2"):
-        TowerShape.of(tmp_path)
+        VisionTowerConfig.of(tmp_path)
 
 
 def _lacking(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -173,20 +173,20 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, damage: Any, words:
     folder = written(tmp_path / "model")
     save_file(damage(load_file(folder / "model.safetensors")), folder / "model.safetensors")
     with pytest.raises(InputError, match=words):
-        weights.fill_tower(Tower(SMALL), folder)
+        weights.fill_tower(VisionTower(SMALL), folder)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     folder = written(tmp_path / "model")
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9])
     with pytest.raises(InputError, match="damaged or not a safetensors file"):
-        weights.fill_tower(Tower(SMALL), folder)
+        weights.fill_tower(VisionTower(SMALL), folder)
 
 
-def sight_of(images: tuple[Frame, ...]) -> Sight:
+def sight_of(images: tuple[Frame, ...]) -> ImageInputs:
     grid = torch.cat([torch.from_numpy(cells(Grid(frame.rows, frame.columns))) for frame in images])
     patches = patches_of(images)
-    return Sight(patches, torch.arange(len(patches)) + 1, grid, frames=images)
+    return ImageInputs(patches, torch.arange(len(patches)) + 1, grid, frames=images)
 
 
 def test_a_model_with_a_tower_is_written_and_read_again(tmp_path: Path) -> None:
@@ -202,17 +202,17 @@ def test_a_model_with_a_tower_is_written_and_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [SMALL, TowerShape(), TowerShape(1152, 4304, 27, 16)], ids=["small", "base", "so400m"]
+    "shape", [SMALL, VisionTowerConfig(), VisionTowerConfig(1152, 4304, 27, 16)], ids=["small", "base", "so400m"]
 )
-def test_parameters_of_a_tower_equal_the_built_one(shape: TowerShape) -> None:
+def test_parameters_of_a_tower_equal_the_built_one(shape: VisionTowerConfig) -> None:
     with torch.device("meta"):
-        tower = Tower(shape)
+        tower = VisionTower(shape)
     assert shape.parameters == sum(weight.numel() for weight in tower.parameters())
 
 
 def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built() -> None:
     shape = replace(SHAPE, **SEEING)
-    assert shape.total == sum(weight.numel() for weight in Trunk(shape).parameters())
+    assert shape.total == sum(weight.numel() for weight in Transformer(shape).parameters())
     assert shape.parameters()["tower"] == SMALL.parameters
 
 
@@ -231,15 +231,15 @@ def test_flops_of_seeing_equal_those_counted() -> None:
 
 def test_weights_and_state_are_counted_exactly() -> None:
     shape = replace(SHAPE, **SEEING)
-    trunk = Trunk(shape).initialise(0)
-    optimizer = Optimizer(trunk, SCHEDULE, 10, World())
+    trunk = Transformer(shape).initialise(0)
+    optimizer = Optimizer(trunk, SCHEDULE, 10, ProcessMesh())
     optimizer.prepare()
     tensors = [*trunk.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
-    assert _held(shape, World()) == sum(tensor.nbytes for tensor in tensors)
+    assert _held(shape, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
-    tower = Trunk(replace(SHAPE, **SEEING)).initialise(0).eyes.tower
+    tower = Transformer(replace(SHAPE, **SEEING)).initialise(0).eyes.tower
     for name, weight in tower.named_parameters():
         assert weight.isfinite().all()
         if weight.ndim == 1:
@@ -250,4 +250,4 @@ def test_a_config_says_nothing_of_a_tower_that_is_not_there() -> None:
     plain = replace(SHAPE, patch=4, patches=24)
     assert "tower" not in plain.config("float32", None)["groundup"]
     for shape in (plain, replace(SHAPE, **SEEING)):
-        assert Shape.from_config(json.loads(json.dumps(shape.config("float32", None))), "config.json") == shape
+        assert ModelConfig.from_config(json.loads(json.dumps(shape.config("float32", None))), "config.json") == shape

@@ -7,7 +7,7 @@ from PIL import Image
 
 from groundup.codecs.image import Grid, to_patches
 from groundup.data.views import Frame
-from groundup.model.vision.tower import Tower, TowerShape
+from groundup.model.vision.tower import VisionTower, VisionTowerConfig
 from groundup.model.weights import fill_tower
 from tests.model.test_tower import features, patches_of
 
@@ -59,7 +59,7 @@ def pair(request, tmp_path_factory):
         saved = randomised(transformers.Siglip2Model(config))
         theirs = saved.vision_model
     saved.save_pretrained(folder)
-    ours = Tower(TowerShape.of(folder)).eval()
+    ours = VisionTower(VisionTowerConfig.of(folder)).eval()
     fill_tower(ours, folder)
     return theirs, ours
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from groundup.model.losses import linear_cross_entropy
-from groundup.model.transformer import Trunk, dense_attention, document_mask, fused_attention
+from groundup.model.transformer import Transformer, dense_attention, document_mask, fused_attention
 from tests.random_models import SHAPE, random_trunk
 
 # fp32 through three layers: sums of about 100 terms of size 1, in another order.
@@ -17,14 +17,14 @@ def ids_of(rows: int = 2, length: int = 24, seed: int = 1) -> torch.Tensor:
 
 @torch.no_grad()
 def states(
-    trunk: Trunk, ids: torch.Tensor, segments: torch.Tensor | None = None, positions: torch.Tensor | None = None
+    trunk: Transformer, ids: torch.Tensor, segments: torch.Tensor | None = None, positions: torch.Tensor | None = None
 ) -> torch.Tensor:
     positions = torch.arange(ids.shape[1]).expand_as(ids) if positions is None else positions
     return trunk(ids, positions, None if segments is None else document_mask(segments))
 
 
 @pytest.fixture(params=[fused_attention, dense_attention])
-def trunk(request) -> Trunk:
+def trunk(request) -> Transformer:
     trunk = random_trunk()
     trunk.attend = request.param
     return trunk
@@ -100,13 +100,13 @@ def test_recomputing_keeps_fewer_activations():
 
 
 def test_initialisation_depends_on_the_seed_alone():
-    first, second, other = (Trunk(SHAPE).initialise(seed) for seed in (1, 1, 2))
+    first, second, other = (Transformer(SHAPE).initialise(seed) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.model.embed_tokens.weight, other.model.embed_tokens.weight)
 
 
 def test_blocks_start_as_the_identity():
-    trunk = Trunk(SHAPE).initialise(3)
+    trunk = Transformer(SHAPE).initialise(3)
     ids = ids_of()
     embedded = trunk.model.norm(trunk.model.embed_tokens(ids))
     assert torch.equal(states(trunk, ids), embedded)

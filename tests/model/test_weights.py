@@ -9,13 +9,13 @@ from safetensors.torch import load_file, save_file
 
 from groundup.core.errors import InputError
 from groundup.model import weights
-from groundup.model.transformer import Trunk
+from groundup.model.transformer import Transformer
 from tests.random_models import SHAPE, random_trunk
 
 CPU = torch.device("cpu")
 
 
-def equal(one: Trunk, other: Trunk) -> bool:
+def equal(one: Transformer, other: Transformer) -> bool:
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return one.shape == other.shape and all(torch.equal(a, b) for a, b in pairs)
 

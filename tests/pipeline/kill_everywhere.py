@@ -315,7 +315,7 @@ def scenarios(finished: Path) -> list[Scenario]:
         "--set",
         "source.notes.min_chars=2",
         "--set",
-        "stage.pretrain.matrix_lr=0.5",
+        "stage.pretrain.muon_lr=0.5",
     ]
     return [
         Scenario("run", ["run", "tiny.toml"], sources),

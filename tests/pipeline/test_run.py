@@ -211,12 +211,12 @@ def test_a_recipe_changed_under_a_finished_model_is_refused_and_nothing_lost(hom
     groundup(home, "run", "tiny.toml", "--until", "pretrain")
     before = sha256(home / "runs/tiny/pretrain/model.safetensors")
     error = groundup(
-        home, "run", "tiny.toml", "--until", "pretrain", "--set", "stage.pretrain.matrix_lr=0.5", code=2
+        home, "run", "tiny.toml", "--until", "pretrain", "--set", "stage.pretrain.muon_lr=0.5", code=2
     ).stderr
     assert "another name" in error
     assert "--retrain" in error
     assert sha256(home / "runs/tiny/pretrain/model.safetensors") == before
-    groundup(home, "run", "tiny.toml", "--until", "pretrain", "--set", "stage.pretrain.matrix_lr=0.5", "--retrain")
+    groundup(home, "run", "tiny.toml", "--until", "pretrain", "--set", "stage.pretrain.muon_lr=0.5", "--retrain")
     assert sha256(home / "runs/tiny/pretrain/model.safetensors") != before
 
 

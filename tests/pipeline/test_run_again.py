@@ -103,8 +103,8 @@ def stops(monkeypatch: pytest.MonkeyPatch, at: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        ["stage.instruct.matrix_lr=0.5"],
-        ["stage.pretrain.matrix_lr=0.5"],
+        ["stage.instruct.muon_lr=0.5"],
+        ["stage.pretrain.muon_lr=0.5"],
         ["seed=5"],
         ["source.notes.min_chars=2"],
         ["source.talks.heldout_share=0.4"],
@@ -126,7 +126,7 @@ def test_it_is_refused_as_early_where_data_have_to_be_made_again(run: Run, root:
     shutil.rmtree(root / "documents-notes")
     before = content(root)
     with pytest.raises(InputError, match="instruct: finished, but the recipe changed since"):
-        run("stage.instruct.matrix_lr=0.5")
+        run("stage.instruct.muon_lr=0.5")
     assert content(root) == before
 
 
@@ -160,7 +160,7 @@ def test_a_refused_checkpoint_leaves_the_recipe_it_belongs_to(
         run()
     recipe, checkpoints = (root / "recipe.json").read_bytes(), content(root / "instruct")
     with pytest.raises(InputError, match="made from other data or another recipe"):
-        run("stage.instruct.matrix_lr=0.5")
+        run("stage.instruct.muon_lr=0.5")
     assert (root / "recipe.json").read_bytes() == recipe
     assert content(root / "instruct") == checkpoints
     assert run() == [("instruct", 2)]
@@ -181,9 +181,9 @@ def test_a_pipe_that_a_stage_would_read_is_named_and_not_opened(run: Run, tmp_pa
 
 
 def test_the_recipe_that_is_kept_is_the_one_that_ran(run: Run, root: Path) -> None:
-    run("stage.instruct.matrix_lr=0.5", retrain=True)
-    assert recall(root)[0].stage[1].matrix_lr == 0.5
-    run("stage.instruct.matrix_lr=0.5", "stage.instruct.keep=7")  # changes no result, so all is fresh
+    run("stage.instruct.muon_lr=0.5", retrain=True)
+    assert recall(root)[0].stage[1].muon_lr == 0.5
+    run("stage.instruct.muon_lr=0.5", "stage.instruct.keep=7")  # changes no result, so all is fresh
     assert recall(root)[0].stage[1].keep == 7
 
 
@@ -208,7 +208,7 @@ def test_a_stage_killed_before_its_manifest_trains_no_step_again(
 
 
 def test_training_again_goes_on_where_it_was_killed(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = ["stage.pretrain.matrix_lr=0.5"]
+    changes = ["stage.pretrain.muon_lr=0.5"]
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stops(patch, ("pretrain", 3))
         run(*changes, retrain=True)
@@ -221,10 +221,10 @@ def test_training_again_goes_on_where_it_was_killed(run: Run, root: Path, monkey
 def test_training_again_with_other_values_begins_anew(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stops(patch, ("pretrain", 3))
-        run("stage.pretrain.matrix_lr=0.5", retrain=True)
+        run("stage.pretrain.muon_lr=0.5", retrain=True)
     with pytest.raises(InputError, match="run with --retrain"):
-        run("stage.pretrain.matrix_lr=0.4")
-    assert run("stage.pretrain.matrix_lr=0.4", retrain=True, until="pretrain") == [
+        run("stage.pretrain.muon_lr=0.4")
+    assert run("stage.pretrain.muon_lr=0.4", retrain=True, until="pretrain") == [
         ("pretrain", step) for step in range(4)
     ]
 

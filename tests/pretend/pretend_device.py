@@ -35,7 +35,7 @@ class _Module(_DummyBackendModule):
 
 def begin() -> None:
     """What a process does first that is to have the device."""
-    process.settle()
+    process.configure_process()
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     register()

@@ -1,4 +1,4 @@
-"""Record the digests of the tiny runs of this machine, or compare with a record: `python -m tests.recorded FILE`."""
+"""Record the digests of the tiny runs of this machine, or compare with a record: `python -m tests.recorded FILE [RUN ...]`."""
 
 import json
 import sys
@@ -8,10 +8,10 @@ from pathlib import Path
 from tests.recorded.tiny import RUNS, digests
 
 
-def main(file: Path) -> int:
+def main(file: Path, names: list[str]) -> int:
     """Write the file where there is none; else print what differs, and return how many stages that are."""
     found = {}
-    for name in RUNS:
+    for name in names or RUNS:
         with tempfile.TemporaryDirectory() as folder:
             found[name] = digests(name, Path(folder))
         print(name, found[name], flush=True)
@@ -20,11 +20,11 @@ def main(file: Path) -> int:
         return 0
     before = json.loads(file.read_text())
     differ = [
-        f"{run}: {stage}" for run in before for stage in before[run] if found[run].get(stage) != before[run][stage]
+        f"{run}: {stage}" for run in found for stage in before[run] if found[run].get(stage) != before[run][stage]
     ]
-    print("differ: " + "; ".join(differ) if differ else f"{sum(map(len, before.values()))} stages, the same bits")
+    print("differ: " + "; ".join(differ) if differ else f"{sum(map(len, found.values()))} stages, the same bits")
     return len(differ)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

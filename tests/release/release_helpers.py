@@ -13,7 +13,7 @@ from groundup.core.files import sha256, write_json
 from groundup.core.ledger import Manifest
 from groundup.evaluate.figure import Figure, mean, proportion
 from groundup.model import weights
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.release.lineage import begun_with
 from tests.random_models import random_trunk
 
@@ -205,11 +205,11 @@ def _shards(run: Run, name: str) -> None:
 def _training(run: Run, tokenizer: Tokenizer, place: int, parents: tuple[str, ...]) -> None:
     stage = RECIPE.stage[place]
     folder = run.folder(stage.title)
-    shape = Shape.of(RECIPE.model, tokenizer.size)
+    shape = ModelConfig.of(RECIPE.model, tokenizer.size)
     weights.save(random_trunk(place, **shape.as_dict()), folder, tokenizer.im_end)
     tokenizer.save(folder)
     write_log(folder / "metrics.jsonl", list(stage.mix), stage.tokens // 4096)
-    schedule = {"batch_tokens": 4096, "micro_tokens": 4096, "matrix_lr": 0.02, "other_lr": 0.008, "weight_decay": 0.01}
+    schedule = {"batch_tokens": 4096, "micro_tokens": 4096, "muon_lr": 0.02, "adamw_lr": 0.008, "weight_decay": 0.01}
     part = {"stage": stage.model_dump(mode="json"), "schedule": schedule, "model": RECIPE.model.model_dump(mode="json")}
     metrics = {
         "parameters": shape.parameters(),

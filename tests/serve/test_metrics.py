@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from groundup.generate.request import Piece
+from groundup.generate.request import OutputDelta
 from groundup.serve.metrics import PATHS, Metrics, label
 from groundup.serve.record import Record
 from tests.serve.test_gate import BUSY, Door
@@ -90,7 +90,7 @@ def test_labels_of_paths_are_few(path: str, expected: Any):
 def test_a_record_takes_the_times_of_each_answer_apart():
     record = Record("small")
     for answer in (0, 1, 0, 1, 0):
-        record.heard(answer, Piece("x", (1,)))
+        record.heard(answer, OutputDelta("x", (1,)))
     assert len(record.token_gaps) == 3
     assert record.generated_tokens == 5
     assert record.first_token_seconds is not None

@@ -17,7 +17,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.config.recipe import MessagesSource, TextSource
 from groundup.data.clean import clean
 from groundup.data.document import Document
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources
 from groundup.evaluate.bits import bits_per_byte
 from groundup.evaluate.questions import read
@@ -62,14 +62,14 @@ def trained(folder: Path, line: dict[str, Any], tokenizer: Tokenizer) -> list[in
     """The ids that training sees of a line of conversations."""
     (folder / "a.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     source = MessagesSource(name="talks", kind="messages", path="a.jsonl", licence="CC0-1.0")
-    [document] = clean(sources.read(source, folder, Drops()), source, Drops())
+    [document] = clean(sources.read(source, folder, Filtered()), source, Filtered())
     return chat.encode(tokenizer, document.messages or [], document.tools)[0]
 
 
 def of_text(text: str) -> str:
     """What training sees of a text."""
     source = TextSource(name="notes", kind="text", path="x", licence="CC0-1.0")
-    cleaned = list(clean(iter([Document("notes", "x", "CC0-1.0", text=text)]), source, Drops()))
+    cleaned = list(clean(iter([Document("notes", "x", "CC0-1.0", text=text)]), source, Filtered()))
     return str(cleaned[0].text) if cleaned else ""
 
 

@@ -14,7 +14,7 @@ from groundup.core.errors import InputError
 from groundup.core.files import digest, read_json
 from groundup.train import checkpoint
 from groundup.train.checkpoint import Checkpoint, Saver
-from groundup.train.distributed.mesh import World
+from groundup.train.distributed.mesh import ProcessMesh
 from tests.train.train_helpers import Record, make_job, train, weights
 
 PART = "part-00001-of-00001.safetensors"
@@ -94,7 +94,7 @@ def test_the_last_ones_are_kept(data: Path, tmp_path: Path, keep: int) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"source": "talks"}, {"seed": 4}, {"matrix_lr": 0.01}, {"steps": 7}, {"width": 40}, {"precision": torch.bfloat16}],
+    [{"source": "talks"}, {"seed": 4}, {"muon_lr": 0.01}, {"steps": 7}, {"width": 40}, {"precision": torch.bfloat16}],
 )
 def test_a_checkpoint_of_other_data_or_another_recipe_is_refused(
     data: Path, whole: Path, change: dict[str, Any]
@@ -149,7 +149,7 @@ def test_errors_of_the_system_are_told_apart(tmp_path: Path, monkeypatch: pytest
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(checkpoint, "write_tensors", fail)
-    saver = Saver(tmp_path, "print", World(), 1)
+    saver = Saver(tmp_path, "print", ProcessMesh(), 1)
     saver.save(1, {"a": torch.zeros(2)})
     with pytest.raises(InputError, match="cannot be written" if number == errno.EACCES else "the disk is full"):
         saver.finish()
@@ -157,23 +157,25 @@ def test_errors_of_the_system_are_told_apart(tmp_path: Path, monkeypatch: pytest
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
-    saver, weight = Saver(tmp_path, "print", World(), 1), torch.zeros(1000)
+    saver, weight = Saver(tmp_path, "print", ProcessMesh(), 1), torch.zeros(1000)
     saver.save(1, {"a": weight})
     weight += 1
     saver.finish()
     target = torch.full((1000,), 7.0)
     (tmp_path / "step-00000001" / "part-00009-of-00009.safetensors").write_bytes(b"of another save")
-    checkpoint.read_into(Checkpoint(tmp_path / "step-00000001", 1, "print"), {"a": target}, World())
+    checkpoint.read_into(Checkpoint(tmp_path / "step-00000001", 1, "print"), {"a": target}, ProcessMesh())
     assert target.sum() == 0
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    saver = Saver(tmp_path, "print", World(), 1)
+    saver = Saver(tmp_path, "print", ProcessMesh(), 1)
     saver.save(1, {"a": torch.zeros(3)})
     saver.finish()
     with pytest.raises(InputError, match="lacks b; it belongs to another model"):
         checkpoint.read_into(
-            Checkpoint(tmp_path / "step-00000001", 1, "print"), {"a": torch.zeros(3), "b": torch.zeros(3)}, World()
+            Checkpoint(tmp_path / "step-00000001", 1, "print"),
+            {"a": torch.zeros(3), "b": torch.zeros(3)},
+            ProcessMesh(),
         )
 
 

@@ -14,7 +14,7 @@ from groundup.core.errors import InputError
 from groundup.model.transformer import dense_attention
 from groundup.train import loop
 from groundup.train.compiled import Difference
-from groundup.train.distributed.mesh import World, join
+from groundup.train.distributed.mesh import ProcessMesh, join
 from groundup.train.objectives import packed as objective
 from tests.train.train_helpers import Eager, Record, logged, make_job, together, train, weights
 
@@ -130,7 +130,9 @@ def test_only_the_shape_that_is_wrong_runs_eager(data: Path, tmp_path: Path, mon
         return half(x) if len(x) == 2 else x
 
     monkeypatch.setattr(objective, "BACKEND", backend(small))
-    trainer = loop.Trainer(make_job(data, tmp_path, micro_tokens=6 * 64), Compiling("cpu"), World(), watch := Record())
+    trainer = loop.Trainer(
+        make_job(data, tmp_path, micro_tokens=6 * 64), Compiling("cpu"), ProcessMesh(), watch := Record()
+    )
     trainer.run()
     assert {sizes[0] for sizes in trainer.checks.eager} == {(2, 64)}
     assert len([note for note in watch.notes if "compiled code is wrong" in note]) == 1
@@ -181,7 +183,7 @@ def test_code_that_fails_later_is_told_from_a_rate(data: Path, tmp_path: Path, m
         InputError, match=r"the gradient's norm nan at step \d, where eager code has .*: the compiler is at fault"
     ) as caught:
         train(make_job(data, tmp_path), device=Compiling("cpu"))
-    assert "matrix_lr" not in str(caught.value)
+    assert "muon_lr" not in str(caught.value)
 
 
 def test_before_any_update_no_rate_is_blamed(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -198,7 +200,7 @@ def test_before_any_update_no_rate_is_blamed(data: Path, tmp_path: Path, monkeyp
         match=r"at step 1, before any update, so no rate is the cause: trunk.model.norm.weight of the start holds",
     ) as caught:
         train(make_job(data, tmp_path))
-    assert "lower matrix_lr" not in str(caught.value)
+    assert "lower muon_lr" not in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf"), 0.5])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
 from groundup.train import memory
-from groundup.train.distributed.mesh import World
-from groundup.train.objectives.packed import Learner
+from groundup.train.distributed.mesh import ProcessMesh
+from groundup.train.objectives.packed import LossModule
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import CONTEXT, FORKS, SCHEDULE, SHAPE, Eager, make_job, train
 
@@ -64,17 +64,17 @@ SHAPES = pytest.mark.parametrize("shape", [SHAPE, SEEING], ids=["blind", "seeing
 
 
 @SHAPES
-def test_weights_and_state_are_counted_exactly(shape: Shape) -> None:
-    learner = Learner(Trunk(shape).initialise(0))
-    optimizer = Optimizer(learner, SCHEDULE, 10, World())
+def test_weights_and_state_are_counted_exactly(shape: ModelConfig) -> None:
+    learner = LossModule(Transformer(shape).initialise(0))
+    optimizer = Optimizer(learner, SCHEDULE, 10, ProcessMesh())
     optimizer.prepare()
     tensors = [*learner.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
-    assert memory._held(shape, World()) == sum(tensor.nbytes for tensor in tensors)
+    assert memory._held(shape, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 
 
 @SHAPES
-def test_of_matrices_all_that_owners_copy_is_counted(shape: Shape) -> None:
-    optimizer = Optimizer(Learner(Trunk(shape)), SCHEDULE, 10, World())
+def test_of_matrices_all_that_owners_copy_is_counted(shape: ModelConfig) -> None:
+    optimizer = Optimizer(LossModule(Transformer(shape)), SCHEDULE, 10, ProcessMesh())
     assert memory._matrices(shape) == sum(matrix.numel() for matrix in optimizer.owners.matrices)
 
 
@@ -82,8 +82,8 @@ def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:
     """By hand for one process that has everything: two blocks, the rest, gradients, and of each matrix a copy with its
     gradient.
     """
-    trunk = Trunk(SEEING)
-    owners = Optimizer(Learner(trunk), SCHEDULE, 10, World()).owners
+    trunk = Transformer(SEEING)
+    owners = Optimizer(LossModule(trunk), SCHEDULE, 10, ProcessMesh()).owners
     blocks = [sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2) for layer in trunk.model.layers]
     every = sum(weight.numel() for weight in trunk.parameters())
     copies = 2 * sum(matrix.numel() for matrix in owners.matrices)
@@ -93,7 +93,7 @@ def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:
 
 def test_nothing_is_allocated() -> None:
     with torch.device("meta"):
-        trunk = Trunk(replace(SHAPE, width=8192, ffn=32768), torch.bfloat16)
+        trunk = Transformer(replace(SHAPE, width=8192, ffn=32768), torch.bfloat16)
     growth = Eager("cpu").memory_growth()
-    assert memory.predict(trunk, 64, World(), Eager("cpu"), saves=True) > 1 << 34
+    assert memory.predict(trunk, 64, ProcessMesh(), Eager("cpu"), saves=True) > 1 << 34
     assert growth() < 1 << 28

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from groundup.data.batches import Batch
-from groundup.model.transformer import Trunk, document_mask
-from groundup.train.objectives.packed import Learner, tensors
+from groundup.model.transformer import Transformer, document_mask
+from groundup.train.objectives.packed import LossModule, tensors
 from tests.train.train_helpers import CONTEXT, SHAPE, bytes_only, make_job
 
 
@@ -19,21 +19,21 @@ def batch(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> Batch:
 
 
 @pytest.fixture
-def learner() -> Learner:
-    learner = Learner(Trunk(SHAPE).initialise(0).train())
+def learner() -> LossModule:
+    learner = LossModule(Transformer(SHAPE).initialise(0).train())
     for parameter in learner.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     return learner
 
 
-def plain_loss(learner: Learner, batch: Batch) -> Tensor:
+def plain_loss(learner: LossModule, batch: Batch) -> Tensor:
     given = tensors(batch, torch.device("cpu"))
     scores = learner.trunk.logits(learner.trunk(given.ids_BT, given.positions_BT, document_mask(given.segments_BT)))
     losses = torch.nn.functional.cross_entropy(scores.flatten(0, 1), given.targets_BT.flatten(), reduction="none")
     return (losses * given.weights_BT.flatten()).sum()
 
 
-def test_loss_and_gradients_are_those_of_plain_cross_entropy(learner: Learner, batch: Batch) -> None:
+def test_loss_and_gradients_are_those_of_plain_cross_entropy(learner: LossModule, batch: Batch) -> None:
     loss, expected = learner(tensors(batch, torch.device("cpu"))), plain_loss(learner, batch)
     parameters = list(learner.parameters())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -43,7 +43,7 @@ def test_loss_and_gradients_are_those_of_plain_cross_entropy(learner: Learner, b
         assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
 
 
-def test_every_parameter_learns_from_either_objective(learner: Learner, batch: Batch) -> None:
+def test_every_parameter_learns_from_either_objective(learner: LossModule, batch: Batch) -> None:
     learner(tensors(batch, torch.device("cpu"))).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in learner.parameters())
 
@@ -55,7 +55,7 @@ def test_tuning_counts_what_the_assistant_says_and_nothing_else(data: Path, tmp_
     assert words == {"cat", "dog", "bird", "fish", ""}
 
 
-def test_a_batch_without_any_counted_token_is_no_loss_and_no_gradient(learner: Learner) -> None:
+def test_a_batch_without_any_counted_token_is_no_loss_and_no_gradient(learner: LossModule) -> None:
     zeros = np.zeros((2, CONTEXT), np.int64)
     empty = Batch(zeros, zeros, zeros.astype(np.float32), zeros.astype(np.int32), zeros, zeros.astype(np.int32))
     loss = learner(tensors(empty, torch.device("cpu")))

@@ -8,33 +8,33 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.model.transformer import Trunk
-from groundup.train.distributed.mesh import World
-from groundup.train.objectives.packed import Learner
+from groundup.model.transformer import Transformer
+from groundup.train.distributed.mesh import ProcessMesh
+from groundup.train.objectives.packed import LossModule
 from groundup.train.optim import muon
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import SCHEDULE, SHAPE
 
 
 @pytest.fixture
-def learner() -> Learner:
-    learner = Learner(Trunk(replace(SHAPE, tied=False)).initialise(0))
+def learner() -> LossModule:
+    learner = LossModule(Transformer(replace(SHAPE, tied=False)).initialise(0))
     for parameter in learner.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape)
     return learner
 
 
-def give_gradients(learner: Learner, seed: int) -> None:
+def give_gradients(learner: LossModule, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in learner.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
-def optimizer_of(learner: Learner, steps: int = 10) -> Optimizer:
-    return Optimizer(learner, SCHEDULE, steps, World())
+def optimizer_of(learner: LossModule, steps: int = 10) -> Optimizer:
+    return Optimizer(learner, SCHEDULE, steps, ProcessMesh())
 
 
-def test_muon_has_the_blocks_matrices_and_adamw_the_rest(learner: Learner) -> None:
+def test_muon_has_the_blocks_matrices_and_adamw_the_rest(learner: LossModule) -> None:
     optimizer = optimizer_of(learner)
     held = {id(parameter) for parameter in optimizer.muon.matrices.values()}
     projections = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -47,7 +47,7 @@ def test_muon_has_the_blocks_matrices_and_adamw_the_rest(learner: Learner) -> No
 
 @pytest.mark.parametrize("together", [1, muon.TOGETHER])
 def test_updates_equal_those_of_torchs_optimizers(
-    learner: Learner, together: int, monkeypatch: pytest.MonkeyPatch
+    learner: LossModule, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(muon, "TOGETHER", together)
     optimizer = optimizer_of(learner)
@@ -63,20 +63,20 @@ def test_updates_equal_those_of_torchs_optimizers(
         for name, parameter in learner.named_parameters():
             twins[name].grad = parameter.grad.clone()
         optimizer.step(step)
-        for peer, peak in ((theirs, SCHEDULE.matrix_lr), (adamw, SCHEDULE.other_lr)):
+        for peer, peak in ((theirs, SCHEDULE.muon_lr), (adamw, SCHEDULE.adamw_lr)):
             peer.param_groups[0]["lr"] = peak * factor
             peer.step()
     for name, parameter in learner.named_parameters():
         assert torch.equal(parameter, twins[name]), name
 
 
-def test_a_step_clears_the_gradients(learner: Learner) -> None:
+def test_a_step_clears_the_gradients(learner: LossModule) -> None:
     give_gradients(learner, 0)
     optimizer_of(learner).step(0)
     assert all(parameter.grad is None for parameter in learner.parameters())
 
 
-def test_preparing_makes_every_state_tensor_and_moves_nothing(learner: Learner) -> None:
+def test_preparing_makes_every_state_tensor_and_moves_nothing(learner: LossModule) -> None:
     before = {name: parameter.detach().clone() for name, parameter in learner.named_parameters()}
     prepared = optimizer_of(learner)
     prepared.prepare()
@@ -95,8 +95,8 @@ shares = st.floats(0.0, 1.0)
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(shares, shares, st.integers(1, 300))
 def test_the_rate_rises_stays_and_falls(warmup: float, decay: float, steps: int) -> None:
-    learner = Learner(Trunk(replace(SHAPE, depth=1)))
-    optimizer = Optimizer(learner, replace(SCHEDULE, warmup=warmup, decay=decay), steps, World())
+    learner = LossModule(Transformer(replace(SHAPE, depth=1)))
+    optimizer = Optimizer(learner, replace(SCHEDULE, warmup=warmup, decay=decay), steps, ProcessMesh())
     factors = [optimizer.factor(step) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
     peak = factors.index(max(factors))

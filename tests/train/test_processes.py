@@ -15,9 +15,9 @@ from safetensors import safe_open
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from groundup.core.errors import InputError
-from groundup.model.transformer import Trunk
-from groundup.train.distributed.mesh import World, join, shard, whole
-from groundup.train.objectives.packed import Learner
+from groundup.model.transformer import Transformer
+from groundup.train.distributed.mesh import ProcessMesh, join, shard, whole
+from groundup.train.objectives.packed import LossModule
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import (
     CONTEXT,
@@ -71,8 +71,8 @@ UNEVEN = replace(SHAPE, width=30, ffn=50, tied=False)  # rows that divide neithe
 
 
 def _update(size: int, folder: Path) -> None:
-    world = join(Eager("cpu")) if size > 1 else World()
-    learner = Learner(Trunk(UNEVEN).initialise(0))
+    world = join(Eager("cpu")) if size > 1 else ProcessMesh()
+    learner = LossModule(Transformer(UNEVEN).initialise(0))
     shard(learner, world)
     optimizer = Optimizer(learner, SCHEDULE, 10, world)
     for step in range(3):
@@ -175,8 +175,8 @@ def test_a_full_disk_of_one_process_stops_all(data: Path, tmp_path: Path) -> Non
 
 
 def test_rows_that_do_not_split_over_the_processes_are_refused() -> None:
-    assert World(size=4).divide(12) == 12
+    assert ProcessMesh(size=4).divide(12) == 12
     with pytest.raises(
         InputError, match="a batch of 10 rows does not split over 4 processes; set batch_tokens to a multiple of 4 rows"
     ):
-        World(size=4).divide(10)
+        ProcessMesh(size=4).divide(10)

@@ -6,25 +6,25 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk
-from groundup.train.distributed.mesh import World, local, shard, slice_of
-from groundup.train.objectives.packed import Learner
-from groundup.train.optim.matrix_owners import Owners
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
+from groundup.train.distributed.mesh import ProcessMesh, local, shard, slice_of
+from groundup.train.objectives.packed import LossModule
+from groundup.train.optim.matrix_owners import MatrixShardOwners
 from groundup.train.optim.optimizer import Optimizer, is_matrix
 from tests.train.train_helpers import SCHEDULE, start
 
 SIZE = 256
-LARGE = Shape(
+LARGE = ModelConfig(
     depth=12, width=4096, heads=32, kv_heads=8, head_dim=128, ffn=11008, vocab=65_536, context=2048, tied=False
 )
 
 
 def _rehearse(rank: int) -> None:
     dist.init_process_group("fake", rank=rank, world_size=SIZE, store=FakeStore())
-    world = World(rank, SIZE, init_device_mesh("cpu", (SIZE,)))
+    world = ProcessMesh(rank, SIZE, init_device_mesh("cpu", (SIZE,)))
     with FakeTensorMode(allow_non_fake_inputs=True):
-        learner = Learner(Trunk(LARGE, torch.bfloat16))
+        learner = LossModule(Transformer(LARGE, torch.bfloat16))
         shapes = {name: parameter.shape for name, parameter in learner.named_parameters()}
         matrices = {name for name, parameter in learner.named_parameters() if is_matrix(name, parameter)}
         shard(learner, world)
@@ -51,10 +51,10 @@ def test_owners_share_out_all_matrices_evenly() -> None:
     with torch.device("meta"):
         matrices = {
             name: parameter
-            for name, parameter in Learner(Trunk(LARGE)).named_parameters()
+            for name, parameter in LossModule(Transformer(LARGE)).named_parameters()
             if is_matrix(name, parameter)
         }
-    everyone = [Owners(matrices, World(rank, 8)) for rank in range(8)]
+    everyone = [MatrixShardOwners(matrices, ProcessMesh(rank, 8)) for rank in range(8)]
     numbers = sorted(number for owners in everyone for number in owners.mine)
     assert numbers == list(range(len(matrices)))
     sizes = [parameter.numel() for parameter in matrices.values()]

@@ -8,15 +8,15 @@ import torch
 
 from groundup.data.batches import Batch, Batches
 from groundup.data.shards import Shards
-from groundup.data.views import Lesson
-from groundup.model.transformer import Trunk, document_mask
+from groundup.data.views import ImageObjective
+from groundup.model.transformer import Transformer, document_mask
 from groundup.model.vision.encoder import normalised
-from groundup.train.objectives.packed import Learner, tensors
+from groundup.train.objectives.packed import LossModule, tensors
 from tests.data.test_views import KINDS, LESSON, SIDE, shards_of, shown, text, tokenizer
 from tests.train.train_helpers import SHAPE
 
 CPU = torch.device("cpu")
-LESSONS = {"next": Lesson("next", 0.0, KINDS), "masked": Lesson("masked", 0.0, KINDS), "labels": LESSON}
+LESSONS = {"next": ImageObjective("next", 0.0, KINDS), "masked": ImageObjective("masked", 0.0, KINDS), "labels": LESSON}
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +27,20 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 @pytest.fixture
-def learner() -> Learner:
+def learner() -> LossModule:
     shape = replace(SHAPE, vocab=tokenizer().size, context=96, patch=SIDE, patches=24, kinds=KINDS)
-    learner = Learner(Trunk(shape).initialise(0).train())
+    learner = LossModule(Transformer(shape).initialise(0).train())
     torch.manual_seed(0)
     for parameter in learner.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     return learner
 
 
-def batch_of(shards: Shards, lesson: Lesson) -> Batch:
+def batch_of(shards: Shards, lesson: ImageObjective) -> Batch:
     return Batches({"shown": shards}, {"shown": 1.0}, shards.rows, 1, lesson.predict == "none", lesson)[0]
 
 
-def by_hand(learner: Learner, batch: Batch) -> torch.Tensor:
+def by_hand(learner: LossModule, batch: Batch) -> torch.Tensor:
     """The loss, one prediction after the other."""
     given, views, eyes = tensors(batch, CPU), batch.views, learner.trunk.eyes
     assert views is not None
@@ -65,13 +65,13 @@ def by_hand(learner: Learner, batch: Batch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_the_loss_is_that_of_each_prediction_by_hand(learner: Learner, shards: Shards, lesson: str) -> None:
+def test_the_loss_is_that_of_each_prediction_by_hand(learner: LossModule, shards: Shards, lesson: str) -> None:
     batch = batch_of(shards, LESSONS[lesson])
     assert learner(tensors(batch, CPU)).item() == pytest.approx(by_hand(learner, batch).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, lesson: str) -> None:
+def test_pieces_of_a_batch_sum_to_its_loss(learner: LossModule, shards: Shards, lesson: str) -> None:
     batch = batch_of(shards, LESSONS[lesson])
     parts = sum(learner(tensors(part, CPU)).item() for part in batch.micro(1))
     assert parts == pytest.approx(learner(tensors(batch, CPU)).item(), rel=1e-5)
@@ -79,7 +79,7 @@ def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, les
 
 @pytest.mark.parametrize("labels", [False, True])
 def test_the_last_layer_is_computed_only_where_something_is_asked(
-    learner: Learner, tmp_path: Path, labels: bool
+    learner: LossModule, tmp_path: Path, labels: bool
 ) -> None:
     seen = [shown(number) for number in range(6)]
     shards = shards_of(tmp_path, seen if labels else [replace(document, things=()) for document in seen])
@@ -97,7 +97,7 @@ def test_the_last_layer_is_computed_only_where_something_is_asked(
 
 @pytest.mark.parametrize(("lesson", "idle"), [("next", {"labels"}), ("masked", {"labels"}), ("labels", {"next"})])
 def test_every_weight_learns_but_those_of_another_lesson(
-    learner: Learner, shards: Shards, lesson: str, idle: set[str]
+    learner: LossModule, shards: Shards, lesson: str, idle: set[str]
 ) -> None:
     learner(tensors(batch_of(shards, LESSONS[lesson]), CPU)).backward()
     still = {
@@ -108,7 +108,7 @@ def test_every_weight_learns_but_those_of_another_lesson(
     assert still == idle
 
 
-def test_a_batch_without_an_image_gives_every_weight_a_gradient(learner: Learner, tmp_path: Path) -> None:
+def test_a_batch_without_an_image_gives_every_weight_a_gradient(learner: LossModule, tmp_path: Path) -> None:
     batch = batch_of(shards_of(tmp_path, [text(1), text(2)]), LESSONS["next"])
     assert batch.views is None
     learner(tensors(batch, CPU)).backward()

@@ -15,26 +15,26 @@ from groundup.core.errors import InputError, Interrupted
 from groundup.data.batches import Batch, Batches
 from groundup.data.document import Document
 from groundup.data.shards import Shards
-from groundup.data.views import Lesson
+from groundup.data.views import ImageObjective
 from groundup.generate.engine import Engine
 from groundup.generate.look import alone, see
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk, document_mask
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer, document_mask
 from groundup.pipeline.plan import plan
-from groundup.train.distributed.mesh import World, join
-from groundup.train.loop import Job, Trainer
-from groundup.train.objectives.packed import Learner, tensors
+from groundup.train.distributed.mesh import ProcessMesh, join
+from groundup.train.loop import Trainer, TrainingConfig
+from groundup.train.objectives.packed import LossModule, tensors
 from tests.data.test_views import KINDS, LESSON, SIDE, picture, shards_of, shown, text, tokenizer
 from tests.model.test_tower import CONFIG, SMALL, random_tower, written
 from tests.train.train_helpers import SHAPE, Eager, Record, logged, make_job, together, train, weights
 
 CPU = torch.device("cpu")
-LESSONS = {"next": Lesson("next", 0.0, KINDS), "masked": Lesson("masked", 0.0, KINDS), "labels": LESSON}
+LESSONS = {"next": ImageObjective("next", 0.0, KINDS), "masked": ImageObjective("masked", 0.0, KINDS), "labels": LESSON}
 SEEING = {"patch": SIDE, "patches": 24, "kinds": KINDS, "tower": SMALL, "context": 96}
 ALONE = Document("shown", "alone", "CC0-1.0", text="", images=(picture(1, 20, 12),))
 
 
-def shape() -> Shape:
+def shape() -> ModelConfig:
     return replace(SHAPE, vocab=tokenizer().size, **SEEING)
 
 
@@ -55,18 +55,18 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def learner() -> Learner:
-    learner = Learner(Trunk(shape()).initialise(0).train())
+def learner() -> LossModule:
+    learner = LossModule(Transformer(shape()).initialise(0).train())
     for parameter in learner.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     return learner
 
 
-def batch_of(shards: Shards, lesson: Lesson) -> Batch:
+def batch_of(shards: Shards, lesson: ImageObjective) -> Batch:
     return Batches({"shown": shards}, {"shown": 1.0}, shards.rows, 1, lesson.predict == "none", lesson)[0]
 
 
-def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **changes: Any) -> Job:
+def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **changes: Any) -> TrainingConfig:
     batches = Batches({"shown": shards}, {"shown": 1.0}, 2, 1, False, LESSONS["next"])
     own = {"vocab": tokenizer().size, **SEEING}
     return make_job(
@@ -87,7 +87,7 @@ def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **chang
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, lesson: str) -> None:
+def test_pieces_of_a_batch_sum_to_its_loss(learner: LossModule, shards: Shards, lesson: str) -> None:
     batch = batch_of(shards, LESSONS[lesson])
     parts = sum(learner(tensors(part, CPU)).item() for part in batch.micro(1))
     assert parts == pytest.approx(learner(tensors(batch, CPU)).item(), rel=1e-5)
@@ -95,19 +95,19 @@ def test_pieces_of_a_batch_sum_to_its_loss(learner: Learner, shards: Shards, les
 
 @pytest.mark.parametrize(("lesson", "idle"), [("next", {"labels"}), ("masked", {"labels"}), ("labels", {"next"})])
 def test_every_weight_learns_but_those_of_another_lesson(
-    learner: Learner, shards: Shards, lesson: str, idle: set[str]
+    learner: LossModule, shards: Shards, lesson: str, idle: set[str]
 ) -> None:
     learner(tensors(batch_of(shards, LESSONS[lesson]), CPU)).backward()
     assert {name.split(".")[-2] for name, weight in learner.named_parameters() if not weight.grad.abs().max()} == idle
 
 
-def test_a_batch_without_an_image_gives_every_weight_a_gradient(learner: Learner, tmp_path: Path) -> None:
+def test_a_batch_without_an_image_gives_every_weight_a_gradient(learner: LossModule, tmp_path: Path) -> None:
     learner(tensors(batch_of(shards_of(tmp_path, [text(1), text(2)]), LESSONS["next"]), CPU)).backward()
     assert all(weight.grad is not None for weight in learner.parameters())
 
 
 @torch.no_grad()
-def test_what_predicts_the_next_patch_has_not_seen_it(learner: Learner, shards: Shards) -> None:
+def test_what_predicts_the_next_patch_has_not_seen_it(learner: LossModule, shards: Shards) -> None:
     """The last patch of an image is never in its beginning, so nothing of the image may move with it but itself."""
     batch = batch_of(shards, LESSONS["next"])
     assert batch.views is not None
@@ -131,7 +131,7 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: Learner, shards: 
 
 
 def test_training_begins_with_the_outside_weights(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
-    trunk = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), World(), Record()).trunk
+    trunk = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), ProcessMesh(), Record()).trunk
     assert all(
         torch.equal(weight, random_tower().state_dict()[name]) for name, weight in trunk.eyes.tower.state_dict().items()
     )
@@ -184,7 +184,7 @@ def test_two_processes_train_it_as_one_does(
 
 
 def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
-    trainer = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), World(), Record())
+    trainer = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), ProcessMesh(), Record())
     trainer.run()
     tokenizer().save(tmp_path)
     engine = Engine.load(tmp_path, Eager("cpu"), "fp32")

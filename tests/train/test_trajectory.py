@@ -105,11 +105,11 @@ def test_handlers_of_signals_are_put_back(data: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_with_what_to_do(data: Path, tmp_path: Path) -> None:
     advice = (
-        r"the loss is nan .* at step 2; lower matrix_lr or other_lr \(now 1e\+30 and 0.004\) or raise warmup;"
+        r"the loss is nan .* at step 2; lower muon_lr or adamw_lr \(now 1e\+30 and 0.004\) or raise warmup;"
         r" checkpoints before it are kept"
     )
     with pytest.raises(InputError, match=advice):
-        train(make_job(data, tmp_path, matrix_lr=1e30, warmup=0.0, checkpoint_steps=1))
+        train(make_job(data, tmp_path, muon_lr=1e30, warmup=0.0, checkpoint_steps=1))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -118,7 +118,7 @@ def test_a_run_starts_from_the_weights_it_is_given(data: Path, tmp_path: Path) -
     train(make_job(data, tmp_path / "first"))
     _, outcome = train(
         make_job(
-            data, tmp_path / "second", start=tmp_path / "first", steps=1, validate_steps=1, matrix_lr=0.0, other_lr=0.0
+            data, tmp_path / "second", start=tmp_path / "first", steps=1, validate_steps=1, muon_lr=0.0, adamw_lr=0.0
         )
     )
     assert weights(tmp_path / "second") == weights(tmp_path / "first")

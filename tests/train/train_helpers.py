@@ -17,7 +17,7 @@ from typing import Any
 
 from groundup.core import process
 
-process.settle()  # before torch, as the command line does
+process.configure_process()  # before torch, as the command line does
 
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
@@ -31,14 +31,14 @@ from groundup.data.batches import Batches  # noqa: E402
 from groundup.data.document import SCHEMA, Document  # noqa: E402
 from groundup.data.shards import Shards, write_shards  # noqa: E402
 from groundup.device import Device  # noqa: E402
-from groundup.model.config import Shape  # noqa: E402
-from groundup.train.distributed.mesh import World, join  # noqa: E402
-from groundup.train.loop import Job, Outcome, Trainer  # noqa: E402
+from groundup.model.config import ModelConfig  # noqa: E402
+from groundup.train.distributed.mesh import ProcessMesh, join  # noqa: E402
+from groundup.train.loop import Trainer, TrainingConfig, TrainingResult  # noqa: E402
 
 CONTEXT = 64
-SHAPE = Shape(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=263, context=CONTEXT)
+SHAPE = ModelConfig(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=263, context=CONTEXT)
 SCHEDULE = Schedule(
-    batch_tokens=8 * CONTEXT, micro_tokens=8 * CONTEXT, matrix_lr=0.02, other_lr=0.004, weight_decay=0.01, clip=1.0,
+    batch_tokens=8 * CONTEXT, micro_tokens=8 * CONTEXT, muon_lr=0.02, adamw_lr=0.004, weight_decay=0.01, clip=1.0,
     warmup=0.1, decay=0.4
 )  # fmt: skip
 FORKS = get_context("forkserver")
@@ -77,7 +77,7 @@ def _talk(word: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": f"say {word}"}, {"role": "assistant", "content": word}]
 
 
-def make_job(data: Path, folder: Path, **changes: Any) -> Job:
+def make_job(data: Path, folder: Path, **changes: Any) -> TrainingConfig:
     """A tiny job in `folder`; `changes` are fields of Job, of Schedule or of Shape, or `source`."""
     source = changes.pop("source", "texts")
     shape = _with(SHAPE, changes)
@@ -102,7 +102,7 @@ def make_job(data: Path, folder: Path, **changes: Any) -> Job:
         "end": 258,
         "folder": folder,
     }
-    return Job(**values | changes)
+    return TrainingConfig(**values | changes)
 
 
 def _with(base: Any, changes: dict[str, Any]) -> Any:
@@ -151,11 +151,11 @@ class Eager(Device):
 
 
 def train(
-    job: Job, watch: Record | None = None, device: Device | None = None, world: World | None = None
-) -> tuple[Record, Outcome]:
+    job: TrainingConfig, watch: Record | None = None, device: Device | None = None, world: ProcessMesh | None = None
+) -> tuple[Record, TrainingResult]:
     """Run a job here, eagerly."""
     watch = watch or Record()
-    return watch, Trainer(job, device or Eager("cpu"), world or World(), watch).run()
+    return watch, Trainer(job, device or Eager("cpu"), world or ProcessMesh(), watch).run()
 
 
 def weights(folder: Path) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from threading import Event, Thread
 
 from groundup.apps.robotics.interlock import Interlock
-from groundup.apps.robotics.robot import Description, Limb, Numbers, Observation
+from groundup.apps.robotics.robot import Description, Numbers, Observation, Robot
 
 
 class Stopped(Exception):
@@ -24,7 +24,7 @@ class Guarded:
     returns.
     """
 
-    def __init__(self, limb: Limb, patience: int = 4):
+    def __init__(self, limb: Robot, patience: int = 4):
         self._limb, self._about = limb, limb.describe()
         self._interlock = Interlock(patience * self._about.period)
 

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.apps.robotics.guard import Stopped
-from groundup.apps.robotics.robot import Camera, Description, Field, Limb, Numbers, Observation
-from groundup.apps.sorter.model_client import Brain, Late
+from groundup.apps.robotics.robot import Camera, Description, Field, Numbers, Observation, Robot
+from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
 from groundup.apps.sorter.simulator import camera, items
 from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW, Posed, Seen
 from groundup.apps.sorter.simulator.items import f32
 from groundup.apps.sorter.simulator.line import BINS
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import WorldPart
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ _MIX = np.linalg.inv(_ROTORS)  # from thrust and torques to the rotors' newtons
 
 
 class Quadrotor:
-    """A `Limb`. `bins` holds numbers and kinds of what lies in each, as `Line.bins` does, and may grow meanwhile.
+    """A `Robot`. `bins` holds numbers and kinds of what lies in each, as `Line.bins` does, and may grow meanwhile.
 
     `stop` lets the rotors run, as all else would be a fall, and what flies brakes by its tilt alone, which takes longer
     than a belt's brake: the next step, 5 ms later, begins to turn it against its motion, within `HALT` seconds it
@@ -159,7 +159,7 @@ class Quadrotor:
         return self._items[number, each]
 
 
-def survey(limb: Limb, brain: Brain) -> dict[int, float]:
+def survey(limb: Robot, brain: ModelClient) -> dict[int, float]:
     """Fly over every bin, hover, look: which share of each bin's floor is covered, from 0 to 1; `FULL` and more is
     full.
 
@@ -179,14 +179,14 @@ def survey(limb: Limb, brain: Brain) -> dict[int, float]:
                     np.abs(seen.numbers["place"] - target).max() < NEAR
                     and np.linalg.norm(seen.numbers["velocity"]) < STILL
                 ):
-                    with suppress(Late):
+                    with suppress(InferenceTimeout):
                         looks.append(covered(brain.look(seen.images["down"])))
             if looks:
                 shares[number] = float(np.median(looks))
     return shares
 
 
-def covered(things: Sequence[Thing]) -> float:
+def covered(things: Sequence[Detection]) -> float:
     """The share of a bin's floor, the middle of the picture, that the boxes of things cover."""
     at = 0.5 + (np.arange(32) - 15.5) / 32 * SIDE / VIEW
     floor = np.zeros((32, 32), bool)

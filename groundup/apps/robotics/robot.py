@@ -78,7 +78,7 @@ class Observation:
     numbers: Numbers  # one a field of `observes`
 
 
-class Limb(Protocol):
+class Robot(Protocol):
     """One thread calls `connect`, `observe` and `act`; `now` and `stop` are called from any, also while another call
     hangs, and wait for none.
     """

@@ -14,7 +14,7 @@ import numpy as np
 
 from groundup import device
 from groundup.apps.robotics.episodes import Episode, Recorder
-from groundup.apps.sorter.model_client import DistantBrain, Late, OwnBrain
+from groundup.apps.sorter.model_client import DistantBrain, InferenceTimeout, OwnBrain
 from groundup.apps.sorter.policy import standard
 from groundup.apps.sorter.robot import PICTURES, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
@@ -119,7 +119,7 @@ def _brain(options: Options, find: Callable[[Path], Path]) -> Iterator[OwnBrain 
         with closing(DistantBrain(options.model, str(options.name), options.key)) as distant:
             try:
                 distant.look(np.zeros((32, 32, 3), np.uint8))
-            except Late as late:
+            except InferenceTimeout as late:
                 raise InputError(
                     f"{options.model}: {late}; start it with `groundup serve {options.name}=FOLDER`"
                 ) from None

@@ -1,36 +1,36 @@
-"""Trouble at random: what goes wrong on a real line, one thing after another, each for a while."""
+"""FaultInjection at random: what goes wrong on a real line, one thing after another, each for a while."""
 
 from collections.abc import Callable
 from functools import partial
 
 from groundup.apps.robotics.robot import Pixels
-from groundup.apps.sorter.model_client import Brain, Late
+from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
 from groundup.apps.sorter.robot import Robot
 from groundup.apps.sorter.simulator.items import Rng
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 
 QUIET, LASTS = (3.0, 12.0), (0.2, 4.0)  # seconds between two troubles, and that one lasts
 
 
-class Weary:
+class StalledModel:
     """A brain that gives no answers while it is `silent`."""
 
-    def __init__(self, brain: Brain):
+    def __init__(self, brain: ModelClient):
         self._brain, self.silent = brain, False
 
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """What the brain says. Raises Late while it is silent."""
         if self.silent:
-            raise Late("it gives no answers")
+            raise InferenceTimeout("it gives no answers")
         return self._brain.look(picture)
 
 
-class Trouble:
+class FaultInjection:
     """`step`, once a period, begins and ends faults of a robot and its brain, one at a time; the same `rng` makes the
     same trouble.
     """
 
-    def __init__(self, robot: Robot, brain: Weary, rng: Rng):
+    def __init__(self, robot: Robot, brain: StalledModel, rng: Rng):
         self._robot, self._rng, self.count = robot, rng, 0
         put = partial(setattr, robot.line.faults)
         self._kinds: tuple[tuple[Callable[[], object], Callable[[], object]], ...] = (

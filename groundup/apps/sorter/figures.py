@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from groundup.apps.robotics.robot import Pixels
-from groundup.apps.sorter.model_client import Brain
+from groundup.apps.sorter.model_client import ModelClient
 from groundup.apps.sorter.policy import Place
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.line import MANUAL, Event
-from groundup.codecs.boxes import Thing, overlaps
+from groundup.codecs.boxes import Detection, overlaps
 from groundup.evaluate.figure import Figure, proportion
 
 STEPS = 10  # of probability, in a table of reliability
@@ -110,7 +110,7 @@ class Reliability(NamedTuple):
     cases: int
 
 
-def reliability(brain: Brain, pictures: Iterable[tuple[Pixels, list[Seen]]]) -> Reliability:
+def reliability(brain: ModelClient, pictures: Iterable[tuple[Pixels, list[Seen]]]) -> Reliability:
     """Ask a brain about pictures whose truth is known. A thing is right where one of its kind lies, found only once."""
     pairs = [pair for picture, truth in pictures for pair in _judged(brain.look(picture), truth, len(picture))]
     return calibration(np.array(pairs, float).reshape(-1, 2))
@@ -125,7 +125,7 @@ def calibration(pairs: "np.ndarray[Any, np.dtype[np.float64]]") -> Reliability:
     return Reliability(steps, error, len(pairs))
 
 
-def _judged(things: Iterable[Thing], truth: Sequence[Seen], side: int) -> list[tuple[float, bool]]:
+def _judged(things: Iterable[Detection], truth: Sequence[Seen], side: int) -> list[tuple[float, bool]]:
     open_, pairs = [each for each in truth if each.visible > 0], []
     for thing in things:
         boxes = np.array([each.box for each in open_], np.float32).reshape(-1, 4) / np.float32(side)

@@ -17,14 +17,14 @@ from PIL import Image
 
 from groundup.apps.sorter import orders
 from groundup.apps.sorter.policy import PATTERN
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.codecs.image import Pixels
 from groundup.core.errors import InputError
 from groundup.device import Device
 from groundup.generate.engine import Engine
 from groundup.generate.grammar import Grammar
 from groundup.generate.look import prompt, see_pixels
-from groundup.generate.request import Piece, Request
+from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service
 
 SECONDS = 5.0  # that an answer to a picture may take over HTTP: the line has stopped long before
@@ -32,14 +32,14 @@ PATIENCE = 1.0  # seconds that an operator waits for a sentence to be understood
 LONGEST = 96  # ids of a line: three clauses have some thirty
 
 
-class Late(Exception):
+class InferenceTimeout(Exception):
     """The brain gave no answer in time: the line goes on without this picture, an order changes nothing."""
 
 
-class Brain(Protocol):
+class ModelClient(Protocol):
     """Finds things in pictures."""
 
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """What lies where in a picture [H, W, 3], the surest first. Raises Late when no answer came."""
 
 
@@ -56,7 +56,7 @@ class OwnBrain:
             )
         self._service = Service(engine)
 
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """What the labels of the picture's patches say; a sentence that is being understood waits meanwhile."""
         [things] = self._service.things([see_pixels(self._service.engine.trunk.shape, picture)]).result()
         return things
@@ -68,9 +68,9 @@ class OwnBrain:
         Raises InputError for a sentence that is too long for the model, and Late after a second.
         """
         ids, _ = prompt(self._service.engine.tokenizer, orders.prompt(text), ())
-        heard, ended = list[Piece](), Event()
+        heard, ended = list[OutputDelta](), Event()
 
-        def listen(piece: Piece) -> None:
+        def listen(piece: OutputDelta) -> None:
             heard.append(piece)
             if piece.finish or piece.error:
                 ended.set()
@@ -78,7 +78,7 @@ class OwnBrain:
         ticket = self._service.submit(Request(ids, LONGEST, grammar=Grammar.regex(PATTERN)), listen)
         if not ended.wait(PATIENCE):
             self._service.cancel(ticket)
-            raise Late(f"the sentence was not understood within {PATIENCE:g} s")
+            raise InferenceTimeout(f"the sentence was not understood within {PATIENCE:g} s")
         if heard[-1].error:
             raise InputError(heard[-1].error)
         return "".join(piece.text for piece in heard)
@@ -100,10 +100,10 @@ class DistantBrain:
         place, head = (parts.hostname, parts.port or 80), {} if key is None else {"Authorization": f"Bearer {key}"}
         self._name, self._eyes, self._ears = name, _Wire(place, head, SECONDS), _Wire(place, head, PATIENCE)
 
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """What `POST /v1/detections` says. Raises InputError for what the server refuses."""
         said = self._eyes.ask("/v1/detections", {"model": self._name, "input": {"image": _uri(picture)}, "least": 0.05})
-        return [Thing(thing["kind"], tuple(thing["box"]), thing["score"]) for thing in said["data"][0]["things"]]
+        return [Detection(thing["kind"], tuple(thing["box"]), thing["score"]) for thing in said["data"][0]["things"]]
 
     def understand(self, text: str) -> str:
         """What `POST /v1/chat/completions` says, in the policy's language. Raises InputError for what the server
@@ -141,9 +141,9 @@ class _Wire:
             said = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise Late(f"the brain's server does not answer: {error}") from None
+            raise InferenceTimeout(f"the brain's server does not answer: {error}") from None
         if response.status >= 500:
-            raise Late(f"the brain's server answered {response.status}")
+            raise InferenceTimeout(f"the brain's server answered {response.status}")
         if response.status != 200:
             raise InputError(f"the brain's server refused: {said['error']['message']}")
         return said

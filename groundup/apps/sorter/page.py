@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from groundup.apps.sorter.lane import Lane
-from groundup.apps.sorter.model_client import Late
+from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.policy import COLOURS, SORTS, Language
 from groundup.apps.sorter.simulator.camera import AT, RAIL, VIEW
 from groundup.apps.sorter.simulator.line import BINS, MANUAL
@@ -183,7 +183,7 @@ def _number(request: Request) -> int:
 def _ordered(shift: Shift, asked: Order, ordering: Lock) -> dict[str, str]:
     try:
         return shift.order(asked.text, asked.language)
-    except Late as late:
+    except InferenceTimeout as late:
         raise ApiError(503, str(late), code="late") from None
     finally:
         ordering.release()

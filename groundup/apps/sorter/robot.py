@@ -8,7 +8,7 @@ from groundup.apps.sorter.simulator.environment import MOST, PERIOD, SHIFTS, Sor
 from groundup.apps.sorter.simulator.line import BINS, HOME, MANUAL, REACH, Event
 from groundup.apps.sorter.sorter import PAUSE, Layout
 from groundup.apps.sorter.tracks import Window
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import WorldPart
 from groundup.core.errors import InputError
 
@@ -77,12 +77,12 @@ class Oracle:
     def __init__(self, robot: Robot, score: float = 0.99):
         self.robot, self.score = robot, score
 
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """What is at least half to be seen in the robot's last picture."""
         seen = [each for each in self.robot.line.seen if each.visible > 0.5]
         side = len(picture)
         return [
-            Thing(
+            Detection(
                 each.kind, (each.box[0] / side, each.box[1] / side, each.box[2] / side, each.box[3] / side), self.score
             )
             for each in seen

@@ -11,11 +11,11 @@ from groundup.apps.robotics.episodes import Episode
 from groundup.apps.robotics.guard import Guarded, Stopped
 from groundup.apps.robotics.robot import Numbers, Pixels
 from groundup.apps.sorter.figures import Tally, latency
-from groundup.apps.sorter.model_client import Brain
+from groundup.apps.sorter.model_client import ModelClient
 from groundup.apps.sorter.policy import TOPICS, Language, Policy, Said, apply, parse, standard, words
 from groundup.apps.sorter.robot import LAYOUT, Robot
 from groundup.apps.sorter.sorter import Sorter
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.core.errors import InputError
 
 SHOWN = 20  # last events and picks that are told
@@ -26,10 +26,10 @@ LEAST = 0.3  # probability of the faintest box that people are shown
 class Timed:
     """A brain with a watch: `seconds` has how long each answer took."""
 
-    def __init__(self, brain: Brain):
+    def __init__(self, brain: ModelClient):
         self._brain, self.seconds = brain, list[float]()
 
-    def look(self, picture: Pixels) -> list[Thing]:
+    def look(self, picture: Pixels) -> list[Detection]:
         """What the brain says. Raises what it raises; only answers count."""
         start = time.perf_counter()
         things = self._brain.look(picture)
@@ -47,7 +47,7 @@ class Shift:
     def __init__(
         self,
         robot: Robot,
-        brain: Brain,
+        brain: ModelClient,
         policy: Policy | None = None,
         interpret: Callable[[str], str] = str,
         pace: float = math.inf,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.frames import frames
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import SimulatorSource, WorldPart
 from groundup.data.clean import set_aside
 from groundup.data.document import Document
@@ -26,7 +26,7 @@ VISIBLE, SIDE = (
     2,
 )  # a thing of which less is seen, or whose box has a side of fewer pixels, is a sliver that nobody could name
 
-Drawn = list[tuple[bytes, tuple[Thing, ...]]]
+Drawn = list[tuple[bytes, tuple[Detection, ...]]]
 
 
 def documents(source: SimulatorSource) -> Iterator[Document]:
@@ -51,7 +51,7 @@ def seed_of(chunk: int, heldout: bool) -> int:
     return 2 * chunk + heldout
 
 
-def _pictures(count: int, heldout: bool, world: WorldPart) -> Iterator[tuple[bytes, tuple[Thing, ...]]]:
+def _pictures(count: int, heldout: bool, world: WorldPart) -> Iterator[tuple[bytes, tuple[Detection, ...]]]:
     chunks = [
         (seed_of(number, heldout), min(CHUNK, count - number * CHUNK), world) for number in range(-(-count // CHUNK))
     ]
@@ -88,6 +88,6 @@ def _plain(each: Seen) -> bool:
     return each.visible >= VISIBLE and min(right - left, bottom - top) >= SIDE
 
 
-def _thing(each: Seen, pixels: int) -> Thing:
+def _thing(each: Seen, pixels: int) -> Detection:
     left, top, right, bottom = (value / pixels for value in each.box)
-    return Thing(each.kind, (left, top, right, bottom))
+    return Detection(each.kind, (left, top, right, bottom))

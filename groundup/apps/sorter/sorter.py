@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from groundup.apps.robotics.robot import Numbers, Observation, Pixels
-from groundup.apps.sorter.model_client import Brain, Late
+from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
 from groundup.apps.sorter.plan import Reach, choose, unhurried
 from groundup.apps.sorter.policy import Policy
 from groundup.apps.sorter.tracks import Track, Tracks, Window
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 
 HIGH, LOW = 0.15, 0.0  # metres: over everything on the belt; as deep as the cup goes for a thing
 NEAR = 0.03  # metres off its place at which the cup goes down
@@ -75,7 +75,7 @@ class _Looked(NamedTuple):
     ready: float  # seconds: when the answer is there
     taken: float  # seconds: when the picture was made
     travel: float
-    things: list[Thing]
+    things: list[Detection]
 
 
 class Sorter:
@@ -86,11 +86,11 @@ class Sorter:
     more) may be changed at any time.
     """
 
-    def __init__(self, brain: Brain, policy: Policy, layout: Layout, belt: float, latency: float = 0.1):
+    def __init__(self, brain: ModelClient, policy: Policy, layout: Layout, belt: float, latency: float = 0.1):
         self.brain, self.policy, self.layout, self.belt = brain, policy, layout, belt
         self.latency, self.full = latency, set[int]()
         self.tracks, self.done = Tracks(layout.window), list[Sorted]()
-        self.found: list[Thing] = []  # in the last picture that was understood, for people to look at
+        self.found: list[Detection] = []  # in the last picture that was understood, for people to look at
         self.found_at = 0.0  # metres that the belt had run then
         self.target: Track | None = None
         self.cycle = 0.7
@@ -120,7 +120,7 @@ class Sorter:
         fresh = self.now - seen.time < self.latency + 1e-6 or self.latency == 0
         if seen.time > self._taken + PAUSE - 1e-3 and fresh and shows(picture, self._last):
             self._taken, self._last, travel = seen.time, picture, self.travel - self.speed * (self.now - seen.time)
-            with suppress(Late):  # the belt slows and stands by itself where no look comes
+            with suppress(InferenceTimeout):  # the belt slows and stands by itself where no look comes
                 self._looks.append(_Looked(seen.time + self.latency, seen.time, travel, self.brain.look(picture)))
         while self._looks and self._looks[0].ready <= self.now + 1e-6:
             look = self._looks.popleft()

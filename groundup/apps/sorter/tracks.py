@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from groundup.codecs.boxes import Thing, overlaps
+from groundup.codecs.boxes import Detection, overlaps
 
 SAME = 0.05  # metres: farther apart are two things
 EDGE = 0.02  # share of the picture: what touches its first or last columns is not seen whole
@@ -125,7 +125,7 @@ class Tracks:
         self.window, self.known = window, dict[int, Track]()
         self._count = 0
 
-    def see(self, things: Sequence[Thing], travel: float, time: float) -> None:
+    def see(self, things: Sequence[Detection], travel: float, time: float) -> None:
         """Take in what a picture showed that was made at a time, when the belt had run `travel`."""
         found, tracks = self._found(things, travel), list(self.known.values())
         places = [track.at(time) for track in tracks]
@@ -159,9 +159,9 @@ class Tracks:
     def _inside(self, x: float, half: float) -> bool:
         return abs(x - self.window.x) + half < self.window.side * (0.5 - 2 * EDGE)
 
-    def _found(self, things: Sequence[Thing], travel: float) -> list[Found]:
+    def _found(self, things: Sequence[Detection], travel: float) -> list[Found]:
         """Things that are seen whole; those of several kinds in one place are one thing that may be either."""
-        groups: list[tuple[Thing, dict[str, float]]] = []
+        groups: list[tuple[Detection, dict[str, float]]] = []
         for thing in sorted(things, key=lambda each: -each.score):
             if thing.box[0] < EDGE or thing.box[2] > 1 - EDGE:
                 continue

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.codecs import boxes
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.codecs.image import BadImage
 from groundup.codecs.normal import normalise
 from groundup.codecs.strict_json import once, only, says_nothing
@@ -22,7 +22,7 @@ from groundup.core.errors import InputError
 from groundup.data import image_files, yolo
 from groundup.data import near_duplicates as near
 from groundup.data.document import Document
-from groundup.data.filtered import Damage, Drops
+from groundup.data.filtered import Damage, Filtered
 from groundup.data.lines import lines, record
 from groundup.data.paths import located, names, placed, shown, there
 
@@ -71,12 +71,12 @@ class _Listed:
 
 def inputs(source: BoxesSource, folder: Path) -> list[Path]:
     """The files of a source, for hashing: annotations, the images that they name and that are there, and its lists."""
-    listed = _read(source, folder, Damage(source, Drops(), "images"))
+    listed = _read(source, folder, Damage(source, Filtered(), "images"))
     images = dict.fromkeys(each.file for each in listed if there(each.file))
     return [*_annotations(source, folder), *images, *image_files.lists(source, folder)]
 
 
-def documents(source: BoxesSource, folder: Path, drops: Drops) -> Iterator[Document]:
+def documents(source: BoxesSource, folder: Path, drops: Filtered) -> Iterator[Document]:
     """Stream the annotated images of a source, each with the question, and its boxes as the answer and as things.
 
     `path` is, or as a pattern fits,
@@ -111,7 +111,7 @@ def _document(source: BoxesSource, each: _Listed, heldout: bool) -> Document:
             "not of the annotated size",
             f"{each.file.name} has {size[0]} x {size[1]} pixels upright, its annotation says {each.size}",
         )
-    things = tuple(Thing(_kind(kind), _within(box, size if each.pixels else (1, 1))) for kind, box in each.boxes)
+    things = tuple(Detection(_kind(kind), _within(box, size if each.pixels else (1, 1))) for kind, box in each.boxes)
     return Document(
         source.name,
         each.origin,

@@ -17,7 +17,7 @@ from groundup.core.errors import InputError
 from groundup.data import image_files
 from groundup.data import near_duplicates as near
 from groundup.data.document import Document
-from groundup.data.filtered import Damage, Drops
+from groundup.data.filtered import Damage, Filtered
 from groundup.data.paths import located, names, shown
 from groundup.data.sources import tables
 
@@ -46,7 +46,7 @@ def inputs(source: ImagesSource, folder: Path) -> list[Path]:
     return [*_files(source, folder), *image_files.lists(source, folder)]
 
 
-def documents(source: ImagesSource, folder: Path, drops: Drops) -> Iterator[Document]:
+def documents(source: ImagesSource, folder: Path, drops: Filtered) -> Iterator[Document]:
     """Stream the images of a source, encoded as they were found and checked; those that `heldout_files` lists first.
 
     With classes = "folders" each is a conversation: the question, and as the answer the image's class, which is the
@@ -80,7 +80,7 @@ def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool
     )
 
 
-def _found(source: ImagesSource, folder: Path, drops: Drops) -> Iterator[_Found]:
+def _found(source: ImagesSource, folder: Path, drops: Filtered) -> Iterator[_Found]:
     root = _root(source, folder)
     for path in _files(source, folder):
         if path.suffix.lower() in TABLES:
@@ -120,7 +120,7 @@ def _root(source: ImagesSource, folder: Path) -> Path:
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _rows(source: ImagesSource, path: Path, name: str, drops: Drops) -> Iterator[_Found]:
+def _rows(source: ImagesSource, path: Path, name: str, drops: Filtered) -> Iterator[_Found]:
     """The images of a table, in its order."""
     number = 0
     with tables.readable(source, path):
@@ -145,7 +145,7 @@ def _bytes(value: dict[str, Any]) -> bytes:
     return bytes(value["bytes"])
 
 
-def _columns(source: ImagesSource, path: Path, drops: Drops, schema: pa.Schema) -> list[str]:
+def _columns(source: ImagesSource, path: Path, drops: Filtered, schema: pa.Schema) -> list[str]:
     """The column of images and, where classes are asked for, that of the labels: the one with names of classes, or one
     called label.
 

@@ -9,7 +9,7 @@ from platform import python_version
 from groundup.config.recipe import LibrarySource
 from groundup.core.errors import InputError
 from groundup.data.document import Document
-from groundup.data.filtered import Drops
+from groundup.data.filtered import Filtered
 
 SKIPPED = {
     "test",
@@ -23,7 +23,7 @@ SKIPPED = {
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def documents(source: LibrarySource, drops: Drops) -> Iterator[Document]:
+def documents(source: LibrarySource, drops: Filtered) -> Iterator[Document]:
     """The parts the source asks for, in its order; each file or topic in the order of its name.
 
     Raises InputError when this Python has no library on disk (some embedded ones).
@@ -59,7 +59,7 @@ def _topics() -> Iterator[tuple[str, str]]:
         yield f"topics/{name}", topics[name]
 
 
-def _source(path: Path, root: Path, drops: Drops) -> Iterator[tuple[str, str]]:
+def _source(path: Path, root: Path, drops: Filtered) -> Iterator[tuple[str, str]]:
     place = path.relative_to(root).as_posix()
     try:
         yield place, path.read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def _source(path: Path, root: Path, drops: Drops) -> Iterator[tuple[str, str]]:
         drops.note("invalid UTF-8", place, f"byte {error.start}")
 
 
-def _docstrings(path: Path, root: Path, drops: Drops) -> Iterator[tuple[str, str]]:
+def _docstrings(path: Path, root: Path, drops: Filtered) -> Iterator[tuple[str, str]]:
     """One text for the module and one for each class or function in it, methods included, under their qualified
     names.
     """

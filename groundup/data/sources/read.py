@@ -31,7 +31,7 @@ from groundup.config.recipe import (
 from groundup.core.errors import InputError
 from groundup.data import image_files, tasks
 from groundup.data.document import Document
-from groundup.data.filtered import Damage, Drops
+from groundup.data.filtered import Damage, Filtered
 from groundup.data.lines import lines, record
 from groundup.data.paths import names, shown, there
 from groundup.data.sources import boxes as detections
@@ -87,7 +87,7 @@ def inputs(source: Source, folder: Path) -> list[Path]:
             return []
 
 
-def read(source: Source, folder: Path, drops: Drops) -> Iterator[Document]:
+def read(source: Source, folder: Path, drops: Filtered) -> Iterator[Document]:
     """Stream the documents of a source, in the same order every time; damage is counted in `drops`.
 
     Raises InputError for missing files, a missing column, or damage over the source's `bad_share`.
@@ -115,7 +115,7 @@ def read(source: Source, folder: Path, drops: Drops) -> Iterator[Document]:
             return _tasks(source)
 
 
-def _texts(source: TextSource, folder: Path, drops: Drops) -> Iterator[Document]:
+def _texts(source: TextSource, folder: Path, drops: Filtered) -> Iterator[Document]:
     damage = Damage(source, drops, "files")
     for path in map(Path, names(source, folder, TEXT_SUFFIXES)):
         damage.seen += 1
@@ -136,7 +136,7 @@ def _texts(source: TextSource, folder: Path, drops: Drops) -> Iterator[Document]
     damage.settle()
 
 
-def _conversations(source: MessagesSource, folder: Path, drops: Drops) -> Iterator[Document]:
+def _conversations(source: MessagesSource, folder: Path, drops: Filtered) -> Iterator[Document]:
     damage = Damage(source, drops, "lines")
     for path in map(Path, names(source, folder, (".jsonl",))):
         for origin, line in lines(path, shown(path, folder), damage):
@@ -235,7 +235,7 @@ def _conversation_files(source: MessagesSource, folder: Path) -> list[Path]:
     files = [Path(name) for name in names(source, folder, (".jsonl",))]
     found: dict[Path, None] = {}
     for path in files:
-        for _, line in lines(path, shown(path, folder), Damage(source, Drops(), "lines")):
+        for _, line in lines(path, shown(path, folder), Damage(source, Filtered(), "lines")):
             if b'"image_url"' in line:
                 found |= dict.fromkeys(_image_files(line, path.parent))
     return [*files, *found]

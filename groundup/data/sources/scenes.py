@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Literal
 
 from groundup.codecs import boxes
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import ScenesSource
 from groundup.data.clean import is_heldout, set_aside
 from groundup.data.document import Document
@@ -94,7 +94,7 @@ def _others(found: Scene, family: str, rng: Random, count: int) -> list[str]:
     return rng.sample(possible, min(count, len(possible)))
 
 
-def _asked(rng: Random, name: str, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[str, str]:
+def _asked(rng: Random, name: str, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[str, str]:
     family = FAMILIES[name]
     fields, answer = family.ask(rng, language, found, things)
     return rng.choice(family.wordings[language]).format(**fields), answer
@@ -169,14 +169,14 @@ class Family:
     together.
     """
 
-    ask: Callable[[Random, Language, Scene, tuple[Thing, ...]], tuple[Fields, str]]
+    ask: Callable[[Random, Language, Scene, tuple[Detection, ...]], tuple[Fields, str]]
     fits: Callable[[Scene], bool]
     wordings: Mapping[Language, tuple[str, ...]]
     varies: bool = False
     long: bool = False
 
 
-def _describe(rng: Random, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[Fields, str]:
+def _describe(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
     """Every thing with its colour: by kind, then colour, in one fixed order, so that one answer is right."""
     if not found.items:
         return {}, "nothing" if language == "en" else "什么也没有"
@@ -186,27 +186,27 @@ def _describe(rng: Random, language: Language, found: Scene, things: tuple[Thing
     return {}, _together([_coloured(counted[look], look[1], look[0], look[2], language) for look in ordered], language)
 
 
-def _count(rng: Random, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[Fields, str]:
+def _count(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
     """All things, or those of a shape: often one that is there."""
     kind = rng.choice(("things", rng.choice(SHAPES), *_kinds(found.shapes)[:2]))
     number = len(found.items) if kind == "things" else sum(item.kind == kind for item in found.items)
     return {"kinds": _plural(kind, language)}, str(number)
 
 
-def _colour(rng: Random, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[Fields, str]:
+def _colour(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
     item = rng.choice(_singles(found))
     return {"kind": _word(item.kind, language)}, _word(item.colour, language)
 
 
-def _detect(rng: Random, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[Fields, str]:
+def _detect(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
     return {}, boxes.write(list(things))
 
 
-def _read(rng: Random, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[Fields, str]:
+def _read(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
     return {}, next(item.label for item in found.items if item.label)
 
 
-def _exists(rng: Random, language: Language, found: Scene, things: tuple[Thing, ...]) -> tuple[Fields, str]:
+def _exists(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
     """Yes and no equally often; where no is right, colour or shape are half the time there in another thing."""
     there = {
         (item.colour, item.kind): None for item in found.shapes

@@ -16,7 +16,7 @@ from groundup.config.recipe import FileSource, TableSource
 from groundup.core.errors import InputError
 from groundup.core.files import inside, read_json
 from groundup.data.document import Document
-from groundup.data.filtered import Damage, Drops
+from groundup.data.filtered import Damage, Filtered
 from groundup.data.lines import lines, record
 from groundup.data.paths import located, names, shown, there
 
@@ -89,7 +89,7 @@ def _entry(path: Path, key: str) -> Any:
     return value[key]
 
 
-def rows(source: TableSource, folder: Path, drops: Drops) -> Iterator[Document]:
+def rows(source: TableSource, folder: Path, drops: Filtered) -> Iterator[Document]:
     """Stream the rows of all files; null is dropped as "empty", what is no UTF-8 as damage.
 
     Raises InputError for a file that cannot be read at all, a missing column, and one that holds no text.

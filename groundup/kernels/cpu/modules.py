@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from groundup.core.errors import InputError
 from groundup.kernels.cpu.kernels import Attention, Call, Kind, Table, library
 from groundup.kernels.cpu.matrix import LANES, Packed, Weights, fits
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear, RMSNorm
-from groundup.model.transformer import Gate, Rotary, Rotation, Sum, Trunk
+from groundup.model.transformer import Gate, Rotary, Rotation, Sum, Transformer
 
 GROUP = 8  # query heads that may share a key head
 
@@ -211,7 +211,7 @@ def attend(shop: Workshop, q_BTHE: Tensor, pages: tuple[Tensor, Tensor], table: 
     return o_BTHE
 
 
-def workshop(shape: Shape) -> Workshop | None:
+def workshop(shape: ModelConfig) -> Workshop | None:
     """The workshop for models of a shape, or None: no compiler, or rows that are not whole vectors."""
     widths = (shape.width, shape.ffn, shape.head_dim, shape.heads * shape.head_dim)
     if not all(map(fits, widths)) or shape.heads // shape.kv_heads > GROUP:
@@ -221,7 +221,7 @@ def workshop(shape: Shape) -> Workshop | None:
 
 
 @torch.no_grad()
-def plant(trunk: Trunk, weights: Weights, shop: Workshop | None) -> int:
+def plant(trunk: Transformer, weights: Weights, shop: Workshop | None) -> int:
     """Replace the leaves of a trunk; returns the bytes its matrices take. The trunk cannot be trained afterwards.
 
     The head is in whole numbers of 8 bits at least; eyes stay in full. Raises InputError if integers are asked for and

@@ -19,7 +19,7 @@ from groundup.kernels.cpu import kernels
 from groundup.kernels.cpu import modules as leaves
 from groundup.kernels.cpu.matrix import Packed, Weights, quantise
 from groundup.kernels.cpu.modules import Workshop
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.model.linear import RMSNorm
 from groundup.model.transformer import Gate, Rotary, Rotation
 
@@ -124,7 +124,7 @@ def _choices(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
 def _attention(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
     """Several sequences in one step: what they had before is stored first, then what is new attends to all of it."""
     for heads, kv_heads, features in HEADS:
-        shape = Shape(
+        shape = ModelConfig(
             depth=1, width=16, heads=heads, kv_heads=kv_heads, head_dim=features, ffn=16, vocab=16, context=64
         )
         count = sum(before + new for before, new in LENGTHS)

@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundup.data.views import Frame
-from groundup.model.config import Shape
+from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear, RMSNorm
-from groundup.model.vision.tower import Tower
+from groundup.model.vision.tower import VisionTower
 
 WAVES = 64  # patches of the longest wave of the positions: grids are rarely larger
 
 
 @dataclass(frozen=True)
-class Sight:
+class ImageInputs:
     """The patches of one forward, and where in its rows they stand."""
 
     patches_NP: Tensor  # uint8
@@ -30,7 +30,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageEmbeddings:
     """What eyes made of patches, and where in the rows of one forward it stands."""
 
     x_ND: Tensor
@@ -44,7 +44,7 @@ class Parts(nn.Module):
     beginning of small steps learns faster (arXiv:2106.14881).
     """
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: ModelConfig):
         super().__init__()
         self.side, self.count = shape.part, shape.patch // shape.part
         self.look = Linear(3 * shape.part**2, shape.part_features)
@@ -55,16 +55,16 @@ class Parts(nn.Module):
         return F.silu(self.look(rows.transpose(2, 3).flatten(3))).flatten(1)
 
 
-class Eyes(nn.Module):
+class VisionEncoder(nn.Module):
     """Two matrices into the stream, by way of the parts of a patch, and one out of it, with fixed two-dimensional
     positions.
 
     With a tower, its features go in by one matrix; what comes out are patches all the same.
     """
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: ModelConfig):
         super().__init__()
-        self.tower = Tower(shape.tower) if shape.tower is not None else None
+        self.tower = VisionTower(shape.tower) if shape.tower is not None else None
         self.parts = Parts(shape) if shape.tower is None else None
         self.embed = Linear(shape.seen_values, shape.width)
         self.norm = RMSNorm(shape.width, shape.norm_epsilon)
@@ -72,7 +72,7 @@ class Eyes(nn.Module):
         self.labels = Linear(shape.width, shape.label_values) if shape.kinds else None
         self.kinds = len(shape.kinds)
 
-    def forward(self, sight: Sight, precision: torch.dtype, recompute: bool = False) -> Tensor:
+    def forward(self, sight: ImageInputs, precision: torch.dtype, recompute: bool = False) -> Tensor:
         """What the trunk reads in place of the embeddings of tokens, [N, D]; `recompute` layers of a tower in the
         backward pass, not to keep them.
         """

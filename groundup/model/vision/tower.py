@@ -29,7 +29,7 @@ ONLY = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3}  # what is compute
 
 
 @dataclass(frozen=True)
-class TowerShape:
+class VisionTowerConfig:
     """Every number that fixes a tower, by the names in its config.json; one that is left out there is the published
     base model's.
     """
@@ -43,7 +43,7 @@ class TowerShape:
     layer_norm_eps: float = 1e-6
 
     @staticmethod
-    def of(folder: Path) -> "TowerShape":
+    def of(folder: Path) -> "VisionTowerConfig":
         """The tower of a SigLIP 2 model's folder, of the whole model or of its vision part; raises InputError for
         anything else.
         """
@@ -60,12 +60,14 @@ class TowerShape:
         for name, wanted in ONLY.items():
             if part.get(name, wanted) != wanted:
                 raise InputError(f"{where}: {name} is {part[name]!r}; only {wanted!r} is loaded")
-        shape = TowerShape(**{field.name: part[field.name] for field in fields(TowerShape) if field.name in part})
+        shape = VisionTowerConfig(
+            **{field.name: part[field.name] for field in fields(VisionTowerConfig) if field.name in part}
+        )
         shape._check(where)
         return shape
 
     def _check(self, where: Path) -> None:
-        for name, usual in vars(TowerShape()).items():
+        for name, usual in vars(VisionTowerConfig()).items():
             if type(value := getattr(self, name)) is not type(usual) or value <= 0:
                 raise InputError(f"{where}: {name} is {value!r}; expected a number like {usual}")
         if self.hidden_size % self.num_attention_heads:
@@ -106,7 +108,7 @@ class Norm(nn.LayerNorm):
 class Positions(nn.Module):
     """Learnt vectors of the cells of a square grid, [S * S, W], resized to the grid of an image."""
 
-    def __init__(self, shape: TowerShape):
+    def __init__(self, shape: VisionTowerConfig):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(shape.num_patches, shape.hidden_size))
         self.side = isqrt(shape.num_patches)
@@ -129,7 +131,7 @@ class Positions(nn.Module):
 class Embeddings(nn.Module):
     """A vector of each patch's pixels, and of its place."""
 
-    def __init__(self, shape: TowerShape):
+    def __init__(self, shape: VisionTowerConfig):
         super().__init__()
         self.patch_embedding = Linear(3 * shape.patch_size**2, shape.hidden_size, bias=True)
         self.position_embedding = Positions(shape)
@@ -148,7 +150,7 @@ class Embeddings(nn.Module):
 class Attention(nn.Module):
     """Attention of all heads, with biases."""
 
-    def __init__(self, shape: TowerShape):
+    def __init__(self, shape: VisionTowerConfig):
         super().__init__()
         self.heads = shape.num_attention_heads
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
@@ -167,7 +169,7 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """fc2(gelu(fc1(x))), with gelu's approximation by tanh."""
 
-    def __init__(self, shape: TowerShape):
+    def __init__(self, shape: VisionTowerConfig):
         super().__init__()
         self.fc1 = Linear(shape.hidden_size, shape.intermediate_size, bias=True)
         self.fc2 = Linear(shape.intermediate_size, shape.hidden_size, bias=True)
@@ -179,7 +181,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
 
-    def __init__(self, shape: TowerShape):
+    def __init__(self, shape: VisionTowerConfig):
         super().__init__()
         self.layer_norm1, self.layer_norm2 = (Norm(shape.hidden_size, shape.layer_norm_eps) for _ in range(2))
         self.self_attn, self.mlp = Attention(shape), FeedForward(shape)
@@ -192,7 +194,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """The layers, one after the other."""
 
-    def __init__(self, shape: TowerShape):
+    def __init__(self, shape: VisionTowerConfig):
         super().__init__()
         self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_hidden_layers))
 
@@ -202,10 +204,10 @@ class Encoder(nn.Module):
         return x_ILW
 
 
-class Tower(nn.Module):
+class VisionTower(nn.Module):
     """The whole tower: features of patches, normalised at the end."""
 
-    def __init__(self, shape: TowerShape):
+    def __init__(self, shape: VisionTowerConfig):
         super().__init__()
         self.embeddings, self.encoder = Embeddings(shape), Encoder(shape)
         self.post_layernorm = Norm(shape.hidden_size, shape.layer_norm_eps)

@@ -27,9 +27,9 @@ from groundup.core.files import write_json
 from groundup.data.views import Frame, cells
 from groundup.generate.look import View, shown
 from groundup.model import weights
-from groundup.model.config import Shape
-from groundup.model.transformer import Trunk, dense_attention, document_mask
-from groundup.model.vision.encoder import Sight
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer, dense_attention, document_mask
+from groundup.model.vision.encoder import ImageInputs
 from groundup.release.folder import release
 
 GRAPH, CONTRACT = "model.onnx", "model.json"
@@ -53,7 +53,7 @@ class VisionPath(nn.Module):
     Equal to `Engine.labels`: the ids before the image are part of it. Takes the trunk over, whose ids it numbers anew.
     """
 
-    def __init__(self, trunk: Trunk, tokenizer: Tokenizer, grid: Grid):
+    def __init__(self, trunk: Transformer, tokenizer: Tokenizer, grid: Grid):
         super().__init__()
         ids, (look,) = shown(tokenizer, View.of(grid, np.zeros((grid.patches, trunk.shape.patch_values), np.uint8)))
         used, self.ids_1T = torch.unique(torch.tensor([ids[: look.end]]), return_inverse=True)
@@ -72,7 +72,7 @@ class VisionPath(nn.Module):
         (rows, columns), side, eyes = self.grid, self.trunk.shape.patch, self.trunk.eyes
         assert eyes is not None, "a model that names things has eyes"
         patches_NP = pixels_HW3.reshape(rows, side, columns, side, 3).transpose(1, 2).reshape(rows * columns, -1)
-        sight = Sight(patches_NP, self.places_N, self.grid_N2, frames=(Frame(rows, columns, rows * columns),))
+        sight = ImageInputs(patches_NP, self.places_N, self.grid_N2, frames=(Frame(rows, columns, rows * columns),))
         states_1TD = self.trunk(self.ids_1T, self.positions_1T, self.mask_1TT, sight=sight)
         scores_NC, values_N4 = eyes.things(states_1TD[0, self.places_N])
         return scores_NC.softmax(-1), values_N4
@@ -98,7 +98,7 @@ def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
     )
 
 
-def _grid(shape: Shape, size: str | None) -> Grid:
+def _grid(shape: ModelConfig, size: str | None) -> Grid:
     if size is None:
         return Grid(isqrt(shape.patches), isqrt(shape.patches))
     if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size)):
@@ -106,7 +106,7 @@ def _grid(shape: Shape, size: str | None) -> Grid:
     return fit(int(found[1]), int(found[2]), shape.patch, shape.patches)
 
 
-def write(trunk: Trunk, tokenizer: Tokenizer, grid: Grid, folder: Path) -> None:
+def write(trunk: Transformer, tokenizer: Tokenizer, grid: Grid, folder: Path) -> None:
     """Write GRAPH and CONTRACT; raises InputError when onnxruntime does not compute with the graph what the model
     computes.
     """
@@ -136,7 +136,7 @@ def write(trunk: Trunk, tokenizer: Tokenizer, grid: Grid, folder: Path) -> None:
     write_json(folder / CONTRACT, _contract(trunk.shape, grid, shape_hw3, off))
 
 
-def _contract(shape: Shape, grid: Grid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
+def _contract(shape: ModelConfig, grid: Grid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
     """What a program that runs the graph must know."""
     return {
         "input": {

@@ -16,11 +16,11 @@ from torch.distributed.tensor import DTensor
 
 from groundup.core.errors import InputError
 from groundup.device import Device
-from groundup.train.objectives.packed import Learner
+from groundup.train.objectives.packed import LossModule
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessMesh:
     """This process among its peers."""
 
     rank: int = 0
@@ -62,17 +62,17 @@ class World:
         ]
 
 
-def join(device: Device) -> World:
+def join(device: Device) -> ProcessMesh:
     """Join the peers that `torchrun` started, or be alone."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
-        return World()
+        return ProcessMesh()
     if not dist.is_initialized():
         dist.init_process_group(device.collectives)
-    return World(dist.get_rank(), size, init_device_mesh(device.kind, (size,)))
+    return ProcessMesh(dist.get_rank(), size, init_device_mesh(device.kind, (size,)))
 
 
-def shard(learner: Learner, world: World) -> None:
+def shard(learner: LossModule, world: ProcessMesh) -> None:
     """Split every parameter over the processes; each block gathers its own just before it is used.
 
     Blocks travel in the precision of the computation; embedding and head in fp32, in which their gradients add up.

@@ -17,8 +17,8 @@ from groundup.data.batches import Batch
 from groundup.data.views import frames
 from groundup.device import Device
 from groundup.model.losses import linear_cross_entropy
-from groundup.model.transformer import Trunk, dense_attention, document_mask
-from groundup.model.vision.encoder import Eyes, Sight, normalised
+from groundup.model.transformer import Transformer, dense_attention, document_mask
+from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised
 
 # compilations of a block: one each for full and last batches, held-out ones, and the last layer's columns, in every
 # stage of a run
@@ -27,7 +27,7 @@ BACKEND: Any = "inductor"
 
 
 @dataclass(frozen=True)
-class Given:
+class ModelInputs:
     """A batch on the device: the arrays of `data.batches.Batch`, and of its images what is seen and what is to be
     found.
     """
@@ -39,12 +39,12 @@ class Given:
     positions_BT: Tensor
     blocks_BT: Tensor
     asked_BA: Tensor | None = None
-    sight: Sight | None = None
-    wanted: "Wanted | None" = None
+    sight: ImageInputs | None = None
+    wanted: "ImageTargets | None" = None
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImageTargets:
     """What is to be found of patches: fields as in `data.views.Views`."""
 
     ahead: int
@@ -53,18 +53,18 @@ class Wanted:
     values_N4: Tensor
 
 
-class Learner(nn.Module):
+class LossModule(nn.Module):
     """A trunk with its loss, as one module, so that sharding and gradients see all of it.
 
     Pre-training and instruction tuning differ only in the weights of a batch: every token and patch, or the
     assistant's.
     """
 
-    def __init__(self, trunk: Trunk):
+    def __init__(self, trunk: Transformer):
         super().__init__()
         self.trunk = trunk
 
-    def forward(self, given: Given) -> Tensor:
+    def forward(self, given: ModelInputs) -> Tensor:
         """Sum over the batch of weight times loss. Heads are computed only where the weight is not zero."""
         mask_BTT = document_mask(given.segments_BT, None if given.sight is None else given.blocks_BT)
         x_ND = self.trunk(
@@ -84,7 +84,7 @@ class Learner(nn.Module):
         return loss + _patches(self.trunk.eyes, x_ND[given.sight.places_N], given.sight, given.wanted)
 
 
-def _patches(eyes: Eyes, x_ND: Tensor, sight: Sight, wanted: Wanted) -> Tensor:
+def _patches(eyes: VisionEncoder, x_ND: Tensor, sight: ImageInputs, wanted: ImageTargets) -> Tensor:
     """Squared error of the patches predicted, mean over a patch; and for labels cross-entropy, with the error of where
     things lie.
     """
@@ -102,8 +102,8 @@ def _patches(eyes: Eyes, x_ND: Tensor, sight: Sight, wanted: Wanted) -> Tensor:
     return loss + F.cross_entropy(scores_NC, labels_N, reduction="sum") + off
 
 
-def tensors(batch: Batch, device: torch.device) -> Given:
-    """A batch as the argument of `Learner.forward`, on the device."""
+def tensors(batch: Batch, device: torch.device) -> ModelInputs:
+    """A batch as the argument of `LossModule.forward`, on the device."""
 
     def move(array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(device, non_blocking=True)
@@ -112,13 +112,15 @@ def tensors(batch: Batch, device: torch.device) -> Given:
     rows = (ids, targets, weights, move(batch.segments), move(batch.positions), move(batch.blocks))
     asked = None if batch.asked is None else move(batch.asked)
     if (views := batch.views) is None:
-        return Given(*rows, asked)
+        return ModelInputs(*rows, asked)
     images = frames(views.grid, batch.blocks.flatten()[views.places] > 0)
-    sight = Sight(move(views.patches), move(views.places), move(views.grid), move(views.hidden), images)
-    return Given(*rows, asked, sight, Wanted(views.ahead, move(views.weights), move(views.labels), move(views.values)))
+    sight = ImageInputs(move(views.patches), move(views.places), move(views.grid), move(views.hidden), images)
+    return ModelInputs(
+        *rows, asked, sight, ImageTargets(views.ahead, move(views.weights), move(views.labels), move(views.values))
+    )
 
 
-def speed_up(trunk: Trunk, device: Device, length: int) -> bool:
+def speed_up(trunk: Transformer, device: Device, length: int) -> bool:
     """Compile the blocks where the device can, all layers sharing one compilation; return whether compiled code will
     run.
 

@@ -11,16 +11,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from groundup.train.distributed.mesh import World, local, slice_of
+from groundup.train.distributed.mesh import ProcessMesh, local, slice_of
 
 
-class Owners:
+class MatrixShardOwners:
     """Matrices that may be sharded, and `whole`: those that this process updates, by name.
 
     Alone, these are the matrices themselves; among peers, copies of those it owns, filled by `gathered`.
     """
 
-    def __init__(self, matrices: dict[str, nn.Parameter], world: World):
+    def __init__(self, matrices: dict[str, nn.Parameter], world: ProcessMesh):
         self.matrices, self.world = list(matrices.values()), world
         self.owned = _shares([matrix.numel() for matrix in self.matrices], world.size)
         self.mine = self.owned[world.rank]

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from groundup.config.derived import Schedule
-from groundup.train.distributed.mesh import World
-from groundup.train.optim.matrix_owners import Owners
+from groundup.train.distributed.mesh import ProcessMesh
+from groundup.train.optim.matrix_owners import MatrixShardOwners
 from groundup.train.optim.muon import Muon
 
 MATRICES = (".layers.", ".patch_embedding.", ".eyes.parts.", ".eyes.embed.", ".eyes.next.")
@@ -26,14 +26,14 @@ class Optimizer:
     their owners.
     """
 
-    def __init__(self, module: nn.Module, schedule: Schedule, steps: int, world: World):
+    def __init__(self, module: nn.Module, schedule: Schedule, steps: int, world: ProcessMesh):
         self.schedule, self.steps = schedule, steps
         self.named = dict(module.named_parameters())
         matrices = {name: parameter for name, parameter in self.named.items() if is_matrix(name, parameter)}
         others = [parameter for name, parameter in self.named.items() if name not in matrices]
-        self.owners = Owners(matrices, world)
+        self.owners = MatrixShardOwners(matrices, world)
         self.muon = Muon(self.owners.whole, schedule.weight_decay)
-        self.adamw = torch.optim.AdamW(others, lr=schedule.other_lr, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
+        self.adamw = torch.optim.AdamW(others, lr=schedule.adamw_lr, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
 
     def factor(self, step: int) -> float:
         """The schedule's factor at a step, 0 to 1."""
@@ -46,9 +46,9 @@ class Optimizer:
         self._update(self.factor(step))
 
     def _update(self, factor: float) -> None:
-        self.adamw.param_groups[0]["lr"] = self.schedule.other_lr * factor
+        self.adamw.param_groups[0]["lr"] = self.schedule.adamw_lr * factor
         with self.owners.gathered():
-            self.muon.step(self.schedule.matrix_lr * factor)
+            self.muon.step(self.schedule.muon_lr * factor)
         self.adamw.step()
         for parameter in [*self.named.values(), *self.owners.whole.values()]:
             parameter.grad = None

@@ -12,7 +12,7 @@ import pytest
 from groundup.apps.robotics.episodes import Recorder, layout
 from groundup.apps.robotics.guard import Guarded
 from groundup.apps.robotics.replay import Ended, Replay, read
-from groundup.apps.robotics.robot import Limb
+from groundup.apps.robotics.robot import Robot
 from groundup.core.errors import InputError
 from tests.apps.robotics.robot_helpers import ABOUT, Cart, action
 
@@ -290,7 +290,7 @@ def test_a_short_film_is_noticed(tmp_path, films):
 def test_a_replay_is_a_limb_that_a_guard_drives(tmp_path):
     (frames,) = record(tmp_path, (6,), BLIND)
     replay = Replay(tmp_path)
-    limb: Limb = replay
+    limb: Robot = replay
     guard = Guarded(limb)
     guard.connect()
     assert guard.describe() == BLIND

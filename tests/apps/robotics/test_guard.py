@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from groundup.apps.robotics.guard import Guarded, Stopped
-from groundup.apps.robotics.robot import Limb
+from groundup.apps.robotics.robot import Robot
 from groundup.core.errors import InputError
 from tests.apps.robotics.robot_helpers import PERIOD, Cart, action
 
@@ -42,7 +42,7 @@ def run(cart: Cart, ms: int) -> None:
 
 
 def test_a_guard_is_a_limb():
-    limb: Limb = Guarded(Cart())
+    limb: Robot = Guarded(Cart())
     assert limb.describe().name == "cart"
 
 

@@ -22,10 +22,10 @@ from groundup.apps.robotics.quadrotor import (
     covered,
     survey,
 )
-from groundup.apps.sorter.model_client import Late
+from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import BINS
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import WorldPart
 
 PART = WorldPart(pixels=48)
@@ -40,11 +40,11 @@ class Oracle:
     on: object = lambda: None
     looks: list[float] = field(default_factory=list)
 
-    def look(self, picture: np.ndarray) -> list[Thing]:
+    def look(self, picture: np.ndarray) -> list[Detection]:
         self.looks.append(self.limb.now())
         self.on()
         return [
-            Thing(each.kind, tuple(np.array(each.box) / PART.pixels), 0.9)
+            Detection(each.kind, tuple(np.array(each.box) / PART.pixels), 0.9)
             for each in self.limb.seen
             if each.visible > 0.2
         ]
@@ -81,7 +81,7 @@ def test_a_bin_that_no_answer_came_for_is_missing(monkeypatch):
     limb, guard = flying()
 
     def silent():
-        raise Late("asleep")
+        raise InferenceTimeout("asleep")
 
     monkeypatch.setattr(quadrotor, "BINS", {number: BINS[number] for number in (0, 1, 3)})
     monkeypatch.setattr(quadrotor, "LEG", 2.0)
@@ -175,7 +175,7 @@ def test_it_hovers_where_it_was_sent():
 
 
 def test_only_what_lies_in_the_middle_of_the_picture_counts():
-    everywhere = [Thing("can", (0.25, 0.25, 0.75, 0.75))]
-    assert covered(everywhere) == covered([Thing("can", (0, 0, 1, 1))]) == 1
-    assert covered([Thing("can", (0, 0, 0.24, 1)), Thing("can", (0.76, 0, 1, 1))]) == 0
-    assert covered([Thing("can", (0, 0, 0.5, 1))] * 2) == 0.5
+    everywhere = [Detection("can", (0.25, 0.25, 0.75, 0.75))]
+    assert covered(everywhere) == covered([Detection("can", (0, 0, 1, 1))]) == 1
+    assert covered([Detection("can", (0, 0, 0.24, 1)), Detection("can", (0.76, 0, 1, 1))]) == 0
+    assert covered([Detection("can", (0, 0, 0.5, 1))] * 2) == 0.5

@@ -13,7 +13,7 @@ pytest.importorskip("llguidance", reason="needs the extra serve")
 pytest.importorskip("fastapi")
 
 from groundup.apps.sorter import model_client as brains
-from groundup.apps.sorter.model_client import DistantBrain, Late, OwnBrain
+from groundup.apps.sorter.model_client import DistantBrain, InferenceTimeout, OwnBrain
 from groundup.apps.sorter.policy import PATTERN
 from groundup.core.errors import InputError
 from groundup.device import Device
@@ -120,7 +120,7 @@ def test_a_sentence_that_no_model_has_room_for_is_refused(own, distant):
 
 def test_what_takes_longer_than_an_operator_waits_is_late_and_forgotten(own, monkeypatch):
     monkeypatch.setattr(brains, "PATIENCE", 0.0)
-    with pytest.raises(Late, match="not understood within 0 s"):
+    with pytest.raises(InferenceTimeout, match="not understood within 0 s"):
         own.understand(TEXTS[0])
     until(lambda: (state := own._service.state()).running == state.waiting == 0)
 
@@ -129,7 +129,7 @@ def test_a_server_that_says_nothing_is_late(monkeypatch):
     monkeypatch.setattr(brains, "PATIENCE", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         distant = DistantBrain(f"http://127.0.0.1:{silent.getsockname()[1]}", "small")
-        with pytest.raises(Late, match="does not answer"):
+        with pytest.raises(InferenceTimeout, match="does not answer"):
             distant.understand(TEXTS[0])
 
 

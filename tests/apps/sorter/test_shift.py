@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("scipy")
 
-from groundup.apps.sorter.faults import Trouble, Weary
+from groundup.apps.sorter.faults import FaultInjection, StalledModel
 from groundup.apps.sorter.figures import Tally, calibration, reliability
 from groundup.apps.sorter.model_client import DistantBrain
 from groundup.apps.sorter.policy import standard
@@ -22,16 +22,16 @@ from groundup.apps.sorter.robot import STANDARD, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
 from groundup.apps.sorter.simulator.environment import PERIOD, SHIFTS
 from groundup.apps.sorter.simulator.line import MANUAL, Event
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import LinePart, WorldPart
 from groundup.core.errors import InputError
 
 PART = WorldPart(pixels=64)  # twice as fast as at full size
 
 
-def shift_of(part: WorldPart = PART, seed: int = 7, score: float = 0.99) -> tuple[Shift, Robot, Weary]:
+def shift_of(part: WorldPart = PART, seed: int = 7, score: float = 0.99) -> tuple[Shift, Robot, StalledModel]:
     robot = Robot(part, seed)
-    brain = Weary(Oracle(robot, score))
+    brain = StalledModel(Oracle(robot, score))
     return Shift(robot, brain), robot, brain
 
 
@@ -87,9 +87,9 @@ def test_reliability_counts_a_thing_once_and_only_by_its_kind():
     class Twice:
         def look(self, picture):
             return [
-                Thing(first.kind, box, 0.9),
-                Thing(first.kind, box, 0.9),
-                Thing("film" if first.kind != "film" else "can", box, 0.3),
+                Detection(first.kind, box, 0.9),
+                Detection(first.kind, box, 0.9),
+                Detection("film" if first.kind != "film" else "can", box, 0.3),
             ]
 
     found = reliability(Twice(), [(robot.line.image, truth)])
@@ -239,7 +239,7 @@ def test_what_no_brain_was_trained_on_goes_to_people_when_it_is_not_sure():
         def look(self, picture):
             seen = super().look(picture)
             either = [
-                Thing(kind, each.box, score)
+                Detection(kind, each.box, score)
                 for each in seen
                 if each.kind == "unknown"
                 for kind, score in (("can", 0.45), ("paper", 0.35))
@@ -347,7 +347,7 @@ def test_a_resume_answers_the_stop_that_its_operator_saw():
 def test_the_emergency_stop_halts_all_within_50_ms_whatever_else_happens(seed):
     shift, robot, brain = shift_of(seed=seed)
     rng = np.random.default_rng(seed)
-    trouble = Trouble(robot, brain, rng)
+    trouble = FaultInjection(robot, brain, rng)
     for _ in range(4):
         for _ in range(int(rng.integers(10, 80))):
             trouble.step()
@@ -367,7 +367,7 @@ def test_the_emergency_stop_halts_all_within_50_ms_whatever_else_happens(seed):
 
 def test_a_shift_with_random_trouble_loses_no_item():
     shift, robot, brain = shift_of(WorldPart(pixels=64, unknown=0.05), seed=3)
-    trouble = Trouble(robot, brain, np.random.default_rng(3))
+    trouble = FaultInjection(robot, brain, np.random.default_rng(3))
     while robot.now() < 50:
         trouble.step()
         shift.step()

@@ -19,7 +19,7 @@ pytest.importorskip("httpx")
 
 import httpx
 
-from groundup.apps.sorter.model_client import Late
+from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.page import BODY, EVENTS, TEXT, serving
 from groundup.apps.sorter.policy import COLOURS, SORTS, standard, words
 from groundup.core.errors import InputError
@@ -138,7 +138,7 @@ def test_an_order_is_handed_on_and_answered(client, line):
 
 
 def test_an_order_that_nobody_understood_in_time_is_answered_as_such(client, line):
-    line.raises = Late("not within 1 s")
+    line.raises = InferenceTimeout("not within 1 s")
     answer = client.post("/api/order", json={"text": "leave paper", "language": "en"})
     assert (answer.status_code, answer.json()["error"]["message"]) == (503, "not within 1 s")
 

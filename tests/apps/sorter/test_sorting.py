@@ -12,14 +12,14 @@ pytest.importorskip("mujoco")
 pytest.importorskip("scipy")
 
 from groundup.apps.robotics.guard import Guarded, Stopped
-from groundup.apps.sorter.model_client import Late
+from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.plan import SOON, SPARE, Reach, choose, unhurried
 from groundup.apps.sorter.policy import apply, parse, standard
 from groundup.apps.sorter.robot import LAYOUT, Oracle, Robot
 from groundup.apps.sorter.simulator.line import MANUAL
 from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, shows
 from groundup.apps.sorter.tracks import Found, Track, Tracks, Window
-from groundup.codecs.boxes import Thing
+from groundup.codecs.boxes import Detection
 from groundup.config.recipe import WorldPart
 
 PART = WorldPart(rate=84.0)
@@ -30,9 +30,9 @@ class Sleeper(Oracle):
 
     silent = False
 
-    def look(self, picture: np.ndarray) -> list[Thing]:
+    def look(self, picture: np.ndarray) -> list[Detection]:
         if self.silent:
-            raise Late("asleep")
+            raise InferenceTimeout("asleep")
         return super().look(picture)
 
 
@@ -126,8 +126,8 @@ def likeliest(track: Track) -> tuple[str, float]:
 def test_kinds_that_were_seen_in_one_place_are_one_thing_that_may_be_either():
     tracks = Tracks(Window(0.0, 1.0, 1e9))
     box = (0.4, 0.4, 0.5, 0.5)
-    tracks.see([Thing("can", box, 0.6), Thing("film", box, 0.3)], 0.0, 0.0)
-    tracks.see([Thing("can", box, 0.2), Thing("film", box, 0.7)], 0.0, 0.1)
+    tracks.see([Detection("can", box, 0.6), Detection("film", box, 0.3)], 0.0, 0.0)
+    tracks.see([Detection("can", box, 0.2), Detection("film", box, 0.7)], 0.0, 0.1)
     [track] = tracks.known.values()
     assert likeliest(track) == ("film", pytest.approx(0.59, abs=0.01))
 
@@ -168,7 +168,7 @@ def test_a_thing_keeps_its_number_while_the_belt_runs():
     tracks = Tracks(Window(0.0, 1.0, 1e9))
     for step in range(5):
         x = 0.1 * step
-        tracks.see([Thing("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x, 0.3 * step)
+        tracks.see([Detection("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x, 0.3 * step)
     [track] = tracks.known.values()
     assert track.looks == 5
     assert track.u == pytest.approx(-0.15, abs=1e-6)
@@ -178,7 +178,7 @@ def test_a_long_thing_that_leaves_the_picture_slowly_is_not_forgotten():
     tracks = Tracks(Window(0.0, 1.0, 1e9))
     for step in range(20):
         x = 0.5 + 0.03 * step
-        tracks.see([Thing("can", (x, 0.4, min(x + 0.3, 1.0), 0.5), 0.9)], 0.03 * step, 0.15 * step)
+        tracks.see([Detection("can", (x, 0.4, min(x + 0.3, 1.0), 0.5), 0.9)], 0.03 * step, 0.15 * step)
     assert [track.number for track in tracks.known.values()] == [0]
 
 
@@ -205,7 +205,7 @@ def test_the_first_come_is_picked_first():
 
 def test_what_a_single_picture_showed_by_mistake_is_forgotten():
     tracks = Tracks(Window(0.0, 1.0, 1e9))
-    tracks.see([Thing("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0, 0.0)
+    tracks.see([Detection("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0, 0.0)
     tracks.see([], 0.0, 0.1)
     assert not tracks.known
 
