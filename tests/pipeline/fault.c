@@ -64,10 +64,10 @@ static int change(const char *name, long size, int grows, const char *path, cons
     if (due && action == KILL) { syscall(SYS_kill, getpid(), SIGKILL); pause(); }
     if (due && action == TEAR && size < 2) { syscall(SYS_kill, getpid(), SIGKILL); pause(); }
     if (due && action == INTERRUPT) syscall(SYS_kill, getpid(), SIGINT);
-    if (action == FULL && number >= at && grows) return 1;
-    int length = snprintf(line, sizeof line, "%s\t%ld\t%s\t%s\n", name, size, path, other ? other : "");
+    int refused = action == FULL && number >= at && grows;
+    int length = snprintf(line, sizeof line, "%s\t%ld\t%s\t%s\n", refused ? "full" : name, size, path, other ? other : "");
     syscall(SYS_write, out, line, length);
-    return due && action == TEAR ? 2 : 0;
+    return refused ? 1 : due && action == TEAR ? 2 : 0;
 }
 
 static int named(const char *name, int grows, int folder, const char *path, int other_folder, const char *other)

@@ -157,11 +157,12 @@ def command(arguments: list[str], said: Path) -> int:
 
 @dataclass
 class Ended:
-    """How a child ended: its exit code (-9: killed), how many changes it made, what it said."""
+    """How a child ended: its exit code (-9: killed), how many changes it tried, what it said."""
 
     code: int
     count: int
     said: str
+    refused: bool = False  # a change, for want of space
 
 
 def child(home: Path, arguments: list[str], action: int = 0, at: int = 0) -> Ended:
@@ -184,7 +185,8 @@ def child(home: Path, arguments: list[str], action: int = 0, at: int = 0) -> End
             os._exit(code)
     _, status = os.waitpid(process, 0)
     lines = changes.read_text().splitlines() if changes.exists() else []
-    return Ended(os.waitstatus_to_exitcode(status), len(lines), said.read_text(errors="replace"))
+    refused = any(line.startswith("full\t") for line in lines)
+    return Ended(os.waitstatus_to_exitcode(status), len(lines), said.read_text(errors="replace"), refused)
 
 
 # --- a power cut -----------------------------------------------------------------------------------------------
@@ -383,8 +385,12 @@ class Trial:
 
 
 def _wrong_end(action: str, ended: Ended) -> Iterator[str]:
-    """A full disk ends with one sentence and 2, Ctrl-C with 130 or, where nothing was left to stop, 0."""
-    if action == "full" and (ended.code != 2 or "the disk is full" not in ended.said.splitlines()[-1]):
+    """A full disk ends with one sentence and 2, where a change was refused; Ctrl-C with 130 or, at the end, 0."""
+    if (
+        action == "full"
+        and ended.refused
+        and (ended.code != 2 or "the disk is full" not in ended.said.splitlines()[-1])
+    ):
         yield f"with a full disk the command ends with {ended.code}: {ended.said[-2000:]}"
     if action == "interrupt" and ended.code not in (0, 130):
         yield f"interrupted, the command ends with {ended.code}: {ended.said[-2000:]}"
