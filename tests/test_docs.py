@@ -69,6 +69,16 @@ def test_files_and_options_that_pages_name_exist(page: Path) -> None:
         assert f"def {verb}(" in source, verb
 
 
+def test_each_term_of_the_glossary_names_where_it_lives() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!term|---)(.+?) \| .+ \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) > 80
+    terms = [term for term, _ in rows]
+    assert sorted(set(terms)) == sorted(terms), "a term stands once"
+    for term, place in rows:
+        assert re.fullmatch(r"`groundup/[\w/]+(\.py)?`", place) and (ROOT / place.strip("`")).exists(), (term, place)
+
+
 def test_tests_that_the_page_of_reliability_names_exist() -> None:
     named = re.findall(
         r"`(tests/[\w/]+\.py)(?:::(\w+))?", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
