@@ -1,4 +1,4 @@
-"""Record the digests of tiny runs on this machine, or compare with a record: `python -m tests.recorded FILE [RUN ...]`."""
+"""Record the digests of tiny runs, or compare with a record: `python -m tests.recorded FILE [RUN ...]`."""
 
 import json
 import sys
