@@ -62,7 +62,7 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     plain, usual = (Engine.load(folder, pick("cpu"), precision) for precision in ("fp32", "auto"))
     return {
         "groundup, fp32": lambda: plain.labels(see_pixels(shape, frame)),
-        f"groundup, {str(usual.trunk.precision).removeprefix('torch.')}": lambda: usual.labels(
+        f"groundup, {str(usual.model.precision).removeprefix('torch.')}": lambda: usual.labels(
             see_pixels(shape, frame)
         ),
         f"onnxruntime {onnxruntime.__version__}, fp32": lambda: session.run(None, {"pixels": frame}),

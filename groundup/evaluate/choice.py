@@ -65,9 +65,9 @@ def _accuracy(marks: list[_Mark]) -> Accuracy:
 
 
 def _marks(engine: Engine, questions: list[Question], path: Path, advance: Callable[[int], None]) -> list[_Mark]:
-    context = engine.trunk.shape.context
+    context = engine.config.context
     texts = [_texts(question, engine.tokenizer) for question in questions]
-    surprise = iter(nats(engine.trunk, [_row(*text, context, path) for group in texts for text in group], advance))
+    surprise = iter(nats(engine.model, [_row(*text, context, path) for group in texts for text in group], advance))
     marks = []
     for question, group in zip(questions, texts, strict=True):
         values = [next(surprise) for _ in group]

@@ -46,10 +46,10 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
     pictures: list[Picture] = []
     shown: list[dict[str, Any]] = []
     for chunk in chunks(document for document in documents if document.things is not None):
-        rows = [seeing.look(engine.trunk, engine.tokenizer, document) for document in chunk]
-        for document, row, found in zip(chunk, rows, seeing.things(engine.trunk, rows), strict=True):
+        rows = [seeing.look(engine.model, engine.tokenizer, document) for document in chunk]
+        for document, row, found in zip(chunk, rows, seeing.things(engine.model, rows), strict=True):
             for data, look, truth, things in zip(document.images, row.looks, document.things or (), found, strict=True):
-                side = engine.trunk.shape.patch
+                side = engine.config.patch
                 pictures.append(Picture((look.view.grid.columns * side, look.view.grid.rows * side), truth, things))
                 if len(shown) < SHOWN and truth:
                     shown.append(_shown(data, truth, things))

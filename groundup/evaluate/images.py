@@ -81,8 +81,8 @@ def classify(
     pairs: Counter[tuple[int, int]] = Counter()
     worst: list[_Mistake] = []
     for chunk in chunks(documents):
-        rows = [seeing.look(engine.trunk, engine.tokenizer, document) for document in chunk]
-        probable, chosen = seeing.likelihoods(engine.trunk, rows, answers).softmax(-1).max(-1)
+        rows = [seeing.look(engine.model, engine.tokenizer, document) for document in chunk]
+        probable, chosen = seeing.likelihoods(engine.model, rows, answers).softmax(-1).max(-1)
         for document, probability, place in zip(chunk, probable.tolist(), chosen.tolist(), strict=True):
             truth = places[_last(document)]
             if place != truth:
@@ -105,9 +105,9 @@ def _classified(pairs: Counter[tuple[int, int]], classes: Sequence[str], worst: 
 
 
 def _shown(engine: Engine, mistake: _Mistake) -> dict[str, Any]:
-    row = seeing.look(engine.trunk, engine.tokenizer, mistake.document)
+    row = seeing.look(engine.model, engine.tokenizer, mistake.document)
     image, size = thumbnail(mistake.document.images[0])
-    looked = spotlight(seeing.attention(engine.trunk, row)[0], row.looks[0].view.grid)
+    looked = spotlight(seeing.attention(engine.model, row)[0], row.looks[0].view.grid)
     truth = _last(mistake.document)
     return {
         "image": image,
@@ -156,7 +156,7 @@ def ask(engine: Engine, documents: Sequence[Document], name: str, advance: Advan
 
 
 def _cases(engine: Engine, documents: list[Document], advance: Advance) -> list[Case]:
-    rows = [seeing.look(engine.trunk, engine.tokenizer, document) for document in documents]
+    rows = [seeing.look(engine.model, engine.tokenizer, document) for document in documents]
     expected = [_last(document) for document in documents]
     answers = seeing.answer(
         engine, rows, max(len(seeing.spoken(engine.tokenizer, text)) for text in expected) + SPARE, advance

@@ -76,7 +76,7 @@ def _states(engine: Engine, documents: Iterable[Document], classes: Sequence[str
     found: list[Tensor] = []
     places: list[int] = []
     for chunk in chunks(documents):
-        rows = [seeing.look(engine.trunk, engine.tokenizer, document) for document in chunk]
+        rows = [seeing.look(engine.model, engine.tokenizer, document) for document in chunk]
         found += _seen(engine, rows)
         places += [classes.index(said((document.messages or [])[-1])) for document in chunk]
         advance(len(chunk))
@@ -90,7 +90,7 @@ def _seen(engine: Engine, rows: list[seeing.Row]) -> list[Tensor]:
     found = [torch.empty(0)] * len(rows)
     for batch in seeing.batches(rows):
         chosen = [rows[number] for number in batch]
-        for number, images in zip(batch, seeing.of_patches(seeing.states(engine.trunk, chosen), chosen), strict=True):
+        for number, images in zip(batch, seeing.of_patches(seeing.states(engine.model, chosen), chosen), strict=True):
             found[number] = images[0].half().cpu()
     return found
 

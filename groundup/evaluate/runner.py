@@ -139,7 +139,7 @@ def _bits(
 def _bits_of(engine: Engine, texts: list[str], training: list[str], advance: Advance) -> Table:
     """One source; no training texts, no baselines."""
     return {
-        "model": bits_per_byte(engine.trunk, engine.tokenizer, texts, advance).as_dict(),
+        "model": bits_per_byte(engine.model, engine.tokenizer, texts, advance).as_dict(),
         "baselines": (
             {name: figure.as_dict() for name, figure in baselines(training, texts, advance).items()} if training else {}
         ),
@@ -235,7 +235,7 @@ def _questions(
 def _boxes(
     engine: Engine, recipe: Recipe, part: EvaluatePart, documents: dict[str, Path], notes: list[str], advance: Advance
 ) -> Table:
-    if not engine.trunk.shape.kinds:
+    if not engine.config.kinds:
         notes.append("the suite 'boxes' has nothing to look for: the model knows no kinds of things")
         return {}
     files = _files(recipe, documents, BoxesSource, SimulatorSource)

@@ -167,7 +167,7 @@ def answer(
     """The likeliest continuation of each row, id by id, at most `limit`. A row too long for the context is answered
     with nothing.
     """
-    fitting = [number for number, row in enumerate(rows) if row.size < engine.trunk.shape.context]
+    fitting = [number for number, row in enumerate(rows) if row.size < engine.config.context]
     chosen = [rows[number] for number in fitting]
     said = engine.complete([row.ids for row in chosen], limit, advance=advance, images=[row.looks for row in chosen])
     answers = [""] * len(rows)

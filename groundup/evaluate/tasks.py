@@ -75,7 +75,7 @@ def average(rows: Iterable[Row]) -> Figure:
 def _answers(
     engine: Engine, documents: list[Document], advance: Callable[[int], None], grammar: Grammar | None
 ) -> list[str]:
-    tokenizer, context = engine.tokenizer, engine.trunk.shape.context
+    tokenizer, context = engine.tokenizer, engine.config.context
     prompts = [chat.prompt(tokenizer, (document.messages or [])[:-1], document.tools) for document in documents]
     longest = max(
         (len(tokenizer.encode((document.messages or [])[-1]["content"])) for document in documents), default=0

@@ -29,7 +29,7 @@ class Conversation:
         """Show an image with the next question. Raises InputError for a model without eyes, and for a file that is no
         image.
         """
-        self._next.append(look.see_file(self.engine.trunk.shape, file))
+        self._next.append(look.see_file(self.engine.config, file))
 
     def answer(self, question: str) -> Iterator[str]:
         """Ask; yields the answer's text as it comes. Raises InputError when the conversation outgrows the context."""

@@ -31,6 +31,7 @@ from groundup.generate.sequence import Listen, SequenceState
 from groundup.kernels.cpu.matrix import Weights
 from groundup.kernels.cpu.modules import Workshop, plant, workshop
 from groundup.model import weights as files
+from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear
 from groundup.model.transformer import Transformer, document_mask
 from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs, VisionEncoder
@@ -52,15 +53,15 @@ class Engine:
     """
 
     def __init__(
-        self, trunk: Transformer, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = MEMORY
+        self, model: Transformer, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = MEMORY
     ):
-        if tokenizer.size > trunk.shape.vocab:
+        if tokenizer.size > model.shape.vocab:
             raise InputError(
-                f"the tokenizer has {tokenizer.size} ids, the model {trunk.shape.vocab}; they do not belong together"
+                f"the tokenizer has {tokenizer.size} ids, the model {model.shape.vocab}; they do not belong together"
             )
-        self.trunk, self.tokenizer = trunk, tokenizer
-        self.device = trunk.device
-        shape, dtype = trunk.shape, trunk.precision
+        self.model, self.tokenizer = model, tokenizer
+        self.device = model.device
+        shape, dtype = model.shape, model.precision
         pages = min(ROWS * -(-shape.context // PAGE), cache_bytes // shape.cache_bytes(PAGE, dtype.itemsize))
         if pages * PAGE < shape.context:
             needed = shape.cache_bytes(shape.context + PAGE, dtype.itemsize)
@@ -76,11 +77,16 @@ class Engine:
         else:
             self._store = native = NativeStore(shape, pages, dtype, shop, STEP + shape.patches)
             with torch.inference_mode():
-                self._decoder = Decoder(trunk, native, shop, ROWS, tokenizer.size)
+                self._decoder = Decoder(model, native, shop, ROWS, tokenizer.size)
         self._ends = frozenset((tokenizer.im_end, tokenizer.end))
         self.steps = self.read = self.said = self.found = (
             0  # forwards; ids of prompts computed, ids generated, ids of prompts found
         )
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's numbers."""
+        return self.model.shape
 
     @staticmethod
     def load(
@@ -175,7 +181,7 @@ class Engine:
 
     def check(self, request: Request) -> None:
         """Raise InputError for a request that cannot be answered."""
-        context, size = self.trunk.shape.context, len(request.prompt)
+        context, size = self.config.context, len(request.prompt)
         if request.limit < 1:
             raise InputError(f"the limit of an answer is {request.limit} tokens; ask for at least 1")
         if not size:
@@ -193,7 +199,7 @@ class Engine:
 
     def _check_images(self, looks: Sequence[Look], size: int) -> None:
         """Raise InputError unless the images stand in a prompt one after the other, with ids after the last."""
-        shape, before = self.trunk.shape, 0
+        shape, before = self.config, 0
         for look in looks:
             require(shape)
             grid, patches = look.view.grid, look.view.patches
@@ -250,14 +256,14 @@ class Engine:
         not compute any more.
         """
         self.scheduler.check()
-        self.trunk.logits(self._states([0], ())[None])
+        self.model.logits(self._states([0], ())[None])
         for answer, _ in step:
             self._fail(answer, error)
 
     def _read(self, step: list[tuple[SequenceState, int]], positions_1R: Tensor, sight: ImageEmbeddings | None) -> None:
         """A step with several ids of a prompt."""
         ids = [id for answer, count in step for id in answer.ids[answer.computed : answer.computed + count]]
-        x_RD = self.trunk(torch.tensor([ids], device=self.device), positions_1R, cache=self._store, sight=sight)[0]
+        x_RD = self.model(torch.tensor([ids], device=self.device), positions_1R, cache=self._store, sight=sight)[0]
         ready, last, row = [], [], 0
         for answer, count in step:
             if answer.request.echo and answer.computed < answer.asked:
@@ -270,7 +276,7 @@ class Engine:
                 ready.append(answer)
                 last.append(row - 1)
         if ready:
-            scores_NV = self.trunk.logits(x_RD[None, last])[0, :, : self.tokenizer.size]
+            scores_NV = self.model.logits(x_RD[None, last])[0, :, : self.tokenizer.size]
             self._answer(ready, scores_NV.argmax(-1).tolist(), scores_NV)
 
     def _patches(self, answer: SequenceState, count: int) -> Tensor | None:
@@ -288,14 +294,14 @@ class Engine:
         """An image through the eyes, [N, D]: always the whole, as the library's products of fewer rows may have other
         bits.
         """
-        assert self.trunk.eyes is not None, "requests with images are checked"
+        assert self.model.eyes is not None, "requests with images are checked"
         patches_NP, grid_N2 = (
             torch.tensor(view.patches, device=self.device),
             torch.from_numpy(cells(view.grid)).to(self.device),
         )
         image = Frame(*view.grid, view.grid.patches)
-        x_ND: Tensor = self.trunk.eyes(
-            ImageInputs(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.trunk.precision
+        x_ND: Tensor = self.model.eyes(
+            ImageInputs(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.model.precision
         )
         return x_ND
 
@@ -366,7 +372,7 @@ class Engine:
         answer.ids.append(id)
         self.said += 1
         text = answer.reader.read(id)
-        long = len(answer.ids) - answer.asked >= answer.request.limit or len(answer.ids) >= self.trunk.shape.context
+        long = len(answer.ids) - answer.asked >= answer.request.limit or len(answer.ids) >= self.config.context
         if not answer.reader.stopped and not long:
             return answer.say(OutputDelta(text, (id,), scores, prompt_scores, None, cached))
         text += answer.reader.rest()
@@ -393,7 +399,7 @@ class Engine:
         found = [] if start else [Score(answer.ids[0], nan)]
         for at in range(0, len(targets), ECHO):
             part = targets[at : at + ECHO]
-            scores_NV = self.trunk.logits(x_RD[None, at : at + len(part)])[0, :, : self.tokenizer.size].float()
+            scores_NV = self.model.logits(x_RD[None, at : at + len(part)])[0, :, : self.tokenizer.size].float()
             found += [score(row, id, answer.request.logprobs or 0) for row, id in zip(scores_NV, part, strict=True)]
         answer.prompt_scores += found
 
@@ -403,10 +409,8 @@ class Engine:
 
         Raises InputError for a text that is empty or does not fit, and for images that cannot be seen.
         """
-        if not 0 < len(ids) <= self.trunk.shape.context:
-            raise InputError(
-                f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.trunk.shape.context}"
-            )
+        if not 0 < len(ids) <= self.config.context:
+            raise InputError(f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.config.context}")
         self._check_images(images, len(ids))
         return nn.functional.normalize(self._states(ids, images).float().mean(0), dim=0).tolist()
 
@@ -414,7 +418,7 @@ class Engine:
         """What the labels of an image's patches say lies in it, the surest first; raises InputError as `labels`
         does.
         """
-        return from_labels(*self.labels(view), view.grid, list(self.trunk.shape.kinds))
+        return from_labels(*self.labels(view), view.grid, list(self.config.kinds))
 
     @torch.inference_mode()
     def labels(self, view: View) -> tuple[Floats, Floats]:
@@ -422,7 +426,7 @@ class Engine:
 
         Raises InputError for a model that names nothing, and for an image that cannot be seen.
         """
-        shape, eyes = self.trunk.shape, self.trunk.eyes
+        shape, eyes = self.config, self.model.eyes
         if eyes is None or not shape.kinds:
             raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
         ids, images = shown(self.tokenizer, view)
@@ -439,7 +443,7 @@ class Engine:
         shown_N = blocks_1T[0].nonzero()[:, 0]
         sight = ImageEmbeddings(torch.cat([self._seen(look.view) for look in images]), shown_N) if images else None
         mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T) if images else None
-        x_TD: Tensor = self.trunk(ids_1T, positions_1T, mask_1TT, sight=sight)[0]
+        x_TD: Tensor = self.model(ids_1T, positions_1T, mask_1TT, sight=sight)[0]
         return x_TD[shown_N] if images else x_TD
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from groundup.codecs.boxes import Detection
+from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.grammar_pool import GrammarPool
@@ -18,6 +19,7 @@ from groundup.generate.look import Look, View
 from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.sequence import Listen, SequenceState
+from groundup.model.config import ModelConfig
 
 T = TypeVar("T")
 
@@ -65,6 +67,16 @@ class Service:
         self._pending = 0
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+
+    @property
+    def config(self) -> ModelConfig:
+        """The numbers of the model it serves."""
+        return self.engine.config
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of the model."""
+        return self.engine.tokenizer
 
     def submit(self, request: Request, listen: Listen) -> Ticket:
         """Hand in a request; `listen` is called in the engine's thread and must be quick.

@@ -36,7 +36,7 @@ def models(site: Site) -> APIRouter:
 
 
 def _described(entry: Entry) -> dict[str, Any]:
-    shape = entry.service.engine.trunk.shape
+    shape = entry.service.config
     seen = {"sight": {"patch": shape.patch, "patches": shape.patches, "kinds": shape.kinds}} if shape.patch else {}
     described = {
         "id": entry.name,

@@ -38,16 +38,14 @@ def routes(site: Site) -> APIRouter:
 
 async def _answer(site: Site, request: Request, asked: ChatRequest, entry: Entry) -> Response:
     messages, shown = await run_in_threadpool(pictures.taken, asked.messages)
-    views = await site.gallery.look(entry.service.engine.trunk.shape, shown)
+    views = await site.gallery.look(entry.service.config, shown)
     wanted = await run_in_threadpool(
         requests, asked.model_copy(update={"messages": messages}), entry, site.temperature, views
     )
     wanted = await _formed(request, asked, entry, wanted)
     kind = "chat.completion.chunk" if asked.stream else "chat.completion"
     frame = Frame.of("chatcmpl", kind, asked.model, wanted[0].sampling.seed)
-    return await site.answer(
-        request, entry, wanted, ChatWriter(frame, asked, entry.service.engine.tokenizer), asked.stream
-    )
+    return await site.answer(request, entry, wanted, ChatWriter(frame, asked, entry.service.tokenizer), asked.stream)
 
 
 def requests(
@@ -59,12 +57,12 @@ def requests(
     Raises ApiError for what cannot be answered.
     """
     prompts.together(asked, 1, TOGETHER)
-    tokenizer = entry.service.engine.tokenizer
+    tokenizer = entry.service.tokenizer
     sampling = prompts.sampling(asked, tokenizer, temperature)
     with about("messages"):
         ids, looks = look.prompt(tokenizer, asked.messages, views, _shown(asked))
     prompts.with_room(entry, ids, "messages")
-    limit = _limit(asked) or entry.service.engine.trunk.shape.context
+    limit = _limit(asked) or entry.context
     return [
         engine.Request(ids, limit, sampling, number, prompts.stops(asked), None, _logprobs(asked),
         images=looks) for number in range(asked.n)
@@ -77,7 +75,7 @@ async def _formed(
     """The requests with what their answers may be, once that is compiled. Raises ApiError for a form that cannot be
     kept to, and Busy.
     """
-    grammar = await run_in_threadpool(tools.grammar, asked, entry.service.engine.tokenizer)
+    grammar = await run_in_threadpool(tools.grammar, asked, entry.service.tokenizer)
     if grammar is None:
         return wanted
     noted = record.of(request.scope)

@@ -140,7 +140,7 @@ def _run(
 
 def application(registry: Registry, metrics: Metrics, options: Options, ready: Callable[[], bool]) -> ASGIApp:
     """The whole app, which belongs behind the gate."""
-    sees = any(entry.service.engine.trunk.shape.patch for entry in registry.list())
+    sees = any(entry.service.config.patch for entry in registry.list())
     limits = Limits(body_bytes=SEEING_BODY) if sees else Limits()
     site = Site(registry, limits=limits, temperature=options.temperature, gallery=Gallery(options.images_from))
     app = make_app(site)

@@ -36,7 +36,7 @@ async def _answer(site: Site, request: Request, asked: CompletionRequest, entry:
     wanted = await run_in_threadpool(requests, asked, entry, found, site.temperature)
     frame = Frame.of("cmpl", "text_completion", asked.model, wanted[0].sampling.seed)
     return await site.answer(
-        request, entry, wanted, CompletionWriter(frame, asked, found, entry.service.engine.tokenizer), asked.stream
+        request, entry, wanted, CompletionWriter(frame, asked, found, entry.service.tokenizer), asked.stream
     )
 
 
@@ -51,7 +51,7 @@ def requests(
         raise ApiError(
             400, "max_tokens is 0, and nothing is echoed; ask for at least 1 token, or set echo", "max_tokens"
         )
-    sampling = prompts.sampling(asked, entry.service.engine.tokenizer, temperature)
+    sampling = prompts.sampling(asked, entry.service.tokenizer, temperature)
     echo, limit = asked.echo and asked.logprobs is not None, max(1, asked.max_tokens)
     return [
         engine.Request(

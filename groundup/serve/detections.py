@@ -33,7 +33,7 @@ async def _answer(site: Site, request: Request, asked: DetectionRequest, entry: 
     shown = [
         pictures.alone(item if isinstance(item, dict) else {}, f"input[{place}]") for place, item in enumerate(items)
     ]
-    views = await site.gallery.look(entry.service.engine.trunk.shape, shown)
+    views = await site.gallery.look(entry.service.config, shown)
     noted = record.of(request.scope)
     noted.prompt_tokens = sum(view.grid.patches for view in views)
     try:

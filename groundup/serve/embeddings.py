@@ -32,7 +32,7 @@ def routes(site: Site) -> APIRouter:
 
 
 async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: Entry) -> Response:
-    items, shape = prompts.items(asked.input, "input", ROWS), entry.service.engine.trunk.shape
+    items, shape = prompts.items(asked.input, "input", ROWS), entry.service.config
     shown = [pictures.alone(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
     views = await site.gallery.look(shape, shown)
     rows = await run_in_threadpool(_rows, entry, items, views)
@@ -53,7 +53,7 @@ async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: 
 
 def _rows(entry: Entry, items: list[Any], views: list[View]) -> list[Row]:
     """The ids of each item, and its image if it is one."""
-    left, tokenizer = iter(views), entry.service.engine.tokenizer
+    left, tokenizer = iter(views), entry.service.tokenizer
     with errors.about("input"):
         return [
             look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(entry, item, "input").ids,

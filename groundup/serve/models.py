@@ -97,7 +97,7 @@ class Registry:
         found = identity(folder)
         service = self._load(folder)
         created = max(stamp for _, _, stamp in found) // 1_000_000_000
-        return Entry(name, folder, service, created, service.engine.trunk.shape.context, found)
+        return Entry(name, folder, service, created, service.config.context, found)
 
     def close(self, seconds: float | None = None) -> None:
         """Stop all engines, after the answers under way or so many seconds."""

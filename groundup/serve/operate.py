@@ -48,9 +48,9 @@ def router(
                 {
                     "id": entry.name,
                     "context": entry.context,
-                    "images": bool(entry.service.engine.trunk.shape.patch),
+                    "images": bool(entry.service.config.patch),
                     "weights": weights,
-                    "parameters": entry.service.engine.trunk.shape.total,
+                    "parameters": entry.service.config.total,
                 }
                 for entry in registry.list()
             ],

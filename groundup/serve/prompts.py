@@ -39,7 +39,7 @@ def items(value: Any, param: str, most: int) -> list[Any]:
 
 def prompt(entry: Entry, value: Any, param: str) -> Prompt:
     """A text or ids. Raises ApiError for anything else, and for more than the model's context."""
-    tokenizer, context = entry.service.engine.tokenizer, entry.service.engine.trunk.shape.context
+    tokenizer, context = entry.service.tokenizer, entry.context
     if isinstance(value, str):
         ids = tokenizer.encode(value)
     elif isinstance(value, list) and all(_is_id(item) for item in value):
@@ -67,7 +67,7 @@ def _is_id(value: Any) -> bool:
 
 def with_room(entry: Entry, ids: list[int], param: str) -> list[int]:
     """The ids of a prompt that leaves room for an answer; raises ApiError for one that does not."""
-    context = entry.service.engine.trunk.shape.context
+    context = entry.context
     if len(ids) >= context:
         raise too_long(len(ids), context, param)
     return ids

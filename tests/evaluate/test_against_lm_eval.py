@@ -100,4 +100,4 @@ def test_accuracy_and_likelihoods_equal_those_of_lm_eval(tmp_path, tokenizer):
         rows += [Row(asked + tokenizer.encode(f" {choice}"), len(asked)) for choice in item["choices"]]
     theirs = [float(response[0][0]) for sample in samples for response in sample["resps"]]
     # fp32, sums of up to 30 log-probabilities of size 1 to 10.
-    assert [-value for value in nats(engine.trunk, rows)] == pytest.approx(theirs, rel=1e-5, abs=1e-3)
+    assert [-value for value in nats(engine.model, rows)] == pytest.approx(theirs, rel=1e-5, abs=1e-3)

@@ -109,13 +109,13 @@ def test_a_perfect_head_finds_everything(seer, pictured, monkeypatch):
     pytest.importorskip("pycocotools")
     things = (Detection("a", (0.0, 0.0, 0.5, 0.5)), Detection("b", (0.5, 0.5, 1.0, 1.0)))
     documents = [pictured(seed=seed, things=(things,), heldout=True) for seed in range(10)]
-    grid = seeing.look(seer.trunk, seer.tokenizer, documents[0]).looks[0].view.grid
+    grid = seeing.look(seer.model, seer.tokenizer, documents[0]).looks[0].view.grid
 
     def labels(states_ND):
         kinds, values = to_labels(np.array([thing.box for thing in things], np.float32), np.array([1, 2]), grid)
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
-    monkeypatch.setattr(seer.trunk.eyes, "things", labels)
+    monkeypatch.setattr(seer.model.eyes, "things", labels)
     table = detection.detect(seer, documents).as_dict()
     assert table["ap"]["value"] == table["f1"]["value"] == table["kinds"]["b"]["value"] == pytest.approx(1)
     assert len(table["pictures"]) == detection.SHOWN

@@ -32,8 +32,8 @@ def surprise(engine, text: str, choice: str) -> float:
     asked, said = engine.tokenizer.encode(f"Question: {text}\nAnswer:"), engine.tokenizer.encode(f" {choice}")
     total = 0.0
     for place, id in enumerate(said):
-        ids = torch.tensor([asked + said[:place]])[:, -engine.trunk.shape.context :]
-        logits = engine.trunk.logits(engine.trunk(ids, torch.arange(ids.shape[1])[None])[0, -1])
+        ids = torch.tensor([asked + said[:place]])[:, -engine.config.context :]
+        logits = engine.model.logits(engine.model(ids, torch.arange(ids.shape[1])[None])[0, -1])
         total -= logits.log_softmax(-1)[id].item()
     return total
 

@@ -126,7 +126,7 @@ def written(folder, documents):
 def home(tmp_path_factory, seer, pictured):
     """A folder with a model that sees, and documents of images."""
     home = tmp_path_factory.mktemp("home")
-    weights.save(seer.trunk, home / "model", seer.tokenizer.im_end)
+    weights.save(seer.model, home / "model", seer.tokenizer.im_end)
     seer.tokenizer.save(home / "model")
     zoo = [pictured(CLASSES[seed % 3], seed=seed, heldout=seed % 2 == 1) for seed in range(12)]
     written(home / "zoo", zoo)

@@ -26,12 +26,12 @@ def rows(seer, pictured):
         ("how many?", (40, 40)),
     ]
     documents = [pictured(question=question, size=size, seed=seed) for seed, (question, size) in enumerate(asked)]
-    return [seeing.look(seer.trunk, seer.tokenizer, document) for document in documents]
+    return [seeing.look(seer.model, seer.tokenizer, document) for document in documents]
 
 
 def test_a_row_is_the_beginning_of_what_training_sees(seer, pictured):
     document = pictured("the cat", size=(24, 12))
-    row = seeing.look(seer.trunk, seer.tokenizer, document)
+    row = seeing.look(seer.model, seer.tokenizer, document)
     (look,) = row.looks
     ids, trained = chat.encode(seer.tokenizer, document.messages, None, [look.view.grid])
     assert row.ids == ids[: trained.index(True)]
@@ -50,13 +50,13 @@ def test_states_are_those_of_the_trunk_alone(seer, rows):
     blocks[0, look.place : look.place + look.view.grid.patches] = 1
     sight = seeing._sight([row], row.size, torch.device("cpu"))
     with torch.inference_mode():
-        plain = seer.trunk(
+        plain = seer.model(
             torch.tensor([row.ids]),
             torch.arange(row.size)[None],
             document_mask(torch.zeros_like(blocks), blocks),
             sight=sight,
         )
-    padded = seeing.states(seer.trunk, rows)[1, : row.size]
+    padded = seeing.states(seer.model, rows)[1, : row.size]
     torch.testing.assert_close(padded, plain[0], atol=1e-4, rtol=1e-4)
 
 
@@ -69,18 +69,18 @@ def test_a_batch_answers_as_each_row_alone(seer, rows):
 def test_the_engine_says_what_a_forward_of_the_whole_row_finds_likeliest(seer, rows):
     with torch.inference_mode():
         ends = [
-            seer.trunk.logits(seeing.states(seer.trunk, [row])[0, -1])[: seer.tokenizer.size].argmax() for row in rows
+            seer.model.logits(seeing.states(seer.model, [row])[0, -1])[: seer.tokenizer.size].argmax() for row in rows
         ]
     assert seeing.answer(seer, rows, 1) == [seer.tokenizer.decode([int(id)]) for id in ends]
 
 
 def test_answers_weigh_the_same_side_by_side_as_one_by_one(seer, rows):
     answers = [seeing.spoken(seer.tokenizer, text) for text in ("cat", "the dog", "three of them", "")]
-    together = seeing.likelihoods(seer.trunk, rows, answers)
+    together = seeing.likelihoods(seer.model, rows, answers)
     for number, row in enumerate(rows):
         for place, answer in enumerate(answers):
             with torch.inference_mode():
-                logits = seer.trunk.logits(seeing.states(seer.trunk, [replace(row, ids=row.ids + answer)]))[
+                logits = seer.model.logits(seeing.states(seer.model, [replace(row, ids=row.ids + answer)]))[
                     0, row.size - 1 : -1
                 ]
             alone = logits.log_softmax(-1)[range(len(answer)), answer].sum()
@@ -89,13 +89,13 @@ def test_answers_weigh_the_same_side_by_side_as_one_by_one(seer, rows):
 
 def test_many_answers_take_several_rows(seer, rows, monkeypatch):
     answers = [seeing.spoken(seer.tokenizer, text) for text in ("cat", "the dog", "three of them", "mat")]
-    whole = seeing.likelihoods(seer.trunk, rows, answers)
+    whole = seeing.likelihoods(seer.model, rows, answers)
     monkeypatch.setattr(seeing, "TAILS", 4)
-    torch.testing.assert_close(seeing.likelihoods(seer.trunk, rows, answers), whole, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(seeing.likelihoods(seer.model, rows, answers), whole, atol=1e-4, rtol=1e-4)
 
 
 def test_an_answer_ends_with_the_context_and_a_row_too_long_has_none(seer, pictured):
-    rows = [seeing.look(seer.trunk, seer.tokenizer, pictured(question="cat " * count)) for count in (5, 60)]
+    rows = [seeing.look(seer.model, seer.tokenizer, pictured(question="cat " * count)) for count in (5, 60)]
     tight = Engine(
         random_trunk(patch=4, patches=16, context=rows[0].size + 2, vocab=seer.tokenizer.size), seer.tokenizer
     )
@@ -104,7 +104,7 @@ def test_an_answer_ends_with_the_context_and_a_row_too_long_has_none(seer, pictu
 
 
 def test_a_document_without_words_is_its_image(seer, pictured):
-    row = seeing.look(seer.trunk, seer.tokenizer, replace(pictured(), messages=None, text=""))
+    row = seeing.look(seer.model, seer.tokenizer, replace(pictured(), messages=None, text=""))
     assert len(row.looks) == 1 and row.looks[0].view.grid.patches == 16
 
 
@@ -113,19 +113,19 @@ def test_a_picture_of_which_nothing_is_asked_is_shown_as_one_without_words(seer,
         replace(pictured(), messages=messages)
         for messages in (None, [{"role": "user", "content": [{"type": "image"}]}])
     ]
-    rows = [seeing.look(seer.trunk, seer.tokenizer, document) for document in shown]
+    rows = [seeing.look(seer.model, seer.tokenizer, document) for document in shown]
     assert rows[0].ids == rows[1].ids
 
 
 def test_a_model_without_eyes_says_so(engine, pictured):
     with pytest.raises(InputError, match="no eyes"):
-        seeing.look(engine.trunk, engine.tokenizer, pictured())
+        seeing.look(engine.model, engine.tokenizer, pictured())
 
 
 def test_attention_is_shares_of_the_patches_and_leaves_the_trunk_as_it_was(seer, rows):
-    usual = seer.trunk.attend
-    (shares,) = seeing.attention(seer.trunk, rows[0])
-    assert seer.trunk.attend is usual
+    usual = seer.model.attend
+    (shares,) = seeing.attention(seer.model, rows[0])
+    assert seer.model.attend is usual
     assert shares.shape == (16,) and (shares >= 0).all() and 0 < shares.sum() < 1
 
 
@@ -141,8 +141,8 @@ def test_things_are_read_from_the_labels_of_the_patches(seer, rows, monkeypatch)
         kinds, values = to_labels(np.array([thing.box], np.float32), np.array(["ab".index(thing.kind) + 1]), grid)
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
-    monkeypatch.setattr(seer.trunk.eyes, "things", labels)
-    for row, [found] in zip(rows[:2], seeing.things(seer.trunk, rows[:2]), strict=True):
+    monkeypatch.setattr(seer.model.eyes, "things", labels)
+    for row, [found] in zip(rows[:2], seeing.things(seer.model, rows[:2]), strict=True):
         expected = truth[tuple(row.looks[0].view.grid)]
         assert [thing.kind for thing in found] == [expected.kind]
         assert found[0].box == pytest.approx(expected.box, abs=1e-3)

@@ -52,7 +52,7 @@ def test_each_answer_sees_the_images_before_it(engine, images):
     talk.show(images[1])
     second = "".join(talk.answer("three"))
     assert [part["type"] for part in talk.messages[3]["content"]] == ["image", "text"]
-    seen = [look.see_file(engine.trunk.shape, file) for file in images]
+    seen = [look.see_file(engine.config, file) for file in images]
     for views, messages, said in ((seen[:1], talk.messages[:2], first), (seen, talk.messages[:4], second)):
         prompt, looks = look.prompt(engine.tokenizer, messages, views)
         assert engine.tokenizer.decode(engine.complete([prompt], 6, images=[looks])[0]) == said
@@ -70,7 +70,7 @@ def test_files_that_show_nothing_are_named(engine, images, tmp_path):
         with pytest.raises(InputError, match=words):
             talk.show(tmp_path / name)
     blind = Conversation(engine, None, GREEDY, 6)
-    blind.engine = type("Blind", (), {"trunk": type("Trunk", (), {"shape": replace(engine.trunk.shape, patch=0)})})
+    blind.engine = type("Blind", (), {"config": replace(engine.config, patch=0)})
     with pytest.raises(InputError, match="no eyes"):
         blind.show(images[0])
 

@@ -303,8 +303,8 @@ def test_matrices_kept_in_bf16_give_the_bits_of_the_trunk_that_trained(tmp_path:
     positions = torch.arange(ids.shape[1])[None]
     with torch.no_grad():
         expected = trunk.logits(trunk(ids, positions))
-        assert torch.equal(loaded.trunk.logits(loaded.trunk(ids, positions)), expected)
-    assert loaded.trunk.lm_head.weight.dtype == torch.bfloat16
+        assert torch.equal(loaded.model.logits(loaded.model(ids, positions)), expected)
+    assert loaded.model.lm_head.weight.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("tied", [True, False])

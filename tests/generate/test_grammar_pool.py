@@ -141,7 +141,7 @@ def delay(service: Service, attack: UntrustedGrammar) -> tuple[str, int, list[in
         before = service.state().steps
         [good] = answers(
             service,
-            Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.engine.tokenizer.im_end: -100.0})),
+            Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.tokenizer.im_end: -100.0})),
         )
         more, ids = max(more, service.state().steps - before - len(good.ids)), good.ids
     attacker.join()
@@ -159,7 +159,7 @@ def test_another_clients_answer_comes_with_every_step_whatever_a_grammar_is(serv
         )  # where the machine does much else
     [after] = answers(
         service,
-        Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.engine.tokenizer.im_end: -100.0})),
+        Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.tokenizer.im_end: -100.0})),
     )
     assert after.ids == ids
 

@@ -66,7 +66,7 @@ def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
     contract = json.loads((edge / "model.json").read_text(encoding="utf-8"))
     for seed in range(5):
         pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        view = see_pixels(engine.trunk.shape, pixels)
+        view = see_pixels(engine.config, pixels)
         scores, values = session.run(["scores", "values"], {"pixels": pixels})
         shares, places = engine.labels(view)
         # Sums in another order: differences of a few units in the last place of fp32, on numbers of size one.

@@ -34,7 +34,7 @@ class Model:
 
     @property
     def context(self) -> int:
-        return self.service.engine.trunk.shape.context
+        return self.service.config.context
 
 
 class Shelf:

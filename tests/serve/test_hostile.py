@@ -50,7 +50,7 @@ def request(fields: dict, **more: str) -> bytes:
 
 
 def endless(server: Server) -> dict:
-    tokenizer = server.service.engine.tokenizer
+    tokenizer = server.service.tokenizer
     return {"logit_bias": {str(id): -100 for id in (tokenizer.im_end, tokenizer.end)}}
 
 

@@ -121,7 +121,7 @@ def test_nobody_notices_that_versions_change(registry, tmp_path, page):
                 client.join(60)
     assert swaps == ["one: a new version is served"] * 6
     assert {status for status, _ in found} == {200}
-    assert {text for _, text in found} == {registry.get("two").service.engine.tokenizer.decode(ids) for ids in whole}
+    assert {text for _, text in found} == {registry.get("two").service.tokenizer.decode(ids) for ids in whole}
 
 
 def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path):

@@ -30,7 +30,7 @@ class Shelf:
 @pytest.fixture
 def entry(tokenizer):
     service = small_service(tokenizer)
-    yield Entry("small", Path("small"), service, 0, service.engine.trunk.shape.context, ())
+    yield Entry("small", Path("small"), service, 0, service.config.context, ())
     service.close(0)
 
 
@@ -61,7 +61,7 @@ def test_a_server_with_a_dead_engine_is_neither(entry, tokenizer):
 
 def test_settings_name_the_models_and_the_limits(entry, tmp_path):
     found = get(Shelf(entry), "/api/settings", runs=tmp_path).json()
-    parameters = entry.service.engine.trunk.shape.total
+    parameters = entry.service.config.total
     assert found["models"] == [
         {"id": "small", "context": 1024, "images": False, "weights": "int8", "parameters": parameters}
     ]

@@ -293,7 +293,7 @@ def test_answers_that_a_shutdown_cuts_off_say_so(tokenizer, page):
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_that_fails_is_a_500_that_tells_nothing_of_the_inside(tokenizer, page, monkeypatch, stream):
     service = small_service(tokenizer)
-    monkeypatch.setattr(service.engine.trunk, "logits", lambda states: {}["secret place"])
+    monkeypatch.setattr(service.engine.model, "logits", lambda states: {}["secret place"])
     with serving(service, page) as server:
         response = server.chat(stream=stream)
         assert "secret" not in response.text

@@ -103,7 +103,7 @@ def bomb():
 
 def test_an_image_is_answered_as_by_the_engine(server, seeing):
     engine = server.service.engine
-    first, second = (look.see(engine.trunk.shape, png(shade=shade)) for shade in (90, 200))
+    first, second = (look.see(engine.config, png(shade=shade)) for shade in (90, 200))
     messages = [{"role": "user", "content": [{"type": "image"}, text("one"), {"type": "image"}, text("two")]}]
     ids, looks = look.prompt(seeing, messages, [first, second])
     pieces = []
@@ -197,7 +197,7 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
         "/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}
     ).json()
     documents = [Document("here", "0", "CC0-1.0", images=(data,), things=((),)) for data in images]
-    trunk = service.engine.trunk
+    trunk = service.engine.model
     expected = things(trunk, [look_at(trunk, seeing, document) for document in documents])
     for item, [there] in zip(found["data"], expected, strict=True):
         assert [thing["kind"] for thing in item["things"]] == [thing.kind for thing in there]

@@ -188,7 +188,7 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
     trainer.run()
     tokenizer().save(tmp_path)
     engine = Engine.load(tmp_path, Eager("cpu"), "fp32")
-    view = see(engine.trunk.shape, ALONE.images[0])
+    view = see(engine.config, ALONE.images[0])
     ids, looks = alone(engine.tokenizer, view)
     given = tensors(batch_of(shards, LESSON), CPU)
     ((row, start),) = (given.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()

@@ -50,7 +50,7 @@ class OwnBrain:
 
     def __init__(self, model: Path, device: Device):
         engine = Engine.load(model, device)
-        if not engine.trunk.shape.kinds:
+        if not engine.config.kinds:
             raise InputError(
                 f"{model}: the model names nothing in images; give one that was tuned on a source of boxes"
             )
@@ -58,7 +58,7 @@ class OwnBrain:
 
     def look(self, picture: Pixels) -> list[Detection]:
         """What the labels of the picture's patches say; a sentence that is being understood waits meanwhile."""
-        [things] = self._service.things([see_pixels(self._service.engine.trunk.shape, picture)]).result()
+        [things] = self._service.things([see_pixels(self._service.config, picture)]).result()
         return things
 
     def understand(self, text: str) -> str:
@@ -67,7 +67,7 @@ class OwnBrain:
 
         Raises InputError for a sentence that is too long for the model, and Late after a second.
         """
-        ids, _ = prompt(self._service.engine.tokenizer, orders.prompt(text), ())
+        ids, _ = prompt(self._service.tokenizer, orders.prompt(text), ())
         heard, ended = list[OutputDelta](), Event()
 
         def listen(piece: OutputDelta) -> None:

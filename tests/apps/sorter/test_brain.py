@@ -62,7 +62,7 @@ def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.mark.parametrize("text", TEXTS)
 def test_whatever_is_said_a_line_of_the_language_comes(own, text):
     line = own.understand(text)
-    walk, tokenizer = Constraint(Grammar.regex(PATTERN), own._service.engine.tokenizer), own._service.engine.tokenizer
+    walk, tokenizer = Constraint(Grammar.regex(PATTERN), own._service.tokenizer), own._service.tokenizer
     assert line
     for id in tokenizer.encode(line):
         assert walk.allowed()[id]
