@@ -54,8 +54,7 @@ spoken = dirty.filter(lambda text: bool(normalise(text).strip()))
 
 def entry(tokenizer: Tokenizer) -> Any:
     """As much of a served model as prompts are made with."""
-    engine = SimpleNamespace(tokenizer=tokenizer, trunk=SimpleNamespace(shape=SimpleNamespace(context=1 << 20)))
-    return SimpleNamespace(service=SimpleNamespace(engine=engine))
+    return SimpleNamespace(service=SimpleNamespace(tokenizer=tokenizer), context=1 << 20)
 
 
 def trained(folder: Path, line: dict[str, Any], tokenizer: Tokenizer) -> list[int]:
