@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-VOCABULARY = {8: 8192, 14: 32768}
-CONTEXT, PROMPT, ANSWER, STREAMS = 1024, 64, 128, 16
+from served import make_model, random_model, serving, shape_of
+
+PROMPT, ANSWER, STREAMS = 64, 128, 16
 ALONE = 10  # answers of a single stream: one lasts a third of a second, and a neighbour takes a core for longer
 HEAD = (
     "contestant",
@@ -46,28 +47,6 @@ HEAD = (
 )
 OURS = ("bf16", "int8", "int4", "fp32")
 THEIRS = {"bf16": "BF16", "fp32": "F32", "int8": "Q8_0", "int4": "Q4_0"}
-
-
-def shape_of(depth: int) -> Any:
-    """The shape that a recipe of this depth gets."""
-    from groundup.config.recipe import ModelPart
-    from groundup.model.config import ModelConfig
-
-    return ModelConfig.of(ModelPart(depth=depth, context=CONTEXT), VOCABULARY.get(depth, 8192))
-
-
-def random_model(depth: int) -> Any:
-    """A trunk in which every weight matters."""
-    import torch
-
-    from groundup.model.transformer import Transformer
-
-    trunk, generator = Transformer(shape_of(depth)), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in trunk.parameters():
-            noise = torch.randn(weight.shape, generator=generator)
-            weight.copy_(1 + 0.1 * noise if weight.dim() == 1 else noise * weight.shape[1] ** -0.5)
-    return trunk.eval()
 
 
 def prompts(count: int, vocabulary: int) -> list[list[int]]:
@@ -214,8 +193,6 @@ def llama_server(file: Path, binaries: Path, vocabulary: int) -> float:
 
 def groundup_server(depth: int, precision: str) -> float:
     """Ids a second of sixteen streams from `groundup serve`."""
-    from serving_http import make_model, serving
-
     with tempfile.TemporaryDirectory() as folder:
         make_model(depth, Path(folder))
         weights = ["--weights", precision] if precision.startswith("int") else []

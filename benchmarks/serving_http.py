@@ -12,12 +12,8 @@ import asyncio
 import json
 import random
 import re
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from served import make_model, serving
 
 PROMPT, ANSWER, SHARED = 64, 64, 512
 FATE = {"answer": 0.6, "leave": 0.2, "nonsense": 0.1, "whole": 0.1}  # what a client of the soak does
@@ -39,62 +36,6 @@ class Asked:
     first: float
     gaps: list[float]
     tokens: int
-
-
-# --- the server -----------------------------------------------------------------------------------------------------
-
-
-def make_model(depth: int, folder: Path) -> None:
-    """A random model with a vocabulary learned from this machine's Python library."""
-    from serving import CONTEXT, random_model
-
-    from groundup.codecs.text import Tokenizer
-    from groundup.model import weights
-
-    trunk = random_model(depth)
-    texts = [
-        path.read_text(encoding="utf-8", errors="replace")
-        for path in sorted(Path(json.__file__).parent.parent.glob("*.py"))
-    ]
-    tokenizer = Tokenizer.learn(texts, min(trunk.shape.vocab, 8192))
-    weights.save(trunk, folder, None)
-    tokenizer.save(folder)
-    assert trunk.shape.context == CONTEXT
-
-
-@contextmanager
-def serving(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
-    """A server; its address and process id."""
-    command = [
-        sys.executable,
-        "-m",
-        "groundup.cli",
-        "serve",
-        f"model={folder}",
-        "--port",
-        "0",
-        "--rate",
-        "1000000",
-        "--concurrent",
-        "256",
-        *options,
-    ]
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stderr=log, text=True)
-        try:
-            while not (address := re.search(r"http://127\.0\.0\.1:\d+", _read(log))):
-                if process.poll() is not None:
-                    raise RuntimeError(_read(log))
-                time.sleep(0.1)
-            yield address[0], process.pid
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _read(log: Any) -> str:
-    log.seek(0)
-    return str(log.read())
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------

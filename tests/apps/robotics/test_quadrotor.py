@@ -7,9 +7,14 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from groundup.apps.robotics import quadrotor
 from groundup.apps.robotics.guard import Guarded, Stopped
-from groundup.apps.robotics.quadrotor import (
+from groundup.apps.sorter.model_client import InferenceTimeout
+from groundup.apps.sorter.simulator.items import KINDS
+from groundup.apps.sorter.simulator.line import BINS
+from groundup.codecs.boxes import Detection
+from groundup.config.recipe import WorldPart
+from tests.apps.robotics import quadrotor
+from tests.apps.robotics.quadrotor import (
     FULL,
     HIGH,
     LOW,
@@ -22,11 +27,6 @@ from groundup.apps.robotics.quadrotor import (
     covered,
     survey,
 )
-from groundup.apps.sorter.model_client import InferenceTimeout
-from groundup.apps.sorter.simulator.items import KINDS
-from groundup.apps.sorter.simulator.line import BINS
-from groundup.codecs.boxes import Detection
-from groundup.config.recipe import WorldPart
 
 PART = WorldPart(pixels=48)
 START = np.array((0.0, 0.0, OVER))

@@ -1,11 +1,9 @@
-"""What draws: numpy everywhere, or, several times as fast, C where there is a compiler; both draw the same bits.
+"""Rendering backends: numpy everywhere, or C, several times as fast, where there is a compiler; bitwise equal images.
 
-`python -m groundup.apps.sorter.simulator.backends LIBRARY` is the probe of a compiled one: it ends well if it draws
-things of all kinds as numpy does.
+`probe.py` checks a compiled library before it is used.
 """
 
 import ctypes
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from groundup.apps.sorter.simulator.rays import Scene, Traced, trace
 from groundup.core import native
 
 SOURCE = Path(__file__).with_name("camera.c")
+PROBE = "groundup.apps.sorter.simulator.probe"  # the module that is run with a new library's path
 ADDRESS, WHOLE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 SCENE = ("x", "y", "first", "last", "owner", "inward", "origin", "turn", "size", "form", "paint", "patterns", "light")
 NOTHING = Traced(
@@ -37,7 +36,6 @@ class Backend(NamedTuple):
     develop: Callable[[Traced | None, Exposure], Picture]
 
 
-PROBED = (33, 64, 97, 192)  # pixels a side: whole vectors of the processor, and odd ends
 NUMPY = Backend(trace, develop)
 
 
@@ -68,7 +66,7 @@ class _Exposure(ctypes.Structure):
 @cache
 def fastest() -> Backend:
     """C, if it compiles and a process of its own found that it draws as numpy does; else numpy."""
-    made = native.library(SOURCE, (("-ffp-contract=off",),), probe=__name__)
+    made = native.library(SOURCE, (("-ffp-contract=off",),), probe=PROBE)
     return NUMPY if made is None else from_library(made)
 
 
@@ -117,30 +115,3 @@ def from_library(made: ctypes.CDLL) -> Backend:
 
 def _at(*arrays: npt.NDArray[Any]) -> list[int]:
     return [array.ctypes.data for array in arrays]
-
-
-def _probe(path: str) -> bool:
-    made = from_library(ctypes.CDLL(path))
-    return all(_draws_alike(made, pixels) for pixels in PROBED)
-
-
-def _draws_alike(made: Backend, pixels: int) -> bool:
-    from groundup.apps.sorter.simulator import items
-    from groundup.apps.sorter.simulator.camera import AT, Camera, Posed
-    from groundup.config.recipe import WorldPart
-
-    part, rng = WorldPart(pixels=pixels), np.random.default_rng(pixels)
-    turn, *_ = np.linalg.qr(rng.normal(size=(3, 3)))
-    drawn = [items.draw(rng, kind, part) for kind in (*items.KINDS, items.UNKNOWN, items.ODD)]
-    posed = [
-        Posed(k, item, items.f32((AT + rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2), 0.05)), items.f32(turn))
-        for k, item in enumerate(drawn)
-    ]
-    looks = [
-        [Camera(part, np.random.default_rng(1), way).look(things) for things in (posed, [])] for way in (NUMPY, made)
-    ]
-    return all(np.array_equal(one[0], other[0]) and one[1] == other[1] for one, other in zip(*looks, strict=True))
-
-
-if __name__ == "__main__":
-    sys.exit(not _probe(sys.argv[1]))
