@@ -40,7 +40,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from groundup import device  # noqa: E402
 from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
-from groundup.codecs.image import Grid, Pixels  # noqa: E402
+from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
 from groundup.config.recipe import BoxesSource, Recipe  # noqa: E402
 from groundup.core import ledger  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
@@ -74,7 +74,7 @@ class Images:
     pixels: list[Pixels]
     things: list[np.ndarray]
     names: list[str]
-    grid: Grid
+    grid: PatchGrid
     side: int
 
     def batch(self, number: int, seed: int, strength: float) -> tuple[Tensor, list[np.ndarray]]:

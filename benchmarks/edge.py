@@ -23,7 +23,7 @@ import torch  # noqa: E402
 from common import machine, table  # noqa: E402
 
 from groundup.codecs.boxes import Floats, from_labels  # noqa: E402
-from groundup.codecs.image import Grid  # noqa: E402
+from groundup.codecs.patches import PatchGrid  # noqa: E402
 from groundup.codecs.text import SEEING, Tokenizer  # noqa: E402
 from groundup.device import pick  # noqa: E402
 from groundup.generate.engine import Engine  # noqa: E402
@@ -32,7 +32,7 @@ from groundup.model import weights  # noqa: E402
 from groundup.model.config import ModelConfig  # noqa: E402
 from groundup.model.transformer import Transformer  # noqa: E402
 
-KINDS, GRID = tuple("abcdefgh"), Grid(12, 12)
+KINDS, GRID = tuple("abcdefgh"), PatchGrid(12, 12)
 TEXTS = ["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50
 
 

@@ -46,7 +46,7 @@ from groundup.apps.sorter.simulator.environment import SHIFTS  # noqa: E402
 from groundup.apps.sorter.simulator.frames import frames  # noqa: E402
 from groundup.apps.sorter.simulator.items import KINDS, UNKNOWN  # noqa: E402
 from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
-from groundup.codecs.image import Grid, Pixels  # noqa: E402
+from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
 from groundup.config.load import load  # noqa: E402
 from groundup.config.recipe import Recipe, SimulatorSource, WorldPart  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
@@ -162,7 +162,7 @@ class Detector:
             for _, truth in pictures
         ]
         images = Images(
-            [picture for picture, _ in pictures], things, list(NAMES), Grid(side // PATCH, side // PATCH), PATCH
+            [picture for picture, _ in pictures], things, list(NAMES), PatchGrid(side // PATCH, side // PATCH), PATCH
         )
         recipe = Recipe.model_validate(RECIPE)
         self._bench = Bench(recipe, images, images, minutes * 60, device.pick())

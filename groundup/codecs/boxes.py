@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from groundup.codecs.image import Grid
+from groundup.codecs.patches import PatchGrid
 
 CELLS = 1000  # of the location grid, in each direction
 LOCATIONS = tuple(f"<loc{cell}>" for cell in range(CELLS))
@@ -66,7 +66,7 @@ def _cell(value: float) -> int:
 # --- as one label a patch ---------------------------------------------------------------------------------------------
 
 
-def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: Grid) -> tuple[npt.NDArray[np.int64], Floats]:
+def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: PatchGrid) -> tuple[npt.NDArray[np.int64], Floats]:
     """One label a patch: its kind [N], 0 for background, and values [N, 4] that say where the thing lies.
 
     A patch belongs to the smallest box whose inner half (each way) holds the patch's middle, or, for a thing that no
@@ -91,7 +91,7 @@ def to_labels(boxes: Floats, kinds: npt.NDArray[np.int64], grid: Grid) -> tuple[
 
 
 def from_labels(
-    shares: Floats, values: Floats, grid: Grid, names: list[str], least: float = LEAST, overlap: float = OVERLAP
+    shares: Floats, values: Floats, grid: PatchGrid, names: list[str], least: float = LEAST, overlap: float = OVERLAP
 ) -> list[Detection]:
     """Things, the surest first, from the probabilities of the kinds [N, 1 + K] and the values [N, 4] of an image's
     patches.

@@ -15,9 +15,9 @@ from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from groundup.codecs.boxes import LOCATIONS
-from groundup.codecs.image import Grid
 from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, to_json
 from groundup.codecs.normal import normalise, repair_surrogates
+from groundup.codecs.patches import PatchGrid
 from groundup.codecs.text import CHAT_TEMPLATE, SEEING, SIGHT, SPECIALS, SPOKEN, Tokenizer
 from groundup.core.errors import InputError
 
@@ -40,7 +40,10 @@ _FOREIGN_IN_ANSWER = re.compile("|".join(re.escape(literal) for literal in _HIDD
 
 
 def encode(
-    tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None, grids: Sequence[Grid] = ()
+    tokenizer: Tokenizer,
+    messages: list[Message],
+    tools: list[dict[str, Any]] | None = None,
+    grids: Sequence[PatchGrid] = (),
 ) -> tuple[list[int], list[bool]]:
     """The ids of a conversation, and for each whether it is the assistant's: its answers, each with the <|im_end|>
     after it.
@@ -55,7 +58,10 @@ def encode(
 
 
 def prompt(
-    tokenizer: Tokenizer, messages: list[Message], tools: list[dict[str, Any]] | None = None, grids: Sequence[Grid] = ()
+    tokenizer: Tokenizer,
+    messages: list[Message],
+    tools: list[dict[str, Any]] | None = None,
+    grids: Sequence[PatchGrid] = (),
 ) -> list[int]:
     """The ids after which the assistant's answer comes: exactly the first ids of `encode` of the same messages and any
     answer.
@@ -72,7 +78,7 @@ def shown(images: int = 1) -> list[Message]:
     return [{"role": "user", "content": [{"type": "image"}] * images}]
 
 
-def image(tokenizer: Tokenizer, grid: Grid) -> list[int]:
+def image(tokenizer: Tokenizer, grid: PatchGrid) -> list[int]:
     """The ids of an image: one a patch, and one before and after."""
     start, end, pad = map(tokenizer.special, SIGHT)
     return [start, *[pad] * grid.patches, end]
@@ -84,7 +90,7 @@ def places(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     return [place + 1 for place, id in enumerate(ids) if id == start]
 
 
-def _walk(tokenizer: Tokenizer, rendered: str, grids: Iterator[Grid]) -> tuple[list[int], list[bool]]:
+def _walk(tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid]) -> tuple[list[int], list[bool]]:
     ids: list[int] = []
     answers: list[bool] = []
     for turn in rendered.split(_START)[1:]:
@@ -103,7 +109,7 @@ def _stretches(turn: str) -> list[tuple[str, bool]]:
     return [(_ANSWER, False), (answer + end, True), (rest, False)]
 
 
-def _spell(tokenizer: Tokenizer, rendered: str, grids: Iterator[Grid]) -> list[int]:
+def _spell(tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid]) -> list[int]:
     ids: list[int] = []
     for place, piece in enumerate(_SPECIAL.split(rendered)):
         if piece == SIGHT[2] and place % 2:
@@ -175,7 +181,7 @@ def _joined(parts: Iterable[dict[str, str]]) -> str:
     return normalise(repair_surrogates("".join(part["text"] for part in parts)))
 
 
-def _check_images(messages: list[Message], grids: Sequence[Grid]) -> None:
+def _check_images(messages: list[Message], grids: Sequence[PatchGrid]) -> None:
     if images(messages) != len(grids):
         raise InputError(
             f"the conversation shows {images(messages)} images, and {len(grids)} are given; give each its own"

@@ -1,19 +1,14 @@
-"""Images to patches: any size and aspect, at the finest resolution that a budget of patches allows.
-
-An image is scaled to whole square patches, its aspect kept but for the rounding (NaViT, arXiv:2307.06304), and read row
-by row. Shapes: H, W pixels; N patches; P values of a patch, side * side * 3.
-"""
+"""Encoded images to RGB pixels: decoding, checks and scaling. Shapes: H, W pixels."""
 
 import base64
 import binascii
 import io
-import math
 import re
 import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +18,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from groundup.codecs import pnm, tiff
 from groundup.codecs.containers import BadImage as BadImage
 from groundup.codecs.containers import strip
+from groundup.codecs.patches import PatchGrid, Pixels
 
-Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
-Patches = npt.NDArray[np.uint8]  # [N, P]
 Found = TypeVar("Found")
 
 MOST_PIXELS = 50_000_000  # before decoding: 150 MB of memory
@@ -60,40 +54,6 @@ _OF_DECODERS: tuple[type[Exception], ...] = (
 _OF_DECODERS += (ArithmeticError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error)
 
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
-
-
-class Grid(NamedTuple):
-    """How many rows and columns of patches an image has."""
-
-    rows: int
-    columns: int
-
-    @property
-    def patches(self) -> int:
-        """How many there are in all."""
-        return self.rows * self.columns
-
-
-def fit(width: int, height: int, side: int, budget: int) -> Grid:
-    """The grid of patches of `side` pixels for an image: as fine as `budget` patches allow, never finer than its own
-    pixels.
-
-    Of the grids around the exact one, that of the nearest aspect.
-
-    >>> fit(320, 240, 16, 192)
-    Grid(rows=12, columns=16)
-    >>> fit(20, 20, 16, 192)
-    Grid(rows=2, columns=2)
-    """
-    exact = math.sqrt(budget * height / width)
-    most_rows, most_columns = math.ceil(height / side), math.ceil(width / side)
-    found = []
-    for rows in {math.floor(exact), math.ceil(exact)}:
-        rows = max(1, min(rows, most_rows, budget))
-        columns = max(1, min(round(rows * width / height), most_columns, budget // rows))
-        off = abs(math.log(columns * height / (rows * width)))
-        found.append((round(off, 2), -rows * columns, Grid(rows, columns)))
-    return min(found)[2]
 
 
 def decode(data: bytes) -> Pixels:
@@ -193,13 +153,7 @@ def from_uri(uri: str, most_bytes: int = MOST_BYTES) -> bytes:
         raise BadImage("not base64", str(error)) from None
 
 
-def resized(pixels: Pixels, grid: Grid, side: int, box: tuple[float, float, float, float] | None = None) -> Pixels:
+def resized(pixels: Pixels, grid: PatchGrid, side: int, box: tuple[float, float, float, float] | None = None) -> Pixels:
     """The image, or the `box` (left, top, right, bottom in pixels) of it, scaled to a grid of patches."""
     size = (grid.columns * side, grid.rows * side)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=box))
-
-
-def to_patches(pixels: Pixels, side: int) -> Patches:
-    """Pixels [rows * side, columns * side, 3] as patches [rows * columns, side * side * 3], row by row."""
-    rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
-    return np.ascontiguousarray(pixels.reshape(rows, side, columns, side, 3).swapaxes(1, 2)).reshape(rows * columns, -1)

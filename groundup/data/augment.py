@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from groundup.codecs.image import Grid, Pixels, resized
+from groundup.codecs.image import resized
+from groundup.codecs.patches import PatchGrid, Pixels
 
 LEAST_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and the most its aspect is stretched
 KEPT = 0.4  # share of a thing that must stay visible, else it is no longer said to be there
@@ -19,7 +20,12 @@ MIXED = (
 
 
 def augment(
-    pixels: Pixels, grid: Grid, side: int, things: npt.NDArray[Any] | None, strength: float, random: np.random.Generator
+    pixels: Pixels,
+    grid: PatchGrid,
+    side: int,
+    things: npt.NDArray[Any] | None,
+    strength: float,
+    random: np.random.Generator,
 ) -> tuple[Pixels, npt.NDArray[Any] | None]:
     """A crop, a mirror image, other colours and an erased patch, each by chance; boxes move along. The grid stays the
     same.
@@ -82,7 +88,9 @@ def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
     return result
 
 
-def mixed(pixels: Pixels, other: Pixels, grid: Grid, side: int, strength: float, random: np.random.Generator) -> Pixels:
+def mixed(
+    pixels: Pixels, other: Pixels, grid: PatchGrid, side: int, strength: float, random: np.random.Generator
+) -> Pixels:
     """By chance with another image, scaled to the same grid, faintly over it (mixup with a dominant share,
     arXiv:1710.09412).
     """

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from groundup.codecs import chat, image
-from groundup.codecs.image import MOST_BYTES, BadImage, Pixels
+from groundup.codecs.image import MOST_BYTES, BadImage
+from groundup.codecs.patches import Pixels
 from groundup.config.recipe import PictureSource
 from groundup.core.errors import InputError
 from groundup.core.files import inside

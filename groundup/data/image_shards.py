@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from groundup.codecs import image
 from groundup.codecs.boxes import Detection
-from groundup.codecs.image import Grid, Pixels
+from groundup.codecs.patches import PatchGrid, Pixels, fit
 from groundup.core.files import replacing
 
 FILES = ("pixels.bin", "images.bin", "things.bin")
@@ -44,13 +44,13 @@ class Eyesight:
     side: int
     budget: int
 
-    def look(self, data: bytes) -> tuple[Grid, Pixels]:
+    def look(self, data: bytes) -> tuple[PatchGrid, Pixels]:
         """An encoded image at this resolution; raises BadImage as `codecs.image.decode` does."""
         return self.scale(image.decode(data))
 
-    def scale(self, pixels: Pixels) -> tuple[Grid, Pixels]:
+    def scale(self, pixels: Pixels) -> tuple[PatchGrid, Pixels]:
         """The same for an image that is decoded."""
-        grid = image.fit(pixels.shape[1], pixels.shape[0], self.side, self.budget)
+        grid = fit(pixels.shape[1], pixels.shape[0], self.side, self.budget)
         return grid, image.resized(pixels, grid, self.side)
 
 
@@ -60,7 +60,7 @@ class Picture(NamedTuple):
     """
 
     place: int
-    grid: Grid
+    grid: PatchGrid
     pixels: Pixels  # [grid.rows * side, grid.columns * side, 3]
     things: tuple[Detection, ...] | None
 
@@ -119,14 +119,19 @@ class Pictures:
     _images: npt.NDArray[Any]
     _things: npt.NDArray[Any]
 
-    def of(self, row: int) -> Iterator[tuple[int, Grid, Pixels, npt.NDArray[Any] | None]]:
+    def of(self, row: int) -> Iterator[tuple[int, PatchGrid, Pixels, npt.NDArray[Any] | None]]:
         """The images of a row: place, grid, pixels and THING records (None: nobody looked)."""
         first, last = np.searchsorted(self._images["row"], [row, row + 1])
         for record in self._images[first:last]:
             things = (
                 None if record["things"] < 0 else self._things[record["first"] : record["first"] + record["things"]]
             )
-            yield int(record["place"]), Grid(int(record["rows"]), int(record["columns"])), self._read(record), things
+            yield (
+                int(record["place"]),
+                PatchGrid(int(record["rows"]), int(record["columns"])),
+                self._read(record),
+                things,
+            )
 
     def any(self, random: np.random.Generator) -> Pixels:
         """The pixels of one of the images."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from PIL import Image
 
-from groundup.codecs.image import Pixels
+from groundup.codecs.patches import Pixels
 from groundup.config.recipe import PictureSource
 from groundup.data.clean import is_heldout
 from groundup.data.document import Document

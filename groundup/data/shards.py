@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs import chat
-from groundup.codecs.image import Grid, Pixels
+from groundup.codecs.patches import PatchGrid, Pixels
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.core.files import digest, read_json, replacing, write_json
@@ -176,7 +176,7 @@ def _encoded(chunk: list[Document], tokenizer: Tokenizer, eyesight: Eyesight | N
         yield Piece(np.array(ids, np.uint32), flags, pictures)
 
 
-def _look(document: Document, image: bytes, eyesight: Eyesight | None) -> tuple[Grid, Pixels]:
+def _look(document: Document, image: bytes, eyesight: Eyesight | None) -> tuple[PatchGrid, Pixels]:
     if eyesight is None:
         raise InputError(
             f"source {document.source!r}: {document.origin} has an image, and the model has no eyes; set model.patch"

@@ -5,13 +5,13 @@ Shapes: B rows of T tokens, N patches of P values.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from groundup.codecs import boxes, image
-from groundup.codecs.image import Grid
+from groundup.codecs import boxes
+from groundup.codecs.patches import PatchGrid, Pixels, to_patches
 from groundup.data.augment import augment, mixed
 from groundup.data.shards import Shards
 
@@ -66,7 +66,7 @@ class _View:
     """One image's part of a batch, and up to which of its patches all look at each other."""
 
     patches: npt.NDArray[np.uint8]
-    grid: Grid
+    grid: PatchGrid
     hidden: npt.NDArray[np.bool_]
     weights: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
@@ -95,8 +95,8 @@ def look(
 
 
 def _view(
-    pixels: image.Pixels,
-    grid: Grid,
+    pixels: Pixels,
+    grid: PatchGrid,
     things: npt.NDArray[Any] | None,
     shards: Shards,
     lesson: ImageObjective,
@@ -121,7 +121,7 @@ def _view(
     elif lesson.predict == "masked":
         hidden[random.permutation(N)[: round(HIDDEN * N)]] = True
         weights[hidden] = 1
-    return _View(image.to_patches(pixels, side), grid, hidden, weights, labels, values, prefix)
+    return _View(to_patches(pixels, side), grid, hidden, weights, labels, values, prefix)
 
 
 def _joined(found: list[tuple[int, _View]], lesson: ImageObjective) -> Views:
@@ -132,39 +132,7 @@ def _joined(found: list[tuple[int, _View]], lesson: ImageObjective) -> Views:
     places = np.concatenate([start + np.arange(view.grid.patches) for start, view in found])
     return Views(
         places=places,
-        grid=np.concatenate([cells(view.grid) for _, view in found]),
+        grid=np.concatenate([view.grid.coordinates() for _, view in found]),
         ahead=int(lesson.predict == "next"),
         **parts,
-    )
-
-
-def cells(grid: Grid) -> npt.NDArray[np.int64]:
-    """Row and column of each patch, [N, 2]."""
-    return np.stack(np.unravel_index(np.arange(grid.patches), grid), 1).astype(np.int64)
-
-
-class Frame(NamedTuple):
-    """An image among the patches of several: its grid, and how many of its patches, from the first, all look at each
-    other.
-    """
-
-    rows: int
-    columns: int
-    together: int
-
-    @property
-    def patches(self) -> int:
-        """How many it has."""
-        return self.rows * self.columns
-
-
-def frames(grid: npt.NDArray[np.int64], together: npt.NDArray[np.bool_]) -> tuple[Frame, ...]:
-    """The images that patches of these rows and columns [N, 2] are of; `together` [N] is true of those that look at
-    each other.
-    """
-    starts = np.flatnonzero((grid == 0).all(1))
-    last = grid[np.append(starts[1:], len(grid)) - 1] + 1
-    return tuple(
-        Frame(int(rows), int(columns), int(count))
-        for (rows, columns), count in zip(last, np.add.reduceat(together, starts, dtype=np.int64), strict=True)
     )

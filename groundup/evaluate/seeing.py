@@ -14,9 +14,9 @@ from torch import Tensor
 
 from groundup.codecs import boxes, chat
 from groundup.codecs.boxes import Detection
+from groundup.codecs.patches import frames
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
-from groundup.data.views import cells, frames
 from groundup.evaluate import likelihood
 from groundup.evaluate.likelihood import cross_entropy
 from groundup.generate.engine import Engine, labels
@@ -101,7 +101,7 @@ def _sight(rows: Sequence[Row], T: int, device: torch.device) -> ImageInputs | N
         return None
     patches_NP = np.concatenate([each.view.patches for _, each in looks])
     places_N = np.concatenate([start + np.arange(each.view.grid.patches) for start, each in looks])
-    grid_N2 = np.concatenate([cells(each.view.grid) for _, each in looks])
+    grid_N2 = np.concatenate([each.view.grid.coordinates() for _, each in looks])
     images = frames(grid_N2, np.ones(len(grid_N2), bool))
     patches, places, grid = (torch.from_numpy(array).to(device) for array in (patches_NP, places_N, grid_N2))
     return ImageInputs(patches, places, grid, frames=images)

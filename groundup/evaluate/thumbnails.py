@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from groundup.codecs.image import Grid, decode
+from groundup.codecs.image import decode
+from groundup.codecs.patches import PatchGrid
 
 SIDE = 128  # pixels of the longer side at most
 QUALITY = 80
@@ -23,7 +24,7 @@ def thumbnail(data: bytes) -> tuple[str, tuple[int, int]]:
     return _uri(picture, "JPEG", quality=QUALITY), picture.size
 
 
-def spotlight(shares: npt.NDArray[np.float32], grid: Grid) -> str:
+def spotlight(shares: npt.NDArray[np.float32], grid: PatchGrid) -> str:
     """Shares of patches [N] as a PNG of a pixel a patch, to lie over the image: the largest is clear, none is dark.
 
     Shade is seen on pictures of every colour, and whichever colours a reader tells apart.

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from groundup.codecs.boxes import Detection, Floats, from_labels
+from groundup.codecs.patches import Frame
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
-from groundup.data.views import Frame, cells
 from groundup.device import Device
 from groundup.generate.block_table import PAGE
 from groundup.generate.grammar import Grammar
@@ -297,7 +297,7 @@ class Engine:
         assert self.model.eyes is not None, "requests with images are checked"
         patches_NP, grid_N2 = (
             torch.tensor(view.patches, device=self.device),
-            torch.from_numpy(cells(view.grid)).to(self.device),
+            torch.from_numpy(view.grid.coordinates()).to(self.device),
         )
         image = Frame(*view.grid, view.grid.patches)
         x_ND: Tensor = self.model.eyes(

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs import chat
-from groundup.codecs.image import MOST_BYTES, BadImage, Grid, Pixels, decode, to_patches
+from groundup.codecs.image import MOST_BYTES, BadImage, decode
 from groundup.codecs.messages import Message
+from groundup.codecs.patches import PatchGrid, Pixels, to_patches
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.image_shards import Eyesight
@@ -26,12 +27,12 @@ from groundup.model.config import ModelConfig
 class View:
     """An image as a model sees it. `digest` tells it from any other."""
 
-    grid: Grid
+    grid: PatchGrid
     patches: npt.NDArray[np.uint8]  # [N, P]
     digest: bytes
 
     @staticmethod
-    def of(grid: Grid, patches: npt.NDArray[np.uint8]) -> "View":
+    def of(grid: PatchGrid, patches: npt.NDArray[np.uint8]) -> "View":
         """The view of patches."""
         return View(grid, patches, blake2b(patches.tobytes(), key=repr(tuple(grid)).encode(), digest_size=16).digest())
 

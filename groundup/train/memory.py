@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from groundup.data.views import Frame
+from groundup.codecs.patches import Frame
 from groundup.device import Device
 from groundup.model.config import ModelConfig
 from groundup.model.losses import linear_cross_entropy

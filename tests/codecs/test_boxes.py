@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs.boxes import CELLS, Detection, from_labels, read, to_labels, write
-from groundup.codecs.image import Grid
+from groundup.codecs.patches import PatchGrid
 
 Box = tuple[float, float, float, float]
 
@@ -88,7 +88,7 @@ def sure(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(1 + classes, dtype=np.float32)[labels]
 
 
-def around(grid: Grid, things: list[Detection]) -> list[Detection]:
+def around(grid: PatchGrid, things: list[Detection]) -> list[Detection]:
     """Things to labels and back."""
     names = sorted({thing.kind for thing in things})
     boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
@@ -101,7 +101,7 @@ def around(grid: Grid, things: list[Detection]) -> list[Detection]:
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(drawn(least=0.02), st.integers(4, 20), st.integers(4, 20))
 def test_one_thing_comes_back_from_its_labels(box: Box, rows: int, columns: int) -> None:
-    found = around(Grid(rows, columns), [Detection("cup", box)])
+    found = around(PatchGrid(rows, columns), [Detection("cup", box)])
     assert [thing.kind for thing in found] == ["cup"]
     assert found[0].box == pytest.approx(box, abs=1e-3)
 
@@ -113,7 +113,7 @@ def test_things_apart_from_each_other_all_come_back(places: list[int], count: in
     for number, place in enumerate(places[:count]):
         left, top = place % 3 / 3 + 0.05, place // 3 / 3 + 0.05
         things.append(Detection("ab"[number % 2], (left, top, left + 0.1 + 0.01 * number, top + 0.2)))
-    found = order(around(Grid(12, 12), things))
+    found = order(around(PatchGrid(12, 12), things))
     assert [kind for kind, _ in found] == [kind for kind, _ in order(things)]
     for (_, box), (_, other) in zip(found, order(things), strict=True):
         assert box == pytest.approx(other, abs=1e-3)
@@ -121,17 +121,17 @@ def test_things_apart_from_each_other_all_come_back(places: list[int], count: in
 
 def test_a_small_thing_on_a_large_one_is_not_lost() -> None:
     things = [Detection("plate", (0.1, 0.1, 0.9, 0.9)), Detection("cup", (0.45, 0.45, 0.55, 0.55))]
-    assert [kind for kind, _ in order(around(Grid(10, 10), things))] == ["cup", "plate"]
+    assert [kind for kind, _ in order(around(PatchGrid(10, 10), things))] == ["cup", "plate"]
 
 
 def test_no_things_are_labels_of_background_alone() -> None:
-    labels, values = to_labels(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), Grid(3, 4))
+    labels, values = to_labels(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), PatchGrid(3, 4))
     assert not labels.any()
-    assert from_labels(sure(labels, 2), values, Grid(3, 4), ["a", "b"]) == []
+    assert from_labels(sure(labels, 2), values, PatchGrid(3, 4), ["a", "b"]) == []
 
 
 def test_the_surest_comes_first_and_boxes_that_overlap_are_one() -> None:
-    grid = Grid(1, 8)
+    grid = PatchGrid(1, 8)
     labels, values = to_labels(np.array([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32), np.array([1, 1]), grid)
     shares = sure(labels, 1) * 0.6
     shares[5:, 1] = 0.9 * (labels[5:] > 0)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from groundup.codecs.containers import MOST_PIECES, MOST_SCANS, BadImage, strip
-from groundup.codecs.image import Pixels, decode, measure
+from groundup.codecs.image import decode, measure
+from groundup.codecs.patches import Pixels
 from tests.codecs.image_samples import (
     attempt,
     changed,

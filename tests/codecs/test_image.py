@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from groundup.codecs import image
-from groundup.codecs.image import BadImage, Grid, decode, fit, from_uri, resized, to_patches
+from groundup.codecs.image import BadImage, decode, from_uri, resized
+from groundup.codecs.patches import PatchGrid, fit, to_patches
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -216,7 +217,7 @@ def test_a_grid_has_about_the_aspect_of_the_image_and_uses_most_of_the_budget(
     assert grid.patches >= 0.6 * budget
 
 
-def from_patches(patches: np.ndarray, grid: Grid, side: int) -> np.ndarray:
+def from_patches(patches: np.ndarray, grid: PatchGrid, side: int) -> np.ndarray:
     """The inverse of `to_patches`."""
     return patches.reshape(grid.rows, grid.columns, side, side, 3).swapaxes(1, 2).reshape(grid.rows * side, -1, 3)
 
@@ -227,7 +228,7 @@ def test_patches_come_back_as_the_pixels_that_they_were(rows: int, columns: int,
     pixels = noise(rows * side, columns * side)
     patches = to_patches(pixels, side)
     assert patches.shape == (rows * columns, side * side * 3)
-    assert np.array_equal(from_patches(patches, Grid(rows, columns), side), pixels)
+    assert np.array_equal(from_patches(patches, PatchGrid(rows, columns), side), pixels)
 
 
 def test_a_patch_is_a_square_of_the_image_read_row_by_row() -> None:
@@ -238,8 +239,8 @@ def test_a_patch_is_a_square_of_the_image_read_row_by_row() -> None:
 
 def test_an_image_or_a_part_of_it_is_scaled_to_the_grid() -> None:
     pixels = np.asarray(corners())
-    assert np.array_equal(resized(pixels, Grid(1, 2), 16), pixels)
-    part = resized(pixels, Grid(1, 1), 8, box=(16, 0, 32, 8))
+    assert np.array_equal(resized(pixels, PatchGrid(1, 2), 16), pixels)
+    part = resized(pixels, PatchGrid(1, 1), 8, box=(16, 0, 32, 8))
     assert part.shape == (8, 8, 3)
     assert (part[:4, 4:] == (0, 255, 0)).all()  # at the edges of a part its surroundings shine in
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from groundup.codecs import chat, image
 from groundup.codecs.boxes import Detection
-from groundup.codecs.image import Grid
+from groundup.codecs.patches import PatchGrid, to_patches
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.augment import MIXED, augment, mixed
@@ -91,8 +91,8 @@ def same(one: Views, other: Views) -> bool:
 
 def test_every_image_comes_back_pixel_by_pixel_where_its_pads_are(shards: Shards, tmp_path: Path) -> None:
     pad = tokenizer().special("<|image_pad|>")
-    wanted = {image.to_patches(EYES.look(data)[1], SIDE).tobytes() for n in range(60) for data in shown(n).images} | {
-        image.to_patches(EYES.look(data)[1], SIDE).tobytes() for data in shown(50, images=2).images
+    wanted = {to_patches(EYES.look(data)[1], SIDE).tobytes() for n in range(60) for data in shown(n).images} | {
+        to_patches(EYES.look(data)[1], SIDE).tobytes() for data in shown(50, images=2).images
     }
     batch = batches(shards, rows=shards.rows)[0]
     views = views_of(batch)
@@ -249,7 +249,7 @@ def things_of(box: tuple[int, int, int, int]) -> Any:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_box_moves_with_its_pixels(seed: int) -> None:
     box = (20, 24, 36, 44)
-    pixels, things = augment(marked(box), Grid(8, 8), 8, things_of(box), 0.6, np.random.default_rng(seed))
+    pixels, things = augment(marked(box), PatchGrid(8, 8), 8, things_of(box), 0.6, np.random.default_rng(seed))
     assert things is not None
     if not len(things):
         return
@@ -263,7 +263,7 @@ def test_full_strength_keeps_the_grid_and_changes_the_source_in_no_way() -> None
     pixels, things = marked(box), things_of(box)
     kept = pixels.copy(), things.copy()
     for seed in range(20):
-        assert augment(pixels, Grid(8, 8), 8, things, 1.0, np.random.default_rng(seed))[0].shape == (64, 64, 3)
+        assert augment(pixels, PatchGrid(8, 8), 8, things, 1.0, np.random.default_rng(seed))[0].shape == (64, 64, 3)
     assert np.array_equal(pixels, kept[0])
     assert np.array_equal(things, kept[1])
 
@@ -271,7 +271,7 @@ def test_full_strength_keeps_the_grid_and_changes_the_source_in_no_way() -> None
 def test_a_thing_that_a_crop_hides_is_no_longer_said_to_be_there() -> None:
     box = (0, 0, 6, 6)  # in a corner, so that crops leave it out
     counts = {
-        len(augment(marked(box), Grid(8, 8), 8, things_of(box), 1.0, np.random.default_rng(seed))[1])
+        len(augment(marked(box), PatchGrid(8, 8), 8, things_of(box), 1.0, np.random.default_rng(seed))[1])
         for seed in range(40)
     }
     assert counts == {0, 1}
@@ -280,7 +280,8 @@ def test_a_thing_that_a_crop_hides_is_no_longer_said_to_be_there() -> None:
 def test_of_two_mixed_images_the_first_has_the_larger_share() -> None:
     pixels, other = (image.decode(picture(seed, 32, 24)) for seed in (1, 2))
     found = [
-        mixed(pixels, other, Grid(3, 4), 8, 0.8, np.random.default_rng(seed)).astype(int) - pixels for seed in range(40)
+        mixed(pixels, other, PatchGrid(3, 4), 8, 0.8, np.random.default_rng(seed)).astype(int) - pixels
+        for seed in range(40)
     ]
     assert sum(not change.any() for change in found) > 20
     apart = np.abs(other.astype(int) - pixels)

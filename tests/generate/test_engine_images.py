@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.codecs.image import Grid
+from groundup.codecs.patches import PatchGrid
 from groundup.core.errors import InputError
-from groundup.data.views import cells
 from groundup.generate import scheduler as scheduler_module
 from groundup.generate.block_table import PAGE
 from groundup.generate.look import Look, View
@@ -27,7 +26,7 @@ POOL = SHAPE.cache_bytes(9 * PAGE, 1)  # nine pages, for numbers of one byte: li
 
 def view(seed: int, rows: int = 4, columns: int = 5) -> View:
     return View.of(
-        Grid(rows, columns), np.random.default_rng(seed).integers(0, 256, (rows * columns, 48), dtype=np.uint8)
+        PatchGrid(rows, columns), np.random.default_rng(seed).integers(0, 256, (rows * columns, 48), dtype=np.uint8)
     )
 
 
@@ -48,7 +47,7 @@ def recompute(trunk: Transformer, asked: Request) -> tuple[list[int], list[float
     ids, scores = list(asked.prompt), []
     patches = torch.from_numpy(np.concatenate([look.view.patches for look in asked.images]))
     places = torch.cat([torch.arange(look.place, look.end) for look in asked.images])
-    grid = torch.from_numpy(np.concatenate([cells(look.view.grid) for look in asked.images]))
+    grid = torch.from_numpy(np.concatenate([look.view.grid.coordinates() for look in asked.images]))
     for _ in range(asked.limit):
         blocks = torch.zeros((1, len(ids)), dtype=torch.int64)
         for number, look in enumerate(asked.images, 1):
@@ -141,7 +140,7 @@ def test_other_images_do_not_share(native):
     changed = one.patches.copy()
     changed[-1, -1] ^= 1
     ask(shared, request(PAGE + 2, one))
-    for other in (View.of(one.grid, changed), View.of(Grid(5, 4), one.patches)):
+    for other in (View.of(one.grid, changed), View.of(PatchGrid(5, 4), one.patches)):
         asked = request(PAGE + 2, other)
         heard = ask(shared, asked)[0]
         assert heard.pieces[0].cached == PAGE
@@ -205,7 +204,7 @@ def test_an_embedding_is_the_mean_of_the_patches(native):
     [
         ((Look(1, view(1)),), {"patch": 0, "patches": 0, "kinds": ()}, "no eyes"),
         ((Look(1, view(1, 3, 7)),), {}, "at most 20"),
-        ((Look(1, View.of(Grid(2, 2), np.zeros((4, 12), np.uint8))),), {}, "48 values"),
+        ((Look(1, View.of(PatchGrid(2, 2), np.zeros((4, 12), np.uint8))),), {}, "48 values"),
         ((Look(10, view(1)),), {}, "lie inside"),
         ((Look(1, view(1, 2, 2)), Look(3, view(1, 2, 2))), {}, "apart from others"),
     ],

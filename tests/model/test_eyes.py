@@ -6,15 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from groundup.codecs.image import Grid
-from groundup.data.views import cells
+from groundup.codecs.patches import PatchGrid
 from groundup.model import weights
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer, document_mask
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised, positions
 from tests.random_models import random_trunk
 
-GRID = Grid(2, 3)
+GRID = PatchGrid(2, 3)
 EYES = {"patch": 4, "patches": 8, "kinds": ("cup", "pen")}
 FIRST, LENGTH = 3, 16  # of the image's patches in the row, and of the row
 
@@ -23,7 +22,7 @@ def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> ImageInputs:
     patches = torch.randint(
         0, 256, (GRID.patches, 48), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
     )
-    return ImageInputs(patches, torch.arange(GRID.patches) + FIRST, torch.from_numpy(cells(GRID)), hidden)
+    return ImageInputs(patches, torch.arange(GRID.patches) + FIRST, torch.from_numpy(GRID.coordinates()), hidden)
 
 
 @torch.no_grad()
@@ -65,7 +64,7 @@ def test_a_hidden_patch_shows_its_place_and_no_pixel(trunk: Transformer) -> None
 
 
 def test_positions_tell_all_cells_apart() -> None:
-    found = positions(torch.from_numpy(cells(Grid(40, 40))), 48)
+    found = positions(torch.from_numpy(PatchGrid(40, 40).coordinates()), 48)
     assert torch.cdist(found, found).fill_diagonal_(1).min() > 0.05
     assert found.abs().max() <= 1
 

@@ -14,9 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from groundup.codecs.image import Grid
+from groundup.codecs.patches import Frame, PatchGrid, frames
 from groundup.core.errors import InputError
-from groundup.data.views import Frame, cells, frames
 from groundup.model import weights
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
@@ -102,7 +101,7 @@ def test_a_hidden_patch_shows_its_place_and_no_pixel() -> None:
 
 def test_frames_are_found_in_a_row_of_patches() -> None:
     images = (Frame(2, 3, 4), Frame(1, 1, 0), Frame(3, 2, 6))
-    grid = torch.cat([torch.from_numpy(cells(Grid(frame.rows, frame.columns))) for frame in images]).numpy()
+    grid = torch.cat([torch.from_numpy(PatchGrid(frame.rows, frame.columns).coordinates()) for frame in images]).numpy()
     together = torch.cat([torch.arange(frame.patches) < frame.together for frame in images]).numpy()
     assert frames(grid, together) == images
 
@@ -184,7 +183,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 
 def sight_of(images: tuple[Frame, ...]) -> ImageInputs:
-    grid = torch.cat([torch.from_numpy(cells(Grid(frame.rows, frame.columns))) for frame in images])
+    grid = torch.cat([torch.from_numpy(PatchGrid(frame.rows, frame.columns).coordinates()) for frame in images])
     patches = patches_of(images)
     return ImageInputs(patches, torch.arange(len(patches)) + 1, grid, frames=images)
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from groundup.codecs.image import Grid, to_patches
-from groundup.data.views import Frame
+from groundup.codecs.patches import Frame, PatchGrid, to_patches
 from groundup.model.vision.tower import VisionTower, VisionTowerConfig
 from groundup.model.weights import fill_tower
 from tests.model.test_tower import features, patches_of
@@ -27,12 +26,12 @@ SIZES = {
 }
 TEXT = SIZES | {"vocab_size": 50, "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 GRIDS = {
-    "square": [Grid(6, 6)],
-    "wide": [Grid(2, 17)],
-    "tall": [Grid(13, 3)],
-    "one patch": [Grid(1, 1)],
-    "larger than learnt": [Grid(9, 9)],
-    "a batch with padding": [Grid(3, 8), Grid(7, 7), Grid(1, 5), Grid(3, 8)],
+    "square": [PatchGrid(6, 6)],
+    "wide": [PatchGrid(2, 17)],
+    "tall": [PatchGrid(13, 3)],
+    "one patch": [PatchGrid(1, 1)],
+    "larger than learnt": [PatchGrid(9, 9)],
+    "a batch with padding": [PatchGrid(3, 8), PatchGrid(7, 7), PatchGrid(1, 5), PatchGrid(3, 8)],
 }
 
 
@@ -65,7 +64,7 @@ def pair(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("grids", GRIDS.values(), ids=GRIDS.keys())
-def test_features_equal_theirs(pair, grids: list[Grid]):
+def test_features_equal_theirs(pair, grids: list[PatchGrid]):
     theirs, ours = pair
     images = [Frame(*grid, grid.patches) for grid in grids]
     patches = patches_of(images)

@@ -19,7 +19,7 @@ from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.policy import COLOURS, SORTS, Language
 from groundup.apps.sorter.simulator.camera import AT, RAIL, VIEW
 from groundup.apps.sorter.simulator.line import BINS, MANUAL
-from groundup.codecs.image import Pixels
+from groundup.codecs.patches import Pixels
 from groundup.core.errors import InputError
 from groundup.serve import body, connections, static
 from groundup.serve.errors import HANDLERS, ApiError

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundup.data.views import Frame
+from groundup.codecs.patches import Frame
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear, RMSNorm
 from groundup.model.vision.tower import VisionTower

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
+from groundup.codecs.patches import Frame
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
-from groundup.data.views import Frame
 from groundup.model.linear import Linear
 
 NAMES = {

@@ -20,11 +20,10 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from groundup.codecs.boxes import LEAST, OVERLAP, VALUES
-from groundup.codecs.image import Grid, fit
+from groundup.codecs.patches import Frame, PatchGrid, fit
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.core.files import write_json
-from groundup.data.views import Frame, cells
 from groundup.generate.look import View, shown
 from groundup.model import weights
 from groundup.model.config import ModelConfig
@@ -53,7 +52,7 @@ class VisionPath(nn.Module):
     Equal to `Engine.labels`: the ids before the image are part of it. Takes the trunk over, whose ids it numbers anew.
     """
 
-    def __init__(self, trunk: Transformer, tokenizer: Tokenizer, grid: Grid):
+    def __init__(self, trunk: Transformer, tokenizer: Tokenizer, grid: PatchGrid):
         super().__init__()
         ids, (look,) = shown(tokenizer, View.of(grid, np.zeros((grid.patches, trunk.shape.patch_values), np.uint8)))
         used, self.ids_1T = torch.unique(torch.tensor([ids[: look.end]]), return_inverse=True)
@@ -65,7 +64,7 @@ class VisionPath(nn.Module):
         self.positions_1T = torch.arange(look.end)[None]
         blocks_1T = (self.positions_1T >= look.place).long()
         self.mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T)
-        self.places_N, self.grid_N2 = torch.arange(look.place, look.end), torch.from_numpy(cells(grid))
+        self.places_N, self.grid_N2 = torch.arange(look.place, look.end), torch.from_numpy(grid.coordinates())
 
     def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [N, 1 + K] and values [N, 4] of uint8 pixels."""
@@ -98,15 +97,15 @@ def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
     )
 
 
-def _grid(shape: ModelConfig, size: str | None) -> Grid:
+def _grid(shape: ModelConfig, size: str | None) -> PatchGrid:
     if size is None:
-        return Grid(isqrt(shape.patches), isqrt(shape.patches))
+        return PatchGrid(isqrt(shape.patches), isqrt(shape.patches))
     if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size)):
         raise InputError(f"--size {size}: no size of a picture; write width and height in pixels, such as 640x480")
     return fit(int(found[1]), int(found[2]), shape.patch, shape.patches)
 
 
-def write(trunk: Transformer, tokenizer: Tokenizer, grid: Grid, folder: Path) -> None:
+def write(trunk: Transformer, tokenizer: Tokenizer, grid: PatchGrid, folder: Path) -> None:
     """Write GRAPH and CONTRACT; raises InputError when onnxruntime does not compute with the graph what the model
     computes.
     """
@@ -136,7 +135,7 @@ def write(trunk: Transformer, tokenizer: Tokenizer, grid: Grid, folder: Path) ->
     write_json(folder / CONTRACT, _contract(trunk.shape, grid, shape_hw3, off))
 
 
-def _contract(shape: ModelConfig, grid: Grid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
+def _contract(shape: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
     """What a program that runs the graph must know."""
     return {
         "input": {

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from groundup.codecs.patches import frames
 from groundup.data.batches import Batch
-from groundup.data.views import frames
 from groundup.device import Device
 from groundup.model.losses import linear_cross_entropy
 from groundup.model.transformer import Transformer, dense_attention, document_mask
