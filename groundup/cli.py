@@ -11,7 +11,7 @@ import typer
 from groundup.core import console, process
 from groundup.core.commands import DeviceName, Json, Weights, show
 from groundup.core.errors import InputError, Interrupted
-from groundup.core.tables import APPLICATIONS
+from groundup.core.tables import APPLICATIONS, REPORTS
 
 if TYPE_CHECKING:
     from groundup.config.recipe import Recipe
@@ -120,17 +120,19 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
 
 
 def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:
-    """Figures, answers, the report and the lines that start a chat, a server or the sorting line."""
+    """Figures, answers, the report and the lines that start a chat, a server or an application."""
+    from groundup.evaluate.display import join
+    from groundup.release.part import display
     from groundup.release.terminal import render
 
-    evaluation, work = (manifests[name].metrics if name in manifests else {} for name in ("evaluate", "line"))
-    console.result(render(evaluation, work))
+    measured = [manifests[name] for name in REPORTS if name in manifests]
+    console.result(render(join(map(display, measured))))
     print(f"\nreport  {root / 'report' / 'report.html'}")
     print(f"chat    groundup chat {root / model}")
     print(f"serve   groundup serve {root.name}={root / model} --temperature 0")
-    if work:
-        print(f"film    {root / 'line' / 'line.webp'}")
-        print(f"sort    groundup sort {root} --sure {work['sure']} --page")
+    for manifest in measured:
+        for word, shown in REPORTS[manifest.stage].commands(root, manifest.metrics):
+            print(f"{word:<7} {shown}")
 
 
 @app.command()
@@ -265,13 +267,14 @@ def evaluate(
 ) -> None:
     """Measure a model by the suites of its recipe, or on multiple-choice files."""
     from groundup.pipeline.finished import evaluate as measure
+    from groundup.release import figures
     from groundup.release.terminal import render
 
     result = measure(model, recipe, choice or [], device, runs, weights)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
-        console.result(render(result))
+        console.result(render(figures.display(result)))
 
 
 @app.command()

@@ -87,3 +87,4 @@ OBJECTIVES: Table[Any] = Table("groundup.objectives", "groundup.train.objectives
 SUITES: Table[Any] = Table("groundup.suites", "groundup.evaluate.suites")
 LAYOUTS: Table[Any] = Table("groundup.layouts", "groundup.model.layouts")
 EXPORTS: Table[Any] = Table("groundup.exports", "groundup.release.export")
+REPORTS: Table[Any] = Table("groundup.reports", "groundup.release.parts")  # parts of the report, by stage

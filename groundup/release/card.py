@@ -5,9 +5,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from groundup.release import figures, tables, words
+from groundup.core import units
+from groundup.evaluate.display import Cell, Table
+from groundup.release import tables
 from groundup.release.lineage import UNSTATED, Lineage
-from groundup.release.tables import Cell, Table
+from groundup.release.part import display
 
 _MARKED = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
@@ -22,11 +24,10 @@ def card(found: Lineage) -> str:
     )
     environment.filters |= {"plain": plain, "table": markdown}
     model = found.trainings[-1]
-    evaluation = {} if found.evaluation is None else found.evaluation.metrics
     return environment.get_template("card.md.jinja").render(
         model=model,
         shape=model.part["model"],
-        total=words.short(sum(model.metrics["parameters"].values())),
+        total=units.short(sum(model.metrics["parameters"].values())),
         dtype=found.model.part["dtype"],
         digest=model.digest,
         record=model.record,
@@ -34,7 +35,7 @@ def card(found: Lineage) -> str:
         base=None if found.base is None else found.base.model,
         data=[tables.sources(found), tables.licences(found), tables.drops(found)],
         training=[tables.model(found), tables.training(found)],
-        figures=figures.tables(evaluation),
+        figures=display(found.evaluation).tables,
         cost=[tables.cost(found.timed), tables.environment(found.timed)],
     )
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from groundup.core import units
+from groundup.evaluate.display import Cell, Display, Headline, Row, Table, join
+from groundup.evaluate.display import interval as _interval
 from groundup.evaluate.figure import Figure, mean
-from groundup.release import words
-from groundup.release.tables import Cell, Row, Table
+from groundup.release.gallery import WIDEST, galleries
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 UNHEARD = {
@@ -13,7 +15,6 @@ UNHEARD = {
 }  # of sentences that are not trained on
 MISTAKES = 1  # wrong answers shown of a family and language
 LONGEST = 20  # classes or kinds that a table lists
-WIDEST = 12  # classes whose confusion matrix is shown as a table
 CONFUSIONS = 10  # pairs of classes
 
 
@@ -39,7 +40,7 @@ def _bits(entries: dict[str, Any]) -> Table:
     rows = [
         [
             source,
-            words.size(entry["bytes"]),
+            units.size(entry["bytes"]),
             _spread(entry["model"], 3),
             *(_plain(entry["baselines"].get(method)) for method in methods),
         ]
@@ -67,7 +68,7 @@ def _tasks(source: str, entry: dict[str, Any]) -> Table:
     ]
     count = max((row["exact_match"]["n"] for row in entry["rows"]), default=0)
     return Table(
-        f"Held-out {source} answered exactly, {count} of each kind; {words.percent(entry['average']['value'])} in the"
+        f"Held-out {source} answered exactly, {count} of each kind; {units.percent(entry['average']['value'])} in the"
         " mean of all kinds",
         ("family", ">level", *(f">{LANGUAGES.get(language, language)}" for language in languages)),
         rows,
@@ -92,11 +93,11 @@ def _choice(entries: dict[str, Any]) -> Table:
     """A row a file, and one a subject."""
     rows: list[Row] = [
         [
-            Cell(subject or path, said=True),
+            Cell(subject or path, verbatim=True),
             str(figures["raw"]["n"]),
             interval(figures["raw"]),
             interval(figures["per_byte"]),
-            words.percent(figures["chance"]),
+            units.percent(figures["chance"]),
         ]
         for path, subjects in entries.items()
         for subject, figures in subjects.items()
@@ -115,11 +116,11 @@ def _images(evaluation: dict[str, Any]) -> list[Table]:
     rows: list[Row] = []
     for source in dict.fromkeys((*classes, *probes)):
         entry, probe = classes.get(source), probes.get(source)
-        alone = words.percent(entry["commonest"]) if entry else words.NONE
+        alone = units.percent(entry["commonest"]) if entry else units.NONE
         found = (
-            [words.number(entry["accuracy"]["n"]), interval(entry["accuracy"]), alone] if entry else [words.NONE] * 3
+            [units.number(entry["accuracy"]["n"]), interval(entry["accuracy"]), alone] if entry else [units.NONE] * 3
         )
-        rows.append([source, *found, *([words.number(probe["n"]), interval(probe)] if probe else [words.NONE] * 2)])
+        rows.append([source, *found, *([units.number(probe["n"]), interval(probe)] if probe else [units.NONE] * 2)])
     columns = (
         "source",
         ">images",
@@ -143,7 +144,7 @@ def _recall(source: str, entry: dict[str, Any]) -> Table:
     """A row a class, the hardest first."""
     hardest = sorted(entry["recall"].items(), key=lambda item: item[1]["value"])
     rows: list[Row] = [
-        [Cell(name, said=True), words.number(figure["n"]), interval(figure)] for name, figure in hardest[:LONGEST]
+        [Cell(name, verbatim=True), units.number(figure["n"]), interval(figure)] for name, figure in hardest[:LONGEST]
     ]
     return Table(f"Recall by class of {source}{_cut(len(hardest), 'hardest')}", ("class", ">images", ">right"), rows)
 
@@ -153,7 +154,7 @@ def _counts(source: str, entry: dict[str, Any]) -> Table:
     classes = entry["classes"]
     counted = zip(classes, entry["counts"], strict=True) if len(classes) <= WIDEST else ()
     rows: list[Row] = [
-        [Cell(name, said=True), *(f"{count:,}" if count else "·" for count in row)] for name, row in counted
+        [Cell(name, verbatim=True), *(f"{count:,}" if count else "·" for count in row)] for name, row in counted
     ]
     return Table(
         f"What images of {source} were said to be, a row a true class",
@@ -174,10 +175,10 @@ def _taken(source: str, entry: dict[str, Any]) -> Table:
     often = sorted(pairs, key=lambda pair: -pair[0])
     rows: list[Row] = [
         [
-            Cell(classes[truth], said=True),
-            Cell(classes[said], said=True),
+            Cell(classes[truth], verbatim=True),
+            Cell(classes[said], verbatim=True),
             f"{count:,}",
-            words.percent(count / sum(counts[truth])),
+            units.percent(count / sum(counts[truth])),
         ]
         for count, truth, said in often[:CONFUSIONS]
     ]
@@ -191,7 +192,7 @@ def _boxes(evaluation: dict[str, Any]) -> list[Table]:
         [
             f"{source}, labels of patches",
             str(entry["ap"]["n"]),
-            *(words.percent(entry[name]["value"]) for name in ("ap", "ap50", "ar")),
+            *(units.percent(entry[name]["value"]) for name in ("ap", "ap50", "ar")),
             *_matched(entry),
         ]
         for source, entry in labelled.items()
@@ -200,7 +201,7 @@ def _boxes(evaluation: dict[str, Any]) -> list[Table]:
         [
             f"{source}, {row['family']} in words ({row['language']})",
             str(row["exact_match"]["n"]),
-            *[words.NONE] * 3,
+            *[units.NONE] * 3,
             *_matched(row["boxes"]),
         ]
         for source, entry in asked.items()
@@ -216,13 +217,16 @@ def _boxes(evaluation: dict[str, Any]) -> list[Table]:
 
 def _matched(entry: dict[str, Any]) -> list[str]:
     """In words alone: three drawn intervals are wider than the page."""
-    return [interval(entry[name]).text if entry[name] else words.NONE for name in ("precision", "recall", "f1")]
+    cells = [interval(entry[name]) if entry[name] else units.NONE for name in ("precision", "recall", "f1")]
+    return [cell.text if isinstance(cell, Cell) else cell for cell in cells]
 
 
 def _kinds(source: str, entry: dict[str, Any]) -> Table:
     """A row a kind, the hardest first."""
     hardest = sorted(entry["kinds"].items(), key=lambda item: item[1]["value"])
-    rows: list[Row] = [[Cell(kind, said=True), words.percent(figure["value"])] for kind, figure in hardest[:LONGEST]]
+    rows: list[Row] = [
+        [Cell(kind, verbatim=True), units.percent(figure["value"])] for kind, figure in hardest[:LONGEST]
+    ]
     return Table(
         f"Average precision by kind in {source}, at an overlap of 0.5{_cut(len(hardest), 'hardest')}",
         ("kind", ">AP"),
@@ -238,28 +242,41 @@ def _cut(count: int, which: str) -> str:
 
 
 def _plain(figure: dict[str, Any] | None) -> str:
-    return words.number(figure["value"] if figure else None, 3)
+    return units.number(figure["value"] if figure else None, 3)
 
 
 def _spread(figure: dict[str, Any], digits: int) -> str:
     if figure["low"] is None:
-        return words.number(figure["value"], digits)
+        return units.number(figure["value"], digits)
     return f"{figure['value']:.{digits}f} ({figure['low']:.{digits}f}–{figure['high']:.{digits}f})"
 
 
 def _share(row: dict[str, Any] | None) -> str | Cell:
-    return words.NONE if row is None else interval(row["exact_match"])
+    return units.NONE if row is None else interval(row["exact_match"])
 
 
-def interval(figure: dict[str, Any]) -> Cell:
-    """A share of one with its interval, in words and to be drawn."""
-    value, low, high = figure["value"], figure["low"], figure["high"]
-    if low is None:
-        return Cell(words.percent(value))
-    return Cell(f"{100 * value:.1f} % ({100 * low:.0f}–{100 * high:.0f})", share=(value, low, high))
+def interval(figure: dict[str, Any]) -> str | Cell:
+    """A fraction with its interval."""
+    return _interval(Figure(**figure))
 
 
 # --- headlines and answers -----------------------------------------------------------------------------------------
+
+
+def display(evaluation: dict[str, Any]) -> Display:
+    """All that an evaluation displays."""
+    return join(
+        [
+            Display(
+                headline=[Headline(*each) for each in headline(evaluation)],
+                tables=tables(evaluation),
+                answers=answers(evaluation),
+                notes=evaluation.get("notes", []),
+                galleries=galleries(evaluation),
+                mistakes=mistakes(evaluation).rows,
+            )
+        ]
+    )
 
 
 def headline(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -272,30 +289,30 @@ def headline(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
     for source, entry in evaluation.get("tasks", {}).items():
         families = len({row["family"] for row in entry["rows"]})
         found.append(
-            (f"Exact match, {source}", words.percent(entry["average"]["value"]), f"{families} families, held out")
+            (f"Exact match, {source}", units.percent(entry["average"]["value"]), f"{families} families, held out")
         )
     for source, entries in evaluation.get("orders", {}).items():
         known = [Figure(**row["exact_match"]) for row in entries if row["family"] == "heldout"]
         found.append(
             (
                 f"Understood, {source}",
-                words.percent(mean(known).value),
+                units.percent(mean(known).value),
                 "sentences in other words than those trained on",
             )
         )
     for source, entry in evaluation.get("images", {}).items():
-        note = f"{len(entry['classes'])} classes, {words.number(entry['accuracy']['n'])} images held out"
-        found.append((f"Class is right, {source}", words.percent(entry["accuracy"]["value"]), note))
+        note = f"{len(entry['classes'])} classes, {units.number(entry['accuracy']['n'])} images held out"
+        found.append((f"Class is right, {source}", units.percent(entry["accuracy"]["value"]), note))
     for source, entry in evaluation.get("questions", {}).items():
         found.append(
-            (f"Exact match, {source}", words.percent(entry["average"]["value"]), "questions about held-out images")
+            (f"Exact match, {source}", units.percent(entry["average"]["value"]), "questions about held-out images")
         )
     for source, entry in evaluation.get("boxes", {}).items():
         found.append(
             (
                 f"AP of boxes, {source}",
-                words.percent(entry["ap"]["value"]),
-                f"{words.percent(entry['ap50']['value'])} at an overlap of 0.5",
+                units.percent(entry["ap"]["value"]),
+                f"{units.percent(entry['ap50']['value'])} at an overlap of 0.5",
             )
         )
     return found
@@ -313,7 +330,7 @@ def mistakes(evaluation: dict[str, Any]) -> Table:
     ]
     asked += [row for entries in evaluation.get("orders", {}).values() for row in entries]
     rows: list[Row] = [
-        [row["family"], *(Cell(mistake[key], said=True) for key in ("question", "expected", "answer"))]
+        [row["family"], *(Cell(mistake[key], verbatim=True) for key in ("question", "expected", "answer"))]
         for row in asked
         for mistake in row["mistakes"][:MISTAKES]
     ]

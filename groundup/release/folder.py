@@ -57,7 +57,8 @@ def _sound(model: Path) -> Lineage:
 
 def _ended(found: Lineage, link: Manifest) -> Lineage:
     """A model's chain with the export as its last link."""
-    return Lineage((*found.stages, link), found.evaluation, found.base)
+    measured = () if found.evaluation is None else (found.evaluation,)
+    return Lineage((*found.stages, link), measured, found.base)
 
 
 def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -> Manifest:

@@ -5,52 +5,12 @@ Its shape is that of `groundup.evaluate.runner`. The template draws; here stands
 that lie in the figures themselves is shown: a manifest may come from elsewhere.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from groundup.release import words
-from groundup.release.figures import WIDEST
+from groundup.core import units
+from groundup.evaluate.display import Gallery, Picture, Rectangle
 
-INSIDE = ("data:image/jpeg;base64,", "data:image/png;base64,")
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of a picture in its units: left, top, width, height; its kind of line, or how dark it is, and what it
-    says.
-    """
-
-    left: float
-    top: float
-    width: float
-    height: float
-    title: str
-    side: str = ""
-    share: float = 1.0
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A picture: its width and height, what lies under and over it, boxes, what it says to those who do not see it, and
-    a caption.
-    """
-
-    width: float
-    height: float
-    label: str
-    caption: str
-    image: str = ""
-    looked: str = ""
-    boxes: tuple[Box, ...] = ()
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Pictures under one title, and what they mean."""
-
-    title: str
-    note: str
-    shots: list[Shot]
+WIDEST = 12  # classes whose confusion matrix is shown as a table
 
 
 def galleries(evaluation: dict[str, Any]) -> list[Gallery]:
@@ -60,7 +20,7 @@ def galleries(evaluation: dict[str, Any]) -> list[Gallery]:
         gallery for source, entry in classes.items() for gallery in (_confusions(source, entry), _worst(source, entry))
     ]
     return [
-        gallery for gallery in (*found, *(_found(source, entry) for source, entry in boxes.items())) if gallery.shots
+        gallery for gallery in (*found, *(_found(source, entry) for source, entry in boxes.items())) if gallery.pictures
     ]
 
 
@@ -68,8 +28,8 @@ def _worst(source: str, entry: dict[str, Any]) -> Gallery:
     shots = []
     for each in entry["worst"]:
         width, height = each["size"]
-        said = f"{each['truth']}, said to be {each['said']} ({words.percent(each['probability'], 0)})"
-        shots.append(Shot(width, height, f"Mistake: {said}", said, _inside(each["image"]), _inside(each["looked"])))
+        said = f"{each['truth']}, said to be {each['said']} ({units.percent(each['probability'], 0)})"
+        shots.append(Picture(width, height, f"Mistake: {said}", said, each["image"], each["looked"]))
     note = (
         "Light is where the last token before the answer looks, in the last block, the mean of its heads; the share is"
         " among the classes."
@@ -83,13 +43,11 @@ def _found(source: str, entry: dict[str, Any]) -> Gallery:
         width, height = each["size"]
         boxes = tuple(_box(thing, width, height, side) for side in ("truth", "found") for thing in each[side])
         there, seen = (
-            words.listed([thing["kind"] for thing in each[side]]) if each[side] else "nothing"
+            units.listed([thing["kind"] for thing in each[side]]) if each[side] else "nothing"
             for side in ("truth", "found")
         )
         caption = f"{len(each['truth'])} there, {len(each['found'])} found"
-        shots.append(
-            Shot(width, height, f"There: {there}; found: {seen}", caption, _inside(each["image"]), boxes=boxes)
-        )
+        shots.append(Picture(width, height, f"There: {there}; found: {seen}", caption, each["image"], rectangles=boxes))
     note = (
         "Dashed white: what lies there; solid orange: what the labels of the patches say, with a score of"
         f" {entry['score']:g} or more."
@@ -97,10 +55,10 @@ def _found(source: str, entry: dict[str, Any]) -> Gallery:
     return Gallery(f"Boxes, {source}", note, shots)
 
 
-def _box(thing: dict[str, Any], width: float, height: float, side: str) -> Box:
+def _box(thing: dict[str, Any], width: float, height: float, side: str) -> Rectangle:
     left, top, right, bottom = thing["box"]
-    title = f"{thing['kind']}, {words.percent(thing['score'], 0)}" if side == "found" else f"{thing['kind']}, as it is"
-    return Box(
+    title = f"{thing['kind']}, {units.percent(thing['score'], 0)}" if side == "found" else f"{thing['kind']}, as it is"
+    return Rectangle(
         round(left * width, 2),
         round(top * height, 2),
         round((right - left) * width, 2),
@@ -117,7 +75,7 @@ def _confusions(source: str, entry: dict[str, Any]) -> Gallery:
     if len(classes) <= WIDEST:
         return Gallery(title, "", [])
     cells = tuple(
-        Box(
+        Rectangle(
             said,
             truth,
             1,
@@ -138,8 +96,4 @@ def _confusions(source: str, entry: dict[str, Any]) -> Gallery:
         "A row is a true class, a column what was said, both in the order of their names; the darker, the larger the"
         " share of the class."
     )
-    return Gallery(title, note, [Shot(len(classes), len(classes), label, label, boxes=cells)])
-
-
-def _inside(uri: str) -> str:
-    return uri if uri.startswith(INSIDE) else ""
+    return Gallery(title, note, [Picture(len(classes), len(classes), label, label, rectangles=cells)])

@@ -17,13 +17,11 @@ from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import digest, json_text, read_json
 from groundup.core.ledger import Manifest
+from groundup.core.tables import REPORTS
 
 LINEAGE = "lineage.json"
 FORMAT = "groundup-lineage-2"
-EVALUATION, LINE = (
-    "evaluate",
-    "line",
-)  # the stages that hold a model's figures: of its suites, and at work on the sorting line
+EVALUATION = "evaluate"  # the stage that measures a model by its recipe's suites
 REPORT = "report"  # the stage that shows them all, the last of a run
 UNSTATED = "unstated"
 
@@ -42,23 +40,27 @@ class File:
 class Lineage:
     """A model's chain.
 
-    `stages` holds each stage after those it was made from, the model's own last; `evaluation` the figures of this very
-    model, if it was measured; `line` those of its work on the sorting line and `report` the page of its run, which an
-    exported model leaves behind; `base` the chain of the model whose weights it began with, if that one is on record;
-    `breaks` one sentence for each place where the chain does not hold. Behind a break nothing is claimed.
+    `stages` holds each stage after those it was made from, the model's own last; `measured` the stages that measured
+    this very model, of which an exported model keeps the evaluation; `report` the page of its run, which an exported
+    model leaves behind; `base` the chain of the model whose weights it began with, if that one is on record; `breaks`
+    one sentence for each place where the chain does not hold. Behind a break nothing is claimed.
     """
 
     stages: tuple[Manifest, ...]
-    evaluation: Manifest | None = None
+    measured: tuple[Manifest, ...] = ()
     base: "Lineage | None" = None
     breaks: tuple[str, ...] = ()
-    line: Manifest | None = None
     report: Manifest | None = None
 
     @property
     def model(self) -> Manifest:
         """The model's own stage."""
         return self.stages[-1]
+
+    @property
+    def evaluation(self) -> Manifest | None:
+        """The figures of the model by its recipe's suites."""
+        return next((stage for stage in self.measured if stage.stage == EVALUATION), None)
 
     @property
     def sources(self) -> list[Manifest]:
@@ -76,8 +78,8 @@ class Lineage:
     @property
     def timed(self) -> list[Manifest]:
         """The stages that took time, those with figures among them, in the order in which they ran."""
-        stages = (*self.stages, *(measured for measured in (self.evaluation, self.line) if measured is not None))
-        return sorted((stage for stage in stages if stage.seconds), key=lambda stage: stage.finished)
+        stages = (stage for stage in (*self.stages, *self.measured) if stage.seconds)
+        return sorted(stages, key=lambda stage: stage.finished)
 
     @property
     def files(self) -> list[File]:
@@ -158,7 +160,7 @@ def kept(model: Path, found: Lineage) -> list[tuple[Path, Manifest]]:
     if (model / LINEAGE).exists():
         return [(model, found.model)]
     folder = model.resolve()
-    ending = [stage for stage in (found.evaluation, found.line, found.report) if stage is not None]
+    ending = [*found.measured, *([found.report] if found.report else [])]
     return [
         (folder if stage is found.model else folder.parent / stage.stage, stage) for stage in (*found.stages, *ending)
     ]
@@ -177,10 +179,10 @@ def _traced(model: Path, report: bool) -> Lineage:
     root = model.parent
     chain = _Chain(lambda stage: ledger.read(root / stage), lambda stage: str(root / stage / ledger.MANIFEST))
     stages = chain.walk(model.name)
-    evaluation, line = (chain.ending(name, stages[-1]) for name in (EVALUATION, LINE))
+    measured = tuple(stage for name in REPORTS if (stage := chain.ending(name, stages[-1])) is not None)
     shown = chain.showing(REPORT, stages[-1]) if report else None
     base = _base(stages)
-    return Lineage(stages, evaluation, base, (*chain.breaks, *_unlinked(stages, base)), line, shown)
+    return Lineage(stages, measured, base, (*chain.breaks, *_unlinked(stages, base)), shown)
 
 
 def _base(stages: Iterable[Manifest]) -> Lineage | None:
@@ -253,7 +255,8 @@ def _carried(table: Any, path: Path) -> Lineage:
         base = _carried(table["base"], path) if table["base"] else None
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); export the model again") from error
-    found = Lineage(stages, chain.ending(EVALUATION, *stages[-2:]), base)
+    evaluation = chain.ending(EVALUATION, *stages[-2:])
+    found = Lineage(stages, () if evaluation is None else (evaluation,), base)
     return replace(found, breaks=(*chain.breaks, *_unlinked(stages, base), *_uncarried(found, path)))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from groundup.core import units
 from groundup.core.ledger import Manifest
-from groundup.release import words
 from groundup.release.lineage import UNSTATED, Lineage
 
 COLUMNS = ("Files", "Documents", "Tokenizer", "Shards", "Training", "Evaluation")
@@ -111,7 +111,7 @@ def _boxes(found: Lineage) -> Iterator[tuple[str, Box]]:
         metrics = stage.metrics
         yield (
             stage.stage,
-            Box(DOCUMENTS, row, f"{words.short(metrics['documents'])} documents", _kept(stage), stage.digest),
+            Box(DOCUMENTS, row, f"{units.short(metrics['documents'])} documents", _kept(stage), stage.digest),
         )
         if (shards := stages.get(f"shards-{name}")) is not None:
             yield shards.stage, Box(SHARDS, row, name, _packed(shards), shards.digest)
@@ -148,18 +148,18 @@ def _files(stage: Manifest) -> str:
 def _kept(stage: Manifest) -> tuple[str, ...]:
     dropped = sum(stage.metrics["dropped"].values())
     return (
-        f"{words.short(stage.metrics['characters'])} characters",
+        f"{units.short(stage.metrics['characters'])} characters",
         f"{dropped:,} dropped" if dropped else "none dropped",
     )
 
 
 def _packed(stage: Manifest) -> tuple[str, ...]:
     train = stage.metrics["train"]
-    return f"{words.short(train['tokens'])} tokens", f"{train['rows']:,} rows"
+    return f"{units.short(train['tokens'])} tokens", f"{train['rows']:,} rows"
 
 
 def _trained(stage: Manifest) -> tuple[str, ...]:
-    return f"{words.short(stage.metrics['tokens'])} tokens seen", f"{stage.metrics['steps']:,} steps"
+    return f"{units.short(stage.metrics['tokens'])} tokens seen", f"{stage.metrics['steps']:,} steps"
 
 
 # --- lines ---------------------------------------------------------------------------------------------------

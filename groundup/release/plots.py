@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from groundup.release import words
+from groundup.core import units
 
 Record = dict[str, Any]  # a line of metrics.jsonl
 
@@ -77,7 +77,7 @@ def loss(stage: str, records: Sequence[Record]) -> Chart:
             axes.plot(*zip(*values, strict=True), color=_colour(place), linewidth=1.4, marker="o", markersize=3.2)
         axes.set_ylabel("loss, nats a token")
         axes.set_xlabel("tokens seen")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.short(value)))
 
     return Chart(
         _picture(f"loss-{stage}", label, draw),
@@ -93,7 +93,7 @@ def speed(stage: str, records: Sequence[Record]) -> Chart:
     ratio = records[-1]["share_of_peak"] / records[-1]["tokens_per_second"]
     middle = sorted(record["tokens_per_second"] for record in records)[len(records) // 2]
     label = (
-        f"Speed of {stage}: {words.number(middle)} tokens a second in the middle, {words.percent(middle * ratio)} of"
+        f"Speed of {stage}: {units.number(middle)} tokens a second in the middle, {units.percent(middle * ratio)} of"
         " the device's matrix peak"
     )
 
@@ -103,8 +103,8 @@ def speed(stage: str, records: Sequence[Record]) -> Chart:
         axes.set_ylim(0, 1.1 * max(mean))
         axes.set_ylabel("tokens a second")
         axes.set_xlabel("tokens seen")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.short(value)))
         right = axes.secondary_yaxis(
             "right", functions=(lambda value: 100 * ratio * value, lambda value: value / (100 * ratio))
         )

@@ -12,17 +12,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from groundup.apps.sorter import report as line
 from groundup.config.derived import derivations
 from groundup.config.recipe import Recipe
+from groundup.core import units
 from groundup.core.errors import InputError
 from groundup.core.files import lines, write_text
 from groundup.core.ledger import Manifest
-from groundup.release import figures, gallery, plots, tables, words
-from groundup.release.lineage import LINE, Lineage, lineage
+from groundup.evaluate.display import Cell, Display, Headline, Row, Table, join
+from groundup.release import plots, tables
+from groundup.release.lineage import EVALUATION, Lineage, lineage
+from groundup.release.part import display
 from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
-from groundup.release.tables import Cell, Row, Table
 
 HERE = Path(__file__).parent
 SAMPLES = 6  # moments of training whose samples are shown
@@ -47,8 +48,8 @@ def write_report(root: Path, recipe: Recipe, out: Path) -> None:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    film = line.film(root / LINE) if found.line else ""
-    write_text(out, environment.get_template("report.html.jinja").render(_page(found, recipe, logs), film=film))
+    displays = [display(stage, root / stage.stage) for stage in _measured(found)]
+    write_text(out, environment.get_template("report.html.jinja").render(_page(found, recipe, logs, displays)))
 
 
 def read_log(path: Path) -> list[Record]:
@@ -64,30 +65,23 @@ def read_log(path: Path) -> list[Record]:
     return records
 
 
-def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]]) -> dict[str, Any]:
+def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]], displays: list[Display]) -> dict[str, Any]:
     """Everything the template shows."""
-    evaluation, work = (stage.metrics if stage else {} for stage in (found.evaluation, found.line))
     return {
         "name": recipe.name,
         "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
         "lead": _lead(found),
-        "headline": [*line.headline(work), *_size(found), *figures.headline(evaluation), *_effort(found.timed)],
+        "headline": [*join(displays).headline, *_size(found), *_effort(found.timed)],
         "warnings": [*found.breaks, *(sentence for stage in found.sources for sentence in stage.metrics["warnings"])],
         "contents": [
-            *(["Figures"] if evaluation or work else []),
+            *(["Figures"] if displays else []),
             "Training",
             "Data",
             "Lineage",
             "Cost",
             "Environment",
         ],
-        "answers": figures.answers(evaluation),
-        "measured": bool(evaluation or work),
-        "line": line.table(work),
-        "figures": figures.tables(evaluation),
-        "notes": evaluation.get("notes", []),
-        "mistakes": figures.mistakes(evaluation),
-        "galleries": gallery.galleries(evaluation),
+        "displays": displays,
         "stages": [Training(name, _charts(name, records), _samples(name, records)) for name, records in logs.items()],
         "training": [tables.training(found), tables.model(found)],
         "settings": _settings(recipe),
@@ -100,13 +94,18 @@ def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]]) -> dict
     }
 
 
+def _measured(found: Lineage) -> list[Manifest]:
+    """The stages that measured the model: applications of it first, then its evaluation."""
+    return sorted(found.measured, key=lambda stage: stage.stage == EVALUATION)
+
+
 # --- the header ------------------------------------------------------------------------------------------------
 
 
 def _lead(found: Lineage) -> str:
     model = found.trainings[-1]
-    total = words.short(sum(model.metrics["parameters"].values()))
-    sources = words.listed([stage.part["name"] for stage in found.sources])
+    total = units.short(sum(model.metrics["parameters"].values()))
+    sources = units.listed([stage.part["name"] for stage in found.sources])
     start = "" if found.base is None else f" and the weights of {found.base.model.stage}"
     stages = ", then ".join(stage.stage for stage in found.trainings)
     return (
@@ -115,25 +114,25 @@ def _lead(found: Lineage) -> str:
     )
 
 
-def _size(found: Lineage) -> list[tuple[str, str, str]]:
+def _size(found: Lineage) -> list[Headline]:
     model = found.trainings[-1]
     tokens = [stage.metrics["tokens"] for stage in found.trainings]
     shape = model.part["model"]
-    total = words.short(sum(model.metrics["parameters"].values()))
+    total = units.short(sum(model.metrics["parameters"].values()))
     return [
-        ("Parameters", total, f"depth {shape['depth']}, context {shape['context']}"),
-        ("Tokens trained on", words.short(sum(tokens)), " + ".join(map(words.short, tokens))),
+        Headline("Parameters", total, f"depth {shape['depth']}, context {shape['context']}"),
+        Headline("Tokens trained on", units.short(sum(tokens)), " + ".join(map(units.short, tokens))),
     ]
 
 
-def _effort(stages: Sequence[Manifest]) -> list[tuple[str, str, str]]:
+def _effort(stages: Sequence[Manifest]) -> list[Headline]:
     energy = [stage.joules for stage in stages]
     spent = (
         "energy not measured"
         if None in energy
-        else words.energy(sum(amount for amount in energy if amount is not None))
+        else units.energy(sum(amount for amount in energy if amount is not None))
     )
-    return [("Time, all stages", words.duration(sum(stage.seconds for stage in stages)), spent)]
+    return [Headline("Time, all stages", units.duration(sum(stage.seconds for stage in stages)), spent)]
 
 
 # --- training --------------------------------------------------------------------------------------------------
@@ -149,7 +148,7 @@ def _samples(stage: str, records: list[Record]) -> Table:
     kept = moments[:: -(-len(moments) // SAMPLES) or 1]
     prompts = dict.fromkeys(sample["prompt"] for record in kept for sample in record["samples"])
     rows: list[Row] = [
-        [Cell(prompt, said=True), f"{record['step']:,}", Cell(sample["text"], said=True)]
+        [Cell(prompt, verbatim=True), f"{record['step']:,}", Cell(sample["text"], verbatim=True)]
         for prompt in prompts
         for record in kept
         for sample in record["samples"]

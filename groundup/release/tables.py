@@ -1,39 +1,12 @@
 """The tables of a report and of a model card: the same rows for the page and for Markdown, all from the manifests."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
+from groundup.core import units
 from groundup.core.ledger import Manifest
-from groundup.release import words
+from groundup.evaluate.display import Cell, Row, Table
 from groundup.release.lineage import UNSTATED, Lineage
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A text in a table; `warn` where the reader should look twice, `said` by a user or a model and so of any length,
-    `share` with a value and its interval to be drawn."""
-
-    text: str
-    warn: bool = False
-    said: bool = False
-    share: tuple[float, float, float] | None = None
-
-
-Row = Sequence[str | Cell]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its caption, its columns (those that begin with ">" are figures), rows, and the row that sums them
-    up.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: Sequence[Row]
-    foot: Row = ()
-
 
 # --- data ----------------------------------------------------------------------------------------------------
 
@@ -53,14 +26,14 @@ def sources(found: Lineage) -> Table:
         ]
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
         rows.append(
-            [stage.part["name"], stage.part["kind"], Cell(licence, UNSTATED in licence), *map(words.number, counts)]
+            [stage.part["name"], stage.part["kind"], Cell(licence, UNSTATED in licence), *map(units.number, counts)]
         )
     columns = ("source", "kind", "licence", ">files", ">documents", ">held out", ">characters", ">dropped")
     return Table(
         "Sources, with what was kept and what was dropped",
         columns,
         rows,
-        ["together", "", "", *map(words.number, totals)],
+        ["together", "", "", *map(units.number, totals)],
     )
 
 
@@ -105,7 +78,7 @@ def training(found: Lineage) -> Table:
                 mix,
                 *counts,
                 *rates,
-                words.number(metrics["loss"], 3),
+                units.number(metrics["loss"], 3),
                 _heldout(metrics["heldout"]),
             ]
         )
@@ -125,7 +98,7 @@ def training(found: Lineage) -> Table:
 
 
 def _heldout(losses: dict[str, float]) -> str:
-    return ", ".join(f"{source} {loss:.3f}" for source, loss in losses.items()) or words.NONE
+    return ", ".join(f"{source} {loss:.3f}" for source, loss in losses.items()) or units.NONE
 
 
 # --- cost and surroundings -------------------------------------------------------------------------------------
@@ -134,7 +107,7 @@ def _heldout(losses: dict[str, float]) -> str:
 def cost(stages: Iterable[Manifest]) -> Table:
     """What each stage took. Memory is what training added to the program at its peak."""
     stages = list(stages)
-    rows = [[stage.stage, *_effort(stage), *_work(stage.metrics), words.energy(stage.joules)] for stage in stages]
+    rows = [[stage.stage, *_effort(stage), *_work(stage.metrics), units.energy(stage.joules)] for stage in stages]
     energy = [stage.joules for stage in stages]
     tokens = sum(stage.metrics["tokens"] for stage in stages if stage.flops)
     memory = [
@@ -142,12 +115,12 @@ def cost(stages: Iterable[Manifest]) -> Table:
     ]
     foot = [
         "together",
-        words.duration(sum(stage.seconds for stage in stages)),
-        words.flops(sum(stage.flops for stage in stages)),
-        words.short(tokens) if tokens else words.NONE,
+        units.duration(sum(stage.seconds for stage in stages)),
+        units.flops(sum(stage.flops for stage in stages)),
+        units.short(tokens) if tokens else units.NONE,
         "",
-        *(words.size(amount) if amount else words.NONE for amount in memory),
-        words.energy(None if None in energy else sum(amount for amount in energy if amount is not None)),
+        *(units.size(amount) if amount else units.NONE for amount in memory),
+        units.energy(None if None in energy else sum(amount for amount in energy if amount is not None)),
     ]
     columns = (
         "stage",
@@ -163,18 +136,18 @@ def cost(stages: Iterable[Manifest]) -> Table:
 
 
 def _effort(stage: Manifest) -> list[str]:
-    return [words.duration(stage.seconds), words.flops(stage.flops)]
+    return [units.duration(stage.seconds), units.flops(stage.flops)]
 
 
 def _work(metrics: dict[str, Any]) -> list[str]:
     if "tokens_per_second" not in metrics:
-        return [words.NONE] * 4
-    speed = f"{words.number(metrics['tokens_per_second'])} ({words.percent(metrics['share_of_peak'], 0)} of peak)"
+        return [units.NONE] * 4
+    speed = f"{units.number(metrics['tokens_per_second'])} ({units.percent(metrics['share_of_peak'], 0)} of peak)"
     return [
-        words.short(metrics["tokens"]),
+        units.short(metrics["tokens"]),
         speed,
-        words.size(metrics["predicted_memory"]),
-        words.size(metrics["peak_memory"]),
+        units.size(metrics["predicted_memory"]),
+        units.size(metrics["peak_memory"]),
     ]
 
 
@@ -204,7 +177,7 @@ def digests(stages: Iterable[Manifest]) -> Table:
             stage.stage,
             stage.digest[:16],
             stage.record[:16],
-            ", ".join(stage.parents) or words.NONE,
+            ", ".join(stage.parents) or units.NONE,
             stage.code[:8],
             stage.finished,
         ]

@@ -1,25 +1,19 @@
-"""What a run ends with, for the terminal: the same tables and answers as in the report."""
-
-from typing import Any
+"""The end of a run in the terminal: the tables and answers of the report."""
 
 import rich.table
 from rich import box
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from groundup.apps.sorter import report as line
-from groundup.release import figures
-from groundup.release.tables import Cell, Table
+from groundup.evaluate.display import Cell, Display, Table
 
 
-def render(evaluation: dict[str, Any], work: dict[str, Any] | None = None) -> RenderableType:
-    """All figures of an evaluation and of a model's work on the sorting line, then the recipe's prompts with the
-    model's answers.
-    """
+def render(display: Display) -> RenderableType:
+    """All tables of a display, then the recipe's prompts with the model's answers."""
     parts: list[RenderableType] = []
-    for table in (*figures.tables(evaluation), *([line.table(work)] if work else [])):
+    for table in display.tables:
         parts += [_table(table), ""]
-    for prompt, answer in figures.answers(evaluation):
+    for prompt, answer in display.answers:
         parts.append(Text.assemble(("you> ", "dim"), prompt, "\n", ("model> ", "dim"), answer))
     return Group(*parts)
 

@@ -5,8 +5,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from groundup.core import units
 from groundup.core.ledger import Manifest
-from groundup.release import words
 from groundup.release.lineage import UNSTATED, Lineage
 
 FILES_SHOWN = 40  # a corpus can have a million; all of them are in the JSON
@@ -69,7 +69,7 @@ def _sources(found: Lineage) -> Table:
     for stage in found.sources:
         figures = (len(stage.inputs), stage.metrics.get("documents"), stage.metrics.get("heldout"))
         table.add_row(
-            stage.part["name"], stage.part["kind"], _licence(", ".join(stage.licences)), *map(words.number, figures)
+            stage.part["name"], stage.part["kind"], _licence(", ".join(stage.licences)), *map(units.number, figures)
         )
     return table
 

@@ -21,9 +21,9 @@ from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
 from groundup.core.ledger import Manifest
-from groundup.release import figures
+from groundup.evaluate.display import Cell, Table
 from groundup.release.lineage import Lineage, lineage
-from groundup.release.tables import Cell, Table
+from groundup.release.part import display
 from groundup.serve.errors import ApiError
 
 T = TypeVar("T")
@@ -212,8 +212,7 @@ def _lineage(root: Path, titles: list[str]) -> Lineage | None:
 
 
 def _figures(found: Lineage | None) -> list[dict[str, Any]]:
-    evaluation = found.evaluation.metrics if found and found.evaluation else {}
-    return [_table(table) for table in figures.tables(evaluation)] if evaluation else []
+    return [_table(table) for table in display(found.evaluation).tables] if found else []
 
 
 def _licences(found: Lineage | None) -> dict[str, int]:

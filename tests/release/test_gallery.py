@@ -136,7 +136,7 @@ def test_tables_hold_every_figure():
 
 def test_the_terminal_shows_them():
     said = io.StringIO()
-    Console(file=said, width=160).print(render(evaluation() | SEEN))
+    Console(file=said, width=160).print(render(figures.display(evaluation() | SEEN)))
     assert "Held-out images by class" in said.getvalue() and "AP at overlap 0.5" in said.getvalue()
 
 
@@ -150,8 +150,8 @@ def test_a_picture_that_lies_elsewhere_is_not_shown():
     foreign["images"]["zoo"]["worst"] = [
         MISTAKE | {"image": "https://example.org/track.png", "looked": "data:image/svg+xml,<svg/>"}
     ]
-    (shot,) = next(gallery.shots for gallery in galleries(foreign) if gallery.title == "Surest mistakes, zoo")
-    assert (shot.image, shot.looked) == ("", "")
+    (shot,) = next(gallery.pictures for gallery in galleries(foreign) if gallery.title == "Surest mistakes, zoo")
+    assert (shot.image, shot.overlay) == ("", "")
 
 
 def test_without_images_there_are_no_galleries():

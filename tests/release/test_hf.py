@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
+from groundup.evaluate.display import Cell, Table
 from groundup.model import weights
 from groundup.release.card import markdown
 from groundup.release.export.hf import export
-from groundup.release.tables import Cell, Table
 from tests.release.release_helpers import ATTACK
 
 FILES = {

@@ -65,9 +65,9 @@ def test_what_training_began_with_has_a_box(begun, original):
 
 
 def test_without_evaluation_there_is_no_column_for_it(found):
-    boxes = dict(_boxes(replace(found, evaluation=None)))
+    boxes = dict(_boxes(replace(found, measured=())))
     assert EVALUATION not in {box.column for box in boxes.values()}
-    assert "Evaluation" not in picture(replace(found, evaluation=None))
+    assert "Evaluation" not in picture(replace(found, measured=()))
 
 
 def test_hostile_texts_stay_texts(found):

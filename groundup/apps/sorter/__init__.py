@@ -2,4 +2,7 @@
 
 from groundup.core.tables import APPLICATIONS, Application
 
-APPLICATIONS.add("sorter", Application(commands="groundup.apps.sorter.cli"))
+APPLICATIONS.add(
+    "sorter",
+    Application(commands="groundup.apps.sorter.cli", modules={"groundup.reports": "groundup.apps.sorter.report"}),
+)

@@ -3,14 +3,15 @@
 """
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from groundup.release import words
-from groundup.release.figures import interval
-from groundup.release.tables import Table
+from groundup.core import units
+from groundup.core.tables import REPORTS
+from groundup.evaluate.display import Display, Film, Headline, Table, interval
+from groundup.evaluate.figure import Figure
+from groundup.release.part import ReportPart
 
 FILM = "line.webp"
 
@@ -22,15 +23,15 @@ def table(work: dict[str, Any]) -> Table:
             row["setting"],
             row["by"],
             f"{row['picks_a_minute']:.1f}",
-            *(interval(row[name]) if row[name] else words.NONE for name in ("purity", "recovery")),
-            *(words.number(row[name]) for name in ("manual", "passed")),
+            *(interval(row[name] and Figure(**row[name])) for name in ("purity", "recovery")),
+            *(units.number(row[name]) for name in ("manual", "passed")),
             f"{row['brain']['p50']:.0f} / {row['brain']['p95']:.0f}"
             if row["by"] == "model" and row["brain"]
-            else words.NONE,
+            else units.NONE,
         ]
         for row in work.get("rows", [])
     ]
-    until = f"until {words.number(work.get('items'))} items have left it"
+    until = f"until {units.number(work.get('items'))} items have left it"
     caption = f"At work on the sorting line {until}; what is less than {work.get('sure')} % sure goes to people"
     return Table(
         caption,
@@ -39,20 +40,39 @@ def table(work: dict[str, Any]) -> Table:
     )
 
 
-def headline(work: dict[str, Any]) -> list[tuple[str, str, str]]:
+def headline(work: dict[str, Any]) -> list[Headline]:
     """Title, value and note of the figures that a reader looks for first: those of the first setting, beside an
     oracle's.
     """
     rows = work.get("rows", [])[:2]
     found = [("Picks a minute", *(f"{row['picks_a_minute']:.1f}" for row in rows))] if rows else []
     found += [
-        (name.title(), *(words.percent(row[name]["value"] if row[name] else None) for row in rows))
+        (name.title(), *(units.percent(row[name]["value"] if row[name] else None) for row in rows))
         for name in ("purity", "recovery")
         if rows
     ]
-    return [(title, value, f"{oracle} with eyes that know the truth") for title, value, oracle in found]
+    return [Headline(title, value, f"{oracle} with eyes that know the truth") for title, value, oracle in found]
 
 
-def film(folder: Path) -> Markup:
-    """The film of a stage's folder as a data URI."""
-    return Markup("data:image/webp;base64," + base64.b64encode((folder / FILM).read_bytes()).decode())
+def display(work: dict[str, Any], folder: Path | None) -> Display:
+    """The figures of a model on the line; with the film in the stage's folder where one is given."""
+    return Display(headline=headline(work), tables=[table(work)], films=[] if folder is None else [film(folder)])
+
+
+def film(folder: Path) -> Film:
+    """The film of a stage's folder."""
+    return Film(
+        "A film of its work",
+        "data:image/webp;base64," + base64.b64encode((folder / FILM).read_bytes()).decode(),
+        "The camera's picture of the belt with boxes and kinds, and the line from above: arm, bins and what they hold",
+        "A box has the colour of the bin that its thing is meant for, grey is the bin for people; numbers are what lies"
+        " in each bin.",
+    )
+
+
+def commands(root: Path, work: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    """The film, and the command that puts the model to work."""
+    return [("film", str(root / "line" / FILM)), ("sort", f"groundup sort {root} --sure {work['sure']} --page")]
+
+
+REPORTS.add("line", ReportPart(display, commands))

@@ -1,8 +1,8 @@
 """A model's work on the sorting line, in the report and the terminal."""
 
 from groundup.apps.sorter import report as line
+from groundup.evaluate.display import Cell
 from groundup.evaluate.figure import proportion
-from groundup.release.tables import Cell
 
 
 def row(by: str, right: int, sorted_: int, sortable: int) -> dict:
@@ -25,7 +25,7 @@ WORK = {"items": 100, "sure": 60, "rows": [row("model", 90, 100, 120), row("orac
 def test_a_row_says_what_each_brain_came_to_with_its_intervals():
     model, oracle = line.table(WORK).rows
     assert model[:3] == ["dark", "model", "84.3"]
-    assert [cell.share and round(cell.share[0], 2) for cell in model if isinstance(cell, Cell)] == [0.9, 0.75]
+    assert [cell.fraction and round(cell.fraction[0], 2) for cell in model if isinstance(cell, Cell)] == [0.9, 0.75]
     assert model[5:] == ["2", "1", "10 / 14"]
     assert oracle[-1] == "–"  # it does not think
 

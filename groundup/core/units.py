@@ -1,6 +1,4 @@
-"""Numbers in words a reader takes in at a glance. Used wherever figures are shown, so that they look the same
-everywhere.
-"""
+"""Quantities as text, with units: the one format of figures on pages, cards and terminal."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +9,7 @@ _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A number with thousands separated.
+    """A number with thousands separators.
 
     >>> number(1234567), number(1.2345, 3), number(None)
     ('1,234,567', '1.234', '–')
@@ -20,7 +18,7 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def short(value: float) -> str:
-    """A count to three figures.
+    """A count to three significant figures.
 
     >>> short(950), short(3_412_000), short(1.2e9), short(999_999)
     ('950', '3.41 M', '1.2 B', '1 M')
@@ -29,7 +27,7 @@ def short(value: float) -> str:
 
 
 def flops(value: float) -> str:
-    """Floating-point operations with a prefix of the SI.
+    """Floating-point operations with an SI prefix.
 
     >>> flops(3.42e15), flops(0)
     ('3.42 PFLOP', '–')
@@ -45,7 +43,7 @@ def _scaled(value: float, scales: tuple[tuple[float, str], ...]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units.
+    """A duration in its two largest units.
 
     >>> duration(0.02), duration(42), duration(554), duration(7380), duration(200_000)
     ('< 0.1 s', '42 s', '9 min 14 s', '2 h 3 min', '2 d 7 h')
@@ -73,7 +71,7 @@ def size(count: float) -> str:
 
 
 def energy(joules: float | None) -> str:
-    """Energy in kWh or Wh, or that nobody could measure it.
+    """Energy in kWh or Wh; None was not measured.
 
     >>> energy(None), energy(90_000), energy(7_200_000)
     ('not measured', '25 Wh', '2 kWh')
@@ -84,7 +82,7 @@ def energy(joules: float | None) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
+    """Names as an enumeration in a sentence.
 
     >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
@@ -92,10 +90,10 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in per cent.
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction in per cent.
 
     >>> percent(0.9137), percent(1), percent(None)
     ('91.4 %', '100.0 %', '–')
     """
-    return NONE if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
+    return NONE if fraction is None or math.isnan(fraction) else f"{100 * fraction:.{digits}f} %"
