@@ -37,13 +37,13 @@ TEXTS = ["the cat sat on the mat and the dog sat by the door, then there were th
 
 
 @torch.no_grad()
-def random_trunk(shape: ModelConfig) -> Transformer:
+def random_model(config: ModelConfig) -> Transformer:
     """Weights that all matter: those of a fresh model label nothing."""
-    trunk, generator = Transformer(shape), torch.Generator().manual_seed(0)
-    for weight in trunk.parameters():
+    model, generator = Transformer(config), torch.Generator().manual_seed(0)
+    for weight in model.parameters():
         noise = torch.randn(weight.shape, generator=generator)
         weight.copy_(1 + 0.2 * noise if weight.dim() == 1 else noise * weight.shape[1] ** -0.5)
-    return trunk
+    return model
 
 
 def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Callable[[], Sequence[Floats]]]:
@@ -52,8 +52,8 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     from groundup.release.export import onnx
 
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
-    shape = ModelConfig(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, kinds=KINDS)
-    weights.save(random_trunk(shape), folder, tokenizer.im_end)
+    config = ModelConfig(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, kinds=KINDS)
+    weights.save(random_model(config), folder, tokenizer.im_end)
     tokenizer.save(folder)
     onnx.write(weights.load(folder, torch.device("cpu")), tokenizer, GRID, folder)
     options = onnxruntime.SessionOptions()
@@ -61,9 +61,9 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     session = onnxruntime.InferenceSession(folder / onnx.GRAPH, options, providers=["CPUExecutionProvider"])
     plain, usual = (Engine.load(folder, pick("cpu"), precision) for precision in ("fp32", "auto"))
     return {
-        "groundup, fp32": lambda: plain.labels(see_pixels(shape, frame)),
+        "groundup, fp32": lambda: plain.labels(see_pixels(config, frame)),
         f"groundup, {str(usual.model.precision).removeprefix('torch.')}": lambda: usual.labels(
-            see_pixels(shape, frame)
+            see_pixels(config, frame)
         ),
         f"onnxruntime {onnxruntime.__version__}, fp32": lambda: session.run(None, {"pixels": frame}),
     }

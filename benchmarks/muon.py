@@ -21,11 +21,11 @@ def steps(depth: int, width: int, head_dim: int) -> tuple[dict[str, Callable[[],
     from groundup.train.optim.muon import Muon
     from groundup.train.optim.optimizer import is_matrix
 
-    trunk = Transformer(ModelConfig.of(ModelPart(depth=depth, width=width, head_dim=head_dim), 1024)).initialise(0)
+    model = Transformer(ModelConfig.of(ModelPart(depth=depth, width=width, head_dim=head_dim), 1024)).initialise(0)
     ours, theirs = (
         {
             name: torch.nn.Parameter(each.detach().clone())
-            for name, each in trunk.named_parameters()
+            for name, each in model.named_parameters()
             if is_matrix(name, each)
         }
         for _ in range(2)

@@ -80,14 +80,14 @@ def groundup() -> tuple[Callable[[int], float], int]:
         {"pictures": Shards.open(folder / "train")}, {"pictures": 1.0}, ROWS, 1, True, ImageObjective("none", 0.8, ())
     )
     here = device.pick()
-    trunk = (
+    model = (
         Transformer(ModelConfig.of(part, tokenizer.size, SIDE), here.precision("auto"))
         .initialise(0)
         .to(here.handle)
         .train()
     )
-    speed_up(trunk, here, part.context)
-    learner, ahead = LossModule(trunk), Prefetcher(batches, 1000)
+    speed_up(model, here, part.context)
+    learner, ahead = LossModule(model), Prefetcher(batches, 1000)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
 
     def step(number: int) -> float:
@@ -99,7 +99,7 @@ def groundup() -> tuple[Callable[[int], float], int]:
         optimizer.zero_grad()
         return waited
 
-    weights = sum(weight.numel() for name, weight in trunk.named_parameters() if ".layers." in name)
+    weights = sum(weight.numel() for name, weight in model.named_parameters() if ".layers." in name)
     return step, weights
 
 

@@ -15,7 +15,7 @@ VOCABULARY = {8: 8192, 14: 32768}
 CONTEXT = 1024
 
 
-def shape_of(depth: int) -> Any:
+def config_of(depth: int) -> Any:
     """The shape that a recipe of this depth gets."""
     from groundup.config.recipe import ModelPart
     from groundup.model.config import ModelConfig
@@ -24,17 +24,17 @@ def shape_of(depth: int) -> Any:
 
 
 def random_model(depth: int) -> Any:
-    """A trunk in which every weight matters."""
+    """A model in which every weight matters."""
     import torch
 
     from groundup.model.transformer import Transformer
 
-    trunk, generator = Transformer(shape_of(depth)), torch.Generator().manual_seed(0)
+    model, generator = Transformer(config_of(depth)), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in trunk.parameters():
+        for weight in model.parameters():
             noise = torch.randn(weight.shape, generator=generator)
             weight.copy_(1 + 0.1 * noise if weight.dim() == 1 else noise * weight.shape[1] ** -0.5)
-    return trunk.eval()
+    return model.eval()
 
 
 def make_model(depth: int, folder: Path) -> None:
@@ -42,15 +42,15 @@ def make_model(depth: int, folder: Path) -> None:
     from groundup.codecs.text import Tokenizer
     from groundup.model import weights
 
-    trunk = random_model(depth)
+    model = random_model(depth)
     texts = [
         path.read_text(encoding="utf-8", errors="replace")
         for path in sorted(Path(json.__file__).parent.parent.glob("*.py"))
     ]
-    tokenizer = Tokenizer.learn(texts, min(trunk.shape.vocab, 8192))
-    weights.save(trunk, folder, None)
+    tokenizer = Tokenizer.learn(texts, min(model.config.vocab, 8192))
+    weights.save(model, folder, None)
     tokenizer.save(folder)
-    assert trunk.shape.context == CONTEXT
+    assert model.config.context == CONTEXT
 
 
 @contextmanager

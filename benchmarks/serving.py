@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from served import make_model, random_model, serving, shape_of
+from served import config_of, make_model, random_model, serving
 
 PROMPT, ANSWER, STREAMS = 64, 128, 16
 ALONE = 10  # answers of a single stream: one lasts a third of a second, and a neighbour takes a core for longer
@@ -70,16 +70,16 @@ def groundup(depth: int, precision: str) -> dict[str, float]:
     from groundup.generate.request import Request
     from groundup.kernels.cpu.modules import plant, workshop
 
-    trunk = random_model(depth)
-    trunk.precision = torch.float32 if precision == "fp32" else torch.bfloat16
-    shop = workshop(trunk.shape)
-    size = plant(trunk, precision if precision.startswith("int") else "full", shop)  # type: ignore[arg-type]
-    tokenizer: Any = SimpleNamespace(size=trunk.shape.vocab, im_end=-1, end=-1, token_bytes=lambda id: b"x")
-    engine = Engine(trunk, tokenizer, shop)
+    model = random_model(depth)
+    model.precision = torch.float32 if precision == "fp32" else torch.bfloat16
+    shop = workshop(model.config)
+    size = plant(model, precision if precision.startswith("int") else "full", shop)  # type: ignore[arg-type]
+    tokenizer: Any = SimpleNamespace(size=model.config.vocab, im_end=-1, end=-1, token_bytes=lambda id: b"x")
+    engine = Engine(model, tokenizer, shop)
 
     def rate(streams: int) -> float:
         times: list[float] = []
-        for number, prompt in enumerate(prompts(streams, trunk.shape.vocab)):
+        for number, prompt in enumerate(prompts(streams, model.config.vocab)):
             engine.add(Request(prompt, ANSWER, number=number), lambda piece: times.append(time.perf_counter()))
         while engine.step():
             pass
@@ -88,7 +88,7 @@ def groundup(depth: int, precision: str) -> dict[str, float]:
 
     rate(1)
     one, many = statistics.mean(rate(1) for _ in range(ALONE)), rate(STREAMS)
-    read = size - trunk.model.embed_tokens.weight.nbytes
+    read = size - model.model.embed_tokens.weight.nbytes
     found = {"one": one, "many": many, "bandwidth": one * read}
     # the server takes the device's precision, so it has no 32 bits where there are 16
     return found if precision == "fp32" else found | {"http": groundup_server(depth, precision)}
@@ -155,7 +155,7 @@ def llama(depth: int, precision: str, binaries: Path) -> dict[str, float]:
         out = subprocess.run(
             [str(binaries / "llama-bench"), *map(str, options)], check=True, capture_output=True, text=True
         ).stdout
-        return {"one": json.loads(out)[0]["avg_ts"], "http": llama_server(file, binaries, shape_of(depth).vocab)}
+        return {"one": json.loads(out)[0]["avg_ts"], "http": llama_server(file, binaries, config_of(depth).vocab)}
 
 
 def llama_server(file: Path, binaries: Path, vocabulary: int) -> float:
@@ -262,31 +262,31 @@ def until_ready(address: str) -> None:
     raise TimeoutError(address)
 
 
-def write_gguf(trunk: Any, file: Path, kind: str) -> None:
-    """The trunk in llama.cpp's format, with a vocabulary of placeholders."""
+def write_gguf(model: Any, file: Path, kind: str) -> None:
+    """The model in llama.cpp's format, with a vocabulary of placeholders."""
     import gguf
 
-    shape = trunk.shape
+    config = model.config
     writer = gguf.GGUFWriter(file, "qwen3")
-    writer.add_block_count(shape.depth)
-    writer.add_context_length(shape.context)
-    writer.add_embedding_length(shape.width)
-    writer.add_feed_forward_length(shape.ffn)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_key_length(shape.head_dim)
-    writer.add_value_length(shape.head_dim)
-    writer.add_layer_norm_rms_eps(shape.norm_epsilon)
-    writer.add_rope_freq_base(shape.rope_base)
+    writer.add_block_count(config.depth)
+    writer.add_context_length(config.context)
+    writer.add_embedding_length(config.width)
+    writer.add_feed_forward_length(config.ffn)
+    writer.add_head_count(config.heads)
+    writer.add_head_count_kv(config.kv_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.norm_epsilon)
+    writer.add_rope_freq_base(config.rope_base)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list([f"<{id}>" for id in range(shape.vocab)])
-    writer.add_token_types([1] * shape.vocab)
+    writer.add_token_list([f"<{id}>" for id in range(config.vocab)])
+    writer.add_token_types([1] * config.vocab)
     writer.add_token_merges(["< 0"])
-    writer.add_eos_token_id(shape.vocab - 1)
+    writer.add_eos_token_id(config.vocab - 1)
     asked = getattr(gguf.GGMLQuantizationType, kind)
-    for name, weight in trunk.state_dict().items():
-        if name == "lm_head.weight" and shape.tied:
+    for name, weight in model.state_dict().items():
+        if name == "lm_head.weight" and config.tied:
             continue
         kept = asked if weight.dim() == 2 else gguf.GGMLQuantizationType.F32
         writer.add_tensor(gguf_name(name), gguf.quants.quantize(weight.float().numpy(), kept), raw_dtype=kept)
@@ -365,7 +365,7 @@ def report(arguments: argparse.Namespace, contestants: dict[str, Any]) -> None:
     print(f"a copy moves {copy_speed() / 1e9:.1f} GB/s")
     given = ["--llama", str(arguments.llama)] if arguments.llama else []
     for depth in arguments.depth:
-        print(f"\n{shape_of(depth).total:,} parameters, prompts of {PROMPT}, answers of {ANSWER}\n")
+        print(f"\n{config_of(depth).total:,} parameters, prompts of {PROMPT}, answers of {ANSWER}\n")
         runs: dict[tuple[str, str], list[dict[str, float]]] = {}
         for _ in range(arguments.rounds):
             for precision in arguments.precision:

@@ -60,7 +60,7 @@ class Clock:
     def begin(self, done: int) -> None:
         """Compiling is counted: it happens inside the first step."""
 
-    def sample(self, trunk: Any, step: int) -> list[dict[str, str]]:
+    def sample(self, model: Any, step: int) -> list[dict[str, str]]:
         """Nothing to ask."""
         return []
 
@@ -93,7 +93,7 @@ def ours(text: str, steps: int) -> list[tuple[int, float, float]]:
         heldout = parts["heldout"]
         job = TrainingConfig(
             title="shakespeare",
-            shape=ModelConfig(
+            model=ModelConfig(
                 depth=4,
                 width=128,
                 heads=4,

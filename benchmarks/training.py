@@ -28,7 +28,7 @@ CONTESTANTS = ("groundup", "groundup-e", "transformers", "litgpt")
 COMPILED = ("transformers-c", "litgpt-c")
 
 
-def shape_of(depth: int) -> "object":
+def config_of(depth: int) -> "object":
     from groundup.config.recipe import ModelPart
     from groundup.model.config import ModelConfig
 
@@ -43,10 +43,10 @@ def groundup(depth: int, compiled: bool) -> Callable[[], None]:
     from groundup.train.objectives.packed import LossModule, ModelInputs, speed_up
 
     here = device.pick()
-    trunk = Transformer(shape_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()
+    model = Transformer(config_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()
     if compiled:
-        speed_up(trunk, here, CONTEXT)
-    learner = LossModule(trunk)
+        speed_up(model, here, CONTEXT)
+    learner = LossModule(model)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
     ids = torch.randint(0, VOCAB, (ROWS, CONTEXT))
     segments = torch.zeros_like(ids)
@@ -81,7 +81,7 @@ def transformers(depth: int, compiled: bool) -> Callable[[], None]:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    model = Qwen3ForCausalLM(Qwen3Config(**shape_of(depth).config("float32", None))).train()
+    model = Qwen3ForCausalLM(Qwen3Config(**config_of(depth).hf_config("float32", None))).train()
     target = torch.compile(model) if compiled else model
     return plain_loop(target, lambda net, ids: net(input_ids=ids, labels=ids, use_cache=False).loss)
 
@@ -91,11 +91,11 @@ def litgpt(depth: int, compiled: bool) -> Callable[[], None]:
     import torch.nn.functional as F
     from litgpt import GPT, Config
 
-    shape = shape_of(depth)
+    config = config_of(depth)
     config = Config(
-        name="same-shape", block_size=CONTEXT, vocab_size=VOCAB, padded_vocab_size=VOCAB, n_layer=shape.depth,
-        n_head=shape.heads,
-        n_query_groups=shape.kv_heads, head_size=shape.head_dim, n_embd=shape.width, intermediate_size=shape.ffn,
+        name="same-shape", block_size=CONTEXT, vocab_size=VOCAB, padded_vocab_size=VOCAB, n_layer=config.depth,
+        n_head=config.heads,
+        n_query_groups=config.kv_heads, head_size=config.head_dim, n_embd=config.width, intermediate_size=config.ffn,
         rotary_percentage=1.0,
         parallel_residual=False, bias=False, norm_class_name="RMSNorm", mlp_class_name="LLaMAMLP", norm_eps=1e-6,
         norm_qk=True,
@@ -149,7 +149,7 @@ def main() -> None:
     contestants = CONTESTANTS + (COMPILED if arguments.compiled else ())
     for depth in arguments.depth:
         print(
-            f"\ndepth {depth}: {shape_of(depth).total:,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary"
+            f"\ndepth {depth}: {config_of(depth).total:,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary"
             f" {VOCAB:,}\n"
         )
         results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
@@ -161,7 +161,7 @@ def main() -> None:
         speed = {name: statistics.median(run["speed"] for run in runs) for name, runs in results.items()}
         peak = statistics.median(run["peak"] for runs in results.values() for run in runs)
         better = max(speed["transformers"], speed["litgpt"])
-        flops = shape_of(depth).training_flops()
+        flops = config_of(depth).training_flops()
         rows = [
             (name, f"{value:,.0f}", f"{value / better:.2f}x", f"{value * flops / peak:.0%}")
             for name, value in speed.items()

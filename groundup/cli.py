@@ -96,7 +96,7 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
 
     found = list(states(recipe, plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
     values = derivations(recipe)
-    shape = ModelConfig.of(
+    config = ModelConfig.of(
         recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.outside_eyes(recipe, home)[1]
     )
     tokens = sum(stage.tokens for stage in recipe.stage)
@@ -105,17 +105,18 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
         "values": {
             value.key: {"value": value.value, "origin": value.origin, "reason": value.reason} for value in values
         },
-        "parameters": {**shape.parameters(), "total": shape.total},
-        "training_flops": tokens * shape.training_flops(),
+        "parameters": {**config.parameters(), "total": config.total},
+        "training_flops": tokens * config.training_flops(),
     }
     lines = ["stages"] + [f"  {state.stage.name:<28} {state.reason or 'fresh'}" for state in found]
     lines += ["values"] + [
         f"  {value.key:<28} {value.value!s:<12} {value.origin:<10} {value.reason}" for value in values
     ]
     lines += [
-        f"parameters  {shape.total:,}: " + ", ".join(f"{name} {count:,}" for name, count in shape.parameters().items())
+        f"parameters  {config.total:,}: "
+        + ", ".join(f"{name} {count:,}" for name, count in config.parameters().items())
     ]
-    lines += [f"training    {tokens:,} tokens, {tokens * shape.training_flops():.2e} FLOPs"]
+    lines += [f"training    {tokens:,} tokens, {tokens * config.training_flops():.2e} FLOPs"]
     return table, lines
 
 

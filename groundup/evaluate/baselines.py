@@ -32,7 +32,7 @@ def baselines(
     one by one. `... after training` is by how much the held-out texts lengthen the compressed training texts, so that
     these serve as a dictionary: the last 32 KB of them for gzip, all for xz. They are single measurements without an
     interval. `n-gram` is a model of bytes (order 6, modified Kneser-Ney) learned from the training texts. It predicts
-    each held-out text by itself, as a trunk is made to. `advance` is told of methods done.
+    each held-out text by itself, as a model is made to. `advance` is told of methods done.
     """
     before, after = ("".join(texts).encode() for texts in (training, heldout))
     figures = {}

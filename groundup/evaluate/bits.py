@@ -14,7 +14,7 @@ CHARACTERS = 1 << 20  # text measured at a time: bounds the memory of its ids
 
 
 def bits_per_byte(
-    trunk: Transformer, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None
+    model: Transformer, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None
 ) -> Figure:
     """-log2 p of the texts by the bytes of UTF-8 of their normal form, the texts being cases of which any might have
     been drawn.
@@ -28,7 +28,7 @@ def bits_per_byte(
     bits: list[float] = []
     sizes: list[float] = []
     for group in _groups(texts):
-        bits += _bits(trunk, [tokenizer.encode(text) for text in group])
+        bits += _bits(model, [tokenizer.encode(text) for text in group])
         sizes += [len(text.encode()) for text in group]
         advance(len(group))
     if not bits:
@@ -47,10 +47,10 @@ def windows(ids: list[int], context: int) -> Iterator[Row]:
         yield Row(ids[begin:stop], start - begin)
 
 
-def _bits(trunk: Transformer, texts: list[list[int]]) -> list[float]:
-    rows = [list(windows(ids, trunk.shape.context)) for ids in texts]
-    values = iter(nats(trunk, [row for text in rows for row in text]))
-    first = math.log(trunk.shape.vocab)
+def _bits(model: Transformer, texts: list[list[int]]) -> list[float]:
+    rows = [list(windows(ids, model.config.context)) for ids in texts]
+    values = iter(nats(model, [row for text in rows for row in text]))
+    first = math.log(model.config.vocab)
     return [(first + sum(next(values) for _ in text)) / math.log(2) for text in rows]
 
 

@@ -25,11 +25,11 @@ class Row:
 
 
 @torch.inference_mode()
-def nats(trunk: Transformer, rows: Sequence[Row], advance: Callable[[int], None] = lambda done: None) -> list[float]:
+def nats(model: Transformer, rows: Sequence[Row], advance: Callable[[int], None] = lambda done: None) -> list[float]:
     """-log p(ids[first:] | ids[:first]) of each row. `advance` is told of rows done."""
     sums = [0.0] * len(rows)
     for batch in batches([len(row.ids) for row in rows]):
-        for number, value in zip(batch, _nats(trunk, [rows[number] for number in batch]), strict=True):
+        for number, value in zip(batch, _nats(model, [rows[number] for number in batch]), strict=True):
             sums[number] = value
         advance(len(batch))
     return sums
@@ -44,23 +44,23 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         order = order[count:]
 
 
-def _nats(trunk: Transformer, rows: list[Row]) -> list[float]:
-    device, longest = trunk.device, max(len(row.ids) for row in rows)
+def _nats(model: Transformer, rows: list[Row]) -> list[float]:
+    device, longest = model.device, max(len(row.ids) for row in rows)
     ids_BT = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in rows], device=device)
     places_T = torch.arange(1, longest, device=device)
     first_B1 = torch.tensor([[row.first] for row in rows], device=device)
     length_B1 = torch.tensor([[len(row.ids)] for row in rows], device=device)
     counts_BT = (places_T >= first_B1) & (places_T < length_B1)
     # The padding stands behind, where a causal model does not see it.
-    x_BTD = trunk(ids_BT[:, :-1], (places_T - 1).expand(len(rows), -1))
-    nats_N = cross_entropy(trunk, x_BTD[counts_BT], ids_BT[:, 1:][counts_BT])
+    x_BTD = model(ids_BT[:, :-1], (places_T - 1).expand(len(rows), -1))
+    nats_N = cross_entropy(model, x_BTD[counts_BT], ids_BT[:, 1:][counts_BT])
     sums_B = torch.zeros(len(rows), device=device).index_add_(0, counts_BT.nonzero()[:, 0], nats_N)
     return sums_B.tolist()
 
 
-def cross_entropy(trunk: Transformer, x_ND: Tensor, targets_N: Tensor) -> Tensor:
+def cross_entropy(model: Transformer, x_ND: Tensor, targets_N: Tensor) -> Tensor:
     """-log p of each target, [N], fp32."""
     parts = [slice(start, start + SCORES) for start in range(0, len(x_ND), SCORES)]
     return torch.cat(
-        [F.cross_entropy(trunk.logits(x_ND[part]).float(), targets_N[part], reduction="none") for part in parts]
+        [F.cross_entropy(model.logits(x_ND[part]).float(), targets_N[part], reduction="none") for part in parts]
     )

@@ -1,4 +1,4 @@
-"""Rows with images through the trunk, many at once and without a cache: states, likelihoods, things and attention; and
+"""Rows with images through the model, many at once and without a cache: states, likelihoods, things and attention; and
 answers of the engine.
 
 Shapes: B rows, T tokens and patches, D width, H query heads, E features a head, N patches, C answers, V vocabulary.
@@ -41,13 +41,13 @@ class Row:
         return len(self.ids) + sum(map(len, self.tails))
 
 
-def look(trunk: Transformer, tokenizer: Tokenizer, document: Document) -> Row:
-    """The prompt of a conversation's last answer, with its images as the trunk sees them.
+def look(model: Transformer, tokenizer: Tokenizer, document: Document) -> Row:
+    """The prompt of a conversation's last answer, with its images as the model sees them.
 
     A document without a conversation is its images alone, as a user shows them. Raises BadImage for an image that
-    cannot be used, and InputError for a trunk without eyes.
+    cannot be used, and InputError for a model without eyes.
     """
-    views = [see(trunk.shape, data) for data in document.images]
+    views = [see(model.config, data) for data in document.images]
     messages = document.messages or chat.shown(len(views))
     if messages[-1]["role"] == "assistant":
         messages = messages[:-1]
@@ -69,7 +69,7 @@ def batches(rows: Sequence[Row]) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def states(trunk: Transformer, rows: Sequence[Row]) -> Tensor:
+def states(model: Transformer, rows: Sequence[Row]) -> Tensor:
     """The final states of a batch, [B, T, D], T that of the longest row: what stands behind a shorter one means
     nothing.
     """
@@ -90,8 +90,8 @@ def states(trunk: Transformer, rows: Sequence[Row]) -> Tensor:
             blocks_BT[number, each.place : each.place + each.view.grid.patches] = each.place
     past_BTT = document_mask(torch.zeros_like(ids_BT), blocks_BT)
     own_BTT = (branches_BT[:, :, None] == branches_BT[:, None, :]) | (branches_BT == 0)[:, None, :]
-    inputs = (each.to(trunk.device) for each in (ids_BT, positions_BT, past_BTT & own_BTT))
-    found: Tensor = trunk(*inputs, sight=_sight(rows, T, trunk.device))
+    inputs = (each.to(model.device) for each in (ids_BT, positions_BT, past_BTT & own_BTT))
+    found: Tensor = model(*inputs, sight=_sight(rows, T, model.device))
     return found
 
 
@@ -119,11 +119,11 @@ def of_patches(states_BTD: Tensor, rows: Sequence[Row]) -> list[list[Tensor]]:
 
 
 @torch.inference_mode()
-def likelihoods(trunk: Transformer, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
+def likelihoods(model: Transformer, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
     """log p(answer | row) for each row and each of the same answers (lists of ids, with what ends them), [B, C],
     fp32.
     """
-    parts = [_weighed(trunk, rows, answers[start:stop]) for start, stop in _groups(answers)]
+    parts = [_weighed(model, rows, answers[start:stop]) for start, stop in _groups(answers)]
     return torch.cat(parts, 1)
 
 
@@ -138,16 +138,16 @@ def _groups(answers: Sequence[list[int]]) -> Iterator[tuple[int, int]]:
     yield start, len(answers)
 
 
-def _weighed(trunk: Transformer, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
+def _weighed(model: Transformer, rows: Sequence[Row], answers: Sequence[list[int]]) -> Tensor:
     tails = tuple(answer[:-1] for answer in answers)  # nothing comes after the last id
     found_BC = torch.zeros(len(rows), len(answers))
     full = [replace(row, tails=tails) for row in rows]
-    targets = torch.tensor([id for answer in answers for id in answer], device=trunk.device)
+    targets = torch.tensor([id for answer in answers for id in answer], device=model.device)
     whose = torch.tensor([number for number, answer in enumerate(answers) for _ in answer])
     for batch in batches(full):
-        states_BTD = states(trunk, [full[number] for number in batch])
+        states_BTD = states(model, [full[number] for number in batch])
         for number, states_TD in zip(batch, states_BTD, strict=True):
-            nats = cross_entropy(trunk, states_TD[_before(len(rows[number].ids), tails)], targets)
+            nats = cross_entropy(model, states_TD[_before(len(rows[number].ids), tails)], targets)
             found_BC[number].index_add_(0, whose, -nats.cpu())
     return found_BC
 
@@ -181,37 +181,37 @@ def answer(
 
 
 @torch.inference_mode()
-def things(trunk: Transformer, rows: Sequence[Row]) -> list[list[list[Detection]]]:
+def things(model: Transformer, rows: Sequence[Row]) -> list[list[list[Detection]]]:
     """What the labels of the patches say lies in each image of each row, the surest first."""
-    assert trunk.eyes is not None, "things are seen with eyes"
+    assert model.eyes is not None, "things are seen with eyes"
     found: list[list[list[Detection]]] = [[] for _ in rows]
     for batch in batches(rows):
         chosen = [rows[number] for number in batch]
-        for number, row, patches in zip(batch, chosen, of_patches(states(trunk, chosen), chosen), strict=True):
+        for number, row, patches in zip(batch, chosen, of_patches(states(model, chosen), chosen), strict=True):
             for each, states_ND in zip(row.looks, patches, strict=True):
                 found[number].append(
-                    boxes.from_labels(*labels(trunk.eyes, states_ND), each.view.grid, list(trunk.shape.kinds))
+                    boxes.from_labels(*labels(model.eyes, states_ND), each.view.grid, list(model.config.kinds))
                 )
     return found
 
 
 @torch.inference_mode()
-def attention(trunk: Transformer, row: Row) -> list[npt.NDArray[np.float32]]:
+def attention(model: Transformer, row: Row) -> list[npt.NDArray[np.float32]]:
     """What the last token of a row attends to in the last block, the mean of its heads: the shares of each image's
     patches, [N].
     """
     kept: list[Tensor] = []
-    usual = trunk.attend
+    usual = model.attend
 
     def attend(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
         kept[:] = [q_BTHE[0, -1], k_BSKE[0]]  # each block's in turn; the last ones stay
         return usual(q_BTHE, k_BSKE, v_BSKE, mask_BTS)
 
-    trunk.attend = attend
+    model.attend = attend
     try:
-        states(trunk, [replace(row, tails=())])
+        states(model, [replace(row, tails=())])
     finally:
-        trunk.attend = usual
+        model.attend = usual
     q_HE, k_SKE = (each.float() for each in kept)
     k_SHE = k_SKE.repeat_interleave(q_HE.shape[0] // k_SKE.shape[1], 1)
     shares_S = (torch.einsum("he,she->hs", q_HE, k_SHE) * q_HE.shape[-1] ** -0.5).softmax(-1).mean(0)

@@ -55,27 +55,27 @@ class Engine:
     def __init__(
         self, model: Transformer, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = MEMORY
     ):
-        if tokenizer.size > model.shape.vocab:
+        if tokenizer.size > model.config.vocab:
             raise InputError(
-                f"the tokenizer has {tokenizer.size} ids, the model {model.shape.vocab}; they do not belong together"
+                f"the tokenizer has {tokenizer.size} ids, the model {model.config.vocab}; they do not belong together"
             )
         self.model, self.tokenizer = model, tokenizer
         self.device = model.device
-        shape, dtype = model.shape, model.precision
-        pages = min(ROWS * -(-shape.context // PAGE), cache_bytes // shape.cache_bytes(PAGE, dtype.itemsize))
-        if pages * PAGE < shape.context:
-            needed = shape.cache_bytes(shape.context + PAGE, dtype.itemsize)
+        config, dtype = model.config, model.precision
+        pages = min(ROWS * -(-config.context // PAGE), cache_bytes // config.cache_bytes(PAGE, dtype.itemsize))
+        if pages * PAGE < config.context:
+            needed = config.cache_bytes(config.context + PAGE, dtype.itemsize)
             raise InputError(
-                f"a cache of {cache_bytes:,} bytes does not hold one context of {shape.context} tokens; it needs"
+                f"a cache of {cache_bytes:,} bytes does not hold one context of {config.context} tokens; it needs"
                 f" {needed:,}"
             )
         self.scheduler = Scheduler(pages)
         self._store: Store
         self._decoder: Decoder | None = None
         if shop is None:
-            self._store = PlainStore(shape, pages, self.device, dtype)
+            self._store = PlainStore(config, pages, self.device, dtype)
         else:
-            self._store = native = NativeStore(shape, pages, dtype, shop, STEP + shape.patches)
+            self._store = native = NativeStore(config, pages, dtype, shop, STEP + config.patches)
             with torch.inference_mode():
                 self._decoder = Decoder(model, native, shop, ROWS, tokenizer.size)
         self._ends = frozenset((tokenizer.im_end, tokenizer.end))
@@ -86,7 +86,7 @@ class Engine:
     @property
     def config(self) -> ModelConfig:
         """The model's numbers."""
-        return self.model.shape
+        return self.model.config
 
     @staticmethod
     def load(
@@ -100,13 +100,13 @@ class Engine:
 
         Matrices are kept in the precision they are multiplied in, or in `weights`: whole numbers of 8 or 4 bits.
         """
-        trunk = files.load(folder, device.handle, device.precision(precision))
-        shop = workshop(trunk.shape) if device.is_host else None
-        plant(trunk, weights, shop)
-        for module in trunk.modules():
+        model = files.load(folder, device.handle, device.precision(precision))
+        shop = workshop(model.config) if device.is_host else None
+        plant(model, weights, shop)
+        for module in model.modules():
             if isinstance(module, Linear | nn.Embedding):
-                module.weight.data = module.weight.data.to(trunk.precision)
-        return Engine(trunk, Tokenizer.load(folder), shop, cache_bytes)
+                module.weight.data = module.weight.data.to(model.precision)
+        return Engine(model, Tokenizer.load(folder), shop, cache_bytes)
 
     # --- one request after another, or all at once ----------------------------------------------------------------
 
@@ -199,14 +199,14 @@ class Engine:
 
     def _check_images(self, looks: Sequence[Look], size: int) -> None:
         """Raise InputError unless the images stand in a prompt one after the other, with ids after the last."""
-        shape, before = self.config, 0
+        config, before = self.config, 0
         for look in looks:
-            require(shape)
+            require(config)
             grid, patches = look.view.grid, look.view.patches
-            if grid.patches > shape.patches or patches.shape != (grid.patches, shape.patch_values):
+            if grid.patches > config.patches or patches.shape != (grid.patches, config.patch_values):
                 raise InputError(
-                    f"an image has {patches.shape} patches; the model sees at most {shape.patches} of"
-                    f" {shape.patch_values} values"
+                    f"an image has {patches.shape} patches; the model sees at most {config.patches} of"
+                    f" {config.patch_values} values"
                 )
             if not before <= look.place < look.end < size:
                 raise InputError(
@@ -426,8 +426,8 @@ class Engine:
 
         Raises InputError for a model that names nothing, and for an image that cannot be seen.
         """
-        shape, eyes = self.config, self.model.eyes
-        if eyes is None or not shape.kinds:
+        config, eyes = self.config, self.model.eyes
+        if eyes is None or not config.kinds:
             raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
         ids, images = shown(self.tokenizer, view)
         self._check_images(images, len(ids))

@@ -43,20 +43,20 @@ class Stretch:
 
 
 class Store(Protocol):
-    """A cache as the engine uses it: `begin` a step, then let the trunk `attend` layer by layer."""
+    """A cache as the engine uses it: `begin` a step, then let the model `attend` layer by layer."""
 
     def begin(self, step: Sequence[Stretch]) -> Tensor:
         """Prepare for the step's tokens; returns their positions, [1, R]."""
 
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
-        """As `model.trunk.Cache`, with B = 1 and T = R."""
+        """As `model.transformer.Cache`, with B = 1 and T = R."""
 
 
 class PlainStore:
     """Pages in tensors of any device, attended to by the library's kernel."""
 
-    def __init__(self, shape: ModelConfig, pages: int, device: torch.device, dtype: torch.dtype):
-        size = (shape.depth, pages * PAGE, shape.kv_heads, shape.head_dim)
+    def __init__(self, config: ModelConfig, pages: int, device: torch.device, dtype: torch.dtype):
+        size = (config.depth, pages * PAGE, config.kv_heads, config.head_dim)
         # Zeros, as a masked slot has weight 0, and 0 times what memory happens to hold may not be a number.
         self._k_LSKE = torch.zeros(size, device=device, dtype=dtype)
         self._v_LSKE = torch.zeros(size, device=device, dtype=dtype)
@@ -105,14 +105,14 @@ class NativeStore:
     What `begin` prepares for up to `tokens` tokens lies in one place for good, so that a recorded forward finds it.
     """
 
-    def __init__(self, shape: ModelConfig, pages: int, dtype: torch.dtype, shop: Workshop, tokens: int):
+    def __init__(self, config: ModelConfig, pages: int, dtype: torch.dtype, shop: Workshop, tokens: int):
         self._shop = shop
-        keys = torch.zeros((shape.depth, pages, shape.kv_heads, shape.head_dim, PAGE), dtype=dtype)
+        keys = torch.zeros((config.depth, pages, config.kv_heads, config.head_dim, PAGE), dtype=dtype)
         self.keys, self.values = (
             keys,
-            torch.zeros_like(keys).view(shape.depth, pages, shape.kv_heads, PAGE, shape.head_dim),
+            torch.zeros_like(keys).view(config.depth, pages, config.kv_heads, PAGE, config.head_dim),
         )
-        width = -(-shape.context // PAGE)
+        width = -(-config.context // PAGE)
         self._pages, self._tiles = np.zeros((tokens, width), np.int32), np.zeros((tokens, 2), np.int32)
         self._sequence, self._seen = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
         self._positions_R, self._slots_R = (
@@ -120,11 +120,11 @@ class NativeStore:
             torch.zeros(tokens, dtype=torch.int64),
         )
         self._positions, self._slots = self._positions_R.numpy(), self._slots_R.numpy()
-        space = GROUP * (shape.head_dim + width * PAGE)
+        space = GROUP * (config.head_dim + width * PAGE)
         self._space = torch.empty(shop.threads * space)
         addresses = (each.ctypes.data for each in (self._pages, self._sequence, self._seen, self._tiles))
-        self._table = Table(*addresses, 0, width, shape.heads, shape.kv_heads, shape.head_dim, space)
-        self._neighbours = GROUP // (shape.heads // shape.kv_heads)
+        self._table = Table(*addresses, 0, width, config.heads, config.kv_heads, config.head_dim, space)
+        self._neighbours = GROUP // (config.heads // config.kv_heads)
 
     def begin(self, step: Sequence[Stretch]) -> Tensor:
         """Fill in the tables."""
@@ -165,15 +165,15 @@ class NativeStore:
 class Decoder:
     """The forward of a step in which each sequence has one new token: made once, then played from its tape.
 
-    It is the trunk's own forward; only the program around the kernels is left out. `size` ids may be chosen.
+    It is the model's own forward; only the program around the kernels is left out. `size` ids may be chosen.
     """
 
-    def __init__(self, trunk: Transformer, cache: NativeStore, shop: Workshop, rows: int, size: int):
+    def __init__(self, model: Transformer, cache: NativeStore, shop: Workshop, rows: int, size: int):
         self._ids_BT = torch.zeros((1, rows), dtype=torch.int64)
         self._ids = self._ids_BT.numpy()[0]
         self._tape = shop.tape = Tape()
-        x_BTD = trunk(self._ids_BT, cache.begin([Stretch(0, 1, [0])] * rows), cache=cache)
-        scores_NV = trunk.logits(x_BTD)[0]
+        x_BTD = model(self._ids_BT, cache.begin([Stretch(0, 1, [0])] * rows), cache=cache)
+        scores_NV = model.logits(x_BTD)[0]
         self._best_N = best(shop, scores_NV, size)
         self._scores_NV = scores_NV[:, :size]
         shop.tape = None

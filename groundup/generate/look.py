@@ -50,37 +50,37 @@ class Look:
         return self.place + self.view.grid.patches
 
 
-def see(shape: ModelConfig, data: bytes) -> View:
-    """An encoded image as a model of a shape sees it. Raises BadImage as `codecs.image.decode` does, and InputError for
+def see(config: ModelConfig, data: bytes) -> View:
+    """An encoded image as a model sees it. Raises BadImage as `codecs.image.decode` does, and InputError for
     a model without eyes.
     """
-    require(shape)
-    return see_pixels(shape, decode(data))
+    require(config)
+    return see_pixels(config, decode(data))
 
 
-def see_pixels(shape: ModelConfig, pixels: Pixels) -> View:
+def see_pixels(config: ModelConfig, pixels: Pixels) -> View:
     """The same for an image that is decoded, [H, W, 3]."""
-    grid, scaled = Eyesight(shape.patch, shape.patches).scale(pixels)
-    return View.of(grid, to_patches(scaled, shape.patch))
+    grid, scaled = Eyesight(config.patch, config.patches).scale(pixels)
+    return View.of(grid, to_patches(scaled, config.patch))
 
 
-def see_file(shape: ModelConfig, file: Path) -> View:
+def see_file(config: ModelConfig, file: Path) -> View:
     """The same for a file; raises InputError that names it, also for a pipe or a device, which might never end."""
     if not there(file):
         raise InputError(f"{file}: cannot be read (no such file); give an image's file")
     try:
         if file.stat().st_size > MOST_BYTES:
             raise InputError(f"{file}: larger than {MOST_BYTES:,} bytes; give a smaller image")
-        return see(shape, file.read_bytes())
+        return see(config, file.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); give an image's file") from None
     except BadImage as error:
         raise InputError(f"{file}: {error}") from None
 
 
-def require(shape: ModelConfig) -> None:
+def require(config: ModelConfig) -> None:
     """Raise InputError for a model without eyes."""
-    if not shape.patch:
+    if not config.patch:
         raise InputError(
             "the model has no eyes, it reads only text; leave the image out, or ask a model that was grown with images"
         )

@@ -1,1 +1,1 @@
-"""The model: its shape and cost, the trunk, the loss of its head, and weights in and out."""
+"""The model: its config and cost, the transformer, the loss of its head, and weights in and out."""

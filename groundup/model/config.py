@@ -1,4 +1,4 @@
-"""The shape of a model and what it costs: parameters, FLOPs, bytes of cache. Nothing is built here."""
+"""The config of a model and what it costs: parameters, FLOPs, bytes of cache. Nothing is built here."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -37,15 +37,15 @@ class ModelConfig:
     def of(
         part: ModelPart, vocab: int, patch: int = 0, kinds: tuple[str, ...] = (), tower: VisionTowerConfig | None = None
     ) -> "ModelConfig":
-        """The shape a recipe asks for, with what it leaves out derived from the depth; with eyes if `patch` is not
+        """The config a recipe asks for, with what it leaves out derived from the depth; with eyes if `patch` is not
         0.
         """
-        shape = ModelConfig(
+        config = ModelConfig(
             depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base, kinds=kinds,
             tower=tower,
             **derived_shape(part),
         )  # fmt: skip
-        return replace(shape, patch=patch, patches=part.patches) if patch else shape
+        return replace(config, patch=patch, patches=part.patches) if patch else config
 
     @property
     def patch_values(self) -> int:
@@ -127,7 +127,7 @@ class ModelConfig:
         """Bytes of keys and values for `tokens` tokens."""
         return 2 * self.depth * self.kv_heads * self.head_dim * tokens * bytes_each
 
-    def config(self, dtype: str, end: int | None) -> dict[str, Any]:
+    def hf_config(self, dtype: str, end: int | None) -> dict[str, Any]:
         """The `config.json` of the Hugging Face layout (Qwen3ForCausalLM)."""
         return {
             "architectures": ["Qwen3ForCausalLM"],
@@ -160,8 +160,8 @@ class ModelConfig:
         return {"patch": self.patch, "patches": self.patches, "kinds": list(self.kinds)} | tower
 
     @staticmethod
-    def from_config(config: dict[str, Any], where: str) -> "ModelConfig":
-        """Read a `config.json`; raises InputError for another architecture or one with parts the trunk lacks."""
+    def from_hf_config(config: dict[str, Any], where: str) -> "ModelConfig":
+        """Read a `config.json`; raises InputError for another architecture or one with parts the model lacks."""
         if config.get("model_type") != "qwen3":
             raise InputError(
                 f"{where}: model_type is {config.get('model_type')!r}; only 'qwen3' (dense text) is loaded"

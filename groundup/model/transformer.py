@@ -1,4 +1,4 @@
-"""The one transformer: a decoder trunk in the Qwen3 layout (arXiv:2505.09388).
+"""The one transformer: a decoder model in the Qwen3 layout (arXiv:2505.09388).
 
 Parameter names are those of `Qwen3ForCausalLM`, so a state dict is a Hugging Face checkpoint.
 
@@ -118,15 +118,15 @@ class Rotation(nn.Module):
 class Attention(nn.Module):
     """Grouped-query attention (arXiv:2305.13245) with normalised queries and keys."""
 
-    def __init__(self, shape: ModelConfig, layer: int):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.layer, self.head_dim = layer, shape.head_dim
-        self.q_proj = Linear(shape.width, shape.heads * shape.head_dim)
-        self.k_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
-        self.v_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
-        self.o_proj = Linear(shape.heads * shape.head_dim, shape.width)
-        self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
-        self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+        self.layer, self.head_dim = layer, config.head_dim
+        self.q_proj = Linear(config.width, config.heads * config.head_dim)
+        self.k_proj = Linear(config.width, config.kv_heads * config.head_dim)
+        self.v_proj = Linear(config.width, config.kv_heads * config.head_dim)
+        self.o_proj = Linear(config.heads * config.head_dim, config.width)
+        self.q_norm = RMSNorm(config.head_dim, config.norm_epsilon)
+        self.k_norm = RMSNorm(config.head_dim, config.norm_epsilon)
         self.rotate = Rotation()
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
@@ -153,12 +153,12 @@ class Gate(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU (arXiv:2002.05202): down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, shape: ModelConfig):
+    def __init__(self, config: ModelConfig):
         super().__init__()
         self.gate = Gate()
-        self.gate_proj = Linear(shape.width, shape.ffn)
-        self.up_proj = Linear(shape.width, shape.ffn)
-        self.down_proj = Linear(shape.ffn, shape.width)
+        self.gate_proj = Linear(config.width, config.ffn)
+        self.up_proj = Linear(config.width, config.ffn)
+        self.down_proj = Linear(config.ffn, config.width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down_proj(self.gate(self.gate_proj(x_BTD), self.up_proj(x_BTD)))
@@ -174,12 +174,12 @@ class Sum(nn.Module):
 class Block(nn.Module):
     """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
 
-    def __init__(self, shape: ModelConfig, layer: int):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
-        self.self_attn = Attention(shape, layer)
-        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
-        self.mlp = FeedForward(shape)
+        self.input_layernorm = RMSNorm(config.width, config.norm_epsilon)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = RMSNorm(config.width, config.norm_epsilon)
+        self.mlp = FeedForward(config)
         self.add = Sum()
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
@@ -190,26 +190,26 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """Embedding, blocks and final norm."""
 
-    def __init__(self, shape: ModelConfig):
+    def __init__(self, config: ModelConfig):
         super().__init__()
-        self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
-        self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.depth))
-        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.embed_tokens = nn.Embedding(config.vocab, config.width)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
+        self.norm = RMSNorm(config.width, config.norm_epsilon)
 
 
 class Transformer(nn.Module):
     """The whole model. `precision` is the dtype activations are computed in; weights stay as they are."""
 
-    def __init__(self, shape: ModelConfig, precision: torch.dtype = torch.float32):
+    def __init__(self, config: ModelConfig, precision: torch.dtype = torch.float32):
         super().__init__()
-        self.shape, self.precision = shape, precision
+        self.config, self.precision = config, precision
         self.attend: Attend = fused_attention
         self.recompute = False
-        self.rotary = Rotary(shape.head_dim, shape.rope_base)
-        self.model = Stack(shape)
-        self.eyes = VisionEncoder(shape) if shape.patch else None
-        self.lm_head = Linear(shape.width, shape.vocab)
-        if shape.tied:
+        self.rotary = Rotary(config.head_dim, config.rope_base)
+        self.model = Stack(config)
+        self.eyes = VisionEncoder(config) if config.patch else None
+        self.lm_head = Linear(config.width, config.vocab)
+        if config.tied:
             self.lm_head.weight = self.model.embed_tokens.weight
 
     @torch.no_grad()
@@ -257,7 +257,7 @@ class Transformer(nn.Module):
             )
             x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, x_ND).view(x_BTD.shape)
         for layer, block in enumerate(self.model.layers, 1):
-            shared = context if layer < self.shape.depth else last
+            shared = context if layer < self.config.depth else last
             if self.recompute and self.training:
                 x_BTD = checkpoint(block, x_BTD, shared, use_reentrant=False)
             else:
@@ -265,7 +265,7 @@ class Transformer(nn.Module):
         x_BTD = self.model.norm(x_BTD)
         if asked_BA is None:
             return x_BTD
-        return x_BTD.new_zeros(*ids_BT.shape, self.shape.width).scatter(1, asked_BA[..., None].expand_as(x_BTD), x_BTD)
+        return x_BTD.new_zeros(*ids_BT.shape, self.config.width).scatter(1, asked_BA[..., None].expand_as(x_BTD), x_BTD)
 
     @property
     def device(self) -> torch.device:

@@ -18,51 +18,51 @@ from groundup.model.vision.tower import VisionTower
 _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
 
 
-def save(trunk: Transformer, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
+def save(model: Transformer, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
     """Write `config.json` and `model.safetensors`; the head is left out where it is tied, as the layout wants."""
-    save_tensors(trunk.shape, trunk.state_dict(), folder, end, dtype)
+    save_tensors(model.config, model.state_dict(), folder, end, dtype)
 
 
 def save_tensors(
-    shape: ModelConfig, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
+    config: ModelConfig, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
 ) -> None:
     """The same for a state dict of whole tensors."""
     kept = {
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in tensors.items()
-        if not (shape.tied and name == "lm_head.weight")
+        if not (config.tied and name == "lm_head.weight")
     }  # fmt: skip
     write_with(folder / "model.safetensors", lambda path: write_tensors(kept, path, {"format": "pt"}))
-    write_json(folder / "config.json", shape.config(str(dtype).removeprefix("torch."), end))
+    write_json(folder / "config.json", config.hf_config(str(dtype).removeprefix("torch."), end))
 
 
-def shape_of(folder: Path) -> ModelConfig:
-    """The shape of the model in a folder."""
+def config_of(folder: Path) -> ModelConfig:
+    """The config of the model in a folder."""
     if not (folder / "config.json").exists():
         raise InputError(
             f"{folder}: holds no config.json, so no model; give the folder of a finished stage or of an exported model"
         )
-    return ModelConfig.from_config(read_json(folder / "config.json"), str(folder / "config.json"))
+    return ModelConfig.from_hf_config(read_json(folder / "config.json"), str(folder / "config.json"))
 
 
 def load(folder: Path, device: torch.device, precision: torch.dtype = torch.float32) -> Transformer:
-    """Build the trunk of a folder on a device, weights in fp32, activations in `precision`.
+    """Build the model of a folder on a device, weights in fp32, activations in `precision`.
 
     Raises InputError for a missing or damaged file, another architecture, or tensors that do not fit.
     """
-    shape = shape_of(folder)
+    config = config_of(folder)
     with torch.device("meta"):
-        trunk = Transformer(shape, precision)
-    trunk.to_empty(device=device)
-    if shape.tied:
-        trunk.lm_head.weight = trunk.model.embed_tokens.weight
-    fill(trunk, folder)
-    return trunk.eval()
+        model = Transformer(config, precision)
+    model.to_empty(device=device)
+    if config.tied:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    fill(model, folder)
+    return model.eval()
 
 
-def fill(trunk: Transformer, folder: Path) -> None:
-    """Copy the weights of a folder into a trunk of the same shape."""
-    _fill(trunk, folder, lambda name: None if trunk.shape.tied and name == "lm_head.weight" else name)
+def fill(model: Transformer, folder: Path) -> None:
+    """Copy the weights of a folder into a model of the same config."""
+    _fill(model, folder, lambda name: None if model.config.tied and name == "lm_head.weight" else name)
 
 
 def fill_tower(tower: VisionTower, folder: Path) -> None:

@@ -30,7 +30,7 @@ from groundup.kernels.cpu.matrix import Weights
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.model.vision.tower import VisionTowerConfig
-from groundup.model.weights import shape_of
+from groundup.model.weights import config_of
 from groundup.release.report import write_report
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.loop import Trainer, TrainingConfig
@@ -192,19 +192,19 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
     recipe, folder = site.recipe, site.folder(stage.title)
     codec = Tokenizer.load(site.folder("tokenizer"))
     eyes, tower = (None, None) if start is not None else outside_eyes(recipe, site.home)
-    shape = (
-        shape_of(start)
+    config = (
+        config_of(start)
         if start is not None
         else ModelConfig.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources), tower)
     )
-    lesson = ImageObjective("none" if stage.do == "instruct" else stage.images, stage.augment, shape.kinds)
+    lesson = ImageObjective("none" if stage.do == "instruct" else stage.images, stage.augment, config.kinds)
     rows = site.world.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")
     )
     job = TrainingConfig(
         title=stage.title,
-        shape=shape,
+        model=config,
         start=start,
         eyes=eyes,
         seed=recipe.seed,
@@ -235,7 +235,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         f" {outcome.predicted_memory / 2**20:,.0f}"
     )
     names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
-    return Result(names, {"parameters": shape.parameters(), **asdict(outcome)}, outcome.flops)
+    return Result(names, {"parameters": config.parameters(), **asdict(outcome)}, outcome.flops)
 
 
 class _Watch:
@@ -267,10 +267,10 @@ class _Watch:
             shown = ", ".join(f"{source} {loss:.3f}" for source, loss in record["heldout"].items())
             console.note(f"  step {record['step']:,}: {text}  held out: {shown}")
 
-    def sample(self, trunk: Transformer, step: int) -> list[dict[str, str]]:
+    def sample(self, model: Transformer, step: int) -> list[dict[str, str]]:
         prompts = self.site.recipe.evaluate.prompts if self.site.recipe.evaluate else ()
-        asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < trunk.shape.context}
-        answers = Engine(trunk, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)
+        asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < model.config.context}
+        answers = Engine(model, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)
         samples = [
             {"prompt": prompt, "text": self.codec.decode(answer)} for prompt, answer in zip(asked, answers, strict=True)
         ]

@@ -49,7 +49,7 @@ def _sound(model: Path) -> Lineage:
     found = lineage(model).require()
     if (model / LINEAGE).exists():
         raise InputError(f"{model}: is an export already; name the finished stage that it was made from")
-    weights.shape_of(model)
+    weights.config_of(model)
     if (name := ledger.damaged(model, found.model)) is not None:
         raise InputError(f"{model / name}: is gone or has other content than its stage wrote; run the recipe again")
     return found

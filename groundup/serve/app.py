@@ -36,8 +36,8 @@ def models(site: Site) -> APIRouter:
 
 
 def _described(entry: Entry) -> dict[str, Any]:
-    shape = entry.service.config
-    seen = {"sight": {"patch": shape.patch, "patches": shape.patches, "kinds": shape.kinds}} if shape.patch else {}
+    config = entry.service.config
+    seen = {"sight": {"patch": config.patch, "patches": config.patches, "kinds": config.kinds}} if config.patch else {}
     described = {
         "id": entry.name,
         "object": "model",
@@ -45,4 +45,4 @@ def _described(entry: Entry) -> dict[str, Any]:
         "owned_by": "groundup",
         "context": entry.context,
     }
-    return described | {"images": bool(shape.patch)} | seen
+    return described | {"images": bool(config.patch)} | seen

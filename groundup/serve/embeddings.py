@@ -32,12 +32,12 @@ def routes(site: Site) -> APIRouter:
 
 
 async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: Entry) -> Response:
-    items, shape = prompts.items(asked.input, "input", ROWS), entry.service.config
+    items, config = prompts.items(asked.input, "input", ROWS), entry.service.config
     shown = [pictures.alone(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
-    views = await site.gallery.look(shape, shown)
+    views = await site.gallery.look(config, shown)
     rows = await run_in_threadpool(_rows, entry, items, views)
-    if (longest := max(len(ids) for ids, _ in rows)) > shape.context:
-        raise errors.too_long(longest, shape.context, "input")
+    if (longest := max(len(ids) for ids, _ in rows)) > config.context:
+        raise errors.too_long(longest, config.context, "input")
     noted = record.of(request.scope)
     noted.prompt_tokens = sum(len(ids) for ids, _ in rows)
     job = entry.service.embed([ids for ids, _ in rows], [looks for _, looks in rows])

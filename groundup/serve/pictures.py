@@ -37,20 +37,20 @@ class Gallery:
         self._folder = None if folder is None else folder.resolve()
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
-    async def look(self, shape: ModelConfig, shown: Sequence[Shown]) -> list[View]:
-        """Images as a model of a shape sees them. Raises ApiError that names the first that cannot be used."""
+    async def look(self, config: ModelConfig, shown: Sequence[Shown]) -> list[View]:
+        """Images as a model of a config sees them. Raises ApiError that names the first that cannot be used."""
         if not shown:
             return []
         if len(shown) > IMAGES:
             raise ApiError(400, f"the request has {len(shown)} images; the most is {IMAGES}", shown[IMAGES].where)
         async with self._turns:
-            return await run_in_threadpool(self._views, shape, shown)
+            return await run_in_threadpool(self._views, config, shown)
 
-    def _views(self, shape: ModelConfig, shown: Sequence[Shown]) -> list[View]:
+    def _views(self, config: ModelConfig, shown: Sequence[Shown]) -> list[View]:
         found, pixels = [], 0
         for each in shown:
             try:
-                look.require(shape)
+                look.require(config)
                 found.append(self._data(each.url))
                 width, height = image.measure(found[-1])
             except InputError as error:
@@ -62,12 +62,12 @@ class Gallery:
                     f"{each.where}: the images so far have {pixels:,} pixels; the most is {image.MOST_PIXELS:,}",
                     each.where,
                 )
-        return [self._view(shape, each, data) for each, data in zip(shown, found, strict=True)]
+        return [self._view(config, each, data) for each, data in zip(shown, found, strict=True)]
 
     @staticmethod
-    def _view(shape: ModelConfig, shown: Shown, data: bytes) -> View:
+    def _view(config: ModelConfig, shown: Shown, data: bytes) -> View:
         try:
-            return look.see(shape, data)
+            return look.see(config, data)
         except InputError as error:
             raise _refused(shown, error) from None
 

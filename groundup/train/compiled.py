@@ -108,8 +108,8 @@ class Checks:
 
     @property
     def _limit(self) -> float:
-        trunk = self.learner.trunk
-        return ROUNDING[trunk.precision] * math.sqrt(1 + trunk.shape.depth / 2)
+        model = self.learner.model
+        return ROUNDING[model.precision] * math.sqrt(1 + model.config.depth / 2)
 
     def _pass(self, batch: Batch, sign: float) -> float:
         loss = sign * self.learner(tensors(batch, self.device.handle))

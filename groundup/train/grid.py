@@ -34,7 +34,7 @@ class Cell:
         return f"depth {self.depth}, width {self.width}, {heads}, {self.rows} x {self.context} tokens"
 
     @property
-    def shape(self) -> ModelConfig:
+    def config(self) -> ModelConfig:
         """Of the model."""
         return ModelConfig(
             depth=self.depth,
@@ -77,11 +77,11 @@ def tried(device: Device) -> Iterator[tuple[str, Difference]]:
 def _try(cell: Cell, precision: torch.dtype, device: Device) -> Difference | None:
     torch._dynamo.reset()
     with device.handle:
-        trunk = Transformer(cell.shape, precision).train()
-    trunk.initialise(0)
-    if not speed_up(trunk, device, cell.context):
+        model = Transformer(cell.config, precision).train()
+    model.initialise(0)
+    if not speed_up(model, device, cell.context):
         return None
-    return Checks(LossModule(trunk), device, ProcessMesh()).run([_batch(cell)])[0]
+    return Checks(LossModule(model), device, ProcessMesh()).run([_batch(cell)])[0]
 
 
 def _batch(cell: Cell) -> Batch:

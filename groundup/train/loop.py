@@ -37,7 +37,7 @@ class TrainingConfig:
     """All that one training stage needs to know."""
 
     title: str
-    shape: ModelConfig
+    model: ModelConfig
     start: Path | None  # folder of weights to begin with; None: from the seed
     seed: int
     batches: Batches
@@ -56,12 +56,12 @@ class TrainingConfig:
 
     @property
     def fingerprint(self) -> str:
-        """What a checkpoint must agree with to be continued: data, shape, schedule, length, seed and start."""
+        """What a checkpoint must agree with to be continued: data, config, schedule, length, seed and start."""
         start = [sha256(file) for folder in (self.start, self.eyes) if folder is not None for file in files_of(folder)]
         return digest(
             [
                 self.batches.fingerprint,
-                self.shape.as_dict(),
+                self.model.as_dict(),
                 asdict(self.schedule),
                 self.steps,
                 self.seed,
@@ -83,7 +83,7 @@ class Callbacks(Protocol):
     def step(self, record: dict[str, Any]) -> None:
         """One step is done."""
 
-    def sample(self, trunk: Transformer, step: int) -> list[dict[str, str]]:
+    def sample(self, model: Transformer, step: int) -> list[dict[str, str]]:
         """Time to let the model speak; returns prompts and texts for the record."""
 
 
@@ -110,24 +110,24 @@ class Trainer:
         self.job, self.device, self.world, self.watch = job, device, world, watch
         self.memory_growth = device.memory_growth()
         with device.handle:  # built where it stays: moving it would untie tied weights on some devices
-            self.trunk = Transformer(job.shape, job.precision).train()
-        self.trunk.initialise(job.seed)
+            self.model = Transformer(job.model, job.precision).train()
+        self.model.initialise(job.seed)
         fingerprint = job.fingerprint
         self.last = checkpoint.ended(job.folder / CHECKPOINTS, fingerprint, job.folder / WEIGHTS, world)
         if self.last is not None:
-            fill(self.trunk, job.folder)
+            fill(self.model, job.folder)
         elif job.start is not None:
-            fill(self.trunk, job.start)
-        elif job.eyes is not None and self.trunk.eyes is not None and self.trunk.eyes.tower is not None:
-            fill_tower(self.trunk.eyes.tower, job.eyes)
-        self.trunk.recompute = job.recompute
-        self.compiled = speed_up(self.trunk, device, job.shape.context)
-        self.learner = LossModule(self.trunk)
+            fill(self.model, job.start)
+        elif job.eyes is not None and self.model.eyes is not None and self.model.eyes.tower is not None:
+            fill_tower(self.model.eyes.tower, job.eyes)
+        self.model.recompute = job.recompute
+        self.compiled = speed_up(self.model, device, job.model.context)
+        self.learner = LossModule(self.model)
         shard(self.learner, world)
         self.checks = Checks(self.learner, device, world)
         self.optimizer = Optimizer(self.learner, job.schedule, job.steps, world)
         self.saver = checkpoint.Saver(job.folder / CHECKPOINTS, fingerprint, world, job.keep)
-        self.micro_rows = max(1, job.schedule.micro_tokens // job.shape.context)
+        self.micro_rows = max(1, job.schedule.micro_tokens // job.model.context)
         self.peak = device.matrix_peak(job.precision)
         self.log = Log(job.folder / "metrics.jsonl")
         self.ahead = Prefetcher(job.batches, job.steps)
@@ -148,7 +148,7 @@ class Trainer:
         job.batches.require_lessons()
         job.folder.mkdir(parents=True, exist_ok=True)
         predicted = memory.predict(
-            self.trunk, self.micro_rows, self.world, self.device, job.steps > job.checkpoint_steps
+            self.model, self.micro_rows, self.world, self.device, job.steps > job.checkpoint_steps
         )
         self.watch.note(
             f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs"
@@ -190,7 +190,7 @@ class Trainer:
         job, speeds = self.job, records[2:] or records
         return TrainingResult(
             steps=job.steps,
-            tokens=job.steps * job.batches.rows * job.shape.context,
+            tokens=job.steps * job.batches.rows * job.model.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),
             loss=loss,
             heldout=self._validate(),
@@ -348,10 +348,10 @@ class Trainer:
         return 'the numbers do not fit the precision; set model.precision = "fp32", or begin with other weights'
 
     def _record(self, step: int, values: dict[str, float]) -> None:
-        tokens = self.job.batches.rows * self.job.shape.context
+        tokens = self.job.batches.rows * self.job.model.context
         speed = tokens / values["seconds"]
-        flops = tokens * self.job.shape.training_flops() + 3 * values["patches"] * self.job.shape.seeing_flops(
-            self.job.shape.patches
+        flops = tokens * self.job.model.training_flops() + 3 * values["patches"] * self.job.model.seeing_flops(
+            self.job.model.patches
         )
         record: dict[str, Any] = {
             "step": step + 1,
@@ -373,10 +373,10 @@ class Trainer:
         self.watch.step(record)
 
     def _sample(self, step: int) -> list[dict[str, str]]:
-        self.trunk.eval()
+        self.model.eval()
         with eagerly():  # each new length would be compiled again
-            samples = self.watch.sample(self.trunk, step)
-        self.trunk.train()
+            samples = self.watch.sample(self.model, step)
+        self.model.train()
         return samples
 
     @torch.no_grad()
@@ -396,9 +396,9 @@ class Trainer:
         return weights | {f"optimizer/{name}": value for name, value in self.optimizer.state().items()}
 
     def _write_weights(self) -> None:
-        gathered = {name.removeprefix("trunk."): whole(value).cpu() for name, value in self.learner.named_parameters()}
+        gathered = {name.removeprefix("model."): whole(value).cpu() for name, value in self.learner.named_parameters()}
         if self.world.leads:
-            save_tensors(self.job.shape, gathered, self.job.folder, self.job.end)
+            save_tensors(self.job.model, gathered, self.job.folder, self.job.end)
         self.world.wait()
 
     def _sync_log(self) -> None:

@@ -29,61 +29,61 @@ HOLDS, COMPILED_HOLDS = 1.7, 1.2
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
-def predict(trunk: Transformer, rows: int, world: ProcessMesh, device: Device, saves: bool) -> int:
-    """Bytes that training a trunk like this one takes at most on one process, beside the program itself.
+def predict(model: Transformer, rows: int, world: ProcessMesh, device: Device, saves: bool) -> int:
+    """Bytes that training a model like this one takes at most on one process, beside the program itself.
 
     Weights and optimiser state, gradients, activations and temporaries of `rows` rows a forward, and where the device
     is the host and the run `saves`, the copy of a checkpoint on its way to disk. Right within a factor of 1.6.
     """
-    held = _held(trunk.shape, world)
-    used = _used(trunk, rows, world) + _gathered(trunk, world)
+    held = _held(model.config, world)
+    used = _used(model, rows, world) + _gathered(model, world)
     if not device.is_host:
         return held + used
     compiles = device.compiles
-    holds = COMPILED_HOLDS if compiles and not trunk.recompute else HOLDS
+    holds = COMPILED_HOLDS if compiles and not model.recompute else HOLDS
     return int(held * (2 if saves else 1) + used * holds + COMPILER * compiles)
 
 
-def _held(shape: ModelConfig, world: ProcessMesh) -> int:
+def _held(config: ModelConfig, world: ProcessMesh) -> int:
     """Bytes of fp32 weights with one moment for Muon's matrices and two for the rest."""
-    return 4 * (3 * shape.total - _matrices(shape)) // world.size
+    return 4 * (3 * config.total - _matrices(config)) // world.size
 
 
-def _matrices(shape: ModelConfig) -> int:
+def _matrices(config: ModelConfig) -> int:
     """Weights that Muon trains: of the blocks, and between patches and the stream."""
-    tower = 0 if shape.tower is None else shape.tower.matrices
-    return _of_blocks(shape) + shape.eyes_matrices + tower
+    tower = 0 if config.tower is None else config.tower.matrices
+    return _of_blocks(config) + config.eyes_matrices + tower
 
 
-def _of_blocks(shape: ModelConfig) -> int:
-    counts = shape.parameters()
+def _of_blocks(config: ModelConfig) -> int:
+    counts = config.parameters()
     return counts["attention"] + counts["feed-forward"]
 
 
-def _gathered(trunk: Transformer, world: ProcessMesh) -> int:
+def _gathered(model: Transformer, world: ProcessMesh) -> int:
     """Bytes that sharding adds: two blocks and all outside the blocks whole, and rows of gradients, and owners' copies
     of matrices.
     """
     if world.mesh is None:
         return 0
-    shape, of_blocks = trunk.shape, _of_blocks(trunk.shape)
-    blocks = 2 * of_blocks // shape.depth
+    config, of_blocks = model.config, _of_blocks(model.config)
+    blocks = 2 * of_blocks // config.depth
     return (
-        trunk.precision.itemsize * blocks
-        + 4 * (shape.total - of_blocks)
-        + 4 * (shape.total + 2 * _matrices(shape)) // world.size
+        model.precision.itemsize * blocks
+        + 4 * (config.total - of_blocks)
+        + 4 * (config.total + 2 * _matrices(config)) // world.size
     )
 
 
-def _used(trunk: Transformer, rows: int, world: ProcessMesh) -> int:
+def _used(model: Transformer, rows: int, world: ProcessMesh) -> int:
     """Most bytes in use during a forward and backward: gradients, activations and temporaries."""
     with FakeTensorMode():
-        fake = Transformer(trunk.shape, trunk.precision).train()
-        fake.recompute, fake.attend = trunk.recompute, trunk.attend
+        fake = Transformer(model.config, model.precision).train()
+        fake.recompute, fake.attend = model.recompute, model.attend
         if world.mesh is not None:
             for parameter in fake.parameters():
                 parameter.register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]
-        ids_BT = torch.zeros(rows, trunk.shape.context, dtype=torch.long)
+        ids_BT = torch.zeros(rows, model.config.context, dtype=torch.long)
         with _InUse() as in_use:
             sight = _full_of_images(fake, ids_BT)
             x_ND = fake(ids_BT, ids_BT, document_mask(ids_BT, None if sight is None else ids_BT), sight=sight).flatten(
@@ -99,14 +99,14 @@ def _used(trunk: Transformer, rows: int, world: ProcessMesh) -> int:
     return in_use.most
 
 
-def _full_of_images(trunk: Transformer, ids_BT: Tensor) -> ImageInputs | None:
-    """As many patches as the rows hold, in images as large as they may be; None for a trunk without eyes."""
-    if trunk.eyes is None:
+def _full_of_images(model: Transformer, ids_BT: Tensor) -> ImageInputs | None:
+    """As many patches as the rows hold, in images as large as they may be; None for a model without eyes."""
+    if model.eyes is None:
         return None
-    N, most = ids_BT.numel(), trunk.shape.patches
+    N, most = ids_BT.numel(), model.config.patches
     images = tuple(Frame(1, size, size) for size in (min(most, N - start) for start in range(0, N, most)))
     return ImageInputs(
-        torch.zeros(N, trunk.shape.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2,
+        torch.zeros(N, model.config.patch_values, dtype=torch.uint8), torch.arange(N), torch.zeros(N, 2,
         dtype=torch.long), frames=images
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from PIL import Image
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.data.document import Document
 from groundup.generate.engine import Engine
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 TEXTS = ["the cat sat on the mat and the dog sat by the door, then there were three of them\n"] * 50
 
@@ -22,7 +22,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture
 def engine(tokenizer: Tokenizer) -> Engine:
-    return Engine(random_trunk(), tokenizer)
+    return Engine(random_model(), tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +32,9 @@ def seeing_tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def seer(seeing_tokenizer: Tokenizer) -> Engine:
-    """An engine whose trunk has eyes, and labels of kinds a and b."""
+    """An engine whose model has eyes, and labels of kinds a and b."""
     eyes = {"patch": 4, "patches": 16, "kinds": ("a", "b"), "context": 128, "vocab": seeing_tokenizer.size}
-    return Engine(random_trunk(**eyes), seeing_tokenizer)
+    return Engine(random_model(**eyes), seeing_tokenizer)
 
 
 @pytest.fixture(scope="session")

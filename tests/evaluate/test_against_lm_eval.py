@@ -16,7 +16,7 @@ from groundup.evaluate.choice import choices
 from groundup.evaluate.likelihood import Row, nats
 from groundup.generate.engine import Engine
 from groundup.model import weights
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 TASK = """
 task: local
@@ -82,7 +82,7 @@ def test_accuracy_and_likelihoods_equal_those_of_lm_eval(tmp_path, tokenizer):
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(item) + "\n" for item in questions(40)))
     (tmp_path / "local.yaml").write_text(TASK.replace("QUESTIONS", str(path)))
-    weights.save(random_trunk(context=256), tmp_path / "model", tokenizer.im_end)
+    weights.save(random_model(context=256), tmp_path / "model", tokenizer.im_end)
     tokenizer.save(tmp_path / "model")
     results, samples = judge(
         tmp_path, "--model", "hf", "--model_args", f"pretrained={tmp_path / 'model'},dtype=float32"

@@ -43,7 +43,7 @@ def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zo
     sure = [
         torch.tensor([float(number), 9.0, 0.0]) for number in range(9)
     ]  # always the dog, of the cats the first the most surely
-    monkeypatch.setattr(seeing, "likelihoods", lambda trunk, rows, answers: torch.stack(sure))
+    monkeypatch.setattr(seeing, "likelihoods", lambda model, rows, answers: torch.stack(sure))
     monkeypatch.setattr(images, "WORST", 2)
     found = classify(seer, zoo, CLASSES)
     assert found.counts == [[0, 3, 0], [0, 6, 0], [0, 0, 0]]

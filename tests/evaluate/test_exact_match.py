@@ -25,8 +25,8 @@ class Parrot:
     grammar: Grammar | None = None
 
     @property
-    def trunk(self) -> Any:
-        return SimpleNamespace(shape=SimpleNamespace(context=self.context))
+    def model(self) -> Any:
+        return SimpleNamespace(config=SimpleNamespace(context=self.context))
 
     def complete(self, prompts, limit, advance, grammar):
         self.asked, self.limit, self.grammar = prompts, limit, grammar

@@ -19,7 +19,7 @@ from groundup.generate.sampling import Sampling
 from groundup.model import weights
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer, document_mask
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = {thing.__name__: thing for thing in (Engine, Sampling, ModelConfig, Transformer, document_mask, evaluate)}
@@ -33,7 +33,7 @@ def blocks(page: str, language: str) -> list[str]:
 def world(tmp_path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     """The names that the pages take for given."""
     folder = tmp_path / "model"
-    weights.save(random_trunk(context=128), folder, tokenizer.im_end)
+    weights.save(random_model(context=128), folder, tokenizer.im_end)
     tokenizer.save(folder)
     recipe = Recipe.model_validate(
         {"name": "small", "source": [{"name": "gym", "kind": "tasks", "count": 1, "families": {"copying": 1}}]}

@@ -12,7 +12,7 @@ from groundup.core.errors import InputError
 from groundup.evaluate import seeing
 from groundup.generate.engine import Engine
 from groundup.model.transformer import document_mask
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_row_is_the_beginning_of_what_training_sees(seer, pictured):
     assert seeing.spoken(seer.tokenizer, "the cat") == [id for id, own in zip(ids, trained, strict=True) if own]
 
 
-def test_states_are_those_of_the_trunk_alone(seer, rows):
+def test_states_are_those_of_the_model_alone(seer, rows):
     row = rows[1]
     (look,) = row.looks
     blocks = torch.zeros(1, row.size, dtype=torch.long)
@@ -97,7 +97,7 @@ def test_many_answers_take_several_rows(seer, rows, monkeypatch):
 def test_an_answer_ends_with_the_context_and_a_row_too_long_has_none(seer, pictured):
     rows = [seeing.look(seer.model, seer.tokenizer, pictured(question="cat " * count)) for count in (5, 60)]
     tight = Engine(
-        random_trunk(patch=4, patches=16, context=rows[0].size + 2, vocab=seer.tokenizer.size), seer.tokenizer
+        random_model(patch=4, patches=16, context=rows[0].size + 2, vocab=seer.tokenizer.size), seer.tokenizer
     )
     said = seeing.answer(tight, rows, 50)
     assert said[1] == "" and len(seer.tokenizer.encode(said[0])) <= 50
@@ -122,7 +122,7 @@ def test_a_model_without_eyes_says_so(engine, pictured):
         seeing.look(engine.model, engine.tokenizer, pictured())
 
 
-def test_attention_is_shares_of_the_patches_and_leaves_the_trunk_as_it_was(seer, rows):
+def test_attention_is_shares_of_the_patches_and_leaves_the_model_as_it_was(seer, rows):
     usual = seer.model.attend
     (shares,) = seeing.attention(seer.model, rows[0])
     assert seer.model.attend is usual

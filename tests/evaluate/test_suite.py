@@ -18,7 +18,7 @@ from groundup.evaluate.tasks import exact_match
 from groundup.evaluate.texts import sample
 from groundup.generate.engine import Engine
 from groundup.model import weights
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 SOURCES: list[dict[str, Any]] = [
     {"name": "stories", "kind": "text", "path": "*.md", "licence": "CC0-1.0", "heldout_share": 0.3},
@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path
     (home / "questions.json").write_text('{"question": "who sat?", "choices": ["cat", "mat"], "answer": "A"}\n')
     for source in recipe().source[:2]:
         write_documents(source, home, home / f"documents-{source.name}", lambda done: None)
-    weights.save(random_trunk(context=128), home / "model", tokenizer.im_end)
+    weights.save(random_model(context=128), home / "model", tokenizer.im_end)
     tokenizer.save(home / "model")
     return home
 

@@ -14,14 +14,14 @@ from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service
 from groundup.kernels.cpu.modules import plant, workshop
 from groundup.model.transformer import Transformer
-from tests.random_models import SHAPE, random_trunk
+from tests.random_models import CONFIG, random_model
 
 
 @dataclass
 class Ids:
     """All that the engine asks of a tokenizer; the ends are ids that the random model likes to say."""
 
-    size: int = SHAPE.vocab
+    size: int = CONFIG.vocab
     im_end: int = 26
     end: int = 40
 
@@ -77,15 +77,15 @@ def answers(service: Service, *requests: Request) -> list[Waited]:
     return heard
 
 
-def native_trunk(
+def native_model(
     precision: torch.dtype = torch.float32, weights: Any = "full", **changes: object
 ) -> tuple[Transformer, Any]:
-    trunk = random_trunk(precision=precision, **changes)
-    shop = workshop(trunk.shape)
+    model = random_model(precision=precision, **changes)
+    shop = workshop(model.config)
     if shop is None:
         pytest.skip("no C compiler")
-    plant(trunk, weights, shop)
-    return trunk, shop
+    plant(model, weights, shop)
+    return model, shop
 
 
 def engine(
@@ -95,8 +95,8 @@ def engine(
     precision: torch.dtype = torch.float32,
     **changes: object,
 ) -> Engine:
-    trunk, shop = native_trunk(precision, **changes) if native else (random_trunk(precision=precision, **changes), None)
-    return Engine(trunk, tokenizer or Ids(), shop, cache_bytes)
+    model, shop = native_model(precision, **changes) if native else (random_model(precision=precision, **changes), None)
+    return Engine(model, tokenizer or Ids(), shop, cache_bytes)
 
 
 def ask(engine: Engine, *requests: Request) -> list[Heard]:
@@ -113,7 +113,7 @@ def ask(engine: Engine, *requests: Request) -> list[Heard]:
 def random_prompts(count: int, longest: int = 40, seed: int = 11) -> list[list[int]]:
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, longest, (count,), generator=generator).tolist()
-    return [torch.randint(0, SHAPE.vocab, (length,), generator=generator).tolist() for length in lengths]
+    return [torch.randint(0, CONFIG.vocab, (length,), generator=generator).tolist() for length in lengths]
 
 
 def small_tokenizer(folder: Path) -> Tokenizer:

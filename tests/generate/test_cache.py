@@ -6,25 +6,25 @@ import torch
 from groundup.generate.block_table import PAGE
 from groundup.generate.kv_cache import NativeStore, PlainStore, Store, Stretch
 from groundup.model.transformer import Transformer
-from tests.generate.generate_helpers import native_trunk
-from tests.random_models import random_trunk
+from tests.generate.generate_helpers import native_model
+from tests.random_models import random_model
 
 # fp32, three layers: sums of about 100 terms of size 1 in another order differ by a few units of 1e-6.
 TOLERANCE = 2e-5
 
 
-def whole(trunk: Transformer, ids: list[int]) -> torch.Tensor:
+def whole(model: Transformer, ids: list[int]) -> torch.Tensor:
     """States of one sequence in one forward without a cache, [T, D]."""
     with torch.no_grad():
-        return trunk(torch.tensor([ids]), torch.arange(len(ids))[None])[0]
+        return model(torch.tensor([ids]), torch.arange(len(ids))[None])[0]
 
 
 def made(native: bool, **changes: object) -> tuple[Transformer, Store]:
     if native:
-        trunk, shop = native_trunk(**changes)
-        return trunk, NativeStore(trunk.shape, 12, torch.float32, shop, 128)
-    trunk = random_trunk(**changes)
-    return trunk, PlainStore(trunk.shape, 12, torch.device("cpu"), torch.float32)
+        model, shop = native_model(**changes)
+        return model, NativeStore(model.config, 12, torch.float32, shop, 128)
+    model = random_model(**changes)
+    return model, PlainStore(model.config, 12, torch.device("cpu"), torch.float32)
 
 
 def random_rows(lengths: list[int]) -> list[list[int]]:
@@ -35,7 +35,7 @@ def random_rows(lengths: list[int]) -> list[list[int]]:
 @pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_sequences_fed_in_uneven_pieces_equal_one_forward_each(native, kv_heads):
-    trunk, store = made(native, kv_heads=kv_heads)
+    model, store = made(native, kv_heads=kv_heads)
     rows = random_rows([20, 31, 46])
     pages = [[7, 2], [4, 0], [3, 9, 1]]
     cuts = [(0, 5, 6, 7, 20), (0, 11, 12, 13, 31), (0, 1, 30, 31, 46)]
@@ -47,9 +47,9 @@ def test_sequences_fed_in_uneven_pieces_equal_one_forward_each(native, kv_heads)
         ids = [id for row, (start, stop) in zip(rows, spans, strict=True) for id in row[start:stop]]
         assert positions.tolist() == [[place for start, stop in spans for place in range(start, stop)]]
         with torch.no_grad():
-            states = iter(trunk(torch.tensor([ids]), positions, cache=store)[0])
+            states = iter(model(torch.tensor([ids]), positions, cache=store)[0])
         for row, (start, stop) in zip(rows, spans, strict=True):
-            expected = whole(random_trunk(kv_heads=kv_heads), row)[start:stop]
+            expected = whole(random_model(kv_heads=kv_heads), row)[start:stop]
             torch.testing.assert_close(
                 torch.stack([next(states) for _ in range(start, stop)]), expected, rtol=0, atol=TOLERANCE
             )
@@ -57,6 +57,6 @@ def test_sequences_fed_in_uneven_pieces_equal_one_forward_each(native, kv_heads)
 
 @pytest.mark.parametrize("native", [False, True])
 def test_bytes_equal_what_the_shape_predicts(native):
-    trunk, store = made(native)
+    model, store = made(native)
     held = sum(value.nbytes for value in vars(store).values() if isinstance(value, torch.Tensor) and value.dim() >= 4)
-    assert held == trunk.shape.cache_bytes(12 * PAGE, 4)
+    assert held == model.config.cache_bytes(12 * PAGE, 4)

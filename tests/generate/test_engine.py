@@ -18,21 +18,21 @@ from groundup.generate.sampling import GREEDY, Sampling
 from groundup.model import weights
 from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, small_tokenizer
-from tests.random_models import SHAPE, random_trunk
+from tests.random_models import CONFIG, random_model
 
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=4)
-POOL = SHAPE.cache_bytes(8 * PAGE, 4)  # eight pages: two contexts
+POOL = CONFIG.cache_bytes(8 * PAGE, 4)  # eight pages: two contexts
 
 
 @torch.no_grad()
-def recompute(trunk: Transformer, prompt: list[int], limit: int) -> list[int]:
+def recompute(model: Transformer, prompt: list[int], limit: int) -> list[int]:
     """Greedy continuation without a cache: one forward over the whole text for every id."""
     ids = list(prompt)
-    while len(ids) < min(len(prompt) + limit, trunk.shape.context):
-        states = trunk(torch.tensor([ids]), torch.arange(len(ids))[None])
-        ids.append(int(trunk.logits(states[0, -1]).argmax()))
+    while len(ids) < min(len(prompt) + limit, model.config.context):
+        states = model(torch.tensor([ids]), torch.arange(len(ids))[None])
+        ids.append(int(model.logits(states[0, -1]).argmax()))
     return ids[len(prompt) :]
 
 
@@ -45,8 +45,8 @@ def until(ids: list[int], *stops: int) -> list[int]:
 
 @BOTH
 def test_answers_equal_full_recomputation(native):
-    trunk, prompts = random_trunk(), random_prompts(24)
-    expected = [recompute(trunk, prompt, 16) for prompt in prompts]
+    model, prompts = random_model(), random_prompts(24)
+    expected = [recompute(model, prompt, 16) for prompt in prompts]
     stops = Ids(im_end=expected[0][3], end=expected[1][7])
     assert engine(native, stops).complete(prompts, 16) == [until(ids, stops.im_end, stops.end) for ids in expected]
 
@@ -59,7 +59,7 @@ def test_log_probabilities_equal_those_the_trainer_sees(native):
         prompts, ask(engine(native, NEVER), *[Request(prompt, 8, logprobs=0) for prompt in prompts]), strict=True
     ):
         found = sum(score.logprob for score in heard.scores)
-        assert -found == pytest.approx(nats(random_trunk(), [Row(prompt + heard.ids, len(prompt))])[0], abs=1e-3)
+        assert -found == pytest.approx(nats(random_model(), [Row(prompt + heard.ids, len(prompt))])[0], abs=1e-3)
 
 
 @BOTH
@@ -74,7 +74,7 @@ def test_an_echo_scores_the_prompt(native):
         assert [score.id for score in scores] == prompt
         assert scores[0].logprob != scores[0].logprob  # nan: nothing predicts the first
         assert -sum(score.logprob for score in scores[1:]) == pytest.approx(
-            nats(random_trunk(), [Row(prompt, 1)])[0], abs=2e-3
+            nats(random_model(), [Row(prompt, 1)])[0], abs=2e-3
         )
         assert all(len(score.top) == 3 and score.top[0][1] >= score.logprob for score in scores[1:])
 
@@ -214,7 +214,7 @@ def test_one_who_waits_for_a_beginning_lets_others_pass_and_is_not_forgotten(mon
 
 
 def test_an_answer_ends_where_the_context_ends():
-    answers = engine(tokenizer=NEVER).complete([[5] * (SHAPE.context - 3), [5] * 10], 20)
+    answers = engine(tokenizer=NEVER).complete([[5] * (CONFIG.context - 3), [5] * 10], 20)
     assert [len(answer) for answer in answers] == [3, 20]
 
 
@@ -245,7 +245,7 @@ def test_progress_counts_every_prompt():
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Request([1] * SHAPE.context, 5), "64 tokens leaves no room for an answer in a context of 64"),
+        (Request([1] * CONFIG.context, 5), "64 tokens leaves no room for an answer in a context of 64"),
         (Request([], 5), "no tokens"),
         (Request([1], 0), "at least 1"),
         (Request([1, 300], 1), "no token with the id 300"),
@@ -261,12 +261,12 @@ def test_requests_that_cannot_be_answered_are_refused(request_, words):
 
 def test_a_tokenizer_of_another_model_is_refused():
     with pytest.raises(InputError, match="301 ids, the model 300"):
-        engine(tokenizer=Ids(size=SHAPE.vocab + 1))
+        engine(tokenizer=Ids(size=CONFIG.vocab + 1))
 
 
 def test_a_cache_that_holds_no_context_is_refused():
     with pytest.raises(InputError, match="does not hold one context of 64 tokens"):
-        engine(cache_bytes=SHAPE.cache_bytes(SHAPE.context - 1, 4))
+        engine(cache_bytes=CONFIG.cache_bytes(CONFIG.context - 1, 4))
 
 
 def test_the_cache_keeps_to_its_bytes():
@@ -285,33 +285,33 @@ def test_the_cache_keeps_to_its_bytes():
 def test_an_embedding_is_the_mean_of_the_last_states(native):
     ids = random_prompts(1)[0]
     with torch.no_grad():
-        mean = random_trunk()(torch.tensor([ids]), torch.arange(len(ids))[None])[0].mean(0)
+        mean = random_model()(torch.tensor([ids]), torch.arange(len(ids))[None])[0].mean(0)
     torch.testing.assert_close(torch.tensor(engine(native).embed(ids)), mean / mean.norm(), rtol=0, atol=2e-5)
-    for wrong in ([], [1] * (SHAPE.context + 1)):
+    for wrong in ([], [1] * (CONFIG.context + 1)):
         with pytest.raises(InputError, match="cannot be embedded"):
             engine(native).embed(wrong)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_matrices_kept_in_bf16_give_the_bits_of_the_trunk_that_trained(tmp_path: Path, tied: bool, monkeypatch):
-    monkeypatch.setattr(engine_module, "workshop", lambda shape: None)
-    trunk = random_trunk(precision=torch.bfloat16, tied=tied)
-    weights.save(trunk, tmp_path, None)
+def test_matrices_kept_in_bf16_give_the_bits_of_the_model_that_trained(tmp_path: Path, tied: bool, monkeypatch):
+    monkeypatch.setattr(engine_module, "workshop", lambda config: None)
+    model = random_model(precision=torch.bfloat16, tied=tied)
+    weights.save(model, tmp_path, None)
     small_tokenizer(tmp_path)
     loaded = Engine.load(tmp_path, Device("cpu"), "bf16")
     ids = torch.tensor([random_prompts(1)[0]])
     positions = torch.arange(ids.shape[1])[None]
     with torch.no_grad():
-        expected = trunk.logits(trunk(ids, positions))
+        expected = model.logits(model(ids, positions))
         assert torch.equal(loaded.model.logits(loaded.model(ids, positions)), expected)
     assert loaded.model.lm_head.weight.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_loaded_engine_answers_as_the_trunk_that_trained(tmp_path: Path, tied: bool):
-    trunk, prompts = random_trunk(tied=tied), [[id % 280 for id in ids] for ids in random_prompts(6)]
-    weights.save(trunk, tmp_path, None)
+def test_a_loaded_engine_answers_as_the_model_that_trained(tmp_path: Path, tied: bool):
+    model, prompts = random_model(tied=tied), [[id % 280 for id in ids] for ids in random_prompts(6)]
+    weights.save(model, tmp_path, None)
     small_tokenizer(tmp_path)
     loaded = Engine.load(tmp_path, Device("cpu"), "fp32")
-    expected = Engine(trunk, loaded.tokenizer).complete(prompts, 10)
+    expected = Engine(model, loaded.tokenizer).complete(prompts, 10)
     assert loaded.complete(prompts, 10) == expected

@@ -15,13 +15,13 @@ from groundup.generate.request import Request
 from groundup.model.transformer import Transformer, document_mask
 from groundup.model.vision.encoder import ImageInputs
 from tests.generate.generate_helpers import Ids, ask, engine
-from tests.random_models import SHAPE, random_trunk
+from tests.random_models import CONFIG, random_model
 
 EYES = {"patch": 4, "patches": 20, "kinds": ("a", "b"), "context": 128}
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 PAD = 7
-POOL = SHAPE.cache_bytes(9 * PAGE, 1)  # nine pages, for numbers of one byte: little more than one context
+POOL = CONFIG.cache_bytes(9 * PAGE, 1)  # nine pages, for numbers of one byte: little more than one context
 
 
 def view(seed: int, rows: int = 4, columns: int = 5) -> View:
@@ -33,16 +33,16 @@ def view(seed: int, rows: int = 4, columns: int = 5) -> View:
 def request(before: int, *views: View, seed: int = 0, after: int = 5, limit: int = 12, number: int = 0) -> Request:
     """Random ids, then images with three ids after each, then more ids."""
     random = np.random.default_rng(seed)
-    ids, looks = random.integers(0, SHAPE.vocab, before).tolist(), []
+    ids, looks = random.integers(0, CONFIG.vocab, before).tolist(), []
     for each in views:
         looks.append(Look(len(ids), each))
-        ids += [PAD] * each.grid.patches + random.integers(0, SHAPE.vocab, 3).tolist()
-    ids += random.integers(0, SHAPE.vocab, after).tolist()
+        ids += [PAD] * each.grid.patches + random.integers(0, CONFIG.vocab, 3).tolist()
+    ids += random.integers(0, CONFIG.vocab, after).tolist()
     return Request(ids, limit, number=number, images=tuple(looks), logprobs=2)
 
 
 @torch.no_grad()
-def recompute(trunk: Transformer, asked: Request) -> tuple[list[int], list[float]]:
+def recompute(model: Transformer, asked: Request) -> tuple[list[int], list[float]]:
     """The greedy continuation and its log-probabilities, by one forward as in training for every id."""
     ids, scores = list(asked.prompt), []
     patches = torch.from_numpy(np.concatenate([look.view.patches for look in asked.images]))
@@ -53,10 +53,10 @@ def recompute(trunk: Transformer, asked: Request) -> tuple[list[int], list[float
         for number, look in enumerate(asked.images, 1):
             blocks[0, look.place : look.end] = number
         mask = document_mask(torch.zeros_like(blocks), blocks)
-        states = trunk(
+        states = model(
             torch.tensor([ids]), torch.arange(len(ids))[None], mask, sight=ImageInputs(patches, places, grid)
         )
-        logs = trunk.logits(states[0, -1]).log_softmax(-1)
+        logs = model.logits(states[0, -1]).log_softmax(-1)
         ids.append(int(logs.argmax()))
         scores.append(float(logs.max()))
     return ids[len(asked.prompt) :], scores
@@ -75,7 +75,7 @@ def requests() -> list[Request]:
 @BOTH
 def test_answers_equal_one_forward_as_in_training(native):
     for asked in requests():
-        ids, scores = recompute(random_trunk(**EYES), asked)
+        ids, scores = recompute(random_model(**EYES), asked)
         heard = ask(engine(native, NEVER, **EYES), asked)[0]
         assert heard.ids == ids
         assert [score.logprob for score in heard.scores] == pytest.approx(scores, abs=1e-3)
@@ -172,7 +172,7 @@ def test_the_largest_step_has_room_for_the_rest_of_an_image(native, monkeypatch)
 def test_complete_and_stream_take_images(native):
     asked = requests()[2]
     found = engine(native, NEVER, **EYES).complete([list(asked.prompt), [1, 2]], 12, images=[asked.images, ()])
-    assert found[0] == recompute(random_trunk(**EYES), asked)[0]
+    assert found[0] == recompute(random_model(**EYES), asked)[0]
     assert list(engine(native, NEVER, **EYES).stream(list(asked.prompt), 12, images=asked.images)) == found[0]
 
 
@@ -182,7 +182,7 @@ def test_an_echo_scores_a_prompt_with_an_image(native):
     asked = request(3, view(1))
     heard = ask(engine(native, NEVER, **EYES), Request(asked.prompt, 1, logprobs=0, echo=True, images=asked.images))[0]
     assert [score.id for score in heard.pieces[0].prompt_scores] == list(asked.prompt)
-    ids, scores = recompute(random_trunk(**EYES), Request(asked.prompt, 1, images=asked.images))
+    ids, scores = recompute(random_model(**EYES), Request(asked.prompt, 1, images=asked.images))
     assert heard.ids == ids
     assert heard.scores[0].logprob == pytest.approx(scores[0], abs=1e-3)
 

@@ -12,7 +12,7 @@ from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
 from tests.generate.generate_helpers import Ids, Waited, ask, engine
-from tests.random_models import SHAPE
+from tests.random_models import CONFIG
 
 FLOATS = [
     0.0,
@@ -55,7 +55,7 @@ def many_fields(count: int) -> list[dict[str, Any]]:
 
     def some() -> dict[str, Any]:
         fields = {name: random.choice(FLOATS) * random.choice([1, 1, 1, -1]) for name in random.sample(NUMBERS, 3)}
-        ids = random.sample(range(SHAPE.vocab), random.choice([0, 1, 30]))
+        ids = random.sample(range(CONFIG.vocab), random.choice([0, 1, 30]))
         return (
             {"temperature": 1.0}
             | fields
@@ -98,4 +98,4 @@ def test_numbers_end_no_engine_and_change_no_other_answer(native, tried):
 def test_limits_and_numbers_of_any_size(limit, number):
     [heard] = ask(engine(), Request([1, 2], limit, Sampling(temperature=1.0), number))
     assert heard.finish in ("stop", "length")
-    assert len(heard.ids) <= SHAPE.context - 2
+    assert len(heard.ids) <= CONFIG.context - 2

@@ -11,7 +11,7 @@ from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
 from tests.generate.generate_helpers import Heard, Ids, Waited, ask, engine, random_prompts
-from tests.random_models import SHAPE
+from tests.random_models import CONFIG
 
 NEVER = Ids(im_end=-1, end=-2)
 
@@ -100,14 +100,14 @@ def test_closing_finishes_what_was_taken_and_takes_no_more():
 
 def test_closing_at_once_tells_those_who_wait():
     service, heard = Service(engine(tokenizer=NEVER)), Waited()
-    service.submit(Request([1], SHAPE.context - 1), heard)
+    service.submit(Request([1], CONFIG.context - 1), heard)
     service.close(0)
     assert heard.ended.is_set()
 
 
 def test_who_is_to_blame_is_told():
     service, heard = Service(engine(tokenizer=NEVER)), Waited()
-    service.submit(Request([1], SHAPE.context - 1), heard)
+    service.submit(Request([1], CONFIG.context - 1), heard)
     service.close(0)
     assert heard.pieces[-1].fault in (None, "closing")  # None: it was done before
 

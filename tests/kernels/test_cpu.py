@@ -17,8 +17,8 @@ from groundup.kernels.cpu.matrix import Packed, quantise
 from groundup.kernels.cpu.modules import plant, workshop
 from groundup.model.linear import Linear, RMSNorm
 from groundup.model.transformer import Gate, Rotary, Rotation
-from tests.generate.generate_helpers import Ids, native_trunk, random_prompts
-from tests.random_models import SHAPE, random_trunk
+from tests.generate.generate_helpers import Ids, native_model, random_prompts
+from tests.random_models import CONFIG, random_model
 
 pytestmark = pytest.mark.skipif(kernels.library() is None, reason="no C compiler")
 
@@ -29,7 +29,7 @@ BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 @pytest.fixture
 def shop():
-    return workshop(SHAPE)
+    return workshop(CONFIG)
 
 
 def noise(*size: int, seed: int = 1) -> torch.Tensor:
@@ -118,42 +118,42 @@ def test_a_row_of_a_matrix_product_has_the_same_bits_in_any_company(shop, dtype,
 def test_the_number_of_threads_changes_no_bit(dtype):
     found = []
     for threads in (1, 2):
-        trunk, shop = native_trunk(dtype)
+        model, shop = native_model(dtype)
         shop.threads = threads
-        found.append(Engine(trunk, Ids(), shop).complete(random_prompts(12), 20, Sampling(temperature=1.0)))
+        found.append(Engine(model, Ids(), shop).complete(random_prompts(12), 20, Sampling(temperature=1.0)))
     assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("weights", ["full", "int8", "int4"])
-def test_a_planted_trunk_is_near_the_one_that_trained(weights):
+def test_a_planted_model_is_near_the_one_that_trained(weights):
     """In full precision to rounding. With whole numbers the mean difference of the log-probabilities, random weights
     being the worst case.
     """
-    trunk, _ = native_trunk(weights=weights)
+    model, _ = native_model(weights=weights)
     ids, positions = torch.tensor([random_prompts(1, 60)[0]]), torch.arange(len(random_prompts(1, 60)[0]))[None]
-    reference = random_trunk()
+    reference = random_model()
     with torch.no_grad():
         expected = reference.logits(reference(ids, positions)).log_softmax(-1)
-        found = trunk.logits(trunk(ids, positions)).log_softmax(-1)
+        found = model.logits(model(ids, positions)).log_softmax(-1)
     assert (found - expected).abs().mean() < {"full": 1e-5, "int8": 0.03, "int4": 0.5}[weights]
 
 
 def test_rows_beyond_the_context_have_their_angles_too(shop):
-    trunk = random_trunk(context=8)
+    model = random_model(context=8)
     ids, positions = torch.arange(24)[None], torch.arange(24)[None]
     with torch.no_grad():
-        plain = trunk(ids, positions)
-        plant(trunk, "full", shop)
-        torch.testing.assert_close(trunk(ids, positions), plain, rtol=1e-3, atol=1e-3)
+        plain = model(ids, positions)
+        plant(model, "full", shop)
+        torch.testing.assert_close(model(ids, positions), plain, rtol=1e-3, atol=1e-3)
 
 
 def test_whole_numbers_without_a_compiler_are_refused():
     with pytest.raises(InputError, match="needs a C compiler"):
-        plant(random_trunk(), "int8", None)
+        plant(random_model(), "int8", None)
 
 
 def test_rows_that_are_not_whole_vectors_go_without_kernels():
-    assert workshop(random_trunk(width=40).shape) is None
+    assert workshop(random_model(width=40).shape) is None
 
 
 def test_a_compiler_that_fails_is_as_good_as_none(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from groundup.model import weights
 from groundup.model.transformer import Transformer
-from tests.random_models import SHAPE, random_trunk
+from tests.random_models import CONFIG, random_model
 
 pytestmark = pytest.mark.judge
 transformers = pytest.importorskip("transformers")
@@ -19,17 +19,17 @@ CASES = pytest.mark.parametrize(("tied", "kv_heads"), [(True, 1), (True, 2), (Fa
 
 
 def ids_of() -> Tensor:
-    return torch.randint(0, SHAPE.vocab, (3, 50), generator=torch.Generator().manual_seed(8))
+    return torch.randint(0, CONFIG.vocab, (3, 50), generator=torch.Generator().manual_seed(8))
 
 
 @torch.no_grad()
-def ours(trunk: Transformer, ids: Tensor) -> Tensor:
-    return trunk.logits(trunk(ids, torch.arange(ids.shape[1]).expand_as(ids)))
+def ours(model: Transformer, ids: Tensor) -> Tensor:
+    return model.logits(model(ids, torch.arange(ids.shape[1]).expand_as(ids)))
 
 
 @torch.no_grad()
-def theirs(model, ids: Tensor) -> Tensor:
-    return model(input_ids=ids).logits
+def theirs(reference, ids: Tensor) -> Tensor:
+    return reference(input_ids=ids).logits
 
 
 @CASES
@@ -41,13 +41,13 @@ def test_their_model_loaded_here_has_their_logits(tmp_path: Path, tied: bool, kv
         rope_parameters={"rope_type": "default", "rope_theta": 50_000.0},
     )  # fmt: skip
     torch.manual_seed(4)
-    model = transformers.Qwen3ForCausalLM(config).eval()
+    reference = transformers.Qwen3ForCausalLM(config).eval()
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in reference.named_parameters():
             if "norm" in name:
                 weight.uniform_(0.5, 1.5)
-    model.save_pretrained(tmp_path)
-    expected = theirs(model, ids_of())
+    reference.save_pretrained(tmp_path)
+    expected = theirs(reference, ids_of())
     torch.testing.assert_close(
         ours(weights.load(tmp_path, torch.device("cpu")), ids_of()), expected, rtol=0, atol=TOLERANCE
     )
@@ -55,20 +55,20 @@ def test_their_model_loaded_here_has_their_logits(tmp_path: Path, tied: bool, kv
 
 @CASES
 def test_our_model_loaded_there_has_our_logits(tmp_path: Path, tied: bool, kv_heads: int):
-    trunk = random_trunk(tied=tied, kv_heads=kv_heads, rope_base=50_000.0, norm_epsilon=1e-5)
-    weights.save(trunk, tmp_path, end=5)
-    model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+    model = random_model(tied=tied, kv_heads=kv_heads, rope_base=50_000.0, norm_epsilon=1e-5)
+    weights.save(model, tmp_path, end=5)
+    reference, loading = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path, dtype=torch.float32, output_loading_info=True
     )
     assert not any(loading.values())
-    torch.testing.assert_close(theirs(model.eval(), ids_of()), ours(trunk, ids_of()), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(theirs(reference.eval(), ids_of()), ours(model, ids_of()), rtol=0, atol=TOLERANCE)
 
 
 def test_positions_reach_the_logits_as_theirs_do(tmp_path: Path):
-    trunk = random_trunk()
-    weights.save(trunk, tmp_path, end=None)
-    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    model = random_model()
+    weights.save(model, tmp_path, end=None)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     ids, positions = ids_of(), 3 * torch.arange(50).expand(3, -1)
     with torch.no_grad():
-        found, expected = trunk.logits(trunk(ids, positions)), model(input_ids=ids, position_ids=positions).logits
+        found, expected = model.logits(model(ids, positions)), reference(input_ids=ids, position_ids=positions).logits
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)

@@ -11,7 +11,7 @@ from groundup.model import weights
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer, document_mask
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised, positions
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 GRID = PatchGrid(2, 3)
 EYES = {"patch": 4, "patches": 8, "kinds": ("cup", "pen")}
@@ -26,41 +26,41 @@ def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> ImageInputs:
 
 
 @torch.no_grad()
-def states(trunk: Transformer, sight: ImageInputs, ids: torch.Tensor | None = None) -> torch.Tensor:
+def states(model: Transformer, sight: ImageInputs, ids: torch.Tensor | None = None) -> torch.Tensor:
     ids = torch.arange(LENGTH)[None] if ids is None else ids
     blocks = torch.zeros_like(ids)
     blocks[0, FIRST : FIRST + GRID.patches] = 1
-    return trunk(ids, torch.arange(LENGTH)[None], document_mask(torch.zeros_like(ids), blocks), sight=sight)[0]
+    return model(ids, torch.arange(LENGTH)[None], document_mask(torch.zeros_like(ids), blocks), sight=sight)[0]
 
 
 @pytest.fixture(scope="module")
-def trunk() -> Transformer:
-    return random_trunk(**EYES)
+def model() -> Transformer:
+    return random_model(**EYES)
 
 
-def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(trunk: Transformer) -> None:
-    before = states(trunk, sight_of())
+def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(model: Transformer) -> None:
+    before = states(model, sight_of())
     for patch in range(GRID.patches):
         changed = sight_of()
         changed.patches_NP[patch] = 255 - changed.patches_NP[patch]
-        moved = (states(trunk, changed) - before).abs().amax(-1)
+        moved = (states(model, changed) - before).abs().amax(-1)
         assert moved[:FIRST].sum() == 0
         assert (moved[FIRST:] > 1e-5).all()
 
 
-def test_the_id_under_a_patch_is_not_seen(trunk: Transformer) -> None:
+def test_the_id_under_a_patch_is_not_seen(model: Transformer) -> None:
     ids = torch.arange(LENGTH)[None].clone()
-    before = states(trunk, sight_of(), ids)
+    before = states(model, sight_of(), ids)
     ids[0, FIRST + 2] = 99
-    assert torch.equal(states(trunk, sight_of(), ids), before)
+    assert torch.equal(states(model, sight_of(), ids), before)
 
 
-def test_a_hidden_patch_shows_its_place_and_no_pixel(trunk: Transformer) -> None:
+def test_a_hidden_patch_shows_its_place_and_no_pixel(model: Transformer) -> None:
     hidden = torch.tensor([False, True, False, False, False, False])
-    before = states(trunk, sight_of(0, hidden))
+    before = states(model, sight_of(0, hidden))
     changed = sight_of(0, hidden)
     changed.patches_NP[1] = 255 - changed.patches_NP[1]
-    assert torch.equal(states(trunk, changed), before)
+    assert torch.equal(states(model, changed), before)
 
 
 def test_positions_tell_all_cells_apart() -> None:
@@ -79,7 +79,7 @@ def test_normalised_patches_have_no_mean_and_plain_ones_no_contents() -> None:
 
 @pytest.mark.parametrize("kinds", [(), ("cup", "pen")])
 def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tuple[str, ...]) -> None:
-    shape = ModelConfig(
+    config = ModelConfig(
         depth=2,
         width=32,
         heads=4,
@@ -92,33 +92,33 @@ def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tupl
         patches=8,
         kinds=kinds,
     )
-    assert shape.total == sum(weight.numel() for weight in Transformer(shape).parameters())
+    assert config.total == sum(weight.numel() for weight in Transformer(config).parameters())
 
 
-def test_a_model_that_sees_is_written_and_read_again(tmp_path, trunk: Transformer) -> None:
-    weights.save(trunk, tmp_path, None)
+def test_a_model_that_sees_is_written_and_read_again(tmp_path, model: Transformer) -> None:
+    weights.save(model, tmp_path, None)
     again = weights.load(tmp_path, torch.device("cpu"))
-    assert again.shape == trunk.shape
-    assert torch.equal(states(again, sight_of()), states(trunk, sight_of()))
+    assert again.config == model.config
+    assert torch.equal(states(again, sight_of()), states(model, sight_of()))
 
 
-def test_a_model_without_eyes_has_the_config_it_had(trunk: Transformer) -> None:
-    blind = replace(trunk.shape, patch=0, patches=0, kinds=())
-    assert "groundup" not in blind.config("float32", None)
-    assert ModelConfig.from_config(blind.config("float32", None), "config.json") == blind
+def test_a_model_without_eyes_has_the_config_it_had(model: Transformer) -> None:
+    blind = replace(model.config, patch=0, patches=0, kinds=())
+    assert "groundup" not in blind.hf_config("float32", None)
+    assert ModelConfig.from_hf_config(blind.hf_config("float32", None), "config.json") == blind
 
 
 @pytest.mark.parametrize(("patch", "part"), [(8, 4), (16, 4), (12, 4), (6, 6), (10, 5), (14, 7), (3, 3)])
 def test_the_parts_of_a_patch_are_a_convolution_whose_steps_do_not_overlap(
-    patch: int, part: int, trunk: Transformer
+    patch: int, part: int, model: Transformer
 ) -> None:
-    shape = replace(trunk.shape, patch=patch)
-    assert shape.part == part
-    eyes = VisionEncoder(shape)
+    config = replace(model.config, patch=patch)
+    assert config.part == part
+    eyes = VisionEncoder(config)
     assert eyes.parts is not None
-    assert sum(each.numel() for each in eyes.parameters()) == shape.parameters()["eyes"]
+    assert sum(each.numel() for each in eyes.parameters()) == config.parameters()["eyes"]
     x = torch.randn(5, patch, patch, 3)
     kernel = eyes.parts.look.weight.view(-1, part, part, 3).permute(0, 3, 1, 2)
     wanted = F.silu(F.conv2d(x.permute(0, 3, 1, 2), kernel, stride=part)).permute(0, 2, 3, 1).flatten(1)
     torch.testing.assert_close(eyes.parts(x.flatten(1)), wanted)
-    assert wanted.shape[1] == shape.seen_values == eyes.embed.in_features
+    assert wanted.shape[1] == config.seen_values == eyes.embed.in_features

@@ -24,19 +24,19 @@ from groundup.model.vision.tower import VisionTower, VisionTowerConfig
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.memory import _held
 from groundup.train.optim.optimizer import Optimizer
-from tests.random_models import SHAPE, random_trunk
+from tests.random_models import CONFIG, random_model
 from tests.train.train_helpers import SCHEDULE
 
 SMALL = VisionTowerConfig(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, patch_size=4, num_patches=16
 )
-CONFIG = {"model_type": "siglip2_vision_model", **asdict(SMALL)}
+TOWER_CONFIG = {"model_type": "siglip2_vision_model", **asdict(SMALL)}
 SEEING = {"patch": 4, "patches": 24, "kinds": ("cup",), "tower": SMALL}
 
 
-def random_tower(shape: VisionTowerConfig = SMALL, seed: int = 0) -> VisionTower:
+def random_tower(config: VisionTowerConfig = SMALL, seed: int = 0) -> VisionTower:
     """A tower in which every weight matters."""
-    tower = VisionTower(shape).eval()
+    tower = VisionTower(config).eval()
     torch.manual_seed(seed)
     with torch.no_grad():
         for weight in tower.parameters():
@@ -56,7 +56,7 @@ def features(
     return tower(patches, images, hidden, torch.float32)
 
 
-def written(folder: Path, config: dict[str, Any] = CONFIG, prefix: str = "") -> Path:
+def written(folder: Path, config: dict[str, Any] = TOWER_CONFIG, prefix: str = "") -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     save_file(
@@ -112,7 +112,7 @@ def test_frames_are_found_in_a_row_of_patches() -> None:
 @pytest.mark.parametrize("prefix", ["", "vision_model."])
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_tower_is_read_from_a_whole_model_and_from_its_vision_part(tmp_path: Path, prefix: str, whole: bool) -> None:
-    config = {"model_type": "siglip2", "vision_config": asdict(SMALL)} if whole else CONFIG
+    config = {"model_type": "siglip2", "vision_config": asdict(SMALL)} if whole else TOWER_CONFIG
     folder = written(tmp_path / "model", config, prefix)
     tensors = load_file(folder / "model.safetensors")
     others = {
@@ -140,7 +140,7 @@ def test_a_tower_is_read_from_a_whole_model_and_from_its_vision_part(tmp_path: P
 )
 def test_another_tower_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=f"model/config.json: {words}"):
-        VisionTowerConfig.of(written(tmp_path / "model", CONFIG | change))
+        VisionTowerConfig.of(written(tmp_path / "model", TOWER_CONFIG | change))
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
@@ -189,56 +189,56 @@ def sight_of(images: tuple[Frame, ...]) -> ImageInputs:
 
 
 def test_a_model_with_a_tower_is_written_and_read_again(tmp_path: Path) -> None:
-    trunk, sight = random_trunk(**SEEING), sight_of((Frame(2, 3, 6), Frame(3, 4, 12)))
-    weights.save(trunk, tmp_path, None)
+    model, sight = random_model(**SEEING), sight_of((Frame(2, 3, 6), Frame(3, 4, 12)))
+    weights.save(model, tmp_path, None)
     again = weights.load(tmp_path, torch.device("cpu"))
-    assert again.shape == trunk.shape
+    assert again.config == model.config
     ids = torch.arange(30)[None]
-    assert torch.equal(again(ids, ids, sight=sight), trunk(ids, ids, sight=sight))
+    assert torch.equal(again(ids, ids, sight=sight), model(ids, ids, sight=sight))
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "shape", [SMALL, VisionTowerConfig(), VisionTowerConfig(1152, 4304, 27, 16)], ids=["small", "base", "so400m"]
+    "config", [SMALL, VisionTowerConfig(), VisionTowerConfig(1152, 4304, 27, 16)], ids=["small", "base", "so400m"]
 )
-def test_parameters_of_a_tower_equal_the_built_one(shape: VisionTowerConfig) -> None:
+def test_parameters_of_a_tower_equal_the_built_one(config: VisionTowerConfig) -> None:
     with torch.device("meta"):
-        tower = VisionTower(shape)
-    assert shape.parameters == sum(weight.numel() for weight in tower.parameters())
+        tower = VisionTower(config)
+    assert config.parameters == sum(weight.numel() for weight in tower.parameters())
 
 
 def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built() -> None:
-    shape = replace(SHAPE, **SEEING)
-    assert shape.total == sum(weight.numel() for weight in Transformer(shape).parameters())
-    assert shape.parameters()["tower"] == SMALL.parameters
+    config = replace(CONFIG, **SEEING)
+    assert config.total == sum(weight.numel() for weight in Transformer(config).parameters())
+    assert config.parameters()["tower"] == SMALL.parameters
 
 
 def test_flops_of_seeing_equal_those_counted() -> None:
     """Of the kernels for attention only the plain one is counted; what resizes positions, which no patch takes part in,
     is taken off.
     """
-    trunk, images = random_trunk(**SEEING), (Frame(4, 4, 16),) * 3
-    assert trunk.eyes is not None
+    model, images = random_model(**SEEING), (Frame(4, 4, 16),) * 3
+    assert model.eyes is not None
     with FlopCounterMode(display=False) as resizing, torch.no_grad():
-        trunk.eyes.tower.embeddings.position_embedding(4, 4)
+        model.eyes.tower.embeddings.position_embedding(4, 4)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        trunk.eyes(sight_of(images), torch.float32)
-    assert counter.get_total_flops() - resizing.get_total_flops() == 48 * trunk.shape.seeing_flops(16)
+        model.eyes(sight_of(images), torch.float32)
+    assert counter.get_total_flops() - resizing.get_total_flops() == 48 * model.config.seeing_flops(16)
 
 
 def test_weights_and_state_are_counted_exactly() -> None:
-    shape = replace(SHAPE, **SEEING)
-    trunk = Transformer(shape).initialise(0)
-    optimizer = Optimizer(trunk, SCHEDULE, 10, ProcessMesh())
+    config = replace(CONFIG, **SEEING)
+    model = Transformer(config).initialise(0)
+    optimizer = Optimizer(model, SCHEDULE, 10, ProcessMesh())
     optimizer.prepare()
-    tensors = [*trunk.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
-    assert _held(shape, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
+    tensors = [*model.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
+    assert _held(config, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
-    tower = Transformer(replace(SHAPE, **SEEING)).initialise(0).eyes.tower
+    tower = Transformer(replace(CONFIG, **SEEING)).initialise(0).eyes.tower
     for name, weight in tower.named_parameters():
         assert weight.isfinite().all()
         if weight.ndim == 1:
@@ -246,7 +246,10 @@ def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
 
 
 def test_a_config_says_nothing_of_a_tower_that_is_not_there() -> None:
-    plain = replace(SHAPE, patch=4, patches=24)
+    plain = replace(CONFIG, patch=4, patches=24)
     assert "tower" not in plain.config("float32", None)["groundup"]
-    for shape in (plain, replace(SHAPE, **SEEING)):
-        assert ModelConfig.from_config(json.loads(json.dumps(shape.config("float32", None))), "config.json") == shape
+    for config in (plain, replace(CONFIG, **SEEING)):
+        assert (
+            ModelConfig.from_hf_config(json.loads(json.dumps(config.hf_config("float32", None))), "config.json")
+            == config
+        )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from groundup.core.errors import InputError
 from groundup.model import weights
 from groundup.model.transformer import Transformer
-from tests.random_models import SHAPE, random_trunk
+from tests.random_models import CONFIG, random_model
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def equal(one: Transformer, other: Transformer) -> bool:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    weights.save(random_trunk(), tmp_path, end=5)
+    weights.save(random_model(), tmp_path, end=5)
     return tmp_path
 
 
@@ -36,10 +36,10 @@ def rewrite(folder: Path, change) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_what_is_saved_is_loaded(tmp_path, tied):
-    trunk = random_trunk(tied=tied)
-    weights.save(trunk, tmp_path, end=5)
+    model = random_model(tied=tied)
+    weights.save(model, tmp_path, end=5)
     loaded = weights.load(tmp_path, CPU)
-    assert equal(trunk, loaded)
+    assert equal(model, loaded)
     assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
     assert not loaded.training
 
@@ -49,12 +49,12 @@ def test_a_tied_head_is_left_out_of_the_file(folder):
 
 
 def test_bf16_files_load_as_fp32_weights_of_the_same_value(tmp_path):
-    trunk = random_trunk()
-    weights.save(trunk, tmp_path, end=None, dtype=torch.bfloat16)
+    model = random_model()
+    weights.save(model, tmp_path, end=None, dtype=torch.bfloat16)
     loaded = weights.load(tmp_path, CPU)
     for name, value in loaded.state_dict().items():
         assert value.dtype == torch.float32
-        assert torch.equal(value, trunk.state_dict()[name].bfloat16().float())
+        assert torch.equal(value, model.state_dict()[name].bfloat16().float())
 
 
 def test_weights_in_several_files_are_loaded(folder):
@@ -63,7 +63,7 @@ def test_weights_in_several_files_are_loaded(folder):
     (folder / "model.safetensors").unlink()
     for number, part in enumerate((names[::2], names[1::2]), 1):
         save_file({name: tensors[name] for name in part}, folder / f"model-0000{number}-of-00002.safetensors")
-    assert equal(weights.load(folder, CPU), random_trunk())
+    assert equal(weights.load(folder, CPU), random_model())
 
 
 def test_a_missing_tensor_is_refused(folder):
@@ -116,6 +116,6 @@ def test_a_config_that_is_no_json_is_refused(folder):
 
 def test_a_shape_that_does_not_match_the_file_is_refused_before_anything_is_computed(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": SHAPE.depth + 1}))
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": CONFIG.depth + 1}))
     with pytest.raises(InputError, match=r"lack 11 tensors, among them model.layers.3"):
         weights.load(folder, CPU)

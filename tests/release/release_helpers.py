@@ -15,7 +15,7 @@ from groundup.evaluate.figure import Figure, mean, proportion
 from groundup.model import weights
 from groundup.model.config import ModelConfig
 from groundup.release.lineage import begun_with
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 ATTACK = "<script>alert(1)</script>"
 TEXT = "the cat sat on the mat and the dog sat by the door, then there were three of them; 机器人把纸和玻璃分开。\n"
@@ -205,14 +205,14 @@ def _shards(run: Run, name: str) -> None:
 def _training(run: Run, tokenizer: Tokenizer, place: int, parents: tuple[str, ...]) -> None:
     stage = RECIPE.stage[place]
     folder = run.folder(stage.title)
-    shape = ModelConfig.of(RECIPE.model, tokenizer.size)
-    weights.save(random_trunk(place, **shape.as_dict()), folder, tokenizer.im_end)
+    config = ModelConfig.of(RECIPE.model, tokenizer.size)
+    weights.save(random_model(place, **config.as_dict()), folder, tokenizer.im_end)
     tokenizer.save(folder)
     write_log(folder / "metrics.jsonl", list(stage.mix), stage.tokens // 4096)
     schedule = {"batch_tokens": 4096, "micro_tokens": 4096, "muon_lr": 0.02, "adamw_lr": 0.008, "weight_decay": 0.01}
     part = {"stage": stage.model_dump(mode="json"), "schedule": schedule, "model": RECIPE.model.model_dump(mode="json")}
     metrics = {
-        "parameters": shape.parameters(),
+        "parameters": config.parameters(),
         "steps": stage.tokens // 4096,
         "tokens": stage.tokens,
         "flops": 3.1e13,

@@ -67,9 +67,9 @@ def test_weights_are_those_of_the_stage_in_the_dtype_asked_for(original, tmp_pat
 
 def test_an_export_is_itself_a_model_folder(original, tmp_path):
     export(original / "instruct", tmp_path / "out")
-    trunk = weights.load(tmp_path / "out", torch.device("cpu"))
+    model = weights.load(tmp_path / "out", torch.device("cpu"))
     assert torch.equal(
-        trunk.model.norm.weight, weights.load(original / "instruct", torch.device("cpu")).model.norm.weight
+        model.model.norm.weight, weights.load(original / "instruct", torch.device("cpu")).model.norm.weight
     )
     assert Tokenizer.load(tmp_path / "out").digest == Tokenizer.load(original / "instruct").digest
 
@@ -179,12 +179,12 @@ def transformers():
 @pytest.mark.judge
 def test_transformers_computes_the_same_logits(original, tmp_path, transformers):
     export(original / "instruct", tmp_path / "out")
-    trunk = weights.load(original / "instruct", torch.device("cpu"))
-    ids = torch.randint(0, trunk.shape.vocab, (2, 48), generator=torch.Generator().manual_seed(0))
+    model = weights.load(original / "instruct", torch.device("cpu"))
+    ids = torch.randint(0, model.config.vocab, (2, 48), generator=torch.Generator().manual_seed(0))
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True).eval()
     with torch.no_grad():
         theirs = model(ids).logits
-        ours = trunk.logits(trunk(ids, torch.arange(48).expand(2, -1)))
+        ours = model.logits(model(ids, torch.arange(48).expand(2, -1)))
     # Sums in another order: differences of a few units in the last place of fp32, on logits of size one.
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 

@@ -15,7 +15,7 @@ from groundup.generate.engine import Engine
 from groundup.generate.look import see_pixels
 from groundup.model import weights
 from groundup.release.lineage import lineage
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 from tests.release.release_helpers import Run
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -40,7 +40,7 @@ def model(home: Path, **changes: object) -> Path:
         "context": 128,
         "vocab": tokenizer.size,
     } | changes
-    weights.save(random_trunk(**eyes), run.folder("instruct"), tokenizer.im_end)
+    weights.save(random_model(**eyes), run.folder("instruct"), tokenizer.im_end)
     tokenizer.save(run.folder("instruct"))
     run.record("instruct", {"stage": {}}, (), flops=1.0)
     return run.folder("instruct")
@@ -83,10 +83,10 @@ def test_a_graph_carries_its_record_and_no_more_than_it_needs(seer, edge):
     assert {path.name for path in edge.iterdir()} == {"model.onnx", "model.json", "lineage.json"}
     found = lineage(edge, verify=True).require()
     assert [stage.stage for stage in found.stages] == ["instruct", "export"] and found.model.part["grid"] == [4, 6]
-    trunk = weights.load(seer, pick("cpu").handle)
-    unread = 4 * trunk.model.embed_tokens.weight.numel()
+    model = weights.load(seer, pick("cpu").handle)
+    unread = 4 * model.model.embed_tokens.weight.numel()
     graph = (edge / "model.onnx").read_bytes()
-    assert len(graph) < 4 * trunk.shape.total - unread + 60_000  # the nodes
+    assert len(graph) < 4 * model.config.total - unread + 60_000  # the nodes
     assert str(Path(onnx.__file__).parents[1]).encode() not in graph  # no path of this machine
 
 

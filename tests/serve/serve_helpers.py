@@ -20,7 +20,7 @@ from groundup.serve.app import make_app
 from groundup.serve.protocol import Protocol
 from groundup.serve.record import Record
 from groundup.serve.site import Limits, Site
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 EYES: dict[str, Any] = {"patch": 4, "patches": 16, "kinds": ("a", "b")}
 WORDS = "one two three four five six seven eight nine ten "
@@ -112,8 +112,8 @@ def seeing_tokenizer() -> Tokenizer:
 
 def small_engine(tokenizer: Tokenizer | None = None, **changes: Any) -> Engine:
     """The engine of `small_service`, for who steps it: in a service its thread would step it too."""
-    trunk = random_trunk(**({"context": 1024, "vocab": 290} | changes))
-    return Engine(trunk, tokenizer or small_tokenizer(), cache_bytes=256 << 20)
+    model = random_model(**({"context": 1024, "vocab": 290} | changes))
+    return Engine(model, tokenizer or small_tokenizer(), cache_bytes=256 << 20)
 
 
 def small_service(tokenizer: Tokenizer | None = None, queue: int = 256, **changes: Any) -> Service:

@@ -23,12 +23,12 @@ from groundup.cli import app
 from groundup.core.errors import InputError
 from groundup.model import weights
 from groundup.serve.command import SEEING_BODY, named
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 from tests.serve.serve_helpers import EYES, seeing_tokenizer, small_tokenizer, until
 
 
 def write(folder: Path, seed: int = 0) -> Path:
-    weights.save(random_trunk(seed), folder, None)
+    weights.save(random_model(seed), folder, None)
     small_tokenizer().save(folder)
     return folder
 
@@ -98,7 +98,7 @@ def test_it_answers_reloads_and_ends_what_it_began(tmp_path):
             "context": 64,
             "images": False,
             "weights": "full",
-            "parameters": random_trunk().shape.total,
+            "parameters": random_model().config.total,
         }
         first = words(program)
         write(tmp_path / "new", 1)
@@ -196,7 +196,7 @@ def test_keys_let_in_those_who_have_one(tmp_path):
 
 def test_a_server_whose_model_sees_reads_images_of_its_folder(tmp_path):
     tokenizer = seeing_tokenizer()
-    weights.save(random_trunk(vocab=tokenizer.size, context=256, **EYES), tmp_path / "small", None)
+    weights.save(random_model(vocab=tokenizer.size, context=256, **EYES), tmp_path / "small", None)
     tokenizer.save(tmp_path / "small")
     (tmp_path / "shop").mkdir()
     Image.new("RGB", (16, 12), "red").save(tmp_path / "shop" / "a.png")

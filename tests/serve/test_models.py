@@ -17,12 +17,12 @@ from groundup.model import weights
 from groundup.serve.app import make_app
 from groundup.serve.models import Registry, identity
 from groundup.serve.site import Site
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 from tests.serve.serve_helpers import events, listening, small_tokenizer, until
 
 
 def write(folder: Path, seed: int) -> Path:
-    weights.save(random_trunk(seed), folder, None)
+    weights.save(random_model(seed), folder, None)
     small_tokenizer().save(folder)
     return folder
 

@@ -27,7 +27,7 @@ from groundup.serve import chat as serving
 from groundup.serve import prompts
 from groundup.serve.body import parse
 from groundup.serve.schema import ChatRequest, CompletionRequest, Function, Tool
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 DIRT = [
@@ -154,9 +154,9 @@ def test_questions_of_evaluation_come_in_normal_form_and_so_do_their_bytes(tmp_p
 
 
 def test_bits_are_those_of_the_normal_form_by_its_bytes(tokenizer: Tokenizer) -> None:
-    trunk = random_trunk(vocab=290)
-    assert bits_per_byte(trunk, tokenizer, ["one\r\ntwo e\u0301\x00", "\x07"]) == bits_per_byte(
-        trunk, tokenizer, ["one\ntwo \u00e9"]
+    model = random_model(vocab=290)
+    assert bits_per_byte(model, tokenizer, ["one\r\ntwo e\u0301\x00", "\x07"]) == bits_per_byte(
+        model, tokenizer, ["one\ntwo \u00e9"]
     )
 
 

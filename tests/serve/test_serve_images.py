@@ -197,8 +197,8 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
         "/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}
     ).json()
     documents = [Document("here", "0", "CC0-1.0", images=(data,), things=((),)) for data in images]
-    trunk = service.engine.model
-    expected = things(trunk, [look_at(trunk, seeing, document) for document in documents])
+    model = service.engine.model
+    expected = things(model, [look_at(model, seeing, document) for document in documents])
     for item, [there] in zip(found["data"], expected, strict=True):
         assert [thing["kind"] for thing in item["things"]] == [thing.kind for thing in there]
         for thing, other in zip(item["things"], there, strict=True):

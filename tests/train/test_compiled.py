@@ -90,7 +90,7 @@ FAULTS = {"values": (half, same), "gradient": (same, half), "no numbers": (nan, 
 def eager_weights(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
     """What the same job comes to where blocks are asked to compile and none is."""
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "speed_up", lambda trunk, device, length: setattr(trunk, "attend", dense_attention))
+        patch.setattr(loop, "speed_up", lambda model, device, length: setattr(model, "attend", dense_attention))
         train(make_job(data, folder, **changes))
     return weights(folder)
 
@@ -187,17 +187,17 @@ def test_code_that_fails_later_is_told_from_a_rate(data: Path, tmp_path: Path, m
 
 
 def test_before_any_update_no_rate_is_blamed(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    fill = loop.Trunk.initialise
+    fill = loop.Transformer.initialise
 
-    def spoil(trunk: Any, seed: int) -> Any:
-        fill(trunk, seed)
-        trunk.model.norm.weight.data[3] = float("inf")
-        return trunk
+    def spoil(model: Any, seed: int) -> Any:
+        fill(model, seed)
+        model.model.norm.weight.data[3] = float("inf")
+        return model
 
-    monkeypatch.setattr(loop.Trunk, "initialise", spoil)
+    monkeypatch.setattr(loop.Transformer, "initialise", spoil)
     with pytest.raises(
         InputError,
-        match=r"at step 1, before any update, so no rate is the cause: trunk.model.norm.weight of the start holds",
+        match=r"at step 1, before any update, so no rate is the cause: model.model.norm.weight of the start holds",
     ) as caught:
         train(make_job(data, tmp_path))
     assert "lower muon_lr" not in str(caught.value)

@@ -14,7 +14,7 @@ from groundup.train import memory
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.objectives.packed import LossModule
 from groundup.train.optim.optimizer import Optimizer
-from tests.train.train_helpers import CONTEXT, FORKS, SCHEDULE, SHAPE, Eager, make_job, train
+from tests.train.train_helpers import CONFIG, CONTEXT, FORKS, SCHEDULE, Eager, make_job, train
 
 
 def _measure(data: Path, folder: Path, changes: dict[str, Any], results: Any) -> None:
@@ -59,41 +59,41 @@ def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes:
     assert 1 / 1.6 < predicted / measured < 1.6
 
 
-SEEING = replace(SHAPE, patch=4, patches=8, kinds=("cup", "pen"))
-SHAPES = pytest.mark.parametrize("shape", [SHAPE, SEEING], ids=["blind", "seeing"])
+SEEING = replace(CONFIG, patch=4, patches=8, kinds=("cup", "pen"))
+SHAPES = pytest.mark.parametrize("config", [CONFIG, SEEING], ids=["blind", "seeing"])
 
 
 @SHAPES
-def test_weights_and_state_are_counted_exactly(shape: ModelConfig) -> None:
-    learner = LossModule(Transformer(shape).initialise(0))
+def test_weights_and_state_are_counted_exactly(config: ModelConfig) -> None:
+    learner = LossModule(Transformer(config).initialise(0))
     optimizer = Optimizer(learner, SCHEDULE, 10, ProcessMesh())
     optimizer.prepare()
     tensors = [*learner.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
-    assert memory._held(shape, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
+    assert memory._held(config, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 
 
 @SHAPES
-def test_of_matrices_all_that_owners_copy_is_counted(shape: ModelConfig) -> None:
-    optimizer = Optimizer(LossModule(Transformer(shape)), SCHEDULE, 10, ProcessMesh())
-    assert memory._matrices(shape) == sum(matrix.numel() for matrix in optimizer.owners.matrices)
+def test_of_matrices_all_that_owners_copy_is_counted(config: ModelConfig) -> None:
+    optimizer = Optimizer(LossModule(Transformer(config)), SCHEDULE, 10, ProcessMesh())
+    assert memory._matrices(config) == sum(matrix.numel() for matrix in optimizer.owners.matrices)
 
 
 def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:
     """By hand for one process that has everything: two blocks, the rest, gradients, and of each matrix a copy with its
     gradient.
     """
-    trunk = Transformer(SEEING)
-    owners = Optimizer(LossModule(trunk), SCHEDULE, 10, ProcessMesh()).owners
-    blocks = [sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2) for layer in trunk.model.layers]
-    every = sum(weight.numel() for weight in trunk.parameters())
+    model = Transformer(SEEING)
+    owners = Optimizer(LossModule(model), SCHEDULE, 10, ProcessMesh()).owners
+    blocks = [sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2) for layer in model.model.layers]
+    every = sum(weight.numel() for weight in model.parameters())
     copies = 2 * sum(matrix.numel() for matrix in owners.matrices)
     meshed: Any = SimpleNamespace(mesh=object(), size=1)
-    assert memory._gathered(trunk, meshed) == 4 * (sum(blocks[:2]) + every - sum(blocks) + every + copies)
+    assert memory._gathered(model, meshed) == 4 * (sum(blocks[:2]) + every - sum(blocks) + every + copies)
 
 
 def test_nothing_is_allocated() -> None:
     with torch.device("meta"):
-        trunk = Transformer(replace(SHAPE, width=8192, ffn=32768), torch.bfloat16)
+        model = Transformer(replace(CONFIG, width=8192, ffn=32768), torch.bfloat16)
     growth = Eager("cpu").memory_growth()
-    assert memory.predict(trunk, 64, ProcessMesh(), Eager("cpu"), saves=True) > 1 << 34
+    assert memory.predict(model, 64, ProcessMesh(), Eager("cpu"), saves=True) > 1 << 34
     assert growth() < 1 << 28

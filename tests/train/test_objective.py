@@ -10,7 +10,7 @@ from torch import Tensor
 from groundup.data.batches import Batch
 from groundup.model.transformer import Transformer, document_mask
 from groundup.train.objectives.packed import LossModule, tensors
-from tests.train.train_helpers import CONTEXT, SHAPE, bytes_only, make_job
+from tests.train.train_helpers import CONFIG, CONTEXT, bytes_only, make_job
 
 
 @pytest.fixture(params=["texts", "talks"])
@@ -20,7 +20,7 @@ def batch(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> Batch:
 
 @pytest.fixture
 def learner() -> LossModule:
-    learner = LossModule(Transformer(SHAPE).initialise(0).train())
+    learner = LossModule(Transformer(CONFIG).initialise(0).train())
     for parameter in learner.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     return learner
@@ -28,7 +28,7 @@ def learner() -> LossModule:
 
 def plain_loss(learner: LossModule, batch: Batch) -> Tensor:
     given = tensors(batch, torch.device("cpu"))
-    scores = learner.trunk.logits(learner.trunk(given.ids_BT, given.positions_BT, document_mask(given.segments_BT)))
+    scores = learner.model.logits(learner.model(given.ids_BT, given.positions_BT, document_mask(given.segments_BT)))
     losses = torch.nn.functional.cross_entropy(scores.flatten(0, 1), given.targets_BT.flatten(), reduction="none")
     return (losses * given.weights_BT.flatten()).sum()
 

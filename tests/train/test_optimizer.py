@@ -13,12 +13,12 @@ from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.objectives.packed import LossModule
 from groundup.train.optim import muon
 from groundup.train.optim.optimizer import Optimizer
-from tests.train.train_helpers import SCHEDULE, SHAPE
+from tests.train.train_helpers import CONFIG, SCHEDULE
 
 
 @pytest.fixture
 def learner() -> LossModule:
-    learner = LossModule(Transformer(replace(SHAPE, tied=False)).initialise(0))
+    learner = LossModule(Transformer(replace(CONFIG, tied=False)).initialise(0))
     for parameter in learner.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape)
     return learner
@@ -40,7 +40,7 @@ def test_muon_has_the_blocks_matrices_and_adamw_the_rest(learner: LossModule) ->
     projections = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     expected = {id(parameter) for name, parameter in learner.named_parameters() if name.split(".")[-2] in projections}
     assert held == expected
-    assert len(held) == 7 * SHAPE.depth
+    assert len(held) == 7 * CONFIG.depth
     rest = {id(parameter) for parameter in optimizer.adamw.param_groups[0]["params"]}
     assert rest == {id(parameter) for parameter in learner.parameters()} - held
 
@@ -95,7 +95,7 @@ shares = st.floats(0.0, 1.0)
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(shares, shares, st.integers(1, 300))
 def test_the_rate_rises_stays_and_falls(warmup: float, decay: float, steps: int) -> None:
-    learner = LossModule(Transformer(replace(SHAPE, depth=1)))
+    learner = LossModule(Transformer(replace(CONFIG, depth=1)))
     optimizer = Optimizer(learner, replace(SCHEDULE, warmup=warmup, decay=decay), steps, ProcessMesh())
     factors = [optimizer.factor(step) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)

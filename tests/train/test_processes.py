@@ -20,9 +20,9 @@ from groundup.train.distributed.mesh import ProcessMesh, join, shard, whole
 from groundup.train.objectives.packed import LossModule
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import (
+    CONFIG,
     CONTEXT,
     SCHEDULE,
-    SHAPE,
     Eager,
     logged,
     make_job,
@@ -67,7 +67,7 @@ def test_two_processes_have_the_bits_of_one_that_adds_up_two_halves(data: Path, 
     assert losses(logged(tmp_path / "two")) == losses(logged(tmp_path / "one"))
 
 
-UNEVEN = replace(SHAPE, width=30, ffn=50, tied=False)  # rows that divide neither by 2 nor by 4
+UNEVEN = replace(CONFIG, width=30, ffn=50, tied=False)  # rows that divide neither by 2 nor by 4
 
 
 def _update(size: int, folder: Path) -> None:
@@ -134,8 +134,8 @@ def test_each_process_writes_its_rows(stopped: Path) -> None:
     for part in sorted(folder.glob("*.safetensors")):
         with safe_open(part, "pt") as stored:
             shapes.append({name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()})  # noqa: SIM118 - not a mapping
-    name = "model/trunk.model.layers.0.mlp.up_proj.weight"
-    assert [part[name] for part in shapes] == [(SHAPE.ffn // 2, SHAPE.width)] * 2
+    name = "model/model.model.layers.0.mlp.up_proj.weight"
+    assert [part[name] for part in shapes] == [(CONFIG.ffn // 2, CONFIG.width)] * 2
     momenta = [{name for name in part if name.endswith("momentum")} for part in shapes]
     assert [len(names) for names in momenta] == [7, 7]  # of two blocks with seven matrices each
     assert not momenta[0] & momenta[1]

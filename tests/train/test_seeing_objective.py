@@ -13,7 +13,7 @@ from groundup.model.transformer import Transformer, document_mask
 from groundup.model.vision.encoder import normalised
 from groundup.train.objectives.packed import LossModule, tensors
 from tests.data.test_views import KINDS, LESSON, SIDE, shards_of, shown, text, tokenizer
-from tests.train.train_helpers import SHAPE
+from tests.train.train_helpers import CONFIG
 
 CPU = torch.device("cpu")
 LESSONS = {"next": ImageObjective("next", 0.0, KINDS), "masked": ImageObjective("masked", 0.0, KINDS), "labels": LESSON}
@@ -28,8 +28,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 @pytest.fixture
 def learner() -> LossModule:
-    shape = replace(SHAPE, vocab=tokenizer().size, context=96, patch=SIDE, patches=24, kinds=KINDS)
-    learner = LossModule(Transformer(shape).initialise(0).train())
+    config = replace(CONFIG, vocab=tokenizer().size, context=96, patch=SIDE, patches=24, kinds=KINDS)
+    learner = LossModule(Transformer(config).initialise(0).train())
     torch.manual_seed(0)
     for parameter in learner.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
@@ -42,13 +42,13 @@ def batch_of(shards: Shards, lesson: ImageObjective) -> Batch:
 
 def by_hand(learner: LossModule, batch: Batch) -> torch.Tensor:
     """The loss, one prediction after the other."""
-    given, views, eyes = tensors(batch, CPU), batch.views, learner.trunk.eyes
+    given, views, eyes = tensors(batch, CPU), batch.views, learner.model.eyes
     assert views is not None
     assert eyes is not None
-    x = learner.trunk(
+    x = learner.model(
         given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight
     )
-    scores = learner.trunk.logits(x).flatten(0, 1).log_softmax(-1)
+    scores = learner.model.logits(x).flatten(0, 1).log_softmax(-1)
     total = -(scores.gather(1, given.targets_BT.flatten()[:, None])[:, 0] * given.weights_BT.flatten()).sum()
     x = x.flatten(0, 1)
     for n, place in enumerate(views.places):

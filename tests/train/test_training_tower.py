@@ -25,8 +25,8 @@ from groundup.train.distributed.mesh import ProcessMesh, join
 from groundup.train.loop import Trainer, TrainingConfig
 from groundup.train.objectives.packed import LossModule, tensors
 from tests.data.test_views import KINDS, LESSON, SIDE, picture, shards_of, shown, text, tokenizer
-from tests.model.test_tower import CONFIG, SMALL, random_tower, written
-from tests.train.train_helpers import SHAPE, Eager, Record, logged, make_job, together, train, weights
+from tests.model.test_tower import SMALL, TOWER_CONFIG, random_tower, written
+from tests.train.train_helpers import CONFIG, Eager, Record, logged, make_job, together, train, weights
 
 CPU = torch.device("cpu")
 LESSONS = {"next": ImageObjective("next", 0.0, KINDS), "masked": ImageObjective("masked", 0.0, KINDS), "labels": LESSON}
@@ -34,8 +34,8 @@ SEEING = {"patch": SIDE, "patches": 24, "kinds": KINDS, "tower": SMALL, "context
 ALONE = Document("shown", "alone", "CC0-1.0", text="", images=(picture(1, 20, 12),))
 
 
-def shape() -> ModelConfig:
-    return replace(SHAPE, vocab=tokenizer().size, **SEEING)
+def config() -> ModelConfig:
+    return replace(CONFIG, vocab=tokenizer().size, **SEEING)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def learner() -> LossModule:
-    learner = LossModule(Transformer(shape()).initialise(0).train())
+    learner = LossModule(Transformer(config()).initialise(0).train())
     for parameter in learner.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     return learner
@@ -116,7 +116,7 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: LossModule, shard
 
     def states() -> torch.Tensor:
         given = tensors(batch, CPU)
-        return learner.trunk(
+        return learner.model(
             given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight
         ).flatten(0, 1)
 
@@ -131,9 +131,9 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: LossModule, shard
 
 
 def test_training_begins_with_the_outside_weights(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
-    trunk = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), ProcessMesh(), Record()).trunk
+    model = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), ProcessMesh(), Record()).model
     assert all(
-        torch.equal(weight, random_tower().state_dict()[name]) for name, weight in trunk.eyes.tower.state_dict().items()
+        torch.equal(weight, random_tower().state_dict()[name]) for name, weight in model.eyes.tower.state_dict().items()
     )
 
 
@@ -194,7 +194,7 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
     ((row, start),) = (given.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
     with torch.no_grad():
         mask = document_mask(given.segments_BT, given.blocks_BT)
-        states = trainer.trunk.eval()(given.ids_BT, given.positions_BT, mask, sight=given.sight)[
+        states = trainer.model.eval()(given.ids_BT, given.positions_BT, mask, sight=given.sight)[
             row, start + looks[0].place : start + looks[0].end
         ]
     expected = torch.nn.functional.normalize(states.mean(0), dim=0)
@@ -214,7 +214,7 @@ def test_a_tower_of_other_patches_is_refused_before_anything_runs(tower: Path) -
 
 
 def test_a_folder_without_weights_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    folder = written(tmp_path / "tower", CONFIG)
+    folder = written(tmp_path / "tower", TOWER_CONFIG)
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"tower: holds no model.safetensors"):
         plan(recipe_of(eyes=str(folder), patch=4), Path())

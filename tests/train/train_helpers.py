@@ -36,7 +36,7 @@ from groundup.train.distributed.mesh import ProcessMesh, join  # noqa: E402
 from groundup.train.loop import Trainer, TrainingConfig, TrainingResult  # noqa: E402
 
 CONTEXT = 64
-SHAPE = ModelConfig(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=263, context=CONTEXT)
+CONFIG = ModelConfig(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=263, context=CONTEXT)
 SCHEDULE = Schedule(
     batch_tokens=8 * CONTEXT, micro_tokens=8 * CONTEXT, muon_lr=0.02, adamw_lr=0.004, weight_decay=0.01, clip=1.0,
     warmup=0.1, decay=0.4
@@ -49,7 +49,7 @@ FORKS.set_forkserver_preload(
 
 def bytes_only() -> Tokenizer:
     """The smallest vocabulary: bytes and special tokens."""
-    return Tokenizer.learn([""], SHAPE.vocab)
+    return Tokenizer.learn([""], CONFIG.vocab)
 
 
 def prepare(folder: Path) -> Path:
@@ -80,13 +80,13 @@ def _talk(word: str) -> list[dict[str, Any]]:
 def make_job(data: Path, folder: Path, **changes: Any) -> TrainingConfig:
     """A tiny job in `folder`; `changes` are fields of Job, of Schedule or of Shape, or `source`."""
     source = changes.pop("source", "texts")
-    shape = _with(SHAPE, changes)
+    config = _with(CONFIG, changes)
     schedule = _with(SCHEDULE, changes)
     parts = {part: Shards.open(data / source / part) for part in ("train", "heldout")}
     tuned = source == "talks"
     values: dict[str, Any] = {
         "title": "pretrain",
-        "shape": shape,
+        "model": config,
         "start": None,
         "seed": 3,
         "batches": Batches({source: parts["train"]}, {source: 1.0}, schedule.batch_tokens // CONTEXT, 3, tuned),
@@ -129,7 +129,7 @@ class Record:
         self.records.append(record)
         self.after_step(record["step"])
 
-    def sample(self, trunk: torch.nn.Module, step: int) -> list[dict[str, str]]:
+    def sample(self, model: torch.nn.Module, step: int) -> list[dict[str, str]]:
         return [{"prompt": "", "text": str(step)}]
 
     @property

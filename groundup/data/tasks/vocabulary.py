@@ -140,7 +140,7 @@ third thirst thread three throat throne throw thumb ticket tide tidy tie tight t
 tongue tool
 tooth top topic torch total touch tough tour town toy track trade trail trap travel tray treat trial tribe trick trip
 troop trophy
-true trunk trust truth try tube tune tunnel turn twice twin twist type tyre ugly uncle under unit unite until upon upper
+true model trust truth try tube tune tunnel turn twice twin twist type tyre ugly uncle under unit unite until upon upper
 upset
 urban urge use useful usual valley value van vast vein velvet verb very vest victim view violet visit voice volume vote
 voyage

@@ -1,1 +1,1 @@
-"""The leaves of the trunk in C, for serving on a processor; everything works without them, more slowly."""
+"""The leaves of the model in C, for serving on a processor; everything works without them, more slowly."""

@@ -1,7 +1,7 @@
-"""The leaves of the trunk, each with the kernel in its place: `plant` puts them in from outside.
+"""The leaves of the model, each with the kernel in its place: `plant` puts them in from outside.
 
 A leaf computes what the module it replaces computes, in the same precision, summed in another order. What a token gets
-depends on nothing but its own row. Shapes as in `model.trunk`.
+depends on nothing but its own row. Shapes as in `model.transformer`.
 """
 
 import ctypes
@@ -211,18 +211,18 @@ def attend(shop: Workshop, q_BTHE: Tensor, pages: tuple[Tensor, Tensor], table: 
     return o_BTHE
 
 
-def workshop(shape: ModelConfig) -> Workshop | None:
-    """The workshop for models of a shape, or None: no compiler, or rows that are not whole vectors."""
-    widths = (shape.width, shape.ffn, shape.head_dim, shape.heads * shape.head_dim)
-    if not all(map(fits, widths)) or shape.heads // shape.kv_heads > GROUP:
+def workshop(config: ModelConfig) -> Workshop | None:
+    """The workshop for models of a config, or None: no compiler, or rows that are not whole vectors."""
+    widths = (config.width, config.ffn, config.head_dim, config.heads * config.head_dim)
+    if not all(map(fits, widths)) or config.heads // config.kv_heads > GROUP:
         return None
     kernels = library()
     return None if kernels is None else Workshop(kernels)
 
 
 @torch.no_grad()
-def plant(trunk: Transformer, weights: Weights, shop: Workshop | None) -> int:
-    """Replace the leaves of a trunk; returns the bytes its matrices take. The trunk cannot be trained afterwards.
+def plant(model: Transformer, weights: Weights, shop: Workshop | None) -> int:
+    """Replace the leaves of a model; returns the bytes its matrices take. The model cannot be trained afterwards.
 
     The head is in whole numbers of 8 bits at least; eyes stay in full. Raises InputError if integers are asked for and
     there is no workshop.
@@ -233,24 +233,24 @@ def plant(trunk: Transformer, weights: Weights, shop: Workshop | None) -> int:
                 f"weights {weights}: needs a C compiler, and layers of whole vectors ({LANES} numbers); serve them in"
                 " full"
             )
-        return sum(weight.nbytes for weight in trunk.parameters())
+        return sum(weight.nbytes for weight in model.parameters())
     size = 0
     eyes = (
-        list(trunk.eyes.modules()) if trunk.eyes is not None else []
+        list(model.eyes.modules()) if model.eyes is not None else []
     )  # stay as they are: they see a whole image at a time
-    for module in [module for module in trunk.modules() if module not in eyes]:
+    for module in [module for module in model.modules() if module not in eyes]:
         for name, leaf in list(module.named_children()):
             match leaf:
                 case Linear():
                     packed = Packed(
-                        leaf.weight.to(trunk.precision), "int8" if module is trunk and weights == "int4" else weights
+                        leaf.weight.to(model.precision), "int8" if module is model and weights == "int4" else weights
                     )
                     setattr(module, name, _Linear(packed, shop))
                     size += packed.bytes
                 case nn.Embedding():
-                    setattr(module, name, _Embedding(leaf, trunk.precision, shop))
+                    setattr(module, name, _Embedding(leaf, model.precision, shop))
                 case Rotary():
-                    setattr(module, name, _Rotary(leaf, trunk.shape.context, shop))
+                    setattr(module, name, _Rotary(leaf, model.config.context, shop))
                 case RMSNorm():
                     setattr(module, name, _Norm(leaf, shop))
                 case Rotation():
@@ -259,4 +259,4 @@ def plant(trunk: Transformer, weights: Weights, shop: Workshop | None) -> int:
                     setattr(module, name, _Gate(shop))
                 case Sum():
                     setattr(module, name, _Sum(shop))
-    return size + trunk.model.embed_tokens.weight.nbytes
+    return size + model.model.embed_tokens.weight.nbytes

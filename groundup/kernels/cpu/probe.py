@@ -124,13 +124,13 @@ def _choices(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
 def _attention(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
     """Several sequences in one step: what they had before is stored first, then what is new attends to all of it."""
     for heads, kv_heads, features in HEADS:
-        shape = ModelConfig(
+        config = ModelConfig(
             depth=1, width=16, heads=heads, kv_heads=kv_heads, head_dim=features, ffn=16, vocab=16, context=64
         )
         count = sum(before + new for before, new in LENGTHS)
         pages = [list(range(4 * n, 4 * n + -(-(before + new) // PAGE))) for n, (before, new) in enumerate(LENGTHS)]
-        native = NativeStore(shape, 4 * len(LENGTHS), dtype, shop, count)
-        plain = PlainStore(shape, 4 * len(LENGTHS), torch.device("cpu"), dtype)
+        native = NativeStore(config, 4 * len(LENGTHS), dtype, shop, count)
+        plain = PlainStore(config, 4 * len(LENGTHS), torch.device("cpu"), dtype)
         begun = [Stretch(0, before, own) for (before, _), own in zip(LENGTHS, pages, strict=True)]
         for step in (begun, [Stretch(before, new, own) for (before, new), own in zip(LENGTHS, pages, strict=True)]):
             R = sum(part.count for part in step)

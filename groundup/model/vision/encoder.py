@@ -1,4 +1,4 @@
-"""Eyes: patches of images into the trunk's stream, and out of it the next patch, and what lies where.
+"""Eyes: patches of images into the model's stream, and out of it the next patch, and what lies where.
 
 Shapes: N patches of P values, each of Q parts, D width, C scores of a label (nothing, and each kind).
 """
@@ -44,10 +44,10 @@ class Parts(nn.Module):
     beginning of small steps learns faster (arXiv:2106.14881).
     """
 
-    def __init__(self, shape: ModelConfig):
+    def __init__(self, config: ModelConfig):
         super().__init__()
-        self.side, self.count = shape.part, shape.patch // shape.part
-        self.look = Linear(3 * shape.part**2, shape.part_features)
+        self.side, self.count = config.part, config.patch // config.part
+        self.look = Linear(3 * config.part**2, config.part_features)
 
     def forward(self, x_NP: Tensor) -> Tensor:
         """Features of all the parts of each patch, [N, Q * features]."""
@@ -62,18 +62,18 @@ class VisionEncoder(nn.Module):
     With a tower, its features go in by one matrix; what comes out are patches all the same.
     """
 
-    def __init__(self, shape: ModelConfig):
+    def __init__(self, config: ModelConfig):
         super().__init__()
-        self.tower = VisionTower(shape.tower) if shape.tower is not None else None
-        self.parts = Parts(shape) if shape.tower is None else None
-        self.embed = Linear(shape.seen_values, shape.width)
-        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
-        self.next = Linear(shape.width, shape.patch_values)
-        self.labels = Linear(shape.width, shape.label_values) if shape.kinds else None
-        self.kinds = len(shape.kinds)
+        self.tower = VisionTower(config.tower) if config.tower is not None else None
+        self.parts = Parts(config) if config.tower is None else None
+        self.embed = Linear(config.seen_values, config.width)
+        self.norm = RMSNorm(config.width, config.norm_epsilon)
+        self.next = Linear(config.width, config.patch_values)
+        self.labels = Linear(config.width, config.label_values) if config.kinds else None
+        self.kinds = len(config.kinds)
 
     def forward(self, sight: ImageInputs, precision: torch.dtype, recompute: bool = False) -> Tensor:
-        """What the trunk reads in place of the embeddings of tokens, [N, D]; `recompute` layers of a tower in the
+        """What the model reads in place of the embeddings of tokens, [N, D]; `recompute` layers of a tower in the
         backward pass, not to keep them.
         """
         if self.parts is None:

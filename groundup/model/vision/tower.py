@@ -60,11 +60,11 @@ class VisionTowerConfig:
         for name, wanted in ONLY.items():
             if part.get(name, wanted) != wanted:
                 raise InputError(f"{where}: {name} is {part[name]!r}; only {wanted!r} is loaded")
-        shape = VisionTowerConfig(
+        config = VisionTowerConfig(
             **{field.name: part[field.name] for field in fields(VisionTowerConfig) if field.name in part}
         )
-        shape._check(where)
-        return shape
+        config._check(where)
+        return config
 
     def _check(self, where: Path) -> None:
         for name, usual in vars(VisionTowerConfig()).items():
@@ -108,10 +108,10 @@ class Norm(nn.LayerNorm):
 class Positions(nn.Module):
     """Learnt vectors of the cells of a square grid, [S * S, W], resized to the grid of an image."""
 
-    def __init__(self, shape: VisionTowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(shape.num_patches, shape.hidden_size))
-        self.side = isqrt(shape.num_patches)
+        self.weight = nn.Parameter(torch.zeros(config.num_patches, config.hidden_size))
+        self.side = isqrt(config.num_patches)
 
     def forward(self, rows: int, columns: int) -> Tensor:
         """Bilinear and antialiased, as two matrix products: they give the same bits in each run on every device. [N,
@@ -131,10 +131,10 @@ class Positions(nn.Module):
 class Embeddings(nn.Module):
     """A vector of each patch's pixels, and of its place."""
 
-    def __init__(self, shape: VisionTowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        self.patch_embedding = Linear(3 * shape.patch_size**2, shape.hidden_size, bias=True)
-        self.position_embedding = Positions(shape)
+        self.patch_embedding = Linear(3 * config.patch_size**2, config.hidden_size, bias=True)
+        self.position_embedding = Positions(config)
 
     def forward(self, values_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None) -> Tensor:
         x_NW = self.patch_embedding(values_NP)
@@ -150,11 +150,11 @@ class Embeddings(nn.Module):
 class Attention(nn.Module):
     """Attention of all heads, with biases."""
 
-    def __init__(self, shape: VisionTowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        self.heads = shape.num_attention_heads
+        self.heads = config.num_attention_heads
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
-            Linear(shape.hidden_size, shape.hidden_size, bias=True) for _ in range(4)
+            Linear(config.hidden_size, config.hidden_size, bias=True) for _ in range(4)
         )
 
     def forward(self, x_ILW: Tensor, mask_ILL: Tensor) -> Tensor:
@@ -169,10 +169,10 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """fc2(gelu(fc1(x))), with gelu's approximation by tanh."""
 
-    def __init__(self, shape: VisionTowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        self.fc1 = Linear(shape.hidden_size, shape.intermediate_size, bias=True)
-        self.fc2 = Linear(shape.intermediate_size, shape.hidden_size, bias=True)
+        self.fc1 = Linear(config.hidden_size, config.intermediate_size, bias=True)
+        self.fc2 = Linear(config.intermediate_size, config.hidden_size, bias=True)
 
     def forward(self, x_ILW: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x_ILW), approximate="tanh"))
@@ -181,10 +181,10 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
 
-    def __init__(self, shape: VisionTowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        self.layer_norm1, self.layer_norm2 = (Norm(shape.hidden_size, shape.layer_norm_eps) for _ in range(2))
-        self.self_attn, self.mlp = Attention(shape), FeedForward(shape)
+        self.layer_norm1, self.layer_norm2 = (Norm(config.hidden_size, config.layer_norm_eps) for _ in range(2))
+        self.self_attn, self.mlp = Attention(config), FeedForward(config)
 
     def forward(self, x_ILW: Tensor, mask_ILL: Tensor) -> Tensor:
         x_ILW = x_ILW + self.self_attn(self.layer_norm1(x_ILW), mask_ILL)
@@ -194,9 +194,9 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """The layers, one after the other."""
 
-    def __init__(self, shape: VisionTowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_hidden_layers))
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
 
     def forward(self, x_ILW: Tensor, mask_ILL: Tensor, recompute: bool) -> Tensor:
         for block in self.layers:
@@ -207,10 +207,10 @@ class Encoder(nn.Module):
 class VisionTower(nn.Module):
     """The whole tower: features of patches, normalised at the end."""
 
-    def __init__(self, shape: VisionTowerConfig):
+    def __init__(self, config: VisionTowerConfig):
         super().__init__()
-        self.embeddings, self.encoder = Embeddings(shape), Encoder(shape)
-        self.post_layernorm = Norm(shape.hidden_size, shape.layer_norm_eps)
+        self.embeddings, self.encoder = Embeddings(config), Encoder(config)
+        self.post_layernorm = Norm(config.hidden_size, config.layer_norm_eps)
 
     def forward(
         self, patches_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None, precision: torch.dtype,
@@ -226,7 +226,7 @@ class VisionTower(nn.Module):
 
 
 def _mask(frames: Sequence[Frame], device: torch.device) -> Tensor:
-    """Who may look at whom, [I, L, L], as in the trunk: what a patch predicts behind its image's beginning, its
+    """Who may look at whom, [I, L, L], as in the model: what a patch predicts behind its image's beginning, its
     features must not show.
     """
     place_L = torch.arange(max(frame.patches for frame in frames), device=device)

@@ -49,18 +49,18 @@ class VisionPath(nn.Module):
     """Pixels [H, W, 3] in; out the probabilities of each patch's label [N, 1 + K] and the values that say where its
     thing lies [N, 4].
 
-    Equal to `Engine.labels`: the ids before the image are part of it. Takes the trunk over, whose ids it numbers anew.
+    Equal to `Engine.labels`: the ids before the image are part of it. Takes the model over, whose ids it numbers anew.
     """
 
-    def __init__(self, trunk: Transformer, tokenizer: Tokenizer, grid: PatchGrid):
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, grid: PatchGrid):
         super().__init__()
-        ids, (look,) = shown(tokenizer, View.of(grid, np.zeros((grid.patches, trunk.shape.patch_values), np.uint8)))
+        ids, (look,) = shown(tokenizer, View.of(grid, np.zeros((grid.patches, model.config.patch_values), np.uint8)))
         used, self.ids_1T = torch.unique(torch.tensor([ids[: look.end]]), return_inverse=True)
-        trunk.model.embed_tokens.weight = nn.Parameter(
-            trunk.model.embed_tokens.weight[used].detach()
+        model.model.embed_tokens.weight = nn.Parameter(
+            model.model.embed_tokens.weight[used].detach()
         )  # the others are never read
-        trunk.attend = dense_attention  # what the kernel does has no name in ONNX
-        self.trunk, self.grid = trunk, grid
+        model.attend = dense_attention  # what the kernel does has no name in ONNX
+        self.model, self.grid = model, grid
         self.positions_1T = torch.arange(look.end)[None]
         blocks_1T = (self.positions_1T >= look.place).long()
         self.mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T)
@@ -68,11 +68,11 @@ class VisionPath(nn.Module):
 
     def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [N, 1 + K] and values [N, 4] of uint8 pixels."""
-        (rows, columns), side, eyes = self.grid, self.trunk.shape.patch, self.trunk.eyes
+        (rows, columns), side, eyes = self.grid, self.model.config.patch, self.model.eyes
         assert eyes is not None, "a model that names things has eyes"
         patches_NP = pixels_HW3.reshape(rows, side, columns, side, 3).transpose(1, 2).reshape(rows * columns, -1)
         sight = ImageInputs(patches_NP, self.places_N, self.grid_N2, frames=(Frame(rows, columns, rows * columns),))
-        states_1TD = self.trunk(self.ids_1T, self.positions_1T, self.mask_1TT, sight=sight)
+        states_1TD = self.model(self.ids_1T, self.positions_1T, self.mask_1TT, sight=sight)
         scores_NC, values_N4 = eyes.things(states_1TD[0, self.places_N])
         return scores_NC.softmax(-1), values_N4
 
@@ -83,10 +83,10 @@ def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
 
     Raises InputError as `release` does, for a model that names nothing, and for a size that is none.
     """
-    shape = weights.shape_of(model)
-    if not shape.kinds:
+    config = weights.config_of(model)
+    if not config.kinds:
         raise InputError(f"{model}: the model names nothing in images; export one that was tuned on a source of boxes")
-    grid = _grid(shape, size)
+    grid = _grid(config, size)
     part = {"layout": "onnx", "dtype": "fp32", "grid": list(grid)}
     return release(
         model,
@@ -97,19 +97,19 @@ def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
     )
 
 
-def _grid(shape: ModelConfig, size: str | None) -> PatchGrid:
+def _grid(config: ModelConfig, size: str | None) -> PatchGrid:
     if size is None:
-        return PatchGrid(isqrt(shape.patches), isqrt(shape.patches))
+        return PatchGrid(isqrt(config.patches), isqrt(config.patches))
     if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size)):
         raise InputError(f"--size {size}: no size of a picture; write width and height in pixels, such as 640x480")
-    return fit(int(found[1]), int(found[2]), shape.patch, shape.patches)
+    return fit(int(found[1]), int(found[2]), config.patch, config.patches)
 
 
-def write(trunk: Transformer, tokenizer: Tokenizer, grid: PatchGrid, folder: Path) -> None:
+def write(model: Transformer, tokenizer: Tokenizer, grid: PatchGrid, folder: Path) -> None:
     """Write GRAPH and CONTRACT; raises InputError when onnxruntime does not compute with the graph what the model
     computes.
     """
-    path, side = VisionPath(trunk, tokenizer, grid).eval(), trunk.shape.patch
+    path, side = VisionPath(model, tokenizer, grid).eval(), model.config.patch
     shape_hw3 = (grid.rows * side, grid.columns * side, 3)
     pixels = torch.randint(0, 256, shape_hw3, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with _quiet(), torch.no_grad():
@@ -132,10 +132,10 @@ def write(trunk: Transformer, tokenizer: Tokenizer, grid: PatchGrid, folder: Pat
             f"the graph's answers are off by {off:.1e}, more than {TOLERANCE:.0e}; use other versions of onnxscript and"
             " onnxruntime"
         )
-    write_json(folder / CONTRACT, _contract(trunk.shape, grid, shape_hw3, off))
+    write_json(folder / CONTRACT, _contract(model.config, grid, shape_hw3, off))
 
 
-def _contract(shape: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
+def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
     """What a program that runs the graph must know."""
     return {
         "input": {
@@ -157,8 +157,8 @@ def _contract(shape: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, in
                 "is": "where the thing that a patch lies in is",
             },
         },
-        "kinds": shape.kinds,
-        "patch": shape.patch,
+        "kinds": config.kinds,
+        "patch": config.patch,
         "grid": grid._asdict(),
         "boxes": {"least": LEAST, "overlap": OVERLAP, "how": HOW},
         "largest_difference": off,

@@ -80,9 +80,9 @@ def shard(learner: LossModule, world: ProcessMesh) -> None:
     if world.mesh is None:
         return
     policy = MixedPrecisionPolicy(
-        param_dtype=learner.trunk.precision, reduce_dtype=torch.float32, cast_forward_inputs=False
+        param_dtype=learner.model.precision, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
-    for block in learner.trunk.model.layers:
+    for block in learner.model.model.layers:
         fully_shard(block, mesh=world.mesh, mp_policy=policy)
     fully_shard(learner, mesh=world.mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
 

@@ -54,34 +54,34 @@ class ImageTargets:
 
 
 class LossModule(nn.Module):
-    """A trunk with its loss, as one module, so that sharding and gradients see all of it.
+    """A model with its loss, as one module, so that sharding and gradients see all of it.
 
     Pre-training and instruction tuning differ only in the weights of a batch: every token and patch, or the
     assistant's.
     """
 
-    def __init__(self, trunk: Transformer):
+    def __init__(self, model: Transformer):
         super().__init__()
-        self.trunk = trunk
+        self.model = model
 
     def forward(self, given: ModelInputs) -> Tensor:
         """Sum over the batch of weight times loss. Heads are computed only where the weight is not zero."""
         mask_BTT = document_mask(given.segments_BT, None if given.sight is None else given.blocks_BT)
-        x_ND = self.trunk(
+        x_ND = self.model(
             given.ids_BT, given.positions_BT, mask_BTT, sight=given.sight, asked_BA=given.asked_BA
         ).flatten(0, 1)
         chosen_N = given.weights_BT.flatten().nonzero()[:, 0]
         loss = linear_cross_entropy(
-            x_ND[chosen_N], self.trunk.lm_head.weight, given.targets_BT.flatten()[chosen_N],
+            x_ND[chosen_N], self.model.lm_head.weight, given.targets_BT.flatten()[chosen_N],
             given.weights_BT.flatten()[chosen_N]
         )  # fmt: skip
-        if self.trunk.eyes is None:
+        if self.model.eyes is None:
             return loss
         # every process has gradients for all weights, whether or not it was given an image
-        loss = loss + sum(weight.sum() * 0.0 for weight in self.trunk.eyes.parameters())
+        loss = loss + sum(weight.sum() * 0.0 for weight in self.model.eyes.parameters())
         if given.sight is None or given.wanted is None:
             return loss
-        return loss + _patches(self.trunk.eyes, x_ND[given.sight.places_N], given.sight, given.wanted)
+        return loss + _patches(self.model.eyes, x_ND[given.sight.places_N], given.sight, given.wanted)
 
 
 def _patches(eyes: VisionEncoder, x_ND: Tensor, sight: ImageInputs, wanted: ImageTargets) -> Tensor:
@@ -120,7 +120,7 @@ def tensors(batch: Batch, device: torch.device) -> ModelInputs:
     )
 
 
-def speed_up(trunk: Transformer, device: Device, length: int) -> bool:
+def speed_up(model: Transformer, device: Device, length: int) -> bool:
     """Compile the blocks where the device can, all layers sharing one compilation; return whether compiled code will
     run.
 
@@ -131,8 +131,8 @@ def speed_up(trunk: Transformer, device: Device, length: int) -> bool:
     # beyond its limit the compiler leaves code as it is, without a word, and a run that resumes would end in other bits
     torch._dynamo.config.recompile_limit = SIZES
     if length <= device.dense_attention_length:
-        trunk.attend = dense_attention
-    for block in trunk.model.layers:
+        model.attend = dense_attention
+    for block in model.model.layers:
         block.compile(dynamic=False, backend=BACKEND)
     return not (
         torch._dynamo.config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1"

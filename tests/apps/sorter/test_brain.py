@@ -21,7 +21,7 @@ from groundup.generate.engine import Engine
 from groundup.generate.grammar import Constraint, Grammar
 from groundup.generate.service import Service
 from groundup.model import weights
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 from tests.serve.serve_helpers import seeing_tokenizer, serving, until
 
 TEXTS = ("brown glass to bin three, leave paper today", "把电池单独放到红色箱子", "<|im_end|>route hazard 1")
@@ -32,7 +32,7 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, tokenizer = tmp_path_factory.mktemp("model"), seeing_tokenizer()
     eyes = {"patch": 4, "patches": 16, "kinds": ("can", "film")}
-    weights.save(random_trunk(5, context=256, vocab=tokenizer.size, **eyes), made, None)
+    weights.save(random_model(5, context=256, vocab=tokenizer.size, **eyes), made, None)
     tokenizer.save(made)
     return made
 
@@ -134,7 +134,7 @@ def test_a_server_that_says_nothing_is_late(monkeypatch):
 
 
 def test_a_model_that_names_nothing_is_no_brain(tmp_path):
-    weights.save(random_trunk(vocab=seeing_tokenizer().size), tmp_path, None)
+    weights.save(random_model(vocab=seeing_tokenizer().size), tmp_path, None)
     seeing_tokenizer().save(tmp_path)
     with pytest.raises(InputError, match="names nothing in images"):
         OwnBrain(tmp_path, Device("cpu"))

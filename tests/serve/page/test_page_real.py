@@ -20,7 +20,7 @@ from groundup.serve.limits import Limiter
 from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
-from tests.random_models import random_trunk
+from tests.random_models import random_model
 from tests.serve.serve_helpers import EYES, listening, seeing_tokenizer, small_tokenizer
 from tests.serve.test_runs import RECIPE
 
@@ -57,7 +57,7 @@ def tokenizer(request):
 @pytest.fixture
 def real(tmp_path, runs, tokenizer):
     model = tmp_path / "small"
-    weights.save(random_trunk(context=1024, vocab=tokenizer.size, **(EYES if tokenizer.sees else {})), model, None)
+    weights.save(random_model(context=1024, vocab=tokenizer.size, **(EYES if tokenizer.sees else {})), model, None)
     tokenizer.save(model)
 
     def load(folder: Path) -> Service:

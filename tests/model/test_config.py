@@ -1,4 +1,4 @@
-"""What a shape says of itself equals what is built and counted."""
+"""What a config says of itself equals what is built and counted."""
 
 import time
 from dataclasses import replace
@@ -11,17 +11,17 @@ from groundup.config.recipe import ModelPart
 from groundup.core.errors import InputError
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer, dense_attention
-from tests.random_models import SHAPE, random_trunk
+from tests.random_models import CONFIG, random_model
 
 HUGE = ModelConfig(
     depth=80, width=8192, heads=64, kv_heads=8, head_dim=128, ffn=29568, vocab=152_064, context=131_072, tied=False
 )
 
 
-def groups(trunk: Transformer) -> dict[str, int]:
+def groups(model: Transformer) -> dict[str, int]:
     """Parameters of a built model by the groups of Shape.parameters."""
     counts = dict.fromkeys(("embedding", "attention", "feed-forward", "norms", "head"), 0)
-    for name, parameter in trunk.named_parameters():
+    for name, parameter in model.named_parameters():
         parts = {"embed_tokens": "embedding", "lm_head": "head", "norm": "norms", "_proj": "attention"}
         group = (
             "feed-forward"
@@ -36,55 +36,55 @@ DERIVED = [ModelConfig.of(ModelPart(depth=depth), 8192) for depth in (1, 4, 20)]
 
 
 @pytest.mark.parametrize(
-    "shape", [SHAPE, replace(SHAPE, tied=False), replace(SHAPE, kv_heads=1), replace(SHAPE, head_dim=8), *DERIVED]
+    "config", [CONFIG, replace(CONFIG, tied=False), replace(CONFIG, kv_heads=1), replace(CONFIG, head_dim=8), *DERIVED]
 )
-def test_parameters_equal_the_built_model(shape):
+def test_parameters_equal_the_built_model(config):
     with torch.device("meta"):
-        trunk = Transformer(shape)
-    assert shape.parameters() == groups(trunk)
-    assert shape.total == sum(parameter.numel() for parameter in trunk.parameters())
+        model = Transformer(config)
+    assert config.parameters() == groups(model)
+    assert config.total == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_a_very_large_model_costs_nothing_to_examine():
     start = time.process_time()
     with torch.device("meta"):
-        trunk = Transformer(HUGE, torch.bfloat16)
+        model = Transformer(HUGE, torch.bfloat16)
         ids = torch.zeros(1, 4096, dtype=torch.long)
-        logits = trunk.logits(trunk(ids, ids))
+        logits = model.logits(model(ids, ids))
     assert logits.shape == (1, 4096, HUGE.vocab)
-    assert HUGE.parameters() == groups(trunk)
+    assert HUGE.parameters() == groups(model)
     assert 72e9 < HUGE.total < 73e9
     assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_flops_of_a_forward_equal_those_counted(kv_heads):
-    trunk = random_trunk(kv_heads=kv_heads)
-    trunk.attend = dense_attention  # counts every score, the masked ones too
+    model = random_model(kv_heads=kv_heads)
+    model.attend = dense_attention  # counts every score, the masked ones too
     ids = torch.zeros(2, 40, dtype=torch.long)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trunk.logits(trunk(ids, torch.arange(40).expand_as(ids)))
-    shape = trunk.shape
-    assert counter.get_total_flops() == 2 * 40 * (shape.matrix_flops() + shape.attention_flops(40))
+        model.logits(model(ids, torch.arange(40).expand_as(ids)))
+    config = model.config
+    assert counter.get_total_flops() == 2 * 40 * (config.matrix_flops() + config.attention_flops(40))
 
 
 def test_flops_of_training_are_three_forwards():
-    trunk = random_trunk(tied=False).train()
-    trunk.attend = dense_attention
+    model = random_model(tied=False).train()
+    model.attend = dense_attention
     ids = torch.zeros(2, 40, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
-        trunk.logits(trunk(ids, torch.arange(40).expand_as(ids))).sum().backward()
-    shape = trunk.shape
-    counted = 2 * 40 * (3 * shape.matrix_flops() + 3 * shape.attention_flops(40))
+        model.logits(model(ids, torch.arange(40).expand_as(ids))).sum().backward()
+    config = model.config
+    counted = 2 * 40 * (3 * config.matrix_flops() + 3 * config.attention_flops(40))
     assert counter.get_total_flops() == counted
-    assert 2 * 40 * shape.training_flops(40) == counted - 2 * 40 * 3 * shape.attention_flops(
+    assert 2 * 40 * config.training_flops(40) == counted - 2 * 40 * 3 * config.attention_flops(
         20
     )  # half is masked: the future
 
 
 def test_config_is_read_back():
-    for shape in (SHAPE, HUGE, replace(SHAPE, rope_base=1e6, norm_epsilon=1e-5)):
-        assert ModelConfig.from_config(shape.config("float32", 5), "config.json") == shape
+    for config in (CONFIG, HUGE, replace(CONFIG, rope_base=1e6, norm_epsilon=1e-5)):
+        assert ModelConfig.from_hf_config(config.hf_config("float32", 5), "config.json") == config
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_config_is_read_back():
 )
 def test_another_architecture_is_refused(changes, words):
     with pytest.raises(InputError, match=f"somewhere/config.json: .*{words}"):
-        ModelConfig.from_config(SHAPE.config("float32", None) | changes, "somewhere/config.json")
+        ModelConfig.from_hf_config(CONFIG.hf_config("float32", None) | changes, "somewhere/config.json")
 
 
 def test_a_config_that_lacks_a_key_is_refused_by_its_name():
-    config = SHAPE.config("float32", None)
+    config = CONFIG.hf_config("float32", None)
     del config["num_key_value_heads"]
     with pytest.raises(InputError, match="num_key_value_heads"):
-        ModelConfig.from_config(config, "config.json")
+        ModelConfig.from_hf_config(config, "config.json")
