@@ -148,7 +148,7 @@ def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, i
         "outputs": {
             "scores": {
                 "dtype": "float32",
-                "shape": [grid.patches, 1 + len(shape.kinds)],
+                "shape": [grid.patches, 1 + len(config.kinds)],
                 "is": "probabilities: nothing, then each of the kinds",
             },
             "values": {
