@@ -35,7 +35,7 @@ def ours(pixels: int, way: str) -> float:
     from groundup.apps.sorter.simulator import items
     from groundup.apps.sorter.simulator.backends import NUMPY, fastest
     from groundup.apps.sorter.simulator.camera import AT, Camera, Posed
-    from groundup.config.recipe import WorldPart
+    from groundup.config.source import WorldPart
 
     part, rng = WorldPart(pixels=pixels), np.random.default_rng(0)
     drawn = [items.draw(rng, kind, part) for kind in items.KINDS[:5]]

@@ -41,7 +41,8 @@ from torch.nn import functional as F  # noqa: E402
 from groundup import device  # noqa: E402
 from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
 from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
-from groundup.config.recipe import BoxesSource, Recipe  # noqa: E402
+from groundup.config.recipe import Recipe  # noqa: E402
+from groundup.config.source import BoxesSource  # noqa: E402
 from groundup.core import ledger  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
 from groundup.data.augment import augment  # noqa: E402

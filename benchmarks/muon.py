@@ -15,7 +15,7 @@ def steps(depth: int, width: int, head_dim: int) -> tuple[dict[str, Callable[[],
     """A step of each over copies of the same matrices, by name, and how many weights these have."""
     import torch
 
-    from groundup.config.recipe import ModelPart
+    from groundup.config.model import ModelPart
     from groundup.model.config import ModelConfig
     from groundup.model.transformer import Transformer
     from groundup.train.optim.muon import Muon

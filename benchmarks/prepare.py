@@ -42,7 +42,7 @@ REPEATS = 3
 
 
 def paragraphs() -> list[str]:
-    from groundup.config.recipe import LibrarySource
+    from groundup.config.source import LibrarySource
     from groundup.data.filtered import Filtered
     from groundup.data.sources.python_library import documents
 
@@ -88,7 +88,7 @@ def peak_megabytes() -> float:
 def measure(corpus: Path, tokenizer_folder: Path) -> dict[str, float]:
     """Prepare a corpus; seconds of each step, and peak memory at the start and the end."""
     from groundup.codecs.text import Tokenizer
-    from groundup.config.recipe import TextSource
+    from groundup.config.source import TextSource
     from groundup.data.prepare import write_documents
     from groundup.data.shards import write_shards
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from groundup.config.recipe import TextSource
+from groundup.config.source import TextSource
 from groundup.core import ledger
 from groundup.data.prepare import write_documents
 

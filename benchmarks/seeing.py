@@ -52,7 +52,7 @@ def groundup() -> tuple[Callable[[int], float], int]:
 
     from groundup import device
     from groundup.codecs.text import SEEING, Tokenizer
-    from groundup.config.recipe import ModelPart
+    from groundup.config.model import ModelPart
     from groundup.data.batches import Batches
     from groundup.data.document import SCHEMA, Document
     from groundup.data.image_shards import Eyesight

@@ -17,7 +17,7 @@ CONTEXT = 1024
 
 def config_of(depth: int) -> Any:
     """The shape that a recipe of this depth gets."""
-    from groundup.config.recipe import ModelPart
+    from groundup.config.model import ModelPart
     from groundup.model.config import ModelConfig
 
     return ModelConfig.of(ModelPart(depth=depth, context=CONTEXT), VOCABULARY.get(depth, 8192))

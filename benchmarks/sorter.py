@@ -48,7 +48,8 @@ from groundup.apps.sorter.simulator.items import KINDS, UNKNOWN  # noqa: E402
 from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
 from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
 from groundup.config.load import load  # noqa: E402
-from groundup.config.recipe import Recipe, SimulatorSource, WorldPart  # noqa: E402
+from groundup.config.recipe import Recipe  # noqa: E402
+from groundup.config.source import SimulatorSource, WorldPart  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
 from groundup.data.image_shards import THING  # noqa: E402
 from groundup.pipeline import run as pipeline  # noqa: E402
@@ -164,7 +165,7 @@ class Detector:
         images = Images(
             [picture for picture, _ in pictures], things, list(NAMES), PatchGrid(side // PATCH, side // PATCH), PATCH
         )
-        recipe = Recipe.model_validate(RECIPE)
+        recipe = Recipe.of(RECIPE)
         self._bench = Bench(recipe, images, images, minutes * 60, device.pick())
         torch.manual_seed(0)
         self._peer = (

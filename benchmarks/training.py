@@ -29,7 +29,7 @@ COMPILED = ("transformers-c", "litgpt-c")
 
 
 def config_of(depth: int) -> "object":
-    from groundup.config.recipe import ModelPart
+    from groundup.config.model import ModelPart
     from groundup.model.config import ModelConfig
 
     return ModelConfig.of(ModelPart(depth=depth, context=CONTEXT), VOCAB)

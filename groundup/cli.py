@@ -146,8 +146,8 @@ def new(
     """Write a new recipe from an existing one."""
     import re
 
+    from groundup.config.base import NAME
     from groundup.config.load import load
-    from groundup.config.recipe import NAME
     from groundup.core.files import write_text
 
     if not re.fullmatch(NAME, name):
@@ -444,7 +444,8 @@ def doctor(
 
 
 for _, application in APPLICATIONS.items():
-    import_module(application.commands).register(app)
+    if application.commands:
+        import_module(application.commands).register(app)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from groundup.apps.sorter.config import LinePart
 from groundup.config.load import load
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +30,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_elsewhere_than_at_a_terminal_the_demo_ends_with_the_command_of_the_live_page(start, capsys):
     assert start.demo() == 0
     assert start.did == [("serve", "vision", "sorter"), ("groundup", "run", "recipes/sorter.toml")]
-    sure = load(ROOT / "recipes" / "sorter.toml").line.sure
+    sure = load(ROOT / "recipes" / "sorter.toml").application(LinePart).sure
     assert f"groundup sort runs/sorter --sure {sure} --page" in capsys.readouterr().out
 
 
@@ -47,4 +48,4 @@ def test_a_demo_that_failed_shows_no_line(start, monkeypatch, capsys):
 
 def test_the_live_page_is_that_of_the_recipe(start):
     recipe = load(ROOT / "recipes" / "sorter.toml")
-    assert list(start.LIVE) == f"sort runs/{recipe.name} --sure {recipe.line.sure} --page".split()
+    assert list(start.LIVE) == f"sort runs/{recipe.name} --sure {recipe.application(LinePart).sure} --page".split()

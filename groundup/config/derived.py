@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from groundup.config.recipe import ModelPart, Recipe, StagePart, derived_shape
+from groundup.config.model import ModelPart, derived_shape
+from groundup.config.recipe import Recipe
+from groundup.config.training import StagePart
 
 
 @dataclass(frozen=True)

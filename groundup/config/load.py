@@ -8,7 +8,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from groundup.config.recipe import KINDS, InvalidCombination, Part, Recipe
+from groundup.config.base import InvalidCombination, Part
+from groundup.config.recipe import Recipe, recipe_class
+from groundup.config.source import KINDS
 from groundup.core.errors import InputError
 
 
@@ -29,7 +31,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     for change in changes:
         _override(table, change)
     try:
-        return Recipe.model_validate(table)
+        return Recipe.of(table)
     except ValidationError as error:
         raise InputError(_explain(path, text, table, changes, error)) from None
 
@@ -91,7 +93,7 @@ def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], e
 
 
 def _known(place: tuple[str | int, ...], table: dict[str, Any]) -> list[str]:
-    part: type[Part] = Recipe
+    part: type[Part] = recipe_class()
     for name in (step for step in place[:-1] if isinstance(step, str)):
         annotation = part.model_fields[name].annotation  # a part, a tuple of parts, or a part or None
         if name == "source":

@@ -1,88 +1,111 @@
-"""The registries: tables of the kinds that the package knows only by what they declare.
+"""The registries: tables of the sources, objectives, suites and so on that exist, by the names that recipes use.
 
-A source, an objective, an evaluation suite, a weight layout, an export or an application is declared in one file, which
-adds an entry to a table. A table is filled when it is first read, from three places: the modules of the table's own
-folder, the modules that applications declare for it, and the entry points that other installed packages declare for the
-table's group, such as `groundup.sources`. Importing a module is enough: it adds its entries.
+An entry is declared by one module, which adds it when it is imported. The name of the entry is known before that, so
+that a recipe is checked, and help is printed, without importing torch. It is declared in one of three places:
+
+- a module of the table's own folder: `groundup/data/sources/python_library.py` adds the source `python-library`
+  (modules whose name begins with _ declare nothing);
+- `Application.modules`, for what an application adds;
+- an entry point of another installed package, in the table's group: `mine = "their_package.mine"` under
+  `groundup.sources` says that importing `their_package.mine` adds the source `mine`.
 """
 
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from groundup.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Entry = TypeVar("Entry")
 
 
 class Table(Generic[Entry]):
-    """Entries of one sort by name. `group` names its entry points, `folder` the package whose modules add to it."""
+    """Entries of one sort by name. `group` names its entry points, `folder` the package that has a module an entry."""
 
     def __init__(self, group: str, folder: str):
         self.group, self.folder = group, folder
         self._entries: dict[str, Entry] = {}
-        self._filled = False
 
-    def add(self, name: str, entry: Entry) -> Entry:
-        """Add an entry. Raises ValueError for a name that is taken."""
+    def add(self, name: str, entry: Entry) -> None:
+        """Add an entry. Raises InputError for a name that is taken."""
         if name in self._entries:
-            raise ValueError(f"{self.group} has two entries called {name!r}")
+            raise InputError(f"{self.group} has two entries called {name!r}: {self._entries[name]!r} and {entry!r}")
         self._entries[name] = entry
-        return entry
-
-    def register(self, name: str) -> Callable[[Entry], Entry]:
-        """The decorator that adds what it decorates."""
-        return lambda entry: self.add(name, entry)
 
     def __getitem__(self, name: str) -> Entry:
-        """The entry of a name. Raises InputError that lists the known names."""
-        known = self._all()
-        if name not in known:
-            raise InputError(f"{self.group} has no {name!r}; known: {', '.join(sorted(known))}")
-        return known[name]
+        """The entry of a name, its module imported. Raises InputError that lists the known names."""
+        if name not in self._entries:
+            self._import(name)
+        return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        """The names, in the order of the alphabet."""
-        return iter(sorted(self._all()))
+        """The names, in the order of the alphabet; imports nothing but the applications' declarations."""
+        return iter(sorted({*self._modules, *self._entries}))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._all()
+        return name in self._entries or name in self._modules
 
     def items(self) -> Iterator[tuple[str, Entry]]:
-        """Names and entries, in the order of the names."""
-        return iter(sorted(self._all().items()))
+        """Names and entries, in the order of the names; imports all of them."""
+        return ((name, self[name]) for name in self)
 
-    def _all(self) -> dict[str, Entry]:
-        if not self._filled:
-            self._filled = True  # first: what is imported may read the table
-            for module in pkgutil.iter_modules(import_module(self.folder).__path__, f"{self.folder}."):
-                import_module(module.name)
-            for point in sorted(entry_points(group=self.group), key=lambda point: point.name):
-                point.load()
-            if self.group != APPLICATIONS.group:
-                for _, application in APPLICATIONS.items():
-                    if module_name := application.modules.get(self.group):
-                        import_module(module_name)
-        return self._entries
+    def _import(self, name: str) -> None:
+        if name not in self._modules:
+            raise InputError(f"{self.group} has no {name!r}; known: {', '.join(self)}")
+        module = self._modules[name]
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise InputError(f"{self.group}: {name!r} cannot be imported from {module}: {error}") from error
+        if name not in self._entries:
+            raise InputError(f"{module} is declared for {name!r} in {self.group}, and adds no such entry")
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """The module of each declared name. Raises InputError for a name that two modules declare."""
+        modules: dict[str, str] = {}
+        for name, module in self._declared():
+            if modules.setdefault(name, module) != module:
+                raise InputError(
+                    f"{self.group} has two entries called {name!r}: of {modules[name]} and of {module}; uninstall one"
+                    " of them"
+                )
+        return modules
+
+    def _declared(self) -> Iterator[tuple[str, str]]:
+        for module in pkgutil.iter_modules(import_module(self.folder).__path__):
+            if not module.name.startswith("_"):
+                yield module.name.replace("_", "-"), f"{self.folder}.{module.name}"
+        if self.group != APPLICATIONS.group:
+            for _, application in APPLICATIONS.items():
+                yield from application.modules.get(self.group, {}).items()
+        for point in entry_points(group=self.group):
+            yield point.name, point.module
 
 
 @dataclass(frozen=True)
 class Application:
-    """What the command line and the other tables need to know of an application before any of it is imported.
+    """What the command line, the recipe and the other tables know of an application before the rest of it is imported.
 
-    `modules` names, by the group of a table, the module that adds the application's entries to it; `commands` the
-    module whose `register(app)` adds its commands to the Typer application.
+    `commands` names the module whose `register(app)` adds its commands to the Typer application; `modules`, by the
+    group of a table and the name of an entry, the module that adds that entry; `recipe`, by the key of a table at the
+    top of recipes, its class as `module:class` (a `config.recipe.ApplicationPart`).
     """
 
-    commands: str
-    modules: Mapping[str, str] = field(default_factory=dict)
+    commands: str | None = None
+    modules: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    recipe: Mapping[str, str] = field(default_factory=dict)
 
 
 APPLICATIONS: Table[Application] = Table("groundup.applications", "groundup.apps")
-SOURCES: Table[Any] = Table("groundup.sources", "groundup.data.sources")
+SOURCES: Table["type[BaseModel]"] = Table("groundup.sources", "groundup.data.sources")
 OBJECTIVES: Table[Any] = Table("groundup.objectives", "groundup.train.objectives")
 SUITES: Table[Any] = Table("groundup.suites", "groundup.evaluate.suites")
 LAYOUTS: Table[Any] = Table("groundup.layouts", "groundup.model.layouts")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs.normal import normalise
-from groundup.config.recipe import MessagesSource, SourceBase
+from groundup.config.source import MessagesSource, SourceBase
 from groundup.data.document import Document, said
 from groundup.data.filtered import Filtered
 

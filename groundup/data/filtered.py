@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from groundup.config.recipe import FileSource
+from groundup.config.source import FileSource
 from groundup.core.errors import InputError
 
 EXAMPLES, EXAMPLES_A_REASON = 20, 5

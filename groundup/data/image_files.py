@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from groundup.codecs import chat, image
 from groundup.codecs.image import MOST_BYTES, BadImage
 from groundup.codecs.patches import Pixels
-from groundup.config.recipe import PictureSource
+from groundup.config.source import PictureSource
 from groundup.core.errors import InputError
 from groundup.core.files import inside
 from groundup.data.document import Document

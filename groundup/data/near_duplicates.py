@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from groundup.codecs.patches import Pixels
-from groundup.config.recipe import PictureSource
+from groundup.config.source import PictureSource
 from groundup.data.clean import is_heldout
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from groundup.codecs.normal import repair_surrogates
-from groundup.config.recipe import FileSource
+from groundup.config.source import FileSource
 from groundup.core.errors import InputError
 
 

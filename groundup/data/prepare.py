@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.config.recipe import (
+from groundup.config.source import (
     ImagesSource,
     OrdersSource,
     PictureSource,

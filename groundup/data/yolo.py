@@ -7,7 +7,7 @@ names, in lines or in brackets, plain or quoted.
 import re
 from pathlib import Path
 
-from groundup.config.recipe import BoxesSource
+from groundup.config.source import BoxesSource
 from groundup.core.errors import InputError
 from groundup.data.image_files import SUFFIXES
 from groundup.data.paths import matching, there

@@ -36,13 +36,13 @@ from typing import Any
 from groundup.apps.sorter import orders_source as sentences
 from groundup.apps.sorter.understood import understood
 from groundup.codecs import chat
-from groundup.config.recipe import (
+from groundup.config.evaluation import EvaluatePart
+from groundup.config.recipe import Recipe
+from groundup.config.source import (
     BoxesSource,
-    EvaluatePart,
     ImagesSource,
     MessagesSource,
     OrdersSource,
-    Recipe,
     ScenesSource,
     SimulatorSource,
     SourceBase,

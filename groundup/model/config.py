@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from groundup.codecs.boxes import VALUES
-from groundup.config.recipe import ModelPart, derived_shape
+from groundup.config.model import ModelPart, derived_shape
 from groundup.core.errors import InputError
 from groundup.model.vision.tower import VisionTowerConfig
 

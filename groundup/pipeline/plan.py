@@ -8,15 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from groundup.apps.sorter.config import LinePart
 from groundup.apps.sorter.report import FILM
 from groundup.config.derived import schedules
-from groundup.config.recipe import (
-    LibrarySource,
-    PictureSource,
-    Recipe,
-    SimulatorSource,
-    Source,
-)
+from groundup.config.recipe import Recipe
+from groundup.config.source import LibrarySource, PictureSource, SimulatorSource, Source
 from groundup.core.errors import InputError
 from groundup.data.sources.read import inputs
 from groundup.model.weights import files_of
@@ -166,8 +162,8 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
             work,
         )
         ending += ("evaluate",)
-    if recipe.line is not None:
-        part = recipe.line.model_dump(mode="json") | _simulator()
+    if line := recipe.application(LinePart):
+        part = line.model_dump(mode="json") | _simulator()
         yield Stage("line", "groundup.apps.sorter.trial", part, (model,), tuple, partial(_sort, model=model))
         ending += ("line",)
     yield Stage(

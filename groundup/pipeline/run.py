@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from groundup import device
-from groundup.config.recipe import (
-    Recipe,
-)
+from groundup.config.recipe import Recipe
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
 from groundup.core.files import clear, discard, disk_errors, full_disk, read_json, sync, write_json

@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 
+from groundup.apps.sorter.config import LinePart
 from groundup.codecs import chat
 from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
 from groundup.config.derived import Schedule
-from groundup.config.recipe import Recipe, Source, StagePart
+from groundup.config.recipe import Recipe
+from groundup.config.source import Source
+from groundup.config.training import StagePart
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
 from groundup.core.files import read_json, write_json, write_with
@@ -309,7 +312,7 @@ def line(site: Site, model: Path) -> Result:
     """Weights to a sorting line at work."""
     from groundup.apps.sorter.trial import FILM, trial  # it needs an extra of its own
 
-    part = site.recipe.line
+    part = site.recipe.application(LinePart)
     assert part is not None, "a recipe without a line has no such stage"
     folder = site.folder("line")
     with console.progress("line", 2 * len(part.settings) * part.items, "items") as advance:

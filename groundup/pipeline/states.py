@@ -5,9 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from groundup.config.recipe import (
-    Recipe,
-)
+from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.ledger import Manifest

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from groundup.config.recipe import NAME
+from groundup.config.base import NAME
 from groundup.core.errors import InputError
 from groundup.core.files import alone, replacing
 

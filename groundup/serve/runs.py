@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from groundup.config.base import NAME
 from groundup.config.derived import schedules
-from groundup.config.recipe import NAME, Recipe
+from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
@@ -156,7 +157,7 @@ def _manifest(root: Path, stage: str) -> Manifest | None:
 
 
 def _recipe(root: Path) -> Recipe | None:
-    return whole(lambda: Recipe.model_validate(read_json(_file(root, "recipe.json"))["recipe"]), None)
+    return whole(lambda: Recipe.of(read_json(_file(root, "recipe.json"))["recipe"]), None)
 
 
 def _titles(recipe: Recipe | None) -> list[str]:

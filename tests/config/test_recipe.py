@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from groundup.config.base import Part
 from groundup.config.derived import derivations, schedules
 from groundup.config.load import load
-from groundup.config.recipe import Part, Recipe, TableSource, TextSource
+from groundup.config.recipe import recipe_class
+from groundup.config.source import TableSource, TextSource
 from groundup.core.errors import InputError
 
 
@@ -14,8 +16,9 @@ def _leaves(part: type[Part]) -> list[type[Part]]:
     return [leaf for child in part.__subclasses__() for leaf in _leaves(child)] or [part]
 
 
+RECIPE = recipe_class()  # with the tables that applications declare
 PARTS = sorted(
-    _leaves(Part), key=lambda part: part is not Recipe
+    _leaves(Part), key=lambda part: (part is not RECIPE, part.__name__)
 )  # every table of a recipe, so that no new one is forgotten
 KNOBS = Path(__file__).parent / "knobs.txt"
 KNOB_BUDGET = 120

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from groundup.config.recipe import BoxesSource, ImagesSource, MessagesSource, TableSource, TextSource
+from groundup.config.source import BoxesSource, ImagesSource, MessagesSource, TableSource, TextSource
 from groundup.data.document import SCHEMA, Document
 
 

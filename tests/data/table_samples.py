@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.config.recipe import FileSource, ImagesSource, TableSource
+from groundup.config.source import FileSource, ImagesSource, TableSource
 from groundup.core.errors import InputError
 from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources

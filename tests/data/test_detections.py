@@ -9,7 +9,7 @@ import pytest
 
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Detection
-from groundup.config.recipe import BoxesSource
+from groundup.config.source import BoxesSource
 from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document

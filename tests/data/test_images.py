@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from groundup.codecs.image import MOST_BYTES
-from groundup.config.recipe import Source
+from groundup.config.source import Source
 from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document

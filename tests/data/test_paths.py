@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.config.recipe import Source
+from groundup.config.source import Source
 from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import inside, stays_inside

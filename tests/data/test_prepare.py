@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from groundup.config.recipe import TasksSource
+from groundup.config.source import TasksSource
 from groundup.core.errors import InputError
 from groundup.core.files import sha256
 from groundup.data.document import chunks, read

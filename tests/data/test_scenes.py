@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from groundup.codecs import boxes, image, messages
-from groundup.config.recipe import ScenesSource
+from groundup.config.source import ScenesSource
 from groundup.data.document import said
 from groundup.data.scene_drawing import COLOURS, LABELS, SHAPES, Item, Scene, compose, render
 from groundup.data.sources.scenes import _ZH, FAMILIES, documents, heldout, scene

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from groundup.config.recipe import LibrarySource, Source, TasksSource
+from groundup.config.source import LibrarySource, Source, TasksSource
 from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered

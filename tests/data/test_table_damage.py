@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from groundup.config.recipe import FileSource
+from groundup.config.source import FileSource
 from groundup.core.errors import InputError
 from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources

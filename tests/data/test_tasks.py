@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from groundup.config.recipe import TasksSource
+from groundup.config.source import TasksSource
 from groundup.core.errors import InputError
 from groundup.data.tasks import FAMILIES, Language, check, heldout, is_heldout, training
 from groundup.data.tasks.table import markdown
@@ -148,7 +148,7 @@ def test_training_depends_on_the_seed_alone():
 
 PRINT_QUESTIONS = """
 from groundup.data.tasks import FAMILIES, training
-from groundup.config.recipe import TasksSource
+from groundup.config.source import TasksSource
 source = TasksSource(name="drills", kind="tasks", count=300, families=dict.fromkeys(FAMILIES, 1))
 print([document.messages[0]["content"] for document in training(source)])
 """

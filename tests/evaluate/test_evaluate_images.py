@@ -142,9 +142,7 @@ def home(tmp_path_factory, seer, pictured):
 
 
 def run(home, documents, **part):
-    recipe = Recipe.model_validate(
-        {"name": "small", "source": SOURCES, "model": {"precision": "fp32"}, "evaluate": part}
-    )
+    recipe = Recipe.of({"name": "small", "source": SOURCES, "model": {"precision": "fp32"}, "evaluate": part})
     return evaluate(
         home / "model", recipe, home, {name: home / name for name in documents}, Device("cpu"), lambda done: None
     )
@@ -174,7 +172,7 @@ def test_what_is_not_there_is_said(home):
         "model": {"precision": "fp32"},
         "evaluate": {"suites": ["images", "boxes", "probe"]},
     }
-    table = evaluate(home / "model", Recipe.model_validate(recipe), home, {}, Device("cpu"), lambda done: None)
+    table = evaluate(home / "model", Recipe.of(recipe), home, {}, Device("cpu"), lambda done: None)
     assert [note.split(":")[0] for note in table["notes"]] == [
         "the suite 'images' has nothing to ask",
         "the suite 'boxes' has nothing to look at",

@@ -35,7 +35,7 @@ def world(tmp_path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     folder = tmp_path / "model"
     weights.save(random_model(context=128), folder, tokenizer.im_end)
     tokenizer.save(folder)
-    recipe = Recipe.model_validate(
+    recipe = Recipe.of(
         {"name": "small", "source": [{"name": "gym", "kind": "tasks", "count": 1, "families": {"copying": 1}}]}
     )
     ids = torch.zeros(2, 8, dtype=torch.long)

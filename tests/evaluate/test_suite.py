@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path
 
 
 def recipe(**part: Any) -> Recipe:
-    return Recipe.model_validate({"name": "small", "source": SOURCES, "model": {"precision": "fp32"}, "evaluate": part})
+    return Recipe.of({"name": "small", "source": SOURCES, "model": {"precision": "fp32"}, "evaluate": part})
 
 
 def run(home: Path, **part: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from groundup.config.recipe import ModelPart
+from groundup.config.model import ModelPart
 from groundup.core.errors import InputError
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer, dense_attention

@@ -68,7 +68,7 @@ def made_up_report(site: Site) -> Result:
 
 def run(home: Path, until: str | None = None, **changes: Any) -> Path:
     """Run the recipe; returns the run's folder."""
-    run_stages(Recipe.model_validate(TABLE | changes), home, home / "run", Options(until, device="cpu"))
+    run_stages(Recipe.of(TABLE | changes), home, home / "run", Options(until, device="cpu"))
     return home / "run"
 
 

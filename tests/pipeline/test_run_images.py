@@ -145,7 +145,7 @@ def test_the_documents_of_a_source_of_images_depend_on_those_before_it_lists_fir
     made = {"name": "made", "kind": "tasks", "count": 1, "families": {"copying": 1}}
     sources = [{"name": name, "kind": "images", "path": "in"} for name in ("a", "b")] + [made]
     sources += [{"name": "c", "kind": "images", "path": "in", "heldout_files": "test.txt"}]
-    chain = plan(Recipe.model_validate({"name": "seen", "source": sources}), tmp_path)
+    chain = plan(Recipe.of({"name": "seen", "source": sources}), tmp_path)
     parents = {stage.name: stage.parents for stage in chain if stage.name.startswith("documents-")}
     assert [*parents.items()] == [
         ("documents-c", ()), ("documents-a", ("documents-c",)), ("documents-b", ("documents-c", "documents-a")),

@@ -20,7 +20,7 @@ from tests.random_models import random_model
 ATTACK = "<script>alert(1)</script>"
 TEXT = "the cat sat on the mat and the dog sat by the door, then there were three of them; 机器人把纸和玻璃分开。\n"
 
-RECIPE = Recipe.model_validate(
+RECIPE = Recipe.of(
     {
         "name": "small",
         "source": [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from groundup.codecs import chat, messages
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import Tokenizer
-from groundup.config.recipe import MessagesSource, TextSource
+from groundup.config.source import MessagesSource, TextSource
 from groundup.data.clean import clean
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered

@@ -205,7 +205,7 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
 def recipe_of(**model: Any) -> Recipe:
     source = {"name": "scenes", "kind": "scenes", "count": 9}
     stage = {"do": "instruct", "tokens": 1000, "mix": {"scenes": 1.0}}
-    return Recipe.model_validate({"name": "seen", "source": [source], "stage": [stage], "model": model})
+    return Recipe.of({"name": "seen", "source": [source], "stage": [stage], "model": model})
 
 
 def test_a_tower_of_other_patches_is_refused_before_anything_runs(tower: Path) -> None:

@@ -4,5 +4,9 @@ from groundup.core.tables import APPLICATIONS, Application
 
 APPLICATIONS.add(
     "sorter",
-    Application(commands="groundup.apps.sorter.cli", modules={"groundup.reports": "groundup.apps.sorter.report"}),
+    Application(
+        commands="groundup.apps.sorter.cli",
+        modules={"groundup.reports": {"line": "groundup.apps.sorter.report"}},
+        recipe={"line": "groundup.apps.sorter.config:LinePart"},
+    ),
 )

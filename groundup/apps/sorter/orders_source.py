@@ -7,7 +7,7 @@ from itertools import cycle, islice
 
 from groundup.apps.sorter.orders import Pair, Part, pairs
 from groundup.apps.sorter.policy import Language
-from groundup.config.recipe import OrdersSource
+from groundup.config.source import OrdersSource
 from groundup.data.clean import set_aside
 from groundup.data.document import Document
 

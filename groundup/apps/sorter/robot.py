@@ -9,7 +9,7 @@ from groundup.apps.sorter.simulator.line import BINS, HOME, MANUAL, REACH, Event
 from groundup.apps.sorter.sorter import PAUSE, Layout
 from groundup.apps.sorter.tracks import Window
 from groundup.codecs.boxes import Detection
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
 PICTURES = round(

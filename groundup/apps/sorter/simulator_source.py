@@ -15,7 +15,7 @@ from PIL import Image
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.frames import frames
 from groundup.codecs.boxes import Detection
-from groundup.config.recipe import SimulatorSource, WorldPart
+from groundup.config.source import SimulatorSource, WorldPart
 from groundup.data.clean import set_aside
 from groundup.data.document import Document
 from groundup.data.image_files import asked

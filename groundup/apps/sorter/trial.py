@@ -7,12 +7,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from groundup.apps.sorter.config import LinePart
 from groundup.apps.sorter.film import Film
 from groundup.apps.sorter.model_client import OwnBrain
 from groundup.apps.sorter.policy import standard
 from groundup.apps.sorter.robot import PICTURES, Oracle, Robot, setting
 from groundup.apps.sorter.shift import Shift
-from groundup.config.recipe import LinePart
 from groundup.device import Device
 
 FILM = "line.webp"

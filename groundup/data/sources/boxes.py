@@ -17,7 +17,7 @@ from groundup.codecs.boxes import Detection
 from groundup.codecs.image import BadImage
 from groundup.codecs.normal import normalise
 from groundup.codecs.strict_json import once, only, says_nothing
-from groundup.config.recipe import BoxesSource
+from groundup.config.source import BoxesSource
 from groundup.core.errors import InputError
 from groundup.data import image_files, yolo
 from groundup.data import near_duplicates as near

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from groundup.codecs.image import BadImage
-from groundup.config.recipe import ImagesSource
+from groundup.config.source import ImagesSource
 from groundup.core.errors import InputError
 from groundup.data import image_files
 from groundup.data import near_duplicates as near

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from platform import python_version
 
-from groundup.config.recipe import LibrarySource
+from groundup.config.source import LibrarySource
 from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered

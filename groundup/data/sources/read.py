@@ -15,7 +15,7 @@ from groundup.apps.sorter import simulator_source as simulated
 from groundup.codecs import image
 from groundup.codecs.messages import DETAILS, check
 from groundup.codecs.strict_json import only, says_nothing
-from groundup.config.recipe import (
+from groundup.config.source import (
     BoxesSource,
     ImagesSource,
     LibrarySource,

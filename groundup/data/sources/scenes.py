@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Detection
-from groundup.config.recipe import ScenesSource
+from groundup.config.source import ScenesSource
 from groundup.data.clean import is_heldout, set_aside
 from groundup.data.document import Document
 from groundup.data.scene_drawing import COLOURS, SHAPES, Item, Scene, compose, render

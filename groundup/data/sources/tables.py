@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from groundup.config.recipe import FileSource, TableSource
+from groundup.config.source import FileSource, TableSource
 from groundup.core.errors import InputError
 from groundup.core.files import inside, read_json
 from groundup.data.document import Document

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from groundup.config.recipe import TasksSource
+from groundup.config.source import TasksSource
 from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.data.tasks import dates, gym, lists, lookup, numbers, numerals, units, words

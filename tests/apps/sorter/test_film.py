@@ -11,7 +11,7 @@ from groundup.apps.sorter.film import EVERY, LONG, SECONDS, SIDE, Film, drawn
 from groundup.apps.sorter.robot import Oracle, Robot
 from groundup.apps.sorter.shift import Shift
 from groundup.apps.sorter.simulator.environment import PERIOD
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from itertools import islice
 
 from groundup.apps.sorter import orders_source as sentences
 from groundup.apps.sorter.policy import parse
-from groundup.config.recipe import OrdersSource
+from groundup.config.source import OrdersSource
 
 
 def source(**knobs):

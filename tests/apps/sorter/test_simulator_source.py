@@ -9,7 +9,8 @@ from PIL import Image
 from groundup.apps.sorter import simulator_source as simulated
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.frames import frames
-from groundup.config.recipe import Recipe, SimulatorSource, WorldPart
+from groundup.config.recipe import Recipe
+from groundup.config.source import SimulatorSource, WorldPart
 from groundup.core.errors import InputError
 from groundup.data.clean import LEAST_HELDOUT
 from groundup.pipeline import doctor as health
@@ -73,6 +74,6 @@ def test_slivers_are_no_things(box, visible, there):
 
 def test_without_the_extra_a_run_is_refused_before_anything_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(health, "missing", lambda: {"sorter": "missing mujoco: pip install 'groundup[sorter]'"})
-    recipe = Recipe(name="small", source=(source(),))
+    recipe = Recipe.of({"name": "small", "source": [source()]})
     with pytest.raises(InputError, match=r"groundup\[sorter\]"):
         plan(recipe, tmp_path)

@@ -20,7 +20,7 @@ from groundup.apps.sorter.simulator.line import MANUAL
 from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, shows
 from groundup.apps.sorter.tracks import Found, Track, Tracks, Window
 from groundup.codecs.boxes import Detection
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 
 PART = WorldPart(rate=84.0)
 

@@ -19,7 +19,7 @@ import httpx
 from groundup.apps.sorter.page import serving
 from groundup.apps.sorter.robot import Oracle, Robot
 from groundup.apps.sorter.shift import Shift
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 from tests.chromium import chromium
 
 

@@ -15,7 +15,7 @@ from groundup.apps.sorter.simulator.camera import AT, RAIL, Camera, Posed
 from groundup.apps.sorter.simulator.frames import frames
 from groundup.apps.sorter.simulator.items import BALL, BOX, DISC, KINDS, ODD, UNKNOWN, Item, f32
 from groundup.apps.sorter.simulator.rays import enter
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 
 PART = WorldPart(noise=(0, 0), blur=(0, 0), light=(1, 1), exposure=(0, 0), dirt=(0, 0), crush=(0, 0))
 

@@ -37,7 +37,7 @@ class Real:
 @pytest.fixture
 def runs(tmp_path):
     folder = tmp_path / "runs"
-    recipe = Recipe.model_validate(tomllib.loads(RECIPE.format()))
+    recipe = Recipe.of(tomllib.loads(RECIPE.format()))
     pipeline.remember(recipe, tmp_path, folder / "small")
     (folder / "small" / "pretrain").mkdir()
     lines = [

@@ -14,7 +14,7 @@ from groundup.apps.sorter.simulator.backends import Backend, fastest
 from groundup.apps.sorter.simulator.exposure import Exposure, Picture
 from groundup.apps.sorter.simulator.items import Array, Item, Rng, f32
 from groundup.apps.sorter.simulator.rays import TEXELS, Scene, Traced, Whole
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 
 AT, HEIGHT, VIEW = (
     -0.76,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from groundup.apps.sorter.simulator.camera import Camera
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import EXTRA, REACH, Faults, Line
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
 try:

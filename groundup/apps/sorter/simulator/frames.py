@@ -9,7 +9,7 @@ from groundup.apps.sorter.simulator import items
 from groundup.apps.sorter.simulator.camera import AT, Camera, Seen
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import Line
-from groundup.config.recipe import WorldPart
+from groundup.config.source import WorldPart
 
 SETTLE = 60  # steps of the mechanics until what dropped lies still
 MOST = 10  # items in and around a picture; most have many, as each thing teaches

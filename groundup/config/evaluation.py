@@ -1,0 +1,18 @@
+"""The recipe's table of what is measured."""
+
+from typing import Literal
+
+from groundup.config.base import Part, knob
+
+
+class EvaluatePart(Part):
+    """What is measured on the grown model."""
+
+    suites: tuple[Literal["bits-per-byte", "tasks", "choice", "images", "boxes", "probe", "orders"], ...] = knob(
+        ("bits-per-byte",), "names", "measurements to make"
+    )
+    per_family: int = knob(50, "instances", "held-out instances a task family and language", ge=1)
+    choice: tuple[str, ...] = knob((), "paths", "multiple-choice JSONL files: question, choices, answer")
+    baselines: bool = knob(False, "flag", "gzip, xz and an n-gram model beside the bits per byte")
+    validation_megabytes: float = knob(1.0, "MB", "held-out text a source for bits per byte", gt=0)
+    prompts: tuple[str, ...] = knob((), "texts", "questions answered at the end of the run and in the report")
