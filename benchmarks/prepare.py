@@ -107,8 +107,8 @@ def measure(corpus: Path, tokenizer_folder: Path) -> dict[str, float]:
         "wall": after[0] - before[0],
         "start": start,
         "peak": peak_megabytes(),
-        "documents": report["documents"],
-        "fill": shards["train"]["fill"],
+        "documents": report.documents,
+        "fill": shards.train.fill,
     }
 
 

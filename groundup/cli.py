@@ -310,7 +310,7 @@ def export(
             )
         files = hf.export(model_folder(model), out, dtype)
     else:
-        from groundup.pipeline.doctor import require
+        from groundup.core.extras import require
 
         require("edge")
         from groundup.release.export import onnx
@@ -380,7 +380,7 @@ def serve(
     runs: Runs = Path("runs"),
 ) -> None:
     """Serve models: an API that OpenAI's clients use, and a page to talk to them and to watch runs."""
-    from groundup.pipeline.doctor import require
+    from groundup.core.extras import require
 
     require("serve")
     from groundup.pipeline.finished import model_folder

@@ -18,9 +18,9 @@ from functools import cache
 from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path, PurePath
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, AllowInfNan, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, AllowInfNan, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from groundup.core.errors import InputError
 from groundup.core.files import digest, json_text, read_json, sha256, stays_inside, sync, write_json
@@ -59,6 +59,7 @@ Name = Annotated[str, AfterValidator(_plain)]
 Place = Annotated[str, AfterValidator(_within)]
 Output = Annotated[dict[str, Any], AfterValidator(_file)]
 Amount = Annotated[float, AllowInfNan(False)]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,27 @@ class Manifest:
         """The manifest as it is written: its two identities, then every field."""
         return {"record": self.record, "digest": self.digest, **self._table()}
 
+    def result(self, kind: type[Result]) -> Result:
+        """The stage's figures as its typed result. Raises InputError where they have another shape."""
+        try:
+            return TypeAdapter(kind).validate_python(self.metrics)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"the figures of {self.stage} are damaged ({place[:80]!r}: {first['msg']})") from None
+
     def _table(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 _KINDS: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Manifest, include_extras=True).items()}
 _Form: Any = create_model("_Form", __config__=ConfigDict(strict=True, extra="forbid"), **_KINDS)
+
+
+def figures(result: Any) -> dict[str, Any]:
+    """A stage's typed result as its manifest keeps it."""
+    table: dict[str, Any] = TypeAdapter(type(result)).dump_python(result)
+    return table
 
 
 def key(stage: str, part: Any, code: str, seed: int, inputs: dict[str, str], parents: dict[str, str]) -> str:

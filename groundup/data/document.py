@@ -116,6 +116,17 @@ def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
                 yield Document(**row | {"images": tuple(row["images"]), "things": _things(row["things"])})
 
 
+def detection_classes(paths: Iterable[Path]) -> tuple[str, ...]:
+    """The classes of all detections in some Parquet files of documents, sorted."""
+    found: set[str] = set()
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=["things"]):
+                for written in batch["things"].drop_null().to_pylist():
+                    found |= {detection[0] for image in json.loads(written) for detection in image}
+    return tuple(sorted(found))
+
+
 def _things(written: str | None) -> tuple[tuple[Detection, ...], ...] | None:
     if written is None:
         return None

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +25,7 @@ from groundup.data.clean import Seen, clean, is_heldout
 from groundup.data.document import SCHEMA, Document, chunks, said
 from groundup.data.filtered import Filtered
 from groundup.data.near_duplicates import Known
+from groundup.data.results import DocumentsResult
 from groundup.data.sources import read as sources
 
 REMEDIES = {
@@ -40,19 +40,19 @@ REMEDIES = {
 
 def write_documents(
     source: Source, folder: Path, out: Path, advance: Callable[[int], None], before: Iterable[Path] = ()
-) -> dict[str, Any]:
+) -> DocumentsResult:
     """Read, clean, deduplicate and split one source into `out/documents.parquet`; returns the report.
 
     `folder` is the recipe's, where relative paths start; `advance` is told of documents as they are written. An image
     that is near one of the documents files `before` does not lie on the other side of the split. Memory is bounded by
-    one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image. The report holds
-    `documents`, `heldout` and `characters` kept, `dropped` by reason, `examples` of drops by name, `licences`, and
-    `warnings`; where there are any, the keys and columns that are `unread`, the number of `images` and the names of
-    `kinds` that boxes have and of `classes`. Raises InputError when nothing is left, or nothing to train on.
+    one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image.
+
+    Raises InputError when nothing is left, or nothing to train on.
     """
     drops = Filtered()
     kept: Counter[str] = Counter()
-    named: dict[str, set[str]] = {"kinds": set(), "classes": set()}
+    detection_classes: set[str] = set()
+    image_classes: set[str] = set()
     documents = clean(sources.read(source, folder, drops), source, drops)
     with replacing(out / "documents.parquet") as temporary, _writer(temporary) as writer:
         for chunk in _sorted_out(chunks(documents), source, drops, before):
@@ -61,23 +61,25 @@ def write_documents(
             kept["heldout"] += sum(document.heldout for document in chunk)
             kept["characters"] += sum(document.characters for document in chunk)
             kept["images"] += sum(len(document.images) for document in chunk)
-            named["kinds"] |= {thing.kind for document in chunk for things in document.things or () for thing in things}
+            images = [image for document in chunk for image in document.things or ()]
+            detection_classes |= {detection.kind for image in images for detection in image}
             if isinstance(source, ImagesSource) and source.classes != "none":
-                named["classes"] |= {said(document.messages[-1]) for document in chunk if document.messages}
+                image_classes |= {said(document.messages[-1]) for document in chunk if document.messages}
             advance(len(chunk))
         _require(source, kept, drops)
-    return {
-        "documents": kept["documents"],
-        "heldout": kept["heldout"],
-        "characters": kept["characters"],
-        "dropped": dict(sorted(drops.counts.items())),
-        "examples": drops.examples,
-        "licences": {source.licence: kept["documents"]},
-        "warnings": list(_warnings(source, kept, drops)),
-        **({"unread": sorted(drops.unread)} if drops.unread else {}),
-        **({"images": kept["images"]} if kept["images"] else {}),
-        **{key: sorted(names) for key, names in named.items() if names},
-    }
+    return DocumentsResult(
+        documents=kept["documents"],
+        heldout=kept["heldout"],
+        characters=kept["characters"],
+        dropped=dict(sorted(drops.counts.items())),
+        examples=drops.examples,
+        licences={source.licence: kept["documents"]},
+        warnings=list(_warnings(source, kept, drops)),
+        unread=sorted(drops.unread),
+        images=kept["images"],
+        detection_classes=sorted(detection_classes),
+        image_classes=sorted(image_classes),
+    )
 
 
 def _writer(path: Path) -> pq.ParquetWriter:

@@ -27,6 +27,7 @@ from groundup.core.files import digest, read_json, replacing, write_json
 from groundup.data.document import Document, chunks, read
 from groundup.data.image_shards import Eyesight, Picture, Pictures, Writer, mapped
 from groundup.data.pack import Piece, pack
+from groundup.data.results import PackedRows, ShardsResult
 
 TRAINED = 1  # counts in instruction tuning: what the assistant says, or any token of a plain text
 START = 2  # first token of a document, or of a later piece of one that is longer than a row
@@ -41,8 +42,8 @@ def write_shards(
     out: Path,
     advance: Callable[[int], None],
     eyesight: Eyesight | None = None,
-) -> dict[str, Any]:
-    """Encode and pack a documents file into `out/train` and `out/heldout`; returns what their shards.json hold.
+) -> ShardsResult:
+    """Encode and pack a documents file into `out/train` and `out/heldout`.
 
     A text is closed by <|endoftext|> and cut into pieces where it is longer than `context` tokens; a conversation is
     rendered by the chat template and loses what lies beyond `context` (counted as `cut`; `longest` is the most tokens
@@ -50,10 +51,13 @@ def write_shards(
     counted as `lost` too). Images are scaled to the `eyesight`; no document may have one where that is None. `advance`
     is told of documents done. Memory is bounded by the tokens and pixels of one chunk and of the open rows.
     """
-    return {
-        part: _write_part(read(documents, part == "heldout"), tokenizer, context, out / part, advance, eyesight)
+    train, heldout = (
+        PackedRows.of(
+            _write_part(read(documents, part == "heldout"), tokenizer, context, out / part, advance, eyesight)
+        )
         for part in ("train", "heldout")
-    }  # fmt: skip
+    )
+    return ShardsResult(train, heldout)
 
 
 def _write_part(

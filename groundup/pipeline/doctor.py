@@ -3,15 +3,11 @@
 import os
 import platform
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
+from importlib.metadata import version
 from typing import Any
 
-from packaging.requirements import Requirement
-
 from groundup import device
-from groundup.core import compilers, ledger
-from groundup.core.errors import InputError
+from groundup.core import compilers, extras, ledger
 from groundup.train import grid
 
 
@@ -30,7 +26,7 @@ def examine(name: str | None) -> dict[str, Any]:
         "matrix speed": f"{found.matrix_peak(precision) / 1e9:,.0f} GFLOP/s",
         "energy": "measured" if device.energy() is not None else "cannot be read here",
         "versions": ledger.libraries(),
-        "extras": missing(),
+        "extras": extras.missing(),
     }
 
 
@@ -62,32 +58,3 @@ def _compiler() -> str:
         f"known to spoil {fault.spoils}; used with {' '.join(fault.flags)}" for fault in compilers.faults(command)
     ]
     return "; ".join([str(compilers.identify(command) or f"{command} is none"), *faults])
-
-
-def missing() -> dict[str, str]:
-    """What each extra lacks here."""
-    lacking: dict[str, list[str]] = {}
-    for line in requires("groundup") or []:
-        requirement = Requirement(line)
-        extra = str(requirement.marker).partition('extra == "')[2].partition('"')[0] if requirement.marker else ""
-        if extra:
-            lacking.setdefault(extra, [])
-            if not _installed(requirement.name):
-                lacking[extra].append(requirement.name)
-    return {
-        extra: f"missing {', '.join(names)}: pip install 'groundup[{extra}]'" if names else "complete"
-        for extra, names in lacking.items()
-    }
-
-
-def require(extra: str) -> None:
-    """Raise InputError unless an extra is complete."""
-    if (said := missing().get(extra, "complete")) != "complete":
-        raise InputError(f"this needs the extra {extra}: {said}")
-
-
-def _installed(name: str) -> bool:
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:
-        return find_spec(name.replace("-", "_")) is not None

@@ -14,10 +14,10 @@ from groundup.config.derived import schedules
 from groundup.config.recipe import Recipe
 from groundup.config.source import LibrarySource, PictureSource, SimulatorSource, Source
 from groundup.core.errors import InputError
+from groundup.core.extras import require
 from groundup.data.sources.read import inputs
 from groundup.model.weights import files_of
 from groundup.pipeline import stages
-from groundup.pipeline.doctor import require
 from groundup.pipeline.stages import LOG, Result, Site
 
 

@@ -218,7 +218,7 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
         flops=result.flops,
         seconds=time.perf_counter() - began,
         joules=None if joules is None or spent is None else spent - joules,
-        metrics=result.metrics,
+        metrics=ledger.figures(result.metrics),
         finished=ledger.now(),
         records=records | {parent: manifest.record for parent, manifest in parents.items()},
     )

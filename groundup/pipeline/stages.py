@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from groundup.core.errors import InputError
 from groundup.core.files import read_json, write_json, write_with
 from groundup.data import sample
 from groundup.data.batches import Batches, heldout
+from groundup.data.document import detection_classes
 from groundup.data.image_shards import FILES, Eyesight
 from groundup.data.prepare import write_documents
+from groundup.data.results import DocumentsResult, ShardsResult, TokenizerResult
 from groundup.data.shards import Shards, write_shards
 from groundup.data.views import ImageObjective
 from groundup.device import Device
@@ -34,7 +36,7 @@ from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.model.vision.tower import VisionTowerConfig
 from groundup.model.weights import config_of
-from groundup.release.report import write_report
+from groundup.release.report import ReportResult, write_report
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.loop import Trainer, TrainingConfig
 
@@ -67,7 +69,7 @@ class Result:
     """What a stage hands to the ledger."""
 
     outputs: list[str]
-    metrics: dict[str, Any]
+    metrics: Any  # the stage's typed result: a frozen dataclass
     flops: float = 0.0
     licences: dict[str, int] = field(default_factory=dict)
 
@@ -92,13 +94,13 @@ def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
         report = write_documents(
             source, site.home, folder, advance, [site.folder(stage) / "documents.parquet" for stage in before]
         )
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report["dropped"].items()) or "none"
-    console.note(f"  {report['documents']:,} documents, {report['characters']:,} characters; dropped: {dropped}")
-    if unread := report.get("unread"):
-        console.note(f"  not read: {', '.join(map(repr, unread))}")
-    for warning in report["warnings"]:
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items()) or "none"
+    console.note(f"  {report.documents:,} documents, {report.characters:,} characters; dropped: {dropped}")
+    if report.unread:
+        console.note(f"  not read: {', '.join(map(repr, report.unread))}")
+    for warning in report.warnings:
         console.warn(warning)
-    return Result(["documents.parquet"], report, licences=report["licences"])
+    return Result(["documents.parquet"], report, licences=report.licences)
 
 
 def tokenizer(site: Site, sources: list[str]) -> Result:
@@ -114,21 +116,18 @@ def tokenizer(site: Site, sources: list[str]) -> Result:
                 tables, part.sample_megabytes, part.vocab_size, SEEING if site.recipe.patch else SPECIALS, advance
             )
     learned.save(folder)
-    return Result(["tokenizer.json", "tokenizer_config.json"], {"size": learned.size})
+    return Result(["tokenizer.json", "tokenizer_config.json"], TokenizerResult(learned.size))
 
 
 def shards(site: Site, source: str) -> Result:
     """Documents to packed rows."""
     folder = site.folder(f"shards-{source}")
     table = site.folder(f"documents-{source}")
-    total = _figures(site, source)["documents"]
+    total = _documents(site, source).documents
     with console.progress(f"shards {source}", total, "documents") as advance:
         codec, eyesight = Tokenizer.load(site.folder("tokenizer")), _eyesight(site.recipe)
         report = write_shards(table / "documents.parquet", codec, site.recipe.model.context, folder, advance, eyesight)
-    console.note(
-        f"  {report['train']['tokens']:,} tokens in {report['train']['rows']:,} rows, {report['train']['fill']:.1%}"
-        " full"
-    )
+    console.note(f"  {report.train.tokens:,} tokens in {report.train.rows:,} rows, {report.train.fill:.1%} full")
     if warning := cut_off(source, total, report, site.recipe.model.context):
         console.warn(warning)
     files = ("tokens.bin", "flags.bin", "shards.json", *(() if eyesight is None else FILES))
@@ -136,25 +135,22 @@ def shards(site: Site, source: str) -> Result:
     return Result(names, report)
 
 
-def cut_off(source: str, total: int, report: dict[str, Any], context: int) -> str | None:
+def cut_off(source: str, total: int, report: ShardsResult, context: int) -> str | None:
     """What was cut from a source's documents because it did not fit; raises InputError where nothing to learn from is
     left.
     """
-    cut, lost = (sum(part[key] for part in report.values()) for key in ("cut", "lost"))
-    remedy = (
-        f"raise model.context, to {max(part['longest'] for part in report.values()):,} for all of them, or shorten them"
-    )
-    if lost and not report["train"]["rows"]:
+    remedy = f"raise model.context, to {report.longest:,} for all of them, or shorten them"
+    if report.lost and not report.train.rows:
         raise InputError(
             f"source {source!r}: all conversations lose their answers behind the context of {context:,} tokens;"
             f" {remedy}"
         )
-    if not cut:
+    if not report.cut:
         return None
-    without = f", {lost:,} of them all that is learnt from them, and are left out" if lost else ""
+    without = f", {report.lost:,} of them all that is learnt from them, and are left out" if report.lost else ""
     return (
-        f"source {source!r}: {cut:,} of {total:,} documents do not fit the context of {context:,} tokens and lost their"
-        f" ends{without}; {remedy}"
+        f"source {source!r}: {report.cut:,} of {total:,} documents do not fit the context of {context:,} tokens and"
+        f" lost their ends{without}; {remedy}"
     )
 
 
@@ -162,16 +158,18 @@ def _eyesight(recipe: Recipe) -> Eyesight | None:
     return Eyesight(recipe.patch, recipe.model.patches) if recipe.patch else None
 
 
-def _kinds(site: Site, sources: list[str]) -> tuple[str, ...]:
-    """The names of all that lies in the images of some sources."""
-    return tuple(sorted({kind for name in sources for kind in _figures(site, name).get("kinds", [])}))
-
-
-def _figures(site: Site, source: str) -> dict[str, Any]:
-    """What the manifest of a source's documents says of them."""
+def _documents(site: Site, source: str) -> DocumentsResult:
+    """The result of a source's documents."""
     manifest = ledger.read(site.folder(f"documents-{source}"))
     assert manifest is not None, "documents come before what is made of them"
-    return manifest.metrics
+    return manifest.result(DocumentsResult)
+
+
+def _classes(site: Site, sources: list[str]) -> tuple[str, ...]:
+    """The classes of all detections in the images of some sources."""
+    if not site.recipe.patch:
+        return ()
+    return detection_classes(site.folder(f"documents-{name}") / "documents.parquet" for name in sources)
 
 
 def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerConfig | None]:
@@ -198,7 +196,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
     config = (
         config_of(start)
         if start is not None
-        else ModelConfig.of(recipe.model, codec.size, recipe.patch, _kinds(site, sources), tower)
+        else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(site, sources), tower)
     )
     lesson = ImageObjective("none" if stage.do == "instruct" else stage.images, stage.augment, config.kinds)
     rows = site.world.divide(schedule.rows(recipe.model.context))
@@ -238,7 +236,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         f" {outcome.predicted_memory / 2**20:,.0f}"
     )
     names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
-    return Result(names, {"parameters": config.parameters(), **asdict(outcome)}, outcome.flops)
+    return Result(names, outcome, outcome.flops)
 
 
 class _Watch:
@@ -323,7 +321,7 @@ def line(site: Site, model: Path) -> Result:
 def report(site: Site) -> Result:
     """Manifests to a page."""
     write_report(site.root, site.recipe, site.folder("report") / "report.html")
-    return Result(["report.html"], {})
+    return Result(["report.html"], ReportResult())
 
 
 def seeded(site: Site) -> None:

@@ -30,6 +30,11 @@ SAMPLES = 6  # moments of training whose samples are shown
 
 
 @dataclass(frozen=True)
+class ReportResult:
+    """The result of the report: its page alone."""
+
+
+@dataclass(frozen=True)
 class Training:
     """What the page shows of a training stage."""
 

@@ -26,6 +26,7 @@ from groundup.train.distributed.mesh import ProcessMesh, local, shard, whole
 from groundup.train.log import Log, Record
 from groundup.train.objectives.packed import LossModule, speed_up, tensors
 from groundup.train.optim.optimizer import Optimizer
+from groundup.train.result import TrainingResult
 
 FEW = 16  # batches, of which the first that teaches anything is the one that compiled code is tried on
 
@@ -85,22 +86,6 @@ class Callbacks(Protocol):
 
     def sample(self, model: Transformer, step: int) -> list[dict[str, str]]:
         """Time to let the model speak; returns prompts and texts for the record."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a stage came to."""
-
-    steps: int
-    tokens: int
-    flops: float
-    loss: float | None  # None where a crash lost all records of it
-    heldout: dict[str, float]
-    seconds: float
-    tokens_per_second: float
-    share_of_peak: float
-    predicted_memory: int
-    peak_memory: int
 
 
 class Trainer:
@@ -189,6 +174,7 @@ class Trainer:
         """
         job, speeds = self.job, records[2:] or records
         return TrainingResult(
+            parameters=job.config.parameters(),
             steps=job.steps,
             tokens=job.steps * job.batches.rows * job.model.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from groundup.codecs.text import Tokenizer
 from groundup.data.prepare import write_documents
+from groundup.data.results import DocumentsResult
 from tests.data.data_helpers import ignore
 
 
@@ -19,6 +19,6 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def prepare(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def prepare(tmp_path: Path) -> Callable[..., DocumentsResult]:
     """Prepare a source whose paths start at tmp_path; the documents go to tmp_path/out."""
     return lambda source: write_documents(source, tmp_path, tmp_path / "out", ignore)

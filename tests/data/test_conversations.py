@@ -18,12 +18,13 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.document import Document, read
 from groundup.data.filtered import Filtered
+from groundup.data.results import DocumentsResult
 from groundup.data.shards import TRAINED, Shards, write_shards
 from groundup.data.sources import read as sources
 from groundup.pipeline.stages import cut_off
 from tests.data.data_helpers import boxes_source, encoded, ignore, messages_source, save, table_source, write_parquet
 
-Prepare = Callable[..., dict[str, Any]]
+Prepare = Callable[..., DocumentsResult]
 
 TALK = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
@@ -90,9 +91,9 @@ def test_bookkeeping_is_told_as_not_read(tmp_path: Path, prepare: Prepare) -> No
         TALK | {"metadata": {"by": "me"}, "messages": [*TALK["messages"], CALL]},
     )
     report = prepare(messages_source("a.jsonl"))
-    assert (report["documents"], report["unread"], report["dropped"]) == (2, ["id", "metadata", "source"], {})
+    assert (report.documents, report.unread, report.dropped) == (2, ["id", "metadata", "source"], {})
     write(tmp_path, {"messages": [TALK["messages"][0] | {"name": "Ann"}, TALK["messages"][1]]})
-    assert prepare(messages_source("a.jsonl"))["unread"] == ["name of a message"]
+    assert prepare(messages_source("a.jsonl")).unread == ["name of a message"]
 
 
 @pytest.mark.parametrize("nothing", [None, "", [], {}])
@@ -161,9 +162,9 @@ def test_columns_that_are_not_read_are_told(tmp_path: Path, prepare: Prepare) ->
     write(tmp_path, *rows)
     (tmp_path / "a.csv").write_text("text,label,weight\nrow 1,1,1\n")
     for name in ("a.parquet", "a.arrow", "a.jsonl", "a.csv"):
-        assert prepare(table_source(name))["unread"] == ["label", "weight"]
+        assert prepare(table_source(name)).unread == ["label", "weight"]
     (tmp_path / "b.jsonl").write_text('{"text": "x"}\n')
-    assert "unread" not in prepare(table_source("b.jsonl"))
+    assert prepare(table_source("b.jsonl")).unread == []
 
 
 @pytest.mark.parametrize(
@@ -198,12 +199,12 @@ def test_a_conversation_without_an_answer_is_counted_and_warned_about(
 ) -> None:
     write(tmp_path, TALK, {"messages": UNANSWERED[kind]}, {"messages": [QUESTION, CALL]})
     report = prepare(messages_source("a.jsonl"))
-    assert (report["documents"], report["dropped"], report["examples"]) == (
+    assert (report.documents, report.dropped, report.examples) == (
         2,
         {"no answer": 1},
         ["a.jsonl:2: no answer"],
     )
-    assert "1 conversations in which the assistant says nothing were dropped" in report["warnings"][0]
+    assert "1 conversations in which the assistant says nothing were dropped" in report.warnings[0]
 
 
 def test_a_source_without_any_answer_is_refused(tmp_path: Path, prepare: Prepare) -> None:
@@ -226,7 +227,7 @@ def talk(question: str, answer: str) -> Document:
 def test_a_conversation_cut_off_before_its_answer_is_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
     documents = [talk("what? " * 100, "yes"), talk("what?", "word " * 100), talk("what?", "no")]
     report = write_shards(write_parquet(tmp_path / "d.parquet", documents), tokenizer, 48, tmp_path / "out", ignore)
-    assert [report["train"][key] for key in ("cut", "lost", "documents")] == [2, 1, 3]
+    assert [report.train.cut, report.train.lost, report.train.documents] == [2, 1, 3]
     shards = Shards.open(tmp_path / "out" / "train")
     _, flags = shards.take(np.arange(shards.rows))
     assert (flags & TRAINED).any(axis=1).all()

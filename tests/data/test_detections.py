@@ -14,10 +14,11 @@ from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
+from groundup.data.results import DocumentsResult
 from groundup.data.sources import read as sources
 from tests.data.data_helpers import BAD_IMAGES, boxes_source, encoded, save
 
-Prepare = Callable[..., dict[str, Any]]
+Prepare = Callable[..., DocumentsResult]
 Box = tuple[float, ...]
 
 WIDTH, HEIGHT = 40, 20
@@ -453,8 +454,8 @@ def test_the_files_to_hash_are_annotations_images_and_lists(tmp_path: Path) -> N
 def test_the_account_names_the_kinds_of_things_and_the_file_keeps_them(tmp_path: Path, prepare: Prepare) -> None:
     lines(tmp_path, row(0, [0.25, 0.2, 0.75, 0.8]), row(1, [0, 0, 1, 1], kind="a\tplate"), images=2)
     report = prepare(boxes_source("boxes.jsonl"))
-    assert (report["images"], report["kinds"]) == (2, ["a plate", "cup"])
-    assert "classes" not in report
+    assert (report.images, report.detection_classes) == (2, ["a plate", "cup"])
+    assert report.image_classes == []
     assert things(list(document.read(tmp_path / "out" / "documents.parquet"))) == [
         [("cup", HALF)],
         [("a plate", (0, 0, 1, 1))],

@@ -17,10 +17,11 @@ from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
+from groundup.data.results import DocumentsResult
 from groundup.data.sources import read as sources
 from tests.data.data_helpers import BAD_IMAGES, encoded, images_source, messages_source, save
 
-Prepare = Callable[..., dict[str, Any]]
+Prepare = Callable[..., DocumentsResult]
 
 
 def read(source: Source, folder: Path) -> tuple[list[Document], Filtered]:
@@ -327,8 +328,8 @@ def test_a_file_that_is_no_table_is_refused_by_its_name(tmp_path: Path) -> None:
 def test_the_account_counts_images_and_names_the_classes(tmp_path: Path, prepare: Prepare) -> None:
     animals(tmp_path)
     report = prepare(images_source("."))
-    assert (report["documents"], report["images"], report["classes"], report["dropped"]) == (6, 6, ["cats", "dogs"], {})
-    assert "kinds" not in report
+    assert (report.documents, report.images, report.image_classes, report.dropped) == (6, 6, ["cats", "dogs"], {})
+    assert report.detection_classes == []
     written = list(document.read(tmp_path / "out" / "documents.parquet"))
     assert written[0].images == (encoded(0),)
 
@@ -336,8 +337,8 @@ def test_the_account_counts_images_and_names_the_classes(tmp_path: Path, prepare
 def test_images_alone_have_no_classes_in_the_account(tmp_path: Path, prepare: Prepare) -> None:
     animals(tmp_path)
     report = prepare(images_source(".", classes="none"))
-    assert report["images"] == 6
-    assert "classes" not in report
+    assert report.images == 6
+    assert report.image_classes == []
 
 
 def test_one_image_in_two_classes_is_kept_once(tmp_path: Path, prepare: Prepare) -> None:
@@ -345,8 +346,8 @@ def test_one_image_in_two_classes_is_kept_once(tmp_path: Path, prepare: Prepare)
     save(tmp_path / "cats" / "again.png", encoded(0))
     save(tmp_path / "dogs" / "wrong.png", encoded(0))
     report = prepare(images_source("."))
-    assert report["dropped"] == {"exact duplicate": 1, "same image, another class": 1}
-    assert report["examples"] == ["cats/c0.png: exact duplicate", "dogs/wrong.png: same image, another class"]
+    assert report.dropped == {"exact duplicate": 1, "same image, another class": 1}
+    assert report.examples == ["cats/c0.png: exact duplicate", "dogs/wrong.png: same image, another class"]
 
 
 # --- conversations with images ------------------------------------------------------------------------------

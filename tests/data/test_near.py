@@ -16,9 +16,10 @@ from groundup.data.document import Document, read
 from groundup.data.filtered import Filtered
 from groundup.data.near_duplicates import Known, dhash, look
 from groundup.data.prepare import write_documents
+from groundup.data.results import DocumentsResult
 from tests.data.data_helpers import encoded, ignore, images_source, save
 
-Prepare = Callable[..., dict[str, Any]]
+Prepare = Callable[..., DocumentsResult]
 
 
 def apart(left: int, right: int) -> int:
@@ -152,8 +153,8 @@ def test_from_files_to_documents_nothing_that_looks_alike_is_on_both_sides(tmp_p
     save(tmp_path / "in" / "dogs" / "same.png", encoded(4, (90, 80)))
     (tmp_path / "test.txt").write_text("3.png\n4.png\n")
     report = prepare(images_source("in", heldout_files="test.txt", heldout_share=0.5))
-    assert report["dropped"] == {"near duplicate of a held-out image": 1, "same image, another class": 1}
-    assert (report["documents"], report["heldout"]) == (8, 2)
+    assert report.dropped == {"near duplicate of a held-out image": 1, "same image, another class": 1}
+    assert (report.documents, report.heldout) == (8, 2)
     assert [document.origin for document in read(tmp_path / "out" / "documents.parquet", heldout=True)] == [
         "in/cats/3.png",
         "in/cats/4.png",

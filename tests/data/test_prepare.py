@@ -12,9 +12,10 @@ from groundup.config.source import TasksSource
 from groundup.core.errors import InputError
 from groundup.core.files import sha256
 from groundup.data.document import chunks, read
+from groundup.data.results import DocumentsResult
 from tests.data.data_helpers import text_source
 
-Prepare = Callable[..., dict[str, Any]]
+Prepare = Callable[..., DocumentsResult]
 
 
 def write(folder: Path, texts: list[str]) -> None:
@@ -24,27 +25,31 @@ def write(folder: Path, texts: list[str]) -> None:
 
 def test_the_account_adds_up(tmp_path: Path, prepare: Prepare) -> None:
     write(tmp_path, ["first text", "second text", "first text", "", "first text\r\n".replace("\r\n", ""), "no"])
-    assert prepare(text_source("*.txt", min_chars=3)) == {
-        "documents": 2,
-        "heldout": 0,
-        "characters": 21,
-        "dropped": {"empty": 1, "exact duplicate": 2, "too short": 1},
-        "examples": [
+    assert prepare(text_source("*.txt", min_chars=3)) == DocumentsResult(
+        documents=2,
+        heldout=0,
+        characters=21,
+        dropped={"empty": 1, "exact duplicate": 2, "too short": 1},
+        examples=[
             "0003.txt: empty",
             "0005.txt: too short",
             "0002.txt: exact duplicate",
             "0004.txt: exact duplicate",
         ],
-        "licences": {"CC0-1.0": 2},
-        "warnings": [],
-    }
+        licences={"CC0-1.0": 2},
+        warnings=[],
+        unread=[],
+        images=0,
+        detection_classes=[],
+        image_classes=[],
+    )
     assert [document.text for document in read(tmp_path / "out" / "documents.parquet")] == ["first text", "second text"]
 
 
 def test_texts_that_differ_only_in_what_is_mended_are_duplicates(tmp_path: Path, prepare: Prepare) -> None:
     (tmp_path / "a.txt").write_bytes("café\n".encode())
     (tmp_path / "b.txt").write_bytes("cafe\u0301\r\n".encode())
-    assert prepare(text_source("*.txt"))["dropped"] == {"exact duplicate": 1}
+    assert prepare(text_source("*.txt")).dropped == {"exact duplicate": 1}
 
 
 def test_a_document_stays_on_its_side_when_others_go(tmp_path: Path, prepare: Prepare) -> None:
@@ -64,7 +69,7 @@ def test_the_parts_of_the_split_are_read_apart(tmp_path: Path, prepare: Prepare)
     write(tmp_path, [f"text {number}" for number in range(60)])
     report = prepare(text_source("*.txt", heldout_share=0.3))
     parts = [list(read(tmp_path / "out" / "documents.parquet", heldout)) for heldout in (True, False)]
-    assert [len(part) for part in parts] == [report["heldout"], 60 - report["heldout"]]
+    assert [len(part) for part in parts] == [report.heldout, 60 - report.heldout]
     assert all(document.heldout for document in parts[0]) and not any(document.heldout for document in parts[1])
 
 
@@ -80,8 +85,8 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path, prepare: Prepare) ->
 def test_tasks_keep_their_own_split(tmp_path: Path, prepare: Prepare) -> None:
     source = TasksSource(name="tasks", kind="tasks", count=30, families={"copying": 3}, languages=("en",))
     report = prepare(source)
-    assert 0 < report["heldout"] < report["documents"]
-    assert report["documents"] - report["heldout"] <= 30
+    assert 0 < report.heldout < report.documents
+    assert report.documents - report.heldout <= 30
 
 
 @pytest.mark.parametrize(
@@ -115,13 +120,13 @@ def test_a_refused_source_leaves_the_file_before_it(tmp_path: Path, prepare: Pre
 def test_an_unstated_licence_is_warned_about(tmp_path: Path, prepare: Prepare) -> None:
     write(tmp_path, ["text"])
     report = prepare(text_source("*.txt", licence="unstated"))
-    assert report["licences"] == {"unstated": 1}
-    assert "licence unstated" in report["warnings"][0]
+    assert report.licences == {"unstated": 1}
+    assert "licence unstated" in report.warnings[0]
 
 
 def test_an_empty_heldout_part_is_warned_about(tmp_path: Path, prepare: Prepare) -> None:
     write(tmp_path, ["text 1"])
-    assert "none of its 1 documents was held out" in prepare(text_source("*.txt", heldout_share=0.01))["warnings"][0]
+    assert "none of its 1 documents was held out" in prepare(text_source("*.txt", heldout_share=0.01)).warnings[0]
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:

@@ -261,4 +261,4 @@ def test_other_sizes_work(pixels, things):
 
 def test_prepare_leaves_the_split_alone(prepare):
     report = prepare(source(count=40))
-    assert (report["documents"], report["heldout"], report["dropped"]) == (90, 50, {})
+    assert (report.documents, report.heldout, report.dropped) == (90, 50, {})

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.document import Document
+from groundup.data.results import PackedRows, ShardsResult
 from groundup.data.shards import PAD, START, TRAINED, Shards, write_shards
 from tests.data.data_helpers import ignore, write_parquet
 
@@ -33,7 +33,7 @@ def texts() -> list[Document]:
     ]
 
 
-def build(folder: Path, documents: list[Document], tokenizer: Tokenizer, context: int = CONTEXT) -> dict[str, Any]:
+def build(folder: Path, documents: list[Document], tokenizer: Tokenizer, context: int = CONTEXT) -> ShardsResult:
     return write_shards(
         write_parquet(folder / "documents.parquet", documents), tokenizer, context, folder / "out", ignore
     )
@@ -91,7 +91,7 @@ def test_a_conversation_over_the_context_loses_its_end_and_is_counted(tmp_path: 
     report = build(tmp_path, [long], tokenizer)
     ids, _ = chat.encode(tokenizer, long.messages)
     assert [ids for ids, _ in pieces(Shards.open(tmp_path / "out" / "train"))] == [ids[:CONTEXT]]
-    assert (report["train"]["cut"], report["train"]["longest"]) == (1, len(ids))
+    assert (report.train.cut, report.train.longest) == (1, len(ids))
 
 
 def test_padding_lies_behind_the_pieces_and_is_flagged_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -109,11 +109,10 @@ def test_the_report_is_what_the_files_hold(tmp_path: Path, tokenizer: Tokenizer)
     seen: list[int] = []
     path = write_parquet(tmp_path / "documents.parquet", [*texts(), text("held out", heldout=True)])
     report = write_shards(path, tokenizer, CONTEXT, tmp_path / "out", seen.append)
-    assert report == {
-        part: json.loads((tmp_path / "out" / part / "shards.json").read_text()) for part in ("train", "heldout")
-    }
-    assert (report["train"]["documents"], report["heldout"]["documents"], sum(seen)) == (60, 1, 61)
-    assert report["train"]["fill"] == report["train"]["tokens"] / (report["train"]["rows"] * CONTEXT) > 0.9
+    tables = [json.loads((tmp_path / "out" / part / "shards.json").read_text()) for part in ("train", "heldout")]
+    assert report == ShardsResult(*map(PackedRows.of, tables))
+    assert (report.train.documents, report.heldout.documents, sum(seen)) == (60, 1, 61)
+    assert report.train.fill == report.train.tokens / (report.train.rows * CONTEXT) > 0.9
 
 
 def test_the_parts_of_the_split_never_meet(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -156,8 +155,8 @@ class Wide:
 
 
 def test_a_large_vocabulary_keeps_its_ids(tmp_path: Path) -> None:
-    report = build(tmp_path, [text("a\U0001f600")], Wide())  # type: ignore[arg-type]
-    assert report["train"]["dtype"] == "uint32"
+    build(tmp_path, [text("a\U0001f600")], Wide())  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "out" / "train" / "shards.json").read_text())["dtype"] == "uint32"
     assert pieces(Shards.open(tmp_path / "out" / "train"))[0][0] == [97, 0x1F600, 70_000]
 
 

@@ -33,7 +33,8 @@ from groundup.data.shards import Shards, write_shards  # noqa: E402
 from groundup.device import Device  # noqa: E402
 from groundup.model.config import ModelConfig  # noqa: E402
 from groundup.train.distributed.mesh import ProcessMesh, join  # noqa: E402
-from groundup.train.loop import Trainer, TrainingConfig, TrainingResult  # noqa: E402
+from groundup.train.loop import Trainer, TrainingConfig  # noqa: E402
+from groundup.train.result import TrainingResult  # noqa: E402
 
 CONTEXT = 64
 CONFIG = ModelConfig(depth=2, width=32, heads=4, kv_heads=2, head_dim=8, ffn=64, vocab=263, context=CONTEXT)

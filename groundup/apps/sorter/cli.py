@@ -54,7 +54,7 @@ def sort(
     as_json: Json = False,
 ) -> None:
     """Sort waste on the simulated line with a model as the brain, and print the figures."""
-    from groundup.pipeline.doctor import require
+    from groundup.core.extras import require
 
     require("sorter")
     if page:
