@@ -174,7 +174,7 @@ class Trainer:
         """
         job, speeds = self.job, records[2:] or records
         return TrainingResult(
-            parameters=job.config.parameters(),
+            parameters=job.model.parameters(),
             steps=job.steps,
             tokens=job.steps * job.batches.rows * job.model.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),

@@ -336,7 +336,8 @@ def digests(name: str, folder: Path) -> dict[str, str]:
         else []
     )
     command = [sys.executable, *launcher, "-m", "groundup.cli", "run", "tiny.toml"]
-    quiet = os.environ | {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    tree = str(RECIPES.parent)  # this very code, whatever is installed
+    quiet = os.environ | {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": tree}
     done = subprocess.run(command, cwd=folder, env=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     root = next((folder / "runs").iterdir())
