@@ -52,7 +52,7 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     from groundup.release.export import onnx
 
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
-    config = ModelConfig(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, kinds=KINDS)
+    config = ModelConfig(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, classes=KINDS)
     weights.save(random_model(config), folder, tokenizer.im_end)
     tokenizer.save(folder)
     onnx.write(weights.load(folder, torch.device("cpu")), tokenizer, GRID, folder)

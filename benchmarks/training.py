@@ -51,10 +51,10 @@ def groundup(depth: int, compiled: bool) -> Callable[[], None]:
     ids = torch.randint(0, VOCAB, (ROWS, CONTEXT))
     segments = torch.zeros_like(ids)
     positions = torch.arange(CONTEXT).expand(ROWS, CONTEXT).contiguous()
-    given = ModelInputs(ids, ids.roll(-1, 1), torch.ones(ROWS, CONTEXT), segments, positions, segments)
+    inputs = ModelInputs(ids, ids.roll(-1, 1), torch.ones(ROWS, CONTEXT), segments, positions, segments)
 
     def step() -> None:
-        (learner(given) / ids.numel()).backward()
+        (learner(inputs) / ids.numel()).backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -235,7 +235,7 @@ def _questions(
 def _boxes(
     engine: Engine, recipe: Recipe, part: EvaluatePart, documents: dict[str, Path], notes: list[str], advance: Advance
 ) -> Table:
-    if not engine.config.kinds:
+    if not engine.config.classes:
         notes.append("the suite 'boxes' has nothing to look for: the model knows no kinds of things")
         return {}
     files = _files(recipe, documents, BoxesSource, SimulatorSource)

@@ -91,19 +91,19 @@ def states(model: Transformer, rows: Sequence[Row]) -> Tensor:
     past_BTT = document_mask(torch.zeros_like(ids_BT), blocks_BT)
     own_BTT = (branches_BT[:, :, None] == branches_BT[:, None, :]) | (branches_BT == 0)[:, None, :]
     inputs = (each.to(model.device) for each in (ids_BT, positions_BT, past_BTT & own_BTT))
-    found: Tensor = model(*inputs, sight=_sight(rows, T, model.device))
+    found: Tensor = model(*inputs, images=_image_inputs(rows, T, model.device))
     return found
 
 
-def _sight(rows: Sequence[Row], T: int, device: torch.device) -> ImageInputs | None:
+def _image_inputs(rows: Sequence[Row], T: int, device: torch.device) -> ImageInputs | None:
     looks = [(number * T + each.place, each) for number, row in enumerate(rows) for each in row.looks]
     if not looks:
         return None
     patches_NP = np.concatenate([each.view.patches for _, each in looks])
-    places_N = np.concatenate([start + np.arange(each.view.grid.patches) for start, each in looks])
+    index_N = np.concatenate([start + np.arange(each.view.grid.patches) for start, each in looks])
     grid_N2 = np.concatenate([each.view.grid.coordinates() for _, each in looks])
     images = frames(grid_N2, np.ones(len(grid_N2), bool))
-    patches, places, grid = (torch.from_numpy(array).to(device) for array in (patches_NP, places_N, grid_N2))
+    patches, places, grid = (torch.from_numpy(array).to(device) for array in (patches_NP, index_N, grid_N2))
     return ImageInputs(patches, places, grid, frames=images)
 
 
@@ -183,14 +183,14 @@ def answer(
 @torch.inference_mode()
 def things(model: Transformer, rows: Sequence[Row]) -> list[list[list[Detection]]]:
     """What the labels of the patches say lies in each image of each row, the surest first."""
-    assert model.eyes is not None, "things are seen with eyes"
+    assert model.vision is not None, "things are seen with eyes"
     found: list[list[list[Detection]]] = [[] for _ in rows]
     for batch in batches(rows):
         chosen = [rows[number] for number in batch]
         for number, row, patches in zip(batch, chosen, of_patches(states(model, chosen), chosen), strict=True):
             for each, states_ND in zip(row.looks, patches, strict=True):
                 found[number].append(
-                    boxes.from_labels(*labels(model.eyes, states_ND), each.view.grid, list(model.config.kinds))
+                    boxes.from_labels(*labels(model.vision, states_ND), each.view.grid, list(model.config.classes))
                 )
     return found
 

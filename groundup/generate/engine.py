@@ -249,7 +249,7 @@ class Engine:
                 self.scheduler.computed(answer, 1)
             self._answer([answer for answer, _ in step], best, scores_NV)
         else:
-            self._read(step, positions_1R, _sight(step, seen))
+            self._read(step, positions_1R, _image_inputs(step, seen))
 
     def _recover(self, step: list[tuple[SequenceState, int]], error: Exception) -> None:
         """End the answers of a step whose forward failed. Raises if the engine cannot go on: pages are lost, or it does
@@ -260,10 +260,14 @@ class Engine:
         for answer, _ in step:
             self._fail(answer, error)
 
-    def _read(self, step: list[tuple[SequenceState, int]], positions_1R: Tensor, sight: ImageEmbeddings | None) -> None:
+    def _read(
+        self, step: list[tuple[SequenceState, int]], positions_1R: Tensor, image_inputs: ImageEmbeddings | None
+    ) -> None:
         """A step with several ids of a prompt."""
         ids = [id for answer, count in step for id in answer.ids[answer.computed : answer.computed + count]]
-        x_RD = self.model(torch.tensor([ids], device=self.device), positions_1R, cache=self._store, sight=sight)[0]
+        x_RD = self.model(
+            torch.tensor([ids], device=self.device), positions_1R, cache=self._store, images=image_inputs
+        )[0]
         ready, last, row = [], [], 0
         for answer, count in step:
             if answer.request.echo and answer.computed < answer.asked:
@@ -291,16 +295,14 @@ class Engine:
         )
 
     def _seen(self, view: View) -> Tensor:
-        """An image through the eyes, [N, D]: always the whole, as the library's products of fewer rows may have other
-        bits.
-        """
-        assert self.model.eyes is not None, "requests with images are checked"
+        """The embeddings of an image's patches, [N, D]: always all, as products of fewer rows may have other bits."""
+        assert self.model.vision is not None, "requests with images are checked"
         patches_NP, grid_N2 = (
             torch.tensor(view.patches, device=self.device),
             torch.from_numpy(view.grid.coordinates()).to(self.device),
         )
         image = Frame(*view.grid, view.grid.patches)
-        x_ND: Tensor = self.model.eyes(
+        x_ND: Tensor = self.model.vision(
             ImageInputs(patches_NP, torch.empty(0), grid_N2, frames=(image,)), self.model.precision
         )
         return x_ND
@@ -418,7 +420,7 @@ class Engine:
         """What the labels of an image's patches say lies in it, the surest first; raises InputError as `labels`
         does.
         """
-        return from_labels(*self.labels(view), view.grid, list(self.config.kinds))
+        return from_labels(*self.labels(view), view.grid, list(self.config.classes))
 
     @torch.inference_mode()
     def labels(self, view: View) -> tuple[Floats, Floats]:
@@ -426,12 +428,12 @@ class Engine:
 
         Raises InputError for a model that names nothing, and for an image that cannot be seen.
         """
-        config, eyes = self.config, self.model.eyes
-        if eyes is None or not config.kinds:
+        config, vision = self.config, self.model.vision
+        if vision is None or not config.classes:
             raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
         ids, images = shown(self.tokenizer, view)
         self._check_images(images, len(ids))
-        return labels(eyes, self._states(ids, images))
+        return labels(vision, self._states(ids, images))
 
     def _states(self, ids: list[int], images: Sequence[Look]) -> Tensor:
         """The last states of the images' patches, or without images of all tokens, [N, D]."""
@@ -441,15 +443,17 @@ class Engine:
         for number, look in enumerate(images, 1):
             blocks_1T[0, look.place : look.end] = number
         shown_N = blocks_1T[0].nonzero()[:, 0]
-        sight = ImageEmbeddings(torch.cat([self._seen(look.view) for look in images]), shown_N) if images else None
+        image_inputs = (
+            ImageEmbeddings(torch.cat([self._seen(look.view) for look in images]), shown_N) if images else None
+        )
         mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T) if images else None
-        x_TD: Tensor = self.model(ids_1T, positions_1T, mask_1TT, sight=sight)[0]
+        x_TD: Tensor = self.model(ids_1T, positions_1T, mask_1TT, images=image_inputs)[0]
         return x_TD[shown_N] if images else x_TD
 
 
-def labels(eyes: VisionEncoder, x_ND: Tensor) -> tuple[Floats, Floats]:
+def labels(vision: VisionEncoder, x_ND: Tensor) -> tuple[Floats, Floats]:
     """Probabilities [N, 1 + K] and values [N, 4] of the labels of patches, from their last states."""
-    scores, values = eyes.things(x_ND)
+    scores, values = vision.detect(x_ND)
     return scores.softmax(-1).cpu().numpy(), values.cpu().numpy()
 
 
@@ -460,7 +464,7 @@ def _stretch(answer: SequenceState, count: int) -> Stretch:
     )
 
 
-def _sight(
+def _image_inputs(
     step: list[tuple[SequenceState, int]], seen: Mapping[SequenceState, Tensor | None]
 ) -> ImageEmbeddings | None:
     """What is seen of images in a step, and in which of its rows."""

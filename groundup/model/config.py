@@ -30,18 +30,23 @@ class ModelConfig:
     norm_epsilon: float = 1e-6
     patch: int = 0  # pixels a side of an image's patches; 0: no eyes
     patches: int = 0  # most an image has
-    kinds: tuple[str, ...] = ()  # of things that patches are labelled with
+    classes: tuple[str, ...] = ()  # of things that patches are labelled with
     tower: VisionTowerConfig | None = None  # through which eyes look; None: at the pixels
 
     @staticmethod
     def of(
-        part: ModelPart, vocab: int, patch: int = 0, kinds: tuple[str, ...] = (), tower: VisionTowerConfig | None = None
+        part: ModelPart,
+        vocab: int,
+        patch: int = 0,
+        classes: tuple[str, ...] = (),
+        tower: VisionTowerConfig | None = None,
     ) -> "ModelConfig":
         """The config a recipe asks for, with what it leaves out derived from the depth; with eyes if `patch` is not
         0.
         """
         config = ModelConfig(
-            depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base, kinds=kinds,
+            depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base,
+            classes=classes,
             tower=tower,
             **derived_shape(part),
         )  # fmt: skip
@@ -68,20 +73,20 @@ class ModelConfig:
         return 4 * self.patch**2 if self.tower is None else self.tower.hidden_size
 
     @property
-    def eyes_matrices(self) -> int:
+    def vision_matrices(self) -> int:
         """Weights of the matrices between patches, or a tower's features, and the stream; 0 without eyes."""
         parts = 3 * self.part**2 * self.part_features if self.tower is None else 0
         return parts + self.width * (self.seen_values + self.patch_values)
 
     @property
     def label_values(self) -> int:
-        """Scores of a patch's label (nothing, and each kind) and the four numbers that say where; 0 without kinds."""
-        return 1 + len(self.kinds) + VALUES if self.kinds else 0
+        """Scores of a patch's label (nothing, and each kind) and the four numbers that say where; 0 without classes."""
+        return 1 + len(self.classes) + VALUES if self.classes else 0
 
     def parameters(self) -> dict[str, int]:
         """Parameters by group; the groups sum to the whole."""
         inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        eyes = {"eyes": self.eyes_matrices + self.width * (self.label_values + 1)} if self.patch else {}
+        vision = {"vision": self.vision_matrices + self.width * (self.label_values + 1)} if self.patch else {}
         tower = {"tower": self.tower.parameters} if self.tower is not None else {}
         return {
             "embedding": self.vocab * self.width,
@@ -89,7 +94,7 @@ class ModelConfig:
             "feed-forward": self.depth * 3 * self.width * self.ffn,
             "norms": self.depth * (2 * self.width + 2 * self.head_dim) + self.width,
             "head": 0 if self.tied else self.vocab * self.width,
-            **eyes,
+            **vision,
             **tower,
         }
 
@@ -153,11 +158,11 @@ class ModelConfig:
             "bos_token_id": None,
             "eos_token_id": end,
             "dtype": dtype,
-        } | ({"groundup": self._eyes()} if self.patch else {})
+        } | ({"groundup": self._vision()} if self.patch else {})
 
-    def _eyes(self) -> dict[str, Any]:
+    def _vision(self) -> dict[str, Any]:
         tower = {} if self.tower is None else {"tower": asdict(self.tower)}
-        return {"patch": self.patch, "patches": self.patches, "kinds": list(self.kinds)} | tower
+        return {"patch": self.patch, "patches": self.patches, "kinds": list(self.classes)} | tower
 
     @staticmethod
     def from_hf_config(config: dict[str, Any], where: str) -> "ModelConfig":
@@ -166,7 +171,7 @@ class ModelConfig:
             raise InputError(
                 f"{where}: model_type is {config.get('model_type')!r}; only 'qwen3' (dense text) is loaded"
             )
-        eyes = config.get("groundup") or {}
+        vision = config.get("groundup") or {}
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if (
             rope.get("rope_type", "default") != "default"
@@ -189,15 +194,7 @@ class ModelConfig:
                 tied=config.get("tie_word_embeddings", False),
                 rope_base=float(rope.get("rope_theta") or config.get("rope_theta", 10_000.0)),
                 norm_epsilon=config.get("rms_norm_eps", 1e-6),
-                **(
-                    eyes
-                    | {
-                        "kinds": tuple(eyes["kinds"]),
-                        "tower": VisionTowerConfig(**eyes["tower"]) if "tower" in eyes else None,
-                    }
-                    if eyes
-                    else {}
-                ),
+                **(_vision_fields(vision) if vision else {}),
             )
         except KeyError as missing:
             raise InputError(f"{where}: the key {missing} is missing; a Qwen3 config.json has it") from None
@@ -205,3 +202,9 @@ class ModelConfig:
     def as_dict(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
+
+
+def _vision_fields(stored: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the vision encoder, as `ModelConfig` names them."""
+    tower = VisionTowerConfig(**stored["tower"]) if "tower" in stored else None
+    return {"patch": stored["patch"], "patches": stored["patches"], "classes": tuple(stored["kinds"]), "tower": tower}

@@ -81,14 +81,14 @@ class Context:
     mask_BTS: Tensor | None  # True where a query may look; None: plain causal
     cache: Cache | None
     attend: Attend
-    asked_BA: Tensor | None = None  # the columns that go on through the layer; None: all
+    selected_BA: Tensor | None = None  # the columns that go on through the layer; None: all
 
-    def of_asked(self, each_BTX: Tensor) -> Tensor:
+    def select(self, each_BTX: Tensor) -> Tensor:
         """The asked columns of a tensor, [B, A, X]."""
         return (
             each_BTX
-            if self.asked_BA is None
-            else each_BTX.gather(1, self.asked_BA[..., None].expand(-1, -1, each_BTX.shape[2]))
+            if self.selected_BA is None
+            else each_BTX.gather(1, self.selected_BA[..., None].expand(-1, -1, each_BTX.shape[2]))
         )
 
 
@@ -131,12 +131,12 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         split = (-1, self.head_dim)
-        q_BTHE = self.q_norm(self.q_proj(context.of_asked(x_BTD)).unflatten(2, split))
-        q_BTHE = self.rotate(q_BTHE, context.of_asked(context.cos_BTE), context.of_asked(context.sin_BTE))
+        q_BTHE = self.q_norm(self.q_proj(context.select(x_BTD)).unflatten(2, split))
+        q_BTHE = self.rotate(q_BTHE, context.select(context.cos_BTE), context.select(context.sin_BTE))
         k_BTKE = self.rotate(self.k_norm(self.k_proj(x_BTD).unflatten(2, split)), context.cos_BTE, context.sin_BTE)
         v_BTKE = self.v_proj(x_BTD).unflatten(2, split)
         if context.cache is None:
-            mask_BTS = None if context.mask_BTS is None else context.of_asked(context.mask_BTS)
+            mask_BTS = None if context.mask_BTS is None else context.select(context.mask_BTS)
             o_BTHE = context.attend(q_BTHE, k_BTKE, v_BTKE, mask_BTS)
         else:
             o_BTHE = context.cache.attend(self.layer, q_BTHE, k_BTKE, v_BTKE)
@@ -183,7 +183,7 @@ class Block(nn.Module):
         self.add = Sum()
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        x_BTD = self.add(context.of_asked(x_BTD), self.self_attn(self.input_layernorm(x_BTD), context))
+        x_BTD = self.add(context.select(x_BTD), self.self_attn(self.input_layernorm(x_BTD), context))
         return self.add(x_BTD, self.mlp(self.post_attention_layernorm(x_BTD)))
 
 
@@ -207,7 +207,7 @@ class Transformer(nn.Module):
         self.recompute = False
         self.rotary = Rotary(config.head_dim, config.rope_base)
         self.model = Stack(config)
-        self.eyes = VisionEncoder(config) if config.patch else None
+        self.vision = VisionEncoder(config) if config.patch else None
         self.lm_head = Linear(config.width, config.vocab)
         if config.tied:
             self.lm_head.weight = self.model.embed_tokens.weight
@@ -221,7 +221,9 @@ class Transformer(nn.Module):
         """
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
-            if name.endswith(("o_proj.weight", "down_proj.weight", "eyes.next.weight", "eyes.labels.weight")):
+            if name.endswith(
+                ("o_proj.weight", "down_proj.weight", "vision.next_patch.weight", "vision.detection_head.weight")
+            ):
                 weight.zero_()
             elif weight.ndim == 1:
                 weight.fill_(name.endswith(".weight"))  # of a norm; else a bias
@@ -237,25 +239,25 @@ class Transformer(nn.Module):
         positions_BT: Tensor,
         mask_BTS: Tensor | None = None,
         cache: Cache | None = None,
-        sight: ImageInputs | ImageEmbeddings | None = None,
-        asked_BA: Tensor | None = None,
+        images: ImageInputs | ImageEmbeddings | None = None,
+        selected_BA: Tensor | None = None,
     ) -> Tensor:
         """The final, normalised states [B, T, D] of the tokens and patches; `logits` turns those of tokens into scores.
 
-        With a mask, `asked_BA` may say in which columns of each row they are needed: the last layer then skips the
+        With a mask, `selected_BA` may say in which columns of each row they are needed: the last layer then skips the
         others, whose states are zero.
         """
         cos_BTE, sin_BTE = self.rotary(positions_BT)
         context = Context(cos_BTE, sin_BTE, mask_BTS, cache, self.attend)
-        last = context if asked_BA is None else replace(context, asked_BA=asked_BA)
+        last = context if selected_BA is None else replace(context, selected_BA=selected_BA)
         x_BTD = self.model.embed_tokens(ids_BT).to(self.precision)
-        if sight is not None and self.eyes is not None:
+        if images is not None and self.vision is not None:
             x_ND = (
-                sight.x_ND
-                if isinstance(sight, ImageEmbeddings)
-                else self.eyes(sight, self.precision, self.recompute and self.training)
+                images.x_ND
+                if isinstance(images, ImageEmbeddings)
+                else self.vision(images, self.precision, self.recompute and self.training)
             )
-            x_BTD = x_BTD.flatten(0, 1).index_copy(0, sight.places_N, x_ND).view(x_BTD.shape)
+            x_BTD = x_BTD.flatten(0, 1).index_copy(0, images.index_N, x_ND).view(x_BTD.shape)
         for layer, block in enumerate(self.model.layers, 1):
             shared = context if layer < self.config.depth else last
             if self.recompute and self.training:
@@ -263,9 +265,11 @@ class Transformer(nn.Module):
             else:
                 x_BTD = block(x_BTD, shared)
         x_BTD = self.model.norm(x_BTD)
-        if asked_BA is None:
+        if selected_BA is None:
             return x_BTD
-        return x_BTD.new_zeros(*ids_BT.shape, self.config.width).scatter(1, asked_BA[..., None].expand_as(x_BTD), x_BTD)
+        return x_BTD.new_zeros(*ids_BT.shape, self.config.width).scatter(
+            1, selected_BA[..., None].expand_as(x_BTD), x_BTD
+        )
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,13 @@ from groundup.model.tensor_file import write_tensors
 from groundup.model.transformer import Transformer
 from groundup.model.vision.tower import VisionTower
 
+# names of the vision encoder's tensors here and in files
+_STORED = (
+    ("vision.stem.projection.", "eyes.parts.look."),
+    ("vision.next_patch.", "eyes.next."),
+    ("vision.detection_head.", "eyes.labels."),
+    ("vision.", "eyes."),
+)
 _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
 
 
@@ -28,7 +35,7 @@ def save_tensors(
 ) -> None:
     """The same for a state dict of whole tensors."""
     kept = {
-        name: tensor.detach().to("cpu", dtype).contiguous()
+        _stored(name): tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in tensors.items()
         if not (config.tied and name == "lm_head.weight")
     }  # fmt: skip
@@ -62,7 +69,7 @@ def load(folder: Path, device: torch.device, precision: torch.dtype = torch.floa
 
 def fill(model: Transformer, folder: Path) -> None:
     """Copy the weights of a folder into a model of the same config."""
-    _fill(model, folder, lambda name: None if model.config.tied and name == "lm_head.weight" else name)
+    _fill(model, folder, lambda name: None if model.config.tied and name == "lm_head.weight" else _own(name))
 
 
 def fill_tower(tower: VisionTower, folder: Path) -> None:
@@ -70,6 +77,16 @@ def fill_tower(tower: VisionTower, folder: Path) -> None:
     stay behind.
     """
     _fill(tower, folder, lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
+
+
+def _stored(name: str) -> str:
+    """The name in files of a tensor of the model."""
+    return next((theirs + name.removeprefix(ours) for ours, theirs in _STORED if name.startswith(ours)), name)
+
+
+def _own(name: str) -> str:
+    """The name in the model of a tensor in a file."""
+    return next((ours + name.removeprefix(theirs) for ours, theirs in _STORED if name.startswith(theirs)), name)
 
 
 @torch.no_grad()

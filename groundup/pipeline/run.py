@@ -47,17 +47,17 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     for stage in chain:
         _require_files(stage)
     chosen = device.pick(options.device)
-    world = join(chosen)
-    if not world.leads:
+    mesh = join(chosen)
+    if not mesh.is_main:
         console.silence()
-    site = Site(recipe, home, root, chosen, world, options.tensorboard)
-    with full_disk(root), locked(root) if world.leads else nothing():
+    site = Site(recipe, home, root, chosen, mesh, options.tensorboard)
+    with full_disk(root), locked(root) if mesh.is_main else nothing():
         hashes = ledger.Hashes(root / "hashes.json")
-        if world.leads:
+        if mesh.is_main:
             _clear(chain, root)
-        world.wait()
+        mesh.barrier()
         _require_kept(recipe, chain, root, hashes, options.retrain)
-        spoilt = _looked_at(recipe, chain, root, hashes, world, options.retrain)
+        spoilt = _looked_at(recipe, chain, root, hashes, mesh, options.retrain)
         for state in states(recipe, chain, root, hashes, spoilt):
             if not state.reason:
                 console.note(f"{state.stage.name}: fresh")
@@ -65,7 +65,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
             _guard(state, root, options.retrain)
             console.note(f"{state.stage.name}: {state.reason}")
             _perform(site, state, hashes, options.retrain)
-        if not world.leads:
+        if not mesh.is_main:
             return {}
         remember(recipe, home, root)
         hashes.keep()
@@ -73,14 +73,14 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
 
 
 def _looked_at(
-    recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, world: ProcessMesh, retrain: bool
+    recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, mesh: ProcessMesh, retrain: bool
 ) -> dict[str, str]:
     """What `_spoilt` finds, in all processes: the first reads for them. Raises InputError for a finished training among
     it.
     """
     found = list(states(recipe, chain, root, hashes))
-    spoilt = _spoilt(root, found) if world.leads else {}
-    told = world.agree(*(stage.name in spoilt for stage in chain))
+    spoilt = _spoilt(root, found) if mesh.is_main else {}
+    told = mesh.any_reduce(*(stage.name in spoilt for stage in chain))
     spoilt = {stage.name: spoilt.get(stage.name, "output") for stage, says in zip(chain, told, strict=True) if says}
     for state in found:
         if state.stage.name in spoilt:
@@ -144,18 +144,18 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
 def _perform(site: Site, state: State, hashes: ledger.Hashes, retrain: bool) -> None:
     """Run one stage and record it. Stages that do not train run on the first process alone."""
     stage, folder = state.stage, site.folder(state.stage.name)
-    if site.world.leads:
+    if site.mesh.is_main:
         _begin(site, state, retrain)
         hashes.keep()
-    site.world.wait()
+    site.mesh.barrier()
     try:
         _work(site, state, hashes)
     finally:
-        if site.world.leads:
+        if site.mesh.is_main:
             ledger.take_back(folder)
-    if stage.trains and site.world.leads:
+    if stage.trains and site.mesh.is_main:
         discard(folder / CHECKPOINTS)
-    site.world.wait()
+    site.mesh.barrier()
 
 
 def _begin(site: Site, state: State, retrain: bool) -> None:
@@ -192,11 +192,11 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
     }
     records = begun_with(stage.files) if stage.trains else {}
     stages.seeded(site)
-    if not stage.trains and not site.world.leads:
+    if not stage.trains and not site.mesh.is_main:
         return
     same = partial(_require_same, stage, hashes)
     result = stage.work(replace(site, loaded=same))
-    if not site.world.leads:
+    if not site.mesh.is_main:
         return
     if not stage.trains:
         same()
@@ -214,7 +214,7 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
         outputs=ledger.outputs(folder, result.outputs),
         licences=result.licences,
         libraries=ledger.libraries(),
-        device={"kind": site.device.kind, "name": site.device.name, "processes": site.world.size},
+        device={"kind": site.device.kind, "name": site.device.name, "processes": site.mesh.size},
         flops=result.flops,
         seconds=time.perf_counter() - began,
         joules=None if joules is None or spent is None else spent - joules,

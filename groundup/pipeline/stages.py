@@ -53,7 +53,7 @@ class Site:
     home: Path
     root: Path
     device: Device
-    world: ProcessMesh
+    mesh: ProcessMesh
     events: bool = False  # TensorBoard event files as well
     loaded: Callable[[], None] = lambda: (
         None
@@ -192,14 +192,14 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
     """Packed rows to weights; `sources` are all that any stage of the run learns from."""
     recipe, folder = site.recipe, site.folder(stage.title)
     codec = Tokenizer.load(site.folder("tokenizer"))
-    eyes, tower = (None, None) if start is not None else outside_eyes(recipe, site.home)
+    tower_folder, tower = (None, None) if start is not None else outside_eyes(recipe, site.home)
     config = (
         config_of(start)
         if start is not None
         else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(site, sources), tower)
     )
-    lesson = ImageObjective("none" if stage.do == "instruct" else stage.images, stage.augment, config.kinds)
-    rows = site.world.divide(schedule.rows(recipe.model.context))
+    lesson = ImageObjective("none" if stage.do == "instruct" else stage.images, stage.augment, config.classes)
+    rows = site.mesh.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")
     )
@@ -207,7 +207,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         title=stage.title,
         model=config,
         start=start,
-        eyes=eyes,
+        tower=tower_folder,
         seed=recipe.seed,
         batches=Batches(learnt, stage.mix, rows, recipe.seed, stage.do == "instruct", lesson),
         heldout={name: heldout(name, part, stage.do == "instruct", lesson) for name, part in held.items() if part.rows},
@@ -223,10 +223,10 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         folder=folder,
     )
     with console.training(stage.title, job.steps) as update:
-        trainer = Trainer(job, site.device, site.world, _Watch(site, codec, stage, update))
+        trainer = Trainer(job, site.device, site.mesh, _Watch(site, codec, stage, update))
         site.loaded()
         outcome = trainer.run()
-    if site.world.leads:
+    if site.mesh.is_main:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             write_with(folder / name, partial(shutil.copyfile, site.folder("tokenizer") / name))
     loss = "lost" if outcome.loss is None else f"{outcome.loss:.3f}"
@@ -244,13 +244,13 @@ class _Watch:
 
     def __init__(self, site: Site, codec: Tokenizer, stage: StagePart, update: Callable[[int, str], None]):
         self.site, self.codec, self.stage, self.update = site, codec, stage, update
-        self.events = _events(site.folder(stage.title)) if site.events and site.world.leads else None
+        self.events = _events(site.folder(stage.title)) if site.events and site.mesh.is_main else None
 
     def note(self, text: str) -> None:
         console.note(f"  {text}")
 
     def begin(self, done: int) -> None:
-        if self.site.world.leads:
+        if self.site.mesh.is_main:
             remember(self.site.recipe, self.site.home, self.site.root)
         self.update(done, "")
 

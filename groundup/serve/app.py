@@ -37,7 +37,9 @@ def models(site: Site) -> APIRouter:
 
 def _described(entry: Entry) -> dict[str, Any]:
     config = entry.service.config
-    seen = {"sight": {"patch": config.patch, "patches": config.patches, "kinds": config.kinds}} if config.patch else {}
+    seen = (
+        {"sight": {"patch": config.patch, "patches": config.patches, "kinds": config.classes}} if config.patch else {}
+    )
     described = {
         "id": entry.name,
         "object": "model",

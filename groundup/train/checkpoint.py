@@ -39,8 +39,8 @@ class Checkpoint:
 class Saver:
     """Writes checkpoints in the background: training goes on as soon as the tensors are copied."""
 
-    def __init__(self, folder: Path, fingerprint: str, world: ProcessMesh, keep: int):
-        self.folder, self.fingerprint, self.world, self.keep = folder, fingerprint, world, keep
+    def __init__(self, folder: Path, fingerprint: str, mesh: ProcessMesh, keep: int):
+        self.folder, self.fingerprint, self.mesh, self.keep = folder, fingerprint, mesh, keep
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.pending: tuple[int, Future[None]] | None = None
 
@@ -51,17 +51,17 @@ class Saver:
 
     def clear(self) -> None:
         """Remove what a killed process left half-written."""
-        if self.world.leads and self.folder.exists():
+        if self.mesh.is_main and self.folder.exists():
             clear(self.folder)
             for leftover in self.folder.glob(".step-*.tmp"):
                 shutil.rmtree(leftover)
-        self.world.wait()
+        self.mesh.barrier()
 
     def save(self, step: int, tensors: dict[str, Tensor]) -> None:
         """Copy the tensors and write them while training goes on. Raises InputError when the disk was full before."""
         self.finish()
         copies = {name: local(tensor).detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        places = {name: _first_row(tensor, self.world) for name, tensor in tensors.items()}
+        places = {name: _first_row(tensor, self.mesh) for name, tensor in tensors.items()}
         self.pending = (step, self.thread.submit(self._write, step, copies, places))
 
     def finish(self) -> None:
@@ -74,13 +74,13 @@ class Saver:
         step, future = self.pending
         self.pending = None
         error = future.exception()
-        (failed,) = self.world.agree(error is not None)
+        (failed,) = self.mesh.any_reduce(error is not None)
         if failed:
             self.clear()
             raise self._failure(step, error)
-        if self.world.leads:
+        if self.mesh.is_main:
             self._publish(step)
-        self.world.wait()
+        self.mesh.barrier()
 
     def _failure(self, step: int, error: BaseException | None) -> BaseException:
         if isinstance(error, OSError):
@@ -93,7 +93,7 @@ class Saver:
         return self.folder / f".step-{step:08d}.tmp"
 
     def _write(self, step: int, tensors: dict[str, Tensor], places: dict[str, int]) -> None:
-        file = self._beside(step) / f"part-{self.world.rank + 1:05d}-of-{self.world.size:05d}.safetensors"
+        file = self._beside(step) / f"part-{self.mesh.rank + 1:05d}-of-{self.mesh.size:05d}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(tensors, file, {"places": json.dumps(places)})
         sync(file)
@@ -111,9 +111,9 @@ class Saver:
             discard(old)
 
 
-def _first_row(tensor: Tensor, world: ProcessMesh) -> int:
+def _first_row(tensor: Tensor, mesh: ProcessMesh) -> int:
     """The number, in the whole tensor, of the first row this process holds."""
-    return slice_of(tensor.shape[0], world.rank, world.size).start if isinstance(tensor, DTensor) else 0
+    return slice_of(tensor.shape[0], mesh.rank, mesh.size).start if isinstance(tensor, DTensor) else 0
 
 
 def complete(folder: Path) -> list[Path]:
@@ -121,14 +121,14 @@ def complete(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*") if (path / "state.json").exists()), reverse=True)
 
 
-def newest(folder: Path, fingerprint: str, world: ProcessMesh, note: Callable[[str], None]) -> Checkpoint | None:
+def newest(folder: Path, fingerprint: str, mesh: ProcessMesh, note: Callable[[str], None]) -> Checkpoint | None:
     """The newest undamaged checkpoint, or None; `note` is told of damaged ones. Every process must call it.
 
     Raises InputError when it was made from other data or another recipe.
     """
     for path in complete(folder):
-        problem = _damage(path, world)
-        (damaged,) = world.agree(problem is not None)
+        problem = _damage(path, mesh)
+        (damaged,) = mesh.any_reduce(problem is not None)
         if damaged:
             note(f"checkpoint {path} is damaged ({problem or 'another process found it'}); using the one before it")
             continue
@@ -154,15 +154,15 @@ def end(folder: Path, fingerprint: str, weights: Path, last: list[dict[str, Any]
     write_json(folder / END, state | {"digest": digest(state)})
 
 
-def ended(folder: Path, fingerprint: str, weights: Path, world: ProcessMesh) -> list[dict[str, Any]] | None:
+def ended(folder: Path, fingerprint: str, weights: Path, mesh: ProcessMesh) -> list[dict[str, Any]] | None:
     """What `end` was told of the log, where the final weights are written and sound, else None. Every process must call
     it.
 
     Raises InputError when they were made from other data or another recipe.
     """
     state = _end(folder / END)
-    sound = state is not None and (not world.leads or (weights.exists() and sha256(weights) == state["weights"]))
-    (unsound,) = world.agree(not sound)
+    sound = state is not None and (not mesh.is_main or (weights.exists() and sha256(weights) == state["weights"]))
+    (unsound,) = mesh.any_reduce(not sound)
     if unsound or state is None:
         return None
     _require_same(folder / END, state["fingerprint"], fingerprint)
@@ -186,7 +186,7 @@ def _is_whole(state: Any) -> bool:
     ) == state.get("digest")
 
 
-def _damage(path: Path, world: ProcessMesh) -> str | None:
+def _damage(path: Path, mesh: ProcessMesh) -> str | None:
     """What is wrong with a checkpoint; each process looks at its share of the files."""
     try:
         state = read_json(path / "state.json")
@@ -194,7 +194,7 @@ def _damage(path: Path, world: ProcessMesh) -> str | None:
         return "state.json cannot be read"
     if not _is_whole(state):
         return "state.json does not have the hash it was written with"
-    for name, expected in list(state["files"].items())[world.rank :: world.size]:
+    for name, expected in list(state["files"].items())[mesh.rank :: mesh.size]:
         if not (path / name).is_file():
             return f"{name} is missing"
         if sha256(path / name) != expected:
@@ -203,7 +203,7 @@ def _damage(path: Path, world: ProcessMesh) -> str | None:
 
 
 @torch.no_grad()
-def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], world: ProcessMesh) -> None:
+def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], mesh: ProcessMesh) -> None:
     """Fill tensors, whole or sharded over any number of processes, from a checkpoint of any number."""
     missing = set(tensors)
     for file in sorted(read_json(checkpoint.folder / "state.json")["files"]):  # and no other: these were looked at
@@ -211,7 +211,7 @@ def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], world: Process
             places = json.loads(stored.metadata()["places"])
             for name in sorted(tensors.keys() & places.keys()):
                 _copy_shared_rows(
-                    local(tensors[name]), _first_row(tensors[name], world), stored.get_slice(name), places[name]
+                    local(tensors[name]), _first_row(tensors[name], mesh), stored.get_slice(name), places[name]
                 )
             missing -= places.keys()
     if missing:

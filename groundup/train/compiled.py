@@ -56,8 +56,8 @@ class Difference:
 class Checks:
     """Which shapes of batches may use compiled code."""
 
-    def __init__(self, learner: LossModule, device: Device, world: ProcessMesh):
-        self.learner, self.device, self.world = learner, device, world
+    def __init__(self, learner: LossModule, device: Device, mesh: ProcessMesh):
+        self.learner, self.device, self.mesh = learner, device, mesh
         self.parameters = dict(learner.named_parameters())
         self.eager: set[Sizes] = set()
         self.eager_seconds = 0.0
@@ -81,7 +81,7 @@ class Checks:
         with _noise(self.parameters.values()):
             for sizes, batch in firsts.items():
                 found.append(self._compare(batch))
-                if any(self.world.agree(not found[-1].right)):
+                if any(self.mesh.any_reduce(not found[-1].right)):
                     self.eager.add(sizes)
         return found
 

@@ -22,7 +22,7 @@ from groundup.model.transformer import Transformer
 from groundup.model.weights import files_of, fill, fill_tower, save_tensors
 from groundup.train import checkpoint, memory
 from groundup.train.compiled import Checks, eagerly
-from groundup.train.distributed.mesh import ProcessMesh, local, shard, whole
+from groundup.train.distributed.mesh import ProcessMesh, full_tensor, local, shard
 from groundup.train.log import Log, Record
 from groundup.train.objectives.packed import LossModule, speed_up, tensors
 from groundup.train.optim.optimizer import Optimizer
@@ -53,12 +53,12 @@ class TrainingConfig:
     validate_steps: int
     end: int  # id that ends a text, for config.json
     folder: Path
-    eyes: Path | None = None  # folder of the vision tower to begin with
+    tower: Path | None = None  # folder of the vision tower to begin with
 
     @property
     def fingerprint(self) -> str:
         """What a checkpoint must agree with to be continued: data, config, schedule, length, seed and start."""
-        start = [sha256(file) for folder in (self.start, self.eyes) if folder is not None for file in files_of(folder)]
+        start = [sha256(file) for folder in (self.start, self.tower) if folder is not None for file in files_of(folder)]
         return digest(
             [
                 self.batches.fingerprint,
@@ -91,27 +91,27 @@ class Callbacks(Protocol):
 class Trainer:
     """Runs one job, from its newest checkpoint if there is one, to its final weights."""
 
-    def __init__(self, job: TrainingConfig, device: Device, world: ProcessMesh, watch: Callbacks):
-        self.job, self.device, self.world, self.watch = job, device, world, watch
+    def __init__(self, job: TrainingConfig, device: Device, mesh: ProcessMesh, watch: Callbacks):
+        self.job, self.device, self.mesh, self.watch = job, device, mesh, watch
         self.memory_growth = device.memory_growth()
         with device.handle:  # built where it stays: moving it would untie tied weights on some devices
             self.model = Transformer(job.model, job.precision).train()
         self.model.initialise(job.seed)
         fingerprint = job.fingerprint
-        self.last = checkpoint.ended(job.folder / CHECKPOINTS, fingerprint, job.folder / WEIGHTS, world)
+        self.last = checkpoint.ended(job.folder / CHECKPOINTS, fingerprint, job.folder / WEIGHTS, mesh)
         if self.last is not None:
             fill(self.model, job.folder)
         elif job.start is not None:
             fill(self.model, job.start)
-        elif job.eyes is not None and self.model.eyes is not None and self.model.eyes.tower is not None:
-            fill_tower(self.model.eyes.tower, job.eyes)
+        elif job.tower is not None and self.model.vision is not None and self.model.vision.tower is not None:
+            fill_tower(self.model.vision.tower, job.tower)
         self.model.recompute = job.recompute
         self.compiled = speed_up(self.model, device, job.model.context)
         self.learner = LossModule(self.model)
-        shard(self.learner, world)
-        self.checks = Checks(self.learner, device, world)
-        self.optimizer = Optimizer(self.learner, job.schedule, job.steps, world)
-        self.saver = checkpoint.Saver(job.folder / CHECKPOINTS, fingerprint, world, job.keep)
+        shard(self.learner, mesh)
+        self.checks = Checks(self.learner, device, mesh)
+        self.optimizer = Optimizer(self.learner, job.schedule, job.steps, mesh)
+        self.saver = checkpoint.Saver(job.folder / CHECKPOINTS, fingerprint, mesh, job.keep)
         self.micro_rows = max(1, job.schedule.micro_tokens // job.model.context)
         self.peak = device.matrix_peak(job.precision)
         self.log = Log(job.folder / "metrics.jsonl")
@@ -133,7 +133,7 @@ class Trainer:
         job.batches.require_lessons()
         job.folder.mkdir(parents=True, exist_ok=True)
         predicted = memory.predict(
-            self.model, self.micro_rows, self.world, self.device, job.steps > job.checkpoint_steps
+            self.model, self.micro_rows, self.mesh, self.device, job.steps > job.checkpoint_steps
         )
         self.watch.note(
             f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs"
@@ -164,9 +164,9 @@ class Trainer:
         """
         self._write_weights()
         self._sync_log()
-        if self.world.leads:
+        if self.mesh.is_main:
             checkpoint.end(self.saver.folder, self.saver.fingerprint, self.job.folder / WEIGHTS, last)
-        self.world.wait()
+        self.mesh.barrier()
 
     def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> TrainingResult:
         """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the
@@ -208,7 +208,7 @@ class Trainer:
 
     def _keep(self, step: int, asked: bool) -> bool:
         """Save when it is time to, or when a process was asked to stop; whether to stop."""
-        stop, writing = self.world.agree(asked, self.saver.writing)
+        stop, writing = self.mesh.any_reduce(asked, self.saver.writing)
         if not writing:
             self.saver.finish()
         if stop or (step % self.job.checkpoint_steps == 0 and step < self.job.steps):
@@ -226,12 +226,12 @@ class Trainer:
         if self.last is not None:
             self._keep_log(self.job.steps)
             return self.job.steps
-        found = checkpoint.newest(self.saver.folder, self.saver.fingerprint, self.world, self.watch.note)
+        found = checkpoint.newest(self.saver.folder, self.saver.fingerprint, self.mesh, self.watch.note)
         if found is None:
             self._keep_log(0)
             return 0
         self.optimizer.prepare()
-        checkpoint.read_into(found, self._tensors(), self.world)
+        checkpoint.read_into(found, self._tensors(), self.mesh)
         self._keep_log(found.step)
         self.watch.note(f"{self.job.title}: going on from step {found.step}")
         return found.step
@@ -263,7 +263,7 @@ class Trainer:
 
     def _micro(self, batch: Batch) -> list[Batch]:
         """What this process runs of a batch, one forward each."""
-        return batch.part(self.world.rank, self.world.size).micro(self.micro_rows)
+        return batch.part(self.mesh.rank, self.mesh.size).micro(self.micro_rows)
 
     def _update(self, step: int) -> dict[str, Any]:
         """One optimiser step over one global batch; returns loss (None where nothing counts in it), norm and
@@ -294,10 +294,12 @@ class Trainer:
         for micro in self._micro(batch):
             with self.checks.of(micro):
                 loss = self.learner(tensors(micro, self.device.handle))
-            (loss * (self.world.size / count)).backward()
+            (loss * (self.mesh.size / count)).backward()
             total += loss.detach()
-        mean = self.world.total(total).item() / count
-        return mean, whole(torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)).item()
+        mean = self.mesh.all_reduce(total).item() / count
+        return mean, full_tensor(
+            torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)
+        ).item()
 
     def _not_finite(self, step: int, batch: Batch, mean: float, norm: float) -> str:
         """Why a step's loss or gradient is no number, found by running its batch again, eager: the compiler, the start,
@@ -328,7 +330,7 @@ class Trainer:
         for name, parameter in self.learner.named_parameters():
             if not local(parameter.detach()).isfinite().all():
                 return (
-                    f"{name} of {self.job.start or self.job.eyes or 'the start'} holds what is no number; begin with"
+                    f"{name} of {self.job.start or self.job.tower or 'the start'} holds what is no number; begin with"
                     " other weights"
                 )
         return 'the numbers do not fit the precision; set model.precision = "fp32", or begin with other weights'
@@ -347,14 +349,14 @@ class Trainer:
             "rate": self.job.schedule.muon_lr * self.optimizer.factor(step),
             "tokens_per_second": speed,
             "flops": flops,
-            "share_of_peak": flops / values["seconds"] / self.peak / self.world.size,
+            "share_of_peak": flops / values["seconds"] / self.peak / self.mesh.size,
             "waited": values["waited"] / values["seconds"],
         }
         if _due(step + 1, self.job.validate_steps):
             record["heldout"] = self._validate()
-        if _due(step + 1, self.job.sample_steps) and self.world.mesh is None:
+        if _due(step + 1, self.job.sample_steps) and self.mesh.device_mesh is None:
             record["samples"] = self._sample(step + 1)
-        if self.world.leads:
+        if self.mesh.is_main:
             self.log.add(record)
         self.watch.step(record)
 
@@ -382,20 +384,22 @@ class Trainer:
         return weights | {f"optimizer/{name}": value for name, value in self.optimizer.state().items()}
 
     def _write_weights(self) -> None:
-        gathered = {name.removeprefix("model."): whole(value).cpu() for name, value in self.learner.named_parameters()}
-        if self.world.leads:
+        gathered = {
+            name.removeprefix("model."): full_tensor(value).cpu() for name, value in self.learner.named_parameters()
+        }
+        if self.mesh.is_main:
             save_tensors(self.job.model, gathered, self.job.folder, self.job.end)
-        self.world.wait()
+        self.mesh.barrier()
 
     def _sync_log(self) -> None:
-        if self.world.leads:
+        if self.mesh.is_main:
             self.log.sync()
 
     def _keep_log(self, steps: int) -> None:
         """Keep the records of the first steps, and at the end that of the last one, should a power cut have lost it."""
-        if self.world.leads:
+        if self.mesh.is_main:
             self.log.repair(steps, self.watch.note, self.last or [])
-        self.world.wait()
+        self.mesh.barrier()
 
 
 class Prefetcher:

@@ -29,14 +29,14 @@ HOLDS, COMPILED_HOLDS = 1.7, 1.2
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
-def predict(model: Transformer, rows: int, world: ProcessMesh, device: Device, saves: bool) -> int:
+def predict(model: Transformer, rows: int, mesh: ProcessMesh, device: Device, saves: bool) -> int:
     """Bytes that training a model like this one takes at most on one process, beside the program itself.
 
     Weights and optimiser state, gradients, activations and temporaries of `rows` rows a forward, and where the device
     is the host and the run `saves`, the copy of a checkpoint on its way to disk. Right within a factor of 1.6.
     """
-    held = _held(model.config, world)
-    used = _used(model, rows, world) + _gathered(model, world)
+    held = _held(model.config, mesh)
+    used = _used(model, rows, mesh) + _gathered(model, mesh)
     if not device.is_host:
         return held + used
     compiles = device.compiles
@@ -44,15 +44,15 @@ def predict(model: Transformer, rows: int, world: ProcessMesh, device: Device, s
     return int(held * (2 if saves else 1) + used * holds + COMPILER * compiles)
 
 
-def _held(config: ModelConfig, world: ProcessMesh) -> int:
+def _held(config: ModelConfig, mesh: ProcessMesh) -> int:
     """Bytes of fp32 weights with one moment for Muon's matrices and two for the rest."""
-    return 4 * (3 * config.total - _matrices(config)) // world.size
+    return 4 * (3 * config.total - _matrices(config)) // mesh.size
 
 
 def _matrices(config: ModelConfig) -> int:
     """Weights that Muon trains: of the blocks, and between patches and the stream."""
     tower = 0 if config.tower is None else config.tower.matrices
-    return _of_blocks(config) + config.eyes_matrices + tower
+    return _of_blocks(config) + config.vision_matrices + tower
 
 
 def _of_blocks(config: ModelConfig) -> int:
@@ -60,40 +60,43 @@ def _of_blocks(config: ModelConfig) -> int:
     return counts["attention"] + counts["feed-forward"]
 
 
-def _gathered(model: Transformer, world: ProcessMesh) -> int:
+def _gathered(model: Transformer, mesh: ProcessMesh) -> int:
     """Bytes that sharding adds: two blocks and all outside the blocks whole, and rows of gradients, and owners' copies
     of matrices.
     """
-    if world.mesh is None:
+    if mesh.device_mesh is None:
         return 0
     config, of_blocks = model.config, _of_blocks(model.config)
     blocks = 2 * of_blocks // config.depth
     return (
         model.precision.itemsize * blocks
         + 4 * (config.total - of_blocks)
-        + 4 * (config.total + 2 * _matrices(config)) // world.size
+        + 4 * (config.total + 2 * _matrices(config)) // mesh.size
     )
 
 
-def _used(model: Transformer, rows: int, world: ProcessMesh) -> int:
+def _used(model: Transformer, rows: int, mesh: ProcessMesh) -> int:
     """Most bytes in use during a forward and backward: gradients, activations and temporaries."""
     with FakeTensorMode():
         fake = Transformer(model.config, model.precision).train()
         fake.recompute, fake.attend = model.recompute, model.attend
-        if world.mesh is not None:
+        if mesh.device_mesh is not None:
             for parameter in fake.parameters():
                 parameter.register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]
         ids_BT = torch.zeros(rows, model.config.context, dtype=torch.long)
         with _InUse() as in_use:
-            sight = _full_of_images(fake, ids_BT)
-            x_ND = fake(ids_BT, ids_BT, document_mask(ids_BT, None if sight is None else ids_BT), sight=sight).flatten(
-                0, 1
-            )
+            images = _full_of_images(fake, ids_BT)
+            x_ND = fake(
+                ids_BT, ids_BT, document_mask(ids_BT, None if images is None else ids_BT), images=images
+            ).flatten(0, 1)
             targets_N = ids_BT.flatten()
             loss = linear_cross_entropy(x_ND[targets_N], fake.lm_head.weight, targets_N, targets_N.float())
-            if fake.eyes is not None and sight is not None:
+            if fake.vision is not None and images is not None:
                 loss = (
-                    loss + (fake.eyes.next(x_ND[sight.places_N]).float() - normalised(sight.patches_NP)).square().sum()
+                    loss
+                    + (fake.vision.next_patch(x_ND[images.index_N]).float() - normalised(images.patches_NP))
+                    .square()
+                    .sum()
                 )
             loss.backward()  # type: ignore[no-untyped-call]
     return in_use.most
@@ -101,7 +104,7 @@ def _used(model: Transformer, rows: int, world: ProcessMesh) -> int:
 
 def _full_of_images(model: Transformer, ids_BT: Tensor) -> ImageInputs | None:
     """As many patches as the rows hold, in images as large as they may be; None for a model without eyes."""
-    if model.eyes is None:
+    if model.vision is None:
         return None
     N, most = ids_BT.numel(), model.config.patches
     images = tuple(Frame(1, size, size) for size in (min(most, N - start) for start in range(0, N, most)))

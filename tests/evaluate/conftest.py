@@ -33,7 +33,7 @@ def seeing_tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def seer(seeing_tokenizer: Tokenizer) -> Engine:
     """An engine whose model has eyes, and labels of kinds a and b."""
-    eyes = {"patch": 4, "patches": 16, "kinds": ("a", "b"), "context": 128, "vocab": seeing_tokenizer.size}
+    eyes = {"patch": 4, "patches": 16, "classes": ("a", "b"), "context": 128, "vocab": seeing_tokenizer.size}
     return Engine(random_model(**eyes), seeing_tokenizer)
 
 

@@ -115,7 +115,7 @@ def test_a_perfect_head_finds_everything(seer, pictured, monkeypatch):
         kinds, values = to_labels(np.array([thing.box for thing in things], np.float32), np.array([1, 2]), grid)
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
-    monkeypatch.setattr(seer.model.eyes, "things", labels)
+    monkeypatch.setattr(seer.model.vision, "detect", labels)
     table = detection.detect(seer, documents).as_dict()
     assert table["ap"]["value"] == table["f1"]["value"] == table["kinds"]["b"]["value"] == pytest.approx(1)
     assert len(table["pictures"]) == detection.SHOWN

@@ -48,13 +48,13 @@ def test_states_are_those_of_the_model_alone(seer, rows):
     (look,) = row.looks
     blocks = torch.zeros(1, row.size, dtype=torch.long)
     blocks[0, look.place : look.place + look.view.grid.patches] = 1
-    sight = seeing._sight([row], row.size, torch.device("cpu"))
+    image_inputs = seeing._image_inputs([row], row.size, torch.device("cpu"))
     with torch.inference_mode():
         plain = seer.model(
             torch.tensor([row.ids]),
             torch.arange(row.size)[None],
             document_mask(torch.zeros_like(blocks), blocks),
-            sight=sight,
+            images=image_inputs,
         )
     padded = seeing.states(seer.model, rows)[1, : row.size]
     torch.testing.assert_close(padded, plain[0], atol=1e-4, rtol=1e-4)
@@ -141,7 +141,7 @@ def test_things_are_read_from_the_labels_of_the_patches(seer, rows, monkeypatch)
         kinds, values = to_labels(np.array([thing.box], np.float32), np.array(["ab".index(thing.kind) + 1]), grid)
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
-    monkeypatch.setattr(seer.model.eyes, "things", labels)
+    monkeypatch.setattr(seer.model.vision, "detect", labels)
     for row, [found] in zip(rows[:2], seeing.things(seer.model, rows[:2]), strict=True):
         expected = truth[tuple(row.looks[0].view.grid)]
         assert [thing.kind for thing in found] == [expected.kind]

@@ -27,7 +27,7 @@ def model(tmp_path_factory):
         ["one two three four five six seven eight nine ten " * 20], 256 + len(SEEING) + 20, SEEING
     )
     tokenizer.save(folder)
-    weights.save(random_model(vocab=tokenizer.size, context=256, patch=4, patches=16, kinds=("a", "b")), folder, None)
+    weights.save(random_model(vocab=tokenizer.size, context=256, patch=4, patches=16, classes=("a", "b")), folder, None)
     return folder
 
 

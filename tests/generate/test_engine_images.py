@@ -17,7 +17,7 @@ from groundup.model.vision.encoder import ImageInputs
 from tests.generate.generate_helpers import Ids, ask, engine
 from tests.random_models import CONFIG, random_model
 
-EYES = {"patch": 4, "patches": 20, "kinds": ("a", "b"), "context": 128}
+EYES = {"patch": 4, "patches": 20, "classes": ("a", "b"), "context": 128}
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 PAD = 7
@@ -54,7 +54,7 @@ def recompute(model: Transformer, asked: Request) -> tuple[list[int], list[float
             blocks[0, look.place : look.end] = number
         mask = document_mask(torch.zeros_like(blocks), blocks)
         states = model(
-            torch.tensor([ids]), torch.arange(len(ids))[None], mask, sight=ImageInputs(patches, places, grid)
+            torch.tensor([ids]), torch.arange(len(ids))[None], mask, images=ImageInputs(patches, places, grid)
         )
         logs = model.logits(states[0, -1]).log_softmax(-1)
         ids.append(int(logs.argmax()))
@@ -202,7 +202,7 @@ def test_an_embedding_is_the_mean_of_the_patches(native):
 @pytest.mark.parametrize(
     ("looks", "changes", "said"),
     [
-        ((Look(1, view(1)),), {"patch": 0, "patches": 0, "kinds": ()}, "no eyes"),
+        ((Look(1, view(1)),), {"patch": 0, "patches": 0, "classes": ()}, "no eyes"),
         ((Look(1, view(1, 3, 7)),), {}, "at most 20"),
         ((Look(1, View.of(PatchGrid(2, 2), np.zeros((4, 12), np.uint8))),), {}, "48 values"),
         ((Look(10, view(1)),), {}, "lie inside"),

@@ -14,11 +14,11 @@ from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised
 from tests.random_models import random_model
 
 GRID = PatchGrid(2, 3)
-EYES = {"patch": 4, "patches": 8, "kinds": ("cup", "pen")}
+EYES = {"patch": 4, "patches": 8, "classes": ("cup", "pen")}
 FIRST, LENGTH = 3, 16  # of the image's patches in the row, and of the row
 
 
-def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> ImageInputs:
+def image_inputs(seed: int = 0, hidden: torch.Tensor | None = None) -> ImageInputs:
     patches = torch.randint(
         0, 256, (GRID.patches, 48), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
     )
@@ -26,11 +26,11 @@ def sight_of(seed: int = 0, hidden: torch.Tensor | None = None) -> ImageInputs:
 
 
 @torch.no_grad()
-def states(model: Transformer, sight: ImageInputs, ids: torch.Tensor | None = None) -> torch.Tensor:
+def states(model: Transformer, images: ImageInputs, ids: torch.Tensor | None = None) -> torch.Tensor:
     ids = torch.arange(LENGTH)[None] if ids is None else ids
     blocks = torch.zeros_like(ids)
     blocks[0, FIRST : FIRST + GRID.patches] = 1
-    return model(ids, torch.arange(LENGTH)[None], document_mask(torch.zeros_like(ids), blocks), sight=sight)[0]
+    return model(ids, torch.arange(LENGTH)[None], document_mask(torch.zeros_like(ids), blocks), images=images)[0]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def model() -> Transformer:
 
 
 def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(model: Transformer) -> None:
-    before = states(model, sight_of())
+    before = states(model, image_inputs())
     for patch in range(GRID.patches):
-        changed = sight_of()
+        changed = image_inputs()
         changed.patches_NP[patch] = 255 - changed.patches_NP[patch]
         moved = (states(model, changed) - before).abs().amax(-1)
         assert moved[:FIRST].sum() == 0
@@ -50,15 +50,15 @@ def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(model: 
 
 def test_the_id_under_a_patch_is_not_seen(model: Transformer) -> None:
     ids = torch.arange(LENGTH)[None].clone()
-    before = states(model, sight_of(), ids)
+    before = states(model, image_inputs(), ids)
     ids[0, FIRST + 2] = 99
-    assert torch.equal(states(model, sight_of(), ids), before)
+    assert torch.equal(states(model, image_inputs(), ids), before)
 
 
 def test_a_hidden_patch_shows_its_place_and_no_pixel(model: Transformer) -> None:
     hidden = torch.tensor([False, True, False, False, False, False])
-    before = states(model, sight_of(0, hidden))
-    changed = sight_of(0, hidden)
+    before = states(model, image_inputs(0, hidden))
+    changed = image_inputs(0, hidden)
     changed.patches_NP[1] = 255 - changed.patches_NP[1]
     assert torch.equal(states(model, changed), before)
 
@@ -77,8 +77,8 @@ def test_normalised_patches_have_no_mean_and_plain_ones_no_contents() -> None:
     assert found[1].abs().max() == 0
 
 
-@pytest.mark.parametrize("kinds", [(), ("cup", "pen")])
-def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("classes", [(), ("cup", "pen")])
+def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(classes: tuple[str, ...]) -> None:
     config = ModelConfig(
         depth=2,
         width=32,
@@ -90,7 +90,7 @@ def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(kinds: tupl
         context=64,
         patch=4,
         patches=8,
-        kinds=kinds,
+        classes=classes,
     )
     assert config.total == sum(weight.numel() for weight in Transformer(config).parameters())
 
@@ -99,11 +99,11 @@ def test_a_model_that_sees_is_written_and_read_again(tmp_path, model: Transforme
     weights.save(model, tmp_path, None)
     again = weights.load(tmp_path, torch.device("cpu"))
     assert again.config == model.config
-    assert torch.equal(states(again, sight_of()), states(model, sight_of()))
+    assert torch.equal(states(again, image_inputs()), states(model, image_inputs()))
 
 
 def test_a_model_without_eyes_has_the_config_it_had(model: Transformer) -> None:
-    blind = replace(model.config, patch=0, patches=0, kinds=())
+    blind = replace(model.config, patch=0, patches=0, classes=())
     assert "groundup" not in blind.hf_config("float32", None)
     assert ModelConfig.from_hf_config(blind.hf_config("float32", None), "config.json") == blind
 
@@ -114,11 +114,11 @@ def test_the_parts_of_a_patch_are_a_convolution_whose_steps_do_not_overlap(
 ) -> None:
     config = replace(model.config, patch=patch)
     assert config.part == part
-    eyes = VisionEncoder(config)
-    assert eyes.parts is not None
-    assert sum(each.numel() for each in eyes.parameters()) == config.parameters()["eyes"]
+    vision = VisionEncoder(config)
+    assert vision.stem is not None
+    assert sum(each.numel() for each in vision.parameters()) == config.parameters()["vision"]
     x = torch.randn(5, patch, patch, 3)
-    kernel = eyes.parts.look.weight.view(-1, part, part, 3).permute(0, 3, 1, 2)
+    kernel = vision.stem.projection.weight.view(-1, part, part, 3).permute(0, 3, 1, 2)
     wanted = F.silu(F.conv2d(x.permute(0, 3, 1, 2), kernel, stride=part)).permute(0, 2, 3, 1).flatten(1)
-    torch.testing.assert_close(eyes.parts(x.flatten(1)), wanted)
-    assert wanted.shape[1] == config.seen_values == eyes.embed.in_features
+    torch.testing.assert_close(vision.stem(x.flatten(1)), wanted)
+    assert wanted.shape[1] == config.seen_values == vision.embed.in_features

@@ -31,7 +31,7 @@ SMALL = VisionTowerConfig(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, patch_size=4, num_patches=16
 )
 TOWER_CONFIG = {"model_type": "siglip2_vision_model", **asdict(SMALL)}
-SEEING = {"patch": 4, "patches": 24, "kinds": ("cup",), "tower": SMALL}
+SEEING = {"patch": 4, "patches": 24, "classes": ("cup",), "tower": SMALL}
 
 
 def random_tower(config: VisionTowerConfig = SMALL, seed: int = 0) -> VisionTower:
@@ -182,19 +182,19 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         weights.fill_tower(VisionTower(SMALL), folder)
 
 
-def sight_of(images: tuple[Frame, ...]) -> ImageInputs:
+def image_inputs(images: tuple[Frame, ...]) -> ImageInputs:
     grid = torch.cat([torch.from_numpy(PatchGrid(frame.rows, frame.columns).coordinates()) for frame in images])
     patches = patches_of(images)
     return ImageInputs(patches, torch.arange(len(patches)) + 1, grid, frames=images)
 
 
 def test_a_model_with_a_tower_is_written_and_read_again(tmp_path: Path) -> None:
-    model, sight = random_model(**SEEING), sight_of((Frame(2, 3, 6), Frame(3, 4, 12)))
+    model, images = random_model(**SEEING), image_inputs((Frame(2, 3, 6), Frame(3, 4, 12)))
     weights.save(model, tmp_path, None)
     again = weights.load(tmp_path, torch.device("cpu"))
     assert again.config == model.config
     ids = torch.arange(30)[None]
-    assert torch.equal(again(ids, ids, sight=sight), model(ids, ids, sight=sight))
+    assert torch.equal(again(ids, ids, images=images), model(ids, ids, images=images))
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------
@@ -220,11 +220,11 @@ def test_flops_of_seeing_equal_those_counted() -> None:
     is taken off.
     """
     model, images = random_model(**SEEING), (Frame(4, 4, 16),) * 3
-    assert model.eyes is not None
+    assert model.vision is not None
     with FlopCounterMode(display=False) as resizing, torch.no_grad():
-        model.eyes.tower.embeddings.position_embedding(4, 4)
+        model.vision.tower.embeddings.position_embedding(4, 4)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eyes(sight_of(images), torch.float32)
+        model.vision(image_inputs(images), torch.float32)
     assert counter.get_total_flops() - resizing.get_total_flops() == 48 * model.config.seeing_flops(16)
 
 
@@ -238,7 +238,7 @@ def test_weights_and_state_are_counted_exactly() -> None:
 
 
 def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
-    tower = Transformer(replace(CONFIG, **SEEING)).initialise(0).eyes.tower
+    tower = Transformer(replace(CONFIG, **SEEING)).initialise(0).vision.tower
     for name, weight in tower.named_parameters():
         assert weight.isfinite().all()
         if weight.ndim == 1:
@@ -247,7 +247,7 @@ def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
 
 def test_a_config_says_nothing_of_a_tower_that_is_not_there() -> None:
     plain = replace(CONFIG, patch=4, patches=24)
-    assert "tower" not in plain.config("float32", None)["groundup"]
+    assert "tower" not in plain.hf_config("float32", None)["groundup"]
     for config in (plain, replace(CONFIG, **SEEING)):
         assert (
             ModelConfig.from_hf_config(json.loads(json.dumps(config.hf_config("float32", None))), "config.json")

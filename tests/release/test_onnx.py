@@ -36,7 +36,7 @@ def model(home: Path, **changes: object) -> Path:
         "depth": 2,
         "patch": 4,
         "patches": 24,
-        "kinds": ("cup", "瓶"),
+        "classes": ("cup", "瓶"),
         "context": 128,
         "vocab": tokenizer.size,
     } | changes
@@ -100,7 +100,7 @@ def test_a_graph_that_computes_something_else_is_not_written(tmp_path, monkeypat
 
 def test_a_model_that_names_nothing_is_refused(tmp_path):
     with pytest.raises(InputError, match="names nothing in images"):
-        onnx.export(model(tmp_path, kinds=()), tmp_path / "out")
+        onnx.export(model(tmp_path, classes=()), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -22,7 +22,7 @@ from groundup.serve.record import Record
 from groundup.serve.site import Limits, Site
 from tests.random_models import random_model
 
-EYES: dict[str, Any] = {"patch": 4, "patches": 16, "kinds": ("a", "b")}
+EYES: dict[str, Any] = {"patch": 4, "patches": 16, "classes": ("a", "b")}
 WORDS = "one two three four five six seven eight nine ten "
 
 

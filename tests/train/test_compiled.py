@@ -158,9 +158,9 @@ def test_a_resumed_run_comes_to_the_same_choice_and_bits(data: Path, tmp_path: P
 
 def _wrong_for_one(data: Path, folder: Path) -> None:
     device = Compiling("cpu")
-    world = join(device)
-    objective.BACKEND = backend(same, half if world.rank else same)
-    trainer = loop.Trainer(make_job(data, folder, steps=2), device, world, Record())
+    mesh = join(device)
+    objective.BACKEND = backend(same, half if mesh.rank else same)
+    trainer = loop.Trainer(make_job(data, folder, steps=2), device, mesh, Record())
     trainer.run()
     assert {sizes[2] for sizes in trainer.checks.eager} == {True}, "wrong for the second process alone, eager for both"
 

@@ -76,7 +76,7 @@ def test_killed_while_writing_the_weights(data: Path, tmp_path: Path, whole: Pat
 
 def _train_among_peers(data: Path, folder: Path) -> None:
     device = Eager("cpu")
-    train(make_job(data, folder, steps=12, checkpoint_steps=2), device=device, world=join(device))
+    train(make_job(data, folder, steps=12, checkpoint_steps=2), device=device, mesh=join(device))
 
 
 def test_two_processes_killed_at_any_time_end_with_the_same_bits(data: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes:
     assert 1 / 1.6 < predicted / measured < 1.6
 
 
-SEEING = replace(CONFIG, patch=4, patches=8, kinds=("cup", "pen"))
+SEEING = replace(CONFIG, patch=4, patches=8, classes=("cup", "pen"))
 SHAPES = pytest.mark.parametrize("config", [CONFIG, SEEING], ids=["blind", "seeing"])
 
 

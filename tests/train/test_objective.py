@@ -27,10 +27,10 @@ def learner() -> LossModule:
 
 
 def plain_loss(learner: LossModule, batch: Batch) -> Tensor:
-    given = tensors(batch, torch.device("cpu"))
-    scores = learner.model.logits(learner.model(given.ids_BT, given.positions_BT, document_mask(given.segments_BT)))
-    losses = torch.nn.functional.cross_entropy(scores.flatten(0, 1), given.targets_BT.flatten(), reduction="none")
-    return (losses * given.weights_BT.flatten()).sum()
+    inputs = tensors(batch, torch.device("cpu"))
+    scores = learner.model.logits(learner.model(inputs.ids_BT, inputs.positions_BT, document_mask(inputs.segments_BT)))
+    losses = torch.nn.functional.cross_entropy(scores.flatten(0, 1), inputs.targets_BT.flatten(), reduction="none")
+    return (losses * inputs.weights_BT.flatten()).sum()
 
 
 def test_loss_and_gradients_are_those_of_plain_cross_entropy(learner: LossModule, batch: Batch) -> None:

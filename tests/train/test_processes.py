@@ -71,18 +71,20 @@ UNEVEN = replace(CONFIG, width=30, ffn=50, tied=False)  # rows that divide neith
 
 
 def _update(size: int, folder: Path) -> None:
-    world = join(Eager("cpu")) if size > 1 else ProcessMesh()
+    mesh = join(Eager("cpu")) if size > 1 else ProcessMesh()
     learner = LossModule(Transformer(UNEVEN).initialise(0))
-    shard(learner, world)
-    optimizer = Optimizer(learner, SCHEDULE, 10, world)
+    shard(learner, mesh)
+    optimizer = Optimizer(learner, SCHEDULE, 10, mesh)
     for step in range(3):
         generator = torch.Generator().manual_seed(step)
         for parameter in learner.parameters():
             gradient = torch.randn(parameter.shape, generator=generator)
-            parameter.grad = gradient if world.mesh is None else distribute_tensor(gradient, world.mesh, [Shard(0)])
+            parameter.grad = (
+                gradient if mesh.device_mesh is None else distribute_tensor(gradient, mesh.device_mesh, [Shard(0)])
+            )
         optimizer.step(step)
     updated = {name: whole(parameter.detach()).contiguous() for name, parameter in learner.named_parameters()}
-    if world.leads:
+    if mesh.is_main:
         safetensors.torch.save_file(updated, folder / f"{size}.safetensors")
 
 
@@ -145,10 +147,10 @@ def test_each_process_writes_its_rows(stopped: Path) -> None:
 
 def _resume_from_the_one_before(data: Path, folder: Path) -> None:
     device = Eager("cpu")
-    world = join(device)
-    watch, _ = train(make_job(data, folder, checkpoint_steps=3), device=device, world=world)
+    mesh = join(device)
+    watch, _ = train(make_job(data, folder, checkpoint_steps=3), device=device, mesh=mesh)
     assert watch.done == 3
-    assert any(("another process found it" if world.leads else "part-00002-of-00002") in note for note in watch.notes)
+    assert any(("another process found it" if mesh.is_main else "part-00002-of-00002") in note for note in watch.notes)
 
 
 def test_damage_that_one_process_finds_is_told_to_all(data: Path, tmp_path: Path, two: Path, stopped: Path) -> None:
@@ -161,12 +163,12 @@ def test_damage_that_one_process_finds_is_told_to_all(data: Path, tmp_path: Path
 
 def _fill_the_disk_of_one(data: Path, folder: Path) -> None:
     device = Eager("cpu")
-    world = join(device)
-    if world.rank == 1:
+    mesh = join(device)
+    if mesh.rank == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-    expected = "another process could not write its part of step 2" if world.leads else "the disk is full"
+    expected = "another process could not write its part of step 2" if mesh.is_main else "the disk is full"
     with pytest.raises(InputError, match=expected):
-        train(make_job(data, folder), device=device, world=world)
+        train(make_job(data, folder), device=device, mesh=mesh)
 
 
 def test_a_full_disk_of_one_process_stops_all(data: Path, tmp_path: Path) -> None:

@@ -22,13 +22,13 @@ LARGE = ModelConfig(
 
 def _rehearse(rank: int) -> None:
     dist.init_process_group("fake", rank=rank, world_size=SIZE, store=FakeStore())
-    world = ProcessMesh(rank, SIZE, init_device_mesh("cpu", (SIZE,)))
+    mesh = ProcessMesh(rank, SIZE, init_device_mesh("cpu", (SIZE,)))
     with FakeTensorMode(allow_non_fake_inputs=True):
         learner = LossModule(Transformer(LARGE, torch.bfloat16))
         shapes = {name: parameter.shape for name, parameter in learner.named_parameters()}
         matrices = {name for name, parameter in learner.named_parameters() if is_matrix(name, parameter)}
-        shard(learner, world)
-        optimizer = Optimizer(learner, SCHEDULE, 10, world)
+        shard(learner, mesh)
+        optimizer = Optimizer(learner, SCHEDULE, 10, mesh)
         optimizer.prepare()  # a whole update
         held = {name: local(parameter).numel() for name, parameter in learner.named_parameters()}
         state = sum(local(value).numel() for value in optimizer.state().values())
@@ -55,8 +55,8 @@ def test_owners_share_out_all_matrices_evenly() -> None:
             if is_matrix(name, parameter)
         }
     everyone = [MatrixShardOwners(matrices, ProcessMesh(rank, 8)) for rank in range(8)]
-    numbers = sorted(number for owners in everyone for number in owners.mine)
+    numbers = sorted(number for owners in everyone for number in owners.owned)
     assert numbers == list(range(len(matrices)))
     sizes = [parameter.numel() for parameter in matrices.values()]
-    loads = [sum(sizes[number] for number in owners.mine) for owners in everyone]
+    loads = [sum(sizes[number] for number in owners.owned) for owners in everyone]
     assert max(loads) <= sum(loads) / 8 + max(sizes)

@@ -28,7 +28,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 @pytest.fixture
 def learner() -> LossModule:
-    config = replace(CONFIG, vocab=tokenizer().size, context=96, patch=SIDE, patches=24, kinds=KINDS)
+    config = replace(CONFIG, vocab=tokenizer().size, context=96, patch=SIDE, patches=24, classes=KINDS)
     learner = LossModule(Transformer(config).initialise(0).train())
     torch.manual_seed(0)
     for parameter in learner.parameters():
@@ -42,21 +42,21 @@ def batch_of(shards: Shards, lesson: ImageObjective) -> Batch:
 
 def by_hand(learner: LossModule, batch: Batch) -> torch.Tensor:
     """The loss, one prediction after the other."""
-    given, views, eyes = tensors(batch, CPU), batch.views, learner.model.eyes
+    inputs, views, vision = tensors(batch, CPU), batch.views, learner.model.vision
     assert views is not None
-    assert eyes is not None
+    assert vision is not None
     x = learner.model(
-        given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight
+        inputs.ids_BT, inputs.positions_BT, document_mask(inputs.segments_BT, inputs.blocks_BT), images=inputs.images
     )
     scores = learner.model.logits(x).flatten(0, 1).log_softmax(-1)
-    total = -(scores.gather(1, given.targets_BT.flatten()[:, None])[:, 0] * given.weights_BT.flatten()).sum()
+    total = -(scores.gather(1, inputs.targets_BT.flatten()[:, None])[:, 0] * inputs.weights_BT.flatten()).sum()
     x = x.flatten(0, 1)
     for n, place in enumerate(views.places):
         if views.weights[n]:
             wanted = normalised(torch.from_numpy(views.patches[n + views.ahead])[None])[0]
-            total = total + (eyes.next(x[place]) - wanted).square().mean()
+            total = total + (vision.next_patch(x[place]) - wanted).square().mean()
         if views.labels[n] >= 0:
-            found, values = eyes.things(x[place][None])
+            found, values = vision.detect(x[place][None])
             total = total - found.log_softmax(-1)[0, views.labels[n]]
             if views.labels[n]:
                 off = (values[0] - torch.from_numpy(views.values[n])).abs()
@@ -83,11 +83,11 @@ def test_the_last_layer_is_computed_only_where_something_is_asked(
 ) -> None:
     seen = [shown(number) for number in range(6)]
     shards = shards_of(tmp_path, seen if labels else [replace(document, things=()) for document in seen])
-    given = tensors(batch_of(shards, LESSON), CPU)
-    assert given.asked_BA is not None
-    assert given.asked_BA.shape[1] < given.ids_BT.shape[1]
+    inputs = tensors(batch_of(shards, LESSON), CPU)
+    assert inputs.selected_BA is not None
+    assert inputs.selected_BA.shape[1] < inputs.ids_BT.shape[1]
     slopes = []
-    for each in (given, replace(given, asked_BA=None)):
+    for each in (inputs, replace(inputs, selected_BA=None)):
         learner.zero_grad()
         learner(each).backward()
         slopes.append([parameter.grad.clone() for parameter in learner.parameters() if parameter.grad is not None])

@@ -30,7 +30,7 @@ from tests.train.train_helpers import CONFIG, Eager, Record, logged, make_job, t
 
 CPU = torch.device("cpu")
 LESSONS = {"next": ImageObjective("next", 0.0, KINDS), "masked": ImageObjective("masked", 0.0, KINDS), "labels": LESSON}
-SEEING = {"patch": SIDE, "patches": 24, "kinds": KINDS, "tower": SMALL, "context": 96}
+SEEING = {"patch": SIDE, "patches": 24, "classes": KINDS, "tower": SMALL, "context": 96}
 ALONE = Document("shown", "alone", "CC0-1.0", text="", images=(picture(1, 20, 12),))
 
 
@@ -77,7 +77,7 @@ def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **chang
         steps=4,
         checkpoint_steps=1,
         batch_tokens=192,
-        eyes=tower,
+        tower=tower,
         **own,
         **changes,
     )
@@ -115,9 +115,12 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: LossModule, shard
     last = [*(starts[1:] - 1), len(batch.views.grid) - 1]
 
     def states() -> torch.Tensor:
-        given = tensors(batch, CPU)
+        inputs = tensors(batch, CPU)
         return learner.model(
-            given.ids_BT, given.positions_BT, document_mask(given.segments_BT, given.blocks_BT), sight=given.sight
+            inputs.ids_BT,
+            inputs.positions_BT,
+            document_mask(inputs.segments_BT, inputs.blocks_BT),
+            images=inputs.images,
         ).flatten(0, 1)
 
     before = states()
@@ -133,7 +136,8 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: LossModule, shard
 def test_training_begins_with_the_outside_weights(shards: Shards, tower: Path, data: Path, tmp_path: Path) -> None:
     model = Trainer(job_of(shards, tmp_path, tower, data), Eager("cpu"), ProcessMesh(), Record()).model
     assert all(
-        torch.equal(weight, random_tower().state_dict()[name]) for name, weight in model.eyes.tower.state_dict().items()
+        torch.equal(weight, random_tower().state_dict()[name])
+        for name, weight in model.vision.tower.state_dict().items()
     )
 
 
@@ -190,11 +194,11 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
     engine = Engine.load(tmp_path, Eager("cpu"), "fp32")
     view = see(engine.config, ALONE.images[0])
     ids, looks = alone(engine.tokenizer, view)
-    given = tensors(batch_of(shards, LESSON), CPU)
-    ((row, start),) = (given.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
+    inputs = tensors(batch_of(shards, LESSON), CPU)
+    ((row, start),) = (inputs.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
     with torch.no_grad():
-        mask = document_mask(given.segments_BT, given.blocks_BT)
-        states = trainer.model.eval()(given.ids_BT, given.positions_BT, mask, sight=given.sight)[
+        mask = document_mask(inputs.segments_BT, inputs.blocks_BT)
+        states = trainer.model.eval()(inputs.ids_BT, inputs.positions_BT, mask, images=inputs.images)[
             row, start + looks[0].place : start + looks[0].end
         ]
     expected = torch.nn.functional.normalize(states.mean(0), dim=0)

@@ -152,11 +152,11 @@ class Eager(Device):
 
 
 def train(
-    job: TrainingConfig, watch: Record | None = None, device: Device | None = None, world: ProcessMesh | None = None
+    job: TrainingConfig, watch: Record | None = None, device: Device | None = None, mesh: ProcessMesh | None = None
 ) -> tuple[Record, TrainingResult]:
     """Run a job here, eagerly."""
     watch = watch or Record()
-    return watch, Trainer(job, device or Eager("cpu"), world or ProcessMesh(), watch).run()
+    return watch, Trainer(job, device or Eager("cpu"), mesh or ProcessMesh(), watch).run()
 
 
 def weights(folder: Path) -> str:

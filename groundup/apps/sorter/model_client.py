@@ -50,7 +50,7 @@ class OwnBrain:
 
     def __init__(self, model: Path, device: Device):
         engine = Engine.load(model, device)
-        if not engine.config.kinds:
+        if not engine.config.classes:
             raise InputError(
                 f"{model}: the model names nothing in images; give one that was tuned on a source of boxes"
             )

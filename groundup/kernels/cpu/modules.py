@@ -236,7 +236,7 @@ def plant(model: Transformer, weights: Weights, shop: Workshop | None) -> int:
         return sum(weight.nbytes for weight in model.parameters())
     size = 0
     eyes = (
-        list(model.eyes.modules()) if model.eyes is not None else []
+        list(model.vision.modules()) if model.vision is not None else []
     )  # stay as they are: they see a whole image at a time
     for module in [module for module in model.modules() if module not in eyes]:
         for name, leaf in list(module.named_children()):

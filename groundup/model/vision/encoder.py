@@ -23,9 +23,9 @@ class ImageInputs:
     """The patches of one forward, and where in its rows they stand."""
 
     patches_NP: Tensor  # uint8
-    places_N: Tensor  # in the flattened rows: row * T + column
+    index_N: Tensor  # in the flattened rows: row * T + column
     grid_N2: Tensor  # row and column of each patch in its image
-    hidden_N: Tensor | None = None  # True: only its position is seen
+    masked_N: Tensor | None = None  # True: only its position is seen
     frames: tuple[Frame, ...] = ()  # the images they are of, in order; a tower reads images as wholes
 
 
@@ -34,10 +34,10 @@ class ImageEmbeddings:
     """What eyes made of patches, and where in the rows of one forward it stands."""
 
     x_ND: Tensor
-    places_N: Tensor
+    index_N: Tensor
 
 
-class Parts(nn.Module):
+class PatchStem(nn.Module):
     """What the parts of a patch show, squares of a few pixels: one matrix for all of them, and a bend.
 
     A ViT's single matrix is linear in the pixels, so that an edge or a glint is another one wherever it lies. A
@@ -47,12 +47,12 @@ class Parts(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.side, self.count = config.part, config.patch // config.part
-        self.look = Linear(3 * config.part**2, config.part_features)
+        self.projection = Linear(3 * config.part**2, config.part_features)
 
     def forward(self, x_NP: Tensor) -> Tensor:
         """Features of all the parts of each patch, [N, Q * features]."""
         rows = x_NP.view(-1, self.count, self.side, self.count, 3 * self.side)
-        return F.silu(self.look(rows.transpose(2, 3).flatten(3))).flatten(1)
+        return F.silu(self.projection(rows.transpose(2, 3).flatten(3))).flatten(1)
 
 
 class VisionEncoder(nn.Module):
@@ -65,31 +65,31 @@ class VisionEncoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.tower = VisionTower(config.tower) if config.tower is not None else None
-        self.parts = Parts(config) if config.tower is None else None
+        self.stem = PatchStem(config) if config.tower is None else None
         self.embed = Linear(config.seen_values, config.width)
         self.norm = RMSNorm(config.width, config.norm_epsilon)
-        self.next = Linear(config.width, config.patch_values)
-        self.labels = Linear(config.width, config.label_values) if config.kinds else None
-        self.kinds = len(config.kinds)
+        self.next_patch = Linear(config.width, config.patch_values)
+        self.detection_head = Linear(config.width, config.label_values) if config.classes else None
+        self.classes = len(config.classes)
 
-    def forward(self, sight: ImageInputs, precision: torch.dtype, recompute: bool = False) -> Tensor:
+    def forward(self, images: ImageInputs, precision: torch.dtype, recompute: bool = False) -> Tensor:
         """What the model reads in place of the embeddings of tokens, [N, D]; `recompute` layers of a tower in the
         backward pass, not to keep them.
         """
-        if self.parts is None:
+        if self.stem is None:
             assert self.tower is not None, "eyes look at parts or through a tower"
-            x_ND = self.embed(self.tower(sight.patches_NP, sight.frames, sight.hidden_N, precision, recompute))
+            x_ND = self.embed(self.tower(images.patches_NP, images.frames, images.masked_N, precision, recompute))
         else:
-            x_ND = self.embed(self.parts((sight.patches_NP.to(precision) - 127.5) / 64))
-            if sight.hidden_N is not None:
-                x_ND = x_ND.masked_fill(sight.hidden_N[:, None], 0.0)
-        return self.norm(x_ND + positions(sight.grid_N2, x_ND.shape[1]).to(precision))
+            x_ND = self.embed(self.stem((images.patches_NP.to(precision) - 127.5) / 64))
+            if images.masked_N is not None:
+                x_ND = x_ND.masked_fill(images.masked_N[:, None], 0.0)
+        return self.norm(x_ND + positions(images.grid_N2, x_ND.shape[1]).to(precision))
 
-    def things(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+    def detect(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of each patch's label [N, C], and the values that say where its thing lies [N, 4]."""
-        assert self.labels is not None, "a model without kinds labels nothing"
-        found = self.labels(x_ND).float()
-        return found[:, : 1 + self.kinds], found[:, 1 + self.kinds :]
+        assert self.detection_head is not None, "a model without kinds labels nothing"
+        found = self.detection_head(x_ND).float()
+        return found[:, : 1 + self.classes], found[:, 1 + self.classes :]
 
 
 def positions(grid_N2: Tensor, width: int) -> Tensor:

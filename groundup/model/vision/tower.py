@@ -136,10 +136,10 @@ class Embeddings(nn.Module):
         self.patch_embedding = Linear(3 * config.patch_size**2, config.hidden_size, bias=True)
         self.position_embedding = Positions(config)
 
-    def forward(self, values_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None) -> Tensor:
+    def forward(self, values_NP: Tensor, frames: Sequence[Frame], masked_N: Tensor | None) -> Tensor:
         x_NW = self.patch_embedding(values_NP)
-        if hidden_N is not None:
-            x_NW = x_NW.masked_fill(hidden_N[:, None], 0.0)
+        if masked_N is not None:
+            x_NW = x_NW.masked_fill(masked_N[:, None], 0.0)
         places = {
             size: self.position_embedding(*size)
             for size in dict.fromkeys((frame.rows, frame.columns) for frame in frames)
@@ -213,13 +213,13 @@ class VisionTower(nn.Module):
         self.post_layernorm = Norm(config.hidden_size, config.layer_norm_eps)
 
     def forward(
-        self, patches_NP: Tensor, frames: Sequence[Frame], hidden_N: Tensor | None, precision: torch.dtype,
+        self, patches_NP: Tensor, frames: Sequence[Frame], masked_N: Tensor | None, precision: torch.dtype,
         recompute: bool = False
     ) -> Tensor:  # fmt: skip
         """[N, W] of uint8 patches, the images one after the other as `frames` says. What is hidden shows only its
         place.
         """
-        x_NW = self.embeddings((patches_NP.to(precision) - 127.5) / 127.5, frames, hidden_N)
+        x_NW = self.embeddings((patches_NP.to(precision) - 127.5) / 127.5, frames, masked_N)
         sizes = [frame.patches for frame in frames]
         x_ILW = self.encoder(pad_sequence(x_NW.split(sizes), batch_first=True), _mask(frames, x_NW.device), recompute)
         return self.post_layernorm(torch.cat([x_LW[:size] for x_LW, size in zip(x_ILW, sizes, strict=True)]))

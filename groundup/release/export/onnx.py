@@ -64,16 +64,18 @@ class VisionPath(nn.Module):
         self.positions_1T = torch.arange(look.end)[None]
         blocks_1T = (self.positions_1T >= look.place).long()
         self.mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T)
-        self.places_N, self.grid_N2 = torch.arange(look.place, look.end), torch.from_numpy(grid.coordinates())
+        self.index_N, self.grid_N2 = torch.arange(look.place, look.end), torch.from_numpy(grid.coordinates())
 
     def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [N, 1 + K] and values [N, 4] of uint8 pixels."""
-        (rows, columns), side, eyes = self.grid, self.model.config.patch, self.model.eyes
-        assert eyes is not None, "a model that names things has eyes"
+        (rows, columns), side, vision = self.grid, self.model.config.patch, self.model.vision
+        assert vision is not None, "a model that detects has a vision encoder"
         patches_NP = pixels_HW3.reshape(rows, side, columns, side, 3).transpose(1, 2).reshape(rows * columns, -1)
-        sight = ImageInputs(patches_NP, self.places_N, self.grid_N2, frames=(Frame(rows, columns, rows * columns),))
-        states_1TD = self.model(self.ids_1T, self.positions_1T, self.mask_1TT, sight=sight)
-        scores_NC, values_N4 = eyes.things(states_1TD[0, self.places_N])
+        image_inputs = ImageInputs(
+            patches_NP, self.index_N, self.grid_N2, frames=(Frame(rows, columns, rows * columns),)
+        )
+        states_1TD = self.model(self.ids_1T, self.positions_1T, self.mask_1TT, images=image_inputs)
+        scores_NC, values_N4 = vision.detect(states_1TD[0, self.index_N])
         return scores_NC.softmax(-1), values_N4
 
 
@@ -84,7 +86,7 @@ def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
     Raises InputError as `release` does, for a model that names nothing, and for a size that is none.
     """
     config = weights.config_of(model)
-    if not config.kinds:
+    if not config.classes:
         raise InputError(f"{model}: the model names nothing in images; export one that was tuned on a source of boxes")
     grid = _grid(config, size)
     part = {"layout": "onnx", "dtype": "fp32", "grid": list(grid)}
@@ -148,7 +150,7 @@ def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, i
         "outputs": {
             "scores": {
                 "dtype": "float32",
-                "shape": [grid.patches, 1 + len(config.kinds)],
+                "shape": [grid.patches, 1 + len(config.classes)],
                 "is": "probabilities: nothing, then each of the kinds",
             },
             "values": {
@@ -157,7 +159,7 @@ def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, i
                 "is": "where the thing that a patch lies in is",
             },
         },
-        "kinds": config.kinds,
+        "kinds": config.classes,
         "patch": config.patch,
         "grid": grid._asdict(),
         "boxes": {"least": LEAST, "overlap": OVERLAP, "how": HOW},

@@ -1,4 +1,4 @@
-"""More than one process: sharding applied to the model from outside, and tensors whole or in slices.
+"""More than one process: sharding applied to the model from outside, and tensors full or in slices.
 
 Parameters are sharded on their first dimension by FSDP2 (arXiv:2304.11277), so a rank's slice is given by its number
 alone.
@@ -25,11 +25,11 @@ class ProcessMesh:
 
     rank: int = 0
     size: int = 1
-    mesh: DeviceMesh | None = None
+    device_mesh: DeviceMesh | None = None
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes what is written once."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files: rank 0."""
         return self.rank == 0
 
     def divide(self, rows: int) -> int:
@@ -41,24 +41,26 @@ class ProcessMesh:
             )
         return rows
 
-    def wait(self) -> None:
-        """Wait for all."""
-        if self.mesh is not None:
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.device_mesh is not None:
             dist.barrier()
 
-    def total(self, value: Tensor) -> Tensor:
+    def all_reduce(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
-        if self.mesh is not None:
+        if self.device_mesh is not None:
             dist.all_reduce(value)
         return value
 
-    def agree(self, *flags: bool) -> list[bool]:
-        """Each flag: True when any process says so."""
-        if self.mesh is None:
+    def any_reduce(self, *flags: bool) -> list[bool]:
+        """Each flag, True where it is True on any process."""
+        if self.device_mesh is None:
             return list(flags)
         return [
             count > 0
-            for count in self.total(torch.tensor(flags, dtype=torch.float32, device=self.mesh.device_type)).tolist()
+            for count in self.all_reduce(
+                torch.tensor(flags, dtype=torch.float32, device=self.device_mesh.device_type)
+            ).tolist()
         ]
 
 
@@ -72,19 +74,19 @@ def join(device: Device) -> ProcessMesh:
     return ProcessMesh(dist.get_rank(), size, init_device_mesh(device.kind, (size,)))
 
 
-def shard(learner: LossModule, world: ProcessMesh) -> None:
+def shard(learner: LossModule, mesh: ProcessMesh) -> None:
     """Split every parameter over the processes; each block gathers its own just before it is used.
 
     Blocks travel in the precision of the computation; embedding and head in fp32, in which their gradients add up.
     """
-    if world.mesh is None:
+    if mesh.device_mesh is None:
         return
     policy = MixedPrecisionPolicy(
         param_dtype=learner.model.precision, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     for block in learner.model.model.layers:
-        fully_shard(block, mesh=world.mesh, mp_policy=policy)
-    fully_shard(learner, mesh=world.mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+        fully_shard(block, mesh=mesh.device_mesh, mp_policy=policy)
+    fully_shard(learner, mesh=mesh.device_mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
 
 
 def slice_of(length: int, rank: int, size: int) -> slice:
@@ -100,6 +102,6 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The whole tensor, gathered; every process must call it."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The full tensor, gathered; every process must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

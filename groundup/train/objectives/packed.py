@@ -28,9 +28,7 @@ BACKEND: Any = "inductor"
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """A batch on the device: the arrays of `data.batches.Batch`, and of its images what is seen and what is to be
-    found.
-    """
+    """A batch on the device: the arrays of `data.batches.Batch`, its images, and their targets."""
 
     ids_BT: Tensor
     targets_BT: Tensor
@@ -38,14 +36,14 @@ class ModelInputs:
     segments_BT: Tensor
     positions_BT: Tensor
     blocks_BT: Tensor
-    asked_BA: Tensor | None = None
-    sight: ImageInputs | None = None
-    wanted: "ImageTargets | None" = None
+    selected_BA: Tensor | None = None
+    images: ImageInputs | None = None
+    image_targets: "ImageTargets | None" = None
 
 
 @dataclass(frozen=True)
 class ImageTargets:
-    """What is to be found of patches: fields as in `data.views.Views`."""
+    """What patches are trained to predict; fields as in `data.views.Views`."""
 
     ahead: int
     weights_N: Tensor
@@ -64,41 +62,41 @@ class LossModule(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, given: ModelInputs) -> Tensor:
+    def forward(self, inputs: ModelInputs) -> Tensor:
         """Sum over the batch of weight times loss. Heads are computed only where the weight is not zero."""
-        mask_BTT = document_mask(given.segments_BT, None if given.sight is None else given.blocks_BT)
+        mask_BTT = document_mask(inputs.segments_BT, None if inputs.images is None else inputs.blocks_BT)
         x_ND = self.model(
-            given.ids_BT, given.positions_BT, mask_BTT, sight=given.sight, asked_BA=given.asked_BA
+            inputs.ids_BT, inputs.positions_BT, mask_BTT, images=inputs.images, selected_BA=inputs.selected_BA
         ).flatten(0, 1)
-        chosen_N = given.weights_BT.flatten().nonzero()[:, 0]
+        chosen_N = inputs.weights_BT.flatten().nonzero()[:, 0]
         loss = linear_cross_entropy(
-            x_ND[chosen_N], self.model.lm_head.weight, given.targets_BT.flatten()[chosen_N],
-            given.weights_BT.flatten()[chosen_N]
+            x_ND[chosen_N], self.model.lm_head.weight, inputs.targets_BT.flatten()[chosen_N],
+            inputs.weights_BT.flatten()[chosen_N]
         )  # fmt: skip
-        if self.model.eyes is None:
+        if self.model.vision is None:
             return loss
-        # every process has gradients for all weights, whether or not it was given an image
-        loss = loss + sum(weight.sum() * 0.0 for weight in self.model.eyes.parameters())
-        if given.sight is None or given.wanted is None:
+        # every process has gradients for all weights, whether or not it was inputs an image
+        loss = loss + sum(weight.sum() * 0.0 for weight in self.model.vision.parameters())
+        if inputs.images is None or inputs.image_targets is None:
             return loss
-        return loss + _patches(self.model.eyes, x_ND[given.sight.places_N], given.sight, given.wanted)
+        return loss + _patches(self.model.vision, x_ND[inputs.images.index_N], inputs.images, inputs.image_targets)
 
 
-def _patches(eyes: VisionEncoder, x_ND: Tensor, sight: ImageInputs, wanted: ImageTargets) -> Tensor:
+def _patches(vision: VisionEncoder, x_ND: Tensor, images: ImageInputs, targets: ImageTargets) -> Tensor:
     """Squared error of the patches predicted, mean over a patch; and for labels cross-entropy, with the error of where
     things lie.
     """
     loss = x_ND.new_zeros((), dtype=torch.float32)
-    if len(chosen_N := wanted.weights_N.nonzero()[:, 0]):
-        truth_NP = normalised(sight.patches_NP[chosen_N + wanted.ahead])
-        loss = (eyes.next(x_ND[chosen_N]).float() - truth_NP).square().mean(1).sum()
-    looked_N = (wanted.labels_N >= 0).nonzero()[:, 0]
-    if eyes.labels is None or not len(looked_N):
+    if len(chosen_N := targets.weights_N.nonzero()[:, 0]):
+        truth_NP = normalised(images.patches_NP[chosen_N + targets.ahead])
+        loss = (vision.next_patch(x_ND[chosen_N]).float() - truth_NP).square().mean(1).sum()
+    looked_N = (targets.labels_N >= 0).nonzero()[:, 0]
+    if vision.detection_head is None or not len(looked_N):
         return loss
-    scores_NC, values_N4 = eyes.things(x_ND[looked_N])
-    labels_N = wanted.labels_N[looked_N]
+    scores_NC, values_N4 = vision.detect(x_ND[looked_N])
+    labels_N = targets.labels_N[looked_N]
     there = labels_N > 0
-    off = F.smooth_l1_loss(values_N4[there], wanted.values_N4[looked_N][there], reduction="sum", beta=0.1)
+    off = F.smooth_l1_loss(values_N4[there], targets.values_N4[looked_N][there], reduction="sum", beta=0.1)
     return loss + F.cross_entropy(scores_NC, labels_N, reduction="sum") + off
 
 
@@ -110,13 +108,13 @@ def tensors(batch: Batch, device: torch.device) -> ModelInputs:
 
     ids, targets, weights = move(batch.ids), move(batch.targets), move(batch.weights)
     rows = (ids, targets, weights, move(batch.segments), move(batch.positions), move(batch.blocks))
-    asked = None if batch.asked is None else move(batch.asked)
+    selected = None if batch.asked is None else move(batch.asked)
     if (views := batch.views) is None:
-        return ModelInputs(*rows, asked)
-    images = frames(views.grid, batch.blocks.flatten()[views.places] > 0)
-    sight = ImageInputs(move(views.patches), move(views.places), move(views.grid), move(views.hidden), images)
+        return ModelInputs(*rows, selected)
+    sizes = frames(views.grid, batch.blocks.flatten()[views.places] > 0)
+    images = ImageInputs(move(views.patches), move(views.places), move(views.grid), move(views.hidden), sizes)
     return ModelInputs(
-        *rows, asked, sight, ImageTargets(views.ahead, move(views.weights), move(views.labels), move(views.values))
+        *rows, selected, images, ImageTargets(views.ahead, move(views.weights), move(views.labels), move(views.values))
     )
 
 

@@ -15,60 +15,60 @@ from groundup.train.distributed.mesh import ProcessMesh, local, slice_of
 
 
 class MatrixShardOwners:
-    """Matrices that may be sharded, and `whole`: those that this process updates, by name.
+    """Matrices that may be sharded, and `full`: those that this process updates, by name.
 
     Alone, these are the matrices themselves; among peers, copies of those it owns, filled by `gathered`.
     """
 
-    def __init__(self, matrices: dict[str, nn.Parameter], world: ProcessMesh):
-        self.matrices, self.world = list(matrices.values()), world
-        self.owned = _shares([matrix.numel() for matrix in self.matrices], world.size)
-        self.mine = self.owned[world.rank]
+    def __init__(self, matrices: dict[str, nn.Parameter], mesh: ProcessMesh):
+        self.matrices, self.mesh = list(matrices.values()), mesh
+        self.by_owner = _shares([matrix.numel() for matrix in self.matrices], mesh.size)
+        self.owned = self.by_owner[mesh.rank]
         names = list(matrices)
-        self.whole = (
+        self.full = (
             matrices
-            if world.mesh is None
-            else {names[number]: _empty_copy(self.matrices[number]) for number in self.mine}
+            if mesh.device_mesh is None
+            else {names[number]: _empty_copy(self.matrices[number]) for number in self.owned}
         )
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Inside, `whole` has weights and gradients; behind it, every process has its rows of the new weights. All must
+        """Inside, `full` has weights and gradients; behind it, every process has its rows of the new weights. All must
         call it.
         """
-        if self.world.mesh is None:
+        if self.mesh.device_mesh is None:
             yield
             return
         rows = [local(matrix).detach() for matrix in self.matrices]
         gradients = [local(matrix.grad) for matrix in self.matrices if matrix.grad is not None]
-        for copy, weight, gradient in zip(
-            self.whole.values(), self._gather(rows), self._gather(gradients), strict=True
-        ):
+        for copy, weight, gradient in zip(self.full.values(), self._gather(rows), self._gather(gradients), strict=True):
             copy.detach().copy_(weight)
             copy.grad = gradient
         yield
-        for row, updated in zip(rows, self._scatter([copy.detach() for copy in self.whole.values()]), strict=True):
+        for row, updated in zip(rows, self._scatter([copy.detach() for copy in self.full.values()]), strict=True):
             row.copy_(updated)
 
     def _gather(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """From this process's rows of every matrix, the whole of each that it owns."""
-        sent = [[rows[number] for number in numbers] for numbers in self.owned]
+        sent = [[rows[number] for number in numbers] for numbers in self.by_owner]
         received = self._exchange(
-            sent, [[self._shape(number, peer) for number in self.mine] for peer in range(self.world.size)]
+            sent, [[self._shape(number, peer) for number in self.owned] for peer in range(self.mesh.size)]
         )
         return [torch.cat(parts) for parts in zip(*received, strict=True)]
 
-    def _scatter(self, wholes: Sequence[Tensor]) -> list[Tensor]:
+    def _scatter(self, full: Sequence[Tensor]) -> list[Tensor]:
         """From the whole of each matrix that this process owns, its rows of every matrix."""
         sent = [
-            [whole[self._rows(number, peer)] for number, whole in zip(self.mine, wholes, strict=True)]
-            for peer in range(self.world.size)
+            [matrix[self._rows(number, peer)] for number, matrix in zip(self.owned, full, strict=True)]
+            for peer in range(self.mesh.size)
         ]
         received = self._exchange(
-            sent, [[self._shape(number, self.world.rank) for number in numbers] for numbers in self.owned]
+            sent, [[self._shape(number, self.mesh.rank) for number in numbers] for numbers in self.by_owner]
         )
         parts = {
-            number: part for peer in zip(self.owned, received, strict=True) for number, part in zip(*peer, strict=True)
+            number: part
+            for peer in zip(self.by_owner, received, strict=True)
+            for number, part in zip(*peer, strict=True)
         }
         return [parts[number] for number in range(len(self.matrices))]
 
@@ -88,7 +88,7 @@ class MatrixShardOwners:
         return [[next(parts).view(shape) for shape in peer] for peer in shapes]
 
     def _rows(self, number: int, rank: int) -> slice:
-        return slice_of(self.matrices[number].shape[0], rank, self.world.size)
+        return slice_of(self.matrices[number].shape[0], rank, self.mesh.size)
 
     def _shape(self, number: int, rank: int) -> tuple[int, int]:
         rows = self._rows(number, rank)

@@ -8,7 +8,7 @@ from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.optim.matrix_owners import MatrixShardOwners
 from groundup.train.optim.muon import Muon
 
-MATRICES = (".layers.", ".patch_embedding.", ".eyes.parts.", ".eyes.embed.", ".eyes.next.")
+MATRICES = (".layers.", ".patch_embedding.", ".vision.stem.", ".vision.embed.", ".vision.next_patch.")
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -26,13 +26,13 @@ class Optimizer:
     their owners.
     """
 
-    def __init__(self, module: nn.Module, schedule: Schedule, steps: int, world: ProcessMesh):
+    def __init__(self, module: nn.Module, schedule: Schedule, steps: int, mesh: ProcessMesh):
         self.schedule, self.steps = schedule, steps
         self.named = dict(module.named_parameters())
         matrices = {name: parameter for name, parameter in self.named.items() if is_matrix(name, parameter)}
         others = [parameter for name, parameter in self.named.items() if name not in matrices]
-        self.owners = MatrixShardOwners(matrices, world)
-        self.muon = Muon(self.owners.whole, schedule.weight_decay)
+        self.owners = MatrixShardOwners(matrices, mesh)
+        self.muon = Muon(self.owners.full, schedule.weight_decay)
         self.adamw = torch.optim.AdamW(others, lr=schedule.adamw_lr, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
 
     def factor(self, step: int) -> float:
@@ -50,7 +50,7 @@ class Optimizer:
         with self.owners.gathered():
             self.muon.step(self.schedule.muon_lr * factor)
         self.adamw.step()
-        for parameter in [*self.named.values(), *self.owners.whole.values()]:
+        for parameter in [*self.named.values(), *self.owners.full.values()]:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:

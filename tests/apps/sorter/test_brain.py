@@ -31,7 +31,7 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, tokenizer = tmp_path_factory.mktemp("model"), seeing_tokenizer()
-    eyes = {"patch": 4, "patches": 16, "kinds": ("can", "film")}
+    eyes = {"patch": 4, "patches": 16, "classes": ("can", "film")}
     weights.save(random_model(5, context=256, vocab=tokenizer.size, **eyes), made, None)
     tokenizer.save(made)
     return made
