@@ -47,7 +47,7 @@ def ours(pixels: int, way: str) -> float:
     if way == "compiled" and fastest() is NUMPY:
         sys.exit("no C compiler")
     camera = Camera(part, rng, NUMPY if way == "numpy" else fastest())
-    return rate(lambda: camera.look(posed))
+    return rate(lambda: camera.render(posed))
 
 
 def mujocos(pixels: int) -> float:

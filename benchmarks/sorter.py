@@ -1,4 +1,4 @@
-"""The sorting line with different brains: picks a minute, purity and recovery, beside two baselines that were trained
+"""The sorting line with different clients: picks a minute, purity and recovery, beside two baselines that were trained
 on the same frames.
 
     oracle          eyes that know the truth: the arm's own limit
@@ -7,15 +7,15 @@ on the same frames.
     model
     model           `--model RUN`: a model grown here, for example by the recipe of the sorter
 
-Every brain sorts the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the world's
-shifts). A brain that is trained here sees `--frames` pictures of the worlds that the sorter's recipe trains on
+Every client sorts the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the world's
+shifts). A client that is trained here sees `--frames` pictures of the worlds that the sorter's recipe trains on
 (`--frames-seed`), the detector for `--minutes`. Then comes how far each may be believed on frames that it was not
 trained on, the curve of rate against purity for the arrivals a minute in `--rates`, and with `--shift MINUTES` a long
 shift with random trouble.
 
-    python benchmarks/sorter.py --brains oracle --rates 70 90 110
-    python benchmarks/sorter.py --brains oracle forest convolutions --frames 4000 --minutes 10 --model runs/sorter
-    python benchmarks/sorter.py --brains oracle --settings --shift 30
+    python benchmarks/sorter.py --clients oracle --rates 70 90 110
+    python benchmarks/sorter.py --clients oracle forest convolutions --frames 4000 --minutes 10 --model runs/sorter
+    python benchmarks/sorter.py --clients oracle --settings --shift 30
 """
 
 import argparse
@@ -37,10 +37,10 @@ from scipy import ndimage  # noqa: E402
 from groundup import device  # noqa: E402
 from groundup.apps.sorter.faults import FaultInjection, StalledModel  # noqa: E402
 from groundup.apps.sorter.figures import reliability  # noqa: E402
-from groundup.apps.sorter.model_client import ModelClient, OwnBrain  # noqa: E402
-from groundup.apps.sorter.policy import SURE, standard  # noqa: E402
-from groundup.apps.sorter.robot import PICTURES, STANDARD, Oracle, Robot, setting  # noqa: E402
-from groundup.apps.sorter.shift import Shift  # noqa: E402
+from groundup.apps.sorter.model_client import LocalModel, ModelClient  # noqa: E402
+from groundup.apps.sorter.policy import DEFAULT, standard_policy  # noqa: E402
+from groundup.apps.sorter.robot import PICTURES, STANDARD, Oracle, SimulatedLine, setting  # noqa: E402
+from groundup.apps.sorter.shift import WorkShift  # noqa: E402
 from groundup.apps.sorter.simulator.camera import RAIL, VIEW, Seen  # noqa: E402
 from groundup.apps.sorter.simulator.environment import SHIFTS  # noqa: E402
 from groundup.apps.sorter.simulator.frames import frames  # noqa: E402
@@ -58,7 +58,7 @@ PATCH = 8  # pixels: of the grid that augmentation keeps
 FAR, SMALL = 26.0, 12  # grey levels off the belt's own colour that are a thing, pixels that a thing has at least
 NAMES = (*KINDS, UNKNOWN)
 SORTER = Path(__file__).parent.parent / "recipes" / "sorter.toml"
-HELDOUT = 1_000_003  # of the seed of frames that no brain is trained on
+HELDOUT = 1_000_003  # of the seed of frames that no client is trained on
 Frames = list[tuple[Pixels, list[Seen]]]
 Box = tuple[float, float, float, float]
 
@@ -125,7 +125,7 @@ class Forest:
         try:
             from sklearn.ensemble import RandomForestClassifier
         except ImportError:
-            raise InputError("the brain forest needs scikit-learn: pip install 'groundup[judges]'") from None
+            raise InputError("the client forest needs scikit-learn: pip install 'groundup[judges]'") from None
         rows, names = [], []
         for picture, truth in pictures:
             boxes = np.array([each.box for each in truth], np.float32).reshape(-1, 4) / np.float32(len(picture))
@@ -135,7 +135,7 @@ class Forest:
                 names.append(truth[int(near.argmax())].kind if near.max() >= 0.5 else "nothing")
         self._forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=0).fit(np.stack(rows), names)
 
-    def look(self, picture: Pixels) -> list[Detection]:
+    def detect(self, picture: Pixels) -> list[Detection]:
         """Every kind that a segment may be, the surest first."""
         found = segments(picture)
         if not found:
@@ -178,7 +178,7 @@ class Detector:
         self._peer.eval()
 
     @torch.inference_mode()
-    def look(self, picture: Pixels) -> list[Detection]:
+    def detect(self, picture: Pixels) -> list[Detection]:
         """The warmest places."""
         [proposed] = self._peer.found(*self._bench.outputs(self._peer, stacked([picture])))
         return [
@@ -203,12 +203,12 @@ def percent(figure: dict[str, float] | None) -> str:
     return f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]" if figure else "none"
 
 
-def row(name: str, where: str, shift: Shift, wall: float) -> list[object]:
+def row(name: str, where: str, shift: WorkShift, wall: float) -> list[object]:
     found = shift.figures()
-    brain = f"{found['brain']['p50']:.0f} / {found['brain']['p95']:.0f}"
+    client = f"{found['brain']['p50']:.0f} / {found['brain']['p95']:.0f}"
     count = f"{found['sorted']} + {found['manual']} + {found['passed']} + {found['on']} of {found['arrived']}"
     rates = [f"{found['picks_a_minute']:.1f}", percent(found["purity"]), percent(found["recovery"])]
-    return [name, where, *rates, count, brain, f"{found['steps_a_second']:.0f}", f"{wall:.0f}"]
+    return [name, where, *rates, count, client, f"{found['steps_a_second']:.0f}", f"{wall:.0f}"]
 
 
 HEAD = (
@@ -218,31 +218,31 @@ HEAD = (
     "purity",
     "recovery",
     "sorted + by hand + passed + on the line",
-    "brain p50 / p95 ms",
+    "client p50 / p95 ms",
     "periods/s",
     "seconds",
 )
 
 
 def work(
-    name: str, make: Callable[[Robot], ModelClient], part: WorldPart, where: str, arguments: argparse.Namespace
+    name: str, make: Callable[[SimulatedLine], ModelClient], part: WorldPart, where: str, arguments: argparse.Namespace
 ) -> list[object]:
-    robot, start = Robot(part, arguments.seed, PICTURES), time.perf_counter()
-    shift = Shift(robot, make(robot), standard(arguments.sure))
+    robot, start = SimulatedLine(part, arguments.seed, PICTURES), time.perf_counter()
+    shift = WorkShift(robot, make(robot), standard_policy(arguments.sure))
     shift.run(items=arguments.items)
     made = row(name, where, shift, time.perf_counter() - start)
     print("  " + ", ".join(map(str, made)), flush=True)
     return made
 
 
-def long_shift(name: str, make: Callable[[Robot], ModelClient], arguments: argparse.Namespace) -> str:
+def long_shift(name: str, make: Callable[[SimulatedLine], ModelClient], arguments: argparse.Namespace) -> str:
     """A shift with random trouble: what it came to, and that every item is accounted for (else it fails)."""
-    robot = Robot(WorldPart(unknown=0.02), arguments.seed, PICTURES)
-    brain = StalledModel(make(robot))
-    policy = standard(arguments.sure)
+    robot = SimulatedLine(WorldPart(unknown=0.02), arguments.seed, PICTURES)
+    client = StalledModel(make(robot))
+    policy = standard_policy(arguments.sure)
     shift, trouble, start = (
-        Shift(robot, brain, policy),
-        FaultInjection(robot, brain, np.random.default_rng(arguments.seed)),
+        WorkShift(robot, client, policy),
+        FaultInjection(robot, client, np.random.default_rng(arguments.seed)),
         time.perf_counter(),
     )
     while robot.now() < arguments.shift * 60:
@@ -263,9 +263,9 @@ def long_shift(name: str, make: Callable[[Robot], ModelClient], arguments: argpa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--brains", nargs="*", default=["oracle"], choices=["oracle", "forest", "convolutions"])
+    parser.add_argument("--clients", nargs="*", default=["oracle"], choices=["oracle", "forest", "convolutions"])
     parser.add_argument(
-        "--model", type=Path, metavar="RUN", help="a model that names things in images, as one brain more"
+        "--model", type=Path, metavar="RUN", help="a model that names things in images, as one client more"
     )
     parser.add_argument("--settings", nargs="*", default=[STANDARD, *SHIFTS])
     parser.add_argument(
@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument(
         "--sure",
         type=int,
-        default=SURE,
+        default=DEFAULT,
         metavar="PERCENT",
         help="an item whose kind is less sure goes to the bin for people",
     )
@@ -289,19 +289,19 @@ def main() -> None:
     arguments = parser.parse_args()
     print(machine(), flush=True)
     pictures = (
-        training(arguments.frames_seed, arguments.frames) if {"forest", "convolutions"} & set(arguments.brains) else []
+        training(arguments.frames_seed, arguments.frames) if {"forest", "convolutions"} & set(arguments.clients) else []
     )
-    makers: dict[str, Callable[[Robot], ModelClient]] = {}
-    for name in arguments.brains:
+    makers: dict[str, Callable[[SimulatedLine], ModelClient]] = {}
+    for name in arguments.clients:
         start = time.perf_counter()
         if name == "oracle":
             makers[name] = Oracle
         else:
-            brain = Forest(pictures) if name == "forest" else Detector(pictures, arguments.minutes)
-            makers[name] = lambda _, brain=brain: brain
+            client = Forest(pictures) if name == "forest" else Detector(pictures, arguments.minutes)
+            makers[name] = lambda _, client=client: client
             print(f"{name}: trained on {len(pictures):,} frames in {time.perf_counter() - start:.0f} s", flush=True)
     if arguments.model:
-        own = OwnBrain(pipeline.model_folder(arguments.model), device.pick())
+        own = LocalModel(pipeline.model_folder(arguments.model), device.pick())
         makers["model"] = lambda _: own
     rows = [
         work(name, make, setting(where), where, arguments)
@@ -317,7 +317,7 @@ def main() -> None:
     heldout = list(frames(HELDOUT, 500, WorldPart())) if believed else []
     for name, make in believed.items():
         found = reliability(make(None), heldout)
-        lines = [(f"{sure:.2f}", f"{right:.2f}", cases) for sure, right, cases in found.steps]
+        lines = [(f"{sure:.2f}", f"{right:.2f}", cases) for sure, right, cases in found.bins]
         print(
             f"\n{name}: calibration error {found.error:.3f} over {found.cases} boxes\n"
             + table(("said", "right", "boxes"), lines)

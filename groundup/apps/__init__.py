@@ -1,1 +1,1 @@
-"""What people use: applications that talk to a model as users do, and to what moves through a `Limb`."""
+"""What people use: applications that talk to a model as users do, and to what moves through a `Robot`."""

@@ -1,9 +1,8 @@
-"""Episodes of a limb on disk, in the layout of LeRobot's data sets (version 3.0); `replay` reads them.
+"""Recorded episodes of a robot, in the layout of LeRobot data sets (version 3.0); `replay` reads them.
 
-`data` holds the numbers, a row a frame, `videos` a film a camera, `meta` what there is. The layout lets many episodes
-share a file; here each has its own, written beside and renamed, `meta/info.json` last: a crash costs only the episode
-in progress. `meta/limb.json` is not of the layout: the limb's description, with the units and limits that the layout
-has no place for.
+`data` holds sensor values and actions, a row a frame, `videos` a video a camera, `meta` the description. The layout
+lets episodes share files; here each has its own, written beside and renamed, `meta/info.json` last: a crash costs only
+the episode in progress. `meta/limb.json` is an addition to the layout: the robot's specification with units and limits.
 """
 
 import json
@@ -46,20 +45,20 @@ STATISTICS = ("min", "max", "mean", "std", "count")
 Stats = dict[str, npt.NDArray[np.float64]]
 
 
-def layout(limb: Description) -> dict[str, Any]:
-    """What `meta/info.json` says of a limb before its first episode. Raises InputError where a second is no whole
+def layout(robot: Description) -> dict[str, Any]:
+    """What `meta/info.json` says of a robot before its first episode. Raises InputError where a second is no whole
     number of its periods.
     """
-    fps = round(1 / limb.period)
-    if abs(fps * limb.period - 1) > 1e-6:
-        raise InputError(f"{limb.name}: a period of {limb.period} s; episodes need a whole number of frames a second")
-    if not limb.observes or not limb.acts:
-        raise InputError(f"{limb.name}: episodes need at least one field that is observed and one that is done")
+    fps = round(1 / robot.period)
+    if abs(fps * robot.period - 1) > 1e-6:
+        raise InputError(f"{robot.name}: a period of {robot.period} s; episodes need a whole number of frames a second")
+    if not robot.observes or not robot.acts:
+        raise InputError(f"{robot.name}: episodes need at least one field that is observed and one that is done")
     features: dict[str, dict[str, Any]] = {}
-    for key, fields in (("observation.state", limb.observes), ("action", limb.acts)):
+    for key, fields in (("observation.state", robot.observes), ("action", robot.acts)):
         names = [f"{field.name}.{place}" for field in fields for place in range(len(field.low))]
         features[key] = {"dtype": "float32", "shape": [len(names)], "names": names}
-    for camera in limb.cameras:
+    for camera in robot.cameras:
         film = {
             "height": camera.height,
             "width": camera.width,
@@ -86,14 +85,14 @@ def layout(limb: Description) -> dict[str, Any]:
         "video_files_size_in_mb": 200,
     }
     counts = {"total_episodes": 0, "total_frames": 0, "total_tasks": 0, "splits": {}}
-    return {"codebase_version": "v3.0", "robot_type": limb.name, "fps": fps, "features": features} | paths | counts
+    return {"codebase_version": "v3.0", "robot_type": robot.name, "fps": fps, "features": features} | paths | counts
 
 
 class Episode:
     """An episode while it is recorded: its films are written on the way, its numbers kept in memory."""
 
-    def __init__(self, limb: Description, films: Mapping[str, Any]):
-        self._limb, self._films = limb, films
+    def __init__(self, robot: Description, films: Mapping[str, Any]):
+        self._robot, self._films = robot, films
         self.rows: list[dict[str, Any]] = []
         self.samples: dict[str, list[Pixels]] = {
             key: [] for key in films
@@ -102,37 +101,37 @@ class Episode:
     def add(self, seen: Observation, action: Numbers) -> None:
         """One frame: what was seen and what was done upon it, within the limits, as a guard passes it on.
 
-        Raises InputError for pictures or numbers other than the limb describes.
+        Raises InputError for pictures or numbers other than the robot describes.
         """
         row = {
-            "observation.state": _vector(self._limb, self._limb.observes, seen.numbers),
-            "action": _vector(self._limb, self._limb.acts, self._limb.checked(action)),
+            "observation.state": _vector(self._robot, self._robot.observes, seen.numbers),
+            "action": _vector(self._robot, self._robot.acts, self._robot.checked(action)),
             "observation.time": seen.time,
         }
-        for camera in self._limb.cameras:
+        for camera in self._robot.cameras:
             image = seen.images.get(camera.name)
             if image is None or image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
                 raise InputError(
-                    f"{self._limb.name}: camera {camera.name} needs pictures of {camera.height} x {camera.width} x 3"
+                    f"{self._robot.name}: camera {camera.name} needs pictures of {camera.height} x {camera.width} x 3"
                     " bytes"
                 )
-        for camera in self._limb.cameras:
+        for camera in self._robot.cameras:
             self._films[film_key(camera)](seen.images[camera.name])
             self.samples[film_key(camera)].append(seen.images[camera.name][::8, ::8].reshape(-1, 3))
         self.rows.append(row)
 
 
 class Recorder:
-    """Adds episodes to a folder: a new one, or one that holds episodes of an equal limb (else InputError)."""
+    """Adds episodes to a folder: a new one, or one that holds episodes of an equal robot (else InputError)."""
 
-    def __init__(self, folder: Path, limb: Description):
-        self._folder, self._limb, self._info = folder, limb, layout(limb)
+    def __init__(self, folder: Path, robot: Description):
+        self._folder, self._robot, self._info = folder, robot, layout(robot)
         self._tasks: list[str] = []
         self._stats: dict[str, Stats] = {}
         if (folder / "meta/info.json").exists():
-            if described(folder) != limb:
+            if described(folder) != robot:
                 raise InputError(
-                    f"{folder}: holds episodes of another limb than this {limb.name}; choose another folder"
+                    f"{folder}: holds episodes of another robot than this {robot.name}; choose another folder"
                 )
             self._info = read_json(folder / "meta/info.json")
             self._tasks = pq.read_table(folder / "meta/tasks.parquet")["task"].to_pylist()
@@ -153,10 +152,10 @@ class Recorder:
         """
         with ExitStack() as stack:
             films = {}
-            for camera in self._limb.cameras:
+            for camera in self._robot.cameras:
                 film = self._path(VIDEO, film_key(camera))
                 films[film_key(camera)] = stack.enter_context(_film(film, camera, self._info["fps"]))
-            episode = Episode(self._limb, films)
+            episode = Episode(self._robot, films)
             yield episode
             if not episode.rows:
                 raise InputError(f"{self._folder}: an episode without a frame")
@@ -204,7 +203,7 @@ class Recorder:
             "total_tasks": len(tasks),
             "splits": {"train": f"0:{number + 1}"},
         }
-        write_json(self._folder / "meta/limb.json", asdict(self._limb))
+        write_json(self._folder / "meta/limb.json", asdict(self._robot))
         write_json(
             self._folder / "meta/stats.json",
             {key: {name: value.tolist() for name, value in found.items()} for key, found in totals.items()},
@@ -217,7 +216,7 @@ class Recorder:
 
 
 def described(folder: Path) -> Description:
-    """The limb whose episodes a folder holds; raises InputError where it holds none."""
+    """The robot whose episodes a folder holds; raises InputError where it holds none."""
     about = folder / "meta/limb.json"
     if not (folder / "meta/info.json").exists() or not about.exists():
         raise InputError(
@@ -240,13 +239,13 @@ def located(folder: Path, template: str, number: int, key: str = "") -> Path:
     return folder / template.format(video_key=key, **_place(number))
 
 
-def _vector(limb: Description, fields: Sequence[Field], numbers: Numbers) -> npt.NDArray[np.float32]:
+def _vector(robot: Description, fields: Sequence[Field], numbers: Numbers) -> npt.NDArray[np.float32]:
     """All numbers in the order of the fields."""
     parts = [np.asarray(numbers.get(field.name, ()), np.float32) for field in fields]
     for field, part in zip(fields, parts, strict=True):
         if part.shape != (len(field.low),):
             raise InputError(
-                f"{limb.name}: {field.name} needs {len(field.low)} numbers, not an array of shape {part.shape}"
+                f"{robot.name}: {field.name} needs {len(field.low)} numbers, not an array of shape {part.shape}"
             )
     return np.concatenate(parts)
 

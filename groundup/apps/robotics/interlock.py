@@ -1,4 +1,4 @@
-"""May a limb act? The state machine that `guard.Guarded` decides by. It knows no limb and calls nobody."""
+"""The state machine of `guard.Guarded`: whether a robot may act. It knows no robot and calls nothing."""
 
 import math
 from enum import Enum
@@ -6,23 +6,23 @@ from threading import Lock
 
 
 class State(Enum):
-    """What a limb may do."""
+    """What a robot may do."""
 
     GOING = "going"  # act
-    HELD = "held"  # nothing, until an action on a fresh picture
+    HELD = "held"  # nothing, until an action on a fresh observation
     STOPPED = "stopped"  # nothing, until a reset
     RESETTING = "resetting"  # nothing, until the reset has ended
 
 
 class Interlock:
-    """Whether a limb may act, for any number of threads. An event, a column of this table, is one call, and atomic.
+    """Whether a robot may act, for any number of threads. Each event, a column of this table, is one atomic call.
 
     | state | stop begins | reset begins | reset ends | watch: too late | action begins |
     | --- | --- | --- | --- | --- | --- |
-    | going | stopped | resetting | - | held | going, or held by an old picture |
-    | held | stopped | resetting | - | held | going, or held by an old picture |
+    | going | stopped | resetting | - | held | going, or held by an old observation |
+    | held | stopped | resetting | - | held | going, or held by an old observation |
     | stopped | stopped | resetting | stopped | stopped | stopped: refused |
-    | resetting | stopped | resetting | going, or stopped if the limb failed | resetting | resetting: refused |
+    | resetting | stopped | resetting | going, or stopped if the robot failed | resetting | resetting: refused |
 
     A reset is refused, and the state stays, while a stop or an action is under way, and where it answers another stop
     than the newest. Of two resets at a time the last one's end leads on to going.
@@ -30,7 +30,7 @@ class Interlock:
     Stops are numbered. Each is one `append` to a list, atomic and without a lock, so a stop waits for nothing, not
     even in a signal handler. No other event can undo it: a reset answers only the stops that had begun, and ended,
     when it began.
-    `limit` is how many seconds old the last action and picture may be.
+    `limit` is the greatest age of the last action and observation, in seconds.
     """
 
     def __init__(self, limit: float):
@@ -40,7 +40,7 @@ class Interlock:
         self._stopping, self._resets = set[object](), 0  # stops, and how many resets, under way
         self._seen = self._acted = -math.inf
         self._begun = self._ended = 0  # actions
-        self._halted = 0  # how many actions had begun when the limb was told to stop, with none under way
+        self._halted = 0  # how many actions had begun when the robot was told to stop, with none under way
         self.epoch = 0  # resets that took effect: what was seen before does not count
         self.held: str | None = None  # why, until the next action
 
@@ -57,17 +57,17 @@ class Interlock:
 
     @property
     def refusal(self) -> str | None:
-        """Why no action is allowed; None where one is, if the picture is fresh."""
+        """Why no action is allowed; None where one is, if the observation is fresh."""
         return self.stopped or ("a reset is under way" if self._resets else self.held)
 
     @property
     def moving(self) -> bool:
-        """Whether the limb was not told to stop since its last action."""
+        """Whether the robot was not told to stop since its last action."""
         return self._halted != self._begun
 
     @property
     def state(self) -> State:
-        """Where it is in the table."""
+        """The state in the table."""
         if self._resets and self._ticket == len(self._stops):
             return State.RESETTING
         if self.stopped is not None:
@@ -84,16 +84,16 @@ class Interlock:
         return stop
 
     def stop_ends(self, stop: object) -> None:
-        """The limb was told, or could not be."""
+        """The robot was told, or could not be."""
         self._stopping.discard(stop)
 
     def halt_begins(self) -> None:
-        """The limb is being told to stop; an action that is under way, or begins, is not halted by that."""
+        """The robot is being told to stop; an action that is under way, or begins, is not halted by that."""
         ended, begun = self._ended, self._begun  # in this order: equal if no action was under way in between
         self._halted = begun if ended == begun else -1
 
     def halt_failed(self) -> None:
-        """The limb has to be told again."""
+        """The robot has to be told again."""
         self._halted = -1
 
     # --- all else ---------------------------------------------------------------------------------------------------
@@ -108,11 +108,11 @@ class Interlock:
             return number
 
     def reset_ends(self, number: int, halted: bool) -> bool:
-        """End a reset, the limb having been told to stop or not; whether it took effect."""
+        """End a reset, the robot having been told to stop or not; whether it took effect."""
         with self._lock:
             self._resets -= 1
             if not halted:
-                self._stops.append("the limb did not stop when it was reset")
+                self._stops.append("the robot did not stop when it was reset")
             if number != len(self._stops):
                 return False
             self._answered, self.held = number, None
@@ -120,7 +120,7 @@ class Interlock:
             return True
 
     def action_begins(self, now: float) -> bool:
-        """Whether an action may be passed on to the limb now; if so `action_ended` is to follow."""
+        """Whether an action may be passed on to the robot now; if so, `action_ended` must follow."""
         with self._lock:
             if self.stopped is not None or self._resets:
                 return False
@@ -130,18 +130,18 @@ class Interlock:
             return self.held is None
 
     def action_ended(self) -> None:
-        """The limb's call has returned, or failed."""
+        """The robot's call has returned, or failed."""
         with self._lock:
             self._ended += 1
 
     def saw(self, time: float, epoch: int) -> None:
-        """There is a picture of this time, which was asked for in this epoch."""
+        """Note an observation of this time, requested in this epoch."""
         with self._lock:
             if epoch == self.epoch:
                 self._seen = max(self._seen, time)
 
     def watch(self, now: float) -> None:
-        """Hold what goes on without an action or a fresh picture."""
+        """Hold the robot where there is no recent action or observation."""
         with self._lock:
             if self.state is State.GOING:
                 self.held = self._late(now)

@@ -1,4 +1,4 @@
-"""Recorded episodes again: as a stream of frames, and as a limb that plays one."""
+"""Recorded episodes again: as a stream of frames, and as a robot that plays one."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,20 +17,20 @@ def read(folder: Path, number: int) -> Iterator[tuple[Observation, Numbers]]:
 
     Raises InputError where there is no such episode, or where a film ends before its numbers.
     """
-    limb, info = described(folder), read_json(folder / "meta/info.json")
+    robot, info = described(folder), read_json(folder / "meta/info.json")
     if not 0 <= number < info["total_episodes"]:
         raise InputError(f"{folder}: no episode {number}; it holds {info['total_episodes']}, from 0")
     rows = pq.read_table(located(folder, DATA, number)).to_pylist()
-    films = [_pictures(located(folder, VIDEO, number, film_key(camera))) for camera in limb.cameras]
+    films = [_pictures(located(folder, VIDEO, number, film_key(camera))) for camera in robot.cameras]
     for row in rows:
         try:
-            images = {camera.name: next(film) for camera, film in zip(limb.cameras, films, strict=True)}
+            images = {camera.name: next(film) for camera, film in zip(robot.cameras, films, strict=True)}
         except StopIteration:
             raise InputError(
                 f"{folder}: a film of episode {number} has fewer than its {len(rows)} pictures; record it again"
             ) from None
-        seen = Observation(row["observation.time"], images, _numbers(limb.observes, row["observation.state"]))
-        yield seen, _numbers(limb.acts, row["action"])
+        seen = Observation(row["observation.time"], images, _numbers(robot.observes, row["observation.state"]))
+        yield seen, _numbers(robot.acts, row["action"])
 
 
 class Ended(Exception):
@@ -38,18 +38,18 @@ class Ended(Exception):
 
 
 class Replay:
-    """A limb that sees a recorded episode again. What was recorded goes on whatever is done: actions are kept, beside
+    """A robot that sees a recorded episode again. What was recorded goes on whatever is done: actions are kept, beside
     the recorded ones.
     """
 
     def __init__(self, folder: Path, number: int = 0):
-        self._limb, self._frames, self._time = described(folder), read(folder, number), -np.inf
+        self._robot, self._frames, self._time = described(folder), read(folder, number), -np.inf
         self.recorded: list[Numbers] = []  # the action upon each picture so far, then
         self.told: list[Numbers] = []  # the actions now
 
     def describe(self) -> Description:
-        """The limb that was recorded."""
-        return self._limb
+        """The robot that was recorded."""
+        return self._robot
 
     def connect(self) -> None:
         """Nothing to do."""

@@ -1,5 +1,5 @@
-"""What moves, seen by a brain: a simulator, a recording or a machine behind one interface. `guard.Guarded` is how one
-is driven.
+"""The robot interface: a simulator, a recording or a machine behind one protocol. Controllers drive it through
+`guard.Guarded`.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,12 @@ from groundup.core.errors import InputError
 Numbers = Mapping[str, npt.NDArray[np.float32]]
 """The values of some fields, by name: one array [size] each."""
 Pixels = npt.NDArray[np.uint8]
-"""A picture: RGB, [height, width, 3]."""
+"""An RGB image, [height, width, 3]."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """Numbers that belong together, as a point: each in `unit` and, where it is to be done, within [low, high] of its
-    place.
-    """
+    """A sensor's or an actuator's vector, such as a point: its unit and, element by element, its limits."""
 
     name: str
     unit: str  # "m", "m/s", "s", or "1" for none
@@ -31,7 +29,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera and the size of its pictures in pixels."""
+    """A camera and its image size in pixels."""
 
     name: str
     height: int
@@ -40,16 +38,16 @@ class Camera:
 
 @dataclass(frozen=True)
 class Description:
-    """What a limb is; known before it is connected and constant from then on."""
+    """A robot's specification: known before it is connected, and constant."""
 
     name: str
-    period: float  # seconds from one picture to the next
-    observes: tuple[Field, ...]
-    acts: tuple[Field, ...]
+    period: float  # seconds: of control
+    observes: tuple[Field, ...]  # sensors
+    acts: tuple[Field, ...]  # actuators
     cameras: tuple[Camera, ...]
 
     def checked(self, action: Numbers) -> Numbers:
-        """The action with every number within its limits: one outside is moved to the nearest limit.
+        """The action clipped to the limits of its actuators.
 
         Raises InputError for a field that is missing, unknown or of another size, and for a number that is not finite.
         """
@@ -71,9 +69,9 @@ class Description:
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen and felt at one moment."""
+    """Camera images and sensor values of one moment."""
 
-    time: float  # of the oldest part of it, in seconds on the limb's clock
+    time: float  # seconds on the robot's clock: of its oldest part
     images: Mapping[str, Pixels]  # one a camera
     numbers: Numbers  # one a field of `observes`
 
@@ -84,23 +82,23 @@ class Robot(Protocol):
     """
 
     def describe(self) -> Description:
-        """What this is; works before `connect`."""
+        """The specification; works before `connect`."""
 
     def connect(self) -> None:
-        """Get ready to observe. Nothing moves."""
+        """Get ready to observe, without motion."""
 
     def now(self) -> float:
-        """Seconds on the limb's own clock: the wall's for a machine, the world's in a simulator. It never goes back."""
+        """Seconds on the robot's own monotonic clock: wall time for a machine, simulated time in a simulator."""
 
     def observe(self) -> Observation:
-        """Wait for the next period and tell what is seen. In a simulator no time passes elsewhere: the last action goes
-        on meanwhile.
+        """Wait for the next control period; its observation. A simulator advances here and nowhere else, under the last
+        action.
         """
 
     def act(self, action: Numbers) -> None:
-        """Begin an action that is within its limits; it goes on until the next, or until `stop`. Returns at once."""
+        """Begin an action within its limits, until the next one or `stop`. Returns at once."""
 
     def stop(self) -> None:
-        """Halt all motion within 50 ms of the limb's clock and stay so until the next `act`. Any number of times.
+        """Halt all motion within 50 ms of the robot's clock, until the next `act`. Idempotent.
 
-        What flies brakes within those 50 ms, and says within which time and room it then hovers."""
+        A flying robot begins to brake within 50 ms, and states the time and distance within which it hovers."""

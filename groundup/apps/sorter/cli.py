@@ -1,4 +1,4 @@
-"""The command of the sorter: `groundup sort`."""
+"""The commands of the sorter: `groundup sort` and `groundup replay`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +9,16 @@ from groundup.core.commands import DeviceName, Json, show
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(sort)
+    app.command()(replay)
 
 
 def sort(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A model that names things in images, or http://HOST:PORT of a server.", show_default=False
+            help="A model that detects items in images, or http://HOST:PORT of a server.", show_default=False
         ),
     ] = None,
     items: Annotated[
@@ -25,14 +26,17 @@ def sort(
         typer.Option(min=1, help="Items that leave the line before it ends; left out: 500, with --page none."),
     ] = None,
     setting: Annotated[
-        str, typer.Option(help="standard, or the line under one of the world's shifts, such as dark.")
+        str, typer.Option(help="standard, or the line under a domain shift, such as dark.")
     ] = "standard",
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same items and the same luck.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same items and the same random failures.")] = 0,
     sure: Annotated[
-        int, typer.Option(min=50, max=99, help="Percent: an item whose kind is less sure goes to the bin for people.")
+        int,
+        typer.Option(
+            min=50, max=99, help="Confidence threshold in percent: items below it go to the bin for manual sorting."
+        ),
     ] = 80,
     oracle: Annotated[
-        bool, typer.Option("--oracle", help="Sort with eyes that know the truth: the arm's own limit.")
+        bool, typer.Option("--oracle", help="Sort with a ground-truth oracle: the limit of the arm.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="What the model is called at the server.")] = None,
     key: Annotated[
@@ -40,9 +44,7 @@ def sort(
     ] = None,
     page: Annotated[
         bool,
-        typer.Option(
-            "--page", help="Show the line at work in a page that takes orders, as fast as a real one, until Ctrl-C."
-        ),
+        typer.Option("--page", help="Show the line in a page that takes orders, in real time, until Ctrl-C."),
     ] = False,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port of the page; left out: any that is free.")
@@ -50,21 +52,45 @@ def sort(
     record: Annotated[
         Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")
     ] = None,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Inject random faults of camera, gripper, belt and model.")
+    ] = False,
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Sort waste on the simulated line with a model as the brain, and print the figures."""
+    """Sort waste on the simulated line with a model, and print the figures."""
     from groundup.core.extras import require
 
     require("sorter")
     if page:
         require("serve")
-    from groundup.apps.sorter.command import Options
+    from groundup.apps.sorter.command import SortOptions
     from groundup.apps.sorter.command import sort as work
     from groundup.apps.sorter.figures import lines
     from groundup.pipeline.finished import model_folder
 
     figures = work(
-        Options(model, oracle, name, key, items, setting, seed, sure, record, page, port, device), model_folder
+        SortOptions(model, oracle, name, key, items, setting, seed, sure, record, page, port, device, faults),
+        model_folder,
     )
+    show(as_json, figures, lines(figures))
+
+
+def replay(
+    episodes: Annotated[Path, typer.Argument(help="Folder with recorded episodes.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="A model that detects items in images.", show_default=False)],
+    episode: Annotated[int, typer.Option(min=0, help="Number of the episode.")] = 0,
+    sure: Annotated[int, typer.Option(min=50, max=99, help="Confidence threshold in percent.")] = 80,
+    device: DeviceName = None,
+    as_json: Json = False,
+) -> None:
+    """Show a model a recorded episode of the line again, and compare its actions with the recorded ones."""
+    from groundup.core.extras import require
+
+    require("sorter")
+    from groundup.apps.sorter.replay import lines
+    from groundup.apps.sorter.replay import replay as show_again
+    from groundup.pipeline.finished import model_folder
+
+    figures = show_again(episodes, episode, model_folder(model), sure, device)
     show(as_json, figures, lines(figures))

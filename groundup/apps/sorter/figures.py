@@ -1,5 +1,5 @@
-"""What a shift came to, counted from what truly happened to each item, and how far a brain's probabilities can be
-believed.
+"""Figures of a work shift, counted from what happened to each item in the simulator (the ground truth), and the
+calibration of a model's scores.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,40 +10,42 @@ import numpy as np
 
 from groundup.apps.robotics.robot import Pixels
 from groundup.apps.sorter.model_client import ModelClient
-from groundup.apps.sorter.policy import Place
+from groundup.apps.sorter.policy import Destination
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.line import MANUAL, Event
 from groundup.codecs.boxes import Detection, overlaps
 from groundup.evaluate.figure import Figure, proportion
 
-STEPS = 10  # of probability, in a table of reliability
-SAME = 0.5  # intersection over union from which a box is that of a thing
+BINS = 10  # of score, in a reliability diagram
+MIN_IOU = 0.5  # of a detection that matches an item
 
 
 @dataclass
 class Tally:
-    """What became of the items. At all times arrived = sorted + manual + passed + those in `on`, and each is in one of
-    them.
+    """Counts of items by outcome. At all times arrived = sorted + manual + passed + those in `on`; each item is in one
+    of them.
     """
 
     arrived: int = 0
     picked: int = 0
     slipped: int = 0  # picks at which suction did not hold
     dropped: int = 0  # items that fell on the way
-    sorted: int = 0  # items in bins, but for that for people
+    sorted: int = 0  # items in bins, without the one for manual sorting
     right: int = 0  # of these, in the bin that the policy says
     manual: int = 0
     passed: int = 0
-    sortable: int = 0  # items that left the line and that the policy has a bin for
-    on: dict[int, Place | None] = field(default_factory=dict)  # by number: where it belonged when it was last picked
+    sortable: int = 0  # items that left the line and for which the policy has a bin
+    on: dict[int, Destination | None] = field(
+        default_factory=dict
+    )  # by number: its destination when it was last picked
 
-    def take(self, event: Event, places: Mapping[str, Place]) -> None:
-        """One event more, under the policy's `places`. An item belongs where the policy said when it was picked, else
-        when it passed.
+    def add(self, event: Event, destinations: Mapping[str, Destination]) -> None:
+        """Count an event under the policy's `destinations`. The right destination of an item is that of when it was
+        picked, or else passed.
 
         Raises KeyError where an item leaves that never came, or twice.
         """
-        wanted = places.get(event.kind, "manual")
+        wanted = destinations.get(event.kind, "manual")
         match event.what:
             case "spawned":
                 self.arrived += 1
@@ -69,15 +71,15 @@ class Tally:
         return self.sorted + self.manual + self.passed
 
     def purity(self) -> Figure | None:
-        """Share of what lies in bins that lies in the right one; None while they are empty."""
+        """Fraction of the sorted items that lie in the right bin; None before the first."""
         return proportion(self.right, self.sorted) if self.sorted else None
 
     def recovery(self) -> Figure | None:
-        """Share of what the policy has a bin for that reached it; None before the first."""
+        """Fraction of the sortable items that reached their bin; None before the first."""
         return proportion(self.right, self.sortable) if self.sortable else None
 
     def as_dict(self, seconds: float) -> dict[str, Any]:
-        """Counts and figures after so much of the line's time. A pick is one that ended in a bin."""
+        """Counts and figures after so many simulated seconds. A pick is one that ended in a bin."""
         counts = {name: value for name, value in vars(self).items() if name != "on"}
         rates = {
             name: made and made.as_dict() for name, made in (("purity", self.purity()), ("recovery", self.recovery()))
@@ -92,67 +94,68 @@ class Tally:
 
 
 def latency(seconds: Sequence[float]) -> dict[str, float]:
-    """Median and 95th percentile of the time for a picture in ms, and pictures a second; nothing for none."""
+    """Median and 95th percentile of the time for an image in ms, and images a second; empty for none."""
     if not seconds:
         return {}
-    middle, slow = (1000 * float(np.percentile(seconds, share)) for share in (50, 95))
+    middle, slow = (1000 * float(np.percentile(seconds, rank)) for rank in (50, 95))
     return {"p50": middle, "p95": slow, "frames_a_second": len(seconds) / sum(seconds)}
 
 
 class Reliability(NamedTuple):
-    """How often the brain is right beside how sure it was: mean probability, share that is right and cases of each step
-    of probability that has any; and the expected calibration error (Naeini et al. 2015), the mean distance between the
-    two over all cases.
+    """Calibration: mean score, fraction that is right, and cases of each non-empty bin of score; and the expected
+    calibration error (Naeini et al. 2015), the mean distance of the two over all cases.
     """
 
-    steps: list[tuple[float, float, int]]
+    bins: list[tuple[float, float, int]]
     error: float
     cases: int
 
 
-def reliability(brain: ModelClient, pictures: Iterable[tuple[Pixels, list[Seen]]]) -> Reliability:
-    """Ask a brain about pictures whose truth is known. A thing is right where one of its kind lies, found only once."""
-    pairs = [pair for picture, truth in pictures for pair in _judged(brain.look(picture), truth, len(picture))]
+def reliability(client: ModelClient, pictures: Iterable[tuple[Pixels, list[Seen]]]) -> Reliability:
+    """The calibration of a model on images with ground truth. A detection is right where it matches an item of its
+    class that no other one matches.
+    """
+    pairs = [pair for picture, truth in pictures for pair in _judged(client.detect(picture), truth, len(picture))]
     return calibration(np.array(pairs, float).reshape(-1, 2))
 
 
 def calibration(pairs: "np.ndarray[Any, np.dtype[np.float64]]") -> Reliability:
-    """From probabilities and whether each was right, [N, 2]."""
-    places = np.minimum((pairs[:, 0] * STEPS).astype(int), STEPS - 1)
-    groups = [pairs[places == step] for step in range(STEPS)]
-    steps = [(float(each[:, 0].mean()), float(each[:, 1].mean()), len(each)) for each in groups if len(each)]
-    error = sum(abs(sure - right) * count for sure, right, count in steps) / max(len(pairs), 1)
-    return Reliability(steps, error, len(pairs))
+    """The calibration of pairs of a score and whether it was right, [N, 2]."""
+    indices = np.minimum((pairs[:, 0] * BINS).astype(int), BINS - 1)
+    groups = [pairs[indices == index] for index in range(BINS)]
+    bins = [(float(each[:, 0].mean()), float(each[:, 1].mean()), len(each)) for each in groups if len(each)]
+    error = sum(abs(score - right) * count for score, right, count in bins) / max(len(pairs), 1)
+    return Reliability(bins, error, len(pairs))
 
 
-def _judged(things: Iterable[Detection], truth: Sequence[Seen], side: int) -> list[tuple[float, bool]]:
+def _judged(detections: Iterable[Detection], truth: Sequence[Seen], side: int) -> list[tuple[float, bool]]:
     open_, pairs = [each for each in truth if each.visible > 0], []
-    for thing in things:
+    for detection in detections:
         boxes = np.array([each.box for each in open_], np.float32).reshape(-1, 4) / np.float32(side)
-        near = overlaps(np.array(thing.box, np.float32), boxes)
-        hits = [place for place in np.argsort(-near) if near[place] >= SAME and open_[place].kind == thing.kind]
+        near = overlaps(np.array(detection.box, np.float32), boxes)
+        hits = [place for place in np.argsort(-near) if near[place] >= MIN_IOU and open_[place].kind == detection.kind]
         if hits:
             open_.pop(int(hits[0]))
-        pairs.append((thing.score, bool(hits)))
+        pairs.append((detection.score, bool(hits)))
     return pairs
 
 
 def lines(figures: Mapping[str, Any]) -> list[str]:
-    """A shift's figures for people to read, a line each."""
+    """The figures of a shift as text, a line each."""
     count = "in {arrived} = sorted {sorted} + by hand {manual} + passed {passed} + on the line {on}".format(**figures)
     rows = {
         "picks a minute": f"{figures['picks_a_minute']:.1f} over {figures['seconds']:.0f} s",
-        "purity": _share(figures["purity"]),
-        "recovery": _share(figures["recovery"]),
+        "purity": _interval(figures["purity"]),
+        "recovery": _interval(figures["recovery"]),
         "items": count,
         "picks": "{picked}, {slipped} slipped, {dropped} dropped".format(**figures),
         "simulator": f"{figures['steps_a_second']:.0f} periods a second",
     }
-    if brain := figures["brain"]:
-        rows["brain"] = "{p50:.0f} ms a picture, p95 {p95:.0f} ms, {frames_a_second:.1f} pictures/s; ".format(**brain)
-        rows["brain"] += f"{brain['budget']:.0%} of the time it has, at p95"
+    if model := figures["brain"]:
+        rows["model"] = "{p50:.0f} ms an image, p95 {p95:.0f} ms, {frames_a_second:.1f} images/s; ".format(**model)
+        rows["model"] += f"{model['budget']:.0%} of its latency budget, at p95"
     return [f"{name:<16} {text}" for name, text in rows.items()]
 
 
-def _share(figure: Mapping[str, Any] | None) -> str:
+def _interval(figure: Mapping[str, Any] | None) -> str:
     return "{value:.1%} [{low:.1%}, {high:.1%}] of {n}".format(**figure) if figure else "nothing yet"

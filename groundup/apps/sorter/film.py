@@ -1,4 +1,4 @@
-"""A short film of a shift: what the camera sees with boxes and kinds, and the line from above with its arm and bins."""
+"""A short film of a work shift: the camera's image with detections, and the line from above with arm and bins."""
 
 from collections import deque
 from pathlib import Path
@@ -6,20 +6,17 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from groundup.apps.sorter.shift import Shift
+from groundup.apps.sorter.shift import WorkShift
 from groundup.apps.sorter.simulator.camera import AT, RAIL, VIEW
 from groundup.apps.sorter.simulator.environment import PERIOD
 from groundup.apps.sorter.simulator.line import BINS, END, MANUAL
 from groundup.core.files import replacing
 
-LAST, SECONDS, EVERY = (
-    22.0,
-    12.0,
-    2,
-)  # seconds of the line at which the film ends, and that it lasts at most; periods from one frame to the next
-SIDE, LONG = 288, 480  # pixels: of the picture's side, and of the line's length
+LAST, SECONDS = 22.0, 12.0  # simulated seconds: at which the film ends, and its longest duration
+EVERY = 2  # periods from one frame to the next
+SIDE, LENGTH = 288, 480  # pixels: side of the camera's image, length of the line
 START, HALF = -1.4, 0.52  # metres: where the drawn line begins, and from its middle to each side
-SCALE = LONG / (END + 0.05 - START)  # pixels a metre
+SCALE = LENGTH / (END + 0.05 - START)  # pixels a metre
 QUALITY = 40  # of WebP, 0 to 100
 INK, GROUND, BELT, EDGE = "#f2f2f2", "#1d2126", "#3a4048", "#8b949e"
 PAINT = {
@@ -29,21 +26,21 @@ PAINT = {
 
 
 class Film:
-    """The last seconds of a shift's first, when all bins have something in them."""
+    """Records the first seconds of a shift, the last `SECONDS` before `LAST`: all bins hold something by then."""
 
     def __init__(self) -> None:
         self._frames = deque[Image.Image](maxlen=round(SECONDS / PERIOD / EVERY))
-        self._looks = 0
+        self._periods = 0
 
-    def look(self, shift: Shift) -> None:
-        """Called once a period: keep a frame if one is due."""
-        if shift.limb.now() < LAST:
-            if self._looks % EVERY == 0:
+    def capture(self, shift: WorkShift) -> None:
+        """Keep a frame if one is due; to be called once a period."""
+        if shift.guard.now() < LAST:
+            if self._periods % EVERY == 0:
                 self._frames.append(drawn(shift))
-            self._looks += 1
+            self._periods += 1
 
     def save(self, path: Path) -> None:
-        """Write an animated WebP that plays as fast as the line ran."""
+        """Write an animated WebP that plays in real time."""
         first, *others = self._frames
         with replacing(path) as temporary:
             first.save(
@@ -57,9 +54,9 @@ class Film:
             )
 
 
-def drawn(shift: Shift) -> Image.Image:
-    """A frame: the camera's picture on the left, the line from above and the figures so far on the right."""
-    image, state = Image.new("RGB", (SIDE + LONG, SIDE), GROUND), shift.state()
+def drawn(shift: WorkShift) -> Image.Image:
+    """Draw a frame: the camera's image on the left, the line from above and the figures so far on the right."""
+    image, state = Image.new("RGB", (SIDE + LENGTH, SIDE), GROUND), shift.state()
     image.paste(Image.fromarray(shift.picture()).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     for box in state["boxes"]:
@@ -70,17 +67,15 @@ def drawn(shift: Shift) -> Image.Image:
             (left + 4, top + 2), f"{box['kind']} {box['score']:.0%}", INK, font, stroke_width=2, stroke_fill=GROUND
         )
     _line(draw, font, shift, state)
-    shares = ", ".join(f"{name} {state[name]:.0%}" for name in ("purity", "recovery") if state[name] is not None)
+    fractions = ", ".join(f"{name} {state[name]:.0%}" for name in ("purity", "recovery") if state[name] is not None)
     draw.text((SIDE + 12, SIDE - 48), f"{state['time']:.1f} s   {state['sorted'] + state['manual']} picked", INK, font)
-    draw.text((SIDE + 12, SIDE - 28), shares, INK, font)
+    draw.text((SIDE + 12, SIDE - 28), fractions, INK, font)
     return image
 
 
-def _line(draw: ImageDraw.ImageDraw, font: Any, shift: Shift, state: dict[str, Any]) -> None:
-    """The line from above: x to the right along the belt, y upwards; things in the colour of the bin they are meant
-    for.
-    """
-    draw.rectangle((SIDE, 0, SIDE + LONG, SIDE), GROUND)  # over what is written of boxes at the picture's edge
+def _line(draw: ImageDraw.ImageDraw, font: Any, shift: WorkShift, state: dict[str, Any]) -> None:
+    """Draw the line from above: x to the right along the belt, y upwards; items in the colour of their bin."""
+    draw.rectangle((SIDE, 0, SIDE + LENGTH, SIDE), GROUND)  # over labels that cross the image's edge
     draw.rectangle((*_at(START, RAIL), *_at(END, -RAIL)), BELT)
     draw.rectangle((*_at(AT - VIEW / 2, VIEW / 2), *_at(AT + VIEW / 2, -VIEW / 2)), outline=EDGE)
     for each in state["bins"]:
@@ -104,7 +99,7 @@ def _at(x: float, y: float) -> tuple[float, float]:
     return SIDE + SCALE * (x - START), SCALE * (HALF - y)
 
 
-def _colour(shift: Shift, kind: str, probability: float) -> str:
-    """Of the bin that a thing is meant for; grey for people and for what stays on the belt."""
-    number, bins = shift.sorter.aim({kind: probability}).bin, shift.sorter.policy.bins
+def _colour(shift: WorkShift, kind: str, probability: float) -> str:
+    """The colour of the bin decided on; grey for manual sorting and for what stays on the belt."""
+    number, bins = shift.sorter.decide({kind: probability}).bin, shift.sorter.policy.bins
     return PAINT["grey"] if number is None or number == MANUAL else PAINT[bins[number - 1].colour]

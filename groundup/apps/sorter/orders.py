@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from groundup.apps.sorter.policy import COLOURS, KINDS, Language, Op, render
+from groundup.apps.sorter.policy import COLOURS, ORDER_CLASSES, Clause, Language, render
 
 Part = Literal["train", "heldout", "novel"]
 HELDOUT = 5  # of so many templates of a verb one is held out
@@ -166,7 +166,7 @@ def _expanded(text: str) -> list[str]:
 def _pair(rng: Random, part: Part, language: Language) -> Pair:
     own, draw = templates(part, language), HARD if part == "train" else USUAL
     chosen = _clauses(rng, own, draw)
-    kinds = rng.sample([kind for kind in KINDS if kind != "glass"], 8)
+    kinds = rng.sample([kind for kind in ORDER_CLASSES if kind != "glass"], 8)
     if rng.random() < 0.4:
         kinds = [kind for kind in kinds if not kind.startswith("glass-")]
         kinds.insert(rng.randrange(3), "glass")
@@ -203,19 +203,19 @@ def _runs_on(chosen: list[Template]) -> bool:
     return any(one.text.endswith("<k>") and other.text.startswith("<k>") for one, other in pairwise(chosen))
 
 
-def _fill(rng: Random, template: Template, kinds: list[str], language: Language, odd: float) -> tuple[str, Op]:
+def _fill(rng: Random, template: Template, kinds: list[str], language: Language, odd: float) -> tuple[str, Clause]:
     """A clause with its gaps filled, and what it means; each gap is filled oddly with a chance: with what is unclear or
     unknown.
     """
     text, verb, rest, said = template.text, template.verb, [], []
-    alone: Op | None = Op("refuse", (), ("other",)) if verb == "other" else None
+    alone: Clause | None = Clause("refuse", (), ("other",)) if verb == "other" else None
     if "<k>" in text:
         most = rng.choices((1, 2, 3), (70, 25, 5) if verb in MANY[:4] else (85, 15, 0))[0]
         said = [kinds.pop(0) for _ in range(min(most, max(len(kinds) - 2, 1)))]
         words = [rng.choice(_choices(language, f"kind.{kind}")) for kind in said]
         if rng.random() < odd:
             topic = rng.choice(("?bottle", "?kind", "!kind"))
-            alone = Op("ask" if topic[0] == "?" else "refuse", (), (topic[1:],))
+            alone = Clause("ask" if topic[0] == "?" else "refuse", (), (topic[1:],))
             words = [rng.choice(_choices(language, f"kind.{topic}"))]
         *others, last = words
         listed = rng.choice(_choices(language, "and")).join([COMMAS[language].join(others), last]) if others else last
@@ -226,14 +226,14 @@ def _fill(rng: Random, template: Template, kinds: list[str], language: Language,
             rest.append(name)
             words = [_bin(rng, name, language)]
             if rng.random() < odd and alone is None:
-                alone, words = Op("ask", (), ("bin",)), [rng.choice(_choices(language, "bin.?bin"))]
+                alone, words = Clause("ask", (), ("bin",)), [rng.choice(_choices(language, "bin.?bin"))]
             text = text.replace(gap, words[0])
     if verb in ("percent", "more", "less"):
         number = rng.choice((50, 55, 60, 65, 70, 75, 80, 85, 90, 95, 98, 99, 20, 100))
         shown = rng.choice((f"{number}%", f"{number} percent" if language == "en" else f"百分之{number}"))
         text = text.replace("<p>", shown)
         rest, verb = [str(number) if verb == "percent" else verb], "sure"
-    return text, alone or Op(verb, tuple(said), tuple(rest))  # type: ignore[arg-type]  # verbs of the files are those of the language
+    return text, alone or Clause(verb, tuple(said), tuple(rest))  # type: ignore[arg-type]  # verbs of the files are those of the language
 
 
 def _bin(rng: Random, name: str, language: Language) -> str:

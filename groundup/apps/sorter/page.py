@@ -1,4 +1,4 @@
-"""The sorter's live page: what the line sees and does, orders in a sentence, stop and resume. On this machine only."""
+"""The sorter's live page: state of the line, orders in a sentence, stop and resume. Served to this machine only."""
 
 import base64
 import io
@@ -14,11 +14,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from groundup.apps.sorter.lane import Lane
 from groundup.apps.sorter.model_client import InferenceTimeout
-from groundup.apps.sorter.policy import COLOURS, SORTS, Language
+from groundup.apps.sorter.policy import COLOURS, WASTE_CLASSES, Language
 from groundup.apps.sorter.simulator.camera import AT, RAIL, VIEW
 from groundup.apps.sorter.simulator.line import BINS, MANUAL
+from groundup.apps.sorter.worker_thread import WorkerThread
 from groundup.codecs.patches import Pixels
 from groundup.core.errors import InputError
 from groundup.serve import body, connections, static
@@ -26,65 +26,59 @@ from groundup.serve.errors import HANDLERS, ApiError
 
 T = TypeVar("T")
 FOLDER = Path(__file__).with_name("page")
-BASE = Path(static.__file__).with_name("page")  # its colours, controls and helpers are this page's too
+BASE = Path(static.__file__).with_name("page")  # styles, controls and helpers that this page shares
 HERE = ("localhost", "127.0.0.1")
-OPERATIONS = ("/api/stop", "/api/resume")  # are answered however many other requests are under way
-CONFIRM = 2.0  # seconds in which the limb must confirm that it was told to stop
-EVENTS, TEXT, BODY, SECONDS = (
-    100,
-    400,
-    4096,
-    10.0,
-)  # newest events that are sent; characters of an order; bytes of a body, and seconds it may take
+OPERATIONS = ("/api/stop", "/api/resume")  # answered whatever the load
+CONFIRM = 2.0  # seconds in which the robot must confirm a stop or a resume
+EVENTS, TEXT = 100, 400  # newest events in an answer; characters of an order
+BODY, SECONDS = 4096, 10.0  # most bytes of a body, and seconds until it has come
 
 
-class Shift(Protocol):
-    """A line at work, such as `shift.Shift`. Called from several threads while it runs.
+class ShiftControl(Protocol):
+    """What the page needs of a work shift (`shift.WorkShift`). Called from several threads while it runs.
 
-    A stop and a resume have two halves. The first waits for nothing and decides in which order they count; the
-    second tells the limb."""
+    A stop and a resume have two halves. The first decides on their order without waiting; the second
+    tells the robot."""
 
     def state(self) -> dict[str, Any]:
-        """As JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour, kinds:
-        counts), boxes (kind, box in shares of the picture, score), arm (x, y, z in metres), belt (m/s), policy (words
-        by language), held, stopped (why, or None), stop (number of the newest stop), events (time, what, kind, bin, or
-        of an order its text and line), the newest last.
+        """The state as JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour,
+        kinds: counts by class), boxes (kind: class, box in fractions of the image, score), arm (x, y, z in metres),
+        belt (m/s), policy (text by language), held, stopped (why, or None), stop (number of the newest stop), events
+        (time, what, kind, bin, or of an order its text and line), the newest last.
         """
 
     def picture(self) -> Pixels:
-        """What the boxes lie in: [height, width, 3]."""
+        """The image of the boxes: [height, width, 3]."""
 
     def order(self, text: str, language: Language) -> dict[str, str]:
         """Change the policy by a sentence, whole or not at all: the new one in words under `policy`, or a `question`,
         or a `refusal`.
 
-        Raises Late when nobody understood it in time, and InputError for one that cannot be understood.
+        Raises InferenceTimeout, and InputError for a sentence that the model cannot take.
         """
 
     def stopping(self) -> Callable[[], None]:
-        """Let nothing move from now on. What this returns waits until the limb has confirmed; raises what that
-        raises.
-        """
+        """Allow no action from now on. The returned function waits until the robot has confirmed."""
 
     def resuming(self, answers: int) -> Callable[[], bool]:
-        """Go on after the stop of this number, unless it is not the newest or another comes meanwhile.
+        """Resume after the stop of this number, unless it is not the newest or another comes meanwhile.
 
-        What this returns waits for the limb, and says whether it goes on."""
+        The returned function waits for the robot, and says whether the line goes on."""
 
 
 class Order(BaseModel):
-    """What an operator writes."""
+    """An operator's order: the body of `POST /api/order`."""
 
     model_config = ConfigDict(extra="forbid")
     text: str = Field(min_length=1, max_length=TEXT)
     language: Language
 
 
-def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
-    """The page of a shift and the endpoints under it, for browsers of this machine and pages of its own.
+def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) -> FastAPI:
+    """The page of a shift and its endpoints, for browsers of this machine and its own pages.
 
-    Stops and resumes take their turn in the event loop, as they arrive; the limb is told in a lane for each, not in
-    threads that may be busy.
+    Stops and resumes are ordered in the event loop as they arrive; the robot is told in one worker thread for each, not
+    in a pool that may be busy.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.add_middleware(body.BodyLimit, most=BODY, seconds=SECONDS)
@@ -92,14 +86,14 @@ def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
 
     @api.get("/line")
     async def line() -> dict[str, Any]:
-        """What stays: places in metres, and names."""
+        """What never changes: geometry in metres, classes and colours."""
         return {
             "bins": BINS,
             "manual": MANUAL,
             "window": [AT, VIEW],
             "rail": RAIL,
             "colours": COLOURS,
-            "kinds": SORTS,
+            "kinds": WASTE_CLASSES,
             "text": TEXT,
         }
 
@@ -111,25 +105,25 @@ def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
         return {**state, "events": state["events"][-EVENTS:], "picture": picture}
 
     @api.post("/order")
-    async def order(request: Request) -> dict[str, str]:
-        """Carried out whole once it has come whole, whether or not anybody still waits for the answer."""
-        asked = await body.read(request, Order)
+    async def post_order(request: Request) -> dict[str, str]:
+        """Carry out an order once its body is complete, whether or not the client still waits."""
+        order = await body.read(request, Order)
         if not ordering.acquire(blocking=False):
             raise ApiError(409, "another order is being read; try again in a moment")
-        return await run_in_threadpool(_ordered, shift, asked, ordering)
+        return await run_in_threadpool(_carry_out, shift, order, ordering)
 
     @api.post("/stop")
     async def stop() -> dict[str, bool]:
-        await _told(stops, shift.stopping())
+        await _tell(stops, shift.stopping())
         return {"stopped": True}
 
     @api.post("/resume")
     async def resume(request: Request) -> dict[str, bool]:
         resuming = shift.resuming(_number(request))
         try:
-            goes_on = await _told(resumes, resuming)
-        except ApiError:  # it would take effect whenever the limb confirms, when nobody expects it any more
-            await _told(stops, shift.stopping())
+            goes_on = await _tell(resumes, resuming)
+        except ApiError:  # else it would take effect whenever the robot confirms
+            await _tell(stops, shift.stopping())
             raise
         if not goes_on:
             again = "the line was stopped again, or is stopping still; look and resume again"
@@ -143,15 +137,15 @@ def make_app(shift: Shift, stops: Lane, resumes: Lane) -> FastAPI:
 
 
 @contextmanager
-def serving(shift: Shift, port: int = 0) -> Iterator[str]:
-    """The address of the page, which is there meanwhile; port 0 is any that is free. Raises InputError for one that is
+def serving(shift: ShiftControl, port: int = 0) -> Iterator[str]:
+    """Serve the page meanwhile, and return its address; port 0 is any that is free. Raises InputError for one that is
     taken.
     """
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise InputError(f"port {port} cannot be used for the page: {error}; give another, or 0 for any") from None
-    with listener, closing(Lane("stop")) as stops, closing(Lane("resume")) as resumes:
+    with listener, closing(WorkerThread("stop")) as stops, closing(WorkerThread("resume")) as resumes:
         server = connections.Server(make_app(shift, stops, resumes), OPERATIONS, 1.0)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -162,17 +156,17 @@ def serving(shift: Shift, port: int = 0) -> Iterator[str]:
             thread.join()
 
 
-async def _told(lane: Lane, tell: Callable[[], T]) -> T:
-    """What comes of telling the limb. Raises ApiError where it does not confirm in time; no action passes even so."""
+async def _tell(worker: WorkerThread, tell: Callable[[], T]) -> T:
+    """Tell the robot. Raises ApiError where it does not confirm in time; even so no action passes."""
     try:
-        return await lane.do(tell, CONFIRM)
+        return await worker.do(tell, CONFIRM)
     except TimeoutError:
         late = f"the machine has not confirmed within {CONFIRM:g} s; use the switch at the machine"
         raise ApiError(504, late, code="unconfirmed") from None
 
 
 def _number(request: Request) -> int:
-    """Which stop a resume answers. Raises ApiError for one that does not say."""
+    """The number of the stop that a resume answers. Raises ApiError for a request without one."""
     said = request.query_params.get("stop", "")
     if not (said.isascii() and said.isdigit() and len(said) < 20):
         unsaid = "say which stop is answered: POST /api/resume?stop=N, with the number under `stop` in /api/live"
@@ -180,9 +174,9 @@ def _number(request: Request) -> int:
     return int(said)
 
 
-def _ordered(shift: Shift, asked: Order, ordering: Lock) -> dict[str, str]:
+def _carry_out(shift: ShiftControl, order: Order, ordering: Lock) -> dict[str, str]:
     try:
-        return shift.order(asked.text, asked.language)
+        return shift.order(order.text, order.language)
     except InferenceTimeout as late:
         raise ApiError(503, str(late), code="late") from None
     finally:
@@ -190,7 +184,7 @@ def _ordered(shift: Shift, asked: Order, ordering: Lock) -> dict[str, str]:
 
 
 async def _from_here(request: Request) -> None:
-    """Raises ApiError for another host, whose name may have been turned on this machine, and for another's page."""
+    """Raise ApiError for another host name (DNS rebinding) and for another origin (cross-site requests)."""
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     if host.partition(":")[0] not in HERE:
         raise ApiError(403, f"this page answers to localhost, not to {host!r}", code="wrong_host")

@@ -1,12 +1,11 @@
-"""What is sorted where: a typed policy, and the orders that change it or are refused.
+"""The sorting policy: the destination of each waste class, and the orders that change it.
 
-A model turns an operator's sentence into one line of this language (`PATTERN`: `parse` reads it, `render` writes it);
-what the line does, and whether it may, is decided here and learned nowhere:
+A model turns an operator's sentence into one order of this language (`PATTERN`; `parse` reads it, `render` writes it).
+What an order does, and whether it is allowed, is decided here, not learned:
 
-    route KIND.. BIN | leave KIND.. | manual KIND.. | only KIND.. | resume KIND.. | first KIND.. | swap BIN BIN | reset
-    | sure PERCENT
-    | sure more | sure less, several joined by "; "        or alone: ask bottle | ask bin | ask kind        or: refuse
-    kind | refuse other
+    route CLASS.. BIN | leave CLASS.. | manual CLASS.. | only CLASS.. | resume CLASS.. | first CLASS.. | swap BIN BIN
+    | reset | sure PERCENT | sure more | sure less, several joined by "; "
+    or alone: ask bottle | ask bin | ask kind        or: refuse kind | refuse other
 """
 
 import re
@@ -19,10 +18,10 @@ from groundup.core.errors import InputError
 
 Language = Literal["en", "zh"]
 Verb = Literal["route", "leave", "manual", "only", "resume", "first", "swap", "reset", "sure", "ask", "refuse"]
-Place = int | Literal["leave", "manual"]
-"""A bin's number, or: let pass on the belt, or: a person sorts it by hand."""
+Destination = int | Literal["leave", "manual"]
+"""A bin's number; leave: on the belt; manual: sorted by a person."""
 
-SORTS: dict[str, tuple[str, str]] = {
+WASTE_CLASSES: dict[str, tuple[str, str]] = {
     "glass-brown": ("brown glass", "棕色玻璃"),
     "glass-green": ("green glass", "绿色玻璃"),
     "glass-clear": ("clear glass", "透明玻璃"),
@@ -34,11 +33,11 @@ SORTS: dict[str, tuple[str, str]] = {
     "film": ("film", "薄膜"),
     "hazard": ("hazards", "危险品"),
 }  # fmt: skip
-"""What is told apart, in words."""
-KINDS: dict[str, tuple[str, ...]] = {"glass": ("glass-brown", "glass-green", "glass-clear")} | {
-    sort: (sort,) for sort in SORTS
+"""The classes that the model detects, with their names in English and Chinese."""
+ORDER_CLASSES: dict[str, tuple[str, ...]] = {"glass": ("glass-brown", "glass-green", "glass-clear")} | {
+    sort: (sort,) for sort in WASTE_CLASSES
 }
-"""What an order may name, and the sorts it means."""
+"""The names that an order may use, each with the waste classes it stands for."""
 COLOURS = {
     "blue": "蓝",
     "yellow": "黄",
@@ -69,32 +68,26 @@ REASONS = {
     "sure": ("Sureness must be from 50 to 99 %, not {0}.", "把握必须在50%到99%之间，不能是{0}。"),
 }
 LONGEST = 400  # characters of an order
-LEAST, MOST, STEP, SURE = (
-    50,
-    99,
-    10,
-    80,
-)  # percent: below the least every second pick may be wrong; a relative order changes it by a step
+LOWEST, HIGHEST = 50, 99  # percent: range of the confidence threshold; below it every second pick may be wrong
+STEP, DEFAULT = 10, 80  # percent: of "more" and "less"; the standard threshold
 
 
 def _either(*choices: str) -> str:
     return f"({'|'.join(choices)})"
 
 
-_SEVERAL, _BIN = f"( {_either(*KINDS)})+", f" {_either('[1-9][0-9]?', *COLOURS)}"
+_SEVERAL, _BIN = f"( {_either(*ORDER_CLASSES)})+", f" {_either('[1-9][0-9]?', *COLOURS)}"
 _CLAUSE = _either(
     f"route{_SEVERAL}{_BIN}", f"(leave|manual|only|resume|first){_SEVERAL}", f"swap{_BIN}{_BIN}", "reset",
     "sure (0|[1-9][0-9]?|100|more|less)"
 )  # fmt: skip
 PATTERN = _either(f"{_CLAUSE}(; {_CLAUSE})*", *map(" ".join, TOPICS))
-"""The regular expression of an order's line; `parse` refuses two things more: a line that is too long, and a kind
-twice in a clause.
-"""
+"""The regular expression of an order. `parse` also refuses an order that is too long, and a class twice in a clause."""
 
 
-class Op(NamedTuple):
-    """One clause of an order: a verb, the kinds it names, and its other words (bins as they were said, a percentage, a
-    topic).
+class Clause(NamedTuple):
+    """One clause of an order: its verb, the classes it names, and its other arguments (bins by number or colour, a
+    percentage, a topic).
     """
 
     verb: Verb
@@ -102,66 +95,69 @@ class Op(NamedTuple):
     rest: tuple[str, ...] = ()
 
 
-class Said(NamedTuple):
-    """An order that changes nothing: refused for a reason, or answered by a question."""
+class Reply(NamedTuple):
+    """The reply to an order that changes nothing: the reason of a refusal, or a question."""
 
     question: bool
     texts: tuple[str, str]
 
-    def words(self, language: Language) -> str:
+    def text(self, language: Language) -> str:
         """The sentence for the operator."""
         return self.texts[language == "zh"]
 
 
 class Bin(BaseModel):
-    """A bin: its colour, and whether it is a box for hazards."""
+    """A bin: its colour, and whether it is for hazards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     colour: str
     hazards: bool = False
 
 
-class Policy(BaseModel):
-    """Where each sort goes. A policy that is unsafe, incomplete or names bins that are not there cannot be made
+class SortingPolicy(BaseModel):
+    """The destination of each waste class. An unsafe or incomplete policy, or one with unknown bins, cannot be made
     (ValidationError).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     bins: tuple[Bin, ...]  # numbered from 1
-    standard: Mapping[str, Place]  # what `reset` and `resume` go back to
-    places: Mapping[str, Place]
-    sure: int = SURE  # percent: what is seen with less is left for a person
-    first: tuple[str, ...] = ()  # sorts that are picked before others
+    standard: Mapping[str, Destination]  # of `reset` and `resume`
+    destinations: Mapping[str, Destination]
+    min_confidence: int = DEFAULT  # percent: items below it go to manual sorting
+    priority: tuple[str, ...] = ()  # classes that are picked before others
 
     @model_validator(mode="after")
-    def _possible(self) -> "Policy":
-        for places in (self.standard, self.places):
-            if set(places) != set(SORTS) or not set(self.first) <= set(SORTS) or not LEAST <= self.sure <= MOST:
-                raise ValueError(
-                    f"a policy needs a place for each of {', '.join(SORTS)}, and sureness from {LEAST} to {MOST}"
-                )
+    def _possible(self) -> "SortingPolicy":
+        if not set(self.priority) <= set(WASTE_CLASSES) or not LOWEST <= self.min_confidence <= HIGHEST:
+            raise ValueError(
+                f"priority is for {', '.join(WASTE_CLASSES)}; min_confidence goes from {LOWEST} to {HIGHEST} %"
+            )
+        for destinations in (self.standard, self.destinations):
+            if set(destinations) != set(WASTE_CLASSES):
+                raise ValueError(f"a policy needs a destination for each of {', '.join(WASTE_CLASSES)}")
             if any(
-                place not in ("leave", "manual") and not 1 <= int(place) <= len(self.bins) for place in places.values()
+                each not in ("leave", "manual") and not 1 <= int(each) <= len(self.bins)
+                for each in destinations.values()
             ):
-                raise ValueError(f"a place is a bin from 1 to {len(self.bins)}, leave or manual")
-            if _unsafe(self.bins, places):
+                raise ValueError(f"a destination is a bin from 1 to {len(self.bins)}, leave or manual")
+            if _unsafe(self.bins, destinations):
                 raise ValueError(REASONS["hazard"][0])
         if not {each.colour for each in self.bins} <= set(COLOURS):
             raise ValueError(f"a bin has one of the colours {', '.join(COLOURS)}")
         return self
 
-    def called(self, word: str) -> list[int]:
-        """The numbers of the bins that a number or a colour names."""
+    def bins_named(self, word: str) -> list[int]:
+        """The numbers of the bins that a number or a colour stands for."""
         return [number for number, each in enumerate(self.bins, 1) if word in (str(number), each.colour)]
 
 
-STANDARD: dict[str, Place] = {
+STANDARD: dict[str, Destination] = {
     "glass-brown": 3, "glass-green": 3, "glass-clear": 3, "plastic": 2, "can": 2, "cardboard": 1, "paper": 1, "food": 4,
     "film": 2, "hazard": 5,
 }  # fmt: skip
 
 
-def standard(sure: int = SURE) -> Policy:
+def standard_policy(min_confidence: int = DEFAULT) -> SortingPolicy:
     """Five bins: blue for paper, yellow for packaging, green for glass, brown for food, and a red box for hazards."""
     bins = (
         Bin(colour="blue"),
@@ -170,97 +166,138 @@ def standard(sure: int = SURE) -> Policy:
         Bin(colour="brown"),
         Bin(colour="red", hazards=True),
     )
-    return Policy(bins=bins, standard=STANDARD, places=STANDARD, sure=sure)
+    return SortingPolicy(bins=bins, standard=STANDARD, destinations=STANDARD, min_confidence=min_confidence)
 
 
-def parse(line: str) -> tuple[Op, ...]:
-    """An order from a model's line. Raises InputError for anything that `render` would not write."""
+def parse(line: str) -> tuple[Clause, ...]:
+    """The clauses of an order. Raises InputError for anything that `render` would not write."""
     if len(line) > LONGEST:
         raise InputError(f"an order of {len(line)} characters; at most {LONGEST}")
     if not re.fullmatch(PATTERN, line):
         raise InputError(
             f"order {line[:80]!r}: not in the language; one is for example 'route glass-brown 3; leave paper'"
         )
-    return tuple(map(_op, line.split("; ")))
+    return tuple(map(_clause, line.split("; ")))
 
 
-def render(ops: tuple[Op, ...]) -> str:
-    """The line of an order."""
-    return "; ".join(" ".join((op.verb, *op.kinds, *op.rest)) for op in ops)
+def render(clauses: tuple[Clause, ...]) -> str:
+    """The text of an order."""
+    return "; ".join(" ".join((each.verb, *each.kinds, *each.rest)) for each in clauses)
 
 
-def _op(clause: str) -> Op:
+def _clause(clause: str) -> Clause:
     verb, *words = clause.split(" ")
-    kinds = tuple(word for word in words if word in KINDS)
+    kinds = tuple(word for word in words if word in ORDER_CLASSES)
     if len(set(kinds)) < len(kinds):
-        raise InputError(f"order {clause!r}: it names a kind twice")
-    return Op(verb, kinds, tuple(word for word in words if word not in KINDS))  # type: ignore[arg-type]  # the pattern holds the verbs
+        raise InputError(f"order {clause!r}: it names a class twice")
+    return Clause(verb, kinds, tuple(word for word in words if word not in ORDER_CLASSES))  # type: ignore[arg-type]  # the pattern holds the verbs
 
 
-def apply(ops: tuple[Op, ...], policy: Policy) -> Policy | Said:
-    """The policy after an order, clause by clause; or, with nothing changed, why not, or a question.
+def apply(clauses: tuple[Clause, ...], policy: SortingPolicy) -> SortingPolicy | Reply:
+    """The policy after an order, clause by clause; or the reply where nothing changes.
 
-    What is said of one colour of glass goes before what is said of all glass; else to say two places of a sort is a
+    A clause about one colour of glass goes before one about all glass. Two other destinations for one class are a
     contradiction.
     """
-    places, sure, first = dict(policy.places), policy.sure, policy.first
-    broad: dict[str, Place | None] = {}  # what this order says of each sort; None: it is sorted, wherever
-    narrow: dict[str, Place | None] = {}
-    for op in ops:
-        if (op.verb, *op.rest) in TOPICS:
-            return Said(op.verb == "ask", TOPICS[op.verb, op.rest[0]])
-        found = {word: policy.called(word) for word in op.rest} if op.verb in ("route", "swap") else {}
+    change = _Change(policy)
+    for clause in clauses:
+        if (reply := change.add(clause)) is not None:
+            return reply
+    destinations = change.settled()
+    if _unsafe(policy.bins, destinations):
+        return _refused("hazard")
+    return SortingPolicy(
+        bins=policy.bins,
+        standard=policy.standard,
+        destinations=destinations,
+        min_confidence=change.min_confidence,
+        priority=change.priority,
+    )
+
+
+class _Change:
+    """What an order changes, while its clauses are added one by one."""
+
+    def __init__(self, policy: SortingPolicy):
+        self.policy, self.destinations = policy, dict(policy.destinations)
+        self.min_confidence, self.priority = policy.min_confidence, policy.priority
+        self.broad: dict[str, Destination | None] = {}  # by class; None: sorted, whatever the bin
+        self.narrow: dict[str, Destination | None] = {}  # the same, of clauses about one colour of glass
+
+    def add(self, clause: Clause) -> Reply | None:
+        """Add a clause; returns the reply where it is refused or unclear."""
+        if (clause.verb, *clause.rest) in TOPICS:
+            return Reply(clause.verb == "ask", TOPICS[clause.verb, clause.rest[0]])
+        named = {each: "-" in kind for kind in clause.kinds for each in ORDER_CLASSES[kind]}  # whether by its colour
+        match clause.verb:
+            case "route" | "swap":
+                return self._move(clause, named)
+            case "leave" | "manual":
+                return self._claim(named, dict.fromkeys(named, clause.verb))
+            case "resume":
+                return self._claim(named, dict.fromkeys(named))
+            case "only":
+                claims: dict[str, Destination | None] = {
+                    each: None if each in named else "leave"
+                    for each in WASTE_CLASSES
+                    if each in named or each != "hazard"
+                }
+                return self._claim(named, claims)
+            case "first":
+                self.priority = (*named, *(each for each in self.priority if each not in named))
+            case "reset":
+                self.destinations, self.broad, self.narrow = dict(self.policy.standard), {}, {}
+                self.min_confidence, self.priority = DEFAULT, ()
+            case "sure":
+                return self._threshold(clause.rest[0])
+        return None
+
+    def settled(self) -> dict[str, Destination]:
+        """The destinations after all claims; a class that is only to be sorted goes to its bin, or to the standard
+        one.
+        """
+        back = {
+            each: before if isinstance(before := self.destinations[each], int) else self.policy.standard[each]
+            for each in WASTE_CLASSES
+        }
+        claims = self.broad | self.narrow
+        return self.destinations | {each: back[each] if to is None else to for each, to in claims.items()}
+
+    def _move(self, clause: Clause, named: dict[str, bool]) -> Reply | None:
+        found = {word: self.policy.bins_named(word) for word in clause.rest}
         for word, numbers in found.items():
             if len(numbers) != 1:
-                return Said(True, TOPICS["ask", "bin"]) if numbers else _refused("bin", *_bin_words(word))
-        bins = [found[word][0] for word in op.rest] if found else []
-        named = {sort: "-" in kind for kind in op.kinds for sort in KINDS[kind]}  # whether by its colour
-        claims: dict[str, Place | None] = {}
-        match op.verb:
-            case "route":
-                claims = dict.fromkeys(named, bins[0])
-            case "leave" | "manual":
-                claims = dict.fromkeys(named, op.verb)
-            case "resume":
-                claims = dict.fromkeys(named)
-            case "only":
-                claims = {
-                    sort: None if sort in named else "leave" for sort in SORTS if sort in named or sort != "hazard"
-                }
-            case "first":
-                first = (*named, *(sort for sort in first if sort not in named))
-            case "swap":
-                if bins[0] == bins[1]:
-                    return _refused("swap")
-                other: dict[Place, Place] = {bins[0]: bins[1], bins[1]: bins[0]}
-                places = {
-                    sort: other.get(place, place) for sort, place in _settled(places, policy, broad | narrow).items()
-                }
-                broad, narrow = {}, {}
-            case "reset":
-                places, sure, first, broad, narrow = dict(policy.standard), SURE, (), {}, {}
-            case "sure":
-                word = op.rest[0]
-                sure = (
-                    min(max(sure + STEP * (1 if word == "more" else -1), LEAST), 95)
-                    if word in ("more", "less")
-                    else int(word)
-                )
-                if not LEAST <= sure <= MOST:
-                    return _refused("sure", f"{sure} %", f"{sure}%")
-        for sort, place in claims.items():
-            said = narrow if named.get(sort) else broad
-            if sort in said and _clash(said[sort], place):
-                return _refused("contradiction", *SORTS[sort])
-            said[sort] = said.get(sort) or place
-    places = _settled(places, policy, broad | narrow)
-    if _unsafe(policy.bins, places):
-        return _refused("hazard")
-    return Policy(bins=policy.bins, standard=policy.standard, places=places, sure=sure, first=first)
+                return Reply(True, TOPICS["ask", "bin"]) if numbers else _refused("bin", *_bin_words(word))
+        bins = [found[word][0] for word in clause.rest]
+        if clause.verb == "route":
+            return self._claim(named, dict.fromkeys(named, bins[0]))
+        if bins[0] == bins[1]:
+            return _refused("swap")
+        other: dict[Destination, Destination] = {bins[0]: bins[1], bins[1]: bins[0]}
+        self.destinations = {each: other.get(to, to) for each, to in self.settled().items()}
+        self.broad, self.narrow = {}, {}
+        return None
+
+    def _claim(self, named: dict[str, bool], claims: Mapping[str, Destination | None]) -> Reply | None:
+        for each, to in claims.items():
+            claimed = self.narrow if named.get(each) else self.broad
+            if each in claimed and _clash(claimed[each], to):
+                return _refused("contradiction", *WASTE_CLASSES[each])
+            claimed[each] = claimed.get(each) or to
+        return None
+
+    def _threshold(self, word: str) -> Reply | None:
+        if word in ("more", "less"):
+            self.min_confidence = min(max(self.min_confidence + STEP * (1 if word == "more" else -1), LOWEST), 95)
+        else:
+            self.min_confidence = int(word)
+        if LOWEST <= self.min_confidence <= HIGHEST:
+            return None
+        return _refused("sure", f"{self.min_confidence} %", f"{self.min_confidence}%")
 
 
-def words(policy: Policy, language: Language) -> str:
-    """The policy in plain words, a line a place; each sort is named once, with a star where it is picked first."""
+def describe(policy: SortingPolicy, language: Language) -> str:
+    """The policy in plain words, a line a destination; each class is named once, with a star where it has priority."""
     side = int(language == "zh")
     lines = []
     for number, each in enumerate(policy.bins, 1):
@@ -270,43 +307,40 @@ def words(policy: Policy, language: Language) -> str:
         )
     lines.append(("By hand: ", "人工处理：")[side] + _listed(policy, "manual", side))
     lines.append(("Left on the belt: ", "留在带上：")[side] + _listed(policy, "leave", side))
+    threshold = policy.min_confidence
     doubtful = (
-        f"By hand too: what is seen with less than {policy.sure} % sureness.",
-        f"把握不足{policy.sure}%的也由人工处理。",
+        f"By hand too: what is seen with less than {threshold} % sureness.",
+        f"把握不足{threshold}%的也由人工处理。",
     )
-    lines.append(doubtful[side] + (" * is picked first.", "*优先拣。")[side] * bool(policy.first))
+    lines.append(doubtful[side] + (" * is picked first.", "*优先拣。")[side] * bool(policy.priority))
     return "\n".join(lines)
 
 
-def _refused(reason: str, english: str = "", chinese: str = "") -> Said:
+def _refused(reason: str, english: str = "", chinese: str = "") -> Reply:
     texts = REASONS[reason]
-    return Said(False, (texts[0].format(english), texts[1].format(chinese)))
+    return Reply(False, (texts[0].format(english), texts[1].format(chinese)))
 
 
 def _bin_words(word: str) -> tuple[str, str]:
     return word, f"{COLOURS[word]}色" if word in COLOURS else f"{word}号"
 
 
-def _clash(one: Place | None, other: Place | None) -> bool:
+def _clash(one: Destination | None, other: Destination | None) -> bool:
     return one != other and (None not in (one, other) or "leave" in (one, other))
 
 
-def _settled(places: Mapping[str, Place], policy: Policy, claims: Mapping[str, Place | None]) -> dict[str, Place]:
-    """The places after what was said; what is only said to be sorted goes to its bin, or else to the standard one."""
-    back = {sort: places[sort] if isinstance(places[sort], int) else policy.standard[sort] for sort in SORTS}
-    return {**places, **{sort: back[sort] if place is None else place for sort, place in claims.items()}}
-
-
-def _unsafe(bins: tuple[Bin, ...], places: Mapping[str, Place]) -> bool:
-    """Whether hazards go anywhere but alone into a box of theirs, or to a person."""
-    boxes = {number for number, each in enumerate(bins, 1) if each.hazards} | {"manual"}
-    return places["hazard"] not in boxes or any(
-        place in boxes - {"manual"} for sort, place in places.items() if sort != "hazard"
+def _unsafe(bins: tuple[Bin, ...], destinations: Mapping[str, Destination]) -> bool:
+    """Whether hazards go anywhere but alone into a bin for hazards, or to manual sorting."""
+    allowed = {number for number, each in enumerate(bins, 1) if each.hazards} | {"manual"}
+    return destinations["hazard"] not in allowed or any(
+        to in allowed - {"manual"} for each, to in destinations.items() if each != "hazard"
     )
 
 
-def _listed(policy: Policy, wanted: Place, side: int) -> str:
+def _listed(policy: SortingPolicy, wanted: Destination, side: int) -> str:
     names = [
-        SORTS[sort][side] + "*" * (sort in policy.first) for sort, place in policy.places.items() if place == wanted
+        WASTE_CLASSES[each][side] + "*" * (each in policy.priority)
+        for each, to in policy.destinations.items()
+        if to == wanted
     ]
     return (", ", "、")[side].join(names) or ("nothing", "无")[side]

@@ -1,4 +1,4 @@
-"""The simulated line as a limb."""
+"""The simulated sorting line behind the robot interface, and the ground-truth oracle."""
 
 import numpy as np
 
@@ -6,22 +6,20 @@ from groundup.apps.robotics.robot import Camera, Description, Field, Numbers, Ob
 from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW
 from groundup.apps.sorter.simulator.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
 from groundup.apps.sorter.simulator.line import BINS, HOME, MANUAL, REACH, Event
-from groundup.apps.sorter.sorter import PAUSE, Layout
-from groundup.apps.sorter.tracks import Window
+from groundup.apps.sorter.sorter import INFERENCE_PERIOD, LineLayout
+from groundup.apps.sorter.tracker import FieldOfView
 from groundup.codecs.boxes import Detection
 from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
-PICTURES = round(
-    PAUSE / PERIOD
-)  # periods from one to the next where nobody but a sorter looks: more would be drawn and not seen
-STANDARD = "standard"  # the setting that is none of the world's shifts
-LAYOUT = Layout(Window(AT, VIEW, HEIGHT), -0.5, 0.55, HOME[:2], BINS, MANUAL)
+PICTURES = round(INFERENCE_PERIOD / PERIOD)  # periods from one image to the next: no more are used without a page
+STANDARD = "standard"  # the setting without a domain shift
+LAYOUT = LineLayout(FieldOfView(AT, VIEW, HEIGHT), -0.5, 0.55, HOME[:2], BINS, MANUAL)
 
 
-class Robot:
-    """A `Limb`, its camera taking a picture in every `every`th period. `events` is the truth about the items, which no
-    brain sees.
+class SimulatedLine:
+    """The line as a `Robot`, whose camera takes an image every `every` periods. `events` is the ground truth about the
+    items, which no model sees.
     """
 
     def __init__(self, part: WorldPart, seed: int, every: int = 1):
@@ -39,11 +37,11 @@ class Robot:
         )  # fmt: skip
 
     def describe(self) -> Description:
-        """What this is."""
+        """Name, period, sensors, actuators and camera of the line."""
         return self._about
 
     def connect(self) -> None:
-        """An empty belt."""
+        """Reset to an empty belt."""
         self._seen, _ = self.line.reset(seed=self._seed)
         self.stop()
 
@@ -52,7 +50,7 @@ class Robot:
         return float(self.line.line.time)
 
     def observe(self) -> Observation:
-        """Let a period pass, then look."""
+        """Simulate one control period; the observation after it."""
         self._seen, _, _, _, info = self.line.step(self._doing)
         self.events += info["events"]
         numbers = {
@@ -61,24 +59,24 @@ class Robot:
         return Observation(float(self._seen["taken"][0]), {"belt": self._seen["image"]}, numbers)
 
     def act(self, action: Numbers) -> None:
-        """What to do from now on."""
+        """Set the action of the periods to come."""
         on = {name: int(action[name][0] > 0.5) for name in ("suction", "ride")}
         self._doing = {"target": action["target"], "belt": action["belt"], "stop": 0, **on}
 
     def stop(self) -> None:
-        """Brake arm and belt, and keep hold of what is held."""
+        """Brake arm and belt; a held item stays held."""
         still = np.zeros(1, np.float32)
         self._doing = {"target": np.array(HOME, np.float32), "belt": still, "stop": 1, "suction": 0, "ride": 0}
 
 
 class Oracle:
-    """A `Brain` that knows the truth, `score` sure of it: what the limb reaches when nothing is seen wrongly."""
+    """A model client that detects the ground truth with one `score`: the limit of the arm."""
 
-    def __init__(self, robot: Robot, score: float = 0.99):
+    def __init__(self, robot: SimulatedLine, score: float = 0.99):
         self.robot, self.score = robot, score
 
-    def look(self, picture: Pixels) -> list[Detection]:
-        """What is at least half to be seen in the robot's last picture."""
+    def detect(self, picture: Pixels) -> list[Detection]:
+        """The items that are at least half visible in the robot's last image."""
         seen = [each for each in self.robot.line.seen if each.visible > 0.5]
         side = len(picture)
         return [
@@ -90,7 +88,7 @@ class Oracle:
 
 
 def setting(name: str) -> WorldPart:
-    """The standard line, or that line under one of the world's shifts. Raises InputError for another name."""
+    """The simulator config of the standard line, or of a domain shift. Raises InputError for another name."""
     if name not in (STANDARD, *SHIFTS):
         raise InputError(f"{name}: no setting of the line; there are {', '.join((STANDARD, *SHIFTS))}")
     return WorldPart() if name == STANDARD else shifted(WorldPart(), name)

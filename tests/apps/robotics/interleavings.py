@@ -1,7 +1,7 @@
 """Every order in which threads may run through the guard: real threads, one at a time, a step each, as a schedule says.
 
 A step is a line of `guard.py` and `interlock.py` (fine), or a call into the interlock (coarse: each of its events is
-atomic); calls to the limb are steps of their own. All schedules are run but those that lead to a state that was seen
+atomic); calls to the robot are steps of their own. All schedules are run but those that lead to a state that was seen
 already: the same fields, the same place and variables of each thread, the same story of who was answered before what.
 """
 
@@ -31,7 +31,7 @@ class Story:
         self.acts: dict[
             str, tuple[frozenset[str], frozenset[str]]
         ] = {}  # the stops that had begun, and ended, when it began
-        self.last = ""  # act that reached the limb
+        self.last = ""  # act that reached the robot
 
     def begins(self, name: str, call: str) -> None:
         self.doing[threading.current_thread().name] = name
@@ -249,7 +249,7 @@ def explore(
 def check(run: Run, schedule: list[int]) -> None:
     """What must hold however the threads ran; the schedule is told where it does not."""
     story, told = run.cart.story, f"schedule {schedule}"
-    assert not story.wrong, told  # an action that began after a stop reached the limb before anybody reset
+    assert not story.wrong, told  # an action that began after a stop reached the robot before anybody reset
     reset = [(stops, halted) for stops, halted, result in story.resets.values() if result is True]
     assert all(halted for _, halted in reset), told
     holding = story.answered.difference(*(stops for stops, _ in reset))

@@ -1,4 +1,4 @@
-"""A quadrotor that flies over the bins and reports how full they are: the sorter's brain on another limb.
+"""A quadrotor that flies over the bins and reports how full they are: the sorter's client on another robot.
 
 A rigid body with four rotors that lag behind what they are told, gravity and drag. What is left out: taking off and
 landing (it hovers from the start), wind, the bins' walls, and errors of its own sense of place. Metres, seconds,
@@ -57,7 +57,7 @@ class Quadrotor:
 
     def __init__(self, part: WorldPart, bins: Mapping[int, Sequence[tuple[int, str]]], seed: int):
         self.part, self.bins, self.seed = part, bins, seed
-        self.seen: list[Seen] = []  # the truth about the last picture, which no brain sees
+        self.seen: list[Seen] = []  # the truth about the last picture, which no client sees
         self._camera = camera.Camera(part, np.random.default_rng(seed))
         self._items: dict[tuple[int, int], Posed] = {}
         self.time, self.place, self.velocity = 0.0, np.array((0.0, 0.0, OVER)), np.zeros(3)
@@ -90,7 +90,7 @@ class Quadrotor:
         """Fly on for a period, then look down; the camera hangs plumb."""
         for _ in range(round(PERIOD / STEP)):
             self.step()
-        picture, self.seen = self._camera.look(self._below())
+        picture, self.seen = self._camera.render(self._below())
         return Observation(self.time, {"down": picture}, {"place": f32(self.place), "velocity": f32(self.velocity)})
 
     def act(self, action: Numbers) -> None:
@@ -159,28 +159,28 @@ class Quadrotor:
         return self._items[number, each]
 
 
-def survey(limb: Robot, brain: ModelClient) -> dict[int, float]:
+def survey(robot: Robot, client: ModelClient) -> dict[int, float]:
     """Fly over every bin, hover, look: which share of each bin's floor is covered, from 0 to 1; `FULL` and more is
     full.
 
-    A bin that was not seen is missing: the brain was silent, or it was not reached in time. A limb that is stopped ends
-    the flight.
+    A bin that was not seen is missing: the model timed out, or the bin was not reached in time. A robot that is stopped
+    ends the flight.
     """
     shares: dict[int, float] = {}
     with suppress(Stopped):
         for number in sorted(
             BINS, key=lambda each: (each % 2, BINS[each][0] * (-1) ** each)
         ):  # along one side and back along the other
-            target, looks, began = f32((*BINS[number], OVER)), list[float](), limb.now()
-            while len(looks) < LOOKS and limb.now() - began < LEG:
-                seen = limb.observe()
-                limb.act({"target": target})
+            target, looks, began = f32((*BINS[number], OVER)), list[float](), robot.now()
+            while len(looks) < LOOKS and robot.now() - began < LEG:
+                seen = robot.observe()
+                robot.act({"target": target})
                 if (
                     np.abs(seen.numbers["place"] - target).max() < NEAR
                     and np.linalg.norm(seen.numbers["velocity"]) < STILL
                 ):
                     with suppress(InferenceTimeout):
-                        looks.append(covered(brain.look(seen.images["down"])))
+                        looks.append(covered(client.detect(seen.images["down"])))
             if looks:
                 shares[number] = float(np.median(looks))
     return shares

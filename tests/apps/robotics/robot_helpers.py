@@ -1,4 +1,4 @@
-"""A limb small enough to predict: a cart on a rail, in a simulated time of whole milliseconds."""
+"""A robot small enough to predict: a cart on a rail, in a simulated time of whole milliseconds."""
 
 from collections.abc import Callable
 

@@ -18,10 +18,10 @@ ABOUT = Description(
     "cart", 60.0, (), (Field("speed", "m/s", (-1.0,), (1.0,)),), ()
 )  # a period in which no watchdog helps
 FORWARD = {"speed": np.float32([1])}
-# seconds that the limb takes to stop, and to act; how often it fails to stop; who is at work at the same time
+# seconds that the robot takes to stop, and to act; how often it fails to stop; who is at work at the same time
 SETTINGS = {
-    "fast limb, one operator": (0.0, 0.0, 0.0, ("stop", "reset", "drive")),
-    "fast limb, two operators": (0.0, 0.0, 0.0, ("stop", "reset", "stop", "reset", "drive")),
+    "fast robot, one operator": (0.0, 0.0, 0.0, ("stop", "reset", "drive")),
+    "fast robot, two operators": (0.0, 0.0, 0.0, ("stop", "reset", "stop", "reset", "drive")),
     "stop takes 1 ms": (0.001, 0.0, 0.0, ("stop", "reset", "drive")),
     "stop takes 5 ms": (0.005, 0.0, 0.0, ("stop", "reset", "drive")),
     "an action takes 1 ms": (0.0, 0.001, 0.0, ("stop", "reset", "drive")),
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 class Cart:
-    """A limb that takes its time, and may fail to stop."""
+    """A robot that takes its time, and may fail to stop."""
 
     def __init__(self, halting: float, acting: float, fails: float, rng: Random):
         self.halting, self.acting, self.fails, self.rng = halting, acting, fails, rng
@@ -114,7 +114,7 @@ class Try:
                 break
             except ConnectionError:
                 continue
-        cart: Any = guard._limb
+        cart: Any = guard._robot
         since = [
             each for each in self.drives if each > max(self.returned) and not any(begun >= last for begun in self.begun)
         ]
@@ -145,7 +145,7 @@ def soak(setting: str, tries: int, seed: int = 0) -> tuple[int, int]:
             one.drive()
             if rng.random() < 0.7:
                 guard.stop("first")
-            guard._limb.fails = fails  # type: ignore[attr-defined]
+            guard._robot.fails = fails  # type: ignore[attr-defined]
             jobs = [(getattr(one, role), rng.choice((0.0, 0.0, 1e-5, 1e-4, halting * rng.random()))) for role in roles]
             rng.shuffle(jobs)
             for done in [pool.submit(lambda job, wait: (rest(wait), job()), *each) for each in jobs]:

@@ -246,7 +246,7 @@ def test_a_kill_at_any_rename_leaves_the_finished_episodes(tmp_path, monkeypatch
 
 def test_a_folder_takes_one_kind_of_limb(tmp_path):
     record(tmp_path, (1,), BLIND)
-    with pytest.raises(InputError, match="another limb"):
+    with pytest.raises(InputError, match="another robot"):
         Recorder(tmp_path, replace(BLIND, period=0.1))
 
 
@@ -260,7 +260,7 @@ def test_a_folder_takes_one_kind_of_limb(tmp_path):
     ],
     ids=["no numbers", "no picture", "small picture", "no bytes"],
 )
-def test_what_the_limb_does_not_describe_is_refused(tmp_path, films, broken, says):
+def test_what_the_robot_does_not_describe_is_refused(tmp_path, films, broken, says):
     with pytest.raises(InputError, match=says), Recorder(tmp_path, ABOUT).episode("go") as episode:
         episode.add(broken(Cart().observe()), action())
 
@@ -290,8 +290,8 @@ def test_a_short_film_is_noticed(tmp_path, films):
 def test_a_replay_is_a_limb_that_a_guard_drives(tmp_path):
     (frames,) = record(tmp_path, (6,), BLIND)
     replay = Replay(tmp_path)
-    limb: Robot = replay
-    guard = Guarded(limb)
+    robot: Robot = replay
+    guard = Guarded(robot)
     guard.connect()
     assert guard.describe() == BLIND
     for seen, _ in frames:

@@ -1,4 +1,4 @@
-"""The guard of a limb: whatever goes wrong, motion ends in time, and begins again only when it may."""
+"""The guard of a robot: whatever goes wrong, motion ends in time, and begins again only when it may."""
 
 import threading
 import time
@@ -41,9 +41,9 @@ def run(cart: Cart, ms: int) -> None:
         cart.tick()
 
 
-def test_a_guard_is_a_limb():
-    limb: Robot = Guarded(Cart())
-    assert limb.describe().name == "cart"
+def test_a_guard_is_a_robot():
+    robot: Robot = Guarded(Cart())
+    assert robot.describe().name == "cart"
 
 
 # --- what may be asked -------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_stop_stays_until_reset_and_may_come_twice():
 
 @pytest.mark.parametrize("seed", range(300))
 def test_stop_halts_within_50_ms_whatever_else_happens(seed):
-    """At a random call or millisecond somebody stops it, while calls to the limb fail at random, and telling it to stop
+    """At a random call or millisecond somebody stops it, while calls to the robot fail at random, and those to its stop
     often.
     """
     rng = Random(seed)
@@ -253,7 +253,7 @@ def test_an_action_that_a_stop_overtook_is_halted_when_it_returns():
 
 
 def test_a_stop_while_a_reset_is_carried_out_holds():
-    """The limb is just being told to stop, by the reset, when somebody presses stop."""
+    """The robot is just being told to stop, by the reset, when somebody presses stop."""
     cart = Cart()
     guard = driven(cart)
     guard.stop("first")
@@ -345,7 +345,7 @@ def test_an_action_that_the_watchdog_overtook_is_halted_when_it_returns():
 
 
 def test_an_action_while_the_watchdog_halts_does_not_pass_for_halted():
-    """The action comes after the limb has stopped and before it says so."""
+    """The action comes after the robot has stopped and before it says so."""
     cart = Cart()
     guard = watched(cart)
 
@@ -362,7 +362,7 @@ def test_an_action_while_the_watchdog_halts_does_not_pass_for_halted():
     assert cart.speed == 0
 
 
-def test_stop_comes_from_any_thread_while_the_limb_hangs():
+def test_stop_comes_from_any_thread_while_the_robot_hangs():
     """The driver's thread is inside `act`, for as long as the stop takes."""
     cart, inside, stopped = Cart(), threading.Event(), threading.Event()
     guard = driven(cart)
@@ -393,7 +393,7 @@ def test_stop_comes_from_any_thread_while_the_limb_hangs():
 
 
 def test_a_machine_is_watched_by_a_thread():
-    """A limb on the wall's clock whose driver says nothing more."""
+    """A robot on the wall's clock whose driver says nothing more."""
     cart = Cart()
     began = time.monotonic()
     cart.now = lambda: time.monotonic() - began

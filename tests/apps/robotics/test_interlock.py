@@ -1,5 +1,5 @@
 """The guard's state machine: its table, every interleaving of few threads, and random ones of real threads on slow
-limbs."""
+robots."""
 
 from collections.abc import Callable
 from threading import Lock

@@ -12,7 +12,7 @@ import pytest
 
 from groundup.apps.sorter import orders
 from groundup.apps.sorter.orders import pairs, prompt, templates
-from groundup.apps.sorter.policy import KINDS, Policy, Said, apply, parse, render, standard
+from groundup.apps.sorter.policy import ORDER_CLASSES, Reply, SortingPolicy, apply, parse, render, standard_policy
 from groundup.codecs import messages
 
 PARTS, LANGUAGES = ("train", "heldout", "novel"), ("en", "zh")
@@ -31,8 +31,8 @@ def test_every_answer_is_an_order_that_applies_or_is_refused(made, part, languag
     for pair in made[part, language]:
         order = parse(pair.answer)
         assert render(order) == pair.answer
-        after = apply(order, standard())
-        outcomes["changed" if isinstance(after, Policy) else "asked" if after.question else "refused"] += 1
+        after = apply(order, standard_policy())
+        outcomes["changed" if isinstance(after, SortingPolicy) else "asked" if after.question else "refused"] += 1
     assert min(outcomes.values()) > COUNT / 100
     assert outcomes["changed"] > COUNT / 2
 
@@ -113,7 +113,7 @@ def test_no_gap_is_left(made, part, language):
 def test_every_kind_and_verb_is_trained_on(made):
     for language in LANGUAGES:
         ops = [op for pair in made["train", language] for op in parse(pair.answer)]
-        assert {kind for op in ops for kind in op.kinds} == set(KINDS)
+        assert {kind for op in ops for kind in op.kinds} == set(ORDER_CLASSES)
         assert {op.verb for op in ops} == {
             "route",
             "leave",
@@ -159,9 +159,9 @@ def test_pairs_depend_on_the_seed_alone():
 
 def test_the_orders_of_the_plan_are_understood():
     """Its examples, in the language: what a model should answer to them."""
-    after = apply(parse("route glass-brown 3; leave paper"), standard())
-    assert isinstance(after, Policy)
-    assert not isinstance(apply(parse("route hazard red"), standard()), Said)
+    after = apply(parse("route glass-brown 3; leave paper"), standard_policy())
+    assert isinstance(after, SortingPolicy)
+    assert not isinstance(apply(parse("route hazard red"), standard_policy()), Reply)
     for text, language in (
         ("(把|将)<k>(单独|分开|都)(放到|放进)<b>", "zh"),
         ("(goes in|goes into|goes to|go in|go into|to|into|in) <b>", "en"),

@@ -10,42 +10,45 @@ from pydantic import ValidationError
 
 from groundup.apps.sorter.policy import (
     COLOURS,
-    KINDS,
     LONGEST,
+    ORDER_CLASSES,
     PATTERN,
-    SORTS,
     STANDARD,
     TOPICS,
+    WASTE_CLASSES,
     Bin,
-    Op,
-    Policy,
-    Said,
+    Clause,
+    Reply,
+    SortingPolicy,
     apply,
+    describe,
     parse,
     render,
-    standard,
-    words,
+    standard_policy,
 )
 from groundup.core.errors import InputError
 from groundup.generate.grammar import Constraint, Grammar
 from tests.generate.generate_helpers import small_tokenizer
 
 BIN = st.one_of(st.integers(1, 99).map(str), st.sampled_from(sorted(COLOURS)))
-SEVERAL = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5, unique=True).map(tuple)
+SEVERAL = st.lists(st.sampled_from(sorted(ORDER_CLASSES)), min_size=1, max_size=5, unique=True).map(tuple)
 CLAUSE = st.one_of(
-    st.builds(lambda kinds, bin_: Op("route", kinds, (bin_,)), SEVERAL, BIN),
+    st.builds(lambda kinds, bin_: Clause("route", kinds, (bin_,)), SEVERAL, BIN),
     st.builds(
-        lambda verb, kinds: Op(verb, kinds), st.sampled_from(["leave", "manual", "only", "resume", "first"]), SEVERAL
+        lambda verb, kinds: Clause(verb, kinds),
+        st.sampled_from(["leave", "manual", "only", "resume", "first"]),
+        SEVERAL,
     ),
-    st.builds(lambda one, other: Op("swap", (), (one, other)), BIN, BIN),
-    st.just(Op("reset")),
+    st.builds(lambda one, other: Clause("swap", (), (one, other)), BIN, BIN),
+    st.just(Clause("reset")),
     st.builds(
-        lambda word: Op("sure", (), (word,)), st.one_of(st.integers(0, 100).map(str), st.sampled_from(["more", "less"]))
+        lambda word: Clause("sure", (), (word,)),
+        st.one_of(st.integers(0, 100).map(str), st.sampled_from(["more", "less"])),
     ),
 )
 ALONE = st.sampled_from(
-    [Op("ask", (), (topic,)) for topic in ("bottle", "bin", "kind")]
-    + [Op("refuse", (), (topic,)) for topic in ("kind", "other")]
+    [Clause("ask", (), (topic,)) for topic in ("bottle", "bin", "kind")]
+    + [Clause("refuse", (), (topic,)) for topic in ("kind", "other")]
 )
 ORDER = st.one_of(st.lists(CLAUSE, min_size=1, max_size=4).map(tuple), ALONE.map(lambda op: (op,)))
 LINES = [
@@ -127,20 +130,20 @@ HOSTILE = [
 ]
 
 
-def told(line: str, policy: Policy | None = None) -> Policy:
-    after = apply(parse(line), policy or standard())
-    assert isinstance(after, Policy), after
+def told(line: str, policy: SortingPolicy | None = None) -> SortingPolicy:
+    after = apply(parse(line), policy or standard_policy())
+    assert isinstance(after, SortingPolicy), after
     return after
 
 
-def said(line: str, policy: Policy | None = None) -> Said:
-    after = apply(parse(line), policy or standard())
-    assert isinstance(after, Said), after
+def said(line: str, policy: SortingPolicy | None = None) -> Reply:
+    after = apply(parse(line), policy or standard_policy())
+    assert isinstance(after, Reply), after
     return after
 
 
-def changed(after: Policy) -> dict:
-    return {sort: place for sort, place in after.places.items() if place != STANDARD[sort]}
+def changed(after: SortingPolicy) -> dict:
+    return {sort: place for sort, place in after.destinations.items() if place != STANDARD[sort]}
 
 
 # --- the language --------------------------------------------------------------------------------------------
@@ -171,7 +174,7 @@ def test_any_text_is_an_order_that_is_written_alike_or_refused(text):
 
 @given(st.from_regex(PATTERN, fullmatch=True))
 def test_what_the_pattern_matches_is_an_order_but_for_its_length_and_a_kind_twice(line):
-    twice = any(clause.split().count(kind) > 1 for clause in line.split("; ") for kind in KINDS)
+    twice = any(clause.split().count(kind) > 1 for clause in line.split("; ") for kind in ORDER_CLASSES)
     if twice or len(line) > LONGEST:
         with pytest.raises(InputError, match="order"):
             parse(line)
@@ -210,10 +213,10 @@ def test_the_engine_keeps_to_the_pattern(tmp_path):
         ("manual hazard", {"hazard": "manual"}),
         ("route hazard red", {}),
         ("only can glass", dict.fromkeys(("plastic", "cardboard", "paper", "food", "film"), "leave")),
-        ("only can; route can 4", dict.fromkeys(set(SORTS) - {"can", "hazard"}, "leave") | {"can": 4}),
+        ("only can; route can 4", dict.fromkeys(set(WASTE_CLASSES) - {"can", "hazard"}, "leave") | {"can": 4}),
         (
             "only glass; leave glass-green",
-            dict.fromkeys(set(SORTS) - {"glass-brown", "glass-clear", "hazard"}, "leave"),
+            dict.fromkeys(set(WASTE_CLASSES) - {"glass-brown", "glass-clear", "hazard"}, "leave"),
         ),
         ("swap 1 2", {"paper": 2, "cardboard": 2, "plastic": 1, "can": 1, "film": 1}),
         ("swap blue yellow", {"paper": 2, "cardboard": 2, "plastic": 1, "can": 1, "film": 1}),
@@ -228,11 +231,13 @@ def test_an_order_changes_what_it_says(line, changes):
 
 
 def test_what_was_left_comes_back():
-    assert told("resume paper", told("leave paper can")).places == standard().places | {"can": "leave"}
+    assert told("resume paper", told("leave paper can")).destinations == standard_policy().destinations | {
+        "can": "leave"
+    }
 
 
 def test_what_was_moved_and_is_sorted_stays_there():
-    assert told("resume paper", told("route paper 2")).places["paper"] == 2
+    assert told("resume paper", told("route paper 2")).destinations["paper"] == 2
 
 
 @pytest.mark.parametrize(
@@ -245,12 +250,12 @@ def test_what_was_moved_and_is_sorted_stays_there():
     ],
 )
 def test_sureness(line, sure):
-    assert told(line).sure == sure
+    assert told(line).min_confidence == sure
 
 
 def test_the_last_that_is_said_to_be_first_is_first():
-    assert told("first can; first paper").first == ("paper", "can")
-    assert told("first can", told("first can paper")).first == ("can", "paper")
+    assert told("first can; first paper").priority == ("paper", "can")
+    assert told("first can", told("first can paper")).priority == ("can", "paper")
 
 
 @pytest.mark.parametrize(
@@ -280,8 +285,8 @@ def test_the_last_that_is_said_to_be_first_is_first():
 def test_what_cannot_be_is_refused_with_the_reason(line, because):
     answer = said(line)
     assert not answer.question
-    assert because in answer.words("en")
-    assert answer.words("zh") != answer.words("en")
+    assert because in answer.describe("en")
+    assert answer.describe("zh") != answer.describe("en")
 
 
 @pytest.mark.parametrize("topic", ["bottle", "bin", "kind"])
@@ -290,34 +295,34 @@ def test_what_is_unclear_is_asked(topic):
 
 
 def test_a_colour_of_two_bins_is_asked_about():
-    policy = standard()
+    policy = standard_policy()
     bins = (*policy.bins[:3], Bin(colour="blue"), policy.bins[4])
-    assert said("route paper blue", Policy(bins=bins, standard=STANDARD, places=STANDARD)).question
+    assert said("route paper blue", SortingPolicy(bins=bins, standard=STANDARD, destinations=STANDARD)).question
 
 
 @given(st.lists(ORDER, max_size=6))
 def test_no_run_of_orders_makes_an_unsafe_policy(orders):
-    policy = standard()
+    policy = standard_policy()
     for order in orders:
         after = apply(order, policy)
-        if isinstance(after, Policy):
+        if isinstance(after, SortingPolicy):
             policy = after
-        assert policy.places["hazard"] in (5, "manual")
-        assert [sort for sort, place in policy.places.items() if place == 5] in ([], ["hazard"])
-        assert set(policy.places) == set(SORTS)
-        assert Policy.model_validate_json(policy.model_dump_json()) == policy
+        assert policy.destinations["hazard"] in (5, "manual")
+        assert [sort for sort, place in policy.destinations.items() if place == 5] in ([], ["hazard"])
+        assert set(policy.destinations) == set(WASTE_CLASSES)
+        assert SortingPolicy.model_validate_json(policy.model_dump_json()) == policy
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"places": STANDARD | {"hazard": 1}},
-        {"places": STANDARD | {"hazard": "leave"}},
-        {"places": STANDARD | {"can": 5}},
-        {"places": {}},
-        {"places": STANDARD | {"can": 6}},
-        {"places": STANDARD | {"can": 0}},
-        {"sure": 10},
+        {"destinations": STANDARD | {"hazard": 1}},
+        {"destinations": STANDARD | {"hazard": "leave"}},
+        {"destinations": STANDARD | {"can": 5}},
+        {"destinations": {}},
+        {"destinations": STANDARD | {"can": 6}},
+        {"destinations": STANDARD | {"can": 0}},
+        {"min_confidence": 10},
         {"first": ("wood",)},
         {"bins": ()},
         {"more": 1},
@@ -327,12 +332,12 @@ def test_no_run_of_orders_makes_an_unsafe_policy(orders):
 )
 def test_a_policy_that_cannot_be_is_not_made(wrong):
     with pytest.raises(ValidationError):
-        Policy(**{"bins": standard().bins, "standard": STANDARD, "places": STANDARD} | wrong)
+        SortingPolicy(**{"bins": standard_policy().bins, "standard": STANDARD, "destinations": STANDARD} | wrong)
 
 
 def test_a_policy_does_not_change():
     with pytest.raises(ValidationError):
-        standard().sure = 60
+        standard_policy().min_confidence = 60
 
 
 # --- in words --------------------------------------------------------------------------------------------------
@@ -340,20 +345,20 @@ def test_a_policy_does_not_change():
 
 @pytest.mark.parametrize(("language", "seed"), [*product(("en", "zh"), range(20))])
 def test_words_name_every_sort_once(language, seed):
-    rng, policy = Random(seed), standard()
+    rng, policy = Random(seed), standard_policy()
     for _ in range(5):
-        kind = rng.choice(sorted(KINDS))
+        kind = rng.choice(sorted(ORDER_CLASSES))
         after = apply(
             parse(
                 rng.choice([f"route {kind} {rng.randint(1, 4)}", f"leave {kind}", f"manual {kind}", f"first {kind}"])
             ),
             policy,
         )
-        policy = after if isinstance(after, Policy) else policy
-    text = words(policy, language)
-    names = [names[language == "zh"] for names in SORTS.values()]
-    assert [text.count(name) for name in names] == [1] * len(SORTS)
+        policy = after if isinstance(after, SortingPolicy) else policy
+    text = describe(policy, language)
+    names = [names[language == "zh"] for names in WASTE_CLASSES.values()]
+    assert [text.count(name) for name in names] == [1] * len(WASTE_CLASSES)
     lines = text.splitlines()
-    for (sort, place), name in zip(policy.places.items(), names, strict=True):
+    for (sort, place), name in zip(policy.destinations.items(), names, strict=True):
         line = lines[place - 1 if isinstance(place, int) else {"manual": 5, "leave": 6}[place]]
-        assert name + "*" * (sort in policy.first) in line
+        assert name + "*" * (sort in policy.priority) in line

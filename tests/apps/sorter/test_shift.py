@@ -17,10 +17,10 @@ pytest.importorskip("scipy")
 from groundup.apps.sorter.config import LinePart
 from groundup.apps.sorter.faults import FaultInjection, StalledModel
 from groundup.apps.sorter.figures import Tally, calibration, reliability
-from groundup.apps.sorter.model_client import DistantBrain
-from groundup.apps.sorter.policy import standard
-from groundup.apps.sorter.robot import STANDARD, Oracle, Robot, setting
-from groundup.apps.sorter.shift import Shift
+from groundup.apps.sorter.model_client import RemoteModel
+from groundup.apps.sorter.policy import standard_policy
+from groundup.apps.sorter.robot import STANDARD, Oracle, SimulatedLine, setting
+from groundup.apps.sorter.shift import WorkShift
 from groundup.apps.sorter.simulator.environment import PERIOD, SHIFTS
 from groundup.apps.sorter.simulator.line import MANUAL, Event
 from groundup.codecs.boxes import Detection
@@ -30,13 +30,15 @@ from groundup.core.errors import InputError
 PART = WorldPart(pixels=64)  # twice as fast as at full size
 
 
-def shift_of(part: WorldPart = PART, seed: int = 7, score: float = 0.99) -> tuple[Shift, Robot, StalledModel]:
-    robot = Robot(part, seed)
-    brain = StalledModel(Oracle(robot, score))
-    return Shift(robot, brain), robot, brain
+def shift_of(
+    part: WorldPart = PART, seed: int = 7, score: float = 0.99
+) -> tuple[WorkShift, SimulatedLine, StalledModel]:
+    robot = SimulatedLine(part, seed)
+    client = StalledModel(Oracle(robot, score))
+    return WorkShift(robot, client), robot, client
 
 
-def balanced(shift: Shift, robot: Robot) -> bool:
+def balanced(shift: WorkShift, robot: SimulatedLine) -> bool:
     """Whether the accounts of the events are those of the line, item by item."""
     line, tally = robot.line.line, shift.tally
     lying = {number for lot in line.bins.values() for number, _ in lot}
@@ -45,7 +47,7 @@ def balanced(shift: Shift, robot: Robot) -> bool:
     return tally.arrived == tally.sorted + tally.manual + tally.passed + len(tally.on)
 
 
-def events(robot: Robot, what: str, since: float = 0.0) -> list[Event]:
+def events(robot: SimulatedLine, what: str, since: float = 0.0) -> list[Event]:
     return [event for event in robot.events if event.what == what and event.time >= since]
 
 
@@ -55,20 +57,20 @@ def events(robot: Robot, what: str, since: float = 0.0) -> list[Event]:
 def test_items_are_judged_by_the_policy_they_were_picked_under():
     tally, now, later = Tally(), {"can": 2, "film": 2}, {"can": "leave", "film": 2}
     for number, kind in enumerate(("can", "film", "film", "unknown", "can")):
-        tally.take(Event(0.0, "spawned", number, kind), now)
-    tally.take(Event(1.0, "picked", 0, "can"), now)
+        tally.add(Event(0.0, "spawned", number, kind), now)
+    tally.add(Event(1.0, "picked", 0, "can"), now)
     for event in (
         Event(2.0, "binned", 0, "can", 2),
         Event(2.0, "binned", 1, "film", 3),
         Event(2.0, "passed", 2, "film"),
     ):
-        tally.take(event, later)
-    tally.take(Event(3.0, "binned", 3, "unknown", MANUAL), later)
-    tally.take(Event(3.0, "passed", 4, "can"), later)
+        tally.add(event, later)
+    tally.add(Event(3.0, "binned", 3, "unknown", MANUAL), later)
+    tally.add(Event(3.0, "passed", 4, "can"), later)
     assert (tally.sorted, tally.right, tally.manual, tally.passed, tally.sortable, len(tally.on)) == (2, 1, 1, 2, 3, 0)
     assert (tally.purity().value, tally.recovery().value) == (1 / 2, 1 / 3)
     with pytest.raises(KeyError):
-        tally.take(Event(4.0, "passed", 4, "can"), later)
+        tally.add(Event(4.0, "passed", 4, "can"), later)
 
 
 def test_a_brain_that_is_as_often_right_as_it_says_has_no_calibration_error():
@@ -86,7 +88,7 @@ def test_reliability_counts_a_thing_once_and_only_by_its_kind():
     box = tuple(np.array(first.box) / PART.pixels)
 
     class Twice:
-        def look(self, picture):
+        def detect(self, picture):
             return [
                 Detection(first.kind, box, 0.9),
                 Detection(first.kind, box, 0.9),
@@ -94,7 +96,7 @@ def test_reliability_counts_a_thing_once_and_only_by_its_kind():
             ]
 
     found = reliability(Twice(), [(robot.line.image, truth)])
-    assert [(round(sure, 3), right, cases) for sure, right, cases in found.steps] == [(0.3, 0.0, 1), (0.9, 0.5, 2)]
+    assert [(round(sure, 3), right, cases) for sure, right, cases in found.bins] == [(0.3, 0.0, 1), (0.9, 0.5, 2)]
 
 
 # --- people -----------------------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ def test_an_order_takes_effect_within_a_second_wholly_or_not_at_all():
     assert shift.order("route hazard 1", "en")["refusal"].startswith("Hazards go alone")
     assert shift.order("ask bottle", "en") == {"question": "Which bottles: glass, or plastic?", "line": "ask bottle"}
     assert shift.order("no line of the language", "zh")["refusal"] == "这不是分拣指令。"
-    assert shift.sorter.policy == standard()
+    assert shift.sorter.policy == standard_policy()
     said = shift.order("only glass", "en")
     assert "Left on the belt: plastic bottles" in said["policy"]
     shift.run(seconds=20)
@@ -161,7 +163,7 @@ def test_what_interpret_raises_changes_nothing():
     shift.interpret = broken
     with pytest.raises(ConnectionError):
         shift.order("leave paper", "en")
-    assert shift.sorter.policy == standard()
+    assert shift.sorter.policy == standard_policy()
 
 
 def test_a_watched_line_keeps_the_walls_time_and_takes_orders_from_other_threads():
@@ -234,11 +236,11 @@ def test_what_overlaps_is_sorted_too():
 
 
 def test_what_no_brain_was_trained_on_goes_to_people_when_it_is_not_sure():
-    robot = Robot(WorldPart(pixels=64, unknown=0.3), 7)
+    robot = SimulatedLine(WorldPart(pixels=64, unknown=0.3), 7)
 
     class Doubtful(Oracle):
-        def look(self, picture):
-            seen = super().look(picture)
+        def detect(self, picture):
+            seen = super().detect(picture)
             either = [
                 Detection(kind, each.box, score)
                 for each in seen
@@ -247,7 +249,7 @@ def test_what_no_brain_was_trained_on_goes_to_people_when_it_is_not_sure():
             ]
             return [each for each in seen if each.kind != "unknown"] + either
 
-    shift = Shift(robot, Doubtful(robot))
+    shift = WorkShift(robot, Doubtful(robot))
     shift.run(items=15)
     assert {event.bin for event in events(robot, "binned") if event.kind == "unknown"} == {MANUAL}
     assert shift.tally.right == shift.tally.sorted
@@ -263,19 +265,19 @@ def test_a_full_bin_is_closed_while_the_others_go_on():
 
 
 def test_a_brain_that_is_late_for_a_while_stops_the_line_and_it_goes_on():
-    shift, robot, brain = shift_of()
+    shift, robot, client = shift_of()
     shift.run(seconds=6)
-    brain.silent = True
+    client.stalled = True
     shift.run(seconds=3)
     assert shift.state()["belt"] == pytest.approx(0, abs=1e-3)
-    brain.silent = False
+    client.stalled = False
     shift.run(seconds=10)
     assert balanced(shift, robot) and events(robot, "binned", 10.0)
     assert shift.tally.right == shift.tally.sorted
 
 
 def test_a_brain_that_dies_and_starts_again_is_found_again():
-    robot = Robot(PART, 7)
+    robot = SimulatedLine(PART, 7)
     oracle = Oracle(robot)
 
     class Answer(BaseHTTPRequestHandler):
@@ -283,7 +285,7 @@ def test_a_brain_that_dies_and_starts_again_is_found_again():
             self.rfile.read(int(self.headers["Content-Length"]))
             things = [
                 {"kind": each.kind, "box": each.box, "score": each.score}
-                for each in oracle.look(np.zeros((64, 64, 3), np.uint8))
+                for each in oracle.detect(np.zeros((64, 64, 3), np.uint8))
             ]
             body = json.dumps({"data": [{"things": things}]}).encode()
             self.send_response(200)
@@ -305,7 +307,7 @@ def test_a_brain_that_dies_and_starts_again_is_found_again():
 
     server = begin(0)
     port = server.server_port
-    shift = Shift(robot, DistantBrain(f"http://127.0.0.1:{port}", "oracle"))
+    shift = WorkShift(robot, RemoteModel(f"http://127.0.0.1:{port}", "oracle"))
     shift.run(seconds=7)
     assert (before := len(events(robot, "binned"))) > 0
     kill(server)
@@ -329,7 +331,7 @@ def test_what_is_held_at_a_stop_goes_to_its_bin_when_the_line_goes_on():
     shift.resume()
     shift.run(seconds=2)
     [event] = [event for event in events(robot, "binned") if event.number == number]
-    assert standard().places[event.kind] == event.bin
+    assert standard_policy().destinations[event.kind] == event.bin
 
 
 def test_a_resume_answers_the_stop_that_its_operator_saw():
@@ -346,9 +348,9 @@ def test_a_resume_answers_the_stop_that_its_operator_saw():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_emergency_stop_halts_all_within_50_ms_whatever_else_happens(seed):
-    shift, robot, brain = shift_of(seed=seed)
+    shift, robot, client = shift_of(seed=seed)
     rng = np.random.default_rng(seed)
-    trouble = FaultInjection(robot, brain, rng)
+    trouble = FaultInjection(robot, client, rng)
     for _ in range(4):
         for _ in range(int(rng.integers(10, 80))):
             trouble.step()
@@ -367,8 +369,8 @@ def test_the_emergency_stop_halts_all_within_50_ms_whatever_else_happens(seed):
 
 
 def test_a_shift_with_random_trouble_loses_no_item():
-    shift, robot, brain = shift_of(WorldPart(pixels=64, unknown=0.05), seed=3)
-    trouble = FaultInjection(robot, brain, np.random.default_rng(3))
+    shift, robot, client = shift_of(WorldPart(pixels=64, unknown=0.05), seed=3)
+    trouble = FaultInjection(robot, client, np.random.default_rng(3))
     while robot.now() < 50:
         trouble.step()
         shift.step()
@@ -380,7 +382,7 @@ def test_a_shift_with_random_trouble_loses_no_item():
 def test_a_failure_of_the_sorter_stops_the_line():
     shift, _, _ = shift_of()
     shift.run(seconds=3)
-    shift.sorter.brain = None
+    shift.sorter.client = None
     with pytest.raises(AttributeError):
         shift.run(seconds=1)
-    assert shift.limb.stopped.startswith("the sorter failed: AttributeError")
+    assert shift.guard.stopped.startswith("the sorter failed: AttributeError")

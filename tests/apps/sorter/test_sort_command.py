@@ -17,10 +17,10 @@ pytest.importorskip("httpx")
 
 import httpx
 
-from groundup.apps.sorter.command import Options, sort
+from groundup.apps.sorter.command import SortOptions, sort
 from groundup.core.errors import InputError
 
-ORACLE = Options(
+ORACLE = SortOptions(
     model=None,
     oracle=True,
     name=None,
@@ -36,8 +36,8 @@ ORACLE = Options(
 )
 
 
-def but(**changes: object) -> Options:
-    return Options(**(vars(ORACLE) | changes))
+def but(**changes: object) -> SortOptions:
+    return SortOptions(**(vars(ORACLE) | changes))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def but(**changes: object) -> Options:
         (but(device="cpu"), "--device: only with a model's folder"),
         (but(setting="rainy"), "rainy: no setting of the line"),
         (but(oracle=False, model="http://127.0.0.1:9"), "say with --name what the model is called there"),
-        (but(oracle=False, model="https://127.0.0.1:9", name="sorter"), "no address of a brain"),
+        (but(oracle=False, model="https://127.0.0.1:9", name="sorter"), "no address of a client"),
         (
             but(oracle=False, model="http://127.0.0.1:9", name="sorter"),
             "refused; start it with `groundup serve sorter=FOLDER`",

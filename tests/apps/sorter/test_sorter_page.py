@@ -21,7 +21,7 @@ import httpx
 
 from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.page import BODY, EVENTS, TEXT, serving
-from groundup.apps.sorter.policy import COLOURS, SORTS, standard, words
+from groundup.apps.sorter.policy import COLOURS, WASTE_CLASSES, describe, standard_policy
 from groundup.core.errors import InputError
 from tests.chromium import chromium
 
@@ -40,9 +40,10 @@ class Line:
         self.raises: Exception | None = None
         self.wait = threading.Event()  # an order waits for it
         self.wait.set()
-        self.tell: Callable[[], None] = lambda: None  # the half of a stop that tells the limb
+        self.tell: Callable[[], None] = lambda: None  # the half of a stop that tells the robot
         bins = [
-            {"number": number, "colour": each.colour, "kinds": {}} for number, each in enumerate(standard().bins, 1)
+            {"number": number, "colour": each.colour, "kinds": {}}
+            for number, each in enumerate(standard_policy().bins, 1)
         ]
         bins[1]["kinds"] = {"can": 7, "film": 2}
         self.now: dict[str, Any] = {
@@ -54,7 +55,7 @@ class Line:
             "boxes": [box("can", 0.91, 0.2, 0.3, 0.4, 0.5), box("glass-brown", 0.71, 0.6, 0.5, 0.9, 0.7)],
             "arm": [0.1, 0.2, 0.15],
             "belt": 0.35,
-            "policy": {"en": words(standard(), "en"), "zh": words(standard(), "zh")},
+            "policy": {"en": describe(standard_policy(), "en"), "zh": describe(standard_policy(), "zh")},
             "held": None,
             "stopped": None,
             "stop": 0,
@@ -400,7 +401,7 @@ def test_nothing_that_is_said_is_carried_out(visit, line):
     page.wait_for_selector("output >> text=Question")
     assert page.title() == "Ground Up: the sorter"
     assert page.locator("#sorter script, #sorter img:not(.camera img)").count() == 0
-    for selector in (".policy", ".log", ".seen", ".bins tbody", "output", ".status"):
+    for selector in (".policy", ".log", ".detections", ".bins tbody", "output", ".status"):
         assert EVIL in page.locator(selector).inner_text(), selector
 
 
@@ -419,7 +420,7 @@ def test_it_is_as_wide_as_the_screen_in_both_languages(visit, size):
 def test_a_chinese_browser_gets_a_chinese_page(visit):
     page = visit(locale="zh-CN")
     text = page.locator("#sorter").inner_text()
-    for part in ("停止", f"2 ({COLOURS['yellow']}色)", SORTS["can"][1], "1号箱（蓝色）", "入箱"):
+    for part in ("停止", f"2 ({COLOURS['yellow']}色)", WASTE_CLASSES["can"][1], "1号箱（蓝色）", "入箱"):
         assert part in text, part
 
 

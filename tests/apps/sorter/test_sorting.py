@@ -13,12 +13,12 @@ pytest.importorskip("scipy")
 
 from groundup.apps.robotics.guard import Guarded, Stopped
 from groundup.apps.sorter.model_client import InferenceTimeout
-from groundup.apps.sorter.plan import SOON, SPARE, Reach, choose, unhurried
-from groundup.apps.sorter.policy import apply, parse, standard
-from groundup.apps.sorter.robot import LAYOUT, Oracle, Robot
+from groundup.apps.sorter.plan import FIRST, SLACK, PickWindow, choose, max_belt_speed
+from groundup.apps.sorter.policy import apply, parse, standard_policy
+from groundup.apps.sorter.robot import LAYOUT, Oracle, SimulatedLine
 from groundup.apps.sorter.simulator.line import MANUAL
-from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, shows
-from groundup.apps.sorter.tracks import Found, Track, Tracks, Window
+from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, is_usable
+from groundup.apps.sorter.tracker import FieldOfView, Measurement, Track, Tracker
 from groundup.codecs.boxes import Detection
 from groundup.config.source import WorldPart
 
@@ -26,91 +26,91 @@ PART = WorldPart(rate=84.0)
 
 
 class Sleeper(Oracle):
-    """Sees what is there; `silent`: it gives no answers."""
+    """Sees what is there; `stalled`: it gives no answers."""
 
-    silent = False
+    stalled = False
 
-    def look(self, picture: np.ndarray) -> list[Detection]:
-        if self.silent:
+    def detect(self, picture: np.ndarray) -> list[Detection]:
+        if self.stalled:
             raise InferenceTimeout("asleep")
-        return super().look(picture)
+        return super().detect(picture)
 
 
-def work(limb: Guarded, sorter: Sorter, until: float) -> None:
-    while limb.now() < until:
+def work(guard: Guarded, sorter: Sorter, until: float) -> None:
+    while guard.now() < until:
         try:
-            limb.act(sorter.step(limb.observe()))
+            guard.act(sorter.step(guard.observe()))
         except Stopped:
             continue
 
 
 @pytest.fixture
-def line() -> tuple[Guarded, Robot, Sleeper, Sorter]:
-    robot = Robot(PART, 7)
-    limb, oracle = Guarded(robot), Sleeper(robot)
-    limb.connect()
-    return limb, robot, oracle, Sorter(oracle, standard(), LAYOUT, PART.belt)
+def line() -> tuple[Guarded, SimulatedLine, Sleeper, Sorter]:
+    robot = SimulatedLine(PART, 7)
+    guard, oracle = Guarded(robot), Sleeper(robot)
+    guard.connect()
+    return guard, robot, oracle, Sorter(oracle, standard_policy(), LAYOUT, PART.belt)
 
 
-def where(robot: Robot) -> Counter:
+def where(robot: SimulatedLine) -> Counter:
     return Counter((event.kind, event.bin) for event in robot.events if event.what == "binned")
 
 
 def test_what_is_seen_is_sorted_where_the_policy_says(line):
-    limb, robot, _, sorter = line
-    work(limb, sorter, 30)
-    places = standard().places
+    guard, robot, _, sorter = line
+    work(guard, sorter, 30)
+    places = standard_policy().destinations
     found = where(robot)
     assert found.total() > 25
     assert sum(count for (kind, bin), count in found.items() if places[kind] == bin) >= 0.95 * found.total()
 
 
 def test_what_is_not_sure_goes_to_people(line):
-    limb, robot, oracle, sorter = line
+    guard, robot, oracle, sorter = line
     oracle.score = 0.35
-    work(limb, sorter, 12)
+    work(guard, sorter, 12)
     assert {bin for _, bin in where(robot)} == {MANUAL}
 
 
 def test_what_is_to_stay_stays_on_the_belt_from_the_order_on(line):
-    limb, robot, _, sorter = line
-    sorter.policy = apply(parse("leave paper cardboard"), standard())
-    work(limb, sorter, 20)
+    guard, robot, _, sorter = line
+    sorter.policy = apply(parse("leave paper cardboard"), standard_policy())
+    work(guard, sorter, 20)
     assert not {kind for kind, _ in where(robot)} & {"paper", "cardboard"}
     assert {"paper", "cardboard"} & {event.kind for event in robot.events if event.what == "passed"}
 
 
 def test_things_for_a_full_bin_go_to_people(line):
-    limb, robot, _, sorter = line
+    guard, robot, _, sorter = line
     sorter.full = {2}
-    work(limb, sorter, 15)
+    work(guard, sorter, 15)
     assert 2 not in {bin for _, bin in where(robot)}
     assert MANUAL in {bin for _, bin in where(robot)}
 
 
-@pytest.mark.parametrize("fault", ["silent", "lost", "frozen", "dark"])
+@pytest.mark.parametrize("fault", ["stalled", "lost", "frozen", "dark"])
 def test_nothing_is_picked_blindly_and_the_line_goes_on_when_it_sees_again(line, fault):
-    limb, robot, oracle, sorter = line
-    work(limb, sorter, 6)
-    if fault == "silent":
-        oracle.silent = True
+    guard, robot, oracle, sorter = line
+    work(guard, sorter, 6)
+    if fault == "stalled":
+        oracle.stalled = True
     elif fault == "dark":
         robot.line.faults.light = 0.01
     else:
         setattr(robot.line.faults, fault, True)
-    work(limb, sorter, 9)
+    work(guard, sorter, 9)
     standing, picked = robot.line.line.travel, sum(event.what == "picked" for event in robot.events)
-    work(limb, sorter, 12)
+    work(guard, sorter, 12)
     assert robot.line.line.travel == pytest.approx(standing, abs=1e-3)
     assert sum(event.what == "picked" for event in robot.events) == picked
-    oracle.silent, robot.line.faults.light, robot.line.faults.lost, robot.line.faults.frozen = False, 1.0, False, False
-    work(limb, sorter, 20)
+    oracle.stalled, robot.line.faults.light, robot.line.faults.lost, robot.line.faults.frozen = False, 1.0, False, False
+    work(guard, sorter, 20)
     assert sum(event.what == "picked" for event in robot.events) > picked
 
 
 def test_every_item_is_accounted_for(line):
-    limb, robot, _, sorter = line
-    work(limb, sorter, 20)
+    guard, robot, _, sorter = line
+    work(guard, sorter, 20)
     assert sum(event.what == "spawned" for event in robot.events) == (
         sum(map(len, robot.line.line.bins.values())) + len(robot.line.line.passed) + len(robot.line.line.on)
     )
@@ -120,28 +120,28 @@ def test_every_item_is_accounted_for(line):
 
 
 def likeliest(track: Track) -> tuple[str, float]:
-    return max(track.chances.items(), key=lambda each: each[1])
+    return max(track.probabilities.items(), key=lambda each: each[1])
 
 
 def test_kinds_that_were_seen_in_one_place_are_one_thing_that_may_be_either():
-    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    tracker = Tracker(FieldOfView(0.0, 1.0, 1e9))
     box = (0.4, 0.4, 0.5, 0.5)
-    tracks.see([Detection("can", box, 0.6), Detection("film", box, 0.3)], 0.0, 0.0)
-    tracks.see([Detection("can", box, 0.2), Detection("film", box, 0.7)], 0.0, 0.1)
-    [track] = tracks.known.values()
+    tracker.update([Detection("can", box, 0.6), Detection("film", box, 0.3)], 0.0, 0.0)
+    tracker.update([Detection("can", box, 0.2), Detection("film", box, 0.7)], 0.0, 0.1)
+    [track] = tracker.tracks.values()
     assert likeliest(track) == ("film", pytest.approx(0.59, abs=0.01))
 
 
 def seen_as(*looks: dict[str, float]) -> tuple[str, float]:
     made = Track(0, 0.0, 0.0, 0.0, 0.05)
-    made.weigh(looks[0])
+    made.add_evidence(looks[0])
     for number, look in enumerate(looks[1:], 1):
-        made.take(Found(0.0, 0.0, 0.05, look), 0.1 * number)
+        made.update(Measurement(0.0, 0.0, 0.05, look), 0.1 * number)
     return likeliest(made)
 
 
 @pytest.mark.parametrize(
-    ("chances", "aim"),
+    ("probabilities", "decision"),
     [
         ({"plastic": 0.5, "can": 0.4, "glass-clear": 0.1}, ("plastic", 0.9, 2)),  # both belong in the second bin
         ({"plastic": 0.3, "can": 0.2, "paper": 0.4}, ("plastic", 0.5, 9)),  # unsure
@@ -149,8 +149,8 @@ def seen_as(*looks: dict[str, float]) -> tuple[str, float]:
         ({"hazard": 0.9}, ("hazard", 0.9, 5)),
     ],
 )
-def test_what_counts_is_where_a_thing_belongs(line, chances, aim):
-    assert line[3].aim(chances) == (aim[0], pytest.approx(aim[1]), aim[2])
+def test_what_counts_is_where_a_thing_belongs(line, probabilities, decision):
+    assert line[3].decide(probabilities) == (decision[0], pytest.approx(decision[1]), decision[2])
 
 
 def test_looks_that_agree_make_surer_and_one_look_says_what_it_says():
@@ -165,65 +165,65 @@ def test_looks_that_agree_make_surer_and_one_look_says_what_it_says():
 
 
 def test_a_thing_keeps_its_number_while_the_belt_runs():
-    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    tracker = Tracker(FieldOfView(0.0, 1.0, 1e9))
     for step in range(5):
         x = 0.1 * step
-        tracks.see([Detection("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x, 0.3 * step)
-    [track] = tracks.known.values()
-    assert track.looks == 5
+        tracker.update([Detection("can", (0.3 + x, 0.4, 0.4 + x, 0.5), 0.9)], x, 0.3 * step)
+    [track] = tracker.tracks.values()
+    assert track.hits == 5
     assert track.u == pytest.approx(-0.15, abs=1e-6)
 
 
 def test_a_long_thing_that_leaves_the_picture_slowly_is_not_forgotten():
-    tracks = Tracks(Window(0.0, 1.0, 1e9))
+    tracker = Tracker(FieldOfView(0.0, 1.0, 1e9))
     for step in range(20):
         x = 0.5 + 0.03 * step
-        tracks.see([Detection("can", (x, 0.4, min(x + 0.3, 1.0), 0.5), 0.9)], 0.03 * step, 0.15 * step)
-    assert [track.number for track in tracks.known.values()] == [0]
+        tracker.update([Detection("can", (x, 0.4, min(x + 0.3, 1.0), 0.5), 0.9)], 0.03 * step, 0.15 * step)
+    assert [track.number for track in tracker.tracks.values()] == [0]
 
 
 def test_what_rolls_is_expected_where_it_has_rolled_to_and_what_lies_where_it_lay():
     rolling, lying = (Track(number, 0.0, 0.0, 0.0, 0.05) for number in range(2))
     for step in range(1, 9):
-        rolling.take(Found(0.0, 0.01 * step, 0.05, {}), 0.15 * step)
-        lying.take(Found(0.0, 0.0005 * (-1) ** step, 0.05, {}), 0.15 * step)
-    assert rolling.at(1.2)[1] == pytest.approx(0.08, abs=0.005)
-    assert 0.09 < rolling.at(1.7)[1] < rolling.at(3.2)[1] < 0.16  # it slows down
-    assert lying.at(3.2) == pytest.approx((0, 0), abs=1e-3)
+        rolling.update(Measurement(0.0, 0.01 * step, 0.05, {}), 0.15 * step)
+        lying.update(Measurement(0.0, 0.0005 * (-1) ** step, 0.05, {}), 0.15 * step)
+    assert rolling.predict(1.2)[1] == pytest.approx(0.08, abs=0.005)
+    assert 0.09 < rolling.predict(1.7)[1] < rolling.predict(3.2)[1] < 0.16  # it slows down
+    assert lying.predict(3.2) == pytest.approx((0, 0), abs=1e-3)
 
 
 def test_a_thing_is_nearer_to_the_camera_than_the_belt():
-    x, y = Window(0.0, 1.0, 1.0).place((0.9, 0.1, 1.0, 0.2))
+    x, y = FieldOfView(0.0, 1.0, 1.0).place((0.9, 0.1, 1.0, 0.2))
     assert (x, y) == pytest.approx((0.45 * 0.97, 0.35 * 0.97))
 
 
 def test_the_first_come_is_picked_first():
-    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    reach = PickWindow(-0.5, 0.5, 0.2, 0.6)
     first, second = track(0, -0.2), track(1, -0.3)
     assert choose([second, first], lambda each: 1.0, [-0.3, -0.2], 0.35, reach) is first
 
 
 def test_what_a_single_picture_showed_by_mistake_is_forgotten():
-    tracks = Tracks(Window(0.0, 1.0, 1e9))
-    tracks.see([Detection("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0, 0.0)
-    tracks.see([], 0.0, 0.1)
-    assert not tracks.known
+    tracker = Tracker(FieldOfView(0.0, 1.0, 1e9))
+    tracker.update([Detection("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0, 0.0)
+    tracker.update([], 0.0, 0.1)
+    assert not tracker.tracks
 
 
 def track(number: int, u: float) -> Track:
     made = Track(number, 0.0, u, 0.0, 0.05)
-    made.take(Found(u, 0.0, 0.05, {"can": 1.0}), 0.1)
+    made.update(Measurement(u, 0.0, 0.05, {"can": 1.0}), 0.1)
     return made
 
 
 def test_the_one_that_would_be_lost_is_picked_first():
-    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    reach = PickWindow(-0.5, 0.5, 0.2, 0.6)
     last, early = track(0, 0.3), track(1, -0.4)
     assert choose([early, last], lambda each: 1.0, [-0.4, 0.3], 0.35, reach) is last
 
 
 def test_worth_decides_when_only_one_can_be_reached():
-    reach = Reach(-0.5, 0.5, 0.2, 0.6)
+    reach = PickWindow(-0.5, 0.5, 0.2, 0.6)
     one, other = track(0, 0.38), track(1, 0.37)
     assert choose([one, other], lambda each: 2.0 if each is other else 1.0, [0.38, 0.37], 0.35, reach) is other
     assert choose([track(2, 0.6)], lambda each: 1.0, [0.6], 0.35, reach) is None
@@ -231,36 +231,36 @@ def test_worth_decides_when_only_one_can_be_reached():
 
 def test_a_picture_shows_nothing_when_dark_flat_or_the_same_again():
     picture = np.random.default_rng(0).integers(60, 200, (8, 8, 3), dtype=np.uint8)
-    assert shows(picture, np.zeros_like(picture))
-    assert not shows(picture, picture.copy())
-    assert not shows(picture // 20, np.zeros_like(picture))
-    assert not shows(np.full_like(picture, 90), np.zeros_like(picture))
+    assert is_usable(picture, np.zeros_like(picture))
+    assert not is_usable(picture, picture.copy())
+    assert not is_usable(picture // 20, np.zeros_like(picture))
+    assert not is_usable(np.full_like(picture, 90), np.zeros_like(picture))
 
 
 def test_after_a_try_that_did_not_hold_a_thing_is_looked_for_where_it_would_lie_had_it_not_rolled():
-    rolling = Track(0, 0.0, 0.0, 0.0, 0.05, pace=(0.0, 0.1))
-    there = rolling.at(1.0)[1]
+    rolling = Track(0, 0.0, 0.0, 0.0, 0.05, velocity=(0.0, 0.1))
+    there = rolling.predict(1.0)[1]
     rolling.tries = 1
-    assert rolling.at(1.0)[1] == 0 < there
+    assert rolling.predict(1.0)[1] == 0 < there
 
 
 def test_a_belt_is_unhurried_when_the_foremost_are_still_picked_in_time():
-    assert unhurried([], 0.5, 0.5) == math.inf
-    alone = unhurried([0.0], 0.5, 0.5)
-    assert alone == pytest.approx(0.5 / (SOON + SPARE * 0.5))
-    assert unhurried([0.0, -9.0], 0.5, 0.5) == alone  # what is far away has time
-    assert unhurried([0.0, 0.0], 0.5, 0.5) == pytest.approx(0.5 / (SOON + SPARE * 1.0))
+    assert max_belt_speed([], 0.5, 0.5) == math.inf
+    alone = max_belt_speed([0.0], 0.5, 0.5)
+    assert alone == pytest.approx(0.5 / (FIRST + SLACK * 0.5))
+    assert max_belt_speed([0.0, -9.0], 0.5, 0.5) == alone  # what is far away has time
+    assert max_belt_speed([0.0, 0.0], 0.5, 0.5) == pytest.approx(0.5 / (FIRST + SLACK * 1.0))
 
 
 def test_a_crowded_belt_slows_gently_and_goes_on_as_fast_as_before(line):
-    limb, _, _, sorter = line
-    work(limb, sorter, 1.0)
-    told = [float(sorter.step(limb.observe())["belt"][0])]
-    sorter.tracks.known |= {-n: Track(-n, 0.0, -0.3, 0.0, 0.03, looks=5, evidence={"can": 9.0}) for n in range(1, 12)}
-    told += [float(sorter.step(limb.observe())["belt"][0]) for _ in range(20)]
+    guard, _, _, sorter = line
+    work(guard, sorter, 1.0)
+    told = [float(sorter.step(guard.observe())["belt"][0])]
+    sorter.tracker.tracks |= {-n: Track(-n, 0.0, -0.3, 0.0, 0.03, hits=5, evidence={"can": 9.0}) for n in range(1, 12)}
+    told += [float(sorter.step(guard.observe())["belt"][0]) for _ in range(20)]
     assert told[0] == pytest.approx(sorter.belt)
     assert told[-1] == pytest.approx(sorter.belt - 20 * BRAKE)
     for number in range(-11, 0):
-        sorter.tracks.known.pop(number, None)
-    told += [float(sorter.step(limb.observe())["belt"][0]) for _ in range(20)]
+        sorter.tracker.tracks.pop(number, None)
+    told += [float(sorter.step(guard.observe())["belt"][0]) for _ in range(20)]
     assert told[-1] == pytest.approx(sorter.belt - 20 * BRAKE + 20 * GAIN)

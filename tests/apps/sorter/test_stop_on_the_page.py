@@ -17,13 +17,13 @@ pytest.importorskip("httpx")
 import httpx
 
 from groundup.apps.sorter.page import serving
-from groundup.apps.sorter.robot import Oracle, Robot
-from groundup.apps.sorter.shift import Shift
+from groundup.apps.sorter.robot import Oracle, SimulatedLine
+from groundup.apps.sorter.shift import WorkShift
 from groundup.config.source import WorldPart
 from tests.chromium import chromium
 
 
-class Slow(Robot):
+class Slow(SimulatedLine):
     """A robot that takes its time to stop."""
 
     seconds = 0.0
@@ -36,7 +36,7 @@ class Slow(Robot):
 @pytest.fixture
 def line() -> Iterator[Any]:
     robot = Slow(WorldPart(pixels=32), 7)
-    shift = Shift(robot, Oracle(robot), pace=4.0)
+    shift = WorkShift(robot, Oracle(robot), pace=4.0)
     worker = threading.Thread(target=shift.run)
     worker.start()
     try:
@@ -54,12 +54,12 @@ def test_a_resume_that_was_not_confirmed_in_time_takes_no_effect_later(line, mon
     with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
         assert client.post("/api/stop").status_code == 200
         robot.seconds = 1.0
-        assert client.post(f"/api/resume?stop={shift.limb.newest}").status_code == 504
+        assert client.post(f"/api/resume?stop={shift.guard.newest}").status_code == 504
         robot.seconds = 0.0
         time.sleep(2.5)
-        assert shift.limb.stopped is not None
-        assert client.post(f"/api/resume?stop={shift.limb.newest}").status_code == 200
-        assert shift.limb.stopped is None
+        assert shift.guard.stopped is not None
+        assert client.post(f"/api/resume?stop={shift.guard.newest}").status_code == 200
+        assert shift.guard.stopped is None
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.004])
@@ -79,12 +79,12 @@ def test_no_order_of_requests_loses_a_stop(line, seconds):
             paths = [f"/api/resume?stop={seen}", f"/api/resume?stop={seen}", "/api/stop"]
             sent = [pool.submit(send, path, rng.choice((0, 0.001, 0.003))) for path in rng.sample(paths, 3)]
             assert {each.result() for each in sent} <= {200, 409}
-            assert shift.limb.stopped is not None
+            assert shift.guard.stopped is not None
             assert client.post(f"/api/resume?stop={seen}").status_code == 409  # late, or played again
             assert client.get("/api/live").json()["stopped"]
             if rng.random() < 0.5:
-                went_on += client.post(f"/api/resume?stop={shift.limb.newest}").json()["resumed"]
-                assert shift.limb.stopped is None
+                went_on += client.post(f"/api/resume?stop={shift.guard.newest}").json()["resumed"]
+                assert shift.guard.stopped is None
     assert went_on > 5
 
 
@@ -97,7 +97,7 @@ def test_a_stop_during_a_slow_resume_is_answered_first_and_holds(line):
         time.sleep(0.1)
         assert client.post("/api/stop").status_code == 200
         assert resume.result().status_code == 409
-        assert shift.limb.stopped is not None
+        assert shift.guard.stopped is not None
 
 
 def test_a_resume_that_comes_twice_leaves_a_running_line_alone(line):
@@ -109,7 +109,7 @@ def test_a_resume_that_comes_twice_leaves_a_running_line_alone(line):
         began = time.monotonic()
         assert client.post("/api/resume?stop=1").status_code == 200
         assert time.monotonic() - began < 4
-    assert shift.limb.stopped is None
+    assert shift.guard.stopped is None
 
 
 @pytest.mark.browser
@@ -128,11 +128,11 @@ def test_a_stop_that_was_clicked_after_resume_holds_while_others_look_on(line):
             page.wait_for_selector(".status.halted >> text=Stopped", timeout=20_000)
             page.get_by_role("button", name="Resume").click()
             time.sleep(rng.choice((0, 0.01, 0.05, 0.1, 0.2)))
-            before = shift.limb.newest
+            before = shift.guard.newest
             page.get_by_role("button", name="Stop", exact=True).click()
             end = time.monotonic() + 20
-            while shift.limb.newest == before:
+            while shift.guard.newest == before:
                 assert time.monotonic() < end, each
                 time.sleep(0.01)
             time.sleep(0.1)
-            assert shift.limb.stopped is not None, each
+            assert shift.guard.stopped is not None, each

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from groundup.apps.sorter.policy import COLOURS, KINDS, PATTERN, Policy, apply, parse
+from groundup.apps.sorter.policy import COLOURS, ORDER_CLASSES, PATTERN, SortingPolicy, apply, parse
 from groundup.apps.sorter.understood import POLICIES, alike, understood
 from groundup.generate.grammar import Grammar
 from tests.evaluate.test_exact_match import Parrot, task
@@ -60,8 +60,8 @@ def test_lines_that_do_another_thing_are_not(answer, expected):
 def clauses() -> list[str]:
     """Each clause of the language with one kind, some bins and percentages."""
     bins = ["1", "2", "4", *COLOURS]
-    some = [f"{verb} {kind}" for verb in ("leave", "manual", "only", "resume", "first") for kind in KINDS]
-    some += [f"route {kind} {bin_}" for kind in KINDS for bin_ in bins if kind != "hazard"]
+    some = [f"{verb} {kind}" for verb in ("leave", "manual", "only", "resume", "first") for kind in ORDER_CLASSES]
+    some += [f"route {kind} {bin_}" for kind in ORDER_CLASSES for bin_ in bins if kind != "hazard"]
     some += [f"swap {one} {other}" for one in bins for other in bins if one < other]
     return [*some, "reset", "sure more", "sure less", *(f"sure {percent}" for percent in range(50, 100))]
 
@@ -77,7 +77,7 @@ def test_what_is_alike_does_the_same_to_other_policies():
     rng, policies = Random(1), list(POLICIES)
     while len(policies) < 40:
         after = apply(parse(rng.choice(clauses())), rng.choice(policies))
-        policies += [after] if isinstance(after, Policy) else []
+        policies += [after] if isinstance(after, SortingPolicy) else []
     lines = ["; ".join(rng.choices(clauses(), k=2)) for _ in range(150)]
     lines += ["; ".join(reversed(line.split("; "))) for line in lines]
     for one, other in zip(lines[:150], lines[150:], strict=True):

@@ -80,7 +80,7 @@ def test_both_back_ends_draw_the_same_bits(seed, pixels, travel, light):
     )
     lying = [Posed(k, *thing) for k, thing in enumerate(zip(drawn, f32(places), f32(turns), strict=True))]
     looks = [
-        Camera(part, np.random.default_rng(seed), way).look([*lying, *lying[:1]], travel, light)
+        Camera(part, np.random.default_rng(seed), way).render([*lying, *lying[:1]], travel, light)
         for way in (NUMPY, backends.fastest())
     ]
     np.testing.assert_array_equal(looks[0][0], looks[1][0])
@@ -107,8 +107,8 @@ def test_a_back_end_that_draws_something_else_or_dies_is_not_used(fault, own_cac
 
 @pytest.mark.parametrize("kind", [*KINDS, "unknown", "odd"])
 def test_a_box_holds_every_pixel_that_the_item_changes(kind: str) -> None:
-    with_item, seen = camera().look([posed(0.03, 0.05, kind)])
-    empty, nothing = camera().look([])
+    with_item, seen = camera().render([posed(0.03, 0.05, kind)])
+    empty, nothing = camera().render([])
     left, top, right, bottom = seen[0].box
     brighter = (with_item.astype(int) - empty > 8).any(2)  # a shadow is darker
     rows, columns = np.nonzero(brighter)
@@ -118,23 +118,23 @@ def test_a_box_holds_every_pixel_that_the_item_changes(kind: str) -> None:
 
 def test_what_is_covered_or_beyond_the_edge_is_visible_in_part() -> None:
     below, above, cut = posed(0, 0), posed(0.04, 0, seed=1, z=0.1), posed(0.24, 0.1, seed=2)
-    visible = {one.number: one.visible for one in camera().look([below, above, cut])[1]}
+    visible = {one.number: one.visible for one in camera().render([below, above, cut])[1]}
     assert visible[1] == 1 and 0 < visible[0] < 0.95 and 0.2 < visible[2] < 0.8
-    assert camera().look([posed(0.6, 0)])[1] == []
+    assert camera().render([posed(0.6, 0)])[1] == []
 
 
 def test_light_and_lens_do_what_they_say() -> None:
-    plain = camera().look([posed(0, 0)])[0].astype(float)
-    dark = camera(PART.model_copy(update={"light": (0.3, 0.3)})).look([posed(0, 0)])[0]
-    noisy = camera(PART.model_copy(update={"noise": (10, 10)})).look([posed(0, 0)])[0]
-    blurred = camera(PART.model_copy(update={"blur": (1.5, 1.5)})).look([posed(0, 0)])[0].astype(float)
+    plain = camera().render([posed(0, 0)])[0].astype(float)
+    dark = camera(PART.model_copy(update={"light": (0.3, 0.3)})).render([posed(0, 0)])[0]
+    noisy = camera(PART.model_copy(update={"noise": (10, 10)})).render([posed(0, 0)])[0]
+    blurred = camera(PART.model_copy(update={"blur": (1.5, 1.5)})).render([posed(0, 0)])[0].astype(float)
     assert dark.mean() / plain.mean() == pytest.approx(0.3, abs=0.03)
     assert np.std(noisy - plain) == pytest.approx(10, rel=0.2)
     assert np.abs(np.diff(blurred, axis=1)).mean() < 0.8 * np.abs(np.diff(plain, axis=1)).mean()
 
 
 def test_the_belt_slides_under_the_camera() -> None:
-    first, later = (camera().look([], travel)[0] for travel in (0, 10 * cameras.VIEW / PART.pixels))
+    first, later = (camera().render([], travel)[0] for travel in (0, 10 * cameras.VIEW / PART.pixels))
     assert np.array_equal(first[:, :-10], later[:, 10:])
 
 

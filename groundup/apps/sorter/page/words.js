@@ -15,44 +15,44 @@ const WORDS = {
   running: ["Running", "运行中"],
   held: ["Held: ", "暂停："],
   stopped: ["Stopped: ", "已停止："],
-  lost: ["No connection to the line: what is shown is old", "与生产线的连接中断：显示的是旧数据"],
-  unheard: ["The line did not hear that. Use the switch at the machine.", "生产线没有收到指令，请使用现场急停开关。"],
-  again: ["The line was stopped again. Look, then resume again.", "生产线又被停止。请查看后再恢复运行。"],
+  lost: ["No connection to the line: these data are old", "与生产线的连接中断：画面为旧数据"],
+  unconfirmed: ["The line has not confirmed that. Use the switch at the machine.", "生产线未确认该指令，请使用现场急停开关。"],
+  again: ["The line was stopped again. Check it, then resume again.", "生产线再次停止，请检查后再恢复运行。"],
   camera: ["Camera", "相机"],
   picture: ["The belt from above", "传送带俯视图"],
-  seen: ["What is seen", "看到的物品"],
+  detections: ["Detections", "检测到的物品"],
   nothing: ["Nothing", "无"],
   line: ["The line from above", "生产线俯视图"],
   lineWords: ["Belt, camera's view, bins and arm", "传送带、相机视野、箱子和机械臂"],
   armAt: ["Arm at", "机械臂位置"],
   figures: ["Figures", "指标"],
-  picks: ["Picks a minute", "每分钟拣取"],
+  picks: ["Picks a minute", "每分钟拣选数"],
   purity: ["Purity", "纯度"],
   recovery: ["Recovery", "回收率"],
-  sure: ["Confidence", "置信度"],
+  confidence: ["Confidence", "置信度"],
   belt: ["Belt, m/s", "带速，米/秒"],
   time: ["Time, s", "时间，秒"],
-  policy: ["What goes where", "分拣规则"],
+  policy: ["Sorting policy", "分拣规则"],
   order: ["Order in English or Chinese", "用中文或英文下指令"],
   example: ["brown glass to bin 3, leave paper today", "把电池单独放到红色箱子"],
   send: ["Send", "发送"],
   question: ["Question: ", "请确认："],
   refusal: ["Refused: ", "已拒绝："],
-  changed: ["Done. What goes where has changed.", "已执行，分拣规则已更新。"],
-  unanswered: ["No answer came. What goes where, above, is what holds. ", "没有收到答复。以上方的分拣规则为准。"],
+  changed: ["Done. The sorting policy has changed.", "已执行，分拣规则已更新。"],
+  unanswered: ["No answer. The sorting policy above holds. ", "未收到答复，以上方的分拣规则为准。"],
   bins: ["Bins", "箱子"],
   bin: ["Bin", "箱"],
-  inside: ["Contents", "内容"],
+  inside: ["Contents", "箱内物品"],
   count: ["Pieces", "件数"],
   manual: ["by hand", "人工"],
   log: ["Event log", "事件记录"],
   spawned: ["arrived", "到达"],
-  picked: ["picked", "拣取"],
+  picked: ["picked", "拣起"],
   slipped: ["slipped", "未吸住"],
   dropped: ["dropped", "掉落"],
   released: ["released", "放下"],
   binned: ["binned", "入箱"],
-  passed: ["passed", "通过"],
+  passed: ["passed", "漏过"],
   "order: policy": ["order carried out", "指令已执行"],
   "order: question": ["order asked back", "指令待确认"],
   "order: refusal": ["order refused", "指令被拒绝"],
@@ -62,14 +62,14 @@ const browser = (navigator.languages?.[0] ?? "en").toLowerCase().startsWith("zh"
 export let language = preference("language") === "zh" || preference("language") === "en" ? preference("language") : browser;
 document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
 
-/** Speak the other language from now on. */
-export function turn() {
+/** Switch to the other language. */
+export function switchLanguage() {
   language = language === "en" ? "zh" : "en";
   prefer("language", language);
   document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
 }
 
-/** A text of the page; a word that it does not know stays as it is. */
+/** A text of the page in the current language; an unknown key stands for itself. */
 export function t(key) {
   return Object.hasOwn(WORDS, key) ? WORDS[key][language === "zh" ? 1 : 0] : String(key);
 }

@@ -69,7 +69,7 @@ class Camera:
         self.tint = f32(self.light * draw(0.94, 1.06, 3))
         self.strip, self.belt = self._strip(), self.tint * f32(draw(0.9, 1.1, 3))
 
-    def look(self, posed: Sequence[Posed], travel: float = 0, light: float = 1) -> tuple[Picture, list[Seen]]:
+    def render(self, posed: Sequence[Posed], travel: float = 0, light: float = 1) -> tuple[Picture, list[Seen]]:
         """A picture (pixels x pixels x 3) of items lying on a belt that has moved on by `travel` metres, and what is
         visible in it.
         """

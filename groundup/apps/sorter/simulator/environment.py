@@ -42,7 +42,7 @@ def shifted(part: WorldPart, name: str) -> WorldPart:
 class SortingLine(Env[dict[str, Any], dict[str, Any]]):
     """One `step` is `PERIOD` of the line; the camera takes a picture in every `every`th.
 
-    `info` holds what no brain may see: `items` (number, kind, place in metres; where in the picture, box in pixels and
+    `info` holds what no client may see: `items` (number, kind, place in metres; where in the picture, box in pixels and
     visible share), `events` since the last step, how many lie in each of `bins`, how many have `passed`. The reward
     counts the items binned.
     """
@@ -108,7 +108,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
     def _look(self) -> None:
         self.taken = self.line.time
         if not self.faults.frozen:
-            self.image, self.seen = self.camera.look(self.line.posed(), self.line.travel, self.faults.light)
+            self.image, self.seen = self.camera.render(self.line.posed(), self.line.travel, self.faults.light)
 
     def _observation(self) -> dict[str, Any]:
         line = self.line

@@ -36,4 +36,4 @@ def frames(
             line.put(items.draw(rng, items.choose(rng, part, kinds), part), x, y, gap)
         line.mj.mj_step(line.model, line.data, SETTLE)
         camera.relight()
-        yield camera.look(line.posed(), rng.uniform(0, 100))
+        yield camera.render(line.posed(), rng.uniform(0, 100))

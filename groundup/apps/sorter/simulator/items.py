@@ -394,7 +394,7 @@ KINDS = tuple(MAKERS)
 UNKNOWN, ODD = (
     "unknown",
     "odd",
-)  # of no kind; the second so manifold that a brain can learn from it what none of its kinds looks like
+)  # of no kind; the second so manifold that a client can learn from it what none of its kinds looks like
 STRANGE: dict[str, tuple[Callable[[Rng], Made], ...]] = {
     UNKNOWN: (_shoe, _brick, _mug),
     ODD: (_assembly, _tool, _plate),

@@ -30,7 +30,7 @@ def _draws_alike(made: Backend, pixels: int) -> bool:
         for k, item in enumerate(drawn)
     ]
     looks = [
-        [Camera(part, np.random.default_rng(1), way).look(things) for things in (posed, [])] for way in (NUMPY, made)
+        [Camera(part, np.random.default_rng(1), way).render(things) for things in (posed, [])] for way in (NUMPY, made)
     ]
     return all(np.array_equal(one[0], other[0]) and one[1] == other[1] for one, other in zip(*looks, strict=True))
 

@@ -1,4 +1,4 @@
-"""A thread kept ready for what must not wait for other requests: telling a limb to stop."""
+"""A dedicated worker thread, for calls that must not wait for other requests: telling a robot to stop."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,15 +8,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Lane:
-    """One thread that does what it is given, in order. What hangs in it keeps no process from ending."""
+class WorkerThread:
+    """One daemon thread that runs calls in order. A call that hangs does not keep the process from ending."""
 
     def __init__(self, name: str):
         self._loop = asyncio.new_event_loop()
         Thread(target=self._run, name=name, daemon=True).start()
 
     async def do(self, work: Callable[[], T], seconds: float) -> T:
-        """What the work returns or raises. Raises TimeoutError after so many seconds; the work is done all the same."""
+        """The result of a call. Raises what it raises, and TimeoutError after so many seconds; the call still runs."""
 
         async def call() -> T:
             return work()
@@ -25,7 +25,7 @@ class Lane:
         return await asyncio.wait_for(asyncio.shield(done), seconds)
 
     def close(self) -> None:
-        """Let the thread end after what it was given."""
+        """Let the thread end after the calls that it has."""
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""The brain: one model that sees the belt and understands its operator, in this process or behind a server."""
+"""The client: one model that sees the belt and understands its operator, in this process or behind a server."""
 
 import socket
 import threading
@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("llguidance", reason="needs the extra serve")
 pytest.importorskip("fastapi")
 
-from groundup.apps.sorter import model_client as brains
-from groundup.apps.sorter.model_client import DistantBrain, InferenceTimeout, OwnBrain
+from groundup.apps.sorter import model_client as clients
+from groundup.apps.sorter.model_client import InferenceTimeout, LocalModel, RemoteModel
 from groundup.apps.sorter.policy import PATTERN
 from groundup.core.errors import InputError
 from groundup.device import Device
@@ -38,15 +38,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own(folder: Path) -> Iterator[OwnBrain]:
-    with closing(OwnBrain(folder, Device("cpu"))) as brain:
-        yield brain
+def own(folder: Path) -> Iterator[LocalModel]:
+    with closing(LocalModel(folder, Device("cpu"))) as client:
+        yield client
 
 
 @pytest.fixture
-def distant(address: str) -> Iterator[DistantBrain]:
-    with closing(DistantBrain(address, "small")) as brain:
-        yield brain
+def distant(address: str) -> Iterator[RemoteModel]:
+    with closing(RemoteModel(address, "small")) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_whatever_is_said_a_line_of_the_language_comes(own, text):
-    line = own.understand(text)
+    line = own.interpret(text)
     walk, tokenizer = Constraint(Grammar.regex(PATTERN), own._service.tokenizer), own._service.tokenizer
     assert line
     for id in tokenizer.encode(line):
@@ -70,8 +70,8 @@ def test_whatever_is_said_a_line_of_the_language_comes(own, text):
 
 
 def test_a_server_sees_and_understands_as_the_model_here_does(own, distant):
-    assert [distant.understand(text) for text in TEXTS] == [own.understand(text) for text in TEXTS]
-    here, there = own.look(PICTURE), distant.look(PICTURE)
+    assert [distant.interpret(text) for text in TEXTS] == [own.interpret(text) for text in TEXTS]
+    here, there = own.detect(PICTURE), distant.detect(PICTURE)
     assert here and [thing.kind for thing in there] == [thing.kind for thing in here if thing.score >= 0.05]
 
 
@@ -85,7 +85,7 @@ def test_a_line_sorts_with_either(folder, address):
         "items": 1,
         "setting": "standard",
         "seed": 0,
-        "sure": 80,
+        "min_confidence": 80,
         "record": None,
         "page": False,
         "port": None,
@@ -100,41 +100,41 @@ def test_a_line_sorts_with_either(folder, address):
 
 def test_it_sees_while_it_understands(own, monkeypatch):
     monkeypatch.setattr(
-        brains, "PATIENCE", 60.0
+        clients, "ORDER_TIMEOUT", 60.0
     )  # looks without a pause leave little of the processor, and other tests may run
-    expected, alone = own.look(PICTURE), own.understand(TEXTS[0])
+    expected, alone = own.detect(PICTURE), own.interpret(TEXTS[0])
     lines: list[str] = []
-    listener = threading.Thread(target=lambda: lines.extend(own.understand(TEXTS[0]) for _ in range(3)))
+    listener = threading.Thread(target=lambda: lines.extend(own.interpret(TEXTS[0]) for _ in range(3)))
     listener.start()
     while listener.is_alive():
-        assert own.look(PICTURE) == expected
+        assert own.detect(PICTURE) == expected
     listener.join()
     assert lines == [alone] * 3
 
 
 def test_a_sentence_that_no_model_has_room_for_is_refused(own, distant):
-    for brain in (own, distant):
+    for client in (own, distant):
         with pytest.raises(InputError, match="context"):
-            brain.understand("leave paper " * 33)
+            client.interpret("leave paper " * 33)
 
 
 def test_what_takes_longer_than_an_operator_waits_is_late_and_forgotten(own, monkeypatch):
-    monkeypatch.setattr(brains, "PATIENCE", 0.0)
+    monkeypatch.setattr(clients, "ORDER_TIMEOUT", 0.0)
     with pytest.raises(InferenceTimeout, match="not understood within 0 s"):
-        own.understand(TEXTS[0])
+        own.interpret(TEXTS[0])
     until(lambda: (state := own._service.state()).running == state.waiting == 0)
 
 
 def test_a_server_that_says_nothing_is_late(monkeypatch):
-    monkeypatch.setattr(brains, "PATIENCE", 0.05)
+    monkeypatch.setattr(clients, "ORDER_TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        distant = DistantBrain(f"http://127.0.0.1:{silent.getsockname()[1]}", "small")
+        distant = RemoteModel(f"http://127.0.0.1:{silent.getsockname()[1]}", "small")
         with pytest.raises(InferenceTimeout, match="does not answer"):
-            distant.understand(TEXTS[0])
+            distant.interpret(TEXTS[0])
 
 
 def test_a_model_that_names_nothing_is_no_brain(tmp_path):
     weights.save(random_model(vocab=seeing_tokenizer().size), tmp_path, None)
     seeing_tokenizer().save(tmp_path)
     with pytest.raises(InputError, match="names nothing in images"):
-        OwnBrain(tmp_path, Device("cpu"))
+        LocalModel(tmp_path, Device("cpu"))
