@@ -1,6 +1,4 @@
-"""What a model came to at work on the sorting line, as a table, headlines and a film; its shape is that of
-`groundup.apps.sorter.trial`.
-"""
+"""The report part of the stage "line": its figures (`groundup.apps.sorter.trial`) as a table, headlines and a film."""
 
 import base64
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ FILM = "line.webp"
 
 
 def table(work: dict[str, Any]) -> Table:
-    """A row a setting of the line and brain; no rows for a model that did no such work."""
+    """A row for each setting and model; no rows without figures."""
     rows = [
         [
             row["setting"],
@@ -32,18 +30,16 @@ def table(work: dict[str, Any]) -> Table:
         for row in work.get("rows", [])
     ]
     until = f"until {units.number(work.get('items'))} items have left it"
-    caption = f"At work on the sorting line {until}; what is less than {work.get('sure')} % sure goes to people"
+    caption = f"At work on the sorting line {until}; items below {work.get('sure')} % confidence go to manual sorting"
     return Table(
         caption,
-        ("line", "brain", ">picks a minute", ">purity", ">recovery", ">by hand", ">passed", ">ms a picture"),
+        ("line", "model", ">picks a minute", ">purity", ">recovery", ">by hand", ">passed", ">ms an image"),
         rows,
     )
 
 
 def headline(work: dict[str, Any]) -> list[Headline]:
-    """Title, value and note of the figures that a reader looks for first: those of the first setting, beside an
-    oracle's.
-    """
+    """The figures of the first setting, beside those of the oracle."""
     rows = work.get("rows", [])[:2]
     found = [("Picks a minute", *(f"{row['picks_a_minute']:.1f}" for row in rows))] if rows else []
     found += [
@@ -51,11 +47,11 @@ def headline(work: dict[str, Any]) -> list[Headline]:
         for name in ("purity", "recovery")
         if rows
     ]
-    return [Headline(title, value, f"{oracle} with eyes that know the truth") for title, value, oracle in found]
+    return [Headline(title, value, f"{oracle} with a ground-truth oracle") for title, value, oracle in found]
 
 
 def display(work: dict[str, Any], folder: Path | None) -> Display:
-    """The figures of a model on the line; with the film in the stage's folder where one is given."""
+    """The display of the stage's figures, with the film in its folder where one is given."""
     return Display(headline=headline(work), tables=[table(work)], films=[] if folder is None else [film(folder)])
 
 
@@ -64,14 +60,13 @@ def film(folder: Path) -> Film:
     return Film(
         "A film of its work",
         "data:image/webp;base64," + base64.b64encode((folder / FILM).read_bytes()).decode(),
-        "The camera's picture of the belt with boxes and kinds, and the line from above: arm, bins and what they hold",
-        "A box has the colour of the bin that its thing is meant for, grey is the bin for people; numbers are what lies"
-        " in each bin.",
+        "The camera's image of the belt with detections, and the line from above: arm, bins and their contents",
+        "A box has the colour of the bin decided on, grey is manual sorting; the numbers count the items in each bin.",
     )
 
 
 def commands(root: Path, work: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    """The film, and the command that puts the model to work."""
+    """The closing lines of a run: the film, and the command that sorts with the model."""
     return [("film", str(root / "line" / FILM)), ("sort", f"groundup sort {root} --sure {work['sure']} --page")]
 
 

@@ -32,7 +32,7 @@ def test_a_row_says_what_each_brain_came_to_with_its_intervals():
 
 def test_the_first_setting_is_the_headline_beside_the_oracle():
     titles = {title: (value, note) for title, value, note in line.headline(WORK)}
-    assert titles["Purity"] == ("90.0 %", "99.0 % with eyes that know the truth")
+    assert titles["Purity"] == ("90.0 %", "99.0 % with a ground-truth oracle")
     assert list(titles) == ["Picks a minute", "Purity", "Recovery"]
 
 

@@ -136,5 +136,5 @@ def test_a_server_that_says_nothing_is_late(monkeypatch):
 def test_a_model_that_names_nothing_is_no_brain(tmp_path):
     weights.save(random_model(vocab=seeing_tokenizer().size), tmp_path, None)
     seeing_tokenizer().save(tmp_path)
-    with pytest.raises(InputError, match="names nothing in images"):
+    with pytest.raises(InputError, match="detects nothing in images"):
         LocalModel(tmp_path, Device("cpu"))

@@ -285,8 +285,8 @@ def test_the_last_that_is_said_to_be_first_is_first():
 def test_what_cannot_be_is_refused_with_the_reason(line, because):
     answer = said(line)
     assert not answer.question
-    assert because in answer.describe("en")
-    assert answer.describe("zh") != answer.describe("en")
+    assert because in answer.text("en")
+    assert answer.text("zh") != answer.text("en")
 
 
 @pytest.mark.parametrize("topic", ["bottle", "bin", "kind"])

@@ -50,7 +50,7 @@ def but(**changes: object) -> SortOptions:
         (but(device="cpu"), "--device: only with a model's folder"),
         (but(setting="rainy"), "rainy: no setting of the line"),
         (but(oracle=False, model="http://127.0.0.1:9"), "say with --name what the model is called there"),
-        (but(oracle=False, model="https://127.0.0.1:9", name="sorter"), "no address of a client"),
+        (but(oracle=False, model="https://127.0.0.1:9", name="sorter"), "no address of a model server"),
         (
             but(oracle=False, model="http://127.0.0.1:9", name="sorter"),
             "refused; start it with `groundup serve sorter=FOLDER`",
@@ -66,6 +66,12 @@ def test_what_does_not_fit_is_refused_in_one_sentence(options, says):
 def test_it_ends_after_so_many_items_with_their_figures():
     figures = sort(ORACLE, lambda path: path)
     assert figures["setting"] == "standard" and figures["sorted"] + figures["manual"] + figures["passed"] >= 3
+
+
+def test_random_faults_are_injected_and_counted():
+    figures = sort(but(items=12, faults=True), lambda path: path)
+    assert figures["faults"] >= 1
+    assert figures["arrived"] == figures["sorted"] + figures["manual"] + figures["passed"] + figures["on"]
 
 
 def test_the_page_shows_a_line_at_work_that_takes_orders_until_ctrl_c(tmp_path: Path):
