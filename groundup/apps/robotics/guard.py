@@ -105,7 +105,7 @@ class Guarded:
         return self.resetting(answers)()
 
     def resetting(self, answers: int | None = None) -> Callable[[], bool]:
-        """Begin a reset without waiting: a stop that begins from now on holds. The returned function tells the robot."""
+        """Begin a reset without waiting: a stop from now on holds. The returned function tells the robot."""
         number = self._interlock.reset_begins(answers)
         return (lambda: False) if number is None else partial(self._tell_reset, number)
 

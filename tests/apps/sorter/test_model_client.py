@@ -77,7 +77,7 @@ def test_a_server_sees_and_understands_as_the_model_here_does(own, distant):
 
 def test_a_line_sorts_with_either(folder, address):
     pytest.importorskip("mujoco")
-    from groundup.apps.sorter.command import Options, sort
+    from groundup.apps.sorter.command import SortOptions, sort
 
     some = {
         "oracle": False,
@@ -90,12 +90,12 @@ def test_a_line_sorts_with_either(folder, address):
         "page": False,
         "port": None,
     }
-    here = sort(Options(model=str(folder), name=None, device="cpu", **some), lambda path: path)
-    there = sort(Options(model=address, name="small", device=None, **some), lambda path: path)
+    here = sort(SortOptions(model=str(folder), name=None, device="cpu", **some), lambda path: path)
+    there = sort(SortOptions(model=address, name="small", device=None, **some), lambda path: path)
     for figures in (here, there):
         assert figures["sorted"] + figures["manual"] + figures["passed"] >= 1 and figures["brain"]["p50"] > 0
     with pytest.raises(InputError, match="server refused"):
-        sort(Options(model=address, name="nobody", device=None, **some), lambda path: path)
+        sort(SortOptions(model=address, name="nobody", device=None, **some), lambda path: path)
 
 
 def test_it_sees_while_it_understands(own, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_sentence_that_no_model_has_room_for_is_refused(own, distant):
 
 def test_what_takes_longer_than_an_operator_waits_is_late_and_forgotten(own, monkeypatch):
     monkeypatch.setattr(clients, "ORDER_TIMEOUT", 0.0)
-    with pytest.raises(InferenceTimeout, match="not understood within 0 s"):
+    with pytest.raises(InferenceTimeout, match="not interpreted within 0 s"):
         own.interpret(TEXTS[0])
     until(lambda: (state := own._service.state()).running == state.waiting == 0)
 
