@@ -27,9 +27,11 @@ Entry = TypeVar("Entry")
 
 
 class Table(Generic[Entry]):
-    """Entries of one sort by name. `group` names its entry points, `folder` the package that has a module an entry."""
+    """Entries of one sort by name. `group` names its entry points, `folder` the package that has a module an entry, if
+    there is one.
+    """
 
-    def __init__(self, group: str, folder: str):
+    def __init__(self, group: str, folder: str | None = None):
         self.group, self.folder = group, folder
         self._entries: dict[str, Entry] = {}
 
@@ -80,7 +82,7 @@ class Table(Generic[Entry]):
         return modules
 
     def _declared(self) -> Iterator[tuple[str, str]]:
-        for module in pkgutil.iter_modules(import_module(self.folder).__path__):
+        for module in pkgutil.iter_modules(import_module(self.folder).__path__) if self.folder else ():
             if not module.name.startswith("_"):
                 yield module.name.replace("_", "-"), f"{self.folder}.{module.name}"
         if self.group != APPLICATIONS.group:
@@ -110,4 +112,5 @@ OBJECTIVES: Table[Any] = Table("groundup.objectives", "groundup.train.objectives
 SUITES: Table[Any] = Table("groundup.suites", "groundup.evaluate.suites")
 LAYOUTS: Table[Any] = Table("groundup.layouts", "groundup.model.layouts")
 EXPORTS: Table[Any] = Table("groundup.exports", "groundup.release.export")
+STAGES: Table[Any] = Table("groundup.stages")  # `pipeline.application.ApplicationStage`, of applications
 REPORTS: Table[Any] = Table("groundup.reports", "groundup.release.parts")  # parts of the report, by stage

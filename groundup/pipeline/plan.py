@@ -8,16 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from groundup.apps.sorter.config import LinePart
-from groundup.apps.sorter.report import FILM
 from groundup.config.derived import schedules
 from groundup.config.recipe import Recipe
 from groundup.config.source import LibrarySource, PictureSource, SimulatorSource, Source
 from groundup.core.errors import InputError
 from groundup.core.extras import require
+from groundup.core.tables import STAGES
 from groundup.data.sources.read import inputs
 from groundup.model.weights import files_of
 from groundup.pipeline import stages
+from groundup.pipeline.application import ApplicationStage
 from groundup.pipeline.stages import LOG, Result, Site
 
 
@@ -162,12 +162,15 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
             work,
         )
         ending += ("evaluate",)
-    if line := recipe.application(LinePart):
-        part = line.model_dump(mode="json") | _simulator()
-        yield Stage("line", "groundup.apps.sorter.trial", part, (model,), tuple, partial(_sort, model=model))
-        ending += ("line",)
+    shown: tuple[str, ...] = (LOG,)
+    for name, stage in STAGES.items():
+        if part := recipe.application(stage.part):
+            work = partial(_apply, model=model, stage=stage, part=part)
+            yield Stage(name, stage.module, stage.key(part), (model,), tuple, work)
+            ending += (name,)
+            shown += stage.shown
     yield Stage(
-        "report", "groundup.release.report", recipe.name, (*all_names, *ending), tuple, stages.report, reads=(LOG, FILM)
+        "report", "groundup.release.report", recipe.name, (*all_names, *ending), tuple, stages.report, reads=shown
     )
 
 
@@ -175,5 +178,5 @@ def _measure(site: Site, model: str, sources: list[str]) -> Result:
     return stages.measure(site, site.folder(model), sources)
 
 
-def _sort(site: Site, model: str) -> Result:
-    return stages.line(site, site.folder(model))
+def _apply(site: Site, model: str, stage: ApplicationStage[Any], part: Any) -> Result:
+    return stage.work(site, site.folder(model), part)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from groundup.apps.sorter.config import LinePart
 from groundup.codecs import chat
 from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
 from groundup.config.derived import Schedule
@@ -304,18 +303,6 @@ def measure(site: Site, model: Path, sources: list[str], weights: Weights = "ful
         documents = {name: site.folder(f"documents-{name}") for name in sources}
         figures = evaluate(model, site.recipe, site.home, documents, site.device, advance, weights)
     return Result([], figures)
-
-
-def line(site: Site, model: Path) -> Result:
-    """Weights to a sorting line at work."""
-    from groundup.apps.sorter.trial import FILM, trial  # it needs an extra of its own
-
-    part = site.recipe.application(LinePart)
-    assert part is not None, "a recipe without a line has no such stage"
-    folder = site.folder("line")
-    with console.progress("line", 2 * len(part.settings) * part.items, "items") as advance:
-        figures = trial(model, part, site.recipe.seed, site.device, folder / FILM, advance)
-    return Result([FILM], figures)
 
 
 def report(site: Site) -> Result:

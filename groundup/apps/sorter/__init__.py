@@ -6,7 +6,10 @@ APPLICATIONS.add(
     "sorter",
     Application(
         commands="groundup.apps.sorter.cli",
-        modules={"groundup.reports": {"line": "groundup.apps.sorter.report"}},
+        modules={
+            "groundup.reports": {"line": "groundup.apps.sorter.report"},
+            "groundup.stages": {"line": "groundup.apps.sorter.stage"},
+        },
         recipe={"line": "groundup.apps.sorter.config:LinePart"},
     ),
 )

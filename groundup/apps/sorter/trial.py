@@ -15,8 +15,6 @@ from groundup.apps.sorter.robot import PICTURES, Oracle, SimulatedLine, setting
 from groundup.apps.sorter.shift import WorkShift
 from groundup.device import Device
 
-FILM = "line.webp"
-
 
 def trial(
     model: Path, part: LinePart, seed: int, device: Device, film: Path, advance: Callable[[float], object]

@@ -1,0 +1,34 @@
+"""Stages that applications declare: they run at the end of a run, on the model of its last training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from groundup.config.recipe import ApplicationPart
+from groundup.core.extras import require
+from groundup.pipeline.stages import Result, Site
+
+P = TypeVar("P", bound=ApplicationPart)
+
+
+@dataclass(frozen=True)
+class ApplicationStage(Generic[P]):
+    """An entry of the table `STAGES`. It runs where a recipe has the application's table of class `part`.
+
+    `work` gets the run, the folder of the model and that table; the result depends on the code of `module` and on the
+    versions of `packages`, which are in the `extra`. `shown` are the outputs that the report reads.
+    """
+
+    part: type[P]
+    module: str
+    extra: str
+    work: Callable[[Site, Path, P], Result]
+    packages: tuple[str, ...] = field(default=())
+    shown: tuple[str, ...] = field(default=())
+
+    def key(self, part: P) -> dict[str, Any]:
+        """The recipe's part of the stage's key. Raises InputError where the extra is not installed."""
+        require(self.extra)
+        return part.model_dump(mode="json") | {package: version(package) for package in self.packages}
