@@ -244,7 +244,7 @@ def test_a_kill_at_any_rename_leaves_the_finished_episodes(tmp_path, monkeypatch
         assert pq.read_table(killed / "data")["index"].to_pylist() == list(range(13))
 
 
-def test_a_folder_takes_one_kind_of_limb(tmp_path):
+def test_a_folder_takes_one_kind_of_robot(tmp_path):
     record(tmp_path, (1,), BLIND)
     with pytest.raises(InputError, match="another robot"):
         Recorder(tmp_path, replace(BLIND, period=0.1))
@@ -287,7 +287,7 @@ def test_a_short_film_is_noticed(tmp_path, films):
 # --- the player ------------------------------------------------------------------------------------------------
 
 
-def test_a_replay_is_a_limb_that_a_guard_drives(tmp_path):
+def test_a_replay_is_a_robot_that_a_guard_drives(tmp_path):
     (frames,) = record(tmp_path, (6,), BLIND)
     replay = Replay(tmp_path)
     robot: Robot = replay

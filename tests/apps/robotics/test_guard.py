@@ -123,7 +123,7 @@ def test_actions_on_a_frozen_picture_are_refused_and_halt():
     assert cart.moved[-1] <= frozen + LIMIT + 1
 
 
-def test_a_held_limb_goes_on_with_a_fresh_picture():
+def test_a_held_robot_goes_on_with_a_fresh_observation():
     cart = Cart()
     guard = watched(cart)
     run(cart, 2 * LIMIT)
@@ -209,7 +209,7 @@ def test_stop_halts_within_50_ms_whatever_else_happens(seed):
 
 @pytest.mark.parametrize("what", ["connect", "observe", "act", "acted"])
 @pytest.mark.parametrize("error", [Fault, KeyboardInterrupt])
-def test_a_limb_that_fails_is_stopped(what, error):
+def test_a_robot_that_fails_is_stopped(what, error):
     cart = Cart()
     guard = driven(cart)
 
@@ -408,7 +408,7 @@ def test_a_machine_is_watched_by_a_thread():
     assert guard.held or guard.stopped
 
 
-def test_the_watchdog_survives_a_limb_that_does_not_stop():
+def test_the_watchdog_survives_a_robot_that_does_not_stop():
     cart = Cart()
     guard = driven(cart)
     cart.ms += 1000

@@ -22,7 +22,7 @@ def row(by: str, right: int, sorted_: int, sortable: int) -> dict:
 WORK = {"items": 100, "sure": 60, "rows": [row("model", 90, 100, 120), row("oracle", 99, 100, 100)]}
 
 
-def test_a_row_says_what_each_brain_came_to_with_its_intervals():
+def test_a_row_has_the_figures_of_each_model_with_intervals():
     model, oracle = line.table(WORK).rows
     assert model[:3] == ["dark", "model", "84.3"]
     assert [cell.fraction and round(cell.fraction[0], 2) for cell in model if isinstance(cell, Cell)] == [0.9, 0.75]

@@ -69,7 +69,7 @@ def test_whatever_is_said_a_line_of_the_language_comes(own, text):
         walk.accept(id)
 
 
-def test_a_server_sees_and_understands_as_the_model_here_does(own, distant):
+def test_a_remote_model_answers_as_the_local_one_does(own, distant):
     assert [distant.interpret(text) for text in TEXTS] == [own.interpret(text) for text in TEXTS]
     here, there = own.detect(PICTURE), distant.detect(PICTURE)
     assert here and [thing.kind for thing in there] == [thing.kind for thing in here if thing.score >= 0.05]
@@ -98,7 +98,7 @@ def test_a_line_sorts_with_either(folder, address):
         sort(SortOptions(model=address, name="nobody", device=None, **some), lambda path: path)
 
 
-def test_it_sees_while_it_understands(own, monkeypatch):
+def test_it_detects_while_it_interprets_an_order(own, monkeypatch):
     monkeypatch.setattr(
         clients, "ORDER_TIMEOUT", 60.0
     )  # looks without a pause leave little of the processor, and other tests may run
@@ -112,20 +112,20 @@ def test_it_sees_while_it_understands(own, monkeypatch):
     assert lines == [alone] * 3
 
 
-def test_a_sentence_that_no_model_has_room_for_is_refused(own, distant):
+def test_a_sentence_beyond_the_context_is_refused(own, distant):
     for client in (own, distant):
         with pytest.raises(InputError, match="context"):
             client.interpret("leave paper " * 33)
 
 
-def test_what_takes_longer_than_an_operator_waits_is_late_and_forgotten(own, monkeypatch):
+def test_an_order_that_takes_too_long_times_out_and_is_cancelled(own, monkeypatch):
     monkeypatch.setattr(clients, "ORDER_TIMEOUT", 0.0)
     with pytest.raises(InferenceTimeout, match="not interpreted within 0 s"):
         own.interpret(TEXTS[0])
     until(lambda: (state := own._service.state()).running == state.waiting == 0)
 
 
-def test_a_server_that_says_nothing_is_late(monkeypatch):
+def test_a_server_that_does_not_answer_times_out(monkeypatch):
     monkeypatch.setattr(clients, "ORDER_TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         distant = RemoteModel(f"http://127.0.0.1:{silent.getsockname()[1]}", "small")
@@ -133,7 +133,7 @@ def test_a_server_that_says_nothing_is_late(monkeypatch):
             distant.interpret(TEXTS[0])
 
 
-def test_a_model_that_names_nothing_is_no_brain(tmp_path):
+def test_a_model_without_detection_classes_is_refused(tmp_path):
     weights.save(random_model(vocab=seeing_tokenizer().size), tmp_path, None)
     seeing_tokenizer().save(tmp_path)
     with pytest.raises(InputError, match="detects nothing in images"):

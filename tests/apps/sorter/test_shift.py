@@ -73,7 +73,7 @@ def test_items_are_judged_by_the_policy_they_were_picked_under():
         tally.add(Event(4.0, "passed", 4, "can"), later)
 
 
-def test_a_brain_that_is_as_often_right_as_it_says_has_no_calibration_error():
+def test_a_model_that_is_right_as_often_as_its_scores_say_has_no_calibration_error():
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.1, 1, 20_000)
     right = rng.random(20_000) < sure
@@ -235,7 +235,7 @@ def test_what_overlaps_is_sorted_too():
     assert shift.tally.right >= 0.95 * shift.tally.sorted and shift.tally.right >= 0.6 * shift.tally.sortable
 
 
-def test_what_no_brain_was_trained_on_goes_to_people_when_it_is_not_sure():
+def test_out_of_class_objects_go_to_manual_sorting_where_the_score_is_low():
     robot = SimulatedLine(WorldPart(pixels=64, unknown=0.3), 7)
 
     class Doubtful(Oracle):
@@ -264,7 +264,7 @@ def test_a_full_bin_is_closed_while_the_others_go_on():
     assert [each["number"] for each in shift.state()["bins"] if each["full"]] == [3]
 
 
-def test_a_brain_that_is_late_for_a_while_stops_the_line_and_it_goes_on():
+def test_a_stalled_model_stops_the_line_until_it_answers_again():
     shift, robot, client = shift_of()
     shift.run(seconds=6)
     client.stalled = True
@@ -276,7 +276,7 @@ def test_a_brain_that_is_late_for_a_while_stops_the_line_and_it_goes_on():
     assert shift.tally.right == shift.tally.sorted
 
 
-def test_a_brain_that_dies_and_starts_again_is_found_again():
+def test_a_model_server_that_restarts_is_found_again():
     robot = SimulatedLine(PART, 7)
     oracle = Oracle(robot)
 
@@ -368,7 +368,7 @@ def test_the_emergency_stop_halts_all_within_50_ms_whatever_else_happens(seed):
     assert balanced(shift, robot) and PERIOD <= 0.05
 
 
-def test_a_shift_with_random_trouble_loses_no_item():
+def test_a_shift_with_random_faults_loses_no_item():
     shift, robot, client = shift_of(WorldPart(pixels=64, unknown=0.05), seed=3)
     trouble = FaultInjection(robot, client, np.random.default_rng(3))
     while robot.now() < 50:

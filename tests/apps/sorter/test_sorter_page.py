@@ -247,7 +247,7 @@ def test_a_stop_does_not_wait_for_its_body(line, address):
     assert line.calls == ["stop"]
 
 
-def test_a_limb_that_hangs_holds_up_neither_the_order_nor_others_and_is_told_of(client, line, monkeypatch):
+def test_a_robot_that_hangs_delays_neither_the_order_nor_others_and_is_reported(client, line, monkeypatch):
     hung = threading.Event()
     monkeypatch.setattr("groundup.apps.sorter.page.CONFIRM", 0.1)
     line.tell = lambda: hung.wait(20)
@@ -260,7 +260,7 @@ def test_a_limb_that_hangs_holds_up_neither_the_order_nor_others_and_is_told_of(
     assert client.post("/api/stop").status_code == 200
 
 
-def test_a_limb_that_fails_to_stop_is_told_of(client, line, caplog):
+def test_a_robot_that_fails_to_stop_is_reported(client, line, caplog):
     def fail() -> None:
         raise ConnectionError("no cable")
 

@@ -56,7 +56,7 @@ def where(robot: SimulatedLine) -> Counter:
     return Counter((event.kind, event.bin) for event in robot.events if event.what == "binned")
 
 
-def test_what_is_seen_is_sorted_where_the_policy_says(line):
+def test_detected_items_are_sorted_by_the_policy(line):
     guard, robot, _, sorter = line
     work(guard, sorter, 30)
     places = standard_policy().destinations
@@ -65,7 +65,7 @@ def test_what_is_seen_is_sorted_where_the_policy_says(line):
     assert sum(count for (kind, bin), count in found.items() if places[kind] == bin) >= 0.95 * found.total()
 
 
-def test_what_is_not_sure_goes_to_people(line):
+def test_items_below_the_confidence_threshold_go_to_manual_sorting(line):
     guard, robot, oracle, sorter = line
     oracle.score = 0.35
     work(guard, sorter, 12)
@@ -80,7 +80,7 @@ def test_what_is_to_stay_stays_on_the_belt_from_the_order_on(line):
     assert {"paper", "cardboard"} & {event.kind for event in robot.events if event.what == "passed"}
 
 
-def test_things_for_a_full_bin_go_to_people(line):
+def test_items_for_a_full_bin_go_to_manual_sorting(line):
     guard, robot, _, sorter = line
     sorter.full = {2}
     work(guard, sorter, 15)
@@ -123,7 +123,7 @@ def likeliest(track: Track) -> tuple[str, float]:
     return max(track.probabilities.items(), key=lambda each: each[1])
 
 
-def test_kinds_that_were_seen_in_one_place_are_one_thing_that_may_be_either():
+def test_overlapping_detections_of_two_classes_are_one_item():
     tracker = Tracker(FieldOfView(0.0, 1.0, 1e9))
     box = (0.4, 0.4, 0.5, 0.5)
     tracker.update([Detection("can", box, 0.6), Detection("film", box, 0.3)], 0.0, 0.0)
@@ -149,11 +149,11 @@ def seen_as(*looks: dict[str, float]) -> tuple[str, float]:
         ({"hazard": 0.9}, ("hazard", 0.9, 5)),
     ],
 )
-def test_what_counts_is_where_a_thing_belongs(line, probabilities, decision):
+def test_the_decision_adds_the_probabilities_of_classes_with_one_destination(line, probabilities, decision):
     assert line[3].decide(probabilities) == (decision[0], pytest.approx(decision[1]), decision[2])
 
 
-def test_looks_that_agree_make_surer_and_one_look_says_what_it_says():
+def test_agreeing_images_raise_the_probability_and_one_image_keeps_its_score():
     assert seen_as({"can": 0.7, "film": 0.2}) == (
         "can",
         pytest.approx(0.7 / 0.95),
@@ -192,18 +192,18 @@ def test_what_rolls_is_expected_where_it_has_rolled_to_and_what_lies_where_it_la
     assert lying.predict(3.2) == pytest.approx((0, 0), abs=1e-3)
 
 
-def test_a_thing_is_nearer_to_the_camera_than_the_belt():
-    x, y = FieldOfView(0.0, 1.0, 1.0).place((0.9, 0.1, 1.0, 0.2))
+def test_positions_are_corrected_for_the_height_of_items():
+    x, y = FieldOfView(0.0, 1.0, 1.0).position((0.9, 0.1, 1.0, 0.2))
     assert (x, y) == pytest.approx((0.45 * 0.97, 0.35 * 0.97))
 
 
 def test_the_first_come_is_picked_first():
-    reach = PickWindow(-0.5, 0.5, 0.2, 0.6)
+    window = PickWindow(-0.5, 0.5, 0.2, 0.6)
     first, second = track(0, -0.2), track(1, -0.3)
-    assert choose([second, first], lambda each: 1.0, [-0.3, -0.2], 0.35, reach) is first
+    assert choose([second, first], lambda each: 1.0, [-0.3, -0.2], 0.35, window) is first
 
 
-def test_what_a_single_picture_showed_by_mistake_is_forgotten():
+def test_a_single_false_detection_ends_its_track():
     tracker = Tracker(FieldOfView(0.0, 1.0, 1e9))
     tracker.update([Detection("can", (0.4, 0.4, 0.5, 0.5), 0.9)], 0.0, 0.0)
     tracker.update([], 0.0, 0.1)
@@ -217,19 +217,19 @@ def track(number: int, u: float) -> Track:
 
 
 def test_the_one_that_would_be_lost_is_picked_first():
-    reach = PickWindow(-0.5, 0.5, 0.2, 0.6)
+    window = PickWindow(-0.5, 0.5, 0.2, 0.6)
     last, early = track(0, 0.3), track(1, -0.4)
-    assert choose([early, last], lambda each: 1.0, [-0.4, 0.3], 0.35, reach) is last
+    assert choose([early, last], lambda each: 1.0, [-0.4, 0.3], 0.35, window) is last
 
 
-def test_worth_decides_when_only_one_can_be_reached():
-    reach = PickWindow(-0.5, 0.5, 0.2, 0.6)
+def test_the_more_valuable_item_is_picked_where_only_one_can_be_reached():
+    window = PickWindow(-0.5, 0.5, 0.2, 0.6)
     one, other = track(0, 0.38), track(1, 0.37)
-    assert choose([one, other], lambda each: 2.0 if each is other else 1.0, [0.38, 0.37], 0.35, reach) is other
-    assert choose([track(2, 0.6)], lambda each: 1.0, [0.6], 0.35, reach) is None
+    assert choose([one, other], lambda each: 2.0 if each is other else 1.0, [0.38, 0.37], 0.35, window) is other
+    assert choose([track(2, 0.6)], lambda each: 1.0, [0.6], 0.35, window) is None
 
 
-def test_a_picture_shows_nothing_when_dark_flat_or_the_same_again():
+def test_dark_flat_and_repeated_images_are_unusable():
     picture = np.random.default_rng(0).integers(60, 200, (8, 8, 3), dtype=np.uint8)
     assert is_usable(picture, np.zeros_like(picture))
     assert not is_usable(picture, picture.copy())
@@ -237,14 +237,14 @@ def test_a_picture_shows_nothing_when_dark_flat_or_the_same_again():
     assert not is_usable(np.full_like(picture, 90), np.zeros_like(picture))
 
 
-def test_after_a_try_that_did_not_hold_a_thing_is_looked_for_where_it_would_lie_had_it_not_rolled():
+def test_after_a_failed_pick_the_other_motion_is_assumed():
     rolling = Track(0, 0.0, 0.0, 0.0, 0.05, velocity=(0.0, 0.1))
     there = rolling.predict(1.0)[1]
     rolling.tries = 1
     assert rolling.predict(1.0)[1] == 0 < there
 
 
-def test_a_belt_is_unhurried_when_the_foremost_are_still_picked_in_time():
+def test_the_belt_is_as_fast_as_lets_the_foremost_items_be_picked_in_time():
     assert max_belt_speed([], 0.5, 0.5) == math.inf
     alone = max_belt_speed([0.0], 0.5, 0.5)
     assert alone == pytest.approx(0.5 / (FIRST + SLACK * 0.5))

@@ -23,7 +23,7 @@ from tests.evaluate.test_exact_match import Parrot, task
         ("ask bin", "ask bin"),
     ],
 )
-def test_lines_that_do_the_same_are_alike(answer, expected):
+def test_orders_with_one_effect_are_alike(answer, expected):
     assert alike(answer, expected)
     assert alike(expected, answer)
 
