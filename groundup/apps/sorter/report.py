@@ -5,32 +5,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from groundup.apps.sorter.result import LineResult, LineRow
 from groundup.core import units
 from groundup.core.tables import REPORTS
 from groundup.evaluate.display import Display, Film, Headline, Table, interval
-from groundup.evaluate.figure import Figure
 from groundup.release.part import ReportPart
 
 FILM = "line.webp"
 
 
-def table(work: dict[str, Any]) -> Table:
-    """A row for each setting and model; no rows without figures."""
+def table(result: LineResult) -> Table:
+    """A row for each setting and model."""
     rows = [
         [
-            row["setting"],
-            row["by"],
-            f"{row['picks_a_minute']:.1f}",
-            *(interval(row[name] and Figure(**row[name])) for name in ("purity", "recovery")),
-            *(units.number(row[name]) for name in ("manual", "passed")),
-            f"{row['brain']['p50']:.0f} / {row['brain']['p95']:.0f}"
-            if row["by"] == "model" and row["brain"]
-            else units.NONE,
+            row.setting,
+            row.by,
+            f"{row.picks_a_minute:.1f}",
+            *(interval(figure) for figure in (row.purity, row.recovery)),
+            *(units.number(count) for count in (row.manual, row.passed)),
+            f"{row.brain['p50']:.0f} / {row.brain['p95']:.0f}" if row.by == "model" and row.brain else units.NONE,
         ]
-        for row in work.get("rows", [])
+        for row in result.rows
     ]
-    until = f"until {units.number(work.get('items'))} items have left it"
-    caption = f"At work on the sorting line {until}; items below {work.get('sure')} % confidence go to manual sorting"
+    until = f"until {units.number(result.items)} items have left it"
+    caption = f"At work on the sorting line {until}; items below {result.sure} % confidence go to manual sorting"
     return Table(
         caption,
         ("line", "model", ">picks a minute", ">purity", ">recovery", ">by hand", ">passed", ">ms an image"),
@@ -38,21 +36,24 @@ def table(work: dict[str, Any]) -> Table:
     )
 
 
-def headline(work: dict[str, Any]) -> list[Headline]:
+def headline(result: LineResult) -> list[Headline]:
     """The figures of the first setting, beside those of the oracle."""
-    rows = work.get("rows", [])[:2]
-    found = [("Picks a minute", *(f"{row['picks_a_minute']:.1f}" for row in rows))] if rows else []
-    found += [
-        (name.title(), *(units.percent(row[name]["value"] if row[name] else None) for row in rows))
-        for name in ("purity", "recovery")
-        if rows
-    ]
-    return [Headline(title, value, f"{oracle} with a ground-truth oracle") for title, value, oracle in found]
+    model, oracle = map(_headline, result.rows[:2])
+    return [Headline(title, model[title], f"{oracle[title]} with a ground-truth oracle") for title in model]
+
+
+def _headline(row: LineRow) -> dict[str, str]:
+    return {
+        "Picks a minute": f"{row.picks_a_minute:.1f}",
+        "Purity": units.percent(row.purity and row.purity.value),
+        "Recovery": units.percent(row.recovery and row.recovery.value),
+    }
 
 
 def display(work: dict[str, Any], folder: Path | None) -> Display:
     """The display of the stage's figures, with the film in its folder where one is given."""
-    return Display(headline=headline(work), tables=[table(work)], films=[] if folder is None else [film(folder)])
+    result = LineResult.of(work)
+    return Display(headline=headline(result), tables=[table(result)], films=[] if folder is None else [film(folder)])
 
 
 def film(folder: Path) -> Film:

@@ -11,6 +11,7 @@ from groundup.apps.sorter.config import LinePart
 from groundup.apps.sorter.film import Film
 from groundup.apps.sorter.model_client import LocalModel
 from groundup.apps.sorter.policy import standard_policy
+from groundup.apps.sorter.result import LineResult
 from groundup.apps.sorter.robot import PICTURES, Oracle, SimulatedLine, setting
 from groundup.apps.sorter.shift import WorkShift
 from groundup.device import Device
@@ -18,11 +19,10 @@ from groundup.device import Device
 
 def trial(
     model: Path, part: LinePart, seed: int, device: Device, film: Path, advance: Callable[[float], object]
-) -> dict[str, Any]:
+) -> LineResult:
     """Run the line with the model of a folder as the recipe's part says; `advance` counts items that left the line.
 
-    Returns a row of `WorkShift.figures` for each setting and model, "model" and then "oracle". Raises InputError for a
-    model without detection classes.
+    Raises InputError for a model without detection classes.
     """
     policy, watch = standard_policy(part.sure), Film()
     rows: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ def trial(
                 _work(shift, part.items, advance, None if rows else watch)
                 rows.append({"setting": name, "by": by} | shift.figures())
     watch.save(film)
-    return {"items": part.items, "sure": part.sure, "rows": rows}
+    return LineResult.of({"items": part.items, "sure": part.sure, "rows": rows})
 
 
 def _work(shift: WorkShift, items: int, advance: Callable[[float], object], film: Film | None) -> None:

@@ -1,25 +1,30 @@
-"""A model's work on the sorting line, in the report and the terminal."""
+"""The figures of the stage "line" in the report and the terminal."""
 
 from groundup.apps.sorter import report as line
+from groundup.apps.sorter.result import LineResult
 from groundup.evaluate.display import Cell
 from groundup.evaluate.figure import proportion
 
 
 def row(by: str, right: int, sorted_: int, sortable: int) -> dict:
     purity, recovery = (proportion(right, of).as_dict() if of else None for of in (sorted_, sortable))
-    counts = {"manual": 2, "passed": 1}
+    counts = dict.fromkeys(("arrived", "picked", "slipped", "dropped", "sorted", "right", "sortable", "on"), 0)
     return {
         "setting": "dark",
         "by": by,
         "picks_a_minute": 84.26,
         "purity": purity,
         "recovery": recovery,
+        "manual": 2,
+        "passed": 1,
         **counts,
         "brain": {"p50": 9.6, "p95": 14.2},
+        "seconds": 60.0,
+        "steps_a_second": 900.0,
     }
 
 
-WORK = {"items": 100, "sure": 60, "rows": [row("model", 90, 100, 120), row("oracle", 99, 100, 100)]}
+WORK = LineResult.of({"items": 100, "sure": 60, "rows": [row("model", 90, 100, 120), row("oracle", 99, 100, 100)]})
 
 
 def test_a_row_has_the_figures_of_each_model_with_intervals():
@@ -36,8 +41,7 @@ def test_the_first_setting_is_the_headline_beside_the_oracle():
     assert list(titles) == ["Picks a minute", "Purity", "Recovery"]
 
 
-def test_what_sorted_nothing_has_no_share_and_no_work_has_no_table():
-    nothing = {"items": 1, "sure": 60, "rows": [row("model", 0, 0, 0), row("oracle", 0, 0, 0)]}
+def test_a_shift_that_sorted_nothing_has_no_purity():
+    nothing = LineResult.of({"items": 1, "sure": 60, "rows": [row("model", 0, 0, 0), row("oracle", 0, 0, 0)]})
     assert line.table(nothing).rows[0][3:5] == ["–", "–"]
     assert {title: value for title, value, _ in line.headline(nothing)}["Purity"] == "–"
-    assert line.table({}).rows == [] and line.headline({}) == []
