@@ -45,8 +45,8 @@ def headline(result: LineResult) -> list[Headline]:
 def _headline(row: LineRow) -> dict[str, str]:
     return {
         "Picks a minute": f"{row.picks_a_minute:.1f}",
-        "Purity": units.percent(row.purity and row.purity.value),
-        "Recovery": units.percent(row.recovery and row.recovery.value),
+        "Purity": units.percent(row.purity.value if row.purity else None),
+        "Recovery": units.percent(row.recovery.value if row.recovery else None),
     }
 
 
