@@ -61,8 +61,8 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     session = onnxruntime.InferenceSession(folder / onnx.GRAPH, options, providers=["CPUExecutionProvider"])
     plain, usual = (Engine.load(folder, pick("cpu"), precision) for precision in ("fp32", "auto"))
     return {
-        "groundup, fp32": lambda: plain.labels(see_pixels(config, frame)),
-        f"groundup, {str(usual.model.precision).removeprefix('torch.')}": lambda: usual.labels(
+        "groundup, fp32": lambda: plain.detector.per_patch(see_pixels(config, frame)),
+        f"groundup, {str(usual.model.precision).removeprefix('torch.')}": lambda: usual.detector.per_patch(
             see_pixels(config, frame)
         ),
         f"onnxruntime {onnxruntime.__version__}, fp32": lambda: session.run(None, {"pixels": frame}),

@@ -4,18 +4,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 from groundup.codecs.normal import normalise, repair_surrogates
-from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.evaluate.figure import Figure, ratio
-from groundup.evaluate.likelihood import Row, nats
-from groundup.model.transformer import Transformer
+from groundup.generate.engine import Engine
+from groundup.generate.scoring import ScoredText
 
 CHARACTERS = 1 << 20  # text measured at a time: bounds the memory of its ids
 
 
-def bits_per_byte(
-    model: Transformer, tokenizer: Tokenizer, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None
-) -> Figure:
+def bits_per_byte(engine: Engine, texts: Iterable[str], advance: Callable[[int], None] = lambda done: None) -> Figure:
     """-log2 p of the texts by the bytes of UTF-8 of their normal form, the texts being cases of which any might have
     been drawn.
 
@@ -28,7 +25,7 @@ def bits_per_byte(
     bits: list[float] = []
     sizes: list[float] = []
     for group in _groups(texts):
-        bits += _bits(model, [tokenizer.encode(text) for text in group])
+        bits += _bits(engine, [engine.tokenizer.encode(text) for text in group])
         sizes += [len(text.encode()) for text in group]
         advance(len(group))
     if not bits:
@@ -36,21 +33,21 @@ def bits_per_byte(
     return ratio(bits, sizes)
 
 
-def windows(ids: list[int], context: int) -> Iterator[Row]:
+def windows(ids: list[int], context: int) -> Iterator[ScoredText]:
     """Cut a text into rows of which all ids but the first of the text count, each once."""
     if len(ids) > 1:
-        yield Row(ids[: context + 1], 1)
+        yield ScoredText(ids[: context + 1], 1)
     step = max(1, context // 2)
     for start in range(context + 1, len(ids), step):
         stop = min(start + step, len(ids))
         begin = stop - context - 1
-        yield Row(ids[begin:stop], start - begin)
+        yield ScoredText(ids[begin:stop], start - begin)
 
 
-def _bits(model: Transformer, texts: list[list[int]]) -> list[float]:
-    rows = [list(windows(ids, model.config.context)) for ids in texts]
-    values = iter(nats(model, [row for text in rows for row in text]))
-    first = math.log(model.config.vocab)
+def _bits(engine: Engine, texts: list[list[int]]) -> list[float]:
+    rows = [list(windows(ids, engine.config.context)) for ids in texts]
+    values = iter(engine.scorer.negative_log_likelihoods([row for text in rows for row in text]))
+    first = math.log(engine.config.vocab)
     return [(first + sum(next(values) for _ in text)) / math.log(2) for text in rows]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.evaluate.figure import Figure, proportion
-from groundup.evaluate.likelihood import Row, nats
 from groundup.evaluate.questions import Question, read
 from groundup.generate.engine import Engine
+from groundup.generate.scoring import ScoredText
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,11 @@ def _accuracy(marks: list[_Mark]) -> Accuracy:
 def _marks(engine: Engine, questions: list[Question], path: Path, advance: Callable[[int], None]) -> list[_Mark]:
     context = engine.config.context
     texts = [_texts(question, engine.tokenizer) for question in questions]
-    surprise = iter(nats(engine.model, [_row(*text, context, path) for group in texts for text in group], advance))
+    scored = [_scored(*text, context, path) for group in texts for text in group]
+    nll = iter(engine.scorer.negative_log_likelihoods(scored, advance))
     marks = []
     for question, group in zip(questions, texts, strict=True):
-        values = [next(surprise) for _ in group]
+        values = [next(nll) for _ in group]
         by_byte = [value / len(choice.encode()) for value, choice in zip(values, question.choices, strict=True)]
         raw, per_byte = (sums.index(min(sums)) == question.answer for sums in (values, by_byte))
         marks.append(_Mark(question, raw, per_byte, any(len(asked) + len(said) > context + 1 for asked, said in group)))
@@ -83,10 +84,10 @@ def _texts(question: Question, tokenizer: Tokenizer) -> list[tuple[list[int], li
     return [(asked, tokenizer.encode(f" {choice}")) for choice in question.choices]
 
 
-def _row(asked: list[int], said: list[int], context: int, path: Path) -> Row:
+def _scored(asked: list[int], said: list[int], context: int, path: Path) -> ScoredText:
     if len(said) > context:
         raise InputError(
             f"{path}: a choice of {len(said)} tokens is longer than the model's context of {context}; shorten it"
         )
     ids = (asked + said)[-(context + 1) :]
-    return Row(ids, len(ids) - len(said))
+    return ScoredText(ids, len(ids) - len(said))

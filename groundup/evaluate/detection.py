@@ -6,10 +6,10 @@ from typing import Any
 
 from groundup.codecs.boxes import Detection
 from groundup.data.document import Document
-from groundup.evaluate import seeing
 from groundup.evaluate.average_precision import SCORE, Matches, Picture, Precision, average_precision, coco, matches
 from groundup.evaluate.figure import Figure
 from groundup.evaluate.images import Advance, chunks, ignored
+from groundup.evaluate.prompts import prompt_of
 from groundup.evaluate.thumbnails import thumbnail
 from groundup.generate.engine import Engine
 
@@ -46,9 +46,11 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
     pictures: list[Picture] = []
     shown: list[dict[str, Any]] = []
     for chunk in chunks(document for document in documents if document.things is not None):
-        rows = [seeing.look(engine.model, engine.tokenizer, document) for document in chunk]
-        for document, row, found in zip(chunk, rows, seeing.things(engine.model, rows), strict=True):
-            for data, look, truth, things in zip(document.images, row.looks, document.things or (), found, strict=True):
+        rows = [prompt_of(engine, document) for document in chunk]
+        for document, row, found in zip(chunk, rows, engine.detector.detect(rows), strict=True):
+            for data, look, truth, things in zip(
+                document.images, row.images, document.things or (), found, strict=True
+            ):
                 side = engine.config.patch
                 pictures.append(Picture((look.view.grid.columns * side, look.view.grid.rows * side), truth, things))
                 if len(shown) < SHOWN and truth:

@@ -9,9 +9,9 @@ from typing import Any
 
 from groundup.codecs import boxes
 from groundup.data.document import Document, said
-from groundup.evaluate import seeing
 from groundup.evaluate.average_precision import Matches, Picture, matches
 from groundup.evaluate.figure import Figure, proportion
+from groundup.evaluate.prompts import answer, prompt_of, supervised_ids
 from groundup.evaluate.tasks import SPARE, Case, Row, row_of
 from groundup.evaluate.thumbnails import spotlight, thumbnail
 from groundup.generate.engine import Engine
@@ -76,13 +76,13 @@ def classify(
 
     Documents are conversations about one image that end with one of the `classes`. `advance` is told of images done.
     """
-    answers = [seeing.spoken(engine.tokenizer, name) for name in classes]
+    answers = [supervised_ids(engine.tokenizer, name) for name in classes]
     places = {name: place for place, name in enumerate(classes)}
     pairs: Counter[tuple[int, int]] = Counter()
     worst: list[_Mistake] = []
     for chunk in chunks(documents):
-        rows = [seeing.look(engine.model, engine.tokenizer, document) for document in chunk]
-        probable, chosen = seeing.likelihoods(engine.model, rows, answers).softmax(-1).max(-1)
+        rows = [prompt_of(engine, document) for document in chunk]
+        probable, chosen = engine.scorer.log_probabilities(rows, answers).softmax(-1).max(-1)
         for document, probability, place in zip(chunk, probable.tolist(), chosen.tolist(), strict=True):
             truth = places[_last(document)]
             if place != truth:
@@ -105,9 +105,9 @@ def _classified(pairs: Counter[tuple[int, int]], classes: Sequence[str], worst: 
 
 
 def _shown(engine: Engine, mistake: _Mistake) -> dict[str, Any]:
-    row = seeing.look(engine.model, engine.tokenizer, mistake.document)
+    row = prompt_of(engine, mistake.document)
     image, size = thumbnail(mistake.document.images[0])
-    looked = spotlight(seeing.attention(engine.model, row)[0], row.looks[0].view.grid)
+    looked = spotlight(engine.scorer.attention_weights(row)[0], row.images[0].view.grid)
     truth = _last(mistake.document)
     return {
         "image": image,
@@ -156,10 +156,10 @@ def ask(engine: Engine, documents: Sequence[Document], name: str, advance: Advan
 
 
 def _cases(engine: Engine, documents: list[Document], advance: Advance) -> list[Case]:
-    rows = [seeing.look(engine.model, engine.tokenizer, document) for document in documents]
+    rows = [prompt_of(engine, document) for document in documents]
     expected = [_last(document) for document in documents]
-    answers = seeing.answer(
-        engine, rows, max(len(seeing.spoken(engine.tokenizer, text)) for text in expected) + SPARE, advance
+    answers = answer(
+        engine, rows, max(len(supervised_ids(engine.tokenizer, text)) for text in expected) + SPARE, advance
     )
     questions = [said((document.messages or [])[-2]) for document in documents]
     return [Case(*each) for each in zip(questions, expected, answers, strict=True)]

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundup.data.document import Document, said
-from groundup.evaluate import seeing
 from groundup.evaluate.figure import Figure, proportion
 from groundup.evaluate.images import Advance, chunks, ignored
+from groundup.evaluate.prompts import prompt_of
 from groundup.generate.engine import Engine
 
 IMAGES = 2000  # most of each part: their states are in memory
@@ -76,23 +76,14 @@ def _states(engine: Engine, documents: Iterable[Document], classes: Sequence[str
     found: list[Tensor] = []
     places: list[int] = []
     for chunk in chunks(documents):
-        rows = [seeing.look(engine.model, engine.tokenizer, document) for document in chunk]
-        found += _seen(engine, rows)
+        rows = [prompt_of(engine, document) for document in chunk]
+        found += [images[0].half().cpu() for images in engine.embedder.patches(rows)]
         places += [classes.index(said((document.messages or [])[-1])) for document in chunk]
         advance(len(chunk))
     if not found:
         return None
     there = nn.utils.rnn.pad_sequence([torch.ones(len(states), dtype=torch.bool) for states in found], batch_first=True)
     return nn.utils.rnn.pad_sequence(found, batch_first=True), there, torch.tensor(places)
-
-
-def _seen(engine: Engine, rows: list[seeing.Row]) -> list[Tensor]:
-    found = [torch.empty(0)] * len(rows)
-    for batch in seeing.batches(rows):
-        chosen = [rows[number] for number in batch]
-        for number, images in zip(batch, seeing.of_patches(seeing.states(engine.model, chosen), chosen), strict=True):
-            found[number] = images[0].half().cpu()
-    return found
 
 
 def _learned(states: States, classes: int) -> Probe:

@@ -139,7 +139,7 @@ def _bits(
 def _bits_of(engine: Engine, texts: list[str], training: list[str], advance: Advance) -> Table:
     """One source; no training texts, no baselines."""
     return {
-        "model": bits_per_byte(engine.model, engine.tokenizer, texts, advance).as_dict(),
+        "model": bits_per_byte(engine, texts, advance).as_dict(),
         "baselines": (
             {name: figure.as_dict() for name, figure in baselines(training, texts, advance).items()} if training else {}
         ),

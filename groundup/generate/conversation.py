@@ -1,4 +1,4 @@
-"""A conversation with a model, turn by turn."""
+"""The terminal chat: a conversation with a model, turn by turn."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,40 +12,40 @@ from groundup.generate.sampling import Sampling
 
 
 class Conversation:
-    """Keeps the messages and their images; each answer sees all of them."""
+    """Keeps the messages and their images; each answer is generated from all of them."""
 
     def __init__(self, engine: Engine, system: str | None, sampling: Sampling, limit: int):
         self.engine, self.sampling, self.limit = engine, sampling, limit
-        self.opening: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
+        self._system: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
         self.reset()
 
     def reset(self) -> None:
         """Forget all but the system message."""
-        self.messages = list(self.opening)
-        self._seen: list[View] = []
-        self._next: list[View] = []
+        self.messages = list(self._system)
+        self._images: list[View] = []
+        self._next_images: list[View] = []
 
     def show(self, file: Path) -> None:
-        """Show an image with the next question. Raises InputError for a model without eyes, and for a file that is no
+        """Add an image to the next question. Raises InputError for a model without vision, and for a file that is no
         image.
         """
-        self._next.append(look.see_file(self.engine.config, file))
+        self._next_images.append(look.see_file(self.engine.config, file))
 
     def answer(self, question: str) -> Iterator[str]:
         """Ask; yields the answer's text as it comes. Raises InputError when the conversation outgrows the context."""
-        asked, views = [*self.messages, self._message(question)], [*self._seen, *self._next]
-        prompt, looks = look.prompt(self.engine.tokenizer, asked, views)
+        messages, images = [*self.messages, self._message(question)], [*self._images, *self._next_images]
+        prompt, looks = look.prompt(self.engine.tokenizer, messages, images)
         ids: list[int] = []
 
-        def watched() -> Iterator[int]:
+        def kept() -> Iterator[int]:
             for token in self.engine.stream(prompt, self.limit, self.sampling, looks):
                 ids.append(token)
                 yield token
 
-        yield from self.engine.tokenizer.stream(watched())
-        self.messages = [*asked, chat.parse_answer(self.engine.tokenizer.decode(ids))]
-        self._seen, self._next = views, []
+        yield from self.engine.tokenizer.stream(kept())
+        self.messages = [*messages, chat.parse_answer(self.engine.tokenizer.decode(ids))]
+        self._images, self._next_images = images, []
 
     def _message(self, question: str) -> dict[str, Any]:
-        images = [{"type": "image"}] * len(self._next)
+        images = [{"type": "image"}] * len(self._next_images)
         return {"role": "user", "content": [*images, {"type": "text", "text": question}] if images else question}

@@ -1,4 +1,4 @@
-"""What an answer may be: a JSON schema, a regular expression or a grammar, kept to token by token (llguidance).
+"""Constrained decoding: a JSON schema, a regular expression or a grammar gives a token mask a step (llguidance).
 
 Shapes: V vocabulary.
 """
@@ -20,30 +20,27 @@ LARGEST = 64 * 1024  # characters of a grammar
 
 
 class AnyConstraint(Protocol):
-    """One answer on its way through a grammar."""
+    """The state of one sequence in a grammar."""
 
-    def allowed(self) -> NDArray[np.bool_] | None:
-        """Which ids may come next, [V]; those that end the answer once the grammar is fulfilled. None while that is not
-        known yet.
+    def token_mask(self) -> NDArray[np.bool_] | None:
+        """The ids that may come next, [V], stop tokens once the grammar is complete; None while it is being computed.
 
-        Raises InputError if it is too complex.
+        Raises InputError if the grammar is too complex.
         """
 
     def accept(self, id: int) -> None:
-        """Go on by one id that was allowed."""
+        """Advance by an id that the mask allowed."""
 
     def fileno(self) -> int:
-        """What becomes readable when `allowed` may know more."""
+        """A descriptor that becomes readable when `token_mask` may be known; -1 if it always is."""
 
     def close(self) -> None:
-        """Nobody asks any more."""
+        """Release the state."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A set of texts, as somebody wrote it. Raises InputError for one that is too long, and where llguidance is not
-    installed.
-    """
+    """A grammar as text. Raises InputError for one that is too long, and where llguidance is not installed."""
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str
@@ -58,16 +55,15 @@ class Source:
 
 
 class UntrustedGrammar(Source):
-    """A grammar that a client sent: nothing is known of it but its length. It may take for ever, or all memory, to
-    compile or to follow, so it is done in a process of its own: `GrammarPool` makes of it what a `Request` takes.
+    """A grammar that a client sent. To compile or follow it may take for ever, or all memory, so this happens in a
+    process of its own: `GrammarPool` compiles it to what a `Request` takes.
     """
 
 
 class Grammar(Source):
-    """A grammar that the program itself wrote, compiled and followed in this process, at once and without limits. Never
-    one from a client.
+    """A grammar that the program itself wrote, compiled in this process, without limits. Never one from a client.
 
-    Made by the functions below, which raise InputError for what cannot be kept to.
+    Made by the functions below, which raise InputError for what is not a grammar.
     """
 
     @staticmethod
@@ -77,7 +73,7 @@ class Grammar(Source):
 
     @staticmethod
     def regex(pattern: str) -> "Grammar":
-        """Texts that a regular expression matches as a whole."""
+        """Texts that a regular expression matches in full."""
         return _checked(Grammar("regex", pattern))
 
     @staticmethod
@@ -86,20 +82,18 @@ class Grammar(Source):
         return _checked(Grammar("lark", grammar))
 
     def constraint(self, tokenizer: Tokenizer) -> "AnyConstraint":
-        """An answer before its first id. Raises InputError if the grammar is too complex."""
+        """The state of a new sequence. Raises InputError if the grammar is too complex."""
         return Constraint(self, tokenizer)
 
 
 class Constraint:
-    """An answer followed in this process; what is allowed is always known. Raises InputError if the grammar is too
-    complex.
-    """
+    """The state of a sequence, in this process; its mask is always known. Raises InputError as `token_mask` does."""
 
     def __init__(self, grammar: Grammar, tokenizer: Tokenizer):
-        self._matcher = _begun(grammar, tokenizer).deep_copy()
+        self._matcher = _matcher(grammar, tokenizer).deep_copy()
         self._size = tokenizer.size
 
-    def allowed(self) -> NDArray[np.bool_]:
+    def token_mask(self) -> NDArray[np.bool_]:
         """As `AnyConstraint`."""
         try:
             return unpacked(worker.mask(self._matcher), self._size)
@@ -111,7 +105,7 @@ class Constraint:
         self._matcher.consume_token(id)
 
     def fileno(self) -> int:
-        """There is nothing to wait for."""
+        """Nothing to wait for."""
         return -1
 
     def close(self) -> None:
@@ -127,19 +121,19 @@ def _checked(grammar: Grammar) -> Grammar:
 
 
 def unpacked(bits: bytes, size: int) -> NDArray[np.bool_]:
-    """A mask of bits as one of ids, [V]."""
+    """A bit mask as a boolean one, [V]."""
     return np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")[:size].astype(bool)
 
 
 @lru_cache(maxsize=32)
-def _begun(grammar: Grammar, tokenizer: Tokenizer) -> Any:
-    """A grammar before the first id, with what may come there known."""
+def _matcher(grammar: Grammar, tokenizer: Tokenizer) -> Any:
+    """A compiled grammar, with its first mask."""
     try:
-        made = worker.matcher(grammar.kind, grammar.text, _vocabulary(tokenizer))
-        worker.mask(made)
+        compiled = worker.matcher(grammar.kind, grammar.text, _vocabulary(tokenizer))
+        worker.mask(compiled)
     except worker.Refused as error:
         raise InputError(str(error)) from None
-    return made
+    return compiled
 
 
 @lru_cache(maxsize=8)

@@ -1,10 +1,9 @@
-"""Grammars of clients, each compiled and followed in a process of its own: what one does to its process harms no other
-request.
+"""The grammar process pool: clients' grammars, each compiled and followed in a process of its own.
 
-A request's grammar is compiled before the request is handed to the engine. The engine's thread then asks for masks, and
-waits for none longer than it wants to. An answer's state is its grammar and its ids: when a worker ends, whatever ended
-it, the answers that followed its grammar begin anew in another worker, and get the same masks. Only the one that a
-worker ended for twice is given up.
+A request's grammar is compiled before the request enters the engine. The engine's thread then asks for token masks, and
+waits for none longer than it wants to. The state of a sequence is its grammar and its ids: when a worker ends, for
+whatever reason, the sequences that follow its grammar start again in another worker, and get the same masks. Only a
+sequence for which two workers ended fails.
 """
 
 import asyncio
@@ -25,33 +24,30 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate import grammar_worker as worker
 from groundup.generate.grammar import AnyConstraint, UntrustedGrammar, unpacked
-from groundup.generate.grammar_process import Link, Maker, framed
+from groundup.generate.grammar_process import WorkerLink, WorkerSpawner, framed
 from groundup.generate.refusals import Busy, Closing
 
 T = TypeVar("T")
 COMPILING = 2  # grammars that are compiled at a time, of one client no more than one
 PENDING, PENDING_OF_ONE = 64, 16  # grammars that wait for that, of all clients and of one
-HELD, HELD_OF_ONE = (
-    64,
-    16,
-)  # grammars that answers follow or may follow soon, each with a process: of all clients, of one
-RECENT = 16  # grammars that are kept for the next request; and grammars that were refused
-WALL_SECONDS = 30.0  # for what has a limit of processor time, on a machine that has no time for it
-LIVES = 2  # workers that may end for one answer: the first may have been ended by something else
+HELD, HELD_OF_ONE = 64, 16  # grammars in use or soon to be, each with a process: of all clients and of one
+RECENT = 16  # grammars that are kept for the next request; and refusals that are kept
+WALL_SECONDS = 30.0  # for work with a limit of processor time, on an overloaded machine
+LIVES = 2  # workers that may end for one sequence: the first may have been ended by something else
 
 
 class RemoteConstraint:
-    """One answer on its way through a grammar in another process."""
+    """The state of one sequence in a grammar of another process."""
 
     def __init__(self, grammar: "CompiledGrammar", session: int, first: bytes, size: int):
         self.session, self.ids = session, list[int]()
         self.mask: bytes | None = first
         self.error: str | None = None
-        self.link: Link | None = None  # the worker that knows the first `known` ids
+        self.link: WorkerLink | None = None  # the worker that knows the first `known` ids
         self.known, self.lives, self.since = 0, LIVES, 0.0
         self._grammar, self._size = grammar, size
 
-    def allowed(self) -> NDArray[np.bool_] | None:
+    def token_mask(self) -> NDArray[np.bool_] | None:
         """As `AnyConstraint`."""
         if self.mask is None and self.error is None:
             self._grammar.update()
@@ -63,7 +59,7 @@ class RemoteConstraint:
         """As `AnyConstraint`."""
         self.ids.append(id)
         self.mask = None
-        self._grammar.ask(self)
+        self._grammar.request_mask(self)
 
     def fileno(self) -> int:
         """As `AnyConstraint`."""
@@ -75,67 +71,65 @@ class RemoteConstraint:
 
 
 class CompiledGrammar:
-    """A grammar that could be compiled, at work in a process of its own: what a `Request` takes. For the engine's
-    thread.
-    """
+    """A grammar that was compiled, with its worker process: what a `Request` takes. For the engine's thread."""
 
-    def __init__(self, source: UntrustedGrammar, client: str, maker: Maker, link: Link, first: bytes):
+    def __init__(self, source: UntrustedGrammar, client: str, spawner: WorkerSpawner, link: WorkerLink, first: bytes):
         self.source, self.client = source, client
-        self._maker, self._link, self._first = maker, link, first
+        self._spawner, self._link, self._first = spawner, link, first
         self._sessions = 0
-        self._asked: dict[int, RemoteConstraint] = {}  # in the order in which the worker answers
+        self._requested: dict[int, RemoteConstraint] = {}  # in the order in which the worker replies
 
     def constraint(self, tokenizer: Tokenizer) -> RemoteConstraint:
-        """An answer before its first id."""
+        """The state of a new sequence."""
         self._sessions += 1
         return RemoteConstraint(self, self._sessions, self._first, tokenizer.size)
 
-    def ask(self, answer: RemoteConstraint) -> None:
-        """Ask for the mask after an answer's ids."""
-        known = answer.known if answer.link is self._link else 0
-        self._asked[answer.session] = answer
-        answer.link, answer.known, answer.since = self._link, len(answer.ids), time.monotonic()
-        self._link.send([answer.session, known, *answer.ids[known:]])
+    def request_mask(self, sequence: RemoteConstraint) -> None:
+        """Ask the worker for the mask after a sequence's ids."""
+        known = sequence.known if sequence.link is self._link else 0
+        self._requested[sequence.session] = sequence
+        sequence.link, sequence.known, sequence.since = self._link, len(sequence.ids), time.monotonic()
+        self._link.send([sequence.session, known, *sequence.ids[known:]])
 
-    def forget(self, answer: RemoteConstraint) -> None:
-        """Let an answer go."""
-        self._asked.pop(answer.session, None)
-        if answer.link is self._link:
-            self._link.send([answer.session, worker.FORGET])
+    def forget(self, sequence: RemoteConstraint) -> None:
+        """Release a sequence."""
+        self._requested.pop(sequence.session, None)
+        if sequence.link is self._link:
+            self._link.send([sequence.session, worker.FORGET])
 
     def update(self) -> None:
-        """Take what the worker has sent; make another if it has ended, or takes too long by the clock."""
+        """Receive the worker's messages; replace it if it has ended, or takes too long by the clock."""
         for session, kind, content in self._link.receive():
-            answer = self._asked.pop(session, None)
-            if answer is not None and kind == worker.MASK:
-                answer.mask = content
-            elif answer is not None:
-                answer.error = content.decode()
-        first = next(iter(self._asked.values()), None)
+            sequence = self._requested.pop(session, None)
+            if sequence is not None and kind == worker.MASK:
+                sequence.mask = content
+            elif sequence is not None:
+                sequence.error = content.decode()
+        first = next(iter(self._requested.values()), None)
         if first is not None and time.monotonic() - first.since > WALL_SECONDS:
             self._link.kill()
         if self._link.ended:
-            self._begin_anew()
+            self._restart()
 
-    def _begin_anew(self) -> None:
-        waiting = list(self._asked.values())
-        self._asked.clear()
+    def _restart(self) -> None:
+        waiting = list(self._requested.values())
+        self._requested.clear()
         if waiting:
             waiting[0].lives -= 1
             if not waiting[0].lives:
                 waiting.pop(0).error = f"the grammar cannot be followed: {_beyond(worker.MASK_SECONDS)}"
-        self._link = Link(self._maker)
+        self._link = WorkerLink(self._spawner)
         self._link.send_bytes(_message(self.source))
-        for answer in waiting:
-            self.ask(answer)
+        for sequence in waiting:
+            self.request_mask(sequence)
 
     def fileno(self) -> int:
-        """What becomes readable when there is something to `update`."""
+        """The worker's channel: readable when there is something to `update`."""
         return self._link.channel.fileno()
 
 
 def wait(constraints: Sequence[AnyConstraint], seconds: float) -> None:
-    """Return when one of them may know more, or after so many seconds."""
+    """Return when one of the masks may be known, or after so many seconds."""
     poller = poll()
     for constraint in constraints:
         if constraint.fileno() >= 0:
@@ -144,10 +138,10 @@ def wait(constraints: Sequence[AnyConstraint], seconds: float) -> None:
 
 
 class GrammarPool:
-    """Compiles grammars for one vocabulary; made anywhere, used in one event loop."""
+    """Compiles grammars for one vocabulary; made in any thread, used in one event loop."""
 
     def __init__(self, tokenizer: Tokenizer):
-        self._maker = Maker(tokenizer)
+        self._spawner = WorkerSpawner(tokenizer)
         self._live = WeakValueDictionary[UntrustedGrammar, CompiledGrammar]()
         self._recent = OrderedDict[UntrustedGrammar, CompiledGrammar]()
         self._refused = OrderedDict[UntrustedGrammar, str]()
@@ -157,13 +151,12 @@ class GrammarPool:
         self._closed = False
 
     async def compiled(self, grammar: UntrustedGrammar, client: str = "") -> CompiledGrammar:
-        """A grammar, compiled when it is the client's turn. Raises InputError for one that is too complex, Closing, and
-        Busy.
+        """Compile a grammar, when it is the client's turn; a caller that is cancelled ends the process that does it.
 
-        A caller that is cancelled ends the process that compiles for it.
+        Raises InputError for one that is too complex, Closing, and Busy.
         """
-        if not self._maker.runs:
-            await asyncio.to_thread(self._maker.start)
+        if not self._spawner.runs:
+            await asyncio.to_thread(self._spawner.start)
         if (found := self._known(grammar)) is not None:
             return found
         with self._waiting(client) as turn:
@@ -177,7 +170,7 @@ class GrammarPool:
     def close(self) -> None:
         """End all processes; from any thread."""
         self._closed = True
-        self._maker.close()
+        self._spawner.close()
 
     def _known(self, grammar: UntrustedGrammar) -> CompiledGrammar | None:
         if grammar in self._refused:
@@ -202,7 +195,7 @@ class GrammarPool:
                 del self._pending[client], self._turns[client]
 
     async def _room(self, client: str) -> None:
-        """Wait until one more grammar of a client may be held. Raises Busy if that takes too long."""
+        """Wait until one more grammar of a client can be held. Raises Busy if that takes too long."""
         try:
             async with asyncio.timeout(WALL_SECONDS):
                 while self._full(client):
@@ -221,7 +214,7 @@ class GrammarPool:
         return True
 
     async def _compile(self, source: UntrustedGrammar, client: str) -> CompiledGrammar:
-        link = Link(self._maker)
+        link = WorkerLink(self._spawner)
         try:
             async with asyncio.timeout(WALL_SECONDS):
                 first = await self._first_mask(source, link)
@@ -232,11 +225,11 @@ class GrammarPool:
             if isinstance(error, TimeoutError):
                 raise Busy(worker.COMPILE_SECONDS, "the machine has no time to compile a grammar") from None
             raise
-        found = self._live[source] = CompiledGrammar(source, client, self._maker, link, first)
+        found = self._live[source] = CompiledGrammar(source, client, self._spawner, link, first)
         _remember(self._recent, source, found)
         return found
 
-    async def _first_mask(self, grammar: UntrustedGrammar, link: Link) -> bytes:
+    async def _first_mask(self, grammar: UntrustedGrammar, link: WorkerLink) -> bytes:
         with suppress(OSError):  # it has ended, which the loop sees
             await asyncio.get_running_loop().sock_sendall(link.channel, framed(_message(grammar)))
         while True:
@@ -248,7 +241,7 @@ class GrammarPool:
                 raise self._ended(grammar, link)
             await _readable(link.channel)
 
-    def _ended(self, grammar: UntrustedGrammar, link: Link) -> Exception:
+    def _ended(self, grammar: UntrustedGrammar, link: WorkerLink) -> Exception:
         """Why a worker has ended before its first mask."""
         if self._closed:
             return Closing()
@@ -275,9 +268,9 @@ def _beyond(seconds: float) -> str:
     return f"it takes more than {seconds:g} s of a processor or {worker.MEMORY >> 20} MiB; make it smaller"
 
 
-def _remember(kept: "OrderedDict[UntrustedGrammar, T]", grammar: UntrustedGrammar, what: T) -> None:
-    """Keep the most recent."""
-    kept[grammar] = what
+def _remember(kept: "OrderedDict[UntrustedGrammar, T]", grammar: UntrustedGrammar, value: T) -> None:
+    """Keep the most recent values."""
+    kept[grammar] = value
     kept.move_to_end(grammar)
     if len(kept) > RECENT:
         kept.popitem(last=False)

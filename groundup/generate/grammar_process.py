@@ -1,6 +1,4 @@
-"""Processes of grammar_worker.py as this process sees them: the one that makes workers, and the other end of each
-worker.
-"""
+"""The grammar processes as the server sees them: the spawner that forks workers, and a link to each worker."""
 
 import json
 import os
@@ -21,10 +19,8 @@ PATIENCE = 30.0  # seconds that a socket may take a few bytes, and a process to 
 Message = tuple[int, int, bytes]  # a session, one of PID, MASK and ERROR, content
 
 
-class Maker:
-    """The process that forks workers for one vocabulary; `start` before the first of them, and again when it may have
-    ended.
-    """
+class WorkerSpawner:
+    """The process that forks workers for one vocabulary; `start` it before the first, and when it may have ended."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
@@ -35,13 +31,11 @@ class Maker:
 
     @property
     def runs(self) -> bool:
-        """Whether it is there."""
+        """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it unless it runs; what is asked of it while it gets ready waits. Takes seconds for a large
-        vocabulary.
-        """
+        """Start it unless it runs; forks wait until it is ready, which takes seconds for a large vocabulary."""
         with self._starting:
             if self.runs:
                 return
@@ -52,12 +46,12 @@ class Maker:
                 self._process = _run(theirs.fileno())
             self._stop = finalize(self, _end, self._process, self._control)
             tokenizer = self._tokenizer
-            spoken = {"table": tokenizer.json, "size": tokenizer.size, "ends": [tokenizer.im_end, tokenizer.end]}
+            vocabulary = {"table": tokenizer.json, "size": tokenizer.size, "ends": [tokenizer.im_end, tokenizer.end]}
             with suppress(OSError):  # it has ended at once, and will be found so
-                self._control.sendall(framed(json.dumps(spoken).encode()))
+                self._control.sendall(framed(json.dumps(vocabulary).encode()))
 
     def fork(self, channel: socket.socket) -> None:
-        """Have a worker made at the other end of a channel. If there is nobody to make it, that end is closed."""
+        """Fork a worker at the other end of a channel; that end is closed if the process has ended."""
         with suppress(OSError):
             socket.send_fds(self._control, [struct.pack("<i", 0)], [channel.fileno()])
 
@@ -67,7 +61,7 @@ class Maker:
             self._control.sendall(struct.pack("<i", worker))
 
     def close(self) -> None:
-        """End it, and its workers with it."""
+        """End the process and its workers."""
         self._stop()
 
 
@@ -90,26 +84,26 @@ def _end(process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
         process.wait()
 
 
-class Link:
-    """The other end of a new worker; nothing here waits. It ends when nobody holds it any more."""
+class WorkerLink:
+    """The channel to a new worker, never blocking. The worker ends when its link is collected."""
 
-    def __init__(self, maker: Maker):
-        self._maker = maker
+    def __init__(self, spawner: WorkerSpawner):
+        self._spawner = spawner
         self.channel, theirs = socket.socketpair()
         self.channel.setblocking(False)
         finalize(self, self.channel.close)
         with theirs:
-            maker.fork(theirs)
+            spawner.fork(theirs)
         self._sending, self._received = bytearray(), bytearray()
         self.worker: int | None = None
         self.ended = False
 
     def send(self, numbers: Sequence[int]) -> None:
-        """A message of 4-byte numbers."""
+        """Send a message of 4-byte numbers."""
         self.send_bytes(struct.pack(f"<{len(numbers)}I", *numbers))
 
     def send_bytes(self, content: bytes) -> None:
-        """A message; what the worker does not take at once goes with the next call."""
+        """Send a message; what the worker does not read at once goes with the next call."""
         self._sending += framed(content)
         self._flush()
 
@@ -123,7 +117,7 @@ class Link:
             self.ended = True
 
     def receive(self) -> list[Message]:
-        """The messages that have come. `ended` is set if there will be no more."""
+        """The messages that have arrived. `ended` is set if there will be no more."""
         self._flush()
         try:
             while part := self.channel.recv(1 << 16):
@@ -151,7 +145,7 @@ class Link:
         """End the worker at once."""
         self.ended = True
         if self.worker is not None:
-            self._maker.kill(self.worker)
+            self._spawner.kill(self.worker)
         with suppress(OSError):
             self.channel.shutdown(socket.SHUT_RDWR)
 

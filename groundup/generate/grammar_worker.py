@@ -1,15 +1,14 @@
-"""Compiles and follows one grammar in a process of its own, which may be killed; run as a script, it makes such
-processes.
+"""A worker of the grammar process pool: compiles one grammar and computes its token masks. As a script: the spawner.
 
-It knows nothing of the rest of the package and imports no more than llguidance, so that it starts at once and a fork of
-it is small. The first process holds the vocabulary and forks a worker for each grammar; it never looks at a grammar
-itself. A worker that takes too long or too much memory is ended by the system: limits count the processor's time, not
-the clock's, so that they do not depend on what else the machine does.
+It imports nothing of the package and no more than llguidance, so that it starts at once and a fork of it is small. The
+spawner holds the vocabulary and forks a worker for each grammar; it never parses a grammar itself. The system ends a
+worker that takes too long or too much memory: limits count processor time, not the clock's, so that they do not depend
+on what else the machine does.
 
-Messages have 4 bytes of their length before them. To the first process: the vocabulary as JSON; then 4 bytes each, 0
-with a socket for a new worker, or the id of a worker to be killed. To a worker: the grammar as JSON; then as 4-byte
-numbers a session, how many of its ids are known, and its next ids (with 0 known it begins anew; with FORGET it is
-forgotten). From a worker: a session, one of PID, MASK and ERROR, content.
+Each message is preceded by its length in 4 bytes. To the spawner: the vocabulary as JSON; then 4 bytes each, 0 with a
+socket for a new worker, or the process id of a worker to kill. To a worker: the grammar as JSON; then as 4-byte numbers
+a session, how many of its ids are known, and its next ids (0 known: it starts again; FORGET: it is released). From a
+worker: a session, one of PID, MASK and ERROR, content.
 """
 
 import json
@@ -25,25 +24,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-COMPILE_SECONDS, MASK_SECONDS, ANSWER_SECONDS = (
-    1.0,
-    0.5,
-    20.0,
-)  # of processor time: a grammar and its first mask; any other; all of an answer
-MEMORY = 128 << 20  # bytes that a worker may take beside what it begins with
+# Processor time of a grammar and its first mask, of any other mask, and of all masks of a sequence.
+COMPILE_SECONDS, MASK_SECONDS, ANSWER_SECONDS = 1.0, 0.5, 20.0
+MEMORY = 128 << 20  # bytes that a worker may allocate beyond those it starts with
 PID, MASK, ERROR = 0, 1, 2
 FORGET = 2**32 - 1
-NICE, MUCH, LAST = (
-    10,
-    0.5,
-    19,
-)  # a worker's priority: grammars wait for the model, and one that has computed for MUCH seconds for all others
+NICE, MUCH, LAST = 10, 0.5, 19  # niceness of a worker: below the model; LAST once it has computed for MUCH seconds
 NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}
 MAKERS = {"json_schema": "grammar_from_json_schema", "regex": "grammar_from_regex", "lark": "grammar_from_lark"}
 
 
 class Refused(Exception):
-    """A grammar that cannot be kept to; one sentence."""
+    """A grammar that cannot be used; one sentence."""
 
 
 # --- llguidance, for this process and any other ---------------------------------------------------------------------
@@ -57,7 +49,7 @@ def vocabulary(table: str, size: int, ends: list[int]) -> Any:
 
 
 def check(kind: str, text: str) -> None:
-    """Raise Refused for a grammar that is none, without any vocabulary."""
+    """Raise Refused for a text that is not a grammar; needs no vocabulary."""
     from llguidance import LLMatcher
 
     if problem := LLMatcher.validate_grammar(_written(kind, text)):
@@ -65,7 +57,7 @@ def check(kind: str, text: str) -> None:
 
 
 def matcher(kind: str, text: str, tokens: Any) -> Any:
-    """A grammar before the first id. Raises Refused for what is none, or is too complex."""
+    """The matcher of a new sequence. Raises Refused for a text that is not a grammar, or too complex."""
     from llguidance import LLMatcher, LLParserLimits
 
     made = LLMatcher(
@@ -77,7 +69,7 @@ def matcher(kind: str, text: str, tokens: Any) -> Any:
 
 
 def _written(kind: str, text: str) -> str:
-    """A grammar in llguidance's own form."""
+    """A grammar in llguidance's own syntax."""
     from llguidance import LLMatcher
 
     try:
@@ -92,7 +84,7 @@ def _unusable(kind: str, problem: str) -> Refused:
 
 
 def mask(following: Any) -> bytes:
-    """Which ids may come next, a bit each, the lowest first. Raises Refused if that is too complex."""
+    """The token mask, one bit an id, lowest first. Raises Refused if it is too complex."""
     bits: bytes = following.compute_bitmask()
     if following.is_error():
         raise Refused(f"the grammar cannot be followed: {_first_line(following.get_error())}")
@@ -102,7 +94,7 @@ def mask(following: Any) -> bytes:
 
 
 def _first_line(text: str) -> str:
-    """What an error begins with; a fault of llguidance's own is not told in its words."""
+    """The first line of an error; a panic of llguidance is not quoted."""
     return "it is beyond llguidance" if text.startswith("panic") else text.strip().splitlines()[0][:200]
 
 
@@ -110,12 +102,12 @@ def _first_line(text: str) -> str:
 
 
 def send(channel: socket.socket, session: int, kind: int, content: bytes) -> None:
-    """A message of a worker."""
+    """Send a message of a worker."""
     channel.sendall(struct.pack("<III", len(content) + 8, session, kind) + content)
 
 
 def receive(channel: socket.socket) -> bytes:
-    """The next message; raises EOFError once there is nobody who would send one."""
+    """The next message; raises EOFError once the other end is closed."""
     (size,) = struct.unpack("<I", _exactly(channel, 4))
     return _exactly(channel, size)
 
@@ -131,7 +123,7 @@ def _exactly(channel: socket.socket, size: int) -> bytes:
 
 
 class Worker:
-    """One grammar, and the answers that follow it. What a grammar makes it do beyond the limits ends the process."""
+    """One grammar and the sequences that follow it. Work beyond the limits ends the process."""
 
     def __init__(self, channel: socket.socket, tokens: Any):
         self._channel = channel
@@ -145,7 +137,7 @@ class Worker:
         send(channel, 0, MASK, mask(self._start))
 
     def work(self) -> None:
-        """Answer messages until nobody is left to send one."""
+        """Answer messages until the channel is closed."""
         while True:
             session, known, *ids = array("I", receive(self._channel))
             if known == FORGET:
@@ -185,11 +177,11 @@ def _limit_time(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-# --- the process that makes them ------------------------------------------------------------------------------------
+# --- the spawner ------------------------------------------------------------------------------------
 
 
 def main(control: socket.socket) -> None:
-    """Make workers, and kill those that are to be killed, until nobody is left to ask for it."""
+    """Fork and kill workers on request, until the control channel is closed."""
     tokens, workers = vocabulary(**json.loads(receive(control))), set[int]()
     os.nice(NICE)
     try:
@@ -197,7 +189,7 @@ def main(control: socket.socket) -> None:
             command, channels, _, _ = socket.recv_fds(control, 4, 1)
             if len(command) < 4:
                 return
-            _bury(workers)
+            _reap(workers)
             (pid,) = struct.unpack("<i", command)
             if pid in workers:
                 os.kill(pid, signal.SIGKILL)
@@ -209,7 +201,7 @@ def main(control: socket.socket) -> None:
 
 
 def _fork(control: socket.socket, number: int, tokens: Any) -> int:
-    """A worker at the other end of a socket; returns its id."""
+    """Fork a worker at the other end of a socket; returns its process id."""
     pid = os.fork()
     if pid:
         os.close(number)
@@ -225,8 +217,8 @@ def _fork(control: socket.socket, number: int, tokens: Any) -> int:
         os._exit(0)
 
 
-def _bury(workers: set[int]) -> None:
-    """Forget those that have ended."""
+def _reap(workers: set[int]) -> None:
+    """Reap those that have ended."""
     with suppress(ChildProcessError):
         while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
             workers.discard(pid)

@@ -1,4 +1,4 @@
-"""What is asked of the engine, and what it says while it answers."""
+"""A request to the engine, and the output deltas that answer it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,21 @@ from typing import Literal
 from groundup.core.errors import InputError
 from groundup.generate.grammar import Grammar
 from groundup.generate.grammar_pool import CompiledGrammar
-from groundup.generate.look import Look
+from groundup.generate.look import Look, require
 from groundup.generate.sampling import GREEDY, Sampling
+from groundup.model.config import ModelConfig
+
+MAX_LOGPROBS = 20  # most log-probabilities an id comes with
 
 
 @dataclass(frozen=True)
 class Request:
     """A prompt to continue.
 
-    The answer has at most `limit` ids and ends before the first of the texts `stops`; `grammar` says what it may be;
-    one that a client sent is compiled by a `GrammarPool` first. `number` tells several answers to one prompt apart:
-    each has random numbers of its own. `logprobs` asks for the log-probability of each id and for those of that many of
-    the likeliest; `echo` for those of the prompt's ids as well. `images` stand in the prompt, in order.
+    At most `limit` ids are generated, up to the first of the texts `stops`. `grammar` constrains them; one that a
+    client sent is compiled by a `GrammarPool` first. `number` distinguishes several sequences of one prompt: each has
+    random numbers of its own. `logprobs` asks for the log-probability of each id and of that many of the likeliest;
+    `echo` for those of the prompt's ids as well. `images` stand in the prompt, in order.
     """
 
     prompt: Sequence[int]
@@ -31,12 +34,47 @@ class Request:
     echo: bool = False
     images: tuple[Look, ...] = ()
 
+    def check(self, config: ModelConfig, vocab: int) -> None:
+        """Raise InputError if a model with this config and `vocab` token ids cannot answer it."""
+        size = len(self.prompt)
+        if self.limit < 1:
+            raise InputError(f"the limit of an answer is {self.limit} tokens; ask for at least 1")
+        if not size:
+            raise InputError("a prompt has no tokens; give it at least one")
+        if size >= config.context:
+            raise InputError(
+                f"a prompt of {size} tokens leaves no room for an answer in a context of {config.context}; shorten it"
+            )
+        for id in (*self.prompt, *self.sampling.bias):
+            if not 0 <= id < vocab:
+                raise InputError(f"there is no token with the id {id}; they go from 0 to {vocab - 1}")
+        if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
+            raise InputError(f"log-probabilities of {self.logprobs} ids are asked for; the most is {MAX_LOGPROBS}")
+        check_images(self.images, size, config)
+
+
+def check_images(images: Sequence[Look], size: int, config: ModelConfig) -> None:
+    """Raise InputError unless the images stand in order in a prompt of `size` ids, with ids after the last."""
+    before = 0
+    for image in images:
+        require(config)
+        grid, patches = image.view.grid, image.view.patches
+        if grid.patches > config.patches or patches.shape != (grid.patches, config.patch_values):
+            raise InputError(
+                f"an image has {patches.shape} patches; the model sees at most {config.patches} of"
+                f" {config.patch_values} values"
+            )
+        if not before <= image.place < image.end < size:
+            raise InputError(
+                f"an image stands at {image.place} to {image.end} of a prompt of {size} tokens; it must lie inside,"
+                " apart from others"
+            )
+        before = image.end
+
 
 @dataclass(frozen=True)
-class Score:
-    """The log-probability (natural) the model gives an id, before temperature and penalties, and the likeliest ids with
-    theirs.
-    """
+class TokenLogprob:
+    """The log-probability (natural) of an id, before temperature and penalties, and the likeliest ids with theirs."""
 
     id: int
     logprob: float
@@ -45,30 +83,28 @@ class Score:
 
 @dataclass(frozen=True)
 class OutputDelta:
-    """What came of a request in one step.
+    """What a step adds to the answer of a request.
 
-    `text` is certain: whole characters, and nothing that may turn out to be the beginning of a stop. `ids` are those
-    generated, without the one that ended the answer, and `scores` theirs. The first piece says how many of the prompt's
-    ids were found `cached`, and has the `prompt_scores` if asked for (the first id has none: nan). The last has
-    `finish`, with the score of the id that ended the answer as `ending` if one did, or `error` with who is to blame:
-    the request, the engine, or nobody, as it closes.
+    `text` is final: whole characters, and nothing that may turn out to be the beginning of a stop text. `ids` are those
+    generated, without the stop token, and `logprobs` theirs. The first delta says how many tokens of the prompt came
+    from the prefix cache (`cached_tokens`), and has the `prompt_logprobs` if asked for (the first id has none: nan).
+    The last has `finish`, with `stop_logprob` if a stop token ended the answer, or `error` with its `fault`: the
+    request, the engine, or "closing".
     """
 
     text: str = ""
     ids: tuple[int, ...] = ()
-    scores: tuple[Score, ...] = ()
-    prompt_scores: tuple[Score, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
     finish: Literal["stop", "length"] | None = None
-    cached: int = 0
-    ending: Score | None = None
+    cached_tokens: int = 0
+    stop_logprob: TokenLogprob | None = None
     error: str | None = None
     fault: Literal["request", "engine", "closing"] | None = None
 
     @staticmethod
     def failed(error: BaseException) -> "OutputDelta":
-        """The last piece of an answer that ends as something was raised: an InputError is the request's fault, all else
-        the engine's.
-        """
+        """The last delta of a request whose work raised; only an InputError is the request's fault."""
         if isinstance(error, InputError):
             return OutputDelta(error=str(error), fault="request")
         return OutputDelta(error=f"the engine failed: {str(error) or type(error).__name__}", fault="engine")

@@ -1,6 +1,6 @@
-"""How the next token is drawn from the scores.
+"""Sampling: how the next token is chosen from the logits.
 
-Shapes: V vocabulary, N rows.
+Shapes: V vocabulary, N ids.
 """
 
 from collections import Counter
@@ -13,22 +13,22 @@ from torch import Tensor
 
 from groundup.core.errors import InputError
 
-NUCLEUS = 1024  # likeliest ids looked at for top_p; where they do not hold enough, all are sorted
+NUCLEUS = 1024  # likeliest ids that top_p is computed on; where they do not hold enough, all are sorted
 # penalties above it or below its inverse do the same as these, and temperatures above it: fp32 holds what comes of them
 EXTREME = 1e20
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Greedy at temperature 0; else a draw from softmax(scores / temperature).
+    """Greedy at temperature 0; else a draw from softmax(logits / temperature).
 
-    The ids are narrowed first to the `top_k` best (0: all), then to the fewest of these whose probability reaches
-    `top_p` (nucleus sampling, arXiv:1904.09751), then to those with at least `min_p` of the best one's probability
-    (arXiv:2407.01082). Before all that the scores of ids that were there change: `repetition_penalty` divides positive
-    and multiplies negative scores of all ids in the text (arXiv:1909.05858); `presence_penalty` is taken once from each
-    id of the answer, `frequency_penalty` once for each time. `bias` is added to the scores of ids. The same seed,
-    number and scores give the same draws. A temperature so small that fp32 cannot hold the divided scores is greedy,
-    and the best id is always kept. Raises InputError for a value out of range.
+    The ids are filtered to the `top_k` best (0: all), then to the fewest of these whose probability reaches `top_p`
+    (nucleus sampling, arXiv:1904.09751), then to those with at least `min_p` of the best one's probability
+    (arXiv:2407.01082). Logits are adjusted before that: `bias` is added; `repetition_penalty` divides positive and
+    multiplies negative logits of all ids in prompt and answer (arXiv:1909.05858); `presence_penalty` is subtracted once
+    from each id of the answer, `frequency_penalty` once for each time it came. The same seed, number and logits give
+    the same draws. A temperature so small that fp32 cannot hold the divided logits is greedy, and the best id is always
+    kept. Raises InputError for a value out of range.
     """
 
     temperature: float = 0.0
@@ -55,71 +55,73 @@ class Sampling:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be {range_}")
 
     @property
-    def shifts(self) -> bool:
-        """Whether scores change before an id is chosen."""
+    def adjusts_logits(self) -> bool:
+        """Whether a bias or a penalty applies."""
         return bool(self.bias or self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
 
-    def source(self, number: int) -> Random:
-        """The random numbers of one answer: its own, so that it is continued alike in whatever company."""
+    def random(self, number: int) -> Random:
+        """The random numbers of one sequence: its own, so that no other sequence of a batch changes them."""
         return Random(f"{self.seed}/{number}")
 
-    def shift(self, scores_V: Tensor, prompt: Sequence[int], answer: Sequence[int]) -> None:
-        """Apply bias and penalties to scores, in place."""
+    def adjust(self, logits_V: Tensor, prompt: Sequence[int], answer: Sequence[int]) -> None:
+        """Apply bias and penalties to logits, in place."""
         if self.bias:
-            ids = torch.tensor(list(self.bias), device=scores_V.device)
-            scores_V.index_add_(
-                0, ids, torch.tensor(list(self.bias.values()), device=scores_V.device, dtype=scores_V.dtype)
+            ids = torch.tensor(list(self.bias), device=logits_V.device)
+            logits_V.index_add_(
+                0, ids, torch.tensor(list(self.bias.values()), device=logits_V.device, dtype=logits_V.dtype)
             )
         if self.repetition_penalty != 1:
-            ids = torch.tensor(sorted({*prompt, *answer}), device=scores_V.device)
-            found = scores_V[ids]
+            ids = torch.tensor(sorted({*prompt, *answer}), device=logits_V.device)
+            present = logits_V[ids]
             penalty = min(max(self.repetition_penalty, 1 / EXTREME), EXTREME)
-            scores_V[ids] = torch.where(found > 0, found / penalty, found * penalty)
+            logits_V[ids] = torch.where(present > 0, present / penalty, present * penalty)
         if answer and (self.presence_penalty or self.frequency_penalty):
             counts = Counter(answer)
-            taken = [self.presence_penalty + self.frequency_penalty * count for count in counts.values()]
-            scores_V[torch.tensor(list(counts))] -= torch.tensor(taken, device=scores_V.device, dtype=scores_V.dtype)
+            penalties = [self.presence_penalty + self.frequency_penalty * count for count in counts.values()]
+            logits_V[torch.tensor(list(counts))] -= torch.tensor(
+                penalties, device=logits_V.device, dtype=logits_V.dtype
+            )
 
-    def choose(self, scores_V: Tensor, source: Random) -> int:
-        """One id, drawn with the next random number; nothing is drawn greedily."""
+    def sample(self, logits_V: Tensor, random: Random) -> int:
+        """One id, drawn with the next random number; greedy sampling draws none."""
         if self.temperature == 0:
-            return int(scores_V.argmax())
-        given_V, scores_V = scores_V, scores_V.float() / min(self.temperature, EXTREME)
-        draw = source.random()
-        if not scores_V.max().isfinite():
-            return int(given_V.argmax())
+            return int(logits_V.argmax())
+        unscaled_V, logits_V = logits_V, logits_V.float() / min(self.temperature, EXTREME)
+        draw = random.random()
+        if not logits_V.max().isfinite():
+            return int(unscaled_V.argmax())
         if not self.top_k and self.top_p == 1:
-            shares = (scores_V - scores_V.max()).exp()
-            kept = torch.where(shares >= self.min_p, shares, 0.0)
-            return _drawn(kept, draw)
-        best, ids = self._best(scores_V)
-        shares = (best - best[0]).exp()
+            weights = (logits_V - logits_V.max()).exp()
+            kept = torch.where(weights >= self.min_p, weights, 0.0)
+            return _draw(kept, draw)
+        best, ids = self._best(logits_V)
+        weights = (best - best[0]).exp()
         if self.top_k:
-            shares, ids = shares[: self.top_k], ids[: self.top_k]
-            whole = shares.sum()
+            weights, ids = weights[: self.top_k], ids[: self.top_k]
+            total = weights.sum()
         else:
-            whole = (scores_V - best[0]).exp().sum()
-        above = shares.cumsum(-1) - shares  # weight of the ids before this one
-        kept = torch.where((above < self.top_p * whole) & (shares >= self.min_p), shares, 0.0)
-        kept[0] = shares[0]  # however small top_p is
-        return int(ids[_drawn(kept, draw)])
+            total = (logits_V - best[0]).exp().sum()
+        above = weights.cumsum(-1) - weights  # sum of the ids before this one
+        kept = torch.where((above < self.top_p * total) & (weights >= self.min_p), weights, 0.0)
+        kept[0] = weights[0]  # however small top_p is
+        return int(ids[_draw(kept, draw)])
 
-    def _best(self, scores_V: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest ids with their scores, the best first, as many as can matter."""
-        count = min(self.top_k or NUCLEUS, len(scores_V))
-        best, ids = scores_V.topk(count)
-        if not self.top_k and count < len(scores_V):
-            weight = (best - best[0]).exp().sum() / (scores_V - best[0]).exp().sum()
+    def _best(self, logits_V: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest ids with their logits, sorted, as many as can be sampled."""
+        count = min(self.top_k or NUCLEUS, len(logits_V))
+        best, ids = logits_V.topk(count)
+        if not self.top_k and count < len(logits_V):
+            weight = (best - best[0]).exp().sum() / (logits_V - best[0]).exp().sum()
             if weight < self.top_p:
-                best, ids = scores_V.sort(descending=True, stable=True)
+                best, ids = logits_V.sort(descending=True, stable=True)
         return best, ids
 
 
-def _drawn(weights_N: Tensor, draw: float) -> int:
-    """The place where a draw in [0, 1) falls among weights."""
+def _draw(weights_N: Tensor, draw: float) -> int:
+    """The index where a draw in [0, 1) falls among weights."""
     sums = weights_N.double().cumsum(-1)
-    place = int(torch.searchsorted(sums, draw * sums[-1], right=True))
-    return min(place, int(weights_N.nonzero()[-1]))  # a draw that rounds up to the whole sum
+    index = int(torch.searchsorted(sums, draw * sums[-1], right=True))
+    return min(index, int(weights_N.nonzero()[-1]))  # a draw that rounds up to the total
 
 
 GREEDY = Sampling()

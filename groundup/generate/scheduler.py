@@ -1,111 +1,179 @@
-"""Who is computed in the next step: answers go on, prompts are read in chunks, and none waits longer than it must.
+"""Continuous batching: which sequences compute how many tokens in the next step.
 
-An answer is admitted once there are pages for all of its prompt; those of a beginning that is in the cache, or is being
-computed by another, are shared. When pages run out, the youngest answer gives its own up and is computed again later.
+Each decoding sequence computes one token a step; prompts are computed in chunks beside them (chunked prefill). A
+sequence is admitted once there are blocks for all of its prompt; a prefix that is in the cache, or that another
+sequence is computing, is shared. When blocks run out, the youngest sequence is preempted and computed again later.
 """
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
-from groundup.generate.block_table import PAGE, Pages
+from groundup.generate.block_allocator import BLOCK_SIZE, BlockAllocator
+from groundup.generate.isolation import isolated
+from groundup.generate.kv_cache import CacheChunk
+from groundup.generate.request import OutputDelta
 from groundup.generate.sequence import SequenceState
 
-ROWS = 128  # answers at a time: more make a step longer and hardly more of it useful
-CHUNK = 128  # tokens of prompts a step while others wait for their next id; four times that when nobody does
-STEP = 4 * CHUNK + ROWS  # tokens that no step exceeds, but for the rest of an image
+T = TypeVar("T")
+MAX_SEQUENCES = 128  # at a time: more make a step longer and hardly more of it useful
+PREFILL_CHUNK = 128  # prompt tokens a step while sequences decode; four times that when none does
+MAX_STEP_TOKENS = 4 * PREFILL_CHUNK + MAX_SEQUENCES  # that no step exceeds, but for the rest of an image
+
+
+@dataclass(frozen=True)
+class ScheduledChunk(CacheChunk):
+    """The tokens that one sequence computes in a step."""
+
+    sequence: SequenceState = field(kw_only=True)
+
+    @staticmethod
+    def of(sequence: SequenceState, count: int) -> "ScheduledChunk":
+        """The next `count` tokens of a sequence that has blocks for them."""
+        start = sequence.num_computed_tokens
+        images = sequence.images_within(start, start + count) if sequence.request.images else ()
+        spans = tuple((image.place, image.end) for image in images) if images else ()
+        return ScheduledChunk(start, count, sequence.block_table, spans, sequence=sequence)
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether it computes the one newest token; a prompt whose logits are wanted is prefilled even so."""
+        return self.sequence.num_remaining_tokens == 1 and not self.sequence.request.echo
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of its tokens."""
+        return self.sequence.ids[self.start : self.start + self.count]
+
+
+@dataclass
+class SchedulerStats:
+    """Counters since the start: forwards, tokens by where they came from, and preempted sequences."""
+
+    steps: int = 0
+    prefilled_tokens: int = 0
+    prefix_hit_tokens: int = 0
+    generated_tokens: int = 0
+    preemptions: int = 0
 
 
 class Scheduler:
-    """The answers of one engine, and the pages they hold."""
+    """The sequences of one engine, and the blocks of the KV cache that they hold."""
 
-    def __init__(self, pages: int):
-        self.pages = Pages(pages)
+    def __init__(self, blocks: int):
+        self.blocks = BlockAllocator(blocks)
         self.waiting: deque[SequenceState] = deque()
         self.running: list[SequenceState] = []
-        self.preemptions = 0
-        self._promised: dict[bytes, SequenceState] = {}  # pages that somebody is computing
+        self.stats = SchedulerStats()
+        self._computing: dict[bytes, SequenceState] = {}  # hashes of the blocks that a sequence is computing
 
-    def plan(self) -> list[tuple[SequenceState, int]]:
-        """Answers with how many of their next ids to compute, pages at hand."""
-        step = [(answer, 1) for answer in self._answering()]
-        budget = (CHUNK if step else 4 * CHUNK) - len(step)
-        for answer in self.running:
-            if answer.left > 1 and budget > 0:
-                step.append((answer, answer.chunk(budget)))
-                budget -= step[-1][1]
-        while budget > 0 and len(self.running) < ROWS and (admitted := self._admit()) is not None:
-            step.append((admitted, admitted.chunk(budget)))
-            budget -= step[-1][1]
-        return step
+    def schedule(self) -> list[ScheduledChunk]:
+        """The chunks of the next step, with blocks allocated."""
+        chunks = [ScheduledChunk.of(sequence, 1) for sequence in self._decoding()]
+        budget = (PREFILL_CHUNK if chunks else 4 * PREFILL_CHUNK) - len(chunks)
+        for sequence in self.running:
+            if sequence.num_remaining_tokens > 1 and budget > 0:
+                chunks.append(ScheduledChunk.of(sequence, sequence.chunk_size(budget)))
+                budget -= chunks[-1].count
+        while budget > 0 and len(self.running) < MAX_SEQUENCES and (admitted := self._admit()) is not None:
+            chunks.append(ScheduledChunk.of(admitted, admitted.chunk_size(budget)))
+            budget -= chunks[-1].count
+        return chunks
 
-    def _answering(self) -> list[SequenceState]:
-        """Answers that need one id, the oldest first, each with a page to put it; a younger one may lose its pages to
-        an older.
-        """
-        found = [answer for answer in self.running if answer.left == 1]
-        for answer in found:
-            while len(answer.pages) * PAGE <= answer.computed and answer in self.running:
-                if self.pages.available:
-                    answer.pages.append(self.pages.take())
+    def _decoding(self) -> list[SequenceState]:
+        """Sequences that need one id, oldest first, each with a block for it; the youngest may be preempted for it."""
+        decoding = [sequence for sequence in self.running if sequence.num_remaining_tokens == 1]
+        for sequence in decoding:
+            while len(sequence.block_table) * BLOCK_SIZE <= sequence.num_computed_tokens and sequence in self.running:
+                if self.blocks.available:
+                    sequence.block_table.append(self.blocks.allocate())
                 else:
                     self._preempt(self.running[-1])
-        return [answer for answer in found if answer.pages]
+        return [sequence for sequence in decoding if sequence.block_table]
 
     def _admit(self) -> SequenceState | None:
-        """The first in the queue that can begin now; one whose beginning another is computing lets those behind it
-        pass.
-        """
-        for place, answer in enumerate(self.waiting):
-            shared = [] if answer.request.echo else answer.names()[: (len(answer.ids) - 1) // PAGE]
-            found = self.pages.match(shared)
-            if len(found) < len(shared) and shared[len(found)] in self._promised:
-                self.pages.release(found)
+        """The first in the queue that can start now; one whose prefix is being computed lets those behind it pass."""
+        for index, sequence in enumerate(self.waiting):
+            full = (len(sequence.ids) - 1) // BLOCK_SIZE
+            hashes = [] if sequence.request.echo else sequence.block_hashes()[:full]
+            hits = self.blocks.match_prefix(hashes)
+            if len(hits) < len(hashes) and hashes[len(hits)] in self._computing:
+                self.blocks.free(hits)
                 continue
-            needed = -(-len(answer.ids) // PAGE) - len(found)
-            if needed > self.pages.available:
-                self.pages.release(found)
+            missing = -(-len(sequence.ids) // BLOCK_SIZE) - len(hits)
+            if missing > self.blocks.available:
+                self.blocks.free(hits)
                 return None
-            del self.waiting[place]
-            answer.pages = found + [self.pages.take() for _ in range(needed)]
-            answer.computed = len(found) * PAGE
-            if answer.cached is None:
-                answer.cached = answer.computed
-            for name in shared[len(found) :]:
-                self._promised.setdefault(name, answer)
-            self.running.append(answer)
-            return answer
+            del self.waiting[index]
+            self._start(sequence, hits, missing)
+            for each in hashes[len(hits) :]:
+                self._computing.setdefault(each, sequence)
+            return sequence
         return None
 
-    def computed(self, answer: SequenceState, count: int) -> None:
-        """Note that the cache holds `count` more ids of an answer, and offer the pages they filled to others."""
-        first = answer.computed // PAGE
-        answer.computed += count
-        for place in range(first, answer.computed // PAGE):
-            name = answer.names()[place]
-            self.pages.name(answer.pages[place], name)
-            if self._promised.get(name) is answer:
-                del self._promised[name]
+    def _start(self, sequence: SequenceState, hits: list[int], missing: int) -> None:
+        sequence.block_table = hits + [self.blocks.allocate() for _ in range(missing)]
+        sequence.num_computed_tokens = len(hits) * BLOCK_SIZE
+        if sequence.num_prefix_hits is None:
+            sequence.num_prefix_hits = sequence.num_computed_tokens
+        self.running.append(sequence)
 
-    def remove(self, answer: SequenceState) -> None:
-        """Give up an answer's place and pages; nothing happens if it has none."""
-        if answer in self.running:
-            self.running.remove(answer)
-            self._give_up(answer)
-        elif answer in self.waiting:
-            self.waiting.remove(answer)
+    def count(self, chunks: list[ScheduledChunk]) -> None:
+        """Count a step in the statistics, before it is marked as computed."""
+        self.stats.steps += 1
+        for chunk in chunks:
+            sequence = chunk.sequence
+            if chunk.start == (sequence.num_prefix_hits or 0) and chunk.start < sequence.num_prompt_tokens:
+                self.stats.prefix_hit_tokens += chunk.start
+            self.stats.prefilled_tokens += min(chunk.count, max(0, sequence.num_prompt_tokens - chunk.start))
 
-    def _preempt(self, answer: SequenceState) -> None:
-        self.running.remove(answer)
-        self._give_up(answer)
-        self.waiting.appendleft(answer)
-        self.preemptions += 1
+    def mark_computed(self, chunk: ScheduledChunk) -> None:
+        """Note that the KV cache holds a chunk, and share the blocks that it filled."""
+        sequence, first = chunk.sequence, chunk.start // BLOCK_SIZE
+        sequence.num_computed_tokens += chunk.count
+        for index in range(first, sequence.num_computed_tokens // BLOCK_SIZE):
+            block_hash = sequence.block_hashes()[index]
+            self.blocks.register(sequence.block_table[index], block_hash)
+            if self._computing.get(block_hash) is sequence:
+                del self._computing[block_hash]
 
-    def _give_up(self, answer: SequenceState) -> None:
-        self.pages.release(answer.pages)
-        answer.pages, answer.computed, answer.held = [], 0, None
-        for name in [name for name, owner in self._promised.items() if owner is answer]:
-            del self._promised[name]
+    def finish(self, sequence: SequenceState) -> None:
+        """End a sequence; its blocks are free at once. Nothing happens if it has ended."""
+        if sequence.ended:
+            return
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self._free(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+        sequence.close()
+
+    def fail(self, sequence: SequenceState, error: Exception) -> None:
+        """End a sequence whose work raised, and report it unless it has ended: then its own callback raised."""
+        ended = sequence.ended
+        self.finish(sequence)
+        if not ended:
+            isolated(partial(sequence.on_delta, OutputDelta.failed(error)), lambda error: None)
+
+    def isolated(self, sequence: SequenceState, work: Callable[[], T]) -> T | None:
+        """The result of a sequence's work; what it raises ends that sequence alone."""
+        return isolated(work, partial(self.fail, sequence))
+
+    def _preempt(self, sequence: SequenceState) -> None:
+        self.running.remove(sequence)
+        self._free(sequence)
+        self.waiting.appendleft(sequence)
+        self.stats.preemptions += 1
+
+    def _free(self, sequence: SequenceState) -> None:
+        self.blocks.free(sequence.block_table)
+        sequence.block_table, sequence.num_computed_tokens, sequence.pending_logits = [], 0, None
+        for each in [each for each, owner in self._computing.items() if owner is sequence]:
+            del self._computing[each]
 
     def check(self) -> None:
-        """Raise AssertionError unless every page is where the books say."""
-        self.pages.check(answer.pages for answer in self.running)
-        assert set(self._promised.values()) <= set(self.running), "a page is promised by nobody"
+        """Raise AssertionError unless every block is where the block tables say."""
+        self.blocks.check(sequence.block_table for sequence in self.running)
+        assert set(self._computing.values()) <= set(self.running), "a block is being computed by no sequence"

@@ -1,85 +1,82 @@
-"""One request on its way to its answer."""
+"""The state of one request while it is answered."""
 
 from collections.abc import Callable
 
 from torch import Tensor
 
 from groundup.codecs.text import Tokenizer
-from groundup.generate.block_table import PAGE, names
+from groundup.generate.block_allocator import BLOCK_SIZE, block_hashes
+from groundup.generate.detokenizer import Detokenizer
 from groundup.generate.look import Look
-from groundup.generate.reader import Reader
-from groundup.generate.request import OutputDelta, Request, Score
+from groundup.generate.request import OutputDelta, Request, TokenLogprob
 
-Listen = Callable[[OutputDelta], None]
+OnDelta = Callable[[OutputDelta], None]
 
 
 class SequenceState:
-    """What has been said so far, and how much of it the cache holds.
+    """Prompt and generated ids of one request, and how many of them are in the KV cache.
 
-    `ids` are the prompt's and the answer's; keys and values of the first `computed` lie in `pages`. All of them may go
-    and be computed again, with the same bits.
+    Keys and values of the first `num_computed_tokens` ids lie in the blocks of `block_table`. A preempted sequence
+    loses them and computes them again, with the same bits.
     """
 
-    def __init__(self, request: Request, tokenizer: Tokenizer, listen: Listen):
-        self.request, self.listen = request, listen
-        self.ids, self.asked = list(request.prompt), len(request.prompt)
-        self.computed = 0
-        self.pages: list[int] = []
-        self.cached: int | None = None  # ids of the prompt that others had computed; None before it is admitted
-        self.prompt_scores: list[Score] = []
-        self.source = request.sampling.source(request.number)
-        self.reader = Reader(tokenizer, request.stops)
+    def __init__(self, request: Request, tokenizer: Tokenizer, on_delta: OnDelta):
+        self.request, self.on_delta = request, on_delta
+        self.ids, self.num_prompt_tokens = list(request.prompt), len(request.prompt)
+        self.num_computed_tokens = 0
+        self.block_table: list[int] = []
+        self.num_prefix_hits: int | None = None  # prompt tokens from the prefix cache; None before it is admitted
+        self.prompt_logprobs: list[TokenLogprob] = []
+        self.random = request.sampling.random(request.number)
+        self.detokenizer = Detokenizer(tokenizer, request.stops)
         self.constraint = None if request.grammar is None else request.grammar.constraint(tokenizer)
         self.ended = False
-        self.held: Tensor | None = None  # the scores of what comes next, while it is not known what may come
-        self._names: list[bytes] = []
+        self.pending_logits: Tensor | None = None  # of the next id, while its token mask is not known
+        self._hashes: list[bytes] = []
 
     @property
-    def left(self) -> int:
-        """Ids to be computed: one while answering."""
-        return len(self.ids) - self.computed
+    def num_remaining_tokens(self) -> int:
+        """Ids that are not in the KV cache: one while decoding."""
+        return len(self.ids) - self.num_computed_tokens
 
     @property
-    def plain(self) -> bool:
-        """Whether the next id is the likeliest one, and nobody asks for more."""
+    def is_greedy(self) -> bool:
+        """Whether the next id is the argmax of the logits, and no log-probabilities are wanted."""
         request = self.request
         return (
             request.sampling.temperature == 0
-            and not request.sampling.shifts
+            and not request.sampling.adjusts_logits
             and request.logprobs is None
             and self.constraint is None
         )
 
-    def names(self) -> list[bytes]:
-        """The name of each whole page of the ids."""
-        known = len(self._names)
-        if len(self.ids) - known * PAGE >= PAGE:
-            marks = [self._mark(page) for page in range(known, len(self.ids) // PAGE)] if self.request.images else []
-            self._names += names(self.ids[known * PAGE :], self._names[-1] if self._names else b"", marks)
-        return self._names
+    def block_hashes(self) -> list[bytes]:
+        """The hash of each full block of the ids."""
+        known = len(self._hashes)
+        if len(self.ids) - known * BLOCK_SIZE >= BLOCK_SIZE:
+            full = range(known, len(self.ids) // BLOCK_SIZE)
+            extra = [self._image_digests(block) for block in full] if self.request.images else []
+            parent = self._hashes[-1] if self._hashes else b""
+            self._hashes += block_hashes(self.ids[known * BLOCK_SIZE :], parent, extra)
+        return self._hashes
 
-    def _mark(self, page: int) -> bytes:
-        """The images that reach into a page: all patches see each other, so that each depends on its whole image."""
-        inside = self.within(page * PAGE, (page + 1) * PAGE)
-        return b"".join(look.place.to_bytes(8, "little") + look.view.digest for look in inside)
+    def _image_digests(self, block: int) -> bytes:
+        """The images that reach into a block: patches attend to each other, so each depends on its whole image."""
+        images = self.images_within(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
+        return b"".join(image.place.to_bytes(8, "little") + image.view.digest for image in images)
 
-    def within(self, start: int, end: int) -> tuple[Look, ...]:
-        """The images with patches among the ids from `start` to `end`."""
-        return tuple(look for look in self.request.images if look.place < end and start < look.end)
+    def images_within(self, start: int, end: int) -> tuple[Look, ...]:
+        """The images with patches at positions `start` to `end`."""
+        return tuple(image for image in self.request.images if image.place < end and start < image.end)
 
-    def chunk(self, most: int) -> int:
-        """How many ids to compute next: at most so many, and more only to the end of an image, whose patches see each
-        other.
-        """
-        end = self.computed + min(most, self.left)
-        return max([end, *(look.end for look in self.request.images if look.place < end)]) - self.computed
-
-    def say(self, piece: OutputDelta) -> None:
-        """Tell the one who asked."""
-        self.listen(piece)
+    def chunk_size(self, budget: int) -> int:
+        """Ids to compute next: at most `budget`, and more only to the end of an image (chunked prefill)."""
+        end = self.num_computed_tokens + min(budget, self.num_remaining_tokens)
+        ends = (image.end for image in self.request.images if image.place < end)
+        return max([end, *ends]) - self.num_computed_tokens
 
     def close(self) -> None:
-        """Nothing more comes."""
-        self.ended, self.held = True, None
+        """End the sequence; nothing more is computed."""
+        self.ended, self.pending_logits = True, None
         if self.constraint is not None:
             self.constraint.close()

@@ -116,7 +116,7 @@ class ChatWriter:
 
     def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
         """The chunks of a piece."""
-        logprobs = scores.listed(self._tokenizer, piece.scores) if piece.scores else None
+        logprobs = scores.listed(self._tokenizer, piece.logprobs) if piece.logprobs else None
         deltas = self._choices[place].hear(piece)
         if logprobs and not deltas:
             deltas = [{"content": ""}]
@@ -146,7 +146,7 @@ class ChatWriter:
         if calls := message.get("tool_calls"):
             message |= {"content": message["content"] or None, "tool_calls": [tools.numbered(call) for call in calls]}
             finish = _finish(finish)
-        found = [score for piece in pieces for score in piece.scores]
+        found = [score for piece in pieces for score in piece.logprobs]
         logprobs = scores.listed(self._tokenizer, found) if self._asked.logprobs else None
         return {"index": place, "message": message | {"refusal": None}, "logprobs": logprobs, "finish_reason": finish}
 

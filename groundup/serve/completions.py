@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from groundup.codecs.text import Tokenizer
 from groundup.generate import request as engine
-from groundup.generate.request import OutputDelta, Score
+from groundup.generate.request import OutputDelta, TokenLogprob
 from groundup.serve import body, prompts
 from groundup.serve.errors import ApiError
 from groundup.serve.prompts import Frame, Prompt
@@ -85,7 +85,7 @@ class CompletionWriter:
 
     def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
         """The chunk of a piece."""
-        text, found = self._echoed(place) if place not in self._begun else "", [*piece.prompt_scores]
+        text, found = self._echoed(place) if place not in self._begun else "", [*piece.prompt_logprobs]
         self._begun.add(place)
         if self._asked.max_tokens:
             text, found = text + piece.text, found + _scores(piece)
@@ -102,14 +102,14 @@ class CompletionWriter:
         """The answer in one."""
         choices = []
         for place, pieces in enumerate(answers):
-            text, found = self._echoed(place), [score for piece in pieces for score in piece.prompt_scores]
+            text, found = self._echoed(place), [score for piece in pieces for score in piece.prompt_logprobs]
             if self._asked.max_tokens:
                 text += "".join(piece.text for piece in pieces)
                 found += [score for piece in pieces for score in _scores(piece)]
             choices.append(self._choice(place, text, found, pieces[-1].finish))
         return self._frame.around(choices, usage=self._counted(usage))
 
-    def _choice(self, place: int, text: str, found: list[Score], finish: str | None) -> dict[str, Any]:
+    def _choice(self, place: int, text: str, found: list[TokenLogprob], finish: str | None) -> dict[str, Any]:
         logprobs = None if self._asked.logprobs is None else self._columns[place].of(found)
         if finish and not self._asked.max_tokens:
             finish = "length"
@@ -124,5 +124,5 @@ class CompletionWriter:
         return usage | {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
 
 
-def _scores(piece: OutputDelta) -> list[Score]:
-    return [*piece.scores, *([] if piece.ending is None else [piece.ending])]
+def _scores(piece: OutputDelta) -> list[TokenLogprob]:
+    return [*piece.logprobs, *([] if piece.stop_logprob is None else [piece.stop_logprob])]

@@ -37,7 +37,7 @@ async def _answer(site: Site, request: Request, asked: DetectionRequest, entry: 
     noted = record.of(request.scope)
     noted.prompt_tokens = sum(view.grid.patches for view in views)
     try:
-        found = await unless_gone(request.receive, noted, settled(entry.service, entry.service.things(views)))
+        found = await unless_gone(request.receive, noted, settled(entry.service, entry.service.detect(views)))
     except InputError as error:
         raise ApiError(400, str(error), "input") from None
     noted.finish = "stop"

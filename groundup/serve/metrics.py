@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from groundup.generate.service import State
+from groundup.generate.service import ServiceStats
 from groundup.serve.record import Record
 
 PATHS = (
@@ -16,14 +16,17 @@ PATHS = (
 )
 _QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+# By their names in Prometheus, which are older than those of the fields: pages are blocks of the KV cache.
 _GAUGES = ("running", "waiting", "pages_total", "pages_used", "pages_cached", "alive")
 _COUNTERS = ("prompt_tokens", "cached_tokens", "generated_tokens", "preemptions", "steps")
+_FIELDS = {f"pages_{name}": f"blocks_{name}" for name in ("total", "used", "cached")}
+_FIELDS |= {"prompt_tokens": "prefilled_tokens", "cached_tokens": "prefix_hit_tokens"}
 
 
 class Metrics:
     """The figures of one server; `states` gives those of the engines by model."""
 
-    def __init__(self, states: Callable[[], Iterable[tuple[str, State]]]):
+    def __init__(self, states: Callable[[], Iterable[tuple[str, ServiceStats]]]):
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "groundup_requests", "requests by path and status", ("path", "status"), registry=self._registry
@@ -61,7 +64,7 @@ class Metrics:
 class _Engines(Collector):
     """The engines' own numbers, asked for when they are read."""
 
-    def __init__(self, states: Callable[[], Iterable[tuple[str, State]]]):
+    def __init__(self, states: Callable[[], Iterable[tuple[str, ServiceStats]]]):
         self._states = states
 
     def collect(self) -> Iterator[Metric]:
@@ -85,9 +88,9 @@ class _Engines(Collector):
             )
 
 
-def _family(family: Any, name: str, states: list[tuple[str, State]]) -> Metric:
+def _family(family: Any, name: str, states: list[tuple[str, ServiceStats]]) -> Metric:
     for model, state in states:
-        family.add_metric((model,), float(getattr(state, name)))
+        family.add_metric((model,), float(getattr(state, _FIELDS.get(name, name))))
     return family  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundup.core.errors import InputError
-from groundup.generate.service import Service, State
+from groundup.generate.service import Service, ServiceStats
 
 # What loading may come to: files of any content, too little memory.
 BROKEN = (
@@ -53,9 +53,9 @@ class Registry:
         """All of them."""
         return tuple(self._entries.values())
 
-    def states(self) -> Sequence[tuple[str, State]]:
+    def states(self) -> Sequence[tuple[str, ServiceStats]]:
         """The numbers of each engine."""
-        return [(entry.name, entry.service.state()) for entry in self.list()]
+        return [(entry.name, entry.service.stats()) for entry in self.list()]
 
     def refresh(self, settle: float = 0.0) -> Sequence[str]:
         """Load what has changed beside what runs, then swap; returns a sentence for each model that was replaced, or

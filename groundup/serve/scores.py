@@ -6,12 +6,12 @@ from math import isnan
 from typing import Any
 
 from groundup.codecs.text import Tokenizer
-from groundup.generate.request import Score
+from groundup.generate.request import TokenLogprob
 
 LEAST = -9999.0  # instead of minus infinity, which JSON has not
 
 
-def listed(tokenizer: Tokenizer, scores: Iterable[Score]) -> dict[str, Any]:
+def listed(tokenizer: Tokenizer, scores: Iterable[TokenLogprob]) -> dict[str, Any]:
     """The `logprobs` of a chat's choice."""
     return {
         "content": [
@@ -21,7 +21,7 @@ def listed(tokenizer: Tokenizer, scores: Iterable[Score]) -> dict[str, Any]:
     }
 
 
-def _top(tokenizer: Tokenizer, score: Score) -> list[dict[str, Any]]:
+def _top(tokenizer: Tokenizer, score: TokenLogprob) -> list[dict[str, Any]]:
     return [_token(tokenizer, id, logprob) for id, logprob in score.top]
 
 
@@ -39,7 +39,7 @@ class Columns:
         self._tokenizer, self._offset = tokenizer, 0
         self._decoder = getincrementaldecoder("utf-8")(errors="replace")
 
-    def of(self, scores: Iterable[Score]) -> dict[str, Any]:
+    def of(self, scores: Iterable[TokenLogprob]) -> dict[str, Any]:
         """Lists of tokens, log-probabilities (null for the first of all), the likeliest at each place, and offsets in
         characters.
         """

@@ -107,7 +107,7 @@ class Answers:
         self._bell.clear()
         news = list(self._news)
         self._news.clear()
-        if not news and not self._service.state().alive:
+        if not news and not self._service.stats().alive:
             raise errors.failed()
         for place, piece in news:
             self._note(place, piece)
@@ -125,7 +125,7 @@ class Answers:
             self.cancel()
             raise errors.of_piece(piece)
         if self._requests[place].number == 0:
-            self._cached += piece.cached
+            self._cached += piece.cached_tokens
             self._record.cached_tokens = self._cached
         self._generated += len(piece.ids)
         if piece.finish:
@@ -180,7 +180,7 @@ async def settled(service: Service, future: "Future[T]") -> T:
     job = asyncio.wrap_future(future)
     try:
         while not (await asyncio.wait({job}, timeout=5))[0]:
-            if not service.state().alive:
+            if not service.stats().alive:
                 raise errors.failed()
         return job.result()
     finally:

@@ -10,8 +10,8 @@ from typing import Any
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
+from groundup.generate.detokenizer import overlap
 from groundup.generate.grammar import UntrustedGrammar
-from groundup.generate.reader import overlap
 from groundup.serve.errors import ApiError, about
 from groundup.serve.schema import ChatRequest, Function, ResponseFormat, ToolChoice
 

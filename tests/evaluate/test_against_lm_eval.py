@@ -13,8 +13,8 @@ import pytest
 
 from groundup.device import Device
 from groundup.evaluate.choice import choices
-from groundup.evaluate.likelihood import Row, nats
 from groundup.generate.engine import Engine
+from groundup.generate.scoring import ScoredText
 from groundup.model import weights
 from tests.random_models import random_model
 
@@ -97,7 +97,9 @@ def test_accuracy_and_likelihoods_equal_those_of_lm_eval(tmp_path, tokenizer):
     rows = []
     for item in questions(40):
         asked = tokenizer.encode(f"Question: {item['question']}\nAnswer:")
-        rows += [Row(asked + tokenizer.encode(f" {choice}"), len(asked)) for choice in item["choices"]]
+        rows += [ScoredText(asked + tokenizer.encode(f" {choice}"), len(asked)) for choice in item["choices"]]
     theirs = [float(response[0][0]) for sample in samples for response in sample["resps"]]
     # fp32, sums of up to 30 log-probabilities of size 1 to 10.
-    assert [-value for value in nats(engine.model, rows)] == pytest.approx(theirs, rel=1e-5, abs=1e-3)
+    assert [-value for value in engine.scorer.negative_log_likelihoods(rows)] == pytest.approx(
+        theirs, rel=1e-5, abs=1e-3
+    )

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from groundup.codecs.boxes import Detection, to_labels
-from groundup.evaluate import detection, seeing
+from groundup.evaluate import detection
 from groundup.evaluate.average_precision import Picture, average_precision, matches
+from groundup.evaluate.prompts import prompt_of
 
 A, B = (0.1, 0.1, 0.5, 0.5), (0.5, 0.5, 0.9, 0.8)
 PICTURES = [
@@ -109,7 +110,7 @@ def test_a_perfect_head_finds_everything(seer, pictured, monkeypatch):
     pytest.importorskip("pycocotools")
     things = (Detection("a", (0.0, 0.0, 0.5, 0.5)), Detection("b", (0.5, 0.5, 1.0, 1.0)))
     documents = [pictured(seed=seed, things=(things,), heldout=True) for seed in range(10)]
-    grid = seeing.look(seer.model, seer.tokenizer, documents[0]).looks[0].view.grid
+    grid = prompt_of(seer, documents[0]).images[0].view.grid
 
     def labels(states_ND):
         kinds, values = to_labels(np.array([thing.box for thing in things], np.float32), np.array([1, 2]), grid)

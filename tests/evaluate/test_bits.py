@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.core.errors import InputError
-from groundup.evaluate import likelihood
 from groundup.evaluate.bits import bits_per_byte, windows
+from groundup.generate import packing, scoring
+from groundup.generate.engine import Engine
 from tests.random_models import random_model
 
 TEXTS = ["the cat sat", "x", "", "the dog, 三只猫 and the mat. " * 20, "by the door there were three of them " * 3]
@@ -20,7 +21,7 @@ def test_a_model_that_knows_nothing_pays_log_of_the_vocabulary_for_each_token(to
     model = random_model(tied=False)
     torch.nn.init.zeros_(model.lm_head.weight)
     tokens, size = sum(len(tokenizer.encode(text)) for text in TEXTS), sum(len(text.encode()) for text in TEXTS)
-    assert bits_per_byte(model, tokenizer, TEXTS).value == pytest.approx(
+    assert bits_per_byte(Engine(model, tokenizer), TEXTS).value == pytest.approx(
         tokens * math.log2(model.config.vocab) / size, rel=1e-6
     )
 
@@ -32,14 +33,18 @@ def test_a_text_within_the_context_costs_what_its_tokens_cost(tokenizer):
     assert ids.shape[1] <= model.config.context
     logits = model.logits(model(ids, torch.arange(ids.shape[1])[None]))[0]
     nats = F.cross_entropy(logits[:-1], ids[0, 1:], reduction="sum").item() + math.log(model.config.vocab)
-    assert bits_per_byte(model, tokenizer, [text]).value == pytest.approx(nats / math.log(2) / len(text), rel=1e-5)
+    assert bits_per_byte(Engine(model, tokenizer), [text]).value == pytest.approx(
+        nats / math.log(2) / len(text), rel=1e-5
+    )
 
 
-@pytest.mark.parametrize(("limit", "value"), [("TOKENS", 1), ("TOKENS", 200), ("SCORES", 3)])
-def test_the_size_of_batches_changes_nothing(monkeypatch, tokenizer, limit, value):
-    expected = bits_per_byte(random_model(), tokenizer, TEXTS)
-    monkeypatch.setattr(likelihood, limit, value)
-    found = bits_per_byte(random_model(), tokenizer, TEXTS)
+@pytest.mark.parametrize(
+    ("module", "limit", "value"), [(packing, "MAX_TOKENS", 1), (packing, "MAX_TOKENS", 200), (scoring, "CHUNK", 3)]
+)
+def test_the_size_of_batches_changes_nothing(monkeypatch, tokenizer, module, limit, value):
+    expected = bits_per_byte(Engine(random_model(), tokenizer), TEXTS)
+    monkeypatch.setattr(module, limit, value)
+    found = bits_per_byte(Engine(random_model(), tokenizer), TEXTS)
     # fp32: other batch shapes sum in another order.
     assert (found.value, found.low, found.high) == pytest.approx(
         (expected.value, expected.low, expected.high), rel=1e-5
@@ -47,10 +52,10 @@ def test_the_size_of_batches_changes_nothing(monkeypatch, tokenizer, limit, valu
 
 
 def test_texts_are_measured_in_groups_like_at_once(monkeypatch, tokenizer):
-    expected = bits_per_byte(random_model(), tokenizer, TEXTS)
+    expected = bits_per_byte(Engine(random_model(), tokenizer), TEXTS)
     monkeypatch.setattr("groundup.evaluate.bits.CHARACTERS", 1)
     done: list[int] = []
-    assert bits_per_byte(random_model(), tokenizer, iter(TEXTS), done.append).value == pytest.approx(
+    assert bits_per_byte(Engine(random_model(), tokenizer), iter(TEXTS), done.append).value == pytest.approx(
         expected.value, rel=1e-5
     )
     assert done == [1, 1, 1, 1]  # the empty text is none
@@ -69,11 +74,11 @@ def test_every_token_but_the_first_is_predicted_once_from_half_a_context(length,
 
 
 def test_texts_are_cases_of_the_interval(tokenizer):
-    figure = bits_per_byte(random_model(), tokenizer, TEXTS)
+    figure = bits_per_byte(Engine(random_model(), tokenizer), TEXTS)
     assert figure.n == 4
     assert figure.low < figure.value < figure.high
 
 
 def test_no_text_is_refused(tokenizer):
     with pytest.raises(InputError, match="no text"):
-        bits_per_byte(random_model(), tokenizer, ["", ""])
+        bits_per_byte(Engine(random_model(), tokenizer), ["", ""])

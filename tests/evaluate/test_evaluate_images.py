@@ -12,11 +12,12 @@ import torch
 from groundup.config.recipe import Recipe
 from groundup.data.document import SCHEMA
 from groundup.device import Device
-from groundup.evaluate import images, seeing
+from groundup.evaluate import images
 from groundup.evaluate.images import ask, classify
 from groundup.evaluate.probe import probe
 from groundup.evaluate.runner import evaluate
 from groundup.evaluate.texts import answers, conversations
+from groundup.generate.scoring import Scorer
 from groundup.model import weights
 
 CLASSES = ["cat", "dog", "mat"]
@@ -43,7 +44,7 @@ def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zo
     sure = [
         torch.tensor([float(number), 9.0, 0.0]) for number in range(9)
     ]  # always the dog, of the cats the first the most surely
-    monkeypatch.setattr(seeing, "likelihoods", lambda model, rows, answers: torch.stack(sure))
+    monkeypatch.setattr(Scorer, "log_probabilities", lambda self, rows, continuations: torch.stack(sure))
     monkeypatch.setattr(images, "WORST", 2)
     found = classify(seer, zoo, CLASSES)
     assert found.counts == [[0, 3, 0], [0, 6, 0], [0, 0, 0]]
@@ -65,7 +66,7 @@ def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
     labels = {"family": "count", "language": "en", "level": 1}
     documents = [pictured(str(number), f"{number}?", number, labels=labels) for number in range(3)] + [pictured("x")]
     said = iter([["0", " 1\n", "7"], ["y"]])
-    monkeypatch.setattr(seeing, "answer", lambda engine, rows, limit, advance: next(said))
+    monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: next(said))
     rows = [each.as_dict() for each in ask(seer, documents, "talks")]
     assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in rows] == [
         ("count", "en", 3),
@@ -79,7 +80,7 @@ def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
 def test_boxes_of_an_answer_are_measured_as_boxes(seer, pictured, monkeypatch):
     right = "a<loc0><loc0><loc500><loc500>; b<loc500><loc500><loc999><loc999>"
     near = "b<loc510><loc500><loc999><loc990>"
-    monkeypatch.setattr(seeing, "answer", lambda engine, rows, limit, advance: [right, near])
+    monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: [right, near])
     (row,) = ask(seer, [pictured(right), pictured(right, seed=1)], "talks")
     assert row.row.exact_match.value == 0.5
     assert (row.boxes.precision.value, row.boxes.recall.value, row.boxes.f1.value) == pytest.approx((1, 3 / 4, 6 / 7))
@@ -87,7 +88,7 @@ def test_boxes_of_an_answer_are_measured_as_boxes(seer, pictured, monkeypatch):
 
 def test_an_answer_may_be_longer_than_the_longest_right_one(seer, pictured, monkeypatch):
     limits: list[int] = []
-    monkeypatch.setattr(seeing, "answer", lambda engine, rows, limit, advance: limits.append(limit) or [""] * len(rows))
+    monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: limits.append(limit) or [""] * len(rows))
     ask(seer, [pictured("a<loc0><loc0><loc500><loc500>")], "talks")
     assert limits == [1 + 4 + 1 + 8]  # the kind, four locations, the end, and what is spare
 

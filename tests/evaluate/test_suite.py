@@ -63,7 +63,7 @@ def engine(home: Path) -> Engine:
 def test_bits_per_byte_are_those_of_the_held_out_texts(home, engine):
     table = run(home, suites=["bits-per-byte"])["bits_per_byte"]
     texts = [document.text for document in read(home / "documents-stories/documents.parquet", heldout=True)]
-    expected = bits_per_byte(engine.model, engine.tokenizer, texts)
+    expected = bits_per_byte(engine, texts)
     assert table.keys() == {"stories"}  # conversations and tasks are no running text
     assert table["stories"]["model"]["value"] == pytest.approx(expected.value, rel=1e-5)
     assert table["stories"]["model"]["n"] == len(texts) > 3

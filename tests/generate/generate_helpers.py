@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from groundup.codecs.text import Tokenizer
-from groundup.generate.engine import MEMORY, Engine
+from groundup.generate.engine import CACHE_BYTES, Engine
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service
 from groundup.kernels.cpu.modules import plant, workshop
@@ -47,8 +47,8 @@ class Heard:
         return "".join(piece.text for piece in self.pieces)
 
     @property
-    def scores(self) -> list[Any]:
-        return [score for piece in self.pieces for score in piece.scores]
+    def logprobs(self) -> list[Any]:
+        return [logprob for piece in self.pieces for logprob in piece.logprobs]
 
     @property
     def finish(self) -> str | None:
@@ -91,7 +91,7 @@ def native_model(
 def engine(
     native: bool = False,
     tokenizer: Any = None,
-    cache_bytes: int = MEMORY,
+    cache_bytes: int = CACHE_BYTES,
     precision: torch.dtype = torch.float32,
     **changes: object,
 ) -> Engine:

@@ -8,13 +8,13 @@ import torch
 
 from groundup.core.errors import InputError
 from groundup.device import Device
-from groundup.evaluate.likelihood import Row, nats
 from groundup.generate import engine as engine_module
 from groundup.generate import scheduler as scheduler_module
-from groundup.generate.block_table import PAGE
+from groundup.generate.block_allocator import BLOCK_SIZE
 from groundup.generate.engine import Engine
 from groundup.generate.request import Request
 from groundup.generate.sampling import GREEDY, Sampling
+from groundup.generate.scoring import ScoredText, Scorer
 from groundup.model import weights
 from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, small_tokenizer
@@ -23,7 +23,7 @@ from tests.random_models import CONFIG, random_model
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=4)
-POOL = CONFIG.cache_bytes(8 * PAGE, 4)  # eight pages: two contexts
+POOL = CONFIG.cache_bytes(8 * BLOCK_SIZE, 4)  # eight pages: two contexts
 
 
 @torch.no_grad()
@@ -58,8 +58,10 @@ def test_log_probabilities_equal_those_the_trainer_sees(native):
     for prompt, heard in zip(
         prompts, ask(engine(native, NEVER), *[Request(prompt, 8, logprobs=0) for prompt in prompts]), strict=True
     ):
-        found = sum(score.logprob for score in heard.scores)
-        assert -found == pytest.approx(nats(random_model(), [Row(prompt + heard.ids, len(prompt))])[0], abs=1e-3)
+        found = sum(score.logprob for score in heard.logprobs)
+        assert -found == pytest.approx(
+            Scorer(random_model()).negative_log_likelihoods([ScoredText(prompt + heard.ids, len(prompt))])[0], abs=1e-3
+        )
 
 
 @BOTH
@@ -70,18 +72,18 @@ def test_an_echo_scores_the_prompt(native):
         ask(engine(native, NEVER), *[Request(prompt, 1, logprobs=3, echo=True) for prompt in prompts]),
         strict=True,
     ):
-        scores = heard.pieces[0].prompt_scores
+        scores = heard.pieces[0].prompt_logprobs
         assert [score.id for score in scores] == prompt
         assert scores[0].logprob != scores[0].logprob  # nan: nothing predicts the first
         assert -sum(score.logprob for score in scores[1:]) == pytest.approx(
-            nats(random_model(), [Row(prompt, 1)])[0], abs=2e-3
+            Scorer(random_model()).negative_log_likelihoods([ScoredText(prompt, 1)])[0], abs=2e-3
         )
         assert all(len(score.top) == 3 and score.top[0][1] >= score.logprob for score in scores[1:])
 
 
 def test_the_likeliest_come_first_and_are_those_of_the_model():
     heard = ask(engine(tokenizer=NEVER), Request([1, 2, 3], 4, logprobs=5))[0]
-    for score in heard.scores:
+    for score in heard.logprobs:
         assert score.top[0] == (score.id, score.logprob)
         assert sorted(score.top, key=lambda entry: -entry[1]) == list(score.top)
 
@@ -107,35 +109,38 @@ def test_an_answer_has_the_same_bits_in_any_company(native, precision, monkeypat
     ]
     alone = [ask(engine(native, NEVER, precision=precision), request)[0] for request in requests]
     together = ask(engine(native, NEVER, precision=precision), *requests)
-    monkeypatch.setattr(scheduler_module, "CHUNK", 23)
+    monkeypatch.setattr(scheduler_module, "PREFILL_CHUNK", 23)
     small = engine(native, NEVER, POOL, precision)
     crowded = ask(small, *requests)
-    assert small.scheduler.preemptions > 0
+    assert small.scheduler.stats.preemptions > 0
     for one, other, third in zip(alone, together, crowded, strict=True):
         assert one.ids == other.ids == third.ids
         if native:
-            assert one.scores == other.scores == third.scores
+            assert one.logprobs == other.logprobs == third.logprobs
 
 
 @BOTH
 def test_a_shared_beginning_is_computed_once_and_changes_nothing(native):
     beginning = random_prompts(1, 60, seed=5)[0] * 2
-    beginning = beginning[: 2 * PAGE + 5]
+    beginning = beginning[: 2 * BLOCK_SIZE + 5]
     requests = [Request([*beginning, number], 8, Sampling(temperature=1.0), number) for number in range(6)]
     alone = [ask(engine(native, NEVER), request)[0].ids for request in requests]
     shared = engine(native, NEVER)
     heard = ask(shared, *requests)
     assert [each.ids for each in heard] == alone
-    assert [each.pieces[0].cached for each in heard] == [0] + [2 * PAGE] * 5
-    assert shared.found == 5 * 2 * PAGE
-    assert shared.read == sum(len(request.prompt) for request in requests) - shared.found
+    assert [each.pieces[0].cached_tokens for each in heard] == [0] + [2 * BLOCK_SIZE] * 5
+    assert shared.scheduler.stats.prefix_hit_tokens == 5 * 2 * BLOCK_SIZE
+    assert (
+        shared.scheduler.stats.prefilled_tokens
+        == sum(len(request.prompt) for request in requests) - shared.scheduler.stats.prefix_hit_tokens
+    )
 
 
 def test_several_answers_to_one_prompt_differ_and_share_it():
-    shared, prompt = engine(tokenizer=NEVER), [3] * (2 * PAGE + 1)
+    shared, prompt = engine(tokenizer=NEVER), [3] * (2 * BLOCK_SIZE + 1)
     heard = ask(shared, *[Request(prompt, 12, Sampling(temperature=1.5), number) for number in range(4)])
     assert len({tuple(each.ids) for each in heard}) == 4
-    assert shared.read == len(prompt) + 3  # the last id is computed for each
+    assert shared.scheduler.stats.prefilled_tokens == len(prompt) + 3  # the last id is computed for each
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
@@ -143,7 +148,7 @@ def test_the_number_of_rows_changes_no_answer(monkeypatch, sampling):
     prompts = random_prompts(17)
     expected = engine().complete(prompts, 12, sampling)
     for rows in (1, 5):
-        monkeypatch.setattr(scheduler_module, "ROWS", rows)
+        monkeypatch.setattr(scheduler_module, "MAX_SEQUENCES", rows)
         assert engine().complete(prompts, 12, sampling) == expected
 
 
@@ -160,7 +165,7 @@ def test_a_stream_gives_the_ids_of_complete(sampling):
 
 
 def test_a_long_prompt_does_not_stall_others(monkeypatch):
-    monkeypatch.setattr(scheduler_module, "CHUNK", 8)
+    monkeypatch.setattr(scheduler_module, "PREFILL_CHUNK", 8)
     busy, first, second = engine(tokenizer=NEVER), Heard(), Heard()
     busy.add(Request([1, 2], 30), first)
     busy.step()
@@ -173,20 +178,20 @@ def test_a_long_prompt_does_not_stall_others(monkeypatch):
     assert len(spoken) == -(-50 // 7)
 
 
-def test_a_cancelled_answer_frees_its_pages_at_once():
+def test_a_cancelled_answer_frees_its_blocks_at_once():
     busy, heard = engine(tokenizer=NEVER, cache_bytes=POOL), Heard()
     answer = busy.add(Request([7] * 40, 20), heard)
     waiting = busy.add(Request([8] * 40, 20), heard)
     busy.step()
-    assert busy.scheduler.pages.available < 8
+    assert busy.scheduler.blocks.available < 8
     busy.cancel(answer)
     busy.cancel(waiting)
-    assert busy.scheduler.pages.available == 8
+    assert busy.scheduler.blocks.available == 8
     busy.scheduler.check()
     assert not busy.step()
 
 
-def test_a_stream_that_is_left_frees_its_pages():
+def test_a_stream_that_is_left_frees_its_blocks():
     busy = engine(tokenizer=NEVER)
     stream = busy.stream([1, 2, 3], 20)
     next(stream)
@@ -196,7 +201,7 @@ def test_a_stream_that_is_left_frees_its_pages():
 
 def test_one_who_waits_for_a_beginning_lets_others_pass_and_is_not_forgotten(monkeypatch):
     """The first is given up while it computes what the second waits for."""
-    monkeypatch.setattr(scheduler_module, "CHUNK", 4)
+    monkeypatch.setattr(scheduler_module, "PREFILL_CHUNK", 4)
     busy, beginning = engine(tokenizer=NEVER), [4] * 40
     owner, follower, other = Heard(), Heard(), Heard()
     answer = busy.add(Request([*beginning, 1], 3), owner)
@@ -271,7 +276,7 @@ def test_a_cache_that_holds_no_context_is_refused():
 
 def test_the_cache_keeps_to_its_bytes():
     small = engine(cache_bytes=POOL)
-    assert small.scheduler.pages.count == 8
+    assert small.scheduler.blocks.count == 8
     assert all(
         len(answer) == 8
         for answer in small.complete([[3, 4]] * 40, 8, Sampling(temperature=2.0, bias={26: -100, 40: -100}))

@@ -9,7 +9,7 @@ import torch
 from groundup.codecs.patches import PatchGrid
 from groundup.core.errors import InputError
 from groundup.generate import scheduler as scheduler_module
-from groundup.generate.block_table import PAGE
+from groundup.generate.block_allocator import BLOCK_SIZE
 from groundup.generate.look import Look, View
 from groundup.generate.request import Request
 from groundup.model.transformer import Transformer, document_mask
@@ -21,7 +21,7 @@ EYES = {"patch": 4, "patches": 20, "classes": ("a", "b"), "context": 128}
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 PAD = 7
-POOL = CONFIG.cache_bytes(9 * PAGE, 1)  # nine pages, for numbers of one byte: little more than one context
+POOL = CONFIG.cache_bytes(9 * BLOCK_SIZE, 1)  # nine pages, for numbers of one byte: little more than one context
 
 
 def view(seed: int, rows: int = 4, columns: int = 5) -> View:
@@ -78,7 +78,7 @@ def test_answers_equal_one_forward_as_in_training(native):
         ids, scores = recompute(random_model(**EYES), asked)
         heard = ask(engine(native, NEVER, **EYES), asked)[0]
         assert heard.ids == ids
-        assert [score.logprob for score in heard.scores] == pytest.approx(scores, abs=1e-3)
+        assert [score.logprob for score in heard.logprobs] == pytest.approx(scores, abs=1e-3)
 
 
 @BOTH
@@ -88,7 +88,7 @@ def test_an_image_matters_and_so_does_its_end_to_its_beginning(native):
     changed = one.patches.copy()
     changed[-1] = 255 - changed[-1]
     first, other = (
-        ask(engine(native, NEVER, **EYES), request(1, each))[0].scores for each in (one, View.of(one.grid, changed))
+        ask(engine(native, NEVER, **EYES), request(1, each))[0].logprobs for each in (one, View.of(one.grid, changed))
     )
     assert first[0].logprob != pytest.approx(other[0].logprob, abs=1e-4)
 
@@ -107,18 +107,18 @@ def test_an_answer_has_the_same_bits_in_any_company(native, precision, monkeypat
     ]
     alone = [ask(engine(native, NEVER, precision=precision, **EYES), each)[0] for each in asked]
     together = ask(engine(native, NEVER, precision=precision, **EYES), *asked)
-    monkeypatch.setattr(scheduler_module, "CHUNK", 11)
+    monkeypatch.setattr(scheduler_module, "PREFILL_CHUNK", 11)
     small = engine(native, NEVER, POOL * precision.itemsize, precision, **EYES)
     crowded = ask(small, *asked)
-    assert small.scheduler.preemptions > 0
+    assert small.scheduler.stats.preemptions > 0
     for one, other, third in zip(alone, together, crowded, strict=True):
         assert one.ids == other.ids == third.ids
         if native:
-            assert one.scores == other.scores == third.scores
+            assert one.logprobs == other.logprobs == third.logprobs
 
 
 @BOTH
-@pytest.mark.parametrize("before", [1, PAGE - 1, PAGE, PAGE + 5])
+@pytest.mark.parametrize("before", [1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 5])
 def test_a_beginning_with_an_image_is_shared_and_changes_nothing(native, before):
     """The pages end inside the image, so that the rest of it is computed against patches in the cache."""
     first, second = (request(before, view(1), seed=1) for _ in range(2))
@@ -127,10 +127,10 @@ def test_a_beginning_with_an_image_is_shared_and_changes_nothing(native, before)
     shared = engine(native, NEVER, **EYES)
     ask(shared, first)
     heard = ask(shared, second)[0]
-    assert heard.pieces[0].cached == (len(second.prompt) - 1) // PAGE * PAGE > before
+    assert heard.pieces[0].cached_tokens == (len(second.prompt) - 1) // BLOCK_SIZE * BLOCK_SIZE > before
     assert heard.ids == alone.ids
     if native:
-        assert heard.scores == alone.scores
+        assert heard.logprobs == alone.logprobs
 
 
 @BOTH
@@ -139,31 +139,33 @@ def test_other_images_do_not_share(native):
     shared, one = engine(native, NEVER, **EYES), view(1)
     changed = one.patches.copy()
     changed[-1, -1] ^= 1
-    ask(shared, request(PAGE + 2, one))
+    ask(shared, request(BLOCK_SIZE + 2, one))
     for other in (View.of(one.grid, changed), View.of(PatchGrid(5, 4), one.patches)):
-        asked = request(PAGE + 2, other)
+        asked = request(BLOCK_SIZE + 2, other)
         heard = ask(shared, asked)[0]
-        assert heard.pieces[0].cached == PAGE
+        assert heard.pieces[0].cached_tokens == BLOCK_SIZE
         assert heard.ids == ask(engine(native, NEVER, **EYES), asked)[0].ids
-    assert ask(shared, request(PAGE + 2, one))[0].pieces[0].cached > PAGE
-    assert ask(shared, Request(request(PAGE + 2, one).prompt, 4))[0].pieces[0].cached == PAGE  # the ids alone
+    assert ask(shared, request(BLOCK_SIZE + 2, one))[0].pieces[0].cached_tokens > BLOCK_SIZE
+    assert (
+        ask(shared, Request(request(BLOCK_SIZE + 2, one).prompt, 4))[0].pieces[0].cached_tokens == BLOCK_SIZE
+    )  # the ids alone
 
 
 @BOTH
 def test_the_largest_step_has_room_for_the_rest_of_an_image(native, monkeypatch):
-    monkeypatch.setattr(scheduler_module, "CHUNK", 8)
+    monkeypatch.setattr(scheduler_module, "PREFILL_CHUNK", 8)
     busy = engine(native, NEVER, **EYES)
-    plan, sizes = busy.scheduler.plan, []
+    schedule, sizes = busy.scheduler.schedule, []
 
     def watched():
-        step = plan()
-        sizes.append(sum(count for _, count in step))
-        for answer, count in step:
-            end = answer.computed + count
-            assert not any(look.place < end < look.end for look in answer.request.images)
-        return step
+        chunks = schedule()
+        sizes.append(sum(chunk.count for chunk in chunks))
+        for chunk in chunks:
+            end = chunk.start + chunk.count
+            assert not any(look.place < end < look.end for look in chunk.sequence.request.images)
+        return chunks
 
-    monkeypatch.setattr(busy.scheduler, "plan", watched)
+    monkeypatch.setattr(busy.scheduler, "schedule", watched)
     ask(busy, *[request(number, view(number), seed=number) for number in range(8)])
     assert 4 * 8 < max(sizes) <= 4 * 8 + EYES["patches"]
 
@@ -181,10 +183,10 @@ def test_complete_and_stream_take_images(native):
 def test_an_echo_scores_a_prompt_with_an_image(native):
     asked = request(3, view(1))
     heard = ask(engine(native, NEVER, **EYES), Request(asked.prompt, 1, logprobs=0, echo=True, images=asked.images))[0]
-    assert [score.id for score in heard.pieces[0].prompt_scores] == list(asked.prompt)
+    assert [score.id for score in heard.pieces[0].prompt_logprobs] == list(asked.prompt)
     ids, scores = recompute(random_model(**EYES), Request(asked.prompt, 1, images=asked.images))
     assert heard.ids == ids
-    assert heard.scores[0].logprob == pytest.approx(scores[0], abs=1e-3)
+    assert heard.logprobs[0].logprob == pytest.approx(scores[0], abs=1e-3)
 
 
 @BOTH

@@ -88,7 +88,7 @@ def test_numbers_end_no_engine_and_change_no_other_answer(native, tried):
         assert bad.ended.wait(60) and good.ended.wait(60)
         assert (bad.finish, len(bad.ids)) == ("length", 4), each
         if native:  # the library's products may round otherwise in other company
-            assert (good.ids, good.scores) == (alone.ids, alone.scores), each
+            assert (good.ids, good.logprobs) == (alone.ids, alone.logprobs), each
         assert good.ids == alone.ids, each
     service.close()
 

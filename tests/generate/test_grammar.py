@@ -59,9 +59,9 @@ def test_a_grammar_is_kept_to(tokenizer):
 def test_texts_in_no_normal_form_can_be_kept_to(tokenizer, text):
     constraint = Constraint(Grammar.regex("".join(f"\\x{{{ord(character):x}}}" for character in text)), tokenizer)
     for byte in text.encode():
-        assert constraint.allowed()[byte]
+        assert constraint.token_mask()[byte]
         constraint.accept(byte)
-    assert constraint.allowed()[tokenizer.im_end]
+    assert constraint.token_mask()[tokenizer.im_end]
 
 
 def test_greedily_too(tokenizer):
@@ -72,9 +72,9 @@ def test_greedily_too(tokenizer):
 def test_only_the_end_may_follow_a_whole_text(tokenizer):
     way = Constraint(Grammar.regex("ab"), tokenizer)
     for id in tokenizer.encode("ab"):
-        assert way.allowed()[id]
+        assert way.token_mask()[id]
         way.accept(id)
-    assert {int(id) for id in way.allowed().nonzero()[0]} <= {tokenizer.im_end, tokenizer.end}
+    assert {int(id) for id in way.token_mask().nonzero()[0]} <= {tokenizer.im_end, tokenizer.end}
 
 
 @pytest.mark.parametrize(

@@ -92,14 +92,14 @@ def test_a_grammar_in_another_process_gives_the_same_answers(service, tokenizer)
 
 
 def test_masks_that_come_late_change_no_answer(service, tokenizer, monkeypatch):
-    random, allowed = Random(5), RemoteConstraint.allowed
-    monkeypatch.setattr(RemoteConstraint, "allowed", lambda self: None if random.random() < 0.7 else allowed(self))
+    random, allowed = Random(5), RemoteConstraint.token_mask
+    monkeypatch.setattr(RemoteConstraint, "token_mask", lambda self: None if random.random() < 0.7 else allowed(self))
     grammar = compiled(service, WORDS)
     assert [each.ids for each in answers(service, *(sampled(grammar, seed) for seed in range(4)))] == alone(tokenizer)
 
 
 def test_a_worker_that_is_killed_changes_no_answer(service, tokenizer, monkeypatch):
-    grammar, asked, ask_for = compiled(service, WORDS), [], CompiledGrammar.ask
+    grammar, asked, ask_for = compiled(service, WORDS), [], CompiledGrammar.request_mask
 
     def killing(self, answer):
         asked.append(answer)
@@ -107,15 +107,15 @@ def test_a_worker_that_is_killed_changes_no_answer(service, tokenizer, monkeypat
             os.kill(self._link.worker, signal.SIGKILL)
         ask_for(self, answer)
 
-    monkeypatch.setattr(CompiledGrammar, "ask", killing)
+    monkeypatch.setattr(CompiledGrammar, "request_mask", killing)
     assert [each.ids for each in answers(service, *(sampled(grammar, seed) for seed in range(4)))] == alone(tokenizer)
     assert len(asked) > 23
 
 
 def test_a_maker_that_is_killed_is_made_again(service):
     compiled(service, WORDS)
-    service.grammars._maker._process.kill()
-    service.grammars._maker._process.wait()
+    service.grammars._spawner._process.kill()
+    service.grammars._spawner._process.wait()
     text = answers(service, sampled(compiled(service, UntrustedGrammar("regex", "(four|five){2}"))))[0].text
     assert text in ("fourfour", "fourfive", "fivefour", "fivefive")
 
@@ -138,12 +138,12 @@ def delay(service: Service, attack: UntrustedGrammar) -> tuple[str, int, list[in
     attacker.start()
     more, ids = 0, []
     while attacker.is_alive() or not ids:
-        before = service.state().steps
+        before = service.stats().steps
         [good] = answers(
             service,
             Request([7, 8, 9], 50, Sampling(temperature=1.0, seed=3, bias={service.tokenizer.im_end: -100.0})),
         )
-        more, ids = max(more, service.state().steps - before - len(good.ids)), good.ids
+        more, ids = max(more, service.stats().steps - before - len(good.ids)), good.ids
     attacker.join()
     return outcome[0], more, ids
 
@@ -177,7 +177,7 @@ def test_a_refusal_is_remembered(service, monkeypatch):
     for _ in range(2):
         with pytest.raises(InputError, match="cannot be used"):
             compiled(service, UntrustedGrammar("regex", "("))
-        monkeypatch.setattr(pools, "Link", lambda *_: {}["never"])
+        monkeypatch.setattr(pools, "WorkerLink", lambda *_: {}["never"])
 
 
 def test_what_waits_to_be_compiled_has_a_bound_and_clients_take_turns(service):
@@ -220,7 +220,7 @@ def test_closing_ends_what_is_compiled_and_leaves_no_process(tokenizer):
             await job
 
     asyncio.run(closing())
-    assert not pool._maker.runs
+    assert not pool._spawner.runs
 
 
 def test_workers_end_with_what_needs_them(service):

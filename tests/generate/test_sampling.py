@@ -19,10 +19,8 @@ def scores(vocab: int = 40) -> Tensor:
 
 def draw(sampling: Sampling, row: Tensor) -> Tensor:
     """How often each id is drawn, as a share, [V]."""
-    source = sampling.source(0)
-    return (
-        torch.bincount(torch.tensor([sampling.choose(row, source) for _ in range(DRAWS)]), minlength=len(row)) / DRAWS
-    )
+    draws = sampling.random(0)
+    return torch.bincount(torch.tensor([sampling.sample(row, draws) for _ in range(DRAWS)]), minlength=len(row)) / DRAWS
 
 
 def within_chance(found: Tensor, shares: Tensor) -> bool:
@@ -31,8 +29,8 @@ def within_chance(found: Tensor, shares: Tensor) -> bool:
 
 
 def test_temperature_zero_takes_the_best_and_the_first_of_equals():
-    assert Sampling().choose(scores(), Random(0)) == int(scores().argmax())
-    assert Sampling().choose(torch.tensor([1.0, 3.0, 3.0]), Random(0)) == 1
+    assert Sampling().sample(scores(), Random(0)) == int(scores().argmax())
+    assert Sampling().sample(torch.tensor([1.0, 3.0, 3.0]), Random(0)) == 1
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -76,7 +74,7 @@ def test_the_repetition_penalty_is_that_of_transformers():
     process = pytest.importorskip("transformers.generation.logits_process")
     prompt, answer, found = [3, 5, 5], [7, 39], scores()
     expected = process.RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([prompt + answer]), scores()[None])[0]
-    Sampling(repetition_penalty=1.3).shift(found, prompt, answer)
+    Sampling(repetition_penalty=1.3).adjust(found, prompt, answer)
     torch.testing.assert_close(found, expected)
 
 
@@ -85,7 +83,7 @@ def test_presence_and_frequency_are_taken_from_the_ids_of_the_answer():
     found, expected = scores(), scores()
     expected[7] -= 0.5 + 2 * 0.25
     expected[9] -= 0.5 + 0.25
-    Sampling(presence_penalty=0.5, frequency_penalty=0.25).shift(found, [1, 2], [7, 9, 7])
+    Sampling(presence_penalty=0.5, frequency_penalty=0.25).adjust(found, [1, 2], [7, 9, 7])
     torch.testing.assert_close(found, expected)
 
 
@@ -93,23 +91,23 @@ def test_a_bias_is_added():
     found, expected = scores(), scores()
     expected[3] += 100
     expected[int(scores().argmax())] -= 100
-    Sampling(bias={3: 100.0, int(scores().argmax()): -100.0}).shift(found, [], [])
+    Sampling(bias={3: 100.0, int(scores().argmax()): -100.0}).adjust(found, [], [])
     torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=3, min_p=0.1)])
 def test_what_shifts_no_score_says_so(sampling):
     found = scores()
-    assert not sampling.shifts
-    sampling.shift(found, [1], [2])
+    assert not sampling.adjusts_logits
+    sampling.adjust(found, [1], [2])
     assert torch.equal(found, scores())
 
 
 def test_the_same_seed_and_number_draw_alike_another_otherwise():
     def drawn(seed: int, number: int) -> list[int]:
         sampling = Sampling(1.5, seed=seed)
-        source = sampling.source(number)
-        return [sampling.choose(scores(), source) for _ in range(40)]
+        draws = sampling.random(number)
+        return [sampling.sample(scores(), draws) for _ in range(40)]
 
     assert drawn(1, 0) == drawn(1, 0)
     assert len({tuple(drawn(seed, number)) for seed in (1, 2) for number in (0, 1)}) == 4
@@ -150,7 +148,7 @@ TINY = [
 @pytest.mark.parametrize("temperature", TINY)
 def test_a_temperature_that_is_almost_none_is_greedy(temperature, more):
     for row in (scores(), -scores().abs(), scores() * 1e-3, torch.zeros(40).index_fill(0, torch.tensor([7]), 1e-3)):
-        assert Sampling(temperature=temperature, **more).choose(row, Random(0)) == int(row.argmax())
+        assert Sampling(temperature=temperature, **more).sample(row, Random(0)) == int(row.argmax())
 
 
 def test_an_endless_temperature_draws_evenly_from_what_is_allowed():
@@ -161,20 +159,20 @@ def test_an_endless_temperature_draws_evenly_from_what_is_allowed():
 
 @pytest.mark.parametrize("top_p", TINY)
 def test_the_best_id_is_kept_however_small_top_p_is(top_p):
-    assert Sampling(temperature=2.0, top_p=top_p).choose(scores(), Random(0)) == int(scores().argmax())
-    assert Sampling(temperature=2.0, top_p=top_p, top_k=4).choose(scores(), Random(0)) == int(scores().argmax())
+    assert Sampling(temperature=2.0, top_p=top_p).sample(scores(), Random(0)) == int(scores().argmax())
+    assert Sampling(temperature=2.0, top_p=top_p, top_k=4).sample(scores(), Random(0)) == int(scores().argmax())
 
 
 @pytest.mark.parametrize("penalty", [*TINY[:5], 1e300, 1.7e308])
 @pytest.mark.parametrize("temperature", [0.0, 1e-40, 1.0])
 def test_an_endless_repetition_penalty_keeps_the_order(penalty, temperature):
     row, seen = scores(), scores().topk(20).indices.tolist()[5:]  # of both signs
-    Sampling(repetition_penalty=penalty).shift(row, seen, [])
+    Sampling(repetition_penalty=penalty).adjust(row, seen, [])
     assert row.isfinite().all()
     kept = [id for id in seen if (scores()[id] > 0) == (penalty < 1)]
     assert sorted(kept, key=lambda id: row[id]) == sorted(kept, key=lambda id: scores()[id])
     if penalty < 1:
-        assert Sampling(temperature=temperature).choose(row, Random(0)) == max(seen, key=lambda id: scores()[id])
+        assert Sampling(temperature=temperature).sample(row, Random(0)) == max(seen, key=lambda id: scores()[id])
 
 
 def test_whatever_the_numbers_an_id_that_may_come_comes():
@@ -192,7 +190,7 @@ def test_whatever_the_numbers_an_id_that_may_come_comes():
             bias=dict.fromkeys(random.sample(range(40), random.choice([0, 1, 40])), random.choice([-100.0, 100.0,
             5e-324])),
         )  # fmt: skip
-        sampling.shift(row, [1, 2, 3], [4, 4, 5])
+        sampling.adjust(row, [1, 2, 3], [4, 4, 5])
         allowed = torch.rand(40, generator=torch.Generator().manual_seed(number)) < 0.5
         allowed[number % 40] = True
-        assert allowed[sampling.choose(row.masked_fill(~allowed, float("-inf")), sampling.source(0))]
+        assert allowed[sampling.sample(row.masked_fill(~allowed, float("-inf")), sampling.random(0))]

@@ -32,7 +32,7 @@ def test_answers_are_those_of_the_engine(service):
         service.submit(request, listen)
     assert all(each.ended.wait(60) for each in heard)
     assert [each.ids for each in heard] == [each.ids for each in ask(engine(tokenizer=NEVER), *requests)]
-    assert service.state().generated_tokens == 80
+    assert service.stats().generated_tokens == 80
 
 
 def test_a_request_that_cannot_be_answered_is_refused_where_it_is_handed_in(service):
@@ -42,7 +42,7 @@ def test_a_request_that_cannot_be_answered_is_refused_where_it_is_handed_in(serv
 
 def test_a_full_queue_says_when_to_come_again(service):
     held, go = threading.Event(), threading.Event()
-    service._hand_in(lambda: held.set() or go.wait(60))
+    service._enqueue(lambda: held.set() or go.wait(60))
     held.wait(60)
     heard = [Waited() for _ in range(8)]
     for listen in heard:
@@ -55,7 +55,7 @@ def test_a_full_queue_says_when_to_come_again(service):
 
 def test_embeddings_wait_in_the_same_queue(service):
     held, go = threading.Event(), threading.Event()
-    service._hand_in(lambda: held.set() or go.wait(60))
+    service._enqueue(lambda: held.set() or go.wait(60))
     held.wait(60)
     futures = [service.embed([[1]] * 5), service.embed([[2]] * 5)]
     with pytest.raises(Busy):
@@ -63,7 +63,7 @@ def test_embeddings_wait_in_the_same_queue(service):
     futures[0].cancel()
     go.set()
     assert len(futures[1].result(60)) == 5
-    until(lambda: service.state().waiting == 0)
+    until(lambda: service.stats().waiting == 0)
 
 
 def test_a_cancelled_request_is_silent_and_leaves_nothing(service):
@@ -73,9 +73,9 @@ def test_a_cancelled_request_is_silent_and_leaves_nothing(service):
     assert other.ended.wait(60)
     before = len(heard.pieces)
     assert not heard.ended.is_set()
-    until(lambda: service.state().running == 0)
+    until(lambda: service.stats().running == 0)
     assert len(heard.pieces) == before
-    assert service.state().pages_used == 0
+    assert service.stats().blocks_used == 0
 
 
 def until(true) -> None:
@@ -91,7 +91,7 @@ def test_closing_finishes_what_was_taken_and_takes_no_more():
     service.submit(Request([1], 40), heard)
     service.close()
     assert (heard.finish, len(heard.ids)) == ("length", 40)
-    assert not service.state().alive
+    assert not service.stats().alive
     with pytest.raises(InputError, match="shutting down"):
         service.submit(Request([1], 2), Heard())
     with pytest.raises(InputError, match="shutting down"):
@@ -116,7 +116,7 @@ def test_embeddings_that_nobody_waits_for_harm_nothing(service, monkeypatch):
     embed, futures = service.engine.embed, []
     monkeypatch.setattr(service.engine, "embed", lambda *row: futures[0].cancel() and embed(*row))
     held, go = threading.Event(), threading.Event()
-    service._hand_in(lambda: held.set() or go.wait(60))
+    service._enqueue(lambda: held.set() or go.wait(60))
     held.wait(60)
     futures.append(service.embed([[1]]))
     go.set()
@@ -143,7 +143,7 @@ def test_an_engine_that_fails_tells_everybody(monkeypatch):
         rows[0].result(60)
     with pytest.raises(InputError, match="shutting down"):
         service.submit(Request([1], 5), later)
-    until(lambda: not service.state().alive)
+    until(lambda: not service.stats().alive)
 
 
 def test_embeddings_come_between_the_steps(service, monkeypatch):
@@ -151,7 +151,9 @@ def test_embeddings_come_between_the_steps(service, monkeypatch):
     service.submit(Request([1], 30), heard)
     rows = [[1, 2, 3], [4], [5] * 20]
     embed, steps = service.engine.embed, []
-    monkeypatch.setattr(service.engine, "embed", lambda *row: steps.append(service.engine.steps) or embed(*row))
+    monkeypatch.setattr(
+        service.engine, "embed", lambda *row: steps.append(service.engine.scheduler.stats.steps) or embed(*row)
+    )
     assert service.embed(rows).result(60) == [embed(row) for row in rows]
     assert len(set(steps)) == 3
     with pytest.raises(InputError, match="cannot be embedded"):

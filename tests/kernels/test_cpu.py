@@ -153,7 +153,7 @@ def test_whole_numbers_without_a_compiler_are_refused():
 
 
 def test_rows_that_are_not_whole_vectors_go_without_kernels():
-    assert workshop(random_model(width=40).shape) is None
+    assert workshop(random_model(width=40).config) is None
 
 
 def test_a_compiler_that_fails_is_as_good_as_none(tmp_path, monkeypatch):

@@ -68,11 +68,11 @@ def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
         pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         view = see_pixels(engine.config, pixels)
         scores, values = session.run(["scores", "values"], {"pixels": pixels})
-        shares, places = engine.labels(view)
+        shares, places = engine.detector.per_patch(view)
         # Sums in another order: differences of a few units in the last place of fp32, on numbers of size one.
         np.testing.assert_allclose(scores, shares, atol=1e-5)
         np.testing.assert_allclose(values, places, atol=2e-5)
-        theirs = engine.things(view)
+        theirs = engine.detect(view)
         ours = from_labels(scores, values, PatchGrid(**contract["grid"]), contract["kinds"])
         assert len(ours) > 1 and [thing.kind for thing in ours] == [thing.kind for thing in theirs]
         np.testing.assert_allclose([thing.box for thing in ours], [thing.box for thing in theirs], atol=1e-5)

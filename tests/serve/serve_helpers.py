@@ -92,7 +92,7 @@ class Server:
 
     def idle(self) -> None:
         """Wait until the engine has nothing to do, and nothing is held."""
-        until(lambda: (state := self.service.state()).running == state.waiting == state.pages_used == 0)
+        until(lambda: (stats := self.service.stats()).running == stats.waiting == stats.blocks_used == 0)
 
 
 def until(true: Any) -> None:

@@ -81,10 +81,10 @@ def test_the_answer_is_that_of_the_engine(server, tokenizer):
     heard = ask(engine, Request(prompt, 20, Sampling(temperature=0.7, top_p=0.9, seed=3), logprobs=2))[0]
     choice = answer["choices"][0]
     assert choice["message"]["content"] == heard.text
-    assert [entry["logprob"] for entry in choice["logprobs"]["content"]] == [score.logprob for score in heard.scores]
+    assert [entry["logprob"] for entry in choice["logprobs"]["content"]] == [score.logprob for score in heard.logprobs]
     assert answer["usage"]["prompt_tokens"] == len(prompt)
     assert answer["usage"]["completion_tokens"] == len(heard.ids) == len(choice["logprobs"]["content"])
-    for entry, score in zip(choice["logprobs"]["content"], heard.scores, strict=True):
+    for entry, score in zip(choice["logprobs"]["content"], heard.logprobs, strict=True):
         assert bytes(entry["bytes"]) == tokenizer.token_bytes(score.id)
         assert [bytes(top["bytes"]) for top in entry["top_logprobs"]] == [
             tokenizer.token_bytes(id) for id, _ in score.top
@@ -299,7 +299,7 @@ def test_a_conversation_with_a_result_goes_on(server):
 
 def test_a_stream_shows_signs_of_life(server, tokenizer, page: Path):
     service, go = small_service(tokenizer), threading.Event()
-    service._hand_in(lambda: go.wait(60))
+    service._enqueue(lambda: go.wait(60))
     with serving(service, page, Limits(heartbeat=0.05)) as slow:
         timer = threading.Timer(0.3, go.set)
         timer.start()

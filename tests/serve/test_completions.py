@@ -49,7 +49,7 @@ def test_an_echo_scores_the_prompt(server, tokenizer, max_tokens):
         answer["choices"][0],
         ask(small_engine(tokenizer), Request(ids, max(1, max_tokens), logprobs=2, echo=True))[0],
     )
-    scores = [*heard.pieces[0].prompt_scores, *(heard.scores if max_tokens else [])]
+    scores = [*heard.pieces[0].prompt_logprobs, *(heard.logprobs if max_tokens else [])]
     columns = choice["logprobs"]
     assert columns["token_logprobs"] == [None] + [score.logprob for score in scores[1:]]
     assert columns["top_logprobs"][0] is None

@@ -53,7 +53,7 @@ def test_what_cannot_be_embedded_is_refused(server, fields, param, words):
     assert answer.json()["error"]["param"] == param
     assert words in answer.json()["error"]["message"]
     assert (answer.json()["error"]["code"] == "context_length_exceeded") == ("1025" in words)
-    assert server.service.state().alive
+    assert server.service.stats().alive
 
 
 def test_a_text_as_long_as_the_context_can_be_embedded(server):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 
-from groundup.generate.service import State
+from groundup.generate.service import ServiceStats
 from groundup.serve import record
 from groundup.serve.gate import Gate
 from groundup.serve.keys import Keys, make
@@ -17,7 +17,10 @@ from groundup.serve.limits import Limiter
 from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 
-BUSY = State(2, 3, 100, 40, 10, 5, 6, 7, 1, 9, True)
+BUSY = ServiceStats(
+    running=2, waiting=3, blocks_total=100, blocks_used=40, blocks_cached=10, prefilled_tokens=5, prefix_hit_tokens=6,
+    generated_tokens=7, preemptions=1, steps=9, alive=True,
+)  # fmt: skip
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -175,7 +175,7 @@ def test_the_answer_of_a_client_that_leaves_is_given_up(strict, stream):
     before = len(strict.records)
     with closing(socket.create_connection(("127.0.0.1", strict.port))) as wire:
         wire.sendall(request(endless(strict) | {"stream": stream, "n": 2}))
-        until(lambda: strict.service.state().running == 2)
+        until(lambda: strict.service.stats().running == 2)
     strict.idle()
     until(lambda: len(strict.records) > before)
     assert strict.records[-1].finish == "gone"
@@ -184,10 +184,10 @@ def test_the_answer_of_a_client_that_leaves_is_given_up(strict, stream):
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten(strict):
     before, held = len(strict.records), []
-    strict.service._hand_in(lambda: until(lambda: held))
+    strict.service._enqueue(lambda: until(lambda: held))
     with closing(socket.create_connection(("127.0.0.1", strict.port))) as wire:
         wire.sendall(request(endless(strict)))
-        until(lambda: strict.service.state().waiting == 1)
+        until(lambda: strict.service.stats().waiting == 1)
     until(lambda: len(strict.records) > before)
     held.append(True)
     strict.idle()
@@ -196,12 +196,12 @@ def test_a_client_that_leaves_while_it_waits_is_forgotten(strict):
 
 def test_a_client_that_leaves_while_texts_are_embedded_is_forgotten(strict):
     before, held = len(strict.records), []
-    strict.service._hand_in(lambda: until(lambda: held))
+    strict.service._enqueue(lambda: until(lambda: held))
     body = json.dumps({"model": "small", "input": ["one"] * 50}).encode()
     head = HEAD.replace("chat/completions", "embeddings") + f"Content-Length: {len(body)}\r\n\r\n"
     with closing(socket.create_connection(("127.0.0.1", strict.port))) as wire:
         wire.sendall(head.encode() + body)
-        until(lambda: strict.service.state().waiting == 50)
+        until(lambda: strict.service.stats().waiting == 50)
     until(lambda: len(strict.records) > before)
     held.append(True)
     strict.idle()
@@ -214,7 +214,7 @@ def test_a_client_that_does_not_read_loses_its_answer(strict):
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.connect(("127.0.0.1", strict.port))
         wire.sendall(request(endless(strict) | {"stream": True, "n": 16, "logprobs": True, "top_logprobs": 20}))
-        until(lambda: strict.service.state().running == 16)
+        until(lambda: strict.service.stats().running == 16)
         strict.idle()
         until(lambda: len(strict.records) > before)
         assert strict.records[-1].finish == "slow"

@@ -70,7 +70,7 @@ def test_nothing_is_loaded_again_while_nothing_changes(registry):
 def test_a_new_version_takes_the_place_of_the_old_which_ends_what_it_began(registry, tmp_path):
     old = registry.get("one").service
     held, go, ended, ids = threading.Event(), threading.Event(), threading.Event(), []
-    old._hand_in(lambda: held.set() or go.wait(60))
+    old._enqueue(lambda: held.set() or go.wait(60))
     held.wait(60)
 
     def listen(piece):
@@ -86,7 +86,7 @@ def test_a_new_version_takes_the_place_of_the_old_which_ends_what_it_began(regis
     go.set()
     assert ended.wait(60)
     assert ids != expected
-    until(lambda: not old.state().alive)
+    until(lambda: not old.stats().alive)
 
 
 def test_nobody_notices_that_versions_change(registry, tmp_path, page):

@@ -24,7 +24,7 @@ class Shelf:
         return self._entries
 
     def states(self):
-        return [(entry.name, entry.service.state()) for entry in self._entries]
+        return [(entry.name, entry.service.stats()) for entry in self._entries]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_server_that_ends_is_alive_and_not_ready(entry):
 def test_a_server_with_a_dead_engine_is_neither(entry, tokenizer):
     dead = small_service(tokenizer)
     dead.close(0)
-    until(lambda: not dead.state().alive)
+    until(lambda: not dead.stats().alive)
     shelf = Shelf(entry, replace(entry, name="dead", service=dead))
     found = get(shelf, "/health")
     assert (found.status_code, found.json()) == (500, {"status": "failed", "models": ["dead"]})

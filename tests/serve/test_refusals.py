@@ -242,7 +242,7 @@ def test_models_are_listed(server):
 def test_a_full_queue_says_when_to_come_again(tokenizer, page):
     service, held, go = small_service(tokenizer, queue=4), threading.Event(), threading.Event()
     with serving(service, page) as busy:
-        service._hand_in(lambda: held.set() or go.wait(60))
+        service._enqueue(lambda: held.set() or go.wait(60))
         held.wait(60)
         refused = [busy.chat(n=5), busy.chat(n=5, stream=True), busy.complete(["one"] * 5)]
         refused.append(busy.post("/v1/embeddings", {"model": "small", "input": ["one"] * 5}))

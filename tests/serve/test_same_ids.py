@@ -22,6 +22,7 @@ from groundup.data.sources import read as sources
 from groundup.evaluate.bits import bits_per_byte
 from groundup.evaluate.questions import read
 from groundup.generate.conversation import Conversation
+from groundup.generate.engine import Engine
 from groundup.generate.sampling import GREEDY
 from groundup.serve import chat as serving
 from groundup.serve import prompts
@@ -154,10 +155,8 @@ def test_questions_of_evaluation_come_in_normal_form_and_so_do_their_bytes(tmp_p
 
 
 def test_bits_are_those_of_the_normal_form_by_its_bytes(tokenizer: Tokenizer) -> None:
-    model = random_model(vocab=290)
-    assert bits_per_byte(model, tokenizer, ["one\r\ntwo e\u0301\x00", "\x07"]) == bits_per_byte(
-        model, tokenizer, ["one\ntwo \u00e9"]
-    )
+    engine = Engine(random_model(vocab=290), tokenizer)
+    assert bits_per_byte(engine, ["one\r\ntwo e\u0301\x00", "\x07"]) == bits_per_byte(engine, ["one\ntwo \u00e9"])
 
 
 # --- over the wire ----------------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from groundup.data.document import Document
-from groundup.evaluate.seeing import look as look_at
-from groundup.evaluate.seeing import things
+from groundup.evaluate.prompts import prompt_of
 from groundup.generate import look
 from groundup.generate.request import Request
 from groundup.serve import schema
@@ -197,8 +196,8 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
         "/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}
     ).json()
     documents = [Document("here", "0", "CC0-1.0", images=(data,), things=((),)) for data in images]
-    model = service.engine.model
-    expected = things(model, [look_at(model, seeing, document) for document in documents])
+    rows = [prompt_of(service.engine, document) for document in documents]
+    expected = service.engine.detector.detect(rows)
     for item, [there] in zip(found["data"], expected, strict=True):
         assert [thing["kind"] for thing in item["things"]] == [thing.kind for thing in there]
         for thing, other in zip(item["things"], there, strict=True):

@@ -56,7 +56,7 @@ class LocalModel:
 
     def detect(self, picture: Pixels) -> list[Detection]:
         """Detections of the model's dense head; runs between two decoding steps of an order."""
-        [detections] = self._service.things([see_pixels(self._service.config, picture)]).result()
+        [detections] = self._service.detect([see_pixels(self._service.config, picture)]).result()
         return detections
 
     def interpret(self, text: str) -> str:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.generate.block_table import PAGE
-from groundup.generate.kv_cache import NativeStore, PlainStore, Stretch
+from groundup.generate.block_allocator import BLOCK_SIZE
+from groundup.generate.kv_cache import CacheChunk, CpuKVCache, TorchKVCache
 from groundup.kernels.cpu import kernels
 from groundup.kernels.cpu import modules as leaves
 from groundup.kernels.cpu.matrix import Packed, Weights, quantise
@@ -128,11 +128,13 @@ def _attention(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
             depth=1, width=16, heads=heads, kv_heads=kv_heads, head_dim=features, ffn=16, vocab=16, context=64
         )
         count = sum(before + new for before, new in LENGTHS)
-        pages = [list(range(4 * n, 4 * n + -(-(before + new) // PAGE))) for n, (before, new) in enumerate(LENGTHS)]
-        native = NativeStore(config, 4 * len(LENGTHS), dtype, shop, count)
-        plain = PlainStore(config, 4 * len(LENGTHS), torch.device("cpu"), dtype)
-        begun = [Stretch(0, before, own) for (before, _), own in zip(LENGTHS, pages, strict=True)]
-        for step in (begun, [Stretch(before, new, own) for (before, new), own in zip(LENGTHS, pages, strict=True)]):
+        pages = [
+            list(range(4 * n, 4 * n + -(-(before + new) // BLOCK_SIZE))) for n, (before, new) in enumerate(LENGTHS)
+        ]
+        native = CpuKVCache(config, 4 * len(LENGTHS), dtype, shop, count)
+        plain = TorchKVCache(config, 4 * len(LENGTHS), torch.device("cpu"), dtype)
+        begun = [CacheChunk(0, before, own) for (before, _), own in zip(LENGTHS, pages, strict=True)]
+        for step in (begun, [CacheChunk(before, new, own) for (before, new), own in zip(LENGTHS, pages, strict=True)]):
             R = sum(part.count for part in step)
             q, k, v = (torch.randn(1, R, n, features).to(dtype) for n in (heads, kv_heads, kv_heads))
             yield torch.equal(native.begin(step), plain.begin(step))

@@ -65,7 +65,7 @@ def test_whatever_is_said_a_line_of_the_language_comes(own, text):
     walk, tokenizer = Constraint(Grammar.regex(PATTERN), own._service.tokenizer), own._service.tokenizer
     assert line
     for id in tokenizer.encode(line):
-        assert walk.allowed()[id]
+        assert walk.token_mask()[id]
         walk.accept(id)
 
 
@@ -122,7 +122,7 @@ def test_an_order_that_takes_too_long_times_out_and_is_cancelled(own, monkeypatc
     monkeypatch.setattr(clients, "ORDER_TIMEOUT", 0.0)
     with pytest.raises(InferenceTimeout, match="not interpreted within 0 s"):
         own.interpret(TEXTS[0])
-    until(lambda: (state := own._service.state()).running == state.waiting == 0)
+    until(lambda: (state := own._service.stats()).running == state.waiting == 0)
 
 
 def test_a_server_that_does_not_answer_times_out(monkeypatch):

@@ -190,10 +190,10 @@ def test_the_engine_keeps_to_the_pattern(tmp_path):
     def kept(line: str) -> bool:
         way = Constraint(grammar, tokenizer)
         for id in tokenizer.encode(line):
-            if not way.allowed()[id]:
+            if not way.token_mask()[id]:
                 return False
             way.accept(id)
-        return bool(way.allowed()[tokenizer.im_end])
+        return bool(way.token_mask()[tokenizer.im_end])
 
     assert [line for line in LINES + TWICE if not kept(line)] == []
     assert [line for line in HOSTILE if kept(line)] == []

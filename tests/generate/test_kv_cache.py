@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from groundup.generate.block_table import PAGE
-from groundup.generate.kv_cache import NativeStore, PlainStore, Store, Stretch
+from groundup.generate.block_allocator import BLOCK_SIZE
+from groundup.generate.kv_cache import CacheChunk, CpuKVCache, KVCache, TorchKVCache
 from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import native_model
 from tests.random_models import random_model
@@ -19,12 +19,12 @@ def whole(model: Transformer, ids: list[int]) -> torch.Tensor:
         return model(torch.tensor([ids]), torch.arange(len(ids))[None])[0]
 
 
-def made(native: bool, **changes: object) -> tuple[Transformer, Store]:
+def made(native: bool, **changes: object) -> tuple[Transformer, KVCache]:
     if native:
         model, shop = native_model(**changes)
-        return model, NativeStore(model.config, 12, torch.float32, shop, 128)
+        return model, CpuKVCache(model.config, 12, torch.float32, shop, 128)
     model = random_model(**changes)
-    return model, PlainStore(model.config, 12, torch.device("cpu"), torch.float32)
+    return model, TorchKVCache(model.config, 12, torch.device("cpu"), torch.float32)
 
 
 def random_rows(lengths: list[int]) -> list[list[int]]:
@@ -35,19 +35,19 @@ def random_rows(lengths: list[int]) -> list[list[int]]:
 @pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_sequences_fed_in_uneven_pieces_equal_one_forward_each(native, kv_heads):
-    model, store = made(native, kv_heads=kv_heads)
+    model, cache = made(native, kv_heads=kv_heads)
     rows = random_rows([20, 31, 46])
-    pages = [[7, 2], [4, 0], [3, 9, 1]]
+    block_tables = [[7, 2], [4, 0], [3, 9, 1]]
     cuts = [(0, 5, 6, 7, 20), (0, 11, 12, 13, 31), (0, 1, 30, 31, 46)]
     for turn in range(4):
         spans = [(cut[turn], cut[turn + 1]) for cut in cuts]
-        positions = store.begin(
-            [Stretch(start, stop - start, held) for (start, stop), held in zip(spans, pages, strict=True)]
+        positions = cache.begin(
+            [CacheChunk(start, stop - start, held) for (start, stop), held in zip(spans, block_tables, strict=True)]
         )
         ids = [id for row, (start, stop) in zip(rows, spans, strict=True) for id in row[start:stop]]
         assert positions.tolist() == [[place for start, stop in spans for place in range(start, stop)]]
         with torch.no_grad():
-            states = iter(model(torch.tensor([ids]), positions, cache=store)[0])
+            states = iter(model(torch.tensor([ids]), positions, cache=cache)[0])
         for row, (start, stop) in zip(rows, spans, strict=True):
             expected = whole(random_model(kv_heads=kv_heads), row)[start:stop]
             torch.testing.assert_close(
@@ -57,6 +57,6 @@ def test_sequences_fed_in_uneven_pieces_equal_one_forward_each(native, kv_heads)
 
 @pytest.mark.parametrize("native", [False, True])
 def test_bytes_equal_what_the_shape_predicts(native):
-    model, store = made(native)
-    held = sum(value.nbytes for value in vars(store).values() if isinstance(value, torch.Tensor) and value.dim() >= 4)
-    assert held == model.config.cache_bytes(12 * PAGE, 4)
+    model, cache = made(native)
+    held = sum(value.nbytes for value in vars(cache).values() if isinstance(value, torch.Tensor) and value.dim() >= 4)
+    assert held == model.config.cache_bytes(12 * BLOCK_SIZE, 4)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundup.generate.reader import Reader
+from groundup.generate.detokenizer import Detokenizer
 
 
 class Bytes:
@@ -14,12 +14,12 @@ class Bytes:
 
 
 def read(text: bytes, stops: tuple[str, ...]) -> tuple[list[str], bool]:
-    reader, pieces = Reader(Bytes(), stops), []
+    detokenizer, pieces = Detokenizer(Bytes(), stops), []
     for id in text:
-        pieces.append(reader.read(id))
-        if reader.stopped:
+        pieces.append(detokenizer.feed(id))
+        if detokenizer.stopped:
             break
-    return [*pieces, reader.rest()], reader.stopped
+    return [*pieces, detokenizer.flush()], detokenizer.stopped
 
 
 @given(st.text(alphabet="ab你é", max_size=30), st.lists(st.text(alphabet="ab你", min_size=1, max_size=4), max_size=3))
@@ -34,10 +34,10 @@ def test_the_text_ends_before_the_first_stop(text, stops):
 @given(st.text(alphabet="ab", max_size=20))
 def test_nothing_is_said_that_would_have_to_be_taken_back(text):
     said = ""
-    reader = Reader(Bytes(), ("aab",))
+    detokenizer = Detokenizer(Bytes(), ("aab",))
     for place, id in enumerate(text.encode(), 1):
-        said += reader.read(id)
-        if reader.stopped:
+        said += detokenizer.feed(id)
+        if detokenizer.stopped:
             break
         assert text[:place].startswith(said)
         assert "aab" not in said

@@ -1,0 +1,53 @@
+"""Detection: which objects lie where in an image, from per-patch class and box regression.
+
+Shapes: N patches, D width, C classes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from groundup.codecs.boxes import Detection, Floats, from_labels
+from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
+from groundup.generate.look import View, shown
+from groundup.generate.packing import PackedRow, patch_states
+from groundup.model.transformer import Transformer
+
+
+class Detector:
+    """The detection head of a model, on images as a user shows them or within a prompt."""
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer):
+        self._model, self._tokenizer = model, tokenizer
+
+    def require(self) -> None:
+        """Raise InputError for a model without a detection head."""
+        if self._model.vision is None or not self._model.config.classes:
+            raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
+
+    def row(self, view: View) -> PackedRow:
+        """An image as a user shows it, up to its end."""
+        return PackedRow(*shown(self._tokenizer, view))
+
+    def detect(self, rows: Sequence[PackedRow]) -> list[list[list[Detection]]]:
+        """Detections in each image of each row, sorted by score; raises InputError as `require` does."""
+        self.require()
+        found: list[list[list[Detection]]] = [[] for _ in rows]
+        for index, images in patch_states(self._model, rows):
+            for image, x_ND in zip(rows[index].images, images, strict=True):
+                found[index].append(from_labels(*self._head(x_ND), image.view.grid, list(self._model.config.classes)))
+        return found
+
+    def per_patch(self, view: View) -> tuple[Floats, Floats]:
+        """Class probabilities [N, 1 + C] and box values [N, 4] of an image's patches. Raises as `require`."""
+        self.require()
+        [(_, [x_ND])] = patch_states(self._model, [self.row(view)])
+        return self._head(x_ND)
+
+    @torch.inference_mode()
+    def _head(self, x_ND: Tensor) -> tuple[Floats, Floats]:
+        assert self._model.vision is not None, "checked"
+        scores, values = self._model.vision.detect(x_ND)
+        return scores.softmax(-1).cpu().numpy(), values.cpu().numpy()

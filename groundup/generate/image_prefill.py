@@ -1,0 +1,51 @@
+"""Image embeddings of a step: what the vision encoder gives for the patches in the scheduled chunks.
+
+Shapes: N patches, D width.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from groundup.codecs.patches import Frame
+from groundup.generate.look import View
+from groundup.generate.scheduler import ScheduledChunk
+from groundup.generate.sequence import SequenceState
+from groundup.model.transformer import Transformer
+from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs
+
+
+class ImageEncoder:
+    """Runs the vision encoder of a model, image by image."""
+
+    def __init__(self, model: Transformer):
+        self._model = model
+
+    def chunk(self, chunk: ScheduledChunk) -> Tensor:
+        """The embeddings [N, D] of a chunk's patches: of each image from the first patch that is not in the cache."""
+        images = chunk.sequence.images_within(chunk.start, chunk.start + chunk.count)
+        return torch.cat([self.encode(image.view)[max(0, chunk.start - image.place) :] for image in images])
+
+    def encode(self, view: View) -> Tensor:
+        """The embeddings of an image, [N, D]: always the whole, as products of fewer rows may differ in bits."""
+        assert self._model.vision is not None, "requests with images are checked"
+        patches_NP = torch.tensor(view.patches, device=self._model.device)
+        grid_N2 = torch.from_numpy(view.grid.coordinates()).to(self._model.device)
+        image = Frame(*view.grid, view.grid.patches)
+        inputs = ImageInputs(patches_NP, torch.empty(0), grid_N2, frames=(image,))
+        x_ND: Tensor = self._model.vision(inputs, self._model.precision)
+        return x_ND
+
+
+def image_embeddings(chunks: list[ScheduledChunk], encoded: Mapping[SequenceState, Tensor]) -> ImageEmbeddings | None:
+    """The embeddings of a step's patches with the rows in which they stand; None where there is none."""
+    vectors, places, row = [], [], 0
+    for chunk in chunks:
+        if (x_ND := encoded.get(chunk.sequence)) is not None:
+            vectors.append(x_ND)
+            places += [
+                torch.arange(max(first, chunk.start), end) - chunk.start + row for first, end in chunk.image_spans
+            ]
+        row += chunk.count
+    return ImageEmbeddings(torch.cat(vectors), torch.cat(places).to(vectors[0].device)) if vectors else None

@@ -1,0 +1,25 @@
+"""Error isolation between requests: what the work for one of them raises ends that one alone."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from groundup.core.errors import InputError
+
+T = TypeVar("T")
+LOG = logging.getLogger(__name__)
+
+
+def isolated(work: Callable[[], T], on_error: Callable[[Exception], object]) -> T | None:
+    """The result of one request's work; if it raises, call `on_error` with the exception and return None.
+
+    The only place that catches every exception: an engine works for many requests, and none of them may end it. What is
+    not the fault of the request's input is logged with its traceback.
+    """
+    try:
+        return work()
+    except Exception as error:
+        if not isinstance(error, InputError):
+            LOG.error("work for a request failed: %s", error, exc_info=error)
+        on_error(error)
+        return None

@@ -1,0 +1,105 @@
+"""Packs rows of tokens, images and continuations into one batch with its attention mask, and runs them without a cache.
+
+Evaluation, detection, embeddings and scoring all come this way. Shapes: B rows, T tokens and patches, D width,
+N patches.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundup.codecs.patches import frames
+from groundup.generate.look import Look
+from groundup.model.transformer import Cache, Transformer, document_mask
+from groundup.model.vision.encoder import ImageInputs
+
+MAX_TOKENS = 8192  # tokens and patches of one forward, padding included
+
+
+@dataclass(frozen=True)
+class PackedRow:
+    """A prompt with its images, and `continuations`, each of which attends to the prompt and to itself (tree mask)."""
+
+    ids: list[int]
+    images: tuple[Look, ...] = ()
+    continuations: tuple[list[int], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Tokens and patches in all."""
+        return len(self.ids) + sum(map(len, self.continuations))
+
+    @property
+    def runs(self) -> list[tuple[int, list[int]]]:
+        """Prompt and continuations, each with the position of its first token."""
+        return [(0, self.ids), *((len(self.ids), ids) for ids in self.continuations)]
+
+
+def batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of rows of these sizes, in batches of similar size and about MAX_TOKENS, longest first."""
+    order = sorted(range(len(sizes)), key=lambda index: -sizes[index])
+    while order:
+        count = max(1, MAX_TOKENS // sizes[order[0]])
+        yield order[:count]
+        order = order[count:]
+
+
+@torch.inference_mode()
+def hidden_states(model: Transformer, rows: Sequence[PackedRow], cache: Cache | None = None) -> Tensor:
+    """Final hidden states of a batch, [B, T, D], T that of the longest row; those of the padding mean nothing.
+
+    A `cache` attends instead of the model's own attention, and gets no mask.
+    """
+    B, T = len(rows), max(row.size for row in rows)
+    ids_BT, positions_BT = torch.zeros(B, T, dtype=torch.long), torch.arange(T).repeat(B, 1)
+    for index, row in enumerate(rows):
+        ids_BT[index, : row.size] = torch.tensor([id for _, ids in row.runs for id in ids], dtype=torch.long)
+        if row.continuations:
+            positions = [torch.arange(start, start + len(ids)) for start, ids in row.runs]
+            positions_BT[index, : row.size] = torch.cat(positions)
+    mask_BTT = attention_mask(rows, T)
+    inputs = [each if each is None else each.to(model.device) for each in (ids_BT, positions_BT, mask_BTT)]
+    states: Tensor = model(*inputs, cache, image_inputs(rows, T, model.device))
+    return states
+
+
+def attention_mask(rows: Sequence[PackedRow], T: int) -> Tensor | None:
+    """What each position attends to, [B, T, T]; None where that is all before it, as padding stands behind.
+
+    Patches of one image attend to each other in both directions; a continuation does not attend to the others.
+    """
+    if not any(row.images or row.continuations for row in rows):
+        return None
+    blocks_BT, branches_BT = (torch.full((len(rows), T), value) for value in (0, -1))
+    for index, row in enumerate(rows):
+        start = 0
+        for branch, (_, ids) in enumerate(row.runs):
+            branches_BT[index, start : start + len(ids)] = branch
+            start += len(ids)
+        for number, image in enumerate(row.images, 1):
+            blocks_BT[index, image.place : image.end] = number
+    own_BTT = (branches_BT[:, :, None] == branches_BT[:, None, :]) | (branches_BT == 0)[:, None, :]
+    return document_mask(torch.zeros_like(blocks_BT), blocks_BT) & own_BTT
+
+
+def image_inputs(rows: Sequence[PackedRow], T: int, device: torch.device) -> ImageInputs | None:
+    """The images of a batch whose rows are T long; None where there is none."""
+    images = [(index * T + image.place, image.view) for index, row in enumerate(rows) for image in row.images]
+    if not images:
+        return None
+    patches_NP = np.concatenate([view.patches for _, view in images])
+    index_N = np.concatenate([start + np.arange(view.grid.patches) for start, view in images])
+    grid_N2 = np.concatenate([view.grid.coordinates() for _, view in images])
+    frames_ = frames(grid_N2, np.ones(len(grid_N2), bool))
+    patches, index, grid = (torch.from_numpy(array).to(device) for array in (patches_NP, index_N, grid_N2))
+    return ImageInputs(patches, index, grid, frames=frames_)
+
+
+def patch_states(model: Transformer, rows: Sequence[PackedRow]) -> Iterator[tuple[int, list[Tensor]]]:
+    """Index of each row, and the final hidden states [N, D] of each of its images, batch by batch."""
+    for batch in batches([row.size for row in rows]):
+        for index, states_TD in zip(batch, hidden_states(model, [rows[index] for index in batch]), strict=True):
+            yield index, [states_TD[image.place : image.end] for image in rows[index].images]

@@ -1,0 +1,70 @@
+"""Prompts of documents with images begin as training has them, and are answered greedily."""
+
+from dataclasses import replace
+
+import pytest
+
+from groundup.codecs import chat
+from groundup.core.errors import InputError
+from groundup.evaluate.prompts import answer, prompt_of, supervised_ids
+from groundup.generate.engine import Engine
+from tests.random_models import random_model
+
+
+@pytest.fixture
+def rows(seer, pictured):
+    """Five rows of different lengths, with images of different shapes."""
+    asked = [
+        ("what?", (16, 16)),
+        ("which one is it, then?", (24, 12)),
+        ("", (8, 30)),
+        ("where is the cat?", (5, 5)),
+        ("how many?", (40, 40)),
+    ]
+    documents = [pictured(question=question, size=size, seed=seed) for seed, (question, size) in enumerate(asked)]
+    return [prompt_of(seer, document) for document in documents]
+
+
+def test_a_row_is_the_beginning_of_what_training_sees(seer, pictured):
+    document = pictured("the cat", size=(24, 12))
+    row = prompt_of(seer, document)
+    (image,) = row.images
+    ids, trained = chat.encode(seer.tokenizer, document.messages, None, [image.view.grid])
+    assert row.ids == ids[: trained.index(True)]
+    assert row.ids[image.place : image.end] == [seer.tokenizer.special("<|image_pad|>")] * image.view.grid.patches
+    assert image.view.patches.shape == (image.view.grid.patches, 48)
+    assert supervised_ids(seer.tokenizer, "the cat") == [id for id, own in zip(ids, trained, strict=True) if own]
+
+
+def test_a_batch_answers_as_each_row_alone(seer, rows):
+    together = answer(seer, rows, 6)
+    assert together == [answer(seer, [row], 6)[0] for row in rows]
+    assert len(set(together)) > 1
+
+
+def test_an_answer_ends_with_the_context_and_a_row_too_long_has_none(seer, pictured):
+    rows = [prompt_of(seer, pictured(question="cat " * count)) for count in (5, 60)]
+    tight = Engine(
+        random_model(patch=4, patches=16, context=rows[0].size + 2, vocab=seer.tokenizer.size), seer.tokenizer
+    )
+    said = answer(tight, rows, 50)
+    assert said[1] == "" and len(seer.tokenizer.encode(said[0])) <= 50
+
+
+def test_a_document_without_words_is_its_image(seer, pictured):
+    row = prompt_of(seer, replace(pictured(), messages=None, text=""))
+    assert len(row.images) == 1 and row.images[0].view.grid.patches == 16
+
+
+def test_a_picture_of_which_nothing_is_asked_is_shown_as_one_without_words(seer, pictured):
+    shown = [
+        replace(pictured(), messages=messages)
+        for messages in (None, [{"role": "user", "content": [{"type": "image"}]}])
+    ]
+    rows = [prompt_of(seer, document) for document in shown]
+    assert rows[0].ids == rows[1].ids
+
+
+def test_a_model_without_eyes_says_so(engine, pictured):
+    with pytest.raises(InputError, match="no eyes"):
+        prompt_of(engine, pictured())
