@@ -1,9 +1,9 @@
-"""Sentences of operators and the lines that they mean (`policy.parse`), made from files of phrasings in two languages.
+"""Synthetic pairs of an operator's sentence and the order it means (`policy.parse`), from phrasings in two languages.
 
-A phrasing is a sentence with gaps: the words around kinds and bins, politeness, and how clauses are joined. The clauses
-of a phrasing come from templates, and a template is in one part only: for training, or, by its hash, held out (its
-sentence structure is trained on in other words), or novel (its structure is not trained on at all). What is held out
-thus differs from all training in each of its clauses.
+A phrasing is a sentence with gaps for classes and bins, with politeness and joined clauses. The clauses come from
+templates, and each template is in one split only: for training; or, by its hash, held out (its structure is trained
+on in other words); or novel (its structure is not trained on). A held-out sentence thus differs from all training
+sentences in each of its clauses.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple
 from groundup.apps.sorter.policy import COLOURS, ORDER_CLASSES, Clause, Language, render
 
 Part = Literal["train", "heldout", "novel"]
-HELDOUT = 5  # of so many templates of a verb one is held out
-MANY = ("leave", "manual", "only", "resume", "first", "route")  # verbs that take several kinds
+HELDOUT = 5  # one of so many templates of a verb is held out
+MANY = ("leave", "manual", "only", "resume", "first", "route")  # verbs that take several classes
 BINS = {"en": ("one", "two", "three", "four", "five", "six", "seven"), "zh": tuple("一二三四五六七")}
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 COMMAS = {"en": ", ", "zh": "、"}
@@ -35,15 +35,14 @@ SLIPS = {
     "璃": "离",
     "罐": "灌",
     "厨": "橱",
-}  # as typed by sound
+}  # characters that sound alike
 
 
 class Draw(NamedTuple):
-    """How sentences are drawn: weights of one, two and three clauses and of verbs, and chances of what is odd and of a
-    slip of the pen.
+    """The distribution of sentences: weights of one, two and three clauses and of verbs, and the probabilities of odd
+    content and of a typing error.
 
-    Odd is a sentence of one clause that is no order, and a gap of a sentence's that is filled by what is unclear or
-    unknown.
+    Odd content is a sentence of one clause that is no order, or a gap filled with an ambiguous or unknown name.
     """
 
     clauses: tuple[int, int, int]
@@ -66,7 +65,7 @@ HARD = Draw(
     0.12,
     {"en": 0.3, "zh": 0.12},
 )
-"""What is trained on has more of what is learnt slowly than what is measured."""
+"""The distribution of training has more of what is learnt slowly than that of the evaluation, `USUAL`."""
 
 
 class Template(NamedTuple):
@@ -78,7 +77,7 @@ class Template(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A sentence, the line it means, and its phrasing: the sentence with its gaps, before slips of the pen."""
+    """A sentence, the order it means, and its phrasing: the sentence with gaps, before typing errors."""
 
     text: str
     answer: str
@@ -86,17 +85,17 @@ class Pair(NamedTuple):
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The conversation to train on."""
+        """The training conversation."""
         return [*prompt(self.text), {"role": "assistant", "content": self.answer}]
 
 
 def prompt(text: str) -> list[dict[str, Any]]:
-    """What a model is asked, in training and at the line."""
+    """The prompt, in training and on the line."""
     return [{"role": "user", "content": text}]
 
 
 def pairs(seed: int, part: Part, language: Language) -> Iterator[Pair]:
-    """Sentences of a part without end, the same for the same seed; repeated ones come now and then."""
+    """An endless stream of pairs of a split, the same for the same seed; some repeat."""
     rng = Random(int.from_bytes(hashlib.sha256(f"{seed} {part} {language}".encode()).digest()))
     while True:
         yield _pair(rng, part, language)
@@ -104,8 +103,8 @@ def pairs(seed: int, part: Part, language: Language) -> Iterator[Pair]:
 
 @cache
 def templates(part: Part, language: Language) -> dict[str, tuple[Template, ...]]:
-    """The clauses of a part, by verb; under "frame" what may stand around them, which is new in the part "novel"
-    only.
+    """The templates of a split, by verb; under "frame" the sentences around them, of which only "novel" has new
+    ones.
     """
     found: dict[str, tuple[Template, ...]] = {}
     for verb in dict.fromkeys(
@@ -125,9 +124,7 @@ def templates(part: Part, language: Language) -> dict[str, tuple[Template, ...]]
 
 
 def _heldout(known: list[Template]) -> list[Template]:
-    """The first in this order whose every word is in another one too, which stays: what is held out is the wording, not
-    a word.
-    """
+    """The first templates whose every word is also in another one that stays: wordings are held out, not words."""
     uses = Counter(word for template in known for word in _words(template))
     held: list[Template] = []
     for template in known:
@@ -153,7 +150,7 @@ def _choices(language: Language, name: str) -> tuple[str, ...]:
 
 
 def _expanded(text: str) -> list[str]:
-    """All texts of one with alternatives: (a|b)."""
+    """All expansions of a text with alternatives (a|b)."""
     if not (found := re.search(r"\(([^()]*)\)", text)):
         return [text]
     return [
@@ -183,7 +180,7 @@ def _pair(rng: Random, part: Part, language: Language) -> Pair:
 
 
 def _clauses(rng: Random, own: dict[str, tuple[Template, ...]], draw: Draw) -> list[Template]:
-    """The templates of a sentence. Only what goes where is said more than once."""
+    """Draw the templates of a sentence. Only route, leave and manual may repeat."""
     count = rng.choices((1, 2, 3), draw.clauses)[0]
     if count == 1 and rng.random() < draw.odd:
         return [rng.choice(own["other"])]
@@ -197,16 +194,14 @@ def _clauses(rng: Random, own: dict[str, tuple[Template, ...]], draw: Draw) -> l
 
 
 def _runs_on(chosen: list[Template]) -> bool:
-    """Whether kinds at the end of a clause could be read together with those that begin the next: "leave paper and cans
-    to bin 2".
+    """Whether classes at the end of a clause could be read with those that begin the next: "leave paper and cans to bin
+    2".
     """
     return any(one.text.endswith("<k>") and other.text.startswith("<k>") for one, other in pairwise(chosen))
 
 
 def _fill(rng: Random, template: Template, kinds: list[str], language: Language, odd: float) -> tuple[str, Clause]:
-    """A clause with its gaps filled, and what it means; each gap is filled oddly with a chance: with what is unclear or
-    unknown.
-    """
+    """Fill the gaps of a clause: its text and meaning. With a probability a gap gets an ambiguous or unknown name."""
     text, verb, rest, said = template.text, template.verb, [], []
     alone: Clause | None = Clause("refuse", (), ("other",)) if verb == "other" else None
     if "<k>" in text:
@@ -244,7 +239,7 @@ def _bin(rng: Random, name: str, language: Language) -> str:
 
 
 def _touched(rng: Random, text: str, language: Language, slip: float) -> str:
-    """As people type: a capital or none, a full stop or none, now and then a slip."""
+    """The text as people type it: with or without a capital and a full stop, sometimes with a typing error."""
     if language == "zh":
         slips = [character for character in text if character in SLIPS]
         if slips and rng.random() < slip:

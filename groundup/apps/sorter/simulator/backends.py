@@ -30,7 +30,7 @@ NOTHING = Traced(
 
 
 class Backend(NamedTuple):
-    """How rays are traced, and how a picture comes of them."""
+    """Ray tracing, and the exposure of the image."""
 
     trace: Callable[[Scene], Traced]
     develop: Callable[[Traced | None, Exposure], Picture]
@@ -65,13 +65,13 @@ class _Exposure(ctypes.Structure):
 
 @cache
 def fastest() -> Backend:
-    """C, if it compiles and a process of its own found that it draws as numpy does; else numpy."""
+    """C, if it compiles and a process of its own found that it renders as numpy does; else numpy."""
     made = native.library(SOURCE, (("-ffp-contract=off",),), probe=PROBE)
     return NUMPY if made is None else from_library(made)
 
 
 def from_library(made: ctypes.CDLL) -> Backend:
-    """The back end in a compiled `camera.c`."""
+    """The backend in a compiled `camera.c`."""
     made.trace.argtypes, made.trace.restype = (ctypes.POINTER(_Scene), ctypes.POINTER(_Traced)), WHOLE
     made.develop.argtypes, made.develop.restype = (ctypes.POINTER(_Exposure), *[ADDRESS] * 5), None
 

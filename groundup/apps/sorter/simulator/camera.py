@@ -1,7 +1,7 @@
-"""The camera over the belt: rays, light, lens and noise; no graphics library, the same pixels on every machine.
+"""The camera over the belt: ray tracing, light, lens and noise; no graphics library, bitwise equal everywhere.
 
-It looks straight down from `HEIGHT` at `AT` on the belt's middle. Pixel columns run along the belt (x), rows across it
-(towards -y).
+It looks straight down from `HEIGHT`, over `AT` on the belt's middle. Pixel columns run along the belt (x), rows across
+it (towards -y).
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,7 @@ class Posed:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An item in a picture: left, top, right, bottom in pixels around what is visible, and which share of the item that
-    is.
-    """
+    """An item in an image: the box around its visible pixels (left, top, right, bottom), and its visible fraction."""
 
     number: int
     kind: str
@@ -47,8 +45,8 @@ class Seen:
 
 
 class Camera:
-    """Takes pictures of `part.pixels` squared; `relight` draws lamps and lens anew. `backend` is the fastest that is
-    there, unless one is given.
+    """Renders square images of `part.pixels`; `relight` draws lamps and lens anew. `backend` is the fastest available
+    one, unless given.
     """
 
     def __init__(self, part: WorldPart, rng: Rng, backend: Backend | None = None):
@@ -58,7 +56,7 @@ class Camera:
         self.relight()
 
     def relight(self) -> None:
-        """Draw the light, the exposure, the blur, the noise and the belt's own look from their ranges."""
+        """Draw light, exposure, blur, noise and the belt's texture from their ranges."""
         draw, part = self.rng.uniform, self.part
         self.light, self.exposure, self.noise = draw(*part.light), 2.0 ** draw(*part.exposure), draw(*part.noise)
         reach = np.exp(-0.5 * (np.arange(-3, 4) / max(draw(*part.blur), 0.1)) ** 2)
@@ -70,9 +68,7 @@ class Camera:
         self.strip, self.belt = self._strip(), self.tint * f32(draw(0.9, 1.1, 3))
 
     def render(self, posed: Sequence[Posed], travel: float = 0, light: float = 1) -> tuple[Picture, list[Seen]]:
-        """A picture (pixels x pixels x 3) of items lying on a belt that has moved on by `travel` metres, and what is
-        visible in it.
-        """
+        """Render items on a belt that has run `travel` metres: image (pixels x pixels x 3), and its visible items."""
         traced = self.backend.trace(self._scene(posed)) if posed else None
         side = self.pixels
         start = -round(travel * self.scale / HEIGHT) % (self.strip.shape[1] - side)
@@ -95,7 +91,7 @@ class Camera:
             self.pixels,
             self.pixels // 2,
             self.scale,
-        )  # beyond the edges too: which share of an item is in the picture?
+        )  # the margin shows how much of an item is cut off
         turn = np.concatenate([p.turn @ p.item.turns for p in posed])  # n x 3 x 3
         place = np.concatenate([p.place + p.item.places @ p.turn.T for p in posed])  # n x 3
         size, form, paint = (
@@ -138,7 +134,7 @@ class Camera:
         return first, last
 
     def _strip(self) -> Array:
-        """Greys of a strip of belt to slide along, `pixels` high: rubber with scuffs, and a rail on each side."""
+        """Grey levels of a strip of belt, `pixels` high, to slide along: rubber with scuffs, a rail on each side."""
         side = self.pixels
         long = 4 * side
         place = [(np.arange(length) * TEXELS // side) % TEXELS for length in (side, long)]

@@ -1,6 +1,4 @@
-"""The line as a Gymnasium environment: a picture and what the sensors say in, an order to arm and belt out, twenty
-times a second.
-"""
+"""The line as a Gymnasium environment: image and sensor values are observed, arm and belt are actuated, at 20 Hz."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -19,10 +17,10 @@ try:
 except ImportError:
     raise InputError(EXTRA) from None
 
-PERIOD = 0.05  # seconds of simulated time between two orders
-MOST = 1.0  # m/s that the belt can be told
+PERIOD = 0.05  # simulated seconds: the control period
+MOST = 1.0  # m/s: fastest setpoint of the belt
 _LONG = 1e9  # seconds or metres: no observation is beyond
-SHIFTS: dict[str, dict[str, Any]] = {  # what a line may meet that training did not show
+SHIFTS: dict[str, dict[str, Any]] = {  # domain shifts: conditions that training does not show
     "dark": {"light": (0.25, 0.4)},
     "bright": {"light": (1.9, 2.6)},
     "noise": {"noise": (14.0, 20.0)},
@@ -35,16 +33,16 @@ SHIFTS: dict[str, dict[str, Any]] = {  # what a line may meet that training did 
 
 
 def shifted(part: WorldPart, name: str) -> WorldPart:
-    """The same line under one of `SHIFTS`."""
+    """The same line under one of the domain `SHIFTS`."""
     return part.model_copy(update=SHIFTS[name])
 
 
 class SortingLine(Env[dict[str, Any], dict[str, Any]]):
-    """One `step` is `PERIOD` of the line; the camera takes a picture in every `every`th.
+    """One `step` is one control period; the camera takes an image in every `every`th.
 
-    `info` holds what no client may see: `items` (number, kind, place in metres; where in the picture, box in pixels and
-    visible share), `events` since the last step, how many lie in each of `bins`, how many have `passed`. The reward
-    counts the items binned.
+    `info` is the ground truth, which no model may see: `items` (number, kind: class, place in metres; in the image also
+    box in pixels and visible fraction), `events` since the last step, counts of `bins` and `passed`. The reward counts
+    the items binned.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / PERIOD)}  # type: ignore[misc] # theirs
@@ -77,7 +75,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong from now on; whole again at each reset."""
+        """The faults from now on; none after a reset."""
         return self.line.faults
 
     def reset(
@@ -92,7 +90,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
         return self._observation(), self._info()
 
     def step(self, action: dict[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Do what is asked for `PERIOD`, then look. Never ends by itself."""
+        """Simulate one control period under an action, then observe. Never ends by itself."""
         orders = (bool(action[name]) for name in ("ride", "stop"))
         self.line.advance(PERIOD, action["target"], bool(action["suction"]), float(action["belt"][0]), *orders)
         self._steps += 1
@@ -102,7 +100,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
         return self._observation(), float(sum(event.what == "binned" for event in info["events"])), False, False, info
 
     def render(self) -> npt.NDArray[np.uint8]:
-        """What the camera saw last."""
+        """The camera's last image."""
         return self.image.copy()
 
     def _look(self) -> None:

@@ -1,6 +1,4 @@
-"""From what rays saw to a picture: belt, shadows, things, light, lens and sensor; in numpy, step by step as `camera.c`
-does it.
-"""
+"""From traced rays to an image: belt, shadows, items, light, lens, sensor; in numpy, step by step as in `camera.c`."""
 
 from dataclasses import dataclass
 
@@ -10,18 +8,18 @@ import numpy.typing as npt
 from groundup.apps.sorter.simulator.items import Array
 from groundup.apps.sorter.simulator.rays import Traced
 
-SHADE = 0.6  # of the belt's light reaches it in a shadow
-FAINT = 1e-3  # of the lens: a weight that is left out
+SHADE = 0.6  # fraction of the light in a shadow on the belt
+FAINT = 1e-3  # weights of the lens below it are left out
 Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One picture of side x side pixels."""
+    """The exposure of one image of side x side pixels."""
 
     grey: Array  # side x side: the belt
     tint: Array  # 3: its colour in the light that there is
-    shift: tuple[int, int]  # rows and columns that shadows lie off their things
+    shift: tuple[int, int]  # rows and columns from an item to its shadow
     light: float  # factor on all that comes in
     lens: Array  # 7: what a pixel takes from its neighbours, along either axis
     gain: float  # levels
@@ -30,7 +28,7 @@ class Exposure:
 
 
 def develop(traced: Traced | None, exposure: Exposure) -> Picture:
-    """The picture (side x side x 3) of what was traced, if anything, on the belt."""
+    """The image (side x side x 3) of the traced items, if any, on the belt."""
     image: Array = exposure.grey[:, :, None] * exposure.tint
     if traced:
         shadow = np.zeros(image.shape[:2], bool)

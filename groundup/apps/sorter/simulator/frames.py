@@ -1,4 +1,4 @@
-"""Pictures of the belt to train on. Importing this needs no extra, drawing does."""
+"""Training images of the belt. Importing this module needs no extra, rendering does."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,16 +11,16 @@ from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import Line
 from groundup.config.source import WorldPart
 
-SETTLE = 60  # steps of the mechanics until what dropped lies still
-MOST = 10  # items in and around a picture; most have many, as each thing teaches
+SETTLE = 60  # simulation steps until dropped items lie still
+MOST = 10  # items in and around an image; most images have many, as each item is a training example
 
 
 def frames(
     seed: int, count: int, part: WorldPart, kinds: Sequence[str] = KINDS
 ) -> Iterator[tuple[npt.NDArray[np.uint8], list[Seen]]]:
-    """Pictures of items at rest on the belt, in light that is drawn anew for each, and what is visible in them.
+    """Images of items at rest on the belt, each with its own light, and the visible items.
 
-    Picture n depends on seed and n alone. The mechanics are the line's own: items drop, overlap and settle.
+    Image n is a function of seed and n. The mechanics are those of the line: items drop, overlap and settle.
     """
     line, camera = Line(part, np.random.default_rng(0), kinds), Camera(part, np.random.default_rng(0))
     for number in range(count):

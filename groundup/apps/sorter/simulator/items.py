@@ -1,4 +1,4 @@
-"""Items: what may lie on the belt, drawn at random as a few primitives with paint.
+"""Item classes: each item on the belt is drawn at random as a few painted primitives.
 
 An item's own axes: x along its length, z up as it mostly lies, its middle at the origin; metres.
 """
@@ -48,7 +48,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Item:
-    """What one item is made of; rows of the arrays are its primitives."""
+    """One item; rows of the arrays are its primitives."""
 
     kind: str
     forms: Array  # n x 3
@@ -61,16 +61,16 @@ class Item:
 
 
 def choose(rng: Rng, part: WorldPart, kinds: Sequence[str]) -> str:
-    """What to draw next: one of some kinds, or as often as `part` says something of no trained kind."""
+    """Draw the class of the next item: one of `kinds`, or an out-of-class object with the probabilities of `part`."""
     chance = rng.random()
     return UNKNOWN if chance < part.unknown else ODD if chance < part.unknown + part.odd else str(rng.choice(kinds))
 
 
 def draw(rng: Rng, kind: str, part: WorldPart) -> Item:
-    """Draw an item of a kind (a key of `MAKERS`, "unknown" or "odd"), crushed, dirty and worn as the ranges of `part`
-    say.
+    """Draw an item of a class (a key of `MAKERS`, "unknown" or "odd"), crushed, dirty and worn within the ranges of
+    `part`.
     """
-    makers = STRANGE.get(kind)
+    makers = OUT_OF_CLASS.get(kind)
     shapes, hull = (makers[int(rng.integers(len(makers)))] if makers else MAKERS[kind])(rng)
     sizes, places = (np.array([getattr(shape, name) for shape in shapes], np.float32) for name in ("size", "at"))
     crush = rng.uniform(*part.crush) if hull != BOX else 0
@@ -116,7 +116,9 @@ def _one(rng: Rng, colours: Sequence[Colour]) -> Colour:
 
 
 def _bottle(rng: Rng, body: Shape, neck: float, cap: Colour, wide: float) -> list[Shape]:
-    """A body along x gets a shoulder, a neck of half length `neck` and a cap of radius `wide`; most have a label."""
+    """A bottle: a body along x with a shoulder, a neck of half length `neck` and a cap of radius `wide`; most have a
+    label.
+    """
     (length, radius, _), label = body.size, _one(rng, (WHITE, CREAM, *BRIGHT))
     bare = replace(body, pattern=PLAIN)
     return [
@@ -310,7 +312,7 @@ def _mug(rng: Rng) -> Made:
 
 
 def _assembly(rng: Rng) -> Made:
-    """A form of any colour with smaller ones on it and at its sides."""
+    """A primitive of any colour with smaller ones on it and at its sides."""
     colours, parts = (WHITE, BLACK, METAL, CREAM, *BRIGHT), list[Shape]()
     base = rng.uniform((0.025, 0.018, 0.008), (0.07, 0.045, 0.032))
     for k in range(int(rng.integers(2, 6))):
@@ -331,7 +333,7 @@ def _assembly(rng: Rng) -> Made:
 
 
 def _tool(rng: Rng) -> Made:
-    """A handle with a head, or with one at each end."""
+    """A handle with a head at one end or at both."""
     grip = Shape(
         BOX,
         (rng.uniform(0.045, 0.085), *rng.uniform(0.005, 0.012, 2)),
@@ -349,7 +351,7 @@ def _tool(rng: Rng) -> Made:
 
 
 def _plate(rng: Rng) -> Made:
-    """Rings within one another: a plate, a lid, a wheel, a disc."""
+    """Concentric rings: a plate, a lid, a wheel, a disc."""
     radius, pattern = rng.uniform(0.035, 0.06), int(rng.choice((PLAIN, STRIPES, BLOTCH, HALF)))
     colours = [_one(rng, (WHITE, BLACK, METAL, CREAM, *BRIGHT)) for _ in range(3)]
     sizes = [
@@ -363,7 +365,7 @@ def _plate(rng: Rng) -> Made:
 
 
 def _lump(rng: Rng, like: Shape, spread: float, low: Sequence[float], high: Sequence[float]) -> Shape:
-    """A primitive like another, with a size between two, turned and moved at random."""
+    """A copy of a primitive with a size between two, turned and moved at random."""
     x, y, z = rng.uniform(low, high)
     return replace(
         like,
@@ -391,11 +393,9 @@ MAKERS: dict[str, Callable[[Rng], Made]] = {
     "hazard": _hazard,
 }
 KINDS = tuple(MAKERS)
-UNKNOWN, ODD = (
-    "unknown",
-    "odd",
-)  # of no kind; the second so manifold that a client can learn from it what none of its kinds looks like
-STRANGE: dict[str, tuple[Callable[[Rng], Made], ...]] = {
+# Out-of-class objects. ODD is so varied that a model can learn from it to reject what is of no class.
+UNKNOWN, ODD = "unknown", "odd"
+OUT_OF_CLASS: dict[str, tuple[Callable[[Rng], Made], ...]] = {
     UNKNOWN: (_shoe, _brick, _mug),
     ODD: (_assembly, _tool, _plate),
 }

@@ -40,7 +40,7 @@ BINS = {
     number: (0.24 * (number // 2) - 0.48, 0.36 * (-1) ** number) for number in range(10)
 }  # middles, metres; even ones on the left
 MOUTH = 0.04  # metres: of the bins over the belt, so that what was let go hardly flies on
-MANUAL = 9  # the bin for people to look at
+MANUAL = 9  # the bin for manual sorting
 POOL, FIRST_BODY, FIRST_GEOM = (
     24,
     2,
@@ -50,7 +50,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Event(NamedTuple):
-    """What happened to an item: spawned, picked, slipped (no seal), dropped, released, binned (`bin` says where) or
+    """An event of an item: spawned, picked, slipped (no seal), dropped, released, binned (`bin` is the number) or
     passed.
     """
 
@@ -63,23 +63,23 @@ class Event(NamedTuple):
 
 @dataclass
 class Faults:
-    """What goes wrong from now on; set its fields at any time."""
+    """The faults from now on; set its fields at any time."""
 
-    seal: float | None = None  # share of picks at which suction fails, instead of the recipe's
-    drop: float | None = None  # share of held items that fall, likewise
-    cling: float = 0  # seconds for which the cup still holds after suction went off
+    seal: float | None = None  # fraction of picks at which suction fails, instead of the config's
+    drop: float | None = None  # fraction of held items that fall, likewise
+    cling: float = 0  # seconds for which the cup holds on after suction went off
     jammed: set[int] = field(
         default_factory=set
     )  # numbers of items that stay where they are while the belt runs under them
-    belt: float = 1  # factor on the speed that the belt was told
-    light: float = 1  # factor on the camera's picture
-    frozen: bool = False  # the camera repeats its last picture as if it were new
-    lost: bool = False  # the camera sends nothing: the last picture stays, and its time too
+    belt: float = 1  # factor on the setpoint of the belt
+    light: float = 1  # factor on the camera's image
+    frozen: bool = False  # the camera repeats its last image as if it were new
+    lost: bool = False  # the camera sends nothing: the last image stays, with its time
 
 
 @dataclass
 class Carried:
-    """An item on the line; `falling` when it was let go beyond the rails."""
+    """An item on the line; `falling` when it was released beyond the rails."""
 
     number: int
     item: Item
@@ -100,7 +100,7 @@ class Line:
             raise InputError(EXTRA) from None
         self.mj: Any = mujoco
         self.part, self.kinds, self.faults = part, kinds, Faults()
-        self.feed, self.luck = rng.spawn(2)  # what arrives does not depend on what the arm does
+        self.feed, self.luck = rng.spawn(2)  # arrivals do not depend on the arm
         self.forms = {
             BALL: mujoco.mjtGeom.mjGEOM_ELLIPSOID,
             ROD: mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -122,7 +122,7 @@ class Line:
         self.clear()
 
     def clear(self) -> None:
-        """Take everything off the belt; time and travel begin anew."""
+        """Clear the belt, and reset time and travel."""
         self.mj.mj_resetData(self.model, self.data)
         self.on.clear()
         self.count, self.time, self.travel, self.speed, self.due = 0, 0.0, 0.0, self.part.belt, 0.0
@@ -134,12 +134,12 @@ class Line:
 
     @property
     def arm(self) -> Floats:
-        """Where the suction cup is: x, y, z in metres."""
+        """Position of the suction cup: x, y, z in metres."""
         x, y, z = self.cup
         return np.array([x + self.travel, y, z])
 
     def posed(self) -> list[Posed]:
-        """Where every item on the line is."""
+        """The pose of every item on the line."""
         return [
             Posed(a.number, a.item, f32(self.places[k, :3] + (self.travel, 0, 0)), f32(self._turn(k)))
             for k, a in self.on.items()
@@ -252,7 +252,7 @@ class Line:
         self._note(what, self.on[place])
 
     def _leave(self) -> None:
-        """Items that fell into the bin below them, or went over the belt's end."""
+        """Take out the items that fell into a bin, or passed the end of the belt."""
         for place, known in list(self.on.items()):
             x, y, z = self.places[place, :3] + (self.travel, 0, 0)
             if known.falling and z < MOUTH:
@@ -268,7 +268,7 @@ class Line:
             self._park(place)
 
     def _arrive(self) -> None:
-        """Put the next item on the belt's start; with none to spare in the pool it waits."""
+        """Put the next item on the start of the belt; it waits where the pool is empty."""
         if len(self.on) < POOL:
             kind = items.choose(self.feed, self.part, self.kinds)
             over = self.feed.random() < self.part.overlap
@@ -276,7 +276,7 @@ class Line:
             self.put(items.draw(self.feed, kind, self.part), START, self.feed.uniform(-0.13, 0.13), 0.02)
 
     def put(self, item: Item, x: float, y: float, gap: float) -> None:
-        """Let an item drop on the belt from `gap` metres, turned at random."""
+        """Drop an item on the belt from `gap` metres, turned at random."""
         place = next(place for place in range(POOL) if place not in self.on)
         known = self.on[place] = Carried(self.count, item)
         self.count += 1
@@ -294,7 +294,7 @@ class Line:
         self._note("spawned", known)
 
     def _park(self, place: int) -> None:
-        """Out of the way, without weight and touch."""
+        """Move a body of the pool out of the way, without weight and collisions."""
         self.places[place] = (place, 50, -50, 1, 0, 0, 0)
         self.speeds[place] = 0
         self.model.body_gravcomp[FIRST_BODY + place] = 1

@@ -1,8 +1,7 @@
-"""Rays against painted primitives, all at once in numpy: nothing but wheels is needed, and every machine gets the same
-bits.
+"""Ray tracing of painted primitives, vectorised in numpy: bitwise equal on every machine.
 
-Sums are written out term by term, so that `camera.c`, which does the same and is faster, rounds each of them likewise.
-A ray moves by (across, down, -1) for each metre of depth, so that its parameter is the depth itself.
+Sums are written out term by term, so that `camera.c`, which does the same faster, rounds each of them alike. A ray
+moves by (across, down, -1) for each metre of depth, so its parameter is the depth itself.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ Whole = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """n primitives before the lens, those of an item together. The frame is the picture with a margin on each side."""
+    """n primitives before the lens, grouped by item. The frame is the image with a margin on each side."""
 
     side: int  # pixels of the picture
     margin: int  # pixels
@@ -39,7 +38,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """The pixels of the picture that show an item, in any order, and how many pixels of the frame each item would cover
+    """The pixels of the image that show an item, in any order, and how many pixels of the frame each item would cover
     alone.
     """
 
@@ -51,7 +50,7 @@ class Traced:
 
 
 def trace(scene: Scene) -> Traced:
-    """What the rays through the surroundings of each primitive end on; of two as near, on the later."""
+    """Trace the rays through the footprint of each primitive to the nearest hit; of two equally near, the later."""
     wide, margin, side = len(scene.x), scene.margin, scene.side
     spans = np.maximum(scene.last - scene.first, 0)
     counts = spans[:, 0] * spans[:, 1]
@@ -78,8 +77,8 @@ def trace(scene: Scene) -> Traced:
 
 
 def enter(origin: Array, ray: Array, form: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Depth at which each ray (3 x rays) enters its primitive of unit size, the meeting of a quadric and of pairs of
-    planes, and whether it does.
+    """The depth at which each ray (3 x rays) enters its primitive of unit size, an intersection of a quadric and of
+    pairs of planes, and whether it does.
     """
     with np.errstate(
         all="ignore"
