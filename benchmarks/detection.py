@@ -48,7 +48,7 @@ from groundup.core.errors import InputError  # noqa: E402
 from groundup.data.augment import augment  # noqa: E402
 from groundup.data.document import read  # noqa: E402
 from groundup.data.image_shards import THING, Eyesight  # noqa: E402
-from groundup.evaluate.average_precision import Picture, Precision, average_precision, coco  # noqa: E402
+from groundup.evaluate.average_precision import AveragePrecision, ScoredImage, average_precision, coco  # noqa: E402
 from groundup.pipeline.finished import recall  # noqa: E402
 
 ROWS = 16  # images a step
@@ -362,7 +362,7 @@ def rising_and_falling(done: float) -> float:
 
 
 @torch.inference_mode()
-def judge(peer: Any, bench: Bench) -> Precision:
+def judge(peer: Any, bench: Bench) -> AveragePrecision:
     """COCO's figures on the held-out images, by the code that judges ours."""
     pictures, images = [], bench.heldout
     size = (images.grid.columns * images.side, images.grid.rows * images.side)
@@ -375,7 +375,7 @@ def judge(peer: Any, bench: Bench) -> Precision:
             things = [
                 Detection(images.names[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed
             ]
-            pictures.append(Picture(size, truth, things))
+            pictures.append(ScoredImage(size, truth, things))
     precision = average_precision(pictures)
     assert precision is not None, "the held-out images have things"
     return precision
@@ -466,7 +466,7 @@ def compete(kind: type[Yolos] | type[Convolutions], factor: float, bench: Bench)
     print(f"{name}: {parameters:,} parameters", flush=True)
     images = train(peer, bench)
     found = judge(peer.eval(), bench)
-    kinds = ", ".join(f"{kind} {value:.1%}" for kind, value in found.kinds.items())
+    kinds = ", ".join(f"{kind} {value:.1%}" for kind, value in found.classes.items())
     print(f"  AP {found.ap:.1%}, AP50 {found.ap50:.1%} ({kinds})\n", flush=True)
     return row(name, parameters, bench.seconds, images, found.ap, found.ap50)
 

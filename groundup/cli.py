@@ -267,15 +267,15 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model by the suites of its recipe, or on multiple-choice files."""
+    from groundup.evaluate.runner import Evaluation
     from groundup.pipeline.finished import evaluate as measure
-    from groundup.release import figures
     from groundup.release.terminal import render
 
     result = measure(model, recipe, choice or [], device, runs, weights)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
-        console.result(render(figures.display(result)))
+        console.result(render(Evaluation.from_json(result).display()))
 
 
 @app.command()

@@ -102,12 +102,7 @@ class Manifest:
 
     def result(self, kind: type[Result]) -> Result:
         """The stage's figures as its typed result. Raises InputError where they have another shape."""
-        try:
-            return TypeAdapter(kind).validate_python(self.metrics)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"the figures of {self.stage} are damaged ({place[:80]!r}: {first['msg']})") from None
+        return result_of(kind, self.metrics)
 
     def _table(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
@@ -119,8 +114,18 @@ _Form: Any = create_model("_Form", __config__=ConfigDict(strict=True, extra="for
 
 def figures(result: Any) -> dict[str, Any]:
     """A stage's typed result as its manifest keeps it."""
-    table: dict[str, Any] = TypeAdapter(type(result)).dump_python(result)
+    table: dict[str, Any] = TypeAdapter(type(result)).dump_python(result, mode="json", by_alias=True)
     return table
+
+
+def result_of(kind: type[Result], table: Mapping[str, Any]) -> Result:
+    """The typed result that `figures` made a table of; other keys are passed over. Raises InputError."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"figures are damaged ({place[:80]!r}: {first['msg']}); {REMEDY}") from None
 
 
 def key(stage: str, part: Any, code: str, seed: int, inputs: dict[str, str], parents: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
-"""How well boxes are found: COCO's average precision, and precision, recall and F1 at one overlap and one score.
+"""Object detection metrics: COCO's average precision, and precision, recall and F1 at one IoU and one min_score.
 
-Boxes are left, top, right, bottom in shares of the image, 0 to 1; a box matches one of its kind whose overlap
-(intersection over union) is enough.
+Boxes are left, top, right, bottom as fractions of the image, 0 to 1; a detection matches a box of its class whose
+intersection over union (IoU) is large enough.
 """
 
 import contextlib
@@ -14,72 +14,73 @@ import numpy as np
 
 from groundup.codecs.boxes import Detection, overlaps
 from groundup.core.errors import InputError
+from groundup.evaluate.display import Cell, interval
 from groundup.evaluate.figure import Figure, proportion
 
-OVERLAP = 0.5  # of a match, for precision, recall and F1
-SCORE = 0.5  # of a box that counts as found there; average precision looks at all
+IOU = 0.5  # of a match, for precision, recall and F1
+MIN_SCORE = 0.5  # of a detection that counts for them; average precision takes all
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image: its width and height in pixels, what lies in it, and what was found."""
+class ScoredImage:
+    """An image's width and height in pixels, its ground truth, and what was detected."""
 
     size: tuple[int, int]
     truth: Sequence[Detection]
-    found: Sequence[Detection]
+    detections: Sequence[Detection]
 
 
 @dataclass(frozen=True)
-class Precision:
-    """COCO's figures: the mean over overlaps of 0.5 to 0.95, that at 0.5, the recall of at most 100 boxes an image; and
-    AP at 0.5 by kind.
-    """
+class AveragePrecision:
+    """COCO's figures: AP, the mean over IoUs of 0.5 to 0.95; AP at 0.5, also by class; recall of 100 boxes an image."""
 
     ap: float
     ap50: float
     ar: float
-    kinds: dict[str, float]
+    classes: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Precision, recall and F1 of boxes; None where there was nothing to divide by.
+    """Precision, recall and F1 of detections; None where there was nothing to divide by.
 
-    The intervals take boxes for independent cases, those of one image too; F1 has none. Its n is that of the images.
+    The intervals take boxes for independent cases, those of one image too. F1 has no interval; its n is that of the
+    images.
     """
 
     precision: Figure | None
     recall: Figure | None
     f1: Figure | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """The figures for JSON."""
-        return {name: figure and figure.as_dict() for name, figure in vars(self).items()}
+    def cells(self) -> list[str]:
+        """The figures with their intervals, in words alone: three drawn intervals are wider than the page."""
+        cells = map(interval, (self.precision, self.recall, self.f1))
+        return [cell.text if isinstance(cell, Cell) else cell for cell in cells]
 
 
-def matches(pictures: Sequence[Picture], score: float = SCORE, overlap: float = OVERLAP) -> Matches:
-    """Of the boxes found with at least `score`, the surest first, each takes the free box of its kind that it overlaps
-    most.
+def matches(images: Sequence[ScoredImage], min_score: float = MIN_SCORE, iou: float = IOU) -> Matches:
+    """Match detections of at least `min_score`, sorted by score, each to the free box of its class with the largest
+    IoU.
     """
-    kept = [[thing for thing in picture.found if thing.score >= score] for picture in pictures]
-    right = sum(_matched(picture.truth, found, overlap) for picture, found in zip(pictures, kept, strict=True))
-    found, truth = sum(map(len, kept)), sum(len(picture.truth) for picture in pictures)
+    kept = [[each for each in image.detections if each.score >= min_score] for image in images]
+    right = sum(_matched(image.truth, found, iou) for image, found in zip(images, kept, strict=True))
+    detected, truth = sum(map(len, kept)), sum(len(image.truth) for image in images)
     return Matches(
-        proportion(right, found) if found else None,
+        proportion(right, detected) if detected else None,
         proportion(right, truth) if truth else None,
-        Figure(2 * right / (found + truth), None, None, len(pictures)) if found + truth else None,
+        Figure(2 * right / (detected + truth), None, None, len(images)) if detected + truth else None,
     )
 
 
-def _matched(truth: Sequence[Detection], found: Sequence[Detection], overlap: float) -> int:
+def _matched(truth: Sequence[Detection], detections: Sequence[Detection], iou: float) -> int:
     free, right = list(truth), 0
-    for thing in sorted(found, key=lambda thing: -thing.score):
-        same = [other for other in free if other.kind == thing.kind]
+    for detection in sorted(detections, key=lambda each: -each.score):
+        same = [other for other in free if other.kind == detection.kind]
         if not same:
             continue
-        shared = overlaps(np.array(thing.box, np.float32), np.array([other.box for other in same], np.float32))
-        if shared.max() >= overlap:
-            free.remove(same[int(shared.argmax())])
+        ious = overlaps(np.array(detection.box, np.float32), np.array([other.box for other in same], np.float32))
+        if ious.max() >= iou:
+            free.remove(same[int(ious.argmax())])
             right += 1
     return right
 
@@ -94,49 +95,48 @@ def coco() -> tuple[Any, Any]:
     return COCO, COCOeval
 
 
-def average_precision(pictures: Sequence[Picture]) -> Precision | None:
-    """By pycocotools, over the kinds that lie in the pictures; None where none lies in any.
+def average_precision(images: Sequence[ScoredImage]) -> AveragePrecision | None:
+    """Compute COCO's figures with pycocotools, over the classes in the ground truth; None where that is empty.
 
     Raises InputError where pycocotools is not installed.
     """
     table, judge = coco()
-    kinds = sorted({thing.kind for picture in pictures for thing in picture.truth})
-    if not kinds:
+    classes = sorted({box.kind for image in images for box in image.truth})
+    if not classes:
         return None
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints progress
         sides = []
-        for things in ([picture.truth for picture in pictures], [picture.found for picture in pictures]):
+        for detections in ([image.truth for image in images], [image.detections for image in images]):
             side = table()
-            side.dataset = _coco(pictures, things, kinds)
+            side.dataset = _coco(images, detections, classes)
             side.createIndex()
             sides.append(side)
         judged = judge(*sides, iouType="bbox")
         judged.evaluate()
         judged.accumulate()
-    precision, recall = (
-        judged.eval["precision"][..., 0, -1],
-        judged.eval["recall"][..., 0, -1],
-    )  # [overlap, recall, kind], [overlap, kind]
-    by_kind = {kind: float(precision[0, :, number].mean()) for number, kind in enumerate(kinds)}
-    return Precision(float(precision.mean()), float(precision[0].mean()), float(recall.mean()), by_kind)
+    precision = judged.eval["precision"][..., 0, -1]  # [IoU, recall, class]
+    recall = judged.eval["recall"][..., 0, -1]  # [IoU, class]
+    by_class = {name: float(precision[0, :, number].mean()) for number, name in enumerate(classes)}
+    return AveragePrecision(float(precision.mean()), float(precision[0].mean()), float(recall.mean()), by_class)
 
 
-def _coco(pictures: Sequence[Picture], things: Sequence[Sequence[Detection]], kinds: list[str]) -> dict[str, Any]:
-    """One side as COCO's tables, in pixels. Numbers begin with 1: its matching takes 0 for none."""
+def _coco(
+    images: Sequence[ScoredImage], detections: Sequence[Sequence[Detection]], classes: list[str]
+) -> dict[str, Any]:
+    """One side as COCO's tables, in pixels. Ids begin with 1: COCO's matching takes 0 for none."""
     annotations: list[dict[str, Any]] = []
-    for image, (picture, inside) in enumerate(zip(pictures, things, strict=True), 1):
-        for thing in inside:
-            if thing.kind not in kinds:
+    for number, (image, inside) in enumerate(zip(images, detections, strict=True), 1):
+        for each in inside:
+            if each.kind not in classes:
                 continue
-            left, top, right, bottom = (value * picture.size[number % 2] for number, value in enumerate(thing.box))
+            left, top, right, bottom = (value * image.size[axis % 2] for axis, value in enumerate(each.box))
             box = [left, top, right - left, bottom - top]
-            known = {"id": len(annotations) + 1, "image_id": image, "category_id": kinds.index(thing.kind) + 1}
-            annotations.append(known | {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "score": thing.score})
+            ids = {"id": len(annotations) + 1, "image_id": number, "category_id": classes.index(each.kind) + 1}
+            annotations.append(ids | {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "score": each.score})
     return {
         "images": [
-            {"id": image, "width": picture.size[0], "height": picture.size[1]}
-            for image, picture in enumerate(pictures, 1)
+            {"id": number, "width": image.size[0], "height": image.size[1]} for number, image in enumerate(images, 1)
         ],
-        "categories": [{"id": number, "name": kind} for number, kind in enumerate(kinds, 1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(classes, 1)],
         "annotations": annotations,
     }

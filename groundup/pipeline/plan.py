@@ -13,7 +13,7 @@ from groundup.config.recipe import Recipe
 from groundup.config.source import LibrarySource, PictureSource, SimulatorSource, Source
 from groundup.core.errors import InputError
 from groundup.core.extras import require
-from groundup.core.tables import STAGES
+from groundup.core.tables import STAGES, SUITES
 from groundup.data.sources.read import inputs
 from groundup.model.weights import files_of
 from groundup.pipeline import stages
@@ -146,10 +146,8 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
     model = recipe.stage[-1].title
     ending: tuple[str, ...] = ()
     if recipe.evaluate is not None:
-        if "boxes" in recipe.evaluate.suites:
-            require("vision")
-        if "orders" in recipe.evaluate.suites:
-            require("serve")  # answers under a grammar
+        for extra in {suite.extra for name in recipe.evaluate.suites if (suite := SUITES[name]).extra}:
+            require(extra)
         parents = (model, *(f"documents-{name}" for name in names))
         files = tuple((home / path).expanduser() for path in recipe.evaluate.choice)
         work = partial(_measure, model=model, sources=names)

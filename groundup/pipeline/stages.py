@@ -302,7 +302,7 @@ def measure(site: Site, model: Path, sources: list[str], weights: Weights = "ful
     with console.progress("evaluate", None, "items") as advance:
         documents = {name: site.folder(f"documents-{name}") for name in sources}
         figures = evaluate(model, site.recipe, site.home, documents, site.device, advance, weights)
-    return Result([], figures)
+    return Result([], figures.as_json())
 
 
 def report(site: Site) -> Result:

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from groundup.device import Device
-from groundup.evaluate.choice import choices
+from groundup.evaluate.suites.choice import choices
 from groundup.generate.engine import Engine
 from groundup.generate.scoring import ScoredText
 from groundup.model import weights

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.core.errors import InputError
-from groundup.evaluate.bits import bits_per_byte, windows
+from groundup.evaluate.suites.bits_per_byte import bits_per_byte, windows
 from groundup.generate import packing, scoring
 from groundup.generate.engine import Engine
 from tests.random_models import random_model
@@ -53,7 +53,7 @@ def test_the_size_of_batches_changes_nothing(monkeypatch, tokenizer, module, lim
 
 def test_texts_are_measured_in_groups_like_at_once(monkeypatch, tokenizer):
     expected = bits_per_byte(Engine(random_model(), tokenizer), TEXTS)
-    monkeypatch.setattr("groundup.evaluate.bits.CHARACTERS", 1)
+    monkeypatch.setattr("groundup.evaluate.suites.bits_per_byte.CHARACTERS", 1)
     done: list[int] = []
     assert bits_per_byte(Engine(random_model(), tokenizer), iter(TEXTS), done.append).value == pytest.approx(
         expected.value, rel=1e-5

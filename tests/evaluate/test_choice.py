@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from groundup.core.errors import InputError
-from groundup.evaluate.choice import choices
 from groundup.evaluate.questions import read
+from groundup.evaluate.suites.choice import choices
 
 
 def write(folder: Path, *lines: object) -> Path:

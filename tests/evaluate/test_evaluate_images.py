@@ -10,12 +10,16 @@ import pytest
 import torch
 
 from groundup.config.recipe import Recipe
+from groundup.core.ledger import figures as to_json
+from groundup.core.ledger import result_of
 from groundup.data.document import SCHEMA
 from groundup.device import Device
-from groundup.evaluate import images
-from groundup.evaluate.images import ask, classify
-from groundup.evaluate.probe import probe
-from groundup.evaluate.runner import evaluate
+from groundup.evaluate import classification
+from groundup.evaluate.attentive_probe import probe
+from groundup.evaluate.classification import Classification, classify
+from groundup.evaluate.runner import Evaluation, evaluate
+from groundup.evaluate.suites import images
+from groundup.evaluate.suites.images import ask
 from groundup.evaluate.texts import answers, conversations
 from groundup.generate.scoring import Scorer
 from groundup.model import weights
@@ -37,7 +41,9 @@ def test_the_confusions_sum_to_the_cases(seer, zoo):
     assert found.recall.keys() == {"cat", "dog"} and found.recall["dog"].n == 6
     assert found.commonest == 6 / 9
     assert len(found.worst) == 9 - sum(found.counts[place][place] for place in range(3))
-    assert json.loads(json.dumps(found.as_dict(), allow_nan=False)) == found.as_dict()
+    table = to_json(found)
+    assert json.loads(json.dumps(table, allow_nan=False)) == table
+    assert result_of(Classification, table) == found
 
 
 def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zoo, monkeypatch):
@@ -45,15 +51,15 @@ def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zo
         torch.tensor([float(number), 9.0, 0.0]) for number in range(9)
     ]  # always the dog, of the cats the first the most surely
     monkeypatch.setattr(Scorer, "log_probabilities", lambda self, rows, continuations: torch.stack(sure))
-    monkeypatch.setattr(images, "WORST", 2)
+    monkeypatch.setattr(classification, "WORST", 2)
     found = classify(seer, zoo, CLASSES)
     assert found.counts == [[0, 3, 0], [0, 6, 0], [0, 0, 0]]
     assert (found.accuracy.value, found.recall["cat"].value, found.recall["dog"].value) == (6 / 9, 0, 1)
     worst = found.worst
-    assert [(each["truth"], each["said"]) for each in worst] == [("cat", "dog")] * 2
-    assert worst[0]["probability"] == pytest.approx(float(sure[0].softmax(0)[1]))
-    assert worst[0]["probability"] > worst[1]["probability"]
-    assert worst[0]["image"].startswith("data:image/jpeg;base64,") and worst[0]["looked"].startswith(
+    assert [(each.truth, each.predicted) for each in worst] == [("cat", "dog")] * 2
+    assert worst[0].probability == pytest.approx(float(sure[0].softmax(0)[1]))
+    assert worst[0].probability > worst[1].probability
+    assert worst[0].image.startswith("data:image/jpeg;base64,") and worst[0].attention.startswith(
         "data:image/png;base64,"
     )
 
@@ -67,7 +73,7 @@ def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
     documents = [pictured(str(number), f"{number}?", number, labels=labels) for number in range(3)] + [pictured("x")]
     said = iter([["0", " 1\n", "7"], ["y"]])
     monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: next(said))
-    rows = [each.as_dict() for each in ask(seer, documents, "talks")]
+    rows = [to_json(each) for each in ask(seer, documents, "talks")]
     assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in rows] == [
         ("count", "en", 3),
         ("talks", "any", 1),
@@ -82,7 +88,7 @@ def test_boxes_of_an_answer_are_measured_as_boxes(seer, pictured, monkeypatch):
     near = "b<loc510><loc500><loc999><loc990>"
     monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: [right, near])
     (row,) = ask(seer, [pictured(right), pictured(right, seed=1)], "talks")
-    assert row.row.exact_match.value == 0.5
+    assert row.exact_match.value == 0.5
     assert (row.boxes.precision.value, row.boxes.recall.value, row.boxes.f1.value) == pytest.approx((1, 3 / 4, 6 / 7))
 
 
@@ -146,7 +152,7 @@ def run(home, documents, **part):
     recipe = Recipe.of({"name": "small", "source": SOURCES, "model": {"precision": "fp32"}, "evaluate": part})
     return evaluate(
         home / "model", recipe, home, {name: home / name for name in documents}, Device("cpu"), lambda done: None
-    )
+    ).as_json()
 
 
 def test_the_suites_measure_every_source_that_shows_images(home):
@@ -163,6 +169,7 @@ def test_the_suites_measure_every_source_that_shows_images(home):
     assert len(table["questions"]["scenes"]["rows"]) == 6
     assert table["boxes"]["streets"]["recall"]["n"] == 6
     assert table["notes"] == []
+    assert Evaluation.from_json(table).as_json() == table
     assert json.loads(json.dumps(table, allow_nan=False)) == table
 
 
@@ -173,11 +180,11 @@ def test_what_is_not_there_is_said(home):
         "model": {"precision": "fp32"},
         "evaluate": {"suites": ["images", "boxes", "probe"]},
     }
-    table = evaluate(home / "model", Recipe.of(recipe), home, {}, Device("cpu"), lambda done: None)
+    table = evaluate(home / "model", Recipe.of(recipe), home, {}, Device("cpu"), lambda done: None).as_json()
     assert [note.split(":")[0] for note in table["notes"]] == [
-        "the suite 'images' has nothing to ask",
-        "the suite 'boxes' has nothing to look at",
-        "the suite 'probe' has nothing to learn",
+        "the suite 'images' has nothing to measure",
+        "the suite 'boxes' has nothing to measure",
+        "the suite 'probe' has nothing to measure",
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
-from groundup.evaluate.tasks import average, exact_match
+from groundup.evaluate.exact_match import Case, average, exact_match
 from groundup.generate.grammar import Grammar
 
 
@@ -25,8 +25,8 @@ class Parrot:
     grammar: Grammar | None = None
 
     @property
-    def model(self) -> Any:
-        return SimpleNamespace(config=SimpleNamespace(context=self.context))
+    def config(self) -> Any:
+        return SimpleNamespace(context=self.context)
 
     def complete(self, prompts, limit, advance, grammar):
         self.asked, self.limit, self.grammar = prompts, limit, grammar
@@ -67,10 +67,7 @@ def test_only_the_same_characters_are_right(tokenizer, answer, right):
 def test_the_first_mistakes_are_kept_with_what_was_expected(tokenizer):
     documents = [task(f"question {number}", "right") for number in range(6)]
     [row] = exact_match(Parrot(tokenizer, ["right", "w1", "w2", "right", "w3", "w4"]), documents)
-    assert row.mistakes == [
-        {"question": f"question {number}", "expected": "right", "answer": f"w{n}"}
-        for n, number in enumerate((1, 2, 4), 1)
-    ]
+    assert row.mistakes == [Case(f"question {number}", "right", f"w{n}") for n, number in enumerate((1, 2, 4), 1)]
 
 
 def test_a_family_weighs_the_same_however_many_cases_it_has(tokenizer):
@@ -93,7 +90,7 @@ def test_a_question_is_asked_in_the_ids_that_tuning_trains_on(tokenizer):
 def test_a_question_longer_than_the_context_counts_as_wrong(tokenizer):
     rows = exact_match(Parrot(tokenizer, ["1"], context=40), [task("a " * 60, "1"), task("b", "1")])
     assert rows[0].exact_match.value == 0.5
-    assert rows[0].mistakes[0]["answer"] == ""
+    assert rows[0].mistakes[0].answer == ""
 
 
 def test_progress_counts_the_tasks(tokenizer):

@@ -43,7 +43,7 @@ RECIPE = Recipe.of(
 
 
 def evaluation() -> dict[str, Any]:
-    """Figures in the shape of `groundup.evaluate.runner`."""
+    """An evaluation as JSON."""
     families = [("arithmetic", 2), ("copying", 1), ("dates", 1), ("lookup", 3), ("sorting", 1)]
     rows = [
         {

@@ -8,9 +8,8 @@ import pytest
 from rich.console import Console
 
 from groundup.evaluate.figure import Figure, proportion
-from groundup.release import figures
+from groundup.evaluate.runner import Evaluation
 from groundup.release.card import markdown
-from groundup.release.gallery import galleries
 from groundup.release.report import write_report
 from groundup.release.terminal import render
 from tests.release.page import Page
@@ -98,51 +97,51 @@ def test_pictures_lie_in_the_page_and_are_described(page, text):
 
 
 def test_boxes_are_drawn_where_they_lie_and_told_apart_without_colour(page):
-    (shot,) = [shot for shot in shots(page) if shot.attributes["aria-label"].startswith("There")][:1]
+    (shot,) = [shot for shot in shots(page) if shot.attributes["aria-label"].startswith("Ground truth")][:1]
     rects = shot.all("rect")
-    assert [rect.attributes["class"] for rect in rects] == ["halo", "truth", "halo", "found", "halo", "found"]
+    assert [rect.attributes["class"] for rect in rects] == ["halo", "truth", "halo", "detection", "halo", "detection"]
     assert [float(rects[1].attributes[key]) for key in ("x", "y", "width", "height")] == [12.8, 16.0, 51.2, 48.0]
     assert rects[3].all("title")[0].full_text == f"cup{ATTACK}, 75 %"
     style = page.all("style")[0].full_text
     assert re.search(r"\.truth \{[^}]*stroke-dasharray", style) and not re.search(
-        r"\.found \{[^}]*stroke-dasharray", style
+        r"\.detection \{[^}]*stroke-dasharray", style
     )
 
 
 def test_a_matrix_is_a_table_while_it_is_small(page):
     tables = {table.all("caption")[0].full_text: table for table in page.all("table")}
-    small = tables["What images of zoo were said to be, a row a true class"]
+    small = tables["Confusion matrix of zoo: a row a true class, a column a predicted one"]
     assert [[cell.full_text for cell in row.children] for row in small.all("tr")][1] == ["cat", "8", "1", "·"]
-    assert "What images of birds were said to be, a row a true class" not in tables
+    assert "Confusion matrix of birds: a row a true class, a column a predicted one" not in tables
     (matrix,) = [shot for shot in shots(page) if shot.attributes["aria-label"].startswith("Confusion matrix of 30")]
     assert len(matrix.all("rect")) == 30 + 29
-    assert matrix.all("title")[1].full_text == "bird 0 said to be bird 1: 1"
+    assert matrix.all("title")[1].full_text == "bird 0 predicted as bird 1: 1"
 
 
 def test_tables_hold_every_figure():
-    found = {table.caption: table for table in figures.tables(SEEN)}
+    found = {table.caption: table for table in Evaluation.from_json(SEEN).display().tables}
     summary, boxes = (
-        found["Held-out images by class"],
-        next(table for caption, table in found.items() if caption.startswith("Boxes in held-out")),
+        found["Classification of held-out images"],
+        next(table for caption, table in found.items() if caption.startswith("Detection in held-out")),
     )
     assert [len(row) for table in found.values() for row in table.rows] == [
         len(table.columns) for table in found.values() for _ in table.rows
     ]
     assert [row[0] for row in summary.rows] == ["zoo", "birds"]
-    assert [row[0] for row in boxes.rows] == ["streets, labels of patches", "scenes, detect in words (en)"]
-    assert len(found["Recall by class of birds, the 20 hardest of 30"].rows) == 20
+    assert [row[0] for row in boxes.rows] == ["streets"]
+    assert len(found["Recall by class of birds, the 20 lowest of 30"].rows) == 20
     assert all(markdown(table) for table in found.values())
 
 
 def test_the_terminal_shows_them():
     said = io.StringIO()
-    Console(file=said, width=160).print(render(figures.display(evaluation() | SEEN)))
-    assert "Held-out images by class" in said.getvalue() and "AP at overlap 0.5" in said.getvalue()
+    Console(file=said, width=160).print(render(Evaluation.from_json(evaluation() | SEEN).display()))
+    assert "Classification of held-out images" in said.getvalue() and "AP at IoU 0.5" in said.getvalue()
 
 
 def test_headlines_name_them():
-    titles = [title for title, _, _ in figures.headline(SEEN)]
-    assert titles == ["Class is right, zoo", "Class is right, birds", "Exact match, scenes", "AP of boxes, streets"]
+    titles = [title for title, _, _ in Evaluation.from_json(SEEN).display().headline]
+    assert titles == ["Average precision, streets", "Accuracy, zoo", "Accuracy, birds", "Exact match, scenes"]
 
 
 def test_a_picture_that_lies_elsewhere_is_not_shown():
@@ -150,9 +149,10 @@ def test_a_picture_that_lies_elsewhere_is_not_shown():
     foreign["images"]["zoo"]["worst"] = [
         MISTAKE | {"image": "https://example.org/track.png", "looked": "data:image/svg+xml,<svg/>"}
     ]
-    (shot,) = next(gallery.pictures for gallery in galleries(foreign) if gallery.title == "Surest mistakes, zoo")
+    galleries = Evaluation.from_json(foreign).display().galleries
+    (shot,) = next(each.pictures for each in galleries if each.title == "Mistakes with the highest probability, zoo")
     assert (shot.image, shot.overlay) == ("", "")
 
 
 def test_without_images_there_are_no_galleries():
-    assert galleries(evaluation()) == []
+    assert Evaluation.from_json(evaluation()).display().galleries == []

@@ -7,7 +7,7 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from groundup.evaluate.choice import choices
+from groundup.evaluate.suites.choice import choices
 from tests.evaluate.test_against_lm_eval import TASK, judge, questions
 from tests.serve.serve_helpers import small_engine
 

@@ -19,8 +19,8 @@ from groundup.data.clean import clean
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 from groundup.data.sources import read as sources
-from groundup.evaluate.bits import bits_per_byte
 from groundup.evaluate.questions import read
+from groundup.evaluate.suites.bits_per_byte import bits_per_byte
 from groundup.generate.conversation import Conversation
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import GREEDY

@@ -9,6 +9,7 @@ APPLICATIONS.add(
         modules={
             "groundup.reports": {"line": "groundup.apps.sorter.report"},
             "groundup.stages": {"line": "groundup.apps.sorter.stage"},
+            "groundup.suites": {"orders": "groundup.apps.sorter.orders_suite"},
         },
         recipe={"line": "groundup.apps.sorter.config:LinePart"},
     ),

@@ -4,8 +4,9 @@ from random import Random
 
 import pytest
 
+from groundup.apps.sorter.orders_suite import POLICIES, Orders, alike, display, understood
 from groundup.apps.sorter.policy import COLOURS, ORDER_CLASSES, PATTERN, SortingPolicy, apply, parse
-from groundup.apps.sorter.understood import POLICIES, alike, understood
+from groundup.evaluate.exact_match import Case, row_of
 from groundup.generate.grammar import Grammar
 from tests.evaluate.test_exact_match import Parrot, task
 
@@ -91,5 +92,31 @@ def test_the_share_is_of_what_is_done(tokenizer):
     pytest.importorskip("llguidance", reason="needs the extra serve")
     [row] = understood(parrot, documents)
     assert (row.exact_match.value, row.exact_match.n) == (2 / 3, 3)
-    assert row.mistakes == [{"question": "c", "expected": "sure more", "answer": "sure less"}]
+    assert row.mistakes == [Case("c", "sure more", "sure less")]
     assert parrot.grammar == Grammar.regex(PATTERN)
+
+
+# --- display -----------------------------------------------------------------------------------------------------
+
+COUNTS = {("heldout", "en"): 9, ("heldout", "zh"): 8, ("novel", "en"): 5, ("novel", "zh"): 4}
+WRONG = Case("Cans to four.", "route can 4", "route can 5")
+
+
+def orders() -> Orders:
+    right = Case("Cans to four.", "route can 4", "route can 4")
+    rows = [row_of((*key, 1), [right] * count + [WRONG] * (10 - count)) for key, count in COUNTS.items()]
+    return Orders({"said": rows})
+
+
+def test_orders_have_a_row_for_each_kind_of_phrasing_and_a_column_for_each_language():
+    (table,) = display(orders()).tables
+    assert table.columns == ("phrasings", ">English", ">Chinese")
+    assert [[cell if isinstance(cell, str) else cell.text.split(" (")[0] for cell in row] for row in table.rows] == [
+        ["known structure, other words", "90.0 %", "80.0 %"], ["another structure", "50.0 %", "40.0 %"]
+    ]  # fmt: skip
+
+
+def test_the_headline_is_what_was_understood_in_other_words_and_mistakes_are_displayed():
+    found = display(orders())
+    assert [(title, value) for title, value, _ in found.headline] == [("Orders understood, said", "85.0 %")]
+    assert len(found.mistakes) == 4

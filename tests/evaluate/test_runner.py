@@ -1,4 +1,4 @@
-"""The whole evaluation of a recipe: what it measures, on which data, and the table it returns."""
+"""The evaluation of a recipe: what its suites measure, on which data, and the JSON it becomes."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,14 @@ import pytest
 
 from groundup.codecs.text import Tokenizer
 from groundup.config.recipe import Recipe
+from groundup.core.ledger import figures as to_json
 from groundup.data.document import Document, read
 from groundup.data.prepare import write_documents
 from groundup.data.tasks import heldout
 from groundup.device import Device
-from groundup.evaluate.bits import bits_per_byte
-from groundup.evaluate.runner import evaluate
-from groundup.evaluate.tasks import exact_match
+from groundup.evaluate.exact_match import exact_match
+from groundup.evaluate.runner import Evaluation, evaluate
+from groundup.evaluate.suites.bits_per_byte import bits_per_byte
 from groundup.evaluate.texts import sample
 from groundup.generate.engine import Engine
 from groundup.model import weights
@@ -52,7 +53,7 @@ def recipe(**part: Any) -> Recipe:
 
 def run(home: Path, **part: Any) -> dict[str, Any]:
     documents = {source["name"]: home / f"documents-{source['name']}" for source in SOURCES}
-    return evaluate(home / "model", recipe(**part), home, documents, Device("cpu"), lambda done: None)
+    return evaluate(home / "model", recipe(**part), home, documents, Device("cpu"), lambda done: None).as_json()
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_baselines_stand_beside_them_when_asked_for(home):
 def test_tasks_are_the_held_out_ones(home, engine):
     table = run(home, suites=["tasks"], per_family=4)["tasks"]["gym"]
     rows = exact_match(engine, heldout(recipe().source[2], 4))
-    assert table["rows"] == [row.as_dict() for row in rows]
+    assert table["rows"] == [to_json(row) for row in rows]
     assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in table["rows"]] == [
         (family, language, 4) for family in ("copying", "comparing") for language in ("en", "zh")
     ]
@@ -129,6 +130,7 @@ def test_the_table_is_json_and_every_figure_has_its_interval_and_number(home):
         "prompts",
         "notes",
     }
+    assert Evaluation.from_json(table).as_json() == table
     assert len(figures(table)) == 1 + 5 + 1 + 4 + 2
     for figure in figures(table):
         assert figure.keys() == FIGURE
@@ -139,11 +141,11 @@ def test_what_could_not_be_measured_is_said(home, tmp_path):
     nowhere = {"stories": tmp_path}
     table = evaluate(
         home / "model", recipe(suites=["bits-per-byte", "choice"]), home, nowhere, Device("cpu"), lambda done: None
-    )
+    ).as_json()
     assert table["bits_per_byte"] == table["choice"] == {}
     assert [note.split(";")[0].split(":")[0] for note in table["notes"]] == [
         "source 'stories' has no held-out text, so no bits per byte",
-        "the suite 'choice' has nothing to ask",
+        "the suite 'choice' has nothing to measure",
     ]
 
 

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundup.data.document import Document, said
+from groundup.data.document import Document
+from groundup.evaluate.cases import answer_of, chunks
 from groundup.evaluate.figure import Figure, proportion
-from groundup.evaluate.images import Advance, chunks, ignored
 from groundup.evaluate.prompts import prompt_of
+from groundup.evaluate.suite import Advance, ignored
 from groundup.generate.engine import Engine
 
 IMAGES = 2000  # most of each part: their states are in memory
@@ -78,7 +79,7 @@ def _states(engine: Engine, documents: Iterable[Document], classes: Sequence[str
     for chunk in chunks(documents):
         rows = [prompt_of(engine, document) for document in chunk]
         found += [images[0].half().cpu() for images in engine.embedder.patches(rows)]
-        places += [classes.index(said((document.messages or [])[-1])) for document in chunk]
+        places += [classes.index(answer_of(document)) for document in chunk]
         advance(len(chunk))
     if not found:
         return None

@@ -1,0 +1,130 @@
+"""Exact match of generated answers, by task family and language; how suites measure and display it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from groundup.codecs import chat
+from groundup.data.document import Document
+from groundup.evaluate.display import Cell, interval
+from groundup.evaluate.display import Row as TableRow
+from groundup.evaluate.figure import Figure, mean, proportion
+from groundup.evaluate.suite import Advance, ignored
+from groundup.generate.engine import Engine
+from groundup.generate.grammar import Grammar
+
+MISTAKES = 3  # wrong answers of a family that are kept for the report
+SPARE = 8  # tokens a wrong answer may have beyond the longest right one: enough to see what it is
+DISPLAYED = 1  # wrong answers of a family and language that the report displays
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question, the right answer and the model's answer."""
+
+    question: str
+    expected: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family in one language at one level: the fraction of exact matches, and a few wrong answers."""
+
+    family: str
+    language: str
+    level: int
+    exact_match: Figure
+    mistakes: list[Case]
+
+
+Same = Callable[[str, str], bool]
+
+
+def equal(answer: str, expected: str) -> bool:
+    """Equal character by character; the chat template drops white space around an answer, so it does not count."""
+    return answer.strip() == expected.strip()
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+def exact_match(
+    engine: Engine,
+    documents: list[Document],
+    advance: Advance = ignored,
+    same: Same = equal,
+    grammar: Grammar | None = None,
+) -> list[Row]:
+    """Answer the last message of each task greedily; a row for each family and language, in order of first occurrence.
+
+    Documents are conversations that end with the right answer, with `family`, `language` and `level` in their labels. A
+    question that does not fit the context counts as answered with nothing. `advance` takes numbers of finished tasks;
+    `same` decides whether an answer is right; `grammar` constrains the answers.
+    """
+    groups: dict[tuple[str, str, int], list[Case]] = {}
+    for document, answer in zip(documents, _answers(engine, documents, advance, grammar), strict=True):
+        messages, labels = document.messages or [], document.labels
+        case = Case(messages[-2]["content"], messages[-1]["content"], answer)
+        groups.setdefault((labels["family"], labels["language"], labels["level"]), []).append(case)
+    return [row_of(key, cases, same) for key, cases in groups.items()]
+
+
+def average(rows: Iterable[Row]) -> Figure:
+    """The macro average: every family and language counts the same, however many cases it has."""
+    return mean([row.exact_match for row in rows])
+
+
+def _answers(engine: Engine, documents: list[Document], advance: Advance, grammar: Grammar | None) -> list[str]:
+    tokenizer, context = engine.tokenizer, engine.config.context
+    prompts = [chat.prompt(tokenizer, (document.messages or [])[:-1], document.tools) for document in documents]
+    longest = max(
+        (len(tokenizer.encode((document.messages or [])[-1]["content"])) for document in documents), default=0
+    )
+    fitting = [number for number, prompt in enumerate(prompts) if len(prompt) < context]
+    answers = [""] * len(documents)
+    completed = engine.complete(
+        [prompts[number] for number in fitting], longest + SPARE, advance=advance, grammar=grammar
+    )
+    for number, ids in zip(fitting, completed, strict=True):
+        answers[number] = tokenizer.decode(ids)
+    return answers
+
+
+def row_of(key: tuple[str, str, int], cases: list[Case], same: Same = equal) -> Row:
+    """The row of the cases of one family, language and level, in this order in the key."""
+    wrong = [case for case in cases if not same(case.answer, case.expected)]
+    return Row(*key, proportion(len(cases) - len(wrong), len(cases)), wrong[:MISTAKES])
+
+
+# --- display -----------------------------------------------------------------------------------------------------
+
+
+def languages(rows: Sequence[Row]) -> list[str]:
+    """The languages of rows, in order of first occurrence."""
+    return list(dict.fromkeys(row.language for row in rows))
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """A column of figures for each language."""
+    return [f">{LANGUAGES.get(language, language)}" for language in languages(rows)]
+
+
+def by_language(rows: Sequence[Row], family: str) -> list[str | Cell]:
+    """The exact matches of a family, a cell a language."""
+    figures = {row.language: row.exact_match for row in rows if row.family == family}
+    return [interval(figures.get(language)) for language in languages(rows)]
+
+
+def largest(rows: Sequence[Row]) -> int:
+    """The largest number of cases of a family and language."""
+    return max((row.exact_match.n for row in rows), default=0)
+
+
+def mistakes(rows: Iterable[Row]) -> list[TableRow]:
+    """Some wrong answers of each family and language, as rows of a display's `mistakes`."""
+    return [
+        [row.family, *(Cell(text, verbatim=True) for text in asdict(case).values())]
+        for row in rows
+        for case in row.mistakes[:DISPLAYED]
+    ]

@@ -1,0 +1,72 @@
+"""An evaluation suite: what it declares, and what it is given.
+
+A suite is declared in one file that adds a `Suite` to the table `SUITES`, under the name of the file.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from groundup.config.evaluation import EvaluatePart
+from groundup.config.source import SourceBase
+from groundup.evaluate.display import Display
+from groundup.generate.engine import Engine
+
+Advance = Callable[[int], None]
+Result = TypeVar("Result")
+AnySource = TypeVar("AnySource", bound=SourceBase)
+
+
+def ignored(done: int) -> None:
+    """Report no progress."""
+
+
+@dataclass(frozen=True)
+class SuiteInputs:
+    """What a suite measures, and with what.
+
+    `sources` are those of the recipe, `options` its [evaluate], `home` the folder where its paths begin; `documents`
+    has the folder of each source that the run used, with its `documents.parquet`. `advance` takes numbers of finished
+    cases, `note` a sentence on what was not measured.
+    """
+
+    engine: Engine
+    sources: tuple[SourceBase, ...]
+    options: EvaluatePart
+    home: Path
+    documents: Mapping[str, Path]
+    advance: Advance
+    note: Callable[[str], None]
+
+    def of(self, *kinds: type[AnySource]) -> Iterator[AnySource]:
+        """The sources of some kinds."""
+        return (source for source in self.sources if isinstance(source, kinds))
+
+    def file(self, source: SourceBase) -> Path | None:
+        """The documents of a source, or None where the run has none."""
+        path = self.documents[source.name] / "documents.parquet" if source.name in self.documents else None
+        return path if path is not None and path.is_file() else None
+
+    def files(self, *kinds: type[AnySource]) -> Iterator[tuple[AnySource, Path]]:
+        """The sources of some kinds that have documents, with these."""
+        return ((source, path) for source in self.of(*kinds) if (path := self.file(source)) is not None)
+
+
+@dataclass(frozen=True)
+class Suite(Generic[Result]):
+    """The declaration of a suite.
+
+    `version` rises when its figures change. `result` is a frozen dataclass; each of its fields is a key of the
+    evaluation's JSON and has a default that stands for "not measured". `measure` fills it and `display` presents it.
+    `missing` is the note where nothing was measured. `extra` names the extra of this package that it needs;
+    `image_inputs` says that the model must take images.
+    """
+
+    version: int
+    result: type[Result]
+    measure: Callable[[SuiteInputs], Result]
+    display: Callable[[Result], Display]
+    missing: str
+    extra: str | None = None
+    image_inputs: bool = False

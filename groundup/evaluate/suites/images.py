@@ -1,0 +1,149 @@
+"""Suite: held-out images by class, and questions about held-out images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from groundup.codecs import boxes
+from groundup.config.source import MessagesSource, ScenesSource
+from groundup.core import units
+from groundup.core.tables import SUITES
+from groundup.data.document import Document, read
+from groundup.data.sources import scenes
+from groundup.evaluate import classification
+from groundup.evaluate.average_precision import Matches, ScoredImage, matches
+from groundup.evaluate.cases import answer_of, chunks, question_of
+from groundup.evaluate.classification import Classification, classify, labelled
+from groundup.evaluate.display import Display, Headline, Table
+from groundup.evaluate.exact_match import SPARE, Case, Row, average, mistakes, row_of
+from groundup.evaluate.figure import Figure
+from groundup.evaluate.prompts import answer, prompt_of, supervised_ids
+from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
+from groundup.evaluate.suites import tasks
+from groundup.evaluate.texts import conversations
+from groundup.generate.engine import Engine
+
+QUESTIONS = 500  # held-out conversations about images that are asked of a source
+
+
+@dataclass(frozen=True)
+class QuestionRow(Row):
+    """Exact matches of one family in one language, and box matches where right answers hold boxes."""
+
+    boxes: Matches | None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of one source."""
+
+    average: Figure
+    rows: list[QuestionRow]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The result, by source."""
+
+    images: dict[str, Classification] = field(default_factory=dict)
+    questions: dict[str, Questions] = field(default_factory=dict)
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+def measure(inputs: SuiteInputs) -> Images:
+    """Classify the held-out images of each source with classes, and ask the held-out questions of each other source."""
+    classes, questions = {}, {}
+    for name, file, names in labelled(inputs):
+        if found := classify(inputs.engine, read(file, heldout=True), names, inputs.advance):
+            classes[name] = found
+    for name, documents in _conversations(inputs).items():
+        if rows := ask(inputs.engine, documents, name, inputs.advance):
+            questions[name] = Questions(average(rows), rows)
+    return Images(classes, questions)
+
+
+def _conversations(inputs: SuiteInputs) -> dict[str, list[Document]]:
+
+    made = {source.name: scenes.heldout(source, inputs.options.per_family) for source in inputs.of(ScenesSource)}
+    return made | {
+        source.name: list(conversations(file, heldout=True, limit=QUESTIONS))
+        for source, file in inputs.files(MessagesSource)
+    }
+
+
+def ask(engine: Engine, documents: Sequence[Document], name: str, advance: Advance = ignored) -> list[QuestionRow]:
+    """Answer the last message of each conversation greedily; a row for each family and language, in order of first
+    occurrence.
+
+    Documents are conversations with images that end with the right answer, with `family`, `language` and `level` in
+    their labels; those without labels are the family `name`. `advance` takes numbers of finished questions.
+    """
+    groups: dict[tuple[str, str, int], list[Document]] = {}
+    for document in documents:
+        labels = document.labels or {"family": name, "language": "any", "level": 1}
+        groups.setdefault((labels["family"], labels["language"], labels["level"]), []).append(document)
+    return [
+        _row(key, [case for chunk in chunks(group) for case in _cases(engine, chunk, advance)])
+        for key, group in groups.items()
+    ]
+
+
+def _cases(engine: Engine, documents: list[Document], advance: Advance) -> list[Case]:
+
+    rows = [prompt_of(engine, document) for document in documents]
+    expected = [answer_of(document) for document in documents]
+    longest = max(len(supervised_ids(engine.tokenizer, text)) for text in expected)
+    answers = answer(engine, rows, longest + SPARE, advance)
+    return [Case(*each) for each in zip(map(question_of, documents), expected, answers, strict=True)]
+
+
+def _row(key: tuple[str, str, int], cases: list[Case]) -> QuestionRow:
+    images = [ScoredImage((1, 1), boxes.read(case.expected), boxes.read(case.answer)) for case in cases]
+    located = any(image.truth for image in images)
+    return QuestionRow(**vars(row_of(key, cases)), boxes=matches(images) if located else None)
+
+
+# --- display -----------------------------------------------------------------------------------------------------
+
+
+def display(result: Images) -> Display:
+    """Classification, then questions."""
+    asked = result.questions.items()
+    return Display(
+        [
+            *(classification.headline(source, entry) for source, entry in result.images.items()),
+            *(_headline(source, entry) for source, entry in asked),
+        ],
+        [
+            *classification.tables(result.images),
+            *(tasks.table(source, entry.average, entry.rows) for source, entry in asked),
+            _boxes(result.questions),
+        ],
+        galleries=[
+            gallery for source, entry in result.images.items() for gallery in classification.galleries(source, entry)
+        ],
+        mistakes=[row for _, entry in asked for row in mistakes(entry.rows)],
+    )
+
+
+def _headline(source: str, entry: Questions) -> Headline:
+    return Headline(f"Exact match, {source}", units.percent(entry.average.value), "questions about held-out images")
+
+
+def _boxes(questions: dict[str, Questions]) -> Table:
+    """Boxes written in answers, a row a family and language."""
+    rows = [
+        [source, row.family, row.language, str(row.exact_match.n), *row.boxes.cells()]
+        for source, entry in questions.items()
+        for row in entry.rows
+        if row.boxes is not None
+    ]
+    columns = ("source", "family", "language", ">images", ">precision", ">recall", ">F1")
+    return Table("Boxes in answers about held-out images, at an IoU of 0.5", columns, rows)
+
+
+SUITES.add(
+    "images",
+    Suite(1, Images, measure, display, "no source has held-out images with a class or a question", image_inputs=True),
+)
