@@ -274,10 +274,10 @@ def _merged(some: dict[str, Stats], more: dict[str, Stats]) -> dict[str, Stats]:
 
 def _both(a: Stats, b: Stats) -> Stats:
     count, gap = a["count"] + b["count"], b["mean"] - a["mean"]
-    share = b["count"] / count
-    variance = (1 - share) * a["std"] ** 2 + share * b["std"] ** 2 + share * (1 - share) * gap**2
+    weight = b["count"] / count
+    variance = (1 - weight) * a["std"] ** 2 + weight * b["std"] ** 2 + weight * (1 - weight) * gap**2
     ends = {"min": np.minimum(a["min"], b["min"]), "max": np.maximum(a["max"], b["max"])}
-    return {**ends, "mean": a["mean"] + share * gap, "std": np.sqrt(variance), "count": count}
+    return {**ends, "mean": a["mean"] + weight * gap, "std": np.sqrt(variance), "count": count}
 
 
 def av_library() -> Any:

@@ -202,12 +202,12 @@ def _runs_on(chosen: list[Template]) -> bool:
 
 def _fill(rng: Random, template: Template, kinds: list[str], language: Language, odd: float) -> tuple[str, Clause]:
     """Fill the gaps of a clause: its text and meaning. With a probability a gap gets an ambiguous or unknown name."""
-    text, verb, rest, said = template.text, template.verb, [], []
+    text, verb, rest, classes = template.text, template.verb, [], []
     alone: Clause | None = Clause("refuse", (), ("other",)) if verb == "other" else None
     if "<k>" in text:
         most = rng.choices((1, 2, 3), (70, 25, 5) if verb in MANY[:4] else (85, 15, 0))[0]
-        said = [kinds.pop(0) for _ in range(min(most, max(len(kinds) - 2, 1)))]
-        words = [rng.choice(_choices(language, f"kind.{kind}")) for kind in said]
+        classes = [kinds.pop(0) for _ in range(min(most, max(len(kinds) - 2, 1)))]
+        words = [rng.choice(_choices(language, f"kind.{kind}")) for kind in classes]
         if rng.random() < odd:
             topic = rng.choice(("?bottle", "?kind", "!kind"))
             alone = Clause("ask" if topic[0] == "?" else "refuse", (), (topic[1:],))
@@ -228,7 +228,7 @@ def _fill(rng: Random, template: Template, kinds: list[str], language: Language,
         shown = rng.choice((f"{number}%", f"{number} percent" if language == "en" else f"百分之{number}"))
         text = text.replace("<p>", shown)
         rest, verb = [str(number) if verb == "percent" else verb], "sure"
-    return text, alone or Clause(verb, tuple(said), tuple(rest))  # type: ignore[arg-type]  # verbs of the files are those of the language
+    return text, alone or Clause(verb, tuple(classes), tuple(rest))  # type: ignore[arg-type]  # verbs of the files are those of the language
 
 
 def _bin(rng: Random, name: str, language: Language) -> str:

@@ -126,7 +126,7 @@ def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) ->
             await _tell(stops, shift.stopping())
             raise
         if not goes_on:
-            again = "the line was stopped again, or is stopping still; look and resume again"
+            again = "the line was stopped again, or is stopping still; check it and resume again"
             raise ApiError(409, again, code="stopped_again")
         return {"resumed": True}
 
@@ -167,11 +167,11 @@ async def _tell(worker: WorkerThread, tell: Callable[[], T]) -> T:
 
 def _number(request: Request) -> int:
     """The number of the stop that a resume answers. Raises ApiError for a request without one."""
-    said = request.query_params.get("stop", "")
-    if not (said.isascii() and said.isdigit() and len(said) < 20):
+    number = request.query_params.get("stop", "")
+    if not (number.isascii() and number.isdigit() and len(number) < 20):
         unsaid = "say which stop is answered: POST /api/resume?stop=N, with the number under `stop` in /api/live"
         raise ApiError(409, unsaid, "stop", "no_stop")
-    return int(said)
+    return int(number)
 
 
 def _carry_out(shift: ShiftControl, order: Order, ordering: Lock) -> dict[str, str]:

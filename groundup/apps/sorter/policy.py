@@ -65,7 +65,7 @@ REASONS = {
     ),
     "contradiction": ("That says two things about {0}.", "关于{0}的说法相互矛盾。"),
     "swap": ("That swaps a bin with itself.", "不能和同一个箱子对换。"),
-    "sure": ("Sureness must be from 50 to 99 %, not {0}.", "把握必须在50%到99%之间，不能是{0}。"),
+    "sure": ("The confidence threshold must be from 50 to 99 %, not {0}.", "把握必须在50%到99%之间，不能是{0}。"),
 }
 LONGEST = 400  # characters of an order
 LOWEST, HIGHEST = 50, 99  # percent: range of the confidence threshold; below it every second pick may be wrong
@@ -309,7 +309,7 @@ def describe(policy: SortingPolicy, language: Language) -> str:
     lines.append(("Left on the belt: ", "留在带上：")[side] + _listed(policy, "leave", side))
     threshold = policy.min_confidence
     doubtful = (
-        f"By hand too: what is seen with less than {threshold} % sureness.",
+        f"By hand too: detections below {threshold} % confidence.",
         f"把握不足{threshold}%的也由人工处理。",
     )
     lines.append(doubtful[side] + (" * is picked first.", "*优先拣。")[side] * bool(policy.priority))

@@ -204,11 +204,11 @@ class WorkShift:
             if isinstance(after, SortingPolicy):
                 self.sorter.policy = after
         if isinstance(after, SortingPolicy):
-            answer, said = "policy", describe(after, language)
+            kind, answer = "policy", describe(after, language)
         else:
-            answer, said = ("question" if after.question else "refusal"), after.text(language)
-        self._events.append({"time": self.guard.now(), "what": f"order: {answer}", "text": text, "line": line})
-        return {answer: said, "line": line}
+            kind, answer = ("question" if after.question else "refusal"), after.text(language)
+        self._events.append({"time": self.guard.now(), "what": f"order: {kind}", "text": text, "line": line})
+        return {kind: answer, "line": line}
 
     def stop(self, why: str = PRESSED) -> None:
         """Emergency stop: arm and belt stand still within 50 ms, until `resume`. Returns once the robot was told."""

@@ -61,7 +61,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
             suction=spaces.Discrete(2),
             ride=spaces.Discrete(2),  # 1: the target moves on with the belt
             belt=_box([0], [MOST]),  # m/s
-            stop=spaces.Discrete(2),  # 1 halts arm and belt within a period, whatever else is asked, and keeps hold
+            stop=spaces.Discrete(2),  # 1 halts arm and belt within a period; a held item stays held
         )
         self.observation_space = spaces.Dict(
             image=spaces.Box(0, 255, (side, side, 3), np.uint8),
@@ -84,7 +84,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
         """An empty belt, other items, other light; the same after the same seed."""
         super().reset(seed=seed)
         feed, optics = self.np_random.spawn(2)
-        self.line, self.camera, self.told = Line(self.part, feed, self.kinds), Camera(self.part, optics), 0
+        self.line, self.camera, self.reported = Line(self.part, feed, self.kinds), Camera(self.part, optics), 0
         self._steps = 0
         self._look()
         return self._observation(), self._info()
@@ -116,7 +116,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
         }
 
     def _info(self) -> dict[str, Any]:
-        events, self.told = self.line.events[self.told :], len(self.line.events)
+        events, self.reported = self.line.events[self.reported :], len(self.line.events)
         seen = {one.number: {"box": one.box, "visible": one.visible} for one in self.seen}
         lying = [
             {"number": p.number, "kind": p.item.kind, "place": p.place, **seen.get(p.number, {})}

@@ -18,10 +18,10 @@ SIDES = (33, 64, 97, 192)  # pixels: whole vectors of the processor, and remaind
 def draws_as_numpy(path: str) -> bool:
     """Whether the compiled library at a path renders the images that numpy renders."""
     made = from_library(ctypes.CDLL(path))
-    return all(_draws_alike(made, pixels) for pixels in SIDES)
+    return all(_renders_alike(made, pixels) for pixels in SIDES)
 
 
-def _draws_alike(made: Backend, pixels: int) -> bool:
+def _renders_alike(made: Backend, pixels: int) -> bool:
     part, rng = WorldPart(pixels=pixels), np.random.default_rng(pixels)
     turn, *_ = np.linalg.qr(rng.normal(size=(3, 3)))
     drawn = [items.draw(rng, kind, part) for kind in (*items.KINDS, items.UNKNOWN, items.ODD)]
@@ -29,10 +29,10 @@ def _draws_alike(made: Backend, pixels: int) -> bool:
         Posed(k, item, items.f32((AT + rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2), 0.05)), items.f32(turn))
         for k, item in enumerate(drawn)
     ]
-    looks = [
-        [Camera(part, np.random.default_rng(1), way).render(things) for things in (posed, [])] for way in (NUMPY, made)
+    images = [
+        [Camera(part, np.random.default_rng(1), way).render(shown) for shown in (posed, [])] for way in (NUMPY, made)
     ]
-    return all(np.array_equal(one[0], other[0]) and one[1] == other[1] for one, other in zip(*looks, strict=True))
+    return all(np.array_equal(one[0], other[0]) and one[1] == other[1] for one, other in zip(*images, strict=True))
 
 
 if __name__ == "__main__":
