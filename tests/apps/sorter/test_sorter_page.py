@@ -386,7 +386,7 @@ def test_a_stop_that_nobody_heard_is_said_loudly(visit):
     page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('gone')); }")
     page.keyboard.press("Escape")
     page.get_by_role("alert").filter(has_text="Use the switch at the machine").wait_for()
-    page.wait_for_selector(".status.halted >> text=what is shown is old")
+    page.wait_for_selector(".status.halted >> text=these data are old")
 
 
 @pytest.mark.browser
