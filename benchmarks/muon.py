@@ -17,18 +17,13 @@ def steps(depth: int, width: int, head_dim: int) -> tuple[dict[str, Callable[[],
 
     from groundup.config.model import ModelPart
     from groundup.model.config import ModelConfig
+    from groundup.model.parameters import matrices_of
     from groundup.model.transformer import Transformer
     from groundup.train.optim.muon import Muon
-    from groundup.train.optim.optimizer import is_matrix
 
     model = Transformer(ModelConfig.of(ModelPart(depth=depth, width=width, head_dim=head_dim), 1024)).initialise(0)
     ours, theirs = (
-        {
-            name: torch.nn.Parameter(each.detach().clone())
-            for name, each in model.named_parameters()
-            if is_matrix(name, each)
-        }
-        for _ in range(2)
+        {name: torch.nn.Parameter(each.detach().clone()) for name, each in matrices_of(model).items()} for _ in range(2)
     )
     for name in ours:
         ours[name].grad = theirs[name].grad = torch.randn(ours[name].shape)

@@ -85,7 +85,7 @@ class Engine:
         shop = workshop(model.config) if device.is_host else None
         plant(model, weights, shop)
         for module in model.modules():
-            if isinstance(module, Linear | nn.Embedding):
+            if isinstance(module, Linear | nn.Embedding) and isinstance(module.weight, nn.Parameter):
                 module.weight.data = module.weight.data.to(model.precision)
         return Engine(model, Tokenizer.load(folder), shop, cache_bytes)
 

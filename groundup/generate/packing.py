@@ -13,7 +13,8 @@ from torch import Tensor
 
 from groundup.codecs.patches import frames
 from groundup.generate.look import Look
-from groundup.model.transformer import Cache, Transformer, document_mask
+from groundup.model.attention import Cache, document_mask
+from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs
 
 MAX_TOKENS = 8192  # tokens and patches of one forward, padding included

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.generate.packing import PackedRow, attention_mask, batches, hidden_states
-from groundup.model.transformer import Transformer, fused_attention
+from groundup.model.attention import fused_attention
+from groundup.model.transformer import Transformer
 
 CHUNK = 1024  # positions whose logits are in memory at a time
 TREE_TOKENS = 1024  # tokens of continuations behind one prompt: more of them take several rows

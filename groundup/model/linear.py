@@ -1,22 +1,30 @@
-"""The two leaves that most layers share: a matrix, and a norm."""
+"""Matrix and norm: the modules that own most parameters."""
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from groundup.model.ops import TORCH
+from groundup.model.parameters import BIAS, MATRIX, NORM, Role
+
 
 class Linear(nn.Linear):
-    """A matrix kept in the master precision and multiplied in the precision of what comes in."""
+    """A matrix kept in the master precision and multiplied in the precision of the input."""
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = False):
+    def __init__(self, inputs: int, outputs: int, role: Role = MATRIX, bias: bool = False):
         super().__init__(inputs, outputs, bias)
+        self.roles = {"weight": role, "bias": BIAS}
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, in fp32 (arXiv:1910.07467)."""
+    """The weight of an RMS norm."""
+
+    roles: ClassVar = {"weight": NORM}
 
     def __init__(self, width: int, epsilon: float):
         super().__init__()
@@ -24,6 +32,12 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return (self.weight.float() * normed.to(x.dtype)).to(x.dtype)
+        return TORCH.rms_norm(x, self.weight, self.epsilon)
+
+
+class Embedding(nn.Embedding):
+    """A table of vectors."""
+
+    def __init__(self, rows: int, width: int, role: Role):
+        super().__init__(rows, width)
+        self.roles = {"weight": role}

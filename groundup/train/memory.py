@@ -4,7 +4,7 @@ One forward and backward runs on fake tensors, which have shapes and no content,
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 from groundup.codecs.patches import Frame
 from groundup.device import Device
-from groundup.model.config import ModelConfig
+from groundup.model.attention import document_mask
 from groundup.model.losses import linear_cross_entropy
-from groundup.model.transformer import Transformer, document_mask
+from groundup.model.parameters import matrices_of
+from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, normalised
 from groundup.train.distributed.mesh import ProcessMesh
 
@@ -35,7 +36,7 @@ def predict(model: Transformer, rows: int, mesh: ProcessMesh, device: Device, sa
     Weights and optimiser state, gradients, activations and temporaries of `rows` rows a forward, and where the device
     is the host and the run `saves`, the copy of a checkpoint on its way to disk. Right within a factor of 1.6.
     """
-    held = _held(model.config, mesh)
+    held = _held(model, mesh)
     used = _used(model, rows, mesh) + _gathered(model, mesh)
     if not device.is_host:
         return held + used
@@ -44,35 +45,25 @@ def predict(model: Transformer, rows: int, mesh: ProcessMesh, device: Device, sa
     return int(held * (2 if saves else 1) + used * holds + COMPILER * compiles)
 
 
-def _held(config: ModelConfig, mesh: ProcessMesh) -> int:
+def _held(model: Transformer, mesh: ProcessMesh) -> int:
     """Bytes of fp32 weights with one moment for Muon's matrices and two for the rest."""
-    return 4 * (3 * config.total - _matrices(config)) // mesh.size
-
-
-def _matrices(config: ModelConfig) -> int:
-    """Weights that Muon trains: of the blocks, and between patches and the stream."""
-    tower = 0 if config.tower is None else config.tower.matrices
-    return _of_blocks(config) + config.vision_matrices + tower
-
-
-def _of_blocks(config: ModelConfig) -> int:
-    counts = config.parameters()
-    return counts["attention"] + counts["feed-forward"]
+    return 4 * (3 * _count(model.parameters()) - _count(matrices_of(model).values())) // mesh.size
 
 
 def _gathered(model: Transformer, mesh: ProcessMesh) -> int:
-    """Bytes that sharding adds: two blocks and all outside the blocks whole, and rows of gradients, and owners' copies
-    of matrices.
+    """Bytes that sharding adds: two blocks and all outside the blocks in full, and rows of gradients, and owners'
+    copies of matrices.
     """
     if mesh.device_mesh is None:
         return 0
-    config, of_blocks = model.config, _of_blocks(model.config)
-    blocks = 2 * of_blocks // config.depth
-    return (
-        model.precision.itemsize * blocks
-        + 4 * (config.total - of_blocks)
-        + 4 * (config.total + 2 * _matrices(config)) // mesh.size
-    )
+    total, matrices = _count(model.parameters()), _count(matrices_of(model).values())
+    of_blocks = _count(matrices_of(model.model.layers).values())
+    blocks = 2 * of_blocks // model.config.depth
+    return model.precision.itemsize * blocks + 4 * (total - of_blocks) + 4 * (total + 2 * matrices) // mesh.size
+
+
+def _count(parameters: Iterable[Tensor]) -> int:
+    return sum(each.numel() for each in parameters)
 
 
 def _used(model: Transformer, rows: int, mesh: ProcessMesh) -> int:

@@ -17,8 +17,9 @@ from groundup.evaluate.runner import evaluate
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import Sampling
 from groundup.model import weights
+from groundup.model.attention import document_mask
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, document_mask
+from groundup.model.transformer import Transformer
 from tests.random_models import random_model
 
 DOCS = Path(__file__).parents[2] / "docs"

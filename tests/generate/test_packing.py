@@ -9,7 +9,8 @@ import torch
 from groundup.codecs.boxes import Detection, to_labels
 from groundup.generate import scoring
 from groundup.generate.packing import PackedRow, hidden_states, image_inputs
-from groundup.model.transformer import document_mask
+from groundup.model.attention import document_mask
+from groundup.model.ops import TORCH
 from tests.generate.generate_helpers import Ids, engine
 from tests.generate.test_engine_images import EYES, NEVER, request, view
 
@@ -82,11 +83,9 @@ def test_attention_weights_are_those_of_the_last_layer(seer, rows):
     hidden_states(seer.model, [rows[0]])
     hook.remove()
     module, (x_BTD, context) = seer.model.model.layers[-1].self_attn, kept[0]
-    q, k = (
-        module.q_norm(module.q_proj(x_BTD).unflatten(2, (-1, 16))),
-        module.k_norm(module.k_proj(x_BTD).unflatten(2, (-1, 16))),
-    )
-    q, k = (module.rotate(each, context.cos_BTE, context.sin_BTE)[0] for each in (q, k))
+    q, k = module.q_proj(x_BTD).unflatten(2, (-1, 16)), module.k_proj(x_BTD).unflatten(2, (-1, 16))
+    angles = context.cos_BTE, context.sin_BTE
+    q, k = (TORCH.rotary_embedding(each, *angles)[0] for each in (module.q_norm(q), module.k_norm(k)))
     scores_HT = torch.einsum("he,the->ht", q[-1], k.repeat_interleave(2, 1)) / 4
     expected = scores_HT.softmax(-1).mean(0)[rows[0].images[0].place : rows[0].images[0].end]
     torch.testing.assert_close(torch.from_numpy(weights), expected, atol=1e-5, rtol=1e-4)

@@ -1,9 +1,10 @@
-"""The kernels: each computes what the module it replaces computes, and a row's bits depend on that row alone."""
+"""The kernels: each computes what `TorchOps` computes, and a row's bits depend on that row alone."""
 
 import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from groundup.kernels.cpu import kernels, probe
 from groundup.kernels.cpu import modules as leaves
 from groundup.kernels.cpu.matrix import Packed, quantise
 from groundup.kernels.cpu.modules import plant, workshop
-from groundup.model.linear import Linear, RMSNorm
-from groundup.model.transformer import Gate, Rotary, Rotation
+from groundup.model.linear import Linear
+from groundup.model.ops import TORCH
 from tests.generate.generate_helpers import Ids, native_model, random_prompts
 from tests.random_models import CONFIG, random_model
 
@@ -36,8 +37,9 @@ def noise(*size: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
 
 
-def native_linear(weight: torch.Tensor, weights: str, shop) -> leaves._Linear:
-    return leaves._Linear(Packed(weight, weights), shop)
+def native_linear(weight: torch.Tensor, weights: str, shop) -> Callable[[torch.Tensor], torch.Tensor]:
+    packed = Packed(weight, weights)
+    return lambda x: shop.linear(x, packed)
 
 
 @BOTH
@@ -73,26 +75,24 @@ def test_quantising_keeps_the_largest_of_a_group_and_is_half_a_step_off_at_most(
 
 
 @BOTH
-def test_norm_equals_the_module(shop, dtype):
-    module = RMSNorm(48, 1e-6)
-    module.weight.data = noise(48)
-    x = noise(11, 48, seed=2).to(dtype)
-    torch.testing.assert_close(leaves._Norm(module, shop)(x[None])[0], module(x).detach(), **CLOSE[dtype])
+def test_rms_norm_equals_torch(shop, dtype):
+    weight, x = noise(48), noise(1, 11, 48, seed=2).to(dtype)
+    torch.testing.assert_close(shop.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), **CLOSE[dtype])
 
 
 @BOTH
-def test_rotation_equals_the_module(shop, dtype):
+def test_rotary_embedding_equals_torch(shop, dtype):
     x = noise(2, 9, 4, 16).to(dtype)
-    cos, sin = Rotary(16, 10_000.0)(torch.stack([torch.arange(9), torch.arange(40, 49)]))
-    expected = Rotation()(x, cos, sin)
-    torch.testing.assert_close(leaves._Rotation(shop)(x.clone(), cos, sin), expected, **CLOSE[dtype])
+    angles = TORCH.rotary_angles(torch.stack([torch.arange(9), torch.arange(40, 49)]), 16, 10_000.0)
+    expected = TORCH.rotary_embedding(x, *angles)
+    torch.testing.assert_close(shop.rotary_embedding(x.clone(), *angles), expected, **CLOSE[dtype])
 
 
 @BOTH
-def test_gate_equals_the_module(shop, dtype):
+def test_swiglu_equals_torch(shop, dtype):
     wide = torch.linspace(-100, 100, 1600).view(1, 20, 80).to(dtype)
     up = noise(1, 20, 80).to(dtype)
-    torch.testing.assert_close(leaves._Gate(shop)(wide, up), Gate()(wide, up), **CLOSE[dtype])
+    torch.testing.assert_close(shop.swiglu(wide, up), TORCH.swiglu(wide, up), **CLOSE[dtype])
 
 
 @BOTH

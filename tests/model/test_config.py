@@ -9,8 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from groundup.config.model import ModelPart
 from groundup.core.errors import InputError
+from groundup.model.attention import dense_attention
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, dense_attention
+from groundup.model.transformer import Transformer
 from tests.random_models import CONFIG, random_model
 
 HUGE = ModelConfig(

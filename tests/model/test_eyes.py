@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from groundup.codecs.patches import PatchGrid
 from groundup.model import weights
+from groundup.model.attention import document_mask
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, document_mask
+from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised, positions
 from tests.random_models import random_model
 

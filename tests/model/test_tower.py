@@ -234,7 +234,7 @@ def test_weights_and_state_are_counted_exactly() -> None:
     optimizer = Optimizer(model, SCHEDULE, 10, ProcessMesh())
     optimizer.prepare()
     tensors = [*model.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
-    assert _held(config, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
+    assert _held(model, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:

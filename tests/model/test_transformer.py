@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from groundup.model.attention import dense_attention, document_mask, fused_attention
 from groundup.model.losses import linear_cross_entropy
-from groundup.model.transformer import Transformer, dense_attention, document_mask, fused_attention
+from groundup.model.transformer import Transformer
 from tests.random_models import CONFIG, random_model
 
 # fp32 through three layers: sums of about 100 terms of size 1, in another order.

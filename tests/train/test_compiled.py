@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from groundup.core.errors import InputError
-from groundup.model.transformer import dense_attention
+from groundup.model.attention import dense_attention
 from groundup.train import loop
 from groundup.train.compiled import Difference
 from groundup.train.distributed.mesh import ProcessMesh, join

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from groundup.model.config import ModelConfig
+from groundup.model.parameters import matrices_of
 from groundup.model.transformer import Transformer
 from groundup.train import memory
 from groundup.train.distributed.mesh import ProcessMesh
@@ -69,13 +70,14 @@ def test_weights_and_state_are_counted_exactly(config: ModelConfig) -> None:
     optimizer = Optimizer(learner, SCHEDULE, 10, ProcessMesh())
     optimizer.prepare()
     tensors = [*learner.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
-    assert memory._held(config, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
+    assert memory._held(learner.model, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 
 
 @SHAPES
 def test_of_matrices_all_that_owners_copy_is_counted(config: ModelConfig) -> None:
-    optimizer = Optimizer(LossModule(Transformer(config)), SCHEDULE, 10, ProcessMesh())
-    assert memory._matrices(config) == sum(matrix.numel() for matrix in optimizer.owners.matrices)
+    model = Transformer(config)
+    optimizer = Optimizer(LossModule(model), SCHEDULE, 10, ProcessMesh())
+    assert memory._count(matrices_of(model).values()) == sum(matrix.numel() for matrix in optimizer.owners.matrices)
 
 
 def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:

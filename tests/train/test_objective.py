@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from groundup.data.batches import Batch
-from groundup.model.transformer import Transformer, document_mask
+from groundup.model.attention import document_mask
+from groundup.model.transformer import Transformer
 from groundup.train.objectives.packed import LossModule, tensors
 from tests.train.train_helpers import CONFIG, CONTEXT, bytes_only, make_job
 

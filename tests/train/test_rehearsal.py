@@ -7,11 +7,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from groundup.model.config import ModelConfig
+from groundup.model.parameters import matrices_of
 from groundup.model.transformer import Transformer
 from groundup.train.distributed.mesh import ProcessMesh, local, shard, slice_of
 from groundup.train.objectives.packed import LossModule
 from groundup.train.optim.matrix_owners import MatrixShardOwners
-from groundup.train.optim.optimizer import Optimizer, is_matrix
+from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import SCHEDULE, start
 
 SIZE = 256
@@ -26,13 +27,13 @@ def _rehearse(rank: int) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
         learner = LossModule(Transformer(LARGE, torch.bfloat16))
         shapes = {name: parameter.shape for name, parameter in learner.named_parameters()}
-        matrices = {name for name, parameter in learner.named_parameters() if is_matrix(name, parameter)}
+        matrices = set(matrices_of(learner))
         shard(learner, mesh)
         optimizer = Optimizer(learner, SCHEDULE, 10, mesh)
         optimizer.prepare()  # a whole update
         held = {name: local(parameter).numel() for name, parameter in learner.named_parameters()}
         state = sum(local(value).numel() for value in optimizer.state().values())
-        owned = [shapes[name].numel() for name in optimizer.owners.whole]
+        owned = [shapes[name].numel() for name in optimizer.owners.full]
     rows = {name: slice_of(shape[0], rank, SIZE) for name, shape in shapes.items()}
     assert held == {name: (rows[name].stop - rows[name].start) * shape[1:].numel() for name, shape in shapes.items()}
     others = [name for name in shapes if name not in matrices]
@@ -49,11 +50,7 @@ def test_a_process_of_many_holds_exactly_its_share() -> None:
 
 def test_owners_share_out_all_matrices_evenly() -> None:
     with torch.device("meta"):
-        matrices = {
-            name: parameter
-            for name, parameter in LossModule(Transformer(LARGE)).named_parameters()
-            if is_matrix(name, parameter)
-        }
+        matrices = matrices_of(LossModule(Transformer(LARGE)))
     everyone = [MatrixShardOwners(matrices, ProcessMesh(rank, 8)) for rank in range(8)]
     numbers = sorted(number for owners in everyone for number in owners.owned)
     assert numbers == list(range(len(matrices)))

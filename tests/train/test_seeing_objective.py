@@ -9,7 +9,8 @@ import torch
 from groundup.data.batches import Batch, Batches
 from groundup.data.shards import Shards
 from groundup.data.views import ImageObjective
-from groundup.model.transformer import Transformer, document_mask
+from groundup.model.attention import document_mask
+from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import normalised
 from groundup.train.objectives.packed import LossModule, tensors
 from tests.data.test_views import KINDS, LESSON, SIDE, shards_of, shown, text, tokenizer

@@ -18,8 +18,9 @@ from groundup.data.shards import Shards
 from groundup.data.views import ImageObjective
 from groundup.generate.engine import Engine
 from groundup.generate.look import alone, see
+from groundup.model.attention import document_mask
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, document_mask
+from groundup.model.transformer import Transformer
 from groundup.pipeline.plan import plan
 from groundup.train.distributed.mesh import ProcessMesh, join
 from groundup.train.loop import Trainer, TrainingConfig

@@ -1,7 +1,6 @@
-"""The leaves of the model, each with the kernel in its place: `plant` puts them in from outside.
+"""`model.ops.Ops` in C for processors: `plant` gives a model this backend and packs its weights.
 
-A leaf computes what the module it replaces computes, in the same precision, summed in another order. What a token gets
-depends on nothing but its own row. Shapes as in `model.transformer`.
+Shapes as in `model.ops`.
 """
 
 import ctypes
@@ -15,21 +14,24 @@ from groundup.kernels.cpu.kernels import Attention, Call, Kind, Table, library
 from groundup.kernels.cpu.matrix import LANES, Packed, Weights, fits
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear, RMSNorm
-from groundup.model.transformer import Gate, Rotary, Rotation, Sum, Transformer
+from groundup.model.ops import TORCH
+from groundup.model.transformer import Transformer
 
 GROUP = 8  # query heads that may share a key head
 
 
 class Workshop:
-    """Carries out calls of the kernels, or collects them on a `tape` to be carried out together, again and again.
+    """`model.ops.Ops` by the kernels: each token gets the same bits whatever stands beside it.
 
-    Sizes are those of one token; `tokens` says for how many.
+    Calls are carried out, and collected on a `tape` to be carried out together, again and again. Sizes are those of
+    one token; `tokens` says for how many. `context` positions have their rotary angles from the beginning.
     """
 
-    def __init__(self, kernels: ctypes.CDLL):
-        self.kernels = kernels
+    def __init__(self, kernels: ctypes.CDLL, context: int = 1):
+        self.kernels, self.context = kernels, context
         self.threads = torch.get_num_threads()
         self.tape: Tape | None = None
+        self._angles: dict[tuple[int, float], tuple[Tensor, Tensor]] = {}
 
     def do(
         self,
@@ -46,6 +48,61 @@ class Workshop:
         if self.tape is not None:
             self.tape.add(call, operands)
         self.kernels.run(ctypes.byref(call), 1, tokens, self.threads)
+
+    def embedding(self, ids_BT: Tensor, weight: Tensor, precision: torch.dtype) -> Tensor:
+        """The table is kept in the precision."""
+        ids_BT, width = ids_BT.contiguous(), weight.shape[1]
+        x_BTD = torch.empty((*ids_BT.shape, width), dtype=precision)
+        self.do(Kind.EMBED, ids_BT.numel(), (ids_BT, weight, x_BTD), (1, width), precision == torch.float32)
+        return x_BTD
+
+    def linear(self, x: Tensor, weight: Packed) -> Tensor:
+        x = x.contiguous()
+        rows = x.numel() // weight.inputs
+        y = torch.empty((*x.shape[:-1], weight.outputs), dtype=x.dtype)
+        space = torch.empty(rows * weight.row_bytes, dtype=torch.uint8)
+        self.do(Kind.LINEAR, rows, (weight.address, x, y, space), (1,), x.dtype == torch.float32)
+        return y
+
+    def rms_norm(self, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        x, width, tokens = x.contiguous(), len(weight), x.shape[0] * x.shape[1]
+        y, size = torch.empty_like(x), (x.numel() // tokens // width, width)
+        self.do(Kind.NORM, tokens, (x, weight, y), size, x.dtype == torch.float32, epsilon)
+        return y
+
+    def rotary_angles(self, positions_BT: Tensor, features: int, base: float) -> tuple[Tensor, Tensor]:
+        positions_BT = positions_BT.contiguous()
+        tables = self._tables(max(self.context, int(positions_BT.max()) + 1), features, base)
+        cos_BTE, sin_BTE = (torch.empty((*positions_BT.shape, features)) for _ in tables)
+        operands = (positions_BT, *tables, cos_BTE, sin_BTE)
+        self.do(Kind.ANGLES, positions_BT.numel(), operands, (1, features), True)
+        return cos_BTE, sin_BTE
+
+    def _tables(self, positions: int, features: int, base: float) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [S, E] of at least so many positions; evaluation scores rows beyond the context."""
+        known = self._angles.get((features, base))
+        if known is None or len(known[0]) < positions:
+            cos, sin = TORCH.rotary_angles(torch.arange(positions)[None], features, base)
+            known = self._angles[features, base] = cos[0].contiguous(), sin[0].contiguous()
+        return known
+
+    def rotary_embedding(self, x_BTHE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
+        B, T, H, E = x_BTHE.shape
+        y_BTHE = torch.empty_like(x_BTHE)
+        operands = (x_BTHE, cos_BTE.expand(B, T, E).contiguous(), sin_BTE.expand(B, T, E).contiguous(), y_BTHE)
+        self.do(Kind.ROTATE, B * T, operands, (1, H, E), x_BTHE.dtype == torch.float32)
+        return y_BTHE
+
+    def swiglu(self, gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
+        return self._pairwise(Kind.GATE, gate_BTF, up_BTF)
+
+    def residual_add(self, residual_BTD: Tensor, x_BTD: Tensor) -> Tensor:
+        return self._pairwise(Kind.ADD, residual_BTD, x_BTD)
+
+    def _pairwise(self, kind: Kind, x: Tensor, other: Tensor) -> Tensor:
+        y, width = torch.empty_like(x), x.shape[-1]
+        self.do(kind, x.numel() // width, (x, other, y), (width,), x.dtype == torch.float32)
+        return y
 
 
 class Tape:
@@ -72,113 +129,6 @@ class Tape:
     def play(self, tokens: int) -> None:
         """Make the calls again, for the first tokens of those that the forward was made with."""
         self._shop.kernels.run(self._row, self._count, tokens, self._shop.threads)
-
-
-class _Leaf(nn.Module):
-    def __init__(self, shop: Workshop):
-        super().__init__()
-        self.shop = shop
-
-
-class _Linear(_Leaf):
-    def __init__(self, packed: Packed, shop: Workshop):
-        super().__init__(shop)
-        self.packed = packed
-
-    def forward(self, x: Tensor) -> Tensor:
-        x, packed = x.contiguous(), self.packed
-        rows = x.numel() // packed.inputs
-        y = torch.empty((*x.shape[:-1], packed.outputs), dtype=x.dtype)
-        space = torch.empty(rows * packed.row_bytes, dtype=torch.uint8)
-        self.shop.do(Kind.LINEAR, rows, (packed.address, x, y, space), (1,), x.dtype == torch.float32)
-        return y
-
-
-class _Embedding(_Leaf):
-    def __init__(self, embedding: nn.Embedding, precision: torch.dtype, shop: Workshop):
-        super().__init__(shop)
-        self.weight = nn.Parameter(embedding.weight.detach().to(precision).contiguous(), requires_grad=False)
-
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        ids_BT = ids_BT.contiguous()
-        x_BTD = torch.empty((*ids_BT.shape, self.weight.shape[1]), dtype=self.weight.dtype)
-        self.shop.do(
-            Kind.EMBED,
-            ids_BT.numel(),
-            (ids_BT, self.weight, x_BTD),
-            (1, self.weight.shape[1]),
-            x_BTD.dtype == torch.float32,
-        )
-        return x_BTD
-
-
-class _Rotary(_Leaf):
-    def __init__(self, rotary: Rotary, context: int, shop: Workshop):
-        super().__init__(shop)
-        self._rotary = rotary
-        self._reach(context)
-
-    def _reach(self, positions: int) -> None:
-        cos, sin = self._rotary(torch.arange(positions)[None])
-        self._cos_SE, self._sin_SE = cos[0].contiguous(), sin[0].contiguous()
-
-    def forward(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
-        if (last := int(positions_BT.max())) >= len(
-            self._cos_SE
-        ):  # evaluation weighs rows beyond the context: answers side by side
-            self._reach(last + 1)
-        positions_BT, E = positions_BT.contiguous(), self._cos_SE.shape[1]
-        cos_BTE, sin_BTE = torch.empty((*positions_BT.shape, E)), torch.empty((*positions_BT.shape, E))
-        self.shop.do(
-            Kind.ANGLES,
-            positions_BT.numel(),
-            (positions_BT, self._cos_SE, self._sin_SE, cos_BTE, sin_BTE),
-            (1, E),
-            True,
-        )
-        return cos_BTE, sin_BTE
-
-
-class _Norm(_Leaf):
-    def __init__(self, norm: RMSNorm, shop: Workshop):
-        super().__init__(shop)
-        self._weight, self._epsilon = norm.weight.detach().float().contiguous(), norm.epsilon
-
-    def forward(self, x: Tensor) -> Tensor:
-        x, width = x.contiguous(), len(self._weight)
-        y = torch.empty_like(x)
-        tokens = x.shape[0] * x.shape[1]
-        size = (x.numel() // tokens // width, width)
-        self.shop.do(Kind.NORM, tokens, (x, self._weight, y), size, x.dtype == torch.float32, self._epsilon)
-        return y
-
-
-class _Rotation(_Leaf):
-    def forward(self, x_BTHE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
-        B, T, H, E = x_BTHE.shape
-        y_BTHE = torch.empty_like(x_BTHE)
-        operands = (x_BTHE, cos_BTE.expand(B, T, E).contiguous(), sin_BTE.expand(B, T, E).contiguous(), y_BTHE)
-        self.shop.do(Kind.ROTATE, B * T, operands, (1, H, E), x_BTHE.dtype == torch.float32)
-        return y_BTHE
-
-
-class _Gate(_Leaf):
-    def forward(self, gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
-        y_BTF = torch.empty_like(gate_BTF)
-        width = gate_BTF.shape[-1]
-        self.shop.do(
-            Kind.GATE, gate_BTF.numel() // width, (gate_BTF, up_BTF, y_BTF), (width,), gate_BTF.dtype == torch.float32
-        )
-        return y_BTF
-
-
-class _Sum(_Leaf):
-    def forward(self, stream_BTD: Tensor, found_BTD: Tensor) -> Tensor:
-        y_BTD, width = torch.empty_like(stream_BTD), stream_BTD.shape[-1]
-        self.shop.do(
-            Kind.ADD, y_BTD.numel() // width, (stream_BTD, found_BTD, y_BTD), (width,), y_BTD.dtype == torch.float32
-        )
-        return y_BTD
 
 
 def best(shop: Workshop, scores_NV: Tensor, width: int) -> Tensor:
@@ -217,14 +167,15 @@ def workshop(config: ModelConfig) -> Workshop | None:
     if not all(map(fits, widths)) or config.heads // config.kv_heads > GROUP:
         return None
     kernels = library()
-    return None if kernels is None else Workshop(kernels)
+    return None if kernels is None else Workshop(kernels, config.context)
 
 
 @torch.no_grad()
 def plant(model: Transformer, weights: Weights, shop: Workshop | None) -> int:
-    """Replace the leaves of a model; returns the bytes its matrices take. The model cannot be trained afterwards.
+    """Pack the matrices of a model for the kernels, its backend from now on; returns their bytes. It cannot be trained
+    afterwards.
 
-    The head is in whole numbers of 8 bits at least; eyes stay in full. Raises InputError if integers are asked for and
+    The head is in int8 at least; the vision encoder stays in full. Raises InputError if integers are asked for and
     there is no workshop.
     """
     if shop is None:
@@ -234,29 +185,16 @@ def plant(model: Transformer, weights: Weights, shop: Workshop | None) -> int:
                 " full"
             )
         return sum(weight.nbytes for weight in model.parameters())
-    size = 0
-    eyes = (
-        list(model.vision.modules()) if model.vision is not None else []
-    )  # stay as they are: they see a whole image at a time
-    for module in [module for module in model.modules() if module not in eyes]:
-        for name, leaf in list(module.named_children()):
-            match leaf:
-                case Linear():
-                    packed = Packed(
-                        leaf.weight.to(model.precision), "int8" if module is model and weights == "int4" else weights
-                    )
-                    setattr(module, name, _Linear(packed, shop))
-                    size += packed.bytes
-                case nn.Embedding():
-                    setattr(module, name, _Embedding(leaf, model.precision, shop))
-                case Rotary():
-                    setattr(module, name, _Rotary(leaf, model.config.context, shop))
-                case RMSNorm():
-                    setattr(module, name, _Norm(leaf, shop))
-                case Rotation():
-                    setattr(module, name, _Rotation(shop))
-                case Gate():
-                    setattr(module, name, _Gate(shop))
-                case Sum():
-                    setattr(module, name, _Sum(shop))
-    return size + model.model.embed_tokens.weight.nbytes
+    size, linears = 0, [each for each in model.model.modules() if isinstance(each, Linear)]
+    for linear in (*linears, model.lm_head):
+        head_of_int4 = linear is model.lm_head and weights == "int4"
+        packed = Packed(linear.weight.to(model.precision), "int8" if head_of_int4 else weights)
+        del linear.weight
+        linear.weight = packed  # type: ignore[assignment]
+        size += packed.bytes
+    for norm in (each for each in model.model.modules() if isinstance(each, RMSNorm)):
+        norm.weight.data = norm.weight.data.float().contiguous()
+    table = model.model.embed_tokens
+    table.weight = nn.Parameter(table.weight.detach().to(model.precision).contiguous(), requires_grad=False)
+    model.ops = shop
+    return size + table.weight.nbytes

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.generate.block_allocator import BLOCK_SIZE
@@ -20,8 +19,7 @@ from groundup.kernels.cpu import modules as leaves
 from groundup.kernels.cpu.matrix import Packed, Weights, quantise
 from groundup.kernels.cpu.modules import Workshop
 from groundup.model.config import ModelConfig
-from groundup.model.linear import RMSNorm
-from groundup.model.transformer import Gate, Rotary, Rotation
+from groundup.model.ops import TORCH
 
 # Largest difference, as part of the largest number: some roundings of a number; whole numbers add that of x to 8 bits,
 # 1/254 of its largest each.
@@ -73,10 +71,12 @@ def _products(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
     for outputs, inputs in MATRICES:
         weight = (torch.randn(outputs, inputs) / inputs**0.5).to(dtype)
         for weights in kinds:
-            linear, meant = leaves._Linear(Packed(weight, weights), shop), _meant(weight, weights)
+            packed, meant = Packed(weight, weights), _meant(weight, weights)
             for rows in ROWS:
                 x = torch.randn(rows, inputs).to(dtype)
-                yield _close(linear(x), x.float() @ meant.T, CLOSE[dtype] + (WHOLE if weights != "full" else 0))
+                yield _close(
+                    shop.linear(x, packed), x.float() @ meant.T, CLOSE[dtype] + (WHOLE if weights != "full" else 0)
+                )
 
 
 def _meant(weight_NK: Tensor, weights: Weights) -> Tensor:
@@ -93,25 +93,19 @@ def _meant(weight_NK: Tensor, weights: Weights) -> Tensor:
 @torch.no_grad()
 def _rows(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
     for width in WIDTHS:
-        norm = RMSNorm(width, 1e-6)
-        norm.weight.copy_(torch.randn(width))
+        weight, table = torch.randn(width), torch.randn(23, width).to(dtype)
         x, y = torch.randn(1, 11, width).to(dtype), 20 * torch.randn(1, 11, width).to(dtype)
-        yield _close(leaves._Norm(norm, shop)(x), norm(x), CLOSE[dtype])
-        yield _close(leaves._Gate(shop)(y, x), Gate()(y, x), CLOSE[dtype])
-        yield torch.equal(leaves._Sum(shop)(x, y), x + y)  # one rounding, which is the same everywhere
-        table = torch.nn.Embedding(23, width)
+        yield _close(shop.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), CLOSE[dtype])
+        yield _close(shop.swiglu(y, x), TORCH.swiglu(y, x), CLOSE[dtype])
+        yield torch.equal(shop.residual_add(x, y), x + y)  # one rounding, which is the same everywhere
         ids = torch.randint(0, 23, (2, 7))
-        yield torch.equal(leaves._Embedding(table, dtype, shop)(ids), F.embedding(ids, table.weight.to(dtype)))
+        yield torch.equal(shop.embedding(ids, table, dtype), TORCH.embedding(ids, table, dtype))
     for heads, _, features in HEADS:
-        x, rotary, positions = (
-            torch.randn(2, 9, heads, features).to(dtype),
-            Rotary(features, 10_000.0),
-            torch.arange(18).view(2, 9),
-        )
-        angles = rotary(positions)
-        found = leaves._Rotary(rotary, 18, shop)(positions)
+        x, positions = torch.randn(2, 9, heads, features).to(dtype), torch.arange(18).view(2, 9)
+        angles = TORCH.rotary_angles(positions, features, 10_000.0)
+        found = shop.rotary_angles(positions, features, 10_000.0)
         yield all(torch.equal(one, other) for one, other in zip(found, angles, strict=True))
-        yield _close(leaves._Rotation(shop)(x, *angles), Rotation()(x, *angles), CLOSE[dtype])
+        yield _close(shop.rotary_embedding(x, *angles), TORCH.rotary_embedding(x, *angles), CLOSE[dtype])
 
 
 def _choices(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from groundup.codecs.patches import Frame
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear, RMSNorm
+from groundup.model.parameters import HEAD, OUTPUT_MATRIX
 from groundup.model.vision.tower import VisionTower
 
 WAVES = 64  # patches of the longest wave of the positions: grids are rarely larger
@@ -68,8 +69,8 @@ class VisionEncoder(nn.Module):
         self.stem = PatchStem(config) if config.tower is None else None
         self.embed = Linear(config.seen_values, config.width)
         self.norm = RMSNorm(config.width, config.norm_epsilon)
-        self.next_patch = Linear(config.width, config.patch_values)
-        self.detection_head = Linear(config.width, config.label_values) if config.classes else None
+        self.next_patch = Linear(config.width, config.patch_values, OUTPUT_MATRIX)
+        self.detection_head = Linear(config.width, config.label_values, HEAD) if config.classes else None
         self.classes = len(config.classes)
 
     def forward(self, images: ImageInputs, precision: torch.dtype, recompute: bool = False) -> Tensor:

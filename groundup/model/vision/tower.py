@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import isqrt
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from groundup.codecs.patches import Frame
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
 from groundup.model.linear import Linear
+from groundup.model.parameters import BIAS, NORM, POSITIONS
 
 NAMES = {
     "siglip2": "vision_config",
@@ -101,12 +103,16 @@ class VisionTowerConfig:
 class Norm(nn.LayerNorm):
     """Layer norm (arXiv:1607.06450), in fp32."""
 
+    roles: ClassVar = {"weight": NORM, "bias": BIAS}
+
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.float()).to(x.dtype)
 
 
 class Positions(nn.Module):
     """Learnt vectors of the cells of a square grid, [S * S, W], resized to the grid of an image."""
+
+    roles: ClassVar = {"weight": POSITIONS}
 
     def __init__(self, config: VisionTowerConfig):
         super().__init__()

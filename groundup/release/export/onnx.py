@@ -26,8 +26,9 @@ from groundup.core.errors import InputError
 from groundup.core.files import write_json
 from groundup.generate.look import View, shown
 from groundup.model import weights
+from groundup.model.attention import dense_attention, document_mask
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, dense_attention, document_mask
+from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs
 from groundup.release.folder import release
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from groundup.codecs.patches import frames
 from groundup.data.batches import Batch
 from groundup.device import Device
+from groundup.model.attention import dense_attention, document_mask
 from groundup.model.losses import linear_cross_entropy
-from groundup.model.transformer import Transformer, dense_attention, document_mask
+from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised
 
 # compilations of a block: one each for full and last batches, held-out ones, and the last layer's columns, in every

@@ -1,21 +1,13 @@
-"""Muon for the matrices of the blocks, AdamW for the rest, and the schedule of their rates."""
+"""Muon for the parameters whose modules declare it, AdamW for the rest, and the schedule of their rates."""
 
 import torch
 from torch import Tensor, nn
 
 from groundup.config.derived import Schedule
+from groundup.model.parameters import matrices_of
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.optim.matrix_owners import MatrixShardOwners
 from groundup.train.optim.muon import Muon
-
-MATRICES = (".layers.", ".patch_embedding.", ".vision.stem.", ".vision.embed.", ".vision.next_patch.")
-
-
-def is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether Muon trains it: the matrices inside the blocks and those that take in patches and give them back; not
-    embedding, heads or norms.
-    """
-    return parameter.ndim == 2 and any(part in f".{name}" for part in MATRICES)
 
 
 class Optimizer:
@@ -29,7 +21,7 @@ class Optimizer:
     def __init__(self, module: nn.Module, schedule: Schedule, steps: int, mesh: ProcessMesh):
         self.schedule, self.steps = schedule, steps
         self.named = dict(module.named_parameters())
-        matrices = {name: parameter for name, parameter in self.named.items() if is_matrix(name, parameter)}
+        matrices = matrices_of(module)
         others = [parameter for name, parameter in self.named.items() if name not in matrices]
         self.owners = MatrixShardOwners(matrices, mesh)
         self.muon = Muon(self.owners.full, schedule.weight_decay)
