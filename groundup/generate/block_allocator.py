@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-BLOCK_SIZE = 16  # tokens
+from groundup.kernels.kv_cache import BLOCK_SIZE
 
 
 def block_hashes(ids: Sequence[int], parent: bytes = b"", extra: Sequence[bytes] = ()) -> list[bytes]:

@@ -6,8 +6,9 @@ Shapes: B = 1 row, T sequences (one token each), N sequences, D width, V vocabul
 import torch
 from torch import Tensor
 
-from groundup.generate.kv_cache import CacheChunk, CpuKVCache
+from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.cpu.modules import Tape, Workshop, best
+from groundup.kernels.kv_cache import CacheChunk
 from groundup.model.transformer import Transformer
 
 

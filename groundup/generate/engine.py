@@ -12,14 +12,12 @@ from groundup.codecs.boxes import Detection
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.device import Device
-from groundup.generate.block_allocator import BLOCK_SIZE
 from groundup.generate.decode import Decoder
 from groundup.generate.detection import Detector
 from groundup.generate.embedding import Embedder
 from groundup.generate.grammar import Grammar
 from groundup.generate.image_prefill import ImageEncoder
 from groundup.generate.isolation import isolated
-from groundup.generate.kv_cache import CpuKVCache, KVCache, TorchKVCache
 from groundup.generate.look import Look, View
 from groundup.generate.packing import PackedRow, hidden_states
 from groundup.generate.prefill import Prefill
@@ -29,8 +27,10 @@ from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import MAX_SEQUENCES, MAX_STEP_TOKENS, ScheduledChunk, Scheduler
 from groundup.generate.scoring import Scorer
 from groundup.generate.sequence import OnDelta, SequenceState
+from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.cpu.matrix import Weights
 from groundup.kernels.cpu.modules import Workshop, plant, workshop
+from groundup.kernels.kv_cache import BLOCK_SIZE, KVCache, TorchKVCache
 from groundup.model import weights as files
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from groundup.generate.image_prefill import image_embeddings
-from groundup.generate.kv_cache import KVCache
 from groundup.generate.request import TokenLogprob
 from groundup.generate.sampler import token_logprob
 from groundup.generate.scheduler import ScheduledChunk, Scheduler
 from groundup.generate.sequence import SequenceState
+from groundup.kernels.kv_cache import KVCache
 from groundup.model.transformer import Transformer
 
 ECHO_CHUNK = 64  # prompt positions whose logits are in memory at a time

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from groundup.generate.block_allocator import BLOCK_SIZE, BlockAllocator
+from groundup.generate.block_allocator import BlockAllocator
 from groundup.generate.isolation import isolated
-from groundup.generate.kv_cache import CacheChunk
 from groundup.generate.request import OutputDelta
 from groundup.generate.sequence import SequenceState
+from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk
 
 T = TypeVar("T")
 MAX_SEQUENCES = 128  # at a time: more make a step longer and hardly more of it useful

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from torch import Tensor
 
 from groundup.codecs.text import Tokenizer
-from groundup.generate.block_allocator import BLOCK_SIZE, block_hashes
+from groundup.generate.block_allocator import block_hashes
 from groundup.generate.detokenizer import Detokenizer
 from groundup.generate.look import Look
 from groundup.generate.request import OutputDelta, Request, TokenLogprob
+from groundup.kernels.kv_cache import BLOCK_SIZE
 
 OnDelta = Callable[[OutputDelta], None]
 

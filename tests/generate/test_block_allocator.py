@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.generate.block_allocator import BLOCK_SIZE, BlockAllocator, block_hashes
+from groundup.generate.block_allocator import BlockAllocator, block_hashes
+from groundup.kernels.kv_cache import BLOCK_SIZE
 
 
 def test_hashes_are_equal_exactly_where_all_ids_before_are():

@@ -10,11 +10,11 @@ from groundup.core.errors import InputError
 from groundup.device import Device
 from groundup.generate import engine as engine_module
 from groundup.generate import scheduler as scheduler_module
-from groundup.generate.block_allocator import BLOCK_SIZE
 from groundup.generate.engine import Engine
 from groundup.generate.request import Request
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scoring import ScoredText, Scorer
+from groundup.kernels.kv_cache import BLOCK_SIZE
 from groundup.model import weights
 from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, small_tokenizer

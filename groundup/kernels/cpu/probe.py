@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from groundup.generate.block_allocator import BLOCK_SIZE
-from groundup.generate.kv_cache import CacheChunk, CpuKVCache, TorchKVCache
 from groundup.kernels.cpu import kernels
 from groundup.kernels.cpu import modules as leaves
+from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.cpu.matrix import Packed, Weights, quantise
 from groundup.kernels.cpu.modules import Workshop
+from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk, TorchKVCache
 from groundup.model.config import ModelConfig
 from groundup.model.ops import TORCH
 

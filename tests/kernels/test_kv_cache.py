@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from groundup.generate.block_allocator import BLOCK_SIZE
-from groundup.generate.kv_cache import CacheChunk, CpuKVCache, KVCache, TorchKVCache
+from groundup.kernels.cpu.kv_cache import CpuKVCache
+from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk, KVCache, TorchKVCache
 from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import native_model
 from tests.random_models import random_model

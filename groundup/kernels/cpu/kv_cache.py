@@ -1,0 +1,73 @@
+"""The paged KV cache for the CPU kernels.
+
+Shapes: R tokens of the step, L layers, H query heads, K key/value heads, E features a head.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundup.kernels.cpu.kernels import Table
+from groundup.kernels.cpu.modules import GROUP, Workshop, attend, store
+from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk
+from groundup.model.config import ModelConfig
+
+
+class CpuKVCache:
+    """Blocks laid out for the CPU kernels, keys [L, blocks, K, E, BLOCK_SIZE] and values [L, blocks, K, BLOCK_SIZE, E].
+
+    What `begin` prepares for up to `tokens` tokens stays at the same addresses, so that a captured graph finds it.
+    """
+
+    def __init__(self, config: ModelConfig, blocks: int, dtype: torch.dtype, shop: Workshop, tokens: int):
+        self._shop = shop
+        L, K, E = config.depth, config.kv_heads, config.head_dim
+        self.keys = torch.zeros((L, blocks, K, E, BLOCK_SIZE), dtype=dtype)
+        self.values = torch.zeros((L, blocks, K, BLOCK_SIZE, E), dtype=dtype)
+        width = -(-config.context // BLOCK_SIZE)
+        self._block_tables, self._tiles = np.zeros((tokens, width), np.int32), np.zeros((tokens, 2), np.int32)
+        self._sequence, self._attended = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
+        self._positions_R, self._slots_R = (torch.zeros(tokens, dtype=torch.int64) for _ in range(2))
+        self._positions, self._slots = self._positions_R.numpy(), self._slots_R.numpy()
+        space = GROUP * (E + width * BLOCK_SIZE)
+        self._space = torch.empty(shop.threads * space)
+        addresses = (each.ctypes.data for each in (self._block_tables, self._sequence, self._attended, self._tiles))
+        self._table = Table(*addresses, 0, width, config.heads, K, E, space)
+        self._tile_rows = GROUP // (config.heads // K)
+
+    def begin(self, chunks: Sequence[CacheChunk]) -> Tensor:
+        """Fill in the tables."""
+        counts = np.array([chunk.count for chunk in chunks])
+        ends = np.cumsum(counts)
+        R = int(ends[-1])
+        for index, chunk in enumerate(chunks):
+            self._block_tables[index, : len(chunk.block_table)] = chunk.block_table
+        sequence = self._sequence[:R] = np.repeat(np.arange(len(chunks)), counts)
+        offsets = ends - counts - [chunk.start for chunk in chunks]
+        positions = self._positions[:R] = np.arange(R) - np.repeat(offsets, counts)
+        self._attended[:R] = positions + 1
+        for chunk, end in zip(chunks, ends, strict=True):
+            if chunk.image_spans:
+                self._attended[end - chunk.count : end] = chunk.attended()
+        block = self._block_tables[sequence, positions // BLOCK_SIZE].astype(np.int64)
+        self._slots[:R] = block * BLOCK_SIZE + positions % BLOCK_SIZE
+        self._tile(counts, ends)
+        return self._positions_R[None, :R]
+
+    def _tile(self, counts: np.ndarray, ends: np.ndarray) -> None:
+        """Cut the rows into tiles of neighbouring rows."""
+        each = -(-counts // self._tile_rows)
+        count = int(each.sum())
+        place = np.arange(count) - np.repeat(np.cumsum(each) - each, each)
+        first = np.repeat(ends - counts, each) + place * self._tile_rows
+        self._tiles[:count, 0] = first
+        self._tiles[:count, 1] = np.minimum(self._tile_rows, np.repeat(ends, each) - first)
+        self._table.count = count
+
+    def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
+        """Store, then attend in place."""
+        blocks = self.keys[layer], self.values[layer]
+        store(self._shop, (k_BTKE, v_BTKE), blocks, self._slots_R)
+        return attend(self._shop, q_BTHE, blocks, self._table, self._space)
