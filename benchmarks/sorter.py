@@ -1,21 +1,19 @@
-"""The sorting line with different clients: picks a minute, purity and recovery, beside two baselines that were trained
-on the same frames.
+"""The sorting line with a model and baselines on the same items: picks a minute, purity and recovery.
 
-    oracle          eyes that know the truth: the arm's own limit
+    oracle          a ground-truth oracle: the limit of the arm
     forest          background subtraction, colour and shape of each segment, and a random forest (scikit-learn)
     convolutions    the centre-based convolutional detector of benchmarks/detection.py, trained in the same time as the
-    model
+                    model
     model           `--model RUN`: a model grown here, for example by the recipe of the sorter
 
-Every client sorts the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the world's
-shifts). A client that is trained here sees `--frames` pictures of the worlds that the sorter's recipe trains on
-(`--frames-seed`), the detector for `--minutes`. Then comes how far each may be believed on frames that it was not
-trained on, the curve of rate against purity for the arrivals a minute in `--rates`, and with `--shift MINUTES` a long
-shift with random trouble.
+All sort the same items (`--items` a setting, `--seed`) in each of `--settings` (standard and the domain shifts). A
+baseline that is trained here sees `--frames` images of the training distributions of the sorter's recipe
+(`--frames-seed`), the detector for `--minutes`. Then come the calibration of each on held-out frames, the curve of rate
+against purity for the arrivals a minute in `--rates`, and with `--shift MINUTES` a long shift with random faults.
 
-    python benchmarks/sorter.py --clients oracle --rates 70 90 110
-    python benchmarks/sorter.py --clients oracle forest convolutions --frames 4000 --minutes 10 --model runs/sorter
-    python benchmarks/sorter.py --clients oracle --settings --shift 30
+    python benchmarks/sorter.py --baselines oracle --rates 70 90 110
+    python benchmarks/sorter.py --baselines oracle forest convolutions --frames 4000 --minutes 10 --model runs/sorter
+    python benchmarks/sorter.py --baselines oracle --settings --shift 30
 """
 
 import argparse
@@ -55,16 +53,16 @@ from groundup.data.image_shards import THING  # noqa: E402
 from groundup.pipeline import run as pipeline  # noqa: E402
 
 PATCH = 8  # pixels: of the grid that augmentation keeps
-FAR, SMALL = 26.0, 12  # grey levels off the belt's own colour that are a thing, pixels that a thing has at least
+FAR, SMALL = 26.0, 12  # grey levels off the belt's colour, and least number of pixels, of a segment
 NAMES = (*KINDS, UNKNOWN)
 SORTER = Path(__file__).parent.parent / "recipes" / "sorter.toml"
-HELDOUT = 1_000_003  # of the seed of frames that no client is trained on
+HELDOUT = 1_000_003  # added to the seed for held-out frames
 Frames = list[tuple[Pixels, list[Seen]]]
 Box = tuple[float, float, float, float]
 
 
 def training(seed: int, count: int) -> Frames:
-    """So many pictures of the worlds of the sorter's recipe, in its shares."""
+    """Training images of the distributions of the sorter's recipe, in its proportions."""
     sources = [each for each in load(SORTER).source if isinstance(each, SimulatorSource)]
     total = sum(each.count for each in sources)
     return [
@@ -78,7 +76,7 @@ def training(seed: int, count: int) -> Frames:
 
 
 def segments(picture: Pixels) -> list[tuple[Box, np.ndarray]]:
-    """What is not belt: each connected region's box in shares, and its features: 8 of shape, 12 of colour, 12 of
+    """The foreground segments: the box of each in fractions, and its features: 8 of shape, 12 of colour, 12 of
     hue.
     """
     side = len(picture)
@@ -119,13 +117,13 @@ def features(colours: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 class Forest:
-    """A `ModelClient`: segments, and a random forest (Breiman 2001) that says what each is, "nothing" among it."""
+    """A `ModelClient`: segments, and a random forest (Breiman 2001) that classifies them, with a class "nothing"."""
 
     def __init__(self, pictures: Frames):
         try:
             from sklearn.ensemble import RandomForestClassifier
         except ImportError:
-            raise InputError("the client forest needs scikit-learn: pip install 'groundup[judges]'") from None
+            raise InputError("the baseline forest needs scikit-learn: pip install 'groundup[judges]'") from None
         rows, names = [], []
         for picture, truth in pictures:
             boxes = np.array([each.box for each in truth], np.float32).reshape(-1, 4) / np.float32(len(picture))
@@ -136,7 +134,7 @@ class Forest:
         self._forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=0).fit(np.stack(rows), names)
 
     def detect(self, picture: Pixels) -> list[Detection]:
-        """Every kind that a segment may be, the surest first."""
+        """A detection for each class of each segment, sorted by score."""
         found = segments(picture)
         if not found:
             return []
@@ -212,13 +210,13 @@ def row(name: str, where: str, shift: WorkShift, wall: float) -> list[object]:
 
 
 HEAD = (
-    "brain",
+    "model",
     "line",
     "picks/min",
     "purity",
     "recovery",
     "sorted + by hand + passed + on the line",
-    "client p50 / p95 ms",
+    "model p50 / p95 ms",
     "periods/s",
     "seconds",
 )
@@ -236,17 +234,17 @@ def work(
 
 
 def long_shift(name: str, make: Callable[[SimulatedLine], ModelClient], arguments: argparse.Namespace) -> str:
-    """A shift with random trouble: what it came to, and that every item is accounted for (else it fails)."""
+    """A shift with random faults: its figures; fails unless every item is accounted for."""
     robot = SimulatedLine(WorldPart(unknown=0.02), arguments.seed, PICTURES)
     client = StalledModel(make(robot))
     policy = standard_policy(arguments.sure)
-    shift, trouble, start = (
+    shift, injection, start = (
         WorkShift(robot, client, policy),
         FaultInjection(robot, client, np.random.default_rng(arguments.seed)),
         time.perf_counter(),
     )
     while robot.now() < arguments.shift * 60:
-        trouble.step()
+        injection.step()
         shift.step()
     line, tally = robot.line.line, shift.tally
     assert set(tally.on) == {each.number for each in line.on.values()}
@@ -256,16 +254,16 @@ def long_shift(name: str, make: Callable[[SimulatedLine], ModelClient], argument
         f"{tally.sorted - tally.right} wrong picks, {tally.slipped} slipped, {tally.dropped} dropped; every item"
         " accounted for"
     )
-    return f"{name}, {arguments.shift:g} minutes, {trouble.count} troubles: {rest}\n" + table(
+    return f"{name}, {arguments.shift:g} minutes, {injection.count} faults: {rest}\n" + table(
         list(made), [list(made.values())]
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", nargs="*", default=["oracle"], choices=["oracle", "forest", "convolutions"])
+    parser.add_argument("--baselines", nargs="*", default=["oracle"], choices=["oracle", "forest", "convolutions"])
     parser.add_argument(
-        "--model", type=Path, metavar="RUN", help="a model that names things in images, as one client more"
+        "--model", type=Path, metavar="RUN", help="a model that detects items in images, besides the baselines"
     )
     parser.add_argument("--settings", nargs="*", default=[STANDARD, *SHIFTS])
     parser.add_argument(
@@ -278,21 +276,23 @@ def main() -> None:
         type=int,
         default=DEFAULT,
         metavar="PERCENT",
-        help="an item whose kind is less sure goes to the bin for people",
+        help="confidence threshold in percent: items below it go to manual sorting",
     )
     parser.add_argument("--frames", type=int, default=4000)
     parser.add_argument("--frames-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument(
-        "--shift", type=float, metavar="MINUTES", help="of the line's time: a long shift with random trouble"
+        "--shift", type=float, metavar="MINUTES", help="of simulated time: a long shift with random faults"
     )
     arguments = parser.parse_args()
     print(machine(), flush=True)
     pictures = (
-        training(arguments.frames_seed, arguments.frames) if {"forest", "convolutions"} & set(arguments.clients) else []
+        training(arguments.frames_seed, arguments.frames)
+        if {"forest", "convolutions"} & set(arguments.baselines)
+        else []
     )
     makers: dict[str, Callable[[SimulatedLine], ModelClient]] = {}
-    for name in arguments.clients:
+    for name in arguments.baselines:
         start = time.perf_counter()
         if name == "oracle":
             makers[name] = Oracle
