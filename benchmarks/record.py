@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from groundup.config.source import TextSource
-from groundup.core import ledger
+from groundup.core.hashes import Hashes
 from groundup.data.prepare import write_documents
 
 WORDS = ["river", "stone", "cloud", "lamp", "paper", "glass", "winter", "garden", "letter", "bridge"]
@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         paths = corpus(Path(home) / "notes", megabytes)
         size = sum(path.stat().st_size for path in paths) / 1e6
-        hashes = ledger.Hashes(Path(home) / "hashes.json")
+        hashes = Hashes(Path(home) / "hashes.json")
         source = TextSource(name="notes", kind="text", path="notes/*.txt")
         for name, work in (
             ("hash for the key", lambda: [hashes.of(path) for path in paths]),

@@ -88,13 +88,13 @@ def run(
 
 def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
     from groundup.config.derived import derivations
-    from groundup.core import ledger
+    from groundup.core.hashes import Hashes
     from groundup.model.config import ModelConfig
     from groundup.pipeline import stages
     from groundup.pipeline.plan import plan
     from groundup.pipeline.states import states
 
-    found = list(states(recipe, plan(recipe, home), root, ledger.Hashes(root / "hashes.json")))
+    found = list(states(recipe, plan(recipe, home), root, Hashes(root / "hashes.json")))
     values = derivations(recipe)
     config = ModelConfig.of(
         recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.outside_eyes(recipe, home)[1]

@@ -12,6 +12,10 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def non_defaults(self, exclude: set[str] | None = None) -> dict[str, Any]:
+        """The knobs that are set to another value than their default: what a stage's key holds of a table."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=exclude)
+
 
 def knob(default: Any, unit: str, reason: str, **limits: Any) -> Any:
     """Declare one knob: its default, its unit, and what it decides and why that default.

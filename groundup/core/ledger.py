@@ -1,20 +1,18 @@
 """The ledger: what went into every stage and what came out, and so whether it has to run again.
 
-A stage's *key* is a hash of everything its result depends on: its part of the recipe, the code it runs, the files it
-reads and the digests of the stages before it. Its *digest* is a hash of the key and of what came out; the next stage's
-key holds it, so the manifests form a chain from the model back to every file and licence. Its *record* is a hash of the
-whole manifest, time and licences and figures included; the manifests that follow name it, so that none before them can
-be edited unseen.
+A stage's *key* is a hash of everything its result depends on: its name, its part of the recipe, its seed, the declared
+versions of the work it does, the files it reads and the digests of the stages before it. Its *digest* is a hash of its
+outputs alone; the next stage's key holds it, so the manifests form a chain from the model back to every file and
+licence, and a stage whose outputs come out the same leaves fresh what follows (early cutoff). Its *record* is a hash of
+the whole manifest, time and licences and figures included; the manifests that follow name it, so that none before them
+can be edited unseen.
 """
 
-import ast
-import importlib.util
 import json
 import platform
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from functools import cache
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path, PurePath
@@ -28,7 +26,6 @@ from groundup.core.files import digest, json_text, read_json, sha256, stays_insi
 MANIFEST, ASIDE = "manifest.json", ".manifest.before.json"  # in a stage's folder; the second while the stage runs again
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "tiktoken", "rustbpe", "pyarrow", "pydantic", "jinja2")
 REMEDY = "restore it from a copy, or remove it to run the stage again"
-JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice without another time of change
 
 
 # --- manifests ---------------------------------------------------------------------------------------------
@@ -70,7 +67,7 @@ class Manifest:
     key: str
     parents: dict[Name, str]  # stage: digest
     part: Any  # the recipe's part
-    code: str  # hash of the code that ran
+    code: str  # hash of the code that ran: evidence, not in the key
     inputs: dict[str, str]  # file: SHA-256
     seed: int
     outputs: dict[Place, Output]  # file in the stage's folder: sha256, bytes
@@ -82,19 +79,25 @@ class Manifest:
     joules: Amount | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     finished: str = ""
-    records: dict[str, str] = field(
-        default_factory=dict
-    )  # stage, or folder of a model begun with: the record it was made under
+    # stage, or folder of a model begun with: the record it was made under
+    records: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)  # declared, of the work that was done
+    logs: list[Place] = field(default_factory=list)  # outputs that hold figures of a clock: not in the digest
+    earlier: list[str] = field(default_factory=list)  # records of manifests with the same digest that this one replaced
 
     @property
     def digest(self) -> str:
-        """Identity of the result: the key, and the hash of every output."""
-        return digest([self.key, {name: output["sha256"] for name, output in self.outputs.items()}])
+        """Identity of the result: the hash of every output but the logs."""
+        return digest({name: output["sha256"] for name, output in self.outputs.items() if name not in self.logs})
 
     @property
     def record(self) -> str:
         """Identity of the manifest: every field."""
         return digest(self._table())
+
+    def was(self, record: str) -> bool:
+        """Whether a record is that of this manifest, or of one with the same digest that it replaced."""
+        return record == self.record or record in self.earlier
 
     def entry(self) -> dict[str, Any]:
         """The manifest as it is written: its two identities, then every field."""
@@ -128,10 +131,12 @@ def result_of(kind: type[Result], table: Mapping[str, Any]) -> Result:
         raise InputError(f"figures are damaged ({place[:80]!r}: {first['msg']}); {REMEDY}") from None
 
 
-def key(stage: str, part: Any, code: str, seed: int, inputs: dict[str, str], parents: dict[str, str]) -> str:
+def key(
+    stage: str, part: Any, versions: dict[str, int], seed: int, inputs: dict[str, str], parents: dict[str, str]
+) -> str:
     """The cache key of a stage."""
     return digest(
-        {"stage": stage, "part": part, "code": code, "seed": seed, "inputs": named(inputs), "parents": parents}
+        {"stage": stage, "part": part, "versions": versions, "seed": seed, "inputs": named(inputs), "parents": parents}
     )
 
 
@@ -190,16 +195,19 @@ def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
 def write(folder: Path, manifest: Manifest) -> None:
     """Record a finished stage; the manifest is written last, so a folder that has one is complete.
 
-    Where the stage was made before with the same result, that manifest stays in force: those that follow name its
-    record.
+    Where the stage was made before from the same key with the same outputs, that manifest stays in force: those that
+    follow name its record. From another key with the same digest, the new manifest names the earlier one's record.
     """
-    table: dict[str, Any] = json.loads(json.dumps(manifest.entry()))  # its record is that of what will be read
-    manifest = Manifest(**{name: value for name, value in table.items() if name not in ("record", "digest")})
-    if (before := _aside(folder)) is not None and before.digest == manifest.digest:
+    before = _aside(folder)
+    if before is not None and (before.key, before.outputs) == (manifest.key, manifest.outputs):
         (folder / ASIDE).replace(folder / MANIFEST)
         sync(folder)
-    else:
-        write_json(folder / MANIFEST, manifest.entry())
+        return
+    if before is not None and manifest.outputs and before.digest == manifest.digest:
+        manifest = replace(manifest, earlier=[*before.earlier, before.record])
+    table: dict[str, Any] = json.loads(json.dumps(manifest.entry()))  # its record is that of what will be read
+    manifest = Manifest(**{name: value for name, value in table.items() if name not in ("record", "digest")})
+    write_json(folder / MANIFEST, manifest.entry())
 
 
 def set_aside(folder: Path) -> None:
@@ -264,112 +272,3 @@ def now() -> str:
 def libraries() -> dict[str, str]:
     """Versions of Python and of what a result depends on."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-
-
-# --- the code a stage runs ---------------------------------------------------------------------------------
-
-
-def code_version(module: str) -> str:
-    """Hash of a module's source and of every module of this package that it imports, directly or not.
-
-    A file that lies beside a module under the same name (`chat.jinja` beside `chat.py`) belongs to it.
-    """
-    waiting: list[str] = [module]
-    seen: dict[str, list[str]] = {}
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            path = _source(name)
-            seen[name] = [sha256(file) for file in sorted(path.parent.glob(f"{path.stem}.*"))]
-            waiting += _imports(path)
-    return digest(seen)
-
-
-@cache
-def _source(module: str) -> Path:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, module
-    return Path(spec.origin)
-
-
-@cache
-def _imports(path: Path) -> tuple[str, ...]:
-    package = __name__.partition(".")[0]
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {
-                f"{node.module}.{alias.name}" for alias in node.names if _is_module(f"{node.module}.{alias.name}")
-            }
-    return tuple(sorted(name for name in found if name.partition(".")[0] == package))
-
-
-def _is_module(name: str) -> bool:
-    parent, _, child = name.rpartition(".")
-    if not parent.startswith(__name__.partition(".")[0]):
-        return False
-    folder = _source(parent).parent
-    return _source(parent).name == "__init__.py" and (
-        (folder / f"{child}.py").exists() or (folder / child / "__init__.py").exists()
-    )
-
-
-# --- hashes of source files --------------------------------------------------------------------------------
-
-
-class Hashes:
-    """SHA-256 of source files, remembered by path, size and times of change, so that a large corpus is read once.
-
-    The system sets the time of a file's last change of state (ctime) itself: a copy that is given the old times back is
-    read again.
-    """
-
-    def __init__(self, memory: Path):
-        self.memory = memory
-        self.known = _remembered(memory)
-        self.changed = False
-
-    def of(self, path: Path) -> str:
-        """The hash of a file."""
-        stamp, entry = _stamp(path), self.known.get(str(path))
-        if entry is None or entry[:-1] != stamp:
-            entry = [*stamp, sha256(path)]
-            self.known[str(path)] = entry
-            self.changed = True
-        return str(entry[-1])
-
-    def holds(self, path: Path) -> bool:
-        """Whether a file is still the one that `of` told the hash of, and was not touched in between. It is read,
-        whatever is remembered.
-        """
-        entry = self.known[str(path)]
-        return path.is_file() and entry == [*_stamp(path), sha256(path)] and entry[:-1] == _stamp(path)
-
-    def keep(self) -> None:
-        """Write what was learned, but for files that changed just now, whose next change might have the same time."""
-        if self.changed:
-            latest = time.time_ns() - JUST_NOW
-            write_json(self.memory, {path: entry for path, entry in self.known.items() if max(entry[1:3]) < latest})
-            self.changed = False
-
-
-def _remembered(memory: Path) -> dict[str, list[Any]]:
-    """What is remembered of files and can be understood: the rest is read again."""
-    try:
-        known = read_json(memory)
-    except (InputError, FileNotFoundError):
-        return {}
-    entries = known.items() if isinstance(known, dict) else ()
-    return {
-        path: entry
-        for path, entry in entries
-        if isinstance(entry, list) and list(map(type, entry)) == [int, int, int, int, str]
-    }
-
-
-def _stamp(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

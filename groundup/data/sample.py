@@ -6,6 +6,8 @@ from pathlib import Path
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document, read, said
 
+VERSION = 1  # raised when the same documents give another tokenizer
+
 
 def learn(
     tables: Sequence[Path], megabytes: int, vocab_size: int, specials: Sequence[str], advance: Callable[[int], None]

@@ -29,6 +29,7 @@ from groundup.data.image_shards import Eyesight, Picture, Pictures, Writer, mapp
 from groundup.data.pack import Piece, pack
 from groundup.data.results import PackedRows, ShardsResult
 
+VERSION = 1  # raised when the same documents and tokenizer give other shards
 TRAINED = 1  # counts in instruction tuning: what the assistant says, or any token of a plain text
 START = 2  # first token of a document, or of a later piece of one that is longer than a row
 PAD = 4  # filling, behind the last piece of a row

@@ -17,8 +17,9 @@ P = TypeVar("P", bound=ApplicationPart)
 class ApplicationStage(Generic[P]):
     """An entry of the table `STAGES`. It runs where a recipe has the application's table of class `part`.
 
-    `work` gets the run, the folder of the model and that table; the result depends on the code of `module` and on the
-    versions of `packages`, which are in the `extra`. `shown` are the outputs that the report reads.
+    `work` gets the run, the folder of the model and that table. `module` holds its code; `version` is raised when the
+    same model and table give another result. The result depends on the versions of `packages` too, which are in the
+    `extra`. `shown` are the outputs that the report reads.
     """
 
     part: type[P]
@@ -27,8 +28,9 @@ class ApplicationStage(Generic[P]):
     work: Callable[[Site, Path, P], Result]
     packages: tuple[str, ...] = field(default=())
     shown: tuple[str, ...] = field(default=())
+    version: int = 1
 
     def key(self, part: P) -> dict[str, Any]:
         """The recipe's part of the stage's key. Raises InputError where the extra is not installed."""
         require(self.extra)
-        return part.model_dump(mode="json") | {package: version(package) for package in self.packages}
+        return part.non_defaults() | {package: version(package) for package in self.packages}

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from groundup.config.derived import schedules
+from groundup.config.model import derived_shape
 from groundup.config.recipe import Recipe
 from groundup.config.source import LibrarySource, PictureSource, SimulatorSource, Source
 from groundup.core.errors import InputError
 from groundup.core.extras import require
 from groundup.core.tables import STAGES, SUITES
+from groundup.data import prepare, sample, shards
 from groundup.data.sources.read import inputs
+from groundup.evaluate import runner
 from groundup.model.weights import files_of
 from groundup.pipeline import stages
 from groundup.pipeline.application import ApplicationStage
 from groundup.pipeline.stages import LOG, Result, Site
+from groundup.release import report
+from groundup.train import loop
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,15 @@ class Stage:
     """One stage: what it depends on, and its work."""
 
     name: str
-    module: str  # whose code the result depends on
+    module: str  # whose code it runs
+    versions: dict[str, int]  # declared, of the work that decides the result
     part: Any  # the recipe's part that the result depends on
     parents: tuple[str, ...]
     listed: Callable[[], Iterable[Path]]  # the files it reads, as they are now
     work: Callable[[Site], Result]
     trains: bool = False
     reads: tuple[str, ...] = ()  # of its parents' outputs, by name; none: all
+    reads_manifests: bool = False  # of its parents: what they record decides the result as well
     files: tuple[Path, ...] = field(init=False)  # as they were when it was planned
 
     def __post_init__(self) -> None:
@@ -57,9 +64,9 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
         part = {"context": recipe.model.context} | (
             {"patch": recipe.patch, "patches": recipe.model.patches} if recipe.patch else {}
         )
-        result.append(
-            Stage(f"shards-{name}", "groundup.data.shards", part, parents, tuple, partial(stages.shards, source=name))
-        )
+        work = partial(stages.shards, source=name)
+        versions = {"shards": shards.VERSION}
+        result.append(Stage(f"shards-{name}", "groundup.data.shards", versions, part, parents, tuple, work))
     result += _training(recipe, home, names)
     if recipe.stage:
         result += _ending(recipe, home, names, [stage.name for stage in result])
@@ -73,12 +80,12 @@ def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
     """
     pictures: tuple[str, ...] = ()
     for source in sorted(used, key=lambda source: not (isinstance(source, PictureSource) and source.heldout_files)):
-        part = source.model_dump(mode="json") | _maker(source)
+        part = source.non_defaults() | {"licence": source.licence} | _maker(source)
         before = pictures if isinstance(source, PictureSource) else ()
         work = partial(stages.documents, source=source, before=before)
-        yield Stage(
-            f"documents-{source.name}", "groundup.data.prepare", part, before, partial(inputs, source, home), work
-        )
+        files = partial(inputs, source, home)
+        versions = {"documents": prepare.VERSION}
+        yield Stage(f"documents-{source.name}", "groundup.data.prepare", versions, part, before, files, work)
         if isinstance(source, PictureSource):
             pictures += (f"documents-{source.name}",)
 
@@ -107,10 +114,10 @@ def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
     given = recipe.tokenizer.path or recipe.model.start
     files = () if given is None else ((home / given).expanduser() / "tokenizer.json",)
     parents = tuple(f"documents-{name}" for name in names) if given is None else ()
-    part = recipe.tokenizer.model_dump() | ({"sees": True} if recipe.patch else {})
-    return Stage(
-        "tokenizer", "groundup.data.sample", part, parents, lambda: files, partial(stages.tokenizer, sources=names)
-    )
+    part = recipe.tokenizer.non_defaults() | {"vocab_size": recipe.tokenizer.vocab_size, "sees": bool(recipe.patch)}
+    work = partial(stages.tokenizer, sources=names)
+    versions = {"tokenizer": sample.VERSION}
+    return Stage("tokenizer", "groundup.data.sample", versions, part, parents, lambda: files, work)
 
 
 def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
@@ -119,18 +126,24 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
     before: str | None = None
     for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
         part = {
-            "stage": stage.model_dump(mode="json", exclude={"checkpoint_steps", "keep"}),
+            "stage": stage.non_defaults(exclude={"checkpoint_steps", "keep"}),
             "schedule": vars(schedule),
-            "model": recipe.model.model_dump(mode="json"),
+            "model": _model(recipe),
         }
-        looked = (
-            tuple(f"documents-{name}" for name in names) if recipe.patch else ()
-        )  # they name the kinds of things there are
-        parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *looked, *((before,) if before else ()))
+        classes = tuple(f"documents-{name}" for name in names) if recipe.patch else ()  # of the detections in them
+        parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *classes, *((before,) if before else ()))
         listed = partial(_weights, begun) if before is None and begun is not None else tuple
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
-        yield Stage(stage.title, "groundup.train.loop", part, parents, listed, work, trains=True)
+        versions = {"training": loop.VERSION}
+        yield Stage(stage.title, "groundup.train.loop", versions, part, parents, listed, work, trains=True)
         before = stage.title
+
+
+def _model(recipe: Recipe) -> dict[str, Any]:
+    """What decides a model's shape: the knobs that are set, and every derived value, as its derivation may change."""
+    part = recipe.model
+    derived = {"depth": part.depth, "context": part.context, "patch": recipe.patch, **derived_shape(part)}
+    return part.non_defaults() | derived
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -151,25 +164,37 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
         parents = (model, *(f"documents-{name}" for name in names))
         files = tuple((home / path).expanduser() for path in recipe.evaluate.choice)
         work = partial(_measure, model=model, sources=names)
-        yield Stage(
-            "evaluate",
-            "groundup.evaluate.runner",
-            recipe.evaluate.model_dump(mode="json"),
-            parents,
-            lambda: files,
-            work,
-        )
+        versions, questions = _suites(recipe), _questions(recipe)
+        yield Stage("evaluate", "groundup.evaluate.runner", versions, questions, parents, lambda: files, work)
         ending += ("evaluate",)
     shown: tuple[str, ...] = (LOG,)
     for name, stage in STAGES.items():
         if part := recipe.application(stage.part):
             work = partial(_apply, model=model, stage=stage, part=part)
-            yield Stage(name, stage.module, stage.key(part), (model,), tuple, work)
+            yield Stage(name, stage.module, {name: stage.version}, stage.key(part), (model,), tuple, work)
             ending += (name,)
             shown += stage.shown
+    parents, versions = (*all_names, *ending), {"report": report.VERSION}
     yield Stage(
-        "report", "groundup.release.report", recipe.name, (*all_names, *ending), tuple, stages.report, reads=shown
-    )
+        "report", "groundup.release.report", versions, recipe.name, parents, tuple, stages.report, reads=shown,
+        reads_manifests=True,
+    )  # fmt: skip
+
+
+def _suites(recipe: Recipe) -> dict[str, int]:
+    """Versions of what measures a model."""
+    assert recipe.evaluate is not None, "a recipe without suites has no such stage"
+    return {"evaluate": runner.VERSION} | {f"suite {name}": SUITES[name].version for name in recipe.evaluate.suites}
+
+
+def _questions(recipe: Recipe) -> dict[str, Any]:
+    """What decides the figures of a model: its suites, the sources that they make instances of, and the precision."""
+    assert recipe.evaluate is not None, "a recipe without suites has no such stage"
+    return recipe.evaluate.non_defaults() | {
+        "suites": list(recipe.evaluate.suites),
+        "sources": [source.non_defaults(exclude={"licence"}) for source in recipe.source],
+        "precision": recipe.model.precision,
+    }
 
 
 def _measure(site: Site, model: str, sources: list[str]) -> Result:

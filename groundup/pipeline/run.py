@@ -14,11 +14,21 @@ from groundup.config.recipe import Recipe
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
 from groundup.core.files import clear, discard, disk_errors, full_disk, read_json, sync, write_json
+from groundup.core.hashes import Hashes
 from groundup.core.ledger import Manifest
+from groundup.core.source_code import code_version
 from groundup.pipeline import stages
 from groundup.pipeline.plan import Stage, plan
 from groundup.pipeline.stages import RECIPE, Site, remember
-from groundup.pipeline.states import State, _require_files, _require_same, _spoilt, _with, states
+from groundup.pipeline.states import (
+    State,
+    corrupted_outputs,
+    corrupted_state,
+    own_changes,
+    require_files,
+    require_unchanged,
+    states,
+)
 from groundup.release.lineage import begun_with
 from groundup.train.distributed.mesh import ProcessMesh, join
 from groundup.train.loop import CHECKPOINTS
@@ -45,20 +55,20 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     if options.until is not None:
         chain = _until(chain, options.until)
     for stage in chain:
-        _require_files(stage)
+        require_files(stage)
     chosen = device.pick(options.device)
     mesh = join(chosen)
     if not mesh.is_main:
         console.silence()
     site = Site(recipe, home, root, chosen, mesh, options.tensorboard)
     with full_disk(root), locked(root) if mesh.is_main else nothing():
-        hashes = ledger.Hashes(root / "hashes.json")
+        hashes = Hashes(root / "hashes.json")
         if mesh.is_main:
             _clear(chain, root)
         mesh.barrier()
         _require_kept(recipe, chain, root, hashes, options.retrain)
-        spoilt = _looked_at(recipe, chain, root, hashes, mesh, options.retrain)
-        for state in states(recipe, chain, root, hashes, spoilt):
+        corrupted = _corrupted(recipe, chain, root, hashes, mesh, options.retrain)
+        for state in states(recipe, chain, root, hashes, corrupted):
             if not state.reason:
                 console.note(f"{state.stage.name}: fresh")
                 continue
@@ -72,20 +82,22 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     return {stage.name: manifest for stage in chain if (manifest := ledger.read(root / stage.name)) is not None}
 
 
-def _looked_at(
-    recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, mesh: ProcessMesh, retrain: bool
+def _corrupted(
+    recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, mesh: ProcessMesh, retrain: bool
 ) -> dict[str, str]:
-    """What `_spoilt` finds, in all processes: the first reads for them. Raises InputError for a finished training among
-    it.
+    """What `corrupted_outputs` finds, in all processes: the first one verifies for them.
+
+    Raises InputError for a finished training among it.
     """
     found = list(states(recipe, chain, root, hashes))
-    spoilt = _spoilt(root, found) if mesh.is_main else {}
-    told = mesh.any_reduce(*(stage.name in spoilt for stage in chain))
-    spoilt = {stage.name: spoilt.get(stage.name, "output") for stage, says in zip(chain, told, strict=True) if says}
+    corrupted = corrupted_outputs(root, found) if mesh.is_main else {}
+    anywhere = mesh.any_reduce(*(stage.name in corrupted for stage in chain))
+    names = [stage.name for stage, corrupt in zip(chain, anywhere, strict=True) if corrupt]
+    corrupted = {name: corrupted.get(name, "output") for name in names}
     for state in found:
-        if state.stage.name in spoilt:
-            _guard(_with(state, spoilt), root, retrain)
-    return spoilt
+        if state.stage.name in corrupted:
+            _guard(corrupted_state(state, corrupted), root, retrain)
+    return corrupted
 
 
 def _until(chain: list[Stage], name: str) -> list[Stage]:
@@ -107,41 +119,45 @@ def _clear(chain: list[Stage], root: Path) -> None:
             discard(root / stage.name / CHECKPOINTS)
 
 
-def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, retrain: bool) -> None:
+def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, retrain: bool) -> None:
     """Refuse, before anything is changed, a finished training that will not fit what comes before it.
 
-    A stage that lost its outputs makes them again, and what follows it is fresh; so only what certainly changes counts.
+    A stage that lost its outputs makes them again, and what follows it is fresh; so only a change of what it depends on
+    counts.
     """
     changed: set[str] = set()
     for state in states(recipe, chain, root, hashes):
-        cause = _certain(state, recipe.seed, changed)
+        cause = _possible_change(state, recipe.seed, changed)
         if cause:
             changed.add(state.stage.name)
             _guard(replace(state, reason=cause), root, retrain)
 
 
-def _certain(state: State, seed: int, changed: set[str]) -> str:
-    """Why a finished stage will come to another digest; empty where it may not."""
+def _possible_change(state: State, seed: int, changed: set[str]) -> str:
+    """Why a finished stage may come to another result; empty where it comes to the same one.
+
+    A parent that changed may come to the same outputs: that is known only when it has run, and then its old outputs are
+    gone.
+    """
     if state.manifest is None:
         return ""
     if state.key:
         return state.reason if state.key != state.manifest.key else ""
-    causes = {
-        "the recipe": state.manifest.part != state.stage.part or state.manifest.seed != seed,
-        **{parent: parent in changed for parent in state.stage.parents},
-    }
-    return " and ".join(cause for cause, found in causes.items() if found) + " changed" * any(causes.values())
+    causes = own_changes(state.stage, seed, state.manifest)
+    causes += [parent for parent in state.stage.parents if parent in changed]
+    return " and ".join(causes) + " changed" * bool(causes)
 
 
 def _guard(state: State, root: Path, retrain: bool) -> None:
     if state.stage.trains and state.manifest is not None and not retrain:
         raise InputError(
             f"{root / state.stage.name}: finished, but {state.reason} since; give the recipe another name to keep this"
-            " model, or run with --retrain to train it again"
+            " model, or run with --retrain to train it again, unless what it"
+            " starts from comes out the same"
         )
 
 
-def _perform(site: Site, state: State, hashes: ledger.Hashes, retrain: bool) -> None:
+def _perform(site: Site, state: State, hashes: Hashes, retrain: bool) -> None:
     """Run one stage and record it. Stages that do not train run on the first process alone."""
     stage, folder = state.stage, site.folder(state.stage.name)
     if site.mesh.is_main:
@@ -183,7 +199,7 @@ def _own(checkpoints: Path, key: str, retrain: bool) -> None:
         write_json(begun, key)
 
 
-def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
+def _work(site: Site, state: State, hashes: Hashes) -> None:
     """The work of a stage, and its manifest."""
     stage, folder = state.stage, site.folder(state.stage.name)
     began, joules = time.perf_counter(), device.energy()
@@ -194,7 +210,7 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
     stages.seeded(site)
     if not stage.trains and not site.mesh.is_main:
         return
-    same = partial(_require_same, stage, hashes)
+    same = partial(require_unchanged, stage, hashes)
     result = stage.work(replace(site, loaded=same))
     if not site.mesh.is_main:
         return
@@ -208,7 +224,7 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
         key=state.key,
         parents={parent: manifest.digest for parent, manifest in parents.items()},
         part=stage.part,
-        code=state.code,
+        code=code_version(stage.module),
         inputs=state.inputs,
         seed=site.recipe.seed,
         outputs=ledger.outputs(folder, result.outputs),
@@ -221,6 +237,8 @@ def _work(site: Site, state: State, hashes: ledger.Hashes) -> None:
         metrics=ledger.figures(result.metrics),
         finished=ledger.now(),
         records=records | {parent: manifest.record for parent, manifest in parents.items()},
+        versions=stage.versions,
+        logs=result.logs,
     )
     remember(site.recipe, site.home, site.root)
     ledger.write(folder, manifest)

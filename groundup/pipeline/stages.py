@@ -71,6 +71,7 @@ class Result:
     metrics: Any  # the stage's typed result: a frozen dataclass
     flops: float = 0.0
     licences: dict[str, int] = field(default_factory=dict)
+    logs: list[str] = field(default_factory=list)  # outputs that hold figures of a clock
 
 
 def remember(recipe: Recipe, home: Path, root: Path) -> None:
@@ -235,7 +236,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         f" {outcome.predicted_memory / 2**20:,.0f}"
     )
     names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
-    return Result(names, outcome, outcome.flops)
+    return Result(names, outcome, outcome.flops, logs=[LOG])
 
 
 class _Watch:

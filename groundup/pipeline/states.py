@@ -8,6 +8,7 @@ from pathlib import Path
 from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
+from groundup.core.hashes import Hashes
 from groundup.core.ledger import Manifest
 from groundup.pipeline.plan import Stage
 
@@ -18,72 +19,74 @@ class State:
 
     stage: Stage
     key: str
-    code: str
-    inputs: dict[str, str]  # file: SHA-256
+    inputs: dict[str, str]  # file: SHA-256; manifest of a parent: its record
     reason: str
     manifest: Manifest | None
 
 
 def states(
-    recipe: Recipe, chain: list[Stage], root: Path, hashes: ledger.Hashes, spoilt: Mapping[str, str] | None = None
+    recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, corrupted: Mapping[str, str] | None = None
 ) -> Iterator[State]:
     """The state of each stage in turn; a stage's key needs those before it done, so consume it while running them.
 
-    `spoilt` names, by stage, an output that is known not to be what was written.
+    `corrupted` names, by stage, an output that is known not to be what was written.
     """
-    digests: dict[str, str] = {}
+    done: dict[str, Manifest] = {}
     for stage in chain:
         manifest = ledger.read(root / stage.name)
-        if any(parent not in digests for parent in stage.parents):
-            yield State(stage, "", "", {}, "a stage before it has to run first", manifest)
+        if any(parent not in done for parent in stage.parents):
+            yield State(stage, "", {}, "a stage before it has to run first", manifest)
             continue  # nobody ran it
-        parents = {parent: digests[parent] for parent in stage.parents}
-        state = _state(recipe, stage, root, hashes, parents, manifest)
-        if not state.reason and spoilt and stage.name in spoilt:
-            state = _with(state, spoilt)
+        state = _state(recipe, stage, root, hashes, {parent: done[parent] for parent in stage.parents}, manifest)
+        if not state.reason and corrupted and stage.name in corrupted:
+            state = corrupted_state(state, corrupted)
         yield state
         manifest = ledger.read(root / stage.name) if state.reason else manifest
         if manifest is not None and manifest.key == state.key and ledger.missing(root / stage.name, manifest) is None:
-            digests[stage.name] = manifest.digest
+            done[stage.name] = manifest
 
 
-def _with(state: State, spoilt: Mapping[str, str]) -> State:
-    return replace(state, reason=f"its {spoilt[state.stage.name]} was changed or damaged")
+def corrupted_state(state: State, corrupted: Mapping[str, str]) -> State:
+    """The state of a stage whose output is not what was written."""
+    return replace(state, reason=f"its {corrupted[state.stage.name]} was changed or damaged")
 
 
 def _state(
-    recipe: Recipe, stage: Stage, root: Path, hashes: ledger.Hashes, parents: dict[str, str], manifest: Manifest | None
+    recipe: Recipe, stage: Stage, root: Path, hashes: Hashes, parents: dict[str, Manifest], manifest: Manifest | None
 ) -> State:
-    files = _inputs(stage, hashes)
-    code = ledger.code_version(stage.module)
-    key = ledger.key(stage.name, stage.part, code, recipe.seed, files, parents)
+    digests = {name: parent.digest for name, parent in parents.items()}
+    records = {f"{name}/{ledger.MANIFEST}": parent.record for name, parent in parents.items()}
+    files = _inputs(stage, hashes) | (records if stage.reads_manifests else {})
+    key = ledger.key(stage.name, stage.part, stage.versions, recipe.seed, files, digests)
     if manifest is None:
-        return State(stage, key, code, files, "not run yet", None)
+        return State(stage, key, files, "not run yet", None)
     if manifest.key == key:
         gone = ledger.missing(root / stage.name, manifest)
-        return State(stage, key, code, files, f"its {gone} is gone or has another size" if gone else "", manifest)
-    causes = {
-        "the recipe": manifest.part != stage.part or manifest.seed != recipe.seed,
-        "the source files": ledger.named(manifest.inputs) != ledger.named(files),
-        "the code": manifest.code != code,
-        **{parent: manifest.parents.get(parent) != digest for parent, digest in parents.items()},
-    }
-    return State(
-        stage,
-        key,
-        code,
-        files,
-        f"{' and '.join(cause for cause, changed in causes.items() if changed)} changed",
-        manifest,
-    )
+        return State(stage, key, files, f"its {gone} is gone or has another size" if gone else "", manifest)
+    changed = own_changes(stage, recipe.seed, manifest)
+    if stage.reads_manifests:
+        names = [name for name in parents if manifest.inputs.get(f"{name}/{ledger.MANIFEST}") != parents[name].record]
+    else:
+        changed += ["the source files"] * (ledger.named(manifest.inputs) != ledger.named(files))
+        names = [name for name, digest in digests.items() if manifest.parents.get(name) != digest]
+    return State(stage, key, files, f"{' and '.join([*changed, *names])} changed", manifest)
 
 
-def _inputs(stage: Stage, hashes: ledger.Hashes) -> dict[str, str]:
-    _require_files(stage)
+def own_changes(stage: Stage, seed: int, manifest: Manifest) -> list[str]:
+    """What changed of a stage itself since it finished: its part of the recipe, or versions of the work it does."""
+    names = sorted(set(stage.versions) | set(manifest.versions))
+    raised = [name for name in names if stage.versions.get(name) != manifest.versions.get(name)]
+    recipe = manifest.part != stage.part or manifest.seed != seed
+    return ["the recipe"] * recipe + [f"the version of {name}" for name in raised]
+
+
+def _inputs(stage: Stage, hashes: Hashes) -> dict[str, str]:
+    require_files(stage)
     return {str(path): hashes.of(path) for path in stage.files}
 
 
-def _require_files(stage: Stage) -> None:
+def require_files(stage: Stage) -> None:
+    """Raises InputError for a file of a stage that is not there, or no regular file."""
     for path in stage.files:
         if not os.path.lexists(path):
             raise InputError(f"{path}: no such file, but {stage.name} needs it")
@@ -91,7 +94,7 @@ def _require_files(stage: Stage) -> None:
             raise InputError(f"{path}: no regular file, such as {stage.name} needs")
 
 
-def _require_same(stage: Stage, hashes: ledger.Hashes) -> None:
+def require_unchanged(stage: Stage, hashes: Hashes) -> None:
     """Raises InputError unless the files that a stage has read are, by name and content, those that its key was made
     of.
 
@@ -111,12 +114,12 @@ def _require_same(stage: Stage, hashes: ledger.Hashes) -> None:
             )
 
 
-def _spoilt(root: Path, found: list[State]) -> dict[str, str]:
+def corrupted_outputs(root: Path, found: list[State]) -> dict[str, str]:
     """By stage, the first output that is not what was written, of all that stages about to run start from.
 
-    A stage whose output is spoilt has to run too, and so what it starts from is looked at as well.
+    A stage whose output is corrupted has to run too, so what it starts from is verified as well.
     """
-    spoilt: dict[str, str] = {}
+    corrupted: dict[str, str] = {}
     starting: list[Stage] = []
     for state in reversed(found):
         readers = [stage.reads for stage in starting if state.stage.name in stage.parents]
@@ -127,6 +130,6 @@ def _spoilt(root: Path, found: list[State]) -> dict[str, str]:
             state.manifest is not None
             and (name := ledger.damaged(root / state.stage.name, state.manifest, names)) is not None
         ):
-            spoilt[state.stage.name] = name
+            corrupted[state.stage.name] = name
             starting.append(state.stage)
-    return spoilt
+    return corrupted

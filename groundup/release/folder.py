@@ -9,10 +9,12 @@ from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import disk_errors, sync, temporary_folder, write_json, write_text
 from groundup.core.ledger import Manifest
+from groundup.core.source_code import code_version
 from groundup.model import weights
 from groundup.release.lineage import LINEAGE, Lineage, company, lineage
 
 STAGE = "export"
+VERSIONS = {"export": 1}  # raised when the same model comes out in other files
 CARD = "README.md"
 
 
@@ -63,10 +65,10 @@ def _ended(found: Lineage, link: Manifest) -> Lineage:
 
 def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -> Manifest:
     """The export as the last link of the chain."""
-    parents, code = {found.model.stage: found.model.digest}, ledger.code_version(module)
+    parents, code = {found.model.stage: found.model.digest}, code_version(module)
     return Manifest(
         stage=STAGE,
-        key=ledger.key(STAGE, part, code, found.model.seed, {}, parents),
+        key=ledger.key(STAGE, part, VERSIONS, found.model.seed, {}, parents),
         parents=parents,
         part=part,
         code=code,
@@ -76,6 +78,7 @@ def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -
         libraries=ledger.libraries(),
         finished=ledger.now(),
         records={found.model.stage: found.model.record, **company(found)},
+        versions=VERSIONS,
     )
 
 

@@ -20,7 +20,7 @@ from groundup.core.ledger import Manifest
 from groundup.core.tables import REPORTS
 
 LINEAGE = "lineage.json"
-FORMAT = "groundup-lineage-2"
+FORMAT = "groundup-lineage-3"
 EVALUATION = "evaluate"  # the stage that measures a model by its recipe's suites
 REPORT = "report"  # the stage that shows them all, the last of a run
 UNSTATED = "unstated"
@@ -221,7 +221,7 @@ def _unlinked(stages: Iterable[Manifest], base: Lineage | None) -> Iterator[str]
         if (
             stage.flops
             and (folder := _begun(stage, base)) is not None
-            and stage.records.get(folder, base.model.record) != base.model.record
+            and not base.model.was(stage.records.get(folder, base.model.record))
         ):
             yield (
                 f"{folder}: its record is not the one with which {stage.stage} began: it was edited, or written again;"
@@ -355,7 +355,7 @@ class _Chain:
                 f"{parent} ran again since, so run {child.stage} again too"
             )
             return
-        if before.record != record:
+        if not before.was(record):
             self._broken(
                 f"{self.name(parent)}: has record {before.record[:12]}, but {child.stage} was made under"
                 f" {record[:12] or 'none'}; it was edited, or lost and made again with the same result: restore it from"
@@ -369,7 +369,7 @@ def _edited(manifest: Manifest) -> bool:
     """Whether the key is not the one of the inputs, or the licences are not those of the recipe's part, which the key
     covers.
     """
-    key = ledger.key(manifest.stage, manifest.part, manifest.code, manifest.seed, manifest.inputs, manifest.parents)
+    key = ledger.key(manifest.stage, manifest.part, manifest.versions, manifest.seed, manifest.inputs, manifest.parents)
     return key != manifest.key or bool(manifest.licences and not _licensed(manifest.part, manifest.licences))
 
 

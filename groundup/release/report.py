@@ -25,6 +25,7 @@ from groundup.release.part import display
 from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
 
+VERSION = 1  # raised when the same manifests and logs should be shown anew
 HERE = Path(__file__).parent
 SAMPLES = 6  # moments of training whose samples are shown
 

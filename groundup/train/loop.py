@@ -28,6 +28,7 @@ from groundup.train.objectives.packed import LossModule, speed_up, tensors
 from groundup.train.optim.optimizer import Optimizer
 from groundup.train.result import TrainingResult
 
+VERSION = 1  # raised when the same rows and schedule give other weights
 FEW = 16  # batches, of which the first that teaches anything is the one that compiled code is tried on
 
 CHECKPOINTS, WEIGHTS = "checkpoints", "model.safetensors"  # in a stage's folder

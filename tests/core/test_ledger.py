@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from groundup.core import ledger
+from groundup.core import hashes as hashes_module
+from groundup.core import ledger, source_code
 from groundup.core.errors import InputError
 from groundup.core.files import sha256
+from groundup.core.hashes import Hashes
 from groundup.core.ledger import Manifest
 
 
@@ -17,14 +19,15 @@ def manifest(**changes: object) -> Manifest:
     return Manifest(**(values | {"outputs": {"f": {"sha256": "x", "bytes": 1}}} | changes))  # type: ignore[arg-type]
 
 
-BASE = {"stage": "s", "part": {"a": 1}, "code": "c", "seed": 1, "inputs": {"one": "h1"}, "parents": {"p": "d"}}
+BASE = {"stage": "s", "part": {"a": 1}, "versions": {"v": 1}, "seed": 1, "inputs": {"one": "h1"}, "parents": {"p": "d"}}
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"part": {"a": 2}},
-        {"code": "d"},
+        {"versions": {"v": 2}},
+        {"versions": {"v": 1, "w": 1}},
         {"seed": 2},
         {"inputs": {"one": "h2"}},
         {"parents": {"p": "e"}},
@@ -53,6 +56,34 @@ def test_a_folder_may_move_but_files_may_not_change_places_in_it() -> None:
 def test_the_digest_holds_results_but_not_the_time_they_took() -> None:
     assert manifest(seconds=1.0).digest == manifest(seconds=2.0).digest
     assert manifest().digest != manifest(outputs={"f": {"sha256": "y", "bytes": 1}}).digest
+
+
+def test_the_digest_depends_on_the_outputs_alone_but_for_logs() -> None:
+    assert manifest(key="other", code="d", part={}, seed=2, metrics={"a": 1}).digest == manifest().digest
+    log = {"sha256": "l", "bytes": 1}
+    outputs = {**manifest().outputs, "log": log}
+    assert manifest(outputs=outputs, logs=["log"]).digest == manifest().digest
+    assert manifest(outputs=outputs).digest != manifest().digest
+
+
+def test_the_same_outputs_from_another_key_keep_the_digest_and_name_the_earlier_record(tmp_path: Path) -> None:
+    first = manifest()
+    for key in ("k", "other", "third"):
+        ledger.set_aside(tmp_path)
+        ledger.write(tmp_path, manifest(key=key))
+    found = ledger.read(tmp_path)
+    assert found is not None and found.digest == first.digest
+    assert found.was(first.record) and len(found.earlier) == 2 and not found.was("another")
+    ledger.set_aside(tmp_path)
+    ledger.write(tmp_path, manifest(outputs={"f": {"sha256": "y", "bytes": 1}}))
+    assert (found := ledger.read(tmp_path)) is not None and found.earlier == []
+
+
+def test_a_stage_without_outputs_never_replaces_an_earlier_record(tmp_path: Path) -> None:
+    ledger.write(tmp_path, manifest(outputs={}))
+    ledger.set_aside(tmp_path)
+    ledger.write(tmp_path, manifest(outputs={}, key="other", metrics={"figure": 2}))
+    assert (found := ledger.read(tmp_path)) is not None and found.earlier == []
 
 
 def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
@@ -91,7 +122,7 @@ def test_the_code_version_follows_imports_and_files_of_the_same_name() -> None:
             name = waiting.pop()
             if name not in seen:
                 seen.add(name)
-                waiting += ledger._imports(ledger._source(name))
+                waiting += source_code._imports(source_code._source(name))
         return seen
 
     assert "groundup.codecs.chat" in reached("groundup.data.shards")
@@ -104,20 +135,20 @@ def test_a_changed_template_changes_the_version_of_the_code_beside_it(
 ) -> None:
     (tmp_path / "chat.py").write_text("X = 1\n")
     (tmp_path / "chat.jinja").write_text("a")
-    monkeypatch.setattr(ledger, "_source", lambda module: tmp_path / "chat.py")
-    before = ledger.code_version("groundup.any")
+    monkeypatch.setattr(source_code, "_source", lambda module: tmp_path / "chat.py")
+    before = source_code.code_version("groundup.any")
     (tmp_path / "chat.jinja").write_text("b")
-    assert ledger.code_version("groundup.any") != before
+    assert source_code.code_version("groundup.any") != before
 
 
 def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "JUST_NOW", -(10**12))
+    monkeypatch.setattr(hashes_module, "JUST_NOW", -(10**12))
     source, memory = tmp_path / "a", tmp_path / "hashes.json"
     source.write_text("one")
-    hashes = ledger.Hashes(memory)
+    hashes = Hashes(memory)
     first = hashes.of(source)
     hashes.keep()
-    again = ledger.Hashes(memory)
+    again = Hashes(memory)
     assert again.of(source) == first
     assert not again.changed
     source.write_text("other")
@@ -126,7 +157,7 @@ def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatc
 
 def test_a_file_that_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one")
-    hashes = ledger.Hashes(tmp_path / "hashes.json")
+    hashes = Hashes(tmp_path / "hashes.json")
     hashes.of(tmp_path / "a")
     hashes.keep()
     assert json.loads((tmp_path / "hashes.json").read_text()) == {}
@@ -135,7 +166,7 @@ def test_a_file_that_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
 def test_a_file_of_another_content_with_the_old_size_and_time_is_read_again(tmp_path: Path) -> None:
     source = tmp_path / "a"
     source.write_text("one")
-    hashes = ledger.Hashes(tmp_path / "hashes.json")
+    hashes = Hashes(tmp_path / "hashes.json")
     first, stat = hashes.of(source), source.stat()
     source.write_text("two")
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -159,7 +190,7 @@ def test_a_memory_of_another_shape_is_no_memory(tmp_path: Path, memory: str) -> 
     source = tmp_path / "a"
     source.write_text("one")
     (tmp_path / "hashes.json").write_text(memory.replace("PATH", str(source)))
-    assert ledger.Hashes(tmp_path / "hashes.json").of(source) == sha256(source)
+    assert Hashes(tmp_path / "hashes.json").of(source) == sha256(source)
 
 
 # --- manifests that nobody wrote ---------------------------------------------------------------------------

@@ -108,6 +108,7 @@ def ready(home: Path) -> None:
     from groundup.cli import main  # noqa: F401
     from groundup.core import ledger
     from groundup.device import Device
+    from groundup.pipeline import run
     from groundup.release import plots
     from groundup.train import loop, memory
 
@@ -115,7 +116,7 @@ def ready(home: Path) -> None:
     memory.predict = lambda *arguments: 1  # type: ignore[assignment] # these take most of the time, and change no file
     plots._picture = lambda *arguments: ""  # type: ignore[assignment,return-value]
     Device.matrix_peak = lambda *arguments: 1e12  # type: ignore[method-assign]
-    ledger.libraries, ledger.code_version = cache(ledger.libraries), cache(ledger.code_version)
+    ledger.libraries, run.code_version = cache(ledger.libraries), cache(run.code_version)
     update = loop.Trainer._update
     steps = os.open(home / "steps", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 

@@ -66,9 +66,9 @@ def made_up_report(site: Site) -> Result:
     return Result(["report.html"], {})
 
 
-def run(home: Path, until: str | None = None, **changes: Any) -> Path:
+def run(home: Path, until: str | None = None, retrain: bool = False, **changes: Any) -> Path:
     """Run the recipe; returns the run's folder."""
-    run_stages(Recipe.of(TABLE | changes), home, home / "run", Options(until, device="cpu"))
+    run_stages(Recipe.of(TABLE | changes), home, home / "run", Options(until, retrain, device="cpu"))
     return home / "run"
 
 
@@ -86,6 +86,71 @@ def flip(path: Path, place: int = 0) -> None:
 
 def broken(root: Path, model: str = "instruct") -> tuple[str, ...]:
     return lineage(root / model, verify=True).breaks
+
+
+# --- keys and early cutoff ---------------------------------------------------------------------------------
+
+
+def made_again(before: dict[str, bytes], root: Path) -> set[str]:
+    """The stages whose manifests are new."""
+    return {stage for stage, text in manifests(root).items() if before.get(stage) != text}
+
+
+def test_another_program_with_the_same_versions_leaves_everything_fresh(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = run(home)
+    before = manifests(root)
+    monkeypatch.setattr("groundup.pipeline.run.code_version", lambda module: "another")
+    run(home)
+    assert manifests(root) == before
+
+
+def test_a_knob_at_its_default_is_not_in_the_key(home: Path) -> None:
+    root = run(home)
+    before = manifests(root)
+    run(home, source=[TABLE["source"][0] | {"min_chars": 1, "bad_share": 0.01}], model={**TABLE["model"], "tied": True})
+    assert manifests(root) == before
+
+
+@pytest.mark.parametrize("change", ["version", "recipe", "file"])
+def test_a_stage_with_the_same_outputs_leaves_what_follows_fresh(
+    home: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    root = run(home)
+    before, changes = manifests(root), {}
+    if change == "version":
+        monkeypatch.setattr("groundup.data.prepare.VERSION", 2)
+    elif change == "recipe":
+        changes = {"source": [TABLE["source"][0] | {"bad_share": 0.02}]}
+    else:
+        path = home / "notes" / "05.txt"
+        path.write_bytes(path.read_bytes() + b"\r\n")
+    with pytest.raises(InputError, match=r"pretrain: finished, but shards-notes and tokenizer changed since"):
+        run(home, **changes)
+    assert manifests(root) == before  # refused, as its documents could have come out otherwise
+    run(home, retrain=True, **changes)
+    assert made_again(before, root) == {"documents-notes", "report"}
+    assert broken(root) == ()
+    run(home, **changes)
+    assert made_again(before, root) == {"documents-notes", "report"}
+
+
+def test_other_outputs_train_again(home: Path) -> None:
+    root = run(home)
+    before = manifests(root)
+    (home / "notes" / "05.txt").write_text("another text that is long enough to count")
+    run(home, retrain=True)
+    assert made_again(before, root) == set(before)
+    assert broken(root) == ()
+
+
+def test_new_figures_are_shown_by_a_new_report(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = run(home)
+    before = manifests(root)
+    monkeypatch.setattr("groundup.evaluate.runner.VERSION", 2)
+    run(home)
+    assert made_again(before, root) == {"evaluate", "report"}
 
 
 # --- what a stage starts from ------------------------------------------------------------------------------

@@ -126,6 +126,8 @@ def other(value: Any) -> Any:
             return {name: each for name, each in value.items() if name != next(iter(value))}
         case dict():
             return {"more": {"sha256": "x", "bytes": 1}}
+        case list():
+            return [*value, "x"]
         case None:
             return 1.0
         case _:

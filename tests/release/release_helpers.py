@@ -105,10 +105,11 @@ class Run:
         self.stages += 1
         manifest = Manifest(
             stage=stage,
-            key=ledger.key(stage, part, code, 17, files, digests),
+            key=ledger.key(stage, part, {stage: 1}, 17, files, digests),
             parents=digests,
             part=part,
             code=code,
+            versions={stage: 1},
             inputs=files,
             seed=17,
             outputs=ledger.outputs(folder, [path.name for path in folder.iterdir() if path.name != "manifest.json"]),

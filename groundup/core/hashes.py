@@ -1,0 +1,65 @@
+"""Hashes of source files, remembered between runs."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from groundup.core.errors import InputError
+from groundup.core.files import read_json, sha256, write_json
+
+JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice without another time of change
+
+
+class Hashes:
+    """SHA-256 of source files, remembered by path, size and times of change, so that a large corpus is read once.
+
+    The system sets the time of a file's last change of state (ctime) itself: a copy that is given the old times back is
+    read again.
+    """
+
+    def __init__(self, memory: Path):
+        self.memory = memory
+        self.known = _remembered(memory)
+        self.changed = False
+
+    def of(self, path: Path) -> str:
+        """The hash of a file."""
+        stamp, entry = _stamp(path), self.known.get(str(path))
+        if entry is None or entry[:-1] != stamp:
+            entry = [*stamp, sha256(path)]
+            self.known[str(path)] = entry
+            self.changed = True
+        return str(entry[-1])
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is still the one that `of` told the hash of, and was not touched in between. It is read,
+        whatever is remembered.
+        """
+        entry = self.known[str(path)]
+        return path.is_file() and entry == [*_stamp(path), sha256(path)] and entry[:-1] == _stamp(path)
+
+    def keep(self) -> None:
+        """Write what was learned, but for files that changed just now, whose next change might have the same time."""
+        if self.changed:
+            latest = time.time_ns() - JUST_NOW
+            write_json(self.memory, {path: entry for path, entry in self.known.items() if max(entry[1:3]) < latest})
+            self.changed = False
+
+
+def _remembered(memory: Path) -> dict[str, list[Any]]:
+    """What is remembered of files and can be understood: the rest is read again."""
+    try:
+        known = read_json(memory)
+    except (InputError, FileNotFoundError):
+        return {}
+    entries = known.items() if isinstance(known, dict) else ()
+    return {
+        path: entry
+        for path, entry in entries
+        if isinstance(entry, list) and list(map(type, entry)) == [int, int, int, int, str]
+    }
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
