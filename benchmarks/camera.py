@@ -32,10 +32,10 @@ def rate(draw: Callable[[], object]) -> float:
 def ours(pixels: int, way: str) -> float:
     import numpy as np
 
+    from groundup.apps.sorter.config import WorldPart
     from groundup.apps.sorter.simulator import items
     from groundup.apps.sorter.simulator.backends import NUMPY, fastest
     from groundup.apps.sorter.simulator.camera import AT, Camera, Posed
-    from groundup.config.source import WorldPart
 
     part, rng = WorldPart(pixels=pixels), np.random.default_rng(0)
     drawn = [items.draw(rng, kind, part) for kind in items.KINDS[:5]]

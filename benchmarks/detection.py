@@ -42,12 +42,12 @@ from groundup import device  # noqa: E402
 from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
 from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
 from groundup.config.recipe import Recipe  # noqa: E402
-from groundup.config.source import BoxesSource  # noqa: E402
 from groundup.core import ledger  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
 from groundup.data.augment import augment  # noqa: E402
 from groundup.data.document import read  # noqa: E402
 from groundup.data.image_shards import THING, Eyesight  # noqa: E402
+from groundup.data.sources.boxes import BoxesSource  # noqa: E402
 from groundup.evaluate.average_precision import AveragePrecision, ScoredImage, average_precision, coco  # noqa: E402
 from groundup.pipeline.finished import recall  # noqa: E402
 

@@ -42,9 +42,8 @@ REPEATS = 3
 
 
 def paragraphs() -> list[str]:
-    from groundup.config.source import LibrarySource
     from groundup.data.filtered import Filtered
-    from groundup.data.sources.python_library import documents
+    from groundup.data.sources.python_library import LibrarySource, documents
 
     source = LibrarySource(name="library", kind="python-library", parts=("docstrings", "topics", "source"))
     texts = (document.text or "" for document in documents(source, Filtered()))
@@ -88,9 +87,9 @@ def peak_megabytes() -> float:
 def measure(corpus: Path, tokenizer_folder: Path) -> dict[str, float]:
     """Prepare a corpus; seconds of each step, and peak memory at the start and the end."""
     from groundup.codecs.text import Tokenizer
-    from groundup.config.source import TextSource
     from groundup.data.prepare import write_documents
     from groundup.data.shards import write_shards
+    from groundup.data.sources.text import TextSource
 
     tokenizer = Tokenizer.load(tokenizer_folder)
     tokenizer.encode("start")

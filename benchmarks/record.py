@@ -8,9 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from groundup.config.source import TextSource
 from groundup.core.hashes import Hashes
 from groundup.data.prepare import write_documents
+from groundup.data.sources.text import TextSource
 
 WORDS = ["river", "stone", "cloud", "lamp", "paper", "glass", "winter", "garden", "letter", "bridge"]
 

@@ -33,6 +33,7 @@ from detection import Bench, Convolutions, Images, stacked, train  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from groundup import device  # noqa: E402
+from groundup.apps.sorter.config import WorldPart  # noqa: E402
 from groundup.apps.sorter.faults import FaultInjection, StalledModel  # noqa: E402
 from groundup.apps.sorter.figures import reliability  # noqa: E402
 from groundup.apps.sorter.model_client import LocalModel, ModelClient  # noqa: E402
@@ -43,11 +44,11 @@ from groundup.apps.sorter.simulator.camera import RAIL, VIEW, Seen  # noqa: E402
 from groundup.apps.sorter.simulator.environment import SHIFTS  # noqa: E402
 from groundup.apps.sorter.simulator.frames import frames  # noqa: E402
 from groundup.apps.sorter.simulator.items import KINDS, UNKNOWN  # noqa: E402
+from groundup.apps.sorter.simulator_source import SimulatorSource  # noqa: E402
 from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
 from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
 from groundup.config.load import load  # noqa: E402
 from groundup.config.recipe import Recipe  # noqa: E402
-from groundup.config.source import SimulatorSource, WorldPart  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
 from groundup.data.image_shards import THING  # noqa: E402
 from groundup.pipeline import run as pipeline  # noqa: E402

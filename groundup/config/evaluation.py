@@ -1,14 +1,17 @@
 """The recipe's table of what is measured."""
 
-from typing import Literal
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from groundup.config.base import Part, knob
+from groundup.core.tables import SUITES
 
 
 class EvaluatePart(Part):
     """What is measured on the grown model."""
 
-    suites: tuple[Literal["bits-per-byte", "tasks", "choice", "images", "boxes", "probe", "orders"], ...] = knob(
+    suites: tuple[Annotated[str, AfterValidator(SUITES.known)], ...] = knob(
         ("bits-per-byte",), "names", "measurements to make"
     )
     per_family: int = knob(50, "instances", "held-out instances a task family and language", ge=1)

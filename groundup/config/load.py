@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from groundup.config.base import InvalidCombination, Part
 from groundup.config.recipe import Recipe, recipe_class
-from groundup.config.source import KINDS
 from groundup.core.errors import InputError
+from groundup.core.tables import SOURCES
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -74,10 +74,7 @@ def _value(text: str) -> Any:
 def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], error: ValidationError) -> str:
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    place = cause.place if isinstance(cause, InvalidCombination) else tuple(first["loc"])
-    place = tuple(
-        step for number, step in enumerate(place) if not (number == 2 and place[0] == "source" and step in KINDS)
-    )
+    place = tuple(first["loc"]) + (cause.place if isinstance(cause, InvalidCombination) else ())
     key = ".".join(str(step) for step in place) or "the recipe"
     line = _line(text, place)
     where = f"{path} with --set {' '.join(changes)}" if changes else f"{path}:{line}" if line else f"{path}"
@@ -85,7 +82,7 @@ def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], e
         return f"{where}: unknown key {key}; known there: {', '.join(_known(place, table))}"
     if first["type"] == "missing":
         return f"{where}: {key} is missing; add it"
-    if isinstance(cause, InvalidCombination):
+    if isinstance(cause, ValueError):
         return f"{where}: {key}: {cause}"
     found = first.get("input")
     shown = "" if isinstance(found, dict | list) else f", found {found!r}"
@@ -93,11 +90,11 @@ def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], e
 
 
 def _known(place: tuple[str | int, ...], table: dict[str, Any]) -> list[str]:
-    part: type[Part] = recipe_class()
+    part: type[BaseModel] = recipe_class()
     for name in (step for step in place[:-1] if isinstance(step, str)):
         annotation = part.model_fields[name].annotation  # a part, a tuple of parts, or a part or None
         if name == "source":
-            part = KINDS[table["source"][place[1]]["kind"]]
+            part = SOURCES[table["source"][place[1]]["kind"]]
         else:
             part = next(
                 kind

@@ -15,7 +15,7 @@ from pydantic import create_model, model_validator
 from groundup.config.base import NAME, InvalidCombination, Part, knob
 from groundup.config.evaluation import EvaluatePart
 from groundup.config.model import ModelPart, TokenizerPart, derived_shape
-from groundup.config.source import Source
+from groundup.config.source import AnySource
 from groundup.config.training import StagePart
 from groundup.core.errors import InputError
 from groundup.core.tables import APPLICATIONS
@@ -36,7 +36,7 @@ class Recipe(Part):
 
     name: str = knob(..., "name", "names the run's folder", pattern=NAME)
     seed: int = knob(17, "number", "every random choice follows from it", ge=0, lt=2**63)
-    source: tuple[Source, ...] = knob(..., "tables", "where the data comes from", min_length=1)
+    source: tuple[AnySource, ...] = knob(..., "tables", "where the data comes from", min_length=1)
     tokenizer: TokenizerPart = TokenizerPart()
     model: ModelPart = ModelPart()
     stage: tuple[StagePart, ...] = knob((), "tables", "training stages, in order")

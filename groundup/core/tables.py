@@ -47,6 +47,12 @@ class Table(Generic[Entry]):
             self._import(name)
         return self._entries[name]
 
+    def known(self, name: str) -> str:
+        """The name, checked. Raises ValueError that lists the known names; for recipes, so nothing is imported."""
+        if name not in self:
+            raise ValueError(f"{name!r} is none of {', '.join(self)}")
+        return name
+
     def __iter__(self) -> Iterator[str]:
         """The names, in the order of the alphabet; imports nothing but the applications' declarations."""
         return iter(sorted({*self._modules, *self._entries}))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs.normal import normalise
-from groundup.config.source import MessagesSource, SourceBase
+from groundup.config.source import SourceConfig
 from groundup.data.document import Document, said
 from groundup.data.filtered import Filtered
 
@@ -38,7 +38,7 @@ def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str,
     return content if content is None else normalise(content)
 
 
-def clean(documents: Iterator[Document], source: SourceBase, drops: Filtered) -> Iterator[Document]:
+def clean(documents: Iterator[Document], source: SourceConfig, drops: Filtered) -> Iterator[Document]:
     """Mend each document; drop, counting the reason, what is empty, too short, too long, no Unicode text, or talk
     without an answer.
     """
@@ -50,7 +50,7 @@ def clean(documents: Iterator[Document], source: SourceBase, drops: Filtered) ->
             yield document
 
 
-def _misfit(document: Document, source: SourceBase) -> str | None:
+def _misfit(document: Document, source: SourceConfig) -> str | None:
     characters = document.characters
     if not document.images:
         if characters == 0 or (document.text is not None and document.text.isspace()):
@@ -59,7 +59,7 @@ def _misfit(document: Document, source: SourceBase) -> str | None:
             return "too short"
     if characters > source.max_chars:
         return "too long"
-    if isinstance(source, MessagesSource) and not any(map(_answers, document.messages or [])):
+    if source.holds == "conversations" and not any(map(_answers, document.messages or [])):
         return "no answer"
     try:
         _ = document.digest

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from groundup.config.source import FileSource
+from groundup.config.source import FileSourceConfig
 from groundup.core.errors import InputError
 
 EXAMPLES, EXAMPLES_A_REASON = 20, 5
@@ -45,7 +45,7 @@ def sentence(reason: str, where: str, detail: str = "") -> str:
 class Damage:
     """The damaged files or lines of one source; it refuses the source when they are too large a share of it."""
 
-    source: FileSource
+    source: FileSourceConfig
     drops: Filtered
     unit: str  # "files", "lines" or "rows"
     seen: int = 0

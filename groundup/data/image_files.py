@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from groundup.codecs import chat, image
 from groundup.codecs.image import MOST_BYTES, BadImage
 from groundup.codecs.patches import Pixels
-from groundup.config.source import PictureSource
+from groundup.config.source import ImageFilesConfig
 from groundup.core.errors import InputError
 from groundup.core.files import inside
 from groundup.data.document import Document
@@ -89,7 +89,7 @@ F = TypeVar("F", bound=Found)
 
 
 def _by_side(
-    found: Callable[[], Iterable[F]], source: PictureSource, folder: Path, drops: Filtered
+    found: Callable[[], Iterable[F]], source: ImageFilesConfig, folder: Path, drops: Filtered
 ) -> Iterator[tuple[F, bool]]:
     """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of
     `without_files`.
@@ -123,7 +123,7 @@ def _by_side(
 def documents(
     found: Callable[[], Iterable[F]],
     make: Callable[[F, bool], Document],
-    source: PictureSource,
+    source: ImageFilesConfig,
     folder: Path,
     damage: Damage,
 ) -> Iterator[Document]:
@@ -141,12 +141,12 @@ def documents(
     damage.settle()
 
 
-def lists(source: PictureSource, folder: Path) -> list[Path]:
+def lists(source: ImageFilesConfig, folder: Path) -> list[Path]:
     """The files of the lists that a source names."""
     return [_list(name, source, folder) for name in (source.heldout_files, source.without_files) if name is not None]
 
 
-def _list(name: str, source: PictureSource, folder: Path) -> Path:
+def _list(name: str, source: ImageFilesConfig, folder: Path) -> Path:
     """The file of a list; raises InputError for what is there and no file: a pipe would never end."""
     path = placed(name, folder)
     if not there(path) and os.path.lexists(path):
@@ -163,7 +163,7 @@ class _Entry:
     origin: str = ""
 
 
-def _entries(listed: str | None, source: PictureSource, folder: Path) -> dict[str, _Entry]:
+def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict[str, _Entry]:
     """The names of a list, the first column of each line; empty lines and those that begin with # are passed over."""
     if listed is None:
         return {}

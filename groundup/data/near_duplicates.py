@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from groundup.codecs.patches import Pixels
-from groundup.config.source import PictureSource
+from groundup.config.source import ImageFilesConfig
 from groundup.data.clean import is_heldout
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
@@ -83,7 +83,7 @@ class Known:
 
 
 def split(
-    groups: Iterator[list[Document]], source: PictureSource, drops: Filtered, known: Known
+    groups: Iterator[list[Document]], source: ImageFilesConfig, drops: Filtered, known: Known
 ) -> Iterator[list[Document]]:
     """Mark what is held out, so that images near each other lie on one side; `known` are those of sources before this
     one.

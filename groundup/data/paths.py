@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from groundup.codecs.normal import repair_surrogates
-from groundup.config.source import FileSource
+from groundup.config.source import FileSourceConfig
 from groundup.core.errors import InputError
 
 
-def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+def names(source: FileSourceConfig, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """The files of a source's path, sorted: one file, what a glob matches, or what a folder holds under `suffixes`.
 
     Relative paths start at `folder`, the recipe's; `~` is the home folder. Hidden files match only patterns that spell
@@ -35,7 +35,7 @@ def names(source: FileSource, folder: Path, suffixes: tuple[str, ...]) -> list[s
     return sorted(found)
 
 
-def located(source: FileSource, folder: Path) -> Path:
+def located(source: FileSourceConfig, folder: Path) -> Path:
     """The source's path, absolute or from `folder`, with `~` expanded. Raises InputError for one that nobody may look
     at, or no file can have.
     """

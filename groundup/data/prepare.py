@@ -2,31 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.config.source import (
-    ImagesSource,
-    OrdersSource,
-    PictureSource,
-    ScenesSource,
-    SimulatorSource,
-    Source,
-    TasksSource,
-)
 from groundup.core.errors import InputError
 from groundup.core.files import replacing
-from groundup.data import near_duplicates as near
-from groundup.data.clean import Seen, clean, is_heldout
-from groundup.data.document import SCHEMA, Document, chunks, said
+from groundup.data.clean import clean
+from groundup.data.document import SCHEMA, chunks, said
 from groundup.data.filtered import Filtered
-from groundup.data.near_duplicates import Known
 from groundup.data.results import DocumentsResult
-from groundup.data.sources import read as sources
+from groundup.data.source import Source
 
 VERSION = 1  # raised when the same knobs and files give other documents
 REMEDIES = {
@@ -54,9 +41,9 @@ def write_documents(
     kept: Counter[str] = Counter()
     detection_classes: set[str] = set()
     image_classes: set[str] = set()
-    documents = clean(sources.read(source, folder, drops), source, drops)
+    documents = clean(source.read(folder, drops), source, drops)
     with replacing(out / "documents.parquet") as temporary, _writer(temporary) as writer:
-        for chunk in _sorted_out(chunks(documents), source, drops, before):
+        for chunk in source.split(chunks(documents), drops, before):
             writer.write_table(pa.Table.from_pylist([document.row() for document in chunk], schema=SCHEMA))
             kept["documents"] += len(chunk)
             kept["heldout"] += sum(document.heldout for document in chunk)
@@ -64,7 +51,7 @@ def write_documents(
             kept["images"] += sum(len(document.images) for document in chunk)
             images = [image for document in chunk for image in document.things or ()]
             detection_classes |= {detection.kind for image in images for detection in image}
-            if isinstance(source, ImagesSource) and source.classes != "none":
+            if source.has_classes:
                 image_classes |= {said(document.messages[-1]) for document in chunk if document.messages}
             advance(len(chunk))
         _require(source, kept, drops)
@@ -89,44 +76,6 @@ def _writer(path: Path) -> pq.ParquetWriter:
     )
 
 
-def _sorted_out(
-    groups: Iterator[list[Document]], source: Source, drops: Filtered, before: Iterable[Path]
-) -> Iterator[list[Document]]:
-    """Drop duplicates and mark what is held out.
-
-    What is made passes as it comes: its split goes by the instance, and a small family repeats its instances on
-    purpose.
-    """
-    if isinstance(source, TasksSource | ScenesSource | SimulatorSource | OrdersSource):
-        return groups
-    unique = _firsts(groups, lambda document: document.digest, "exact duplicate", drops)
-    if isinstance(source, PictureSource):
-        known = Known.of(before, source.near_duplicates)
-        return near.split(_firsts(unique, _first_image, "same image, another class", drops), source, drops, known)
-    share = source.heldout_share
-    return (
-        [replace(document, heldout=True) if is_heldout(document.digest, share) else document for document in group]
-        for group in unique
-    )
-
-
-def _first_image(document: Document) -> bytes:
-    return sha256(document.images[0]).digest()
-
-
-def _firsts(
-    groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, drops: Filtered
-) -> Iterator[list[Document]]:
-    """Keep the first of documents with the same key, a digest."""
-    seen = Seen()
-    for group in groups:
-        fresh = seen.add([key(document) for document in group])
-        for document, new in zip(group, fresh, strict=True):
-            if not new:
-                drops.note(reason, document.origin)
-        yield [document for document, new in zip(group, fresh, strict=True) if new]
-
-
 def _require(source: Source, kept: Counter[str], drops: Filtered) -> None:
     if not kept["documents"]:
         reasons = ", ".join(
@@ -138,15 +87,7 @@ def _require(source: Source, kept: Counter[str], drops: Filtered) -> None:
             f" {'dropped were ' + reasons if reasons else 'the source holds none'}"
         )
     if kept["documents"] == kept["heldout"]:
-        if isinstance(source, PictureSource) and source.heldout_files:
-            raise InputError(
-                f"source {source.name!r}: all {kept['documents']} images that are left are listed in"
-                f" {source.heldout_files}; take some out of it or add images"
-            )
-        raise InputError(
-            f"source {source.name!r}: all {kept['documents']} documents fall in the held-out part (heldout_share ="
-            f" {source.heldout_share:g}); lower heldout_share or add documents"
-        )
+        raise InputError(f"source {source.name!r}: {source.nothing_to_train_on(kept['documents'])}")
 
 
 def _warnings(source: Source, kept: Counter[str], drops: Filtered) -> Iterator[str]:

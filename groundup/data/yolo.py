@@ -7,7 +7,7 @@ names, in lines or in brackets, plain or quoted.
 import re
 from pathlib import Path
 
-from groundup.config.source import BoxesSource
+from groundup.config.source import SourceConfig
 from groundup.core.errors import InputError
 from groundup.data.image_files import SUFFIXES
 from groundup.data.paths import matching, there
@@ -21,7 +21,7 @@ _BETWEEN = re.compile(r"\s*(?:(?P<number>\d{1,6})\s*:\s+)?" + _SCALAR + r"\s*(?:
 _QUIET = re.compile(r"\s*(?:#.*)?$")
 
 
-def files(source: BoxesSource, place: Path) -> list[Path]:
+def files(source: SourceConfig, place: Path) -> list[Path]:
     """The file of the classes' names and the label files."""
     return [_classes_file(source, place), *label_files(place)]
 
@@ -51,7 +51,7 @@ def label_of(path: Path, images: Path | None, place: Path) -> Path:
     return place.joinpath(*parts)
 
 
-def classes(source: BoxesSource, place: Path) -> dict[int, str]:
+def classes(source: SourceConfig, place: Path) -> dict[int, str]:
     """The names of the classes by number; raises InputError for a file that is missing or in which they cannot be
     read.
     """
@@ -70,7 +70,7 @@ def classes(source: BoxesSource, place: Path) -> dict[int, str]:
     return names
 
 
-def _classes_file(source: BoxesSource, place: Path) -> Path:
+def _classes_file(source: SourceConfig, place: Path) -> Path:
     for name in ("data.yaml", "data.yml", "classes.txt", "labels/classes.txt"):
         if there(place / name):
             return place / name

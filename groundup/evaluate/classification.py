@@ -9,7 +9,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from groundup.config.source import ImagesSource
 from groundup.core import units
 from groundup.data.document import Document
 from groundup.evaluate.cases import answer_of, chunks
@@ -70,8 +69,8 @@ class _Candidate:
 
 def labelled(inputs: SuiteInputs) -> Iterator[tuple[str, Path, list[str]]]:
     """Name, documents and classes of each source of images by class."""
-    for source, file in inputs.files(ImagesSource):
-        if source.classes != "none":
+    for source, file in inputs.files():
+        if source.has_classes:
             yield source.name, file, answers(file)
 
 

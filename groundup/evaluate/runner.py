@@ -10,6 +10,7 @@ from groundup.config.evaluation import EvaluatePart
 from groundup.config.recipe import Recipe
 from groundup.core.ledger import figures, result_of
 from groundup.core.tables import SUITES
+from groundup.data.source import sources
 from groundup.device import Device
 from groundup.evaluate.display import Display, join
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs
@@ -79,7 +80,7 @@ def evaluate(
     options = recipe.evaluate or EvaluatePart()
     engine = Engine.load(model, device, recipe.model.precision, weights)
     notes: list[str] = []
-    inputs = SuiteInputs(engine, recipe.source, options, home, documents, advance, notes.append)
+    inputs = SuiteInputs(engine, sources(recipe), options, home, documents, advance, notes.append)
     results: dict[str, Any] = {name: _measure(name, SUITES[name], inputs, notes) for name in options.suites}
     return Evaluation(results, _answers(engine, options.prompts, advance), notes)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from groundup.config.evaluation import EvaluatePart
-from groundup.config.source import SourceBase
+from groundup.data.source import Source
 from groundup.evaluate.display import Display
 from groundup.generate.engine import Engine
 
 Advance = Callable[[int], None]
 Result = TypeVar("Result")
-AnySource = TypeVar("AnySource", bound=SourceBase)
+AnySource = TypeVar("AnySource", bound=Source)
 
 
 def ignored(done: int) -> None:
@@ -32,25 +32,25 @@ class SuiteInputs:
     """
 
     engine: Engine
-    sources: tuple[SourceBase, ...]
+    sources: tuple[Source, ...]
     options: EvaluatePart
     home: Path
     documents: Mapping[str, Path]
     advance: Advance
     note: Callable[[str], None]
 
-    def of(self, *kinds: type[AnySource]) -> Iterator[AnySource]:
-        """The sources of some kinds."""
-        return (source for source in self.sources if isinstance(source, kinds))
+    def of(self, kind: type[AnySource]) -> Iterator[AnySource]:
+        """The sources of a class, for a suite that belongs to them; others choose by what a source declares."""
+        return (source for source in self.sources if isinstance(source, kind))
 
-    def file(self, source: SourceBase) -> Path | None:
+    def file(self, source: Source) -> Path | None:
         """The documents of a source, or None where the run has none."""
         path = self.documents[source.name] / "documents.parquet" if source.name in self.documents else None
         return path if path is not None and path.is_file() else None
 
-    def files(self, *kinds: type[AnySource]) -> Iterator[tuple[AnySource, Path]]:
-        """The sources of some kinds that have documents, with these."""
-        return ((source, path) for source in self.of(*kinds) if (path := self.file(source)) is not None)
+    def files(self) -> Iterator[tuple[Source, Path]]:
+        """The sources that have documents, with these."""
+        return ((source, path) for source in self.sources if (path := self.file(source)) is not None)
 
 
 @dataclass(frozen=True)

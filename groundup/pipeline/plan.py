@@ -1,22 +1,19 @@
 """A recipe as a chain of stages."""
 
-import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from groundup.config.derived import schedules
 from groundup.config.model import derived_shape
 from groundup.config.recipe import Recipe
-from groundup.config.source import LibrarySource, PictureSource, SimulatorSource, Source
 from groundup.core.errors import InputError
 from groundup.core.extras import require
 from groundup.core.tables import STAGES, SUITES
 from groundup.data import prepare, sample, shards
-from groundup.data.sources.read import inputs
+from groundup.data.source import Source, sources
 from groundup.evaluate import runner
 from groundup.model.weights import files_of
 from groundup.pipeline import stages
@@ -53,7 +50,7 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
     """
     used = [
         source
-        for source in recipe.source
+        for source in sources(recipe)
         if not recipe.stage or any(source.name in stage.mix for stage in recipe.stage)
     ]
     names = [source.name for source in used]
@@ -75,31 +72,19 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
 
 
 def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
-    """Sources of images come one after the other, those with a list of what they hold out first, so that nothing that
-    looks alike crosses a split.
-    """
-    pictures: tuple[str, ...] = ()
-    for source in sorted(used, key=lambda source: not (isinstance(source, PictureSource) and source.heldout_files)):
-        part = source.non_defaults() | {"licence": source.licence} | _maker(source)
-        before = pictures if isinstance(source, PictureSource) else ()
-        work = partial(stages.documents, source=source, before=before)
-        files = partial(inputs, source, home)
-        versions = {"documents": prepare.VERSION}
-        yield Stage(f"documents-{source.name}", "groundup.data.prepare", versions, part, before, files, work)
-        if isinstance(source, PictureSource):
-            pictures += (f"documents-{source.name}",)
-
-
-def _maker(source: Source) -> dict[str, str]:
-    """Versions of what makes a source's documents; raises InputError where it is not installed."""
-    if isinstance(source, SimulatorSource):
-        return _simulator()
-    return {"python": platform.python_version()} if isinstance(source, LibrarySource) else {}
-
-
-def _simulator() -> dict[str, str]:
-    require("sorter")
-    return {"mujoco": version("mujoco")}
+    """A stage for each source; those that are split in an order come one after the other."""
+    before: tuple[str, ...] = ()
+    for source in sorted(used, key=lambda source: source.split_order != 0):
+        if source.extra:
+            require(source.extra)
+        part = source.non_defaults() | {"licence": source.licence} | source.made_by()
+        parents = before if source.split_order is not None else ()
+        work = partial(stages.documents, source=source, before=parents)
+        name = f"documents-{source.name}"
+        versions = {"documents": prepare.VERSION, source.kind: source.version}
+        yield Stage(name, "groundup.data.prepare", versions, part, parents, partial(source.files, home), work)
+        if source.split_order is not None:
+            before += (name,)
 
 
 def _require_own_folders(names: list[str]) -> None:

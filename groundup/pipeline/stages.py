@@ -14,7 +14,6 @@ from groundup.codecs import chat
 from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
 from groundup.config.derived import Schedule
 from groundup.config.recipe import Recipe
-from groundup.config.source import Source
 from groundup.config.training import StagePart
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
@@ -26,6 +25,7 @@ from groundup.data.image_shards import FILES, Eyesight
 from groundup.data.prepare import write_documents
 from groundup.data.results import DocumentsResult, ShardsResult, TokenizerResult
 from groundup.data.shards import Shards, write_shards
+from groundup.data.source import Source
 from groundup.data.views import ImageObjective
 from groundup.device import Device
 from groundup.evaluate.runner import evaluate

@@ -8,8 +8,8 @@ from groundup.config.base import Part
 from groundup.config.derived import derivations, schedules
 from groundup.config.load import load
 from groundup.config.recipe import recipe_class
-from groundup.config.source import TableSource, TextSource
 from groundup.core.errors import InputError
+from groundup.core.tables import SOURCES
 
 
 def _leaves(part: type[Part]) -> list[type[Part]]:
@@ -17,8 +17,9 @@ def _leaves(part: type[Part]) -> list[type[Part]]:
 
 
 RECIPE = recipe_class()  # with the tables that applications declare
+SOURCE_CLASSES = dict(SOURCES.items())  # which imports them
 PARTS = sorted(
-    _leaves(Part), key=lambda part: (part is not RECIPE, part.__name__)
+    set(_leaves(Part)), key=lambda part: (part is not RECIPE, part.__name__)
 )  # every table of a recipe, so that no new one is forgotten
 KNOBS = Path(__file__).parent / "knobs.txt"
 KNOB_BUDGET = 120
@@ -71,7 +72,7 @@ def test_knobs_are_those_argued_for() -> None:
 
 
 def test_knobs_stay_in_budget() -> None:
-    shared = {name for name in TextSource.model_fields if name in TableSource.model_fields}
+    shared = {name for name in SOURCE_CLASSES["text"].model_fields if name in SOURCE_CLASSES["table"].model_fields}
     own = [knob for knob in knobs() if not (knob.split(".")[0].endswith("Source") and knob.split(".")[1] in shared)]
     assert len(own) + len(shared) <= KNOB_BUDGET
 
@@ -92,10 +93,14 @@ def test_every_knob_has_unit_and_reason(part: type) -> None:
         ("stage.pretrain.token=3", "unknown key stage.0.token; known there: do, name"),
         ("evaluate.suite=[]", "unknown key evaluate.suite; known there: suites"),
         ("stage.instruct.mix={z=1}", "mix names 'z', which is no source; the sources are lib, made"),
+        ("source.made.kind=guess", "source.1.kind: there is no source of kind 'guess'; known are boxes, images"),
         ("source.made.count=0", "source.1.count: input should be greater than or equal to 1, found 0"),
         ("model.kv_heads=3", "kv_heads 3 does not divide heads 2"),
         ("model.head_dim=7", "head_dim 7 is odd"),
-        ("evaluate.suites=['guess']", "'probe' or 'orders', found 'guess'"),
+        (
+            "evaluate.suites=['guess']",
+            "evaluate.suites.0: 'guess' is none of bits-per-byte, boxes, choice, images, orders, probe, tasks",
+        ),
         ("source.made.name=lib", "two sources are called 'lib'"),
         ("stage.instruct.do=pretrain", "two stages are called 'pretrain'"),
         ("line.settings=['rainy']", "'crowded' or 'unknown', found 'rainy'"),
@@ -118,6 +123,8 @@ def test_a_bad_value_is_refused_in_one_sentence(recipe: Path, override: str, say
         ("depth = 2", "depht = 2", 14),
         ("depth = 2", 'depth = "two"', 14),
         ("count = 10", "count = 0", 10),
+        ('kind = "tasks"', 'kind = "task"', 9),
+        ('kind = "tasks"\n', "", 7),
         ("{ made = 1.0 }", "{ mad = 1.0 }", 25),
     ],
 )

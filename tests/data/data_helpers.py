@@ -11,8 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from groundup.config.source import BoxesSource, ImagesSource, MessagesSource, TableSource, TextSource
 from groundup.data.document import SCHEMA, Document
+from groundup.data.sources.boxes import BoxesSource
+from groundup.data.sources.images import ImagesSource
+from groundup.data.sources.messages import MessagesSource
+from groundup.data.sources.table import TableSource
+from groundup.data.sources.text import TextSource
 
 
 def text_source(path: str, **knobs: Any) -> TextSource:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.config.source import FileSource, ImagesSource, TableSource
 from groundup.core.errors import InputError
 from groundup.data.filtered import Filtered
-from groundup.data.sources import read as sources
+from groundup.data.source import Source
+from groundup.data.sources.images import ImagesSource
+from groundup.data.sources.table import TableSource
 
 ROWS = 24
 MOST_ROWS = 10_000  # of a table that claims more rows than it has
@@ -83,7 +84,7 @@ def changed(data: bytes, random: random.Random) -> bytes:
     return bytes(new)
 
 
-def readers(name: str) -> list[FileSource]:
+def readers(name: str) -> list[Source]:
     common = {"name": "s", "path": name, "licence": "CC0-1.0", "bad_share": 1.0}
     texts = [
         TableSource(kind="table", column=column, **common) for column in ("text", "coded", "viewed", "large", "label")
@@ -91,10 +92,10 @@ def readers(name: str) -> list[FileSource]:
     return [ImagesSource(kind="images", **common), *texts]
 
 
-def attempt(source: FileSource, folder: Path) -> str:
+def attempt(source: Source, folder: Path) -> str:
     """What comes of reading a table: "read", or "refused" in a sentence."""
     try:
-        for number, _ in enumerate(sources.read(source, folder, Filtered())):
+        for number, _ in enumerate(source.read(folder, Filtered())):
             if number == MOST_ROWS:
                 return "endless"
     except InputError as error:

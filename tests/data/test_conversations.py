@@ -20,7 +20,7 @@ from groundup.data.document import Document, read
 from groundup.data.filtered import Filtered
 from groundup.data.results import DocumentsResult
 from groundup.data.shards import TRAINED, Shards, write_shards
-from groundup.data.sources import read as sources
+from groundup.data.sources.messages import CONVERSATION
 from groundup.pipeline.stages import cut_off
 from tests.data.data_helpers import boxes_source, encoded, ignore, messages_source, save, table_source, write_parquet
 
@@ -38,7 +38,7 @@ def write(folder: Path, *values: Any) -> None:
 
 def talks(folder: Path, **knobs: Any) -> tuple[list[Document], Filtered]:
     drops = Filtered()
-    return list(sources.read(messages_source("a.jsonl", **knobs), folder, drops)), drops
+    return list(messages_source("a.jsonl", **knobs).read(folder, drops)), drops
 
 
 CHANGES_THE_MEANING = {
@@ -71,7 +71,7 @@ def test_a_key_that_changes_the_meaning_is_refused_by_file_line_and_name(tmp_pat
 
 
 @given(
-    st.text(max_size=12).filter(lambda key: key not in sources.TALK),
+    st.text(max_size=12).filter(lambda key: key not in CONVERSATION),
     st.booleans() | st.integers() | st.text(min_size=1) | st.lists(st.integers(), min_size=1),
 )
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -177,7 +177,7 @@ def test_a_line_of_boxes_that_says_more_than_is_used_is_refused(
     save(tmp_path / "x.png", encoded(1))
     write(tmp_path, {"file": "x.png", "boxes": [{"class": "a", "xyxy": [0, 0, 0.5, 0.5]} | in_the_box]} | more)
     with pytest.raises(InputError, match=words):
-        list(sources.read(boxes_source("a.jsonl"), tmp_path, Filtered()))
+        list(boxes_source("a.jsonl").read(tmp_path, Filtered()))
 
 
 # --- nothing to learn from --------------------------------------------------------------------------------------

@@ -9,13 +9,12 @@ import pytest
 
 from groundup.codecs import boxes
 from groundup.codecs.boxes import Detection
-from groundup.config.source import BoxesSource
 from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 from groundup.data.results import DocumentsResult
-from groundup.data.sources import read as sources
+from groundup.data.sources.boxes import BoxesSource
 from tests.data.data_helpers import BAD_IMAGES, boxes_source, encoded, save
 
 Prepare = Callable[..., DocumentsResult]
@@ -27,7 +26,7 @@ HALF = pytest.approx((0.25, 0.2, 0.75, 0.8))  # the box that most tests draw
 
 def read(source: BoxesSource, folder: Path) -> tuple[list[Document], Filtered]:
     drops = Filtered()
-    return list(sources.read(source, folder, drops)), drops
+    return list(source.read(folder, drops)), drops
 
 
 def things(documents: list[Document]) -> list[list[tuple[str, Box]]]:
@@ -443,12 +442,12 @@ def test_lists_hold_out_and_leave_out_by_image(tmp_path: Path) -> None:
 def test_the_files_to_hash_are_annotations_images_and_lists(tmp_path: Path) -> None:
     lines(tmp_path, row(0), row(0), row(5), {"file": "a" * 5000, "boxes": []}, images=2)
     yolo(tmp_path, {"a0": ""}, images=1)
-    assert [path.name for path in sources.inputs(boxes_source("boxes.jsonl", without_files="no.txt"), tmp_path)] == [
+    assert [path.name for path in boxes_source("boxes.jsonl", without_files="no.txt").files(tmp_path)] == [
         "boxes.jsonl",
         "a0.png",
         "no.txt",
     ]
-    assert [path.name for path in sources.inputs(boxes_source("in"), tmp_path)] == ["data.yaml", "a0.txt", "a0.png"]
+    assert [path.name for path in boxes_source("in").files(tmp_path)] == ["data.yaml", "a0.txt", "a0.png"]
 
 
 def test_the_account_names_the_kinds_of_things_and_the_file_keeps_them(tmp_path: Path, prepare: Prepare) -> None:

@@ -12,13 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from groundup.codecs.image import MOST_BYTES
-from groundup.config.source import Source
 from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 from groundup.data.results import DocumentsResult
-from groundup.data.sources import read as sources
+from groundup.data.source import Source
 from tests.data.data_helpers import BAD_IMAGES, encoded, images_source, messages_source, save
 
 Prepare = Callable[..., DocumentsResult]
@@ -26,7 +25,7 @@ Prepare = Callable[..., DocumentsResult]
 
 def read(source: Source, folder: Path) -> tuple[list[Document], Filtered]:
     drops = Filtered()
-    return list(sources.read(source, folder, drops)), drops
+    return list(source.read(folder, drops)), drops
 
 
 def animals(folder: Path, count: int = 3) -> None:
@@ -155,7 +154,7 @@ def test_a_list_that_does_not_fit_is_told_before_images_are_read(tmp_path: Path)
     animals(tmp_path)
     (tmp_path / "list.txt").write_text("unicorn.png\n")
     with pytest.raises(InputError, match="unicorn"):
-        next(sources.read(images_source(".", without_files="list.txt"), tmp_path, Filtered()))
+        next(images_source(".", without_files="list.txt").read(tmp_path, Filtered()))
 
 
 @pytest.mark.parametrize("key", ["heldout_files", "without_files"])
@@ -197,7 +196,7 @@ def test_a_list_that_says_nothing_is_refused(tmp_path: Path, content: bytes | No
 
 def test_the_files_to_hash_are_the_images_and_the_lists(tmp_path: Path) -> None:
     animals(tmp_path / "in", 1)
-    found = sources.inputs(images_source("in", heldout_files="a.txt", without_files="b.txt"), tmp_path)
+    found = images_source("in", heldout_files="a.txt", without_files="b.txt").files(tmp_path)
     assert [path.name for path in found] == ["c0.png", "d0.png", "a.txt", "b.txt"]
 
 
@@ -379,7 +378,7 @@ def test_images_of_a_conversation_come_from_uris_and_files_in_order(tmp_path: Pa
     assert documents[0].images == (encoded(1), encoded(2))
     assert documents[0].messages is not None
     assert documents[0].messages[0]["content"] == [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "?"}]
-    inputs = sources.inputs(messages_source("talks/t.jsonl"), tmp_path)
+    inputs = messages_source("talks/t.jsonl").files(tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in inputs] == ["talks/t.jsonl", "talks/pictures/a.png"]
 
 
@@ -422,7 +421,7 @@ def test_an_image_that_may_not_be_shown_breaks_its_line(tmp_path: Path, kind: st
     documents, drops = read(messages_source("talks/t.jsonl", bad_share=0.5), tmp_path)
     assert (len(documents), drops.counts) == (1, {"broken line": 1})
     assert message in drops.examples[0]
-    assert len(sources.inputs(messages_source("talks/t.jsonl"), tmp_path)) == 1
+    assert len(messages_source("talks/t.jsonl").files(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(

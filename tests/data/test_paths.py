@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.config.source import Source
 from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import inside, stays_inside
 from groundup.data.filtered import Filtered
 from groundup.data.paths import matching, names
-from groundup.data.sources import read as sources
+from groundup.data.source import Source
 from tests.data.data_helpers import (
     boxes_source,
     encoded,
@@ -39,7 +38,7 @@ def found(folder: Path, pattern: str = "**/*", suffix: str = ".txt") -> list[str
 
 
 def texts(source: Source, folder: Path) -> list[str | None]:
-    return [each.text for each in sources.read(source, folder, Filtered())]
+    return [each.text for each in source.read(folder, Filtered())]
 
 
 # --- links --------------------------------------------------------------------------------------------------
@@ -53,7 +52,7 @@ def test_links_to_the_folder_that_holds_them_are_followed_once(tmp_path: Path) -
     assert found(tmp_path, "**/*") == ["t/a.txt"]
     assert found(tmp_path, "t/**/*.txt") == ["t/a.txt"]
     assert found(tmp_path, "**/t/**/a.txt") == ["t/a.txt"]
-    assert [path.name for path in sources.inputs(text_source("t"), tmp_path)] == ["a.txt"]
+    assert [path.name for path in text_source("t").files(tmp_path)] == ["a.txt"]
 
 
 def test_folders_that_link_to_one_another_are_each_read_once(tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ def test_every_source_of_folders_ends(tmp_path: Path, kind: str) -> None:
     for name in ("one", "two"):
         (tmp_path / "t" / name).symlink_to(".")
         (place / name).symlink_to("..")
-    assert sum(path.name == f"a.{suffix}" for path in sources.inputs(make("t"), tmp_path)) == 1
+    assert sum(path.name == f"a.{suffix}" for path in make("t").files(tmp_path)) == 1
 
 
 TREE = st.sets(st.lists(st.sampled_from(["a", "b", ".h", "labels"]), min_size=1, max_size=4).map(tuple), max_size=8)
@@ -172,7 +171,7 @@ def test_a_list_that_is_no_regular_file_is_refused(tmp_path: Path, key: str, lis
     save(tmp_path / "im" / "a.png", encoded())
     os.mkfifo(tmp_path / "pipe")
     source = images_source("im", **{key: listed})
-    for read in (lambda: sources.inputs(source, tmp_path), lambda: list(sources.read(source, tmp_path, Filtered()))):
+    for read in (lambda: source.files(tmp_path), lambda: list(source.read(tmp_path, Filtered()))):
         with pytest.raises(InputError, match=r"the list .* is no regular file"):
             read()
 
@@ -181,7 +180,7 @@ def test_a_list_that_is_no_regular_file_is_refused(tmp_path: Path, key: str, lis
 def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, path: str) -> None:
     for source in (text_source(path), table_source(path), images_source(path), boxes_source(path)):
         with pytest.raises(InputError, match="path '"):
-            sources.inputs(source, tmp_path)
+            source.files(tmp_path)
 
 
 @pytest.mark.parametrize("name", [b"\xff.txt", b"caf\xe9/a.txt"])
@@ -191,7 +190,7 @@ def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path, name: bytes) -> None:
     except OSError:
         pytest.skip("this file system takes no such name")
     with pytest.raises(InputError, match="is no UTF-8; rename it"):
-        sources.inputs(text_source("t"), tmp_path)
+        text_source("t").files(tmp_path)
 
 
 @pytest.mark.parametrize("sealed", ["t", "t/b"])
@@ -207,7 +206,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, sealed: str, monk
     scan = os.scandir
     monkeypatch.setattr("groundup.data.paths.os.scandir", scandir)
     with pytest.raises(InputError, match=rf"the folder .*{sealed} may not be read \(Permission denied\)"):
-        sources.inputs(text_source("t"), tmp_path)
+        text_source("t").files(tmp_path)
 
 
 # --- names that files give ----------------------------------------------------------------------------------
@@ -261,21 +260,21 @@ def test_a_saved_dataset_reads_nothing_outside_its_folder(trap: Path, name: Any)
         with pytest.raises(
             InputError, match=r"state.json: .* does not lie in set; a saved dataset has its files in its own folder"
         ):
-            sources.inputs(source, trap.parent)
+            source.files(trap.parent)
 
 
 @pytest.mark.parametrize("entry", [None, 7, "data.arrow", [], {}])
 def test_a_state_of_another_shape_is_told(trap: Path, entry: Any) -> None:
     (trap / "state.json").write_text(json.dumps({"_data_files": [entry]}))
     with pytest.raises(InputError, match=r"state\.json"):
-        sources.inputs(table_source("set"), trap.parent)
+        table_source("set").files(trap.parent)
 
 
 @pytest.mark.parametrize("name", ["gone.arrow", "a" * 5000, "."])
 def test_a_file_that_a_state_names_and_that_is_none_is_missing(trap: Path, name: str) -> None:
     (trap / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
     with pytest.raises(InputError, match=r"is missing, though state\.json beside it lists it"):
-        sources.inputs(table_source("set"), trap.parent)
+        table_source("set").files(trap.parent)
 
 
 def test_rows_that_an_index_selects_are_not_read_as_all_rows(trap: Path) -> None:
@@ -284,7 +283,7 @@ def test_rows_that_an_index_selects_are_not_read_as_all_rows(trap: Path) -> None
         json.dumps({"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [{"filename": "i.arrow"}]})
     )
     with pytest.raises(InputError, match=r"a selection of its rows by an index, .* save it with flatten_indices"):
-        sources.inputs(table_source("set"), trap.parent)
+        table_source("set").files(trap.parent)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "link/secret.png", "..\\secret.png", "a\0b.png"])
@@ -297,9 +296,9 @@ def test_annotations_and_conversations_show_nothing_outside(trap: Path, name: st
     talk = {"messages": [{"role": "user", "content": shown}, {"role": "assistant", "content": "a"}]}
     (trap / "talk.jsonl").write_text(json.dumps(talk) + "\n")
     for source in (boxes_source("set/boxes.jsonl"), boxes_source("set/coco.json"), messages_source("set/talk.jsonl")):
-        assert [path.name for path in sources.inputs(source, trap.parent)] == [Path(source.path).name]
+        assert [path.name for path in source.files(trap.parent)] == [Path(source.path).name]
         with pytest.raises(InputError, match="image outside its folder"):
-            list(sources.read(source, trap.parent, Filtered()))
+            list(source.read(trap.parent, Filtered()))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from groundup.config.source import TasksSource
 from groundup.core.errors import InputError
 from groundup.core.files import sha256
 from groundup.data.document import chunks, read
 from groundup.data.results import DocumentsResult
+from groundup.data.sources.tasks import TasksSource
 from tests.data.data_helpers import text_source
 
 Prepare = Callable[..., DocumentsResult]

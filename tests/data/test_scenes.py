@@ -4,16 +4,18 @@ import re
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 
 from groundup.codecs import boxes, image, messages
-from groundup.config.source import ScenesSource
 from groundup.data.document import said
+from groundup.data.filtered import Filtered
 from groundup.data.scene_drawing import COLOURS, LABELS, SHAPES, Item, Scene, compose, render
-from groundup.data.sources.scenes import _ZH, FAMILIES, documents, heldout, scene
+from groundup.data.scene_questions import _ZH, FAMILIES
+from groundup.data.sources.scenes import ScenesSource, scene
 
 BACK = {chinese: english for english, chinese in _ZH.items()}
 EMPTY = ("nothing", "什么也没有")
@@ -26,7 +28,7 @@ def source(**knobs):
 
 @pytest.fixture(scope="module")
 def made():
-    return list(documents(source()))
+    return list(source().read(Path(), Filtered()))
 
 
 def asked(document):
@@ -194,17 +196,18 @@ def test_the_split_is_told_by_the_things_and_not_by_the_background():
 
 
 def test_heldout_scenes_are_the_same_for_every_seed_and_count():
-    assert [document.digest for document in heldout(source(), 2)] == [
-        document.digest for document in heldout(source(seed=5, count=9), 2)
+    assert [document.digest for document in source().heldout(2)] == [
+        document.digest for document in source(seed=5, count=9).heldout(2)
     ]
     parts = [
-        [document.digest for document in documents(source(seed=seed, count=5)) if document.heldout] for seed in (0, 1)
+        [document.digest for document in source(seed=seed, count=5).read(Path(), Filtered()) if document.heldout]
+        for seed in (0, 1)
     ]
     assert parts[0] == parts[1] and len(set(parts[0])) == 50
 
 
 def test_equal_seed_equal_bytes_and_another_seed_other_bytes(made):
-    one, again, other = (list(documents(source(count=30, seed=seed))) for seed in (0, 0, 1))
+    one, again, other = (list(source(count=30, seed=seed).read(Path(), Filtered())) for seed in (0, 0, 1))
     assert one == again
     assert one[:30] == made[:30]  # whatever the count
     assert not {document.images for document in one[:30]} & {document.images for document in other[:30]}
@@ -223,7 +226,7 @@ def test_first_questions_are_of_every_family_and_language_evenly(made):
 
 
 def test_heldout_asks_one_question_of_each_family_and_language():
-    examples = heldout(source(languages=("zh",)), 3)
+    examples = source(languages=("zh",)).heldout(3)
     assert [document.labels for document in examples] == [
         {"family": name, "language": "zh", "level": 1} for name in FAMILIES for _ in range(3)
     ]
@@ -255,7 +258,7 @@ def test_documents_decode_and_are_conversations_of_the_usual_shape(made):
 
 @pytest.mark.parametrize(("pixels", "things"), [(16, 1), (20, 12), (100, 2)])
 def test_other_sizes_work(pixels, things):
-    for document in documents(source(pixels=pixels, things=things, count=24)):
+    for document in source(pixels=pixels, things=things, count=24).read(Path(), Filtered()):
         assert max(image.decode(document.images[0]).shape) == pixels // 8 * 8
 
 

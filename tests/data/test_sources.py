@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from groundup.config.source import LibrarySource, Source, TasksSource
 from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
-from groundup.data.sources import read as sources
+from groundup.data.source import Source
+from groundup.data.sources.python_library import LibrarySource
+from groundup.data.sources.tasks import TasksSource
 from tests.data.data_helpers import messages_source, text_source
 
 
 def read(source: Source, folder: Path) -> tuple[list[Document], Filtered]:
     drops = Filtered()
-    return list(sources.read(source, folder, drops)), drops
+    return list(source.read(folder, drops)), drops
 
 
 def good_files(folder: Path, count: int) -> None:
@@ -55,7 +56,7 @@ def test_a_folder_means_the_text_files_in_it(tmp_path: Path) -> None:
 def test_a_home_path_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.txt").write_text("a")
-    assert sources.inputs(text_source("~/a.txt"), Path("/elsewhere")) == [tmp_path / "a.txt"]
+    assert text_source("~/a.txt").files(Path("/elsewhere")) == [tmp_path / "a.txt"]
 
 
 def test_brackets_in_the_recipes_folder_are_no_pattern(tmp_path: Path) -> None:
@@ -251,12 +252,12 @@ def test_the_running_pythons_topics_are_text_of_some_size(tmp_path: Path) -> Non
 
 
 def test_the_running_pythons_own_docstrings_are_found(tmp_path: Path) -> None:
-    first = next(sources.read(library("docstrings"), tmp_path, Filtered()))
+    first = next(library("docstrings").read(tmp_path, Filtered()))
     assert first.origin.partition("/")[2] == "__future__.py"
 
 
 def test_a_made_source_has_no_files_to_hash(tmp_path: Path) -> None:
-    assert sources.inputs(library("docstrings"), tmp_path) == []
+    assert library("docstrings").files(tmp_path) == []
 
 
 def test_tasks_bring_their_training_part_and_a_marked_heldout_part(tmp_path: Path) -> None:
@@ -269,4 +270,4 @@ def test_tasks_bring_their_training_part_and_a_marked_heldout_part(tmp_path: Pat
 def test_a_family_that_nobody_knows_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     source = TasksSource(name="tasks", kind="tasks", count=40, families={"juggling": 1})
     with pytest.raises(InputError, match="juggling"):
-        sources.inputs(source, tmp_path)
+        source.files(tmp_path)

@@ -10,17 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from groundup.config.source import FileSource
 from groundup.core.errors import InputError
 from groundup.data.filtered import Filtered
-from groundup.data.sources import read as sources
+from groundup.data.source import Source
 from tests.data import table_samples
 from tests.data.data_helpers import images_source, table_source
 
 
-def refused(source: FileSource, folder: Path) -> str:
+def refused(source: Source, folder: Path) -> str:
     with pytest.raises(InputError, match="cannot be read as a table") as caught:
-        list(sources.read(source, folder, Filtered()))
+        list(source.read(folder, Filtered()))
     return str(caught.value)
 
 
@@ -88,7 +87,7 @@ def test_what_stands_behind_a_null_is_never_read(tmp_path: Path) -> None:
     save(tmp_path / "t.arrow", pa.array(["a text of some length", None], pa.string_view()))
     view = struct.pack("<i4sii", 21, b"a te", 0, 0)
     lie(tmp_path / "t.arrow", view + bytes(16), view + struct.pack("<i4sii", 1 << 30, b"junk", 3, 1 << 30))
-    assert [each.text for each in sources.read(table_source("t.arrow"), tmp_path, Filtered())] == [
+    assert [each.text for each in table_source("t.arrow").read(tmp_path, Filtered())] == [
         "a text of some length",
         "",
     ]
@@ -99,7 +98,7 @@ def test_text_that_is_no_utf8_stays_damage_of_its_row(tmp_path: Path, kind: pa.D
     binary = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}[kind]
     save(tmp_path / "t.arrow", pa.array([b"good", b"caf\xe9 of some length"], binary).view(kind))
     drops = Filtered()
-    assert [each.text for each in sources.read(table_source("t.arrow", bad_share=0.5), tmp_path, drops)] == ["good"]
+    assert [each.text for each in table_source("t.arrow", bad_share=0.5).read(tmp_path, drops)] == ["good"]
     assert drops.counts == {"invalid UTF-8": 1}
 
 
@@ -109,14 +108,14 @@ def test_a_long_text_of_a_dictionary_is_not_written_out_for_all_rows_at_once(tmp
         tmp_path / "t.arrow",
         pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 1_000_000])),
     )
-    documents = sources.read(table_source("t.arrow"), tmp_path, Filtered())
+    documents = table_source("t.arrow").read(tmp_path, Filtered())
     assert len(next(documents).text or "") == 1_000_000
 
 
 def test_a_column_with_the_same_name_twice_is_told(tmp_path: Path) -> None:
     pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "t.parquet")
     with pytest.raises(InputError):
-        list(sources.read(table_source("t.parquet"), tmp_path, Filtered()))
+        list(table_source("t.parquet").read(tmp_path, Filtered()))
 
 
 def test_metadata_that_is_odd_is_no_metadata(tmp_path: Path) -> None:
@@ -125,4 +124,4 @@ def test_metadata_that_is_odd_is_no_metadata(tmp_path: Path) -> None:
             {b"huggingface": said}
         )
         pq.write_table(table, tmp_path / "t.parquet")
-        assert not list(sources.read(images_source("t.parquet", classes="none", bad_share=1.0), tmp_path, Filtered()))
+        assert not list(images_source("t.parquet", classes="none", bad_share=1.0).read(tmp_path, Filtered()))

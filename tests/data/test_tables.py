@@ -11,7 +11,6 @@ import pytest
 
 from groundup.core.errors import InputError
 from groundup.data.filtered import Filtered
-from groundup.data.sources import read as sources
 from tests.data.data_helpers import table_source
 
 TEXTS = ["one", "two\nlines, and a comma", 'with "quotes"', "最后"]
@@ -19,7 +18,7 @@ TEXTS = ["one", "two\nlines, and a comma", 'with "quotes"', "最后"]
 
 def read(path: str, folder: Path, **knobs: Any) -> tuple[list[tuple[str, str | None]], Filtered]:
     drops = Filtered()
-    documents = sources.read(table_source(path, **knobs), folder, drops)
+    documents = table_source(path, **knobs).read(folder, drops)
     return [(document.origin, document.text) for document in documents], drops
 
 
@@ -193,4 +192,4 @@ def test_what_hugging_face_datasets_saves_is_read(tmp_path: Path) -> None:
 def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,text\nwhich of the two,is meant here\n")
     with pytest.raises(InputError, match="has 2 columns 'text'; rename all but one"):
-        list(sources.read(table_source("a.csv"), tmp_path, Filtered()))
+        list(table_source("a.csv").read(tmp_path, Filtered()))

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from groundup.config.source import TasksSource
 from groundup.core.errors import InputError
-from groundup.data.tasks import FAMILIES, Language, check, heldout, is_heldout, training
+from groundup.data.sources.tasks import TasksSource, is_heldout
+from groundup.data.tasks import FAMILIES, Language
 from groundup.data.tasks.table import markdown
 from groundup.data.tasks.vocabulary import PEOPLE, THINGS, WORDS
 from tests.data.task_oracles import ORACLES
@@ -100,16 +100,16 @@ def test_words_are_told_apart_in_both_languages():
 
 def test_training_and_heldout_share_no_instance():
     levels = [source(count=9000, families=dict.fromkeys(FAMILIES, level)) for level in (1, 3)]
-    trained = {question for each in levels for question in questions(training(each))}
-    held = {question for each in levels for question in questions(heldout(each, 40))}
+    trained = {question for each in levels for question in questions(each.training())}
+    held = {question for each in levels for question in questions(each.heldout(40))}
     assert not trained & held
 
 
 def test_a_payload_is_held_out_in_every_language_and_level():
     """The decision reads family and payload alone, so one instance cannot be on both sides."""
     each = source(count=4000, families={"arithmetic": 1})
-    trained = {expression(question) for question in questions(training(each))}
-    held = {expression(question) for question in questions(heldout(each, 1000))}
+    trained = {expression(question) for question in questions(each.training())}
+    held = {expression(question) for question in questions(each.heldout(1000))}
     assert trained and held and not trained & held
 
 
@@ -124,7 +124,7 @@ def test_heldout_share_is_met():
 
 
 def test_training_makes_exactly_the_count_evenly():
-    documents = list(training(source(count=1000)))
+    documents = list(source(count=1000).training())
     lanes = Counter((document.labels["family"], document.labels["language"]) for document in documents)
     assert len(documents) == 1000
     assert len(lanes) == len(FAMILIES) * 2
@@ -133,7 +133,7 @@ def test_training_makes_exactly_the_count_evenly():
 
 
 def test_documents_say_what_they_are():
-    document = next(training(source(families={"sorting": 2}, languages=["zh"])))
+    document = next(source(families={"sorting": 2}, languages=["zh"]).training())
     assert document.origin == "tasks/sorting/zh/level-2/0"
     assert document.labels == {"family": "sorting", "language": "zh", "level": 2}
     assert [message["role"] for message in document.messages] == ["user", "assistant"]
@@ -141,16 +141,16 @@ def test_documents_say_what_they_are():
 
 
 def test_training_depends_on_the_seed_alone():
-    one, same, other = (list(training(source(seed=seed))) for seed in (1, 1, 2))
+    one, same, other = (list(source(seed=seed).training()) for seed in (1, 1, 2))
     assert one == same
     assert one != other
 
 
 PRINT_QUESTIONS = """
-from groundup.data.tasks import FAMILIES, training
-from groundup.config.source import TasksSource
+from groundup.data.tasks import FAMILIES
+from groundup.data.sources.tasks import TasksSource
 source = TasksSource(name="drills", kind="tasks", count=300, families=dict.fromkeys(FAMILIES, 1))
-print([document.messages[0]["content"] for document in training(source)])
+print([document.messages[0]["content"] for document in source.training()])
 """
 
 
@@ -161,41 +161,41 @@ def test_training_is_the_same_in_every_process():
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": salt}, capture_output=True, text=True, check=True)
         for salt in "12"
     ]
-    assert salted[0].stdout == salted[1].stdout == f"{questions(training(source()))}\n"
+    assert salted[0].stdout == salted[1].stdout == f"{questions(source().training())}\n"
 
 
 def test_questions_are_distinct():
-    asked = questions(training(source(count=6000)))
+    asked = questions(source(count=6000).training())
     assert len(set(asked)) == len(asked)
 
 
 def test_an_exhausted_space_comes_round_again():
     """Level 1 of sequences has 600 instances in three wordings: every question comes once before any comes again."""
-    asked = questions(training(source(count=4000, families={"sequence": 1}, languages=["en"])))
+    asked = questions(source(count=4000, families={"sequence": 1}, languages=["en"]).training())
     times = Counter(asked).values()
     assert 300 < len(times) < 2000
     assert max(times) - min(times) <= 1
 
 
 def test_heldout_is_distinct_and_deterministic():
-    held = heldout(source(count=1), 20)
-    assert held == heldout(source(count=999, seed=5), 20)
+    held = source(count=1).heldout(20)
+    assert held == source(count=999, seed=5).heldout(20)
     assert len(set(questions(held))) == len(held) == len(FAMILIES) * 2 * 20
     assert all(document.heldout for document in held)
 
 
 def test_a_larger_heldout_set_contains_the_smaller():
-    assert set(questions(heldout(source(), 10))) <= set(questions(heldout(source(), 20)))
+    assert set(questions(source().heldout(10))) <= set(questions(source().heldout(20)))
 
 
 def test_heldout_ends_where_the_space_does():
-    held = heldout(source(families={"sequence": 1}, languages=["en"]), 1000)
+    held = source(families={"sequence": 1}, languages=["en"]).heldout(1000)
     assert 30 <= len(held) < 80
 
 
 def test_unknown_family_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match=r"drills: unknown task family 'sortng'; known are copying, .*lookup"):
-        check(source(families={"sortng": 1}))
+        source(families={"sortng": 1}).files(Path())
 
 
 def test_documentation_shows_the_current_tables():
@@ -209,14 +209,14 @@ def test_documentation_shows_the_current_tables():
 def test_missing_gym_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(InputError, match=r"install groundup\[gym\]"):
-        check(source(families={"gym-absent": 1}))
+        source(families={"gym-absent": 1}).files(Path())
 
 
 @pytest.mark.judge
 def test_gym_families_make_documents():
     pytest.importorskip("reasoning_gym")
     each = source(count=200, families={"gym-leg_counting": 1, "gym-spell_backward": 2, "sorting": 1})
-    documents = list(training(each))
+    documents = list(each.training())
     lanes = Counter((document.labels["family"], document.labels["language"]) for document in documents)
     assert lanes == {
         ("gym-leg_counting", "en"): 50,
@@ -224,8 +224,8 @@ def test_gym_families_make_documents():
         ("sorting", "en"): 50,
         ("sorting", "zh"): 50,
     }
-    assert documents == list(training(each))
-    assert not set(questions(documents)) & set(questions(heldout(each, 20)))
+    assert documents == list(each.training())
+    assert not set(questions(documents)) & set(questions(each.heldout(20)))
 
 
 @pytest.mark.judge
@@ -233,7 +233,7 @@ def test_gym_answers_score_full_marks():
     gym = pytest.importorskip("reasoning_gym")
     for name in ("leg_counting", "spell_backward", "chain_sum", "gcd"):
         scorer = gym.create_dataset(name, size=1, seed=0)
-        for document in heldout(source(families={f"gym-{name}": 1}), 10):
+        for document in source(families={f"gym-{name}": 1}).heldout(10):
             entry = {"answer": document.messages[1]["content"], "metadata": {}}
             assert scorer.score_answer(document.messages[1]["content"], entry) == 1.0
 
@@ -241,7 +241,7 @@ def test_gym_answers_score_full_marks():
 @pytest.mark.judge
 def test_chinese_alone_gets_gym_families_in_english():
     pytest.importorskip("reasoning_gym")
-    documents = list(training(source(count=4, languages=["zh"], families={"gym-gcd": 1})))
+    documents = list(source(count=4, languages=["zh"], families={"gym-gcd": 1}).training())
     assert {document.labels["language"] for document in documents} == {"en"}
 
 
@@ -250,11 +250,11 @@ def test_chinese_alone_gets_gym_families_in_english():
 def test_gym_data_sets_without_one_right_answer_are_refused(name):
     pytest.importorskip("reasoning_gym")
     with pytest.raises(InputError, match=r"no data set .* with levels and one right answer; it has .*leg_counting"):
-        check(source(families={name: 1}))
+        source(families={name: 1}).files(Path())
 
 
 @pytest.mark.judge
 def test_gym_level_out_of_reach_is_refused():
     pytest.importorskip("reasoning_gym")
     with pytest.raises(InputError, match="gym-caesar_cipher: reasoning-gym cannot make level 5"):
-        check(source(families={"gym-caesar_cipher": 5}))
+        source(families={"gym-caesar_cipher": 5}).files(Path())

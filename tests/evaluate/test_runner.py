@@ -11,7 +11,6 @@ from groundup.config.recipe import Recipe
 from groundup.core.ledger import figures as to_json
 from groundup.data.document import Document, read
 from groundup.data.prepare import write_documents
-from groundup.data.tasks import heldout
 from groundup.device import Device
 from groundup.evaluate.exact_match import exact_match
 from groundup.evaluate.runner import Evaluation, evaluate
@@ -81,7 +80,7 @@ def test_baselines_stand_beside_them_when_asked_for(home):
 
 def test_tasks_are_the_held_out_ones(home, engine):
     table = run(home, suites=["tasks"], per_family=4)["tasks"]["gym"]
-    rows = exact_match(engine, heldout(recipe().source[2], 4))
+    rows = exact_match(engine, recipe().source[2].heldout(4))
     assert table["rows"] == [to_json(row) for row in rows]
     assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in table["rows"]] == [
         (family, language, 4) for family in ("copying", "comparing") for language in ("en", "zh")

@@ -11,9 +11,9 @@ from groundup.core.errors import InputError
 from groundup.generate import scheduler as scheduler_module
 from groundup.generate.look import Look, View
 from groundup.generate.request import Request
+from groundup.kernels.kv_cache import BLOCK_SIZE
 from groundup.model.attention import document_mask
 from groundup.model.transformer import Transformer
-from groundup.kernels.kv_cache import BLOCK_SIZE
 from groundup.model.vision.encoder import ImageInputs
 from tests.generate.generate_helpers import Ids, ask, engine
 from tests.random_models import CONFIG, random_model

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from groundup.codecs import chat, messages
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import Tokenizer
-from groundup.config.source import MessagesSource, TextSource
 from groundup.data.clean import clean
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
-from groundup.data.sources import read as sources
+from groundup.data.sources.messages import MessagesSource
+from groundup.data.sources.text import TextSource
 from groundup.evaluate.questions import read
 from groundup.evaluate.suites.bits_per_byte import bits_per_byte
 from groundup.generate.conversation import Conversation
@@ -62,7 +62,7 @@ def trained(folder: Path, line: dict[str, Any], tokenizer: Tokenizer) -> list[in
     """The ids that training sees of a line of conversations."""
     (folder / "a.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     source = MessagesSource(name="talks", kind="messages", path="a.jsonl", licence="CC0-1.0")
-    [document] = clean(sources.read(source, folder, Filtered()), source, Filtered())
+    [document] = clean(source.read(folder, Filtered()), source, Filtered())
     return chat.encode(tokenizer, document.messages or [], document.tools)[0]
 
 

@@ -10,6 +10,10 @@ APPLICATIONS.add(
             "groundup.reports": {"line": "groundup.apps.sorter.report"},
             "groundup.stages": {"line": "groundup.apps.sorter.stage"},
             "groundup.suites": {"orders": "groundup.apps.sorter.orders_suite"},
+            "groundup.sources": {
+                "simulator": "groundup.apps.sorter.simulator_source",
+                "orders": "groundup.apps.sorter.orders_source",
+            },
         },
         recipe={"line": "groundup.apps.sorter.config:LinePart"},
     ),

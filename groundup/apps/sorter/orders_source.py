@@ -4,41 +4,64 @@ means.
 
 from collections.abc import Iterator
 from itertools import cycle, islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from groundup.apps.sorter.orders import Pair, Part, pairs
 from groundup.apps.sorter.policy import Language
-from groundup.config.source import OrdersSource
+from groundup.config.base import knob
+from groundup.core.tables import SOURCES
 from groundup.data.clean import set_aside
 from groundup.data.document import Document
+from groundup.data.filtered import Filtered
+from groundup.data.source import ProceduralSource
 
 MEASURED: tuple[Part, ...] = ("heldout", "novel")
 TRAINED, VALIDATED, ASKED = range(3)  # seeds: what is asked in the end is not what the held-out loss was of
 
 
-def documents(source: OrdersSource) -> Iterator[Document]:
-    """Stream `source.count` training conversations, then held-out ones, whose phrasings are in none of those; languages
-    in turn.
+class OrdersSource(ProceduralSource):
+    """Orders to the sorting line in sentences, with the lines of the policy's language that they mean, made by this
+    program.
     """
-    yield from _in_turn(source, "train", source.count)
-    yield from _in_turn(source, "heldout", set_aside(source.heldout_share, source.count))
 
+    holds = "conversations"
 
-def measured(source: OrdersSource, count: int) -> list[Document]:
-    """`count` different sentences of each part that is not trained on, and language; the part is the family among their
-    labels.
-    """
-    found = []
-    for part in MEASURED:
-        for language in source.languages:
-            different: dict[str, Pair] = {}
-            stream = pairs(ASKED, part, language)
-            while len(different) < count:
-                pair = next(stream)
-                different.setdefault(pair.text, pair)
-            found += [
-                _document(source, pair, part, language, str(number)) for number, pair in enumerate(different.values())
-            ]
-    return found
+    licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
+    heldout_share: float = knob(
+        0.03, "share", "of so many more, in phrasings that are not trained on, for the held-out loss", ge=0.001, le=0.5
+    )
+    count: int = knob(..., "conversations", "how many to make to train on", ge=1)
+    languages: dict[Literal["en", "zh"], Annotated[int, Field(ge=1, le=100)]] = knob(
+        {"en": 1, "zh": 1},
+        "language: number",
+        "languages of the orders, and how many of each come in turn",
+        min_length=1,
+    )
+
+    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream `count` training conversations, then held-out ones in phrasings that are not trained on; languages in
+        turn.
+        """
+        yield from _in_turn(self, "train", self.count)
+        yield from _in_turn(self, "heldout", set_aside(self.heldout_share, self.count))
+
+    def heldout(self, per_family: int) -> list[Document]:
+        """`per_family` different sentences of each part not trained on, in each language; the part is the family."""
+        found = []
+        for part in MEASURED:
+            for language in self.languages:
+                different: dict[str, Pair] = {}
+                stream = pairs(ASKED, part, language)
+                while len(different) < per_family:
+                    pair = next(stream)
+                    different.setdefault(pair.text, pair)
+                found += [
+                    _document(self, pair, part, language, str(number)) for number, pair in enumerate(different.values())
+                ]
+        return found
 
 
 def _in_turn(source: OrdersSource, part: Part, count: int) -> Iterator[Document]:
@@ -61,3 +84,6 @@ def _document(source: OrdersSource, pair: Pair, part: Part, language: Language, 
         heldout=part != "train",
         labels={"family": part, "language": language, "level": 1},
     )
+
+
+SOURCES.add("orders", OrdersSource)

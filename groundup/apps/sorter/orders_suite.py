@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from groundup.apps.sorter.orders_source import measured
+from groundup.apps.sorter.orders_source import OrdersSource
 from groundup.apps.sorter.policy import (
     COLOURS,
     PATTERN,
@@ -14,7 +14,6 @@ from groundup.apps.sorter.policy import (
     parse,
     standard_policy,
 )
-from groundup.config.source import OrdersSource
 from groundup.core import units
 from groundup.core.errors import InputError
 from groundup.core.tables import SUITES
@@ -43,7 +42,7 @@ def measure(inputs: SuiteInputs) -> Orders:
 
     return Orders(
         {
-            source.name: understood(inputs.engine, measured(source, inputs.options.per_family), inputs.advance)
+            source.name: understood(inputs.engine, source.heldout(inputs.options.per_family), inputs.advance)
             for source in inputs.of(OrdersSource)
         }
     )

@@ -9,11 +9,11 @@ import numpy as np
 
 from groundup import device
 from groundup.apps.robotics.replay import Ended, Replay
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.model_client import LocalModel
 from groundup.apps.sorter.policy import standard_policy
 from groundup.apps.sorter.robot import LAYOUT
 from groundup.apps.sorter.sorter import Sorter
-from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 
 from groundup.apps.robotics.robot import Camera, Description, Field, Numbers, Observation, Pixels
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW
 from groundup.apps.sorter.simulator.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
 from groundup.apps.sorter.simulator.line import BINS, HOME, MANUAL, REACH, Event
 from groundup.apps.sorter.sorter import INFERENCE_PERIOD, LineLayout
 from groundup.apps.sorter.tracker import FieldOfView
 from groundup.codecs.boxes import Detection
-from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
 PICTURES = round(INFERENCE_PERIOD / PERIOD)  # periods from one image to the next: no more are used without a page

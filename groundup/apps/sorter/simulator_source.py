@@ -9,16 +9,22 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
 
 from PIL import Image
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.frames import frames
 from groundup.codecs.boxes import Detection
-from groundup.config.source import SimulatorSource, WorldPart
+from groundup.config.base import knob
+from groundup.core.tables import SOURCES
 from groundup.data.clean import set_aside
 from groundup.data.document import Document
+from groundup.data.filtered import Filtered
 from groundup.data.image_files import asked
+from groundup.data.source import ProceduralSource
 
 CHUNK = 64  # pictures of one seed, drawn by one process: about half a second
 VISIBLE, SIDE = (
@@ -29,21 +35,41 @@ VISIBLE, SIDE = (
 Drawn = list[tuple[bytes, tuple[Detection, ...]]]
 
 
-def documents(source: SimulatorSource) -> Iterator[Document]:
-    """Stream `source.count` training pictures, then the held-out ones; picture n of either depends on n and the world
-    alone.
+class SimulatorSource(ProceduralSource):
+    """Pictures of the sorting line with what lies in them, rendered by this program; `[source.world]` is a table of
+    WorldPart.
     """
-    for heldout, count in ((False, source.count), (True, set_aside(source.heldout_share, source.count))):
-        for number, (image, things) in enumerate(_pictures(count, heldout, source.world)):
-            yield Document(
-                source=source.name,
-                origin=f"held-out picture {number}" if heldout else f"picture {number}",
-                licence=source.licence,
-                messages=asked("", ""),
-                images=(image,),
-                things=(things,),
-                heldout=heldout,
-            )
+
+    holds = "images"
+    has_boxes = True
+    extra = "sorter"
+
+    licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
+    heldout_share: float = knob(
+        0.03, "share", "of so many more pictures, kept for evaluation: from seeds of their own", ge=0.001, le=0.5
+    )
+    count: int = knob(..., "pictures", "how many to make to train on", ge=1)
+    world: WorldPart = WorldPart()
+
+    def made_by(self) -> dict[str, str]:
+        """The physics."""
+        return {"mujoco": version("mujoco")}
+
+    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream `self.count` training pictures, then the held-out ones; picture n of either depends on n and the world
+        alone.
+        """
+        for heldout, count in ((False, self.count), (True, set_aside(self.heldout_share, self.count))):
+            for number, (image, things) in enumerate(_pictures(count, heldout, self.world)):
+                yield Document(
+                    source=self.name,
+                    origin=f"held-out picture {number}" if heldout else f"picture {number}",
+                    licence=self.licence,
+                    messages=asked("", ""),
+                    images=(image,),
+                    things=(things,),
+                    heldout=heldout,
+                )
 
 
 def seed_of(chunk: int, heldout: bool) -> int:
@@ -91,3 +117,6 @@ def _plain(each: Seen) -> bool:
 def _thing(each: Seen, pixels: int) -> Detection:
     left, top, right, bottom = (value / pixels for value in each.box)
     return Detection(each.kind, (left, top, right, bottom))
+
+
+SOURCES.add("simulator", SimulatorSource)

@@ -17,14 +17,16 @@ from groundup.codecs.boxes import Detection
 from groundup.codecs.image import BadImage
 from groundup.codecs.normal import normalise
 from groundup.codecs.strict_json import once, only, says_nothing
-from groundup.config.source import BoxesSource
+from groundup.config.base import knob
 from groundup.core.errors import InputError
+from groundup.core.tables import SOURCES
 from groundup.data import image_files, yolo
 from groundup.data import near_duplicates as near
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
 from groundup.data.lines import lines, record
 from groundup.data.paths import located, names, placed, shown, there
+from groundup.data.source import ImageFilesSource
 
 BEYOND = 0.01  # of the image's side: how far a box may stick out, by rounding, and is clipped
 _OF_ANNOTATION = (
@@ -69,35 +71,48 @@ class _Listed:
         return self
 
 
-def inputs(source: BoxesSource, folder: Path) -> list[Path]:
-    """The files of a source, for hashing: annotations, the images that they name and that are there, and its lists."""
-    listed = _read(source, folder, Damage(source, Filtered(), "images"))
-    images = dict.fromkeys(each.file for each in listed if there(each.file))
-    return [*_annotations(source, folder), *images, *image_files.lists(source, folder)]
-
-
-def documents(source: BoxesSource, folder: Path, drops: Filtered) -> Iterator[Document]:
-    """Stream the annotated images of a source, each with the question, and its boxes as the answer and as things.
-
-    `path` is, or as a pattern fits,
-
-    - a COCO .json: boxes are `bbox` [left, top, width, height] in pixels; of a turned box, [middle x, middle y, width,
-      height, degrees] or
-      only a `segmentation` polygon, the bounds along the axes are taken; crowds count as one thing; what is marked
-      `ignore` or has a
-      `rotation` (also among its `attributes`) is bad, and other keys are told as not read;
-    - a YOLO folder with data.yaml or classes.txt, images in `images` folders and lines of `class cx cy w h` or, turned,
-      `class x1 y1 .. x4 y4` in shares in `labels` folders beside them (bounds along the axes again). An empty file says
-      that nothing is
-      there; an image without one is left out and counted;
-    - .jsonl, lines of {"file": ..., "boxes": [{"class": name, "xyxy": [left, top, right, bottom]}]} in shares.
-
-    Annotations are held in memory, images are not. Unusable images, names without a file and bad boxes are damage.
-    Raises InputError for damage over `bad_share`, annotations of another shape, and lists that do not fit the images.
+class BoxesSource(ImageFilesSource):
+    """Images with boxes: COCO (a .json file), YOLO (a folder with data.yaml) or JSON lines of {file, boxes: [{class,
+    xyxy}]}.
     """
-    damage = Damage(source, drops, "images")
-    listed = list(_read(source, folder, damage))
-    yield from image_files.documents(lambda: listed, partial(_document, source), source, folder, damage)
+
+    has_boxes = True
+
+    images: str | None = knob(None, "folder", "where the images lie; left out: beside the annotations")
+    question: str = knob(
+        "What lies where?",
+        "text",
+        "asked of each image, with boxes as the answer; empty: only the patches are labelled",
+    )
+
+    def files(self, folder: Path) -> list[Path]:
+        """The files, for hashing: annotations, the images that they name and that are there, and its lists."""
+        listed = _read(self, folder, Damage(self, Filtered(), "images"))
+        images = dict.fromkeys(each.file for each in listed if there(each.file))
+        return [*_annotations(self, folder), *images, *image_files.lists(self, folder)]
+
+    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream the annotated images, each with the question, and its boxes as the answer and as detections.
+
+        `path` is, or matches as a pattern,
+
+        - a COCO .json. A box is `bbox` [left, top, width, height] in pixels; of a rotated box, [middle x, middle y,
+          width, height, degrees] or a `segmentation` polygon alone, the bounds along the axes. A crowd is one
+          detection. What is marked `ignore` or has a `rotation` (also among its `attributes`) is damage. Other keys
+          are reported as not read.
+        - a YOLO folder with data.yaml or classes.txt, images in `images` folders, and beside them `labels` folders
+          with lines of `class cx cy w h` or, rotated, `class x1 y1 .. x4 y4`, in fractions of the image (bounds along
+          the axes again). An empty file says that nothing is in the image; an image without a file is left out and
+          counted.
+        - .jsonl, lines of {"file": ..., "boxes": [{"class": name, "xyxy": [left, top, right, bottom]}]} in fractions.
+
+        Annotations are held in memory, images are not. Unusable images, names without a file and bad boxes are
+        damage. Raises InputError for damage over `bad_share`, annotations of another shape, and lists that do not fit
+        the images.
+        """
+        damage = Damage(self, drops, "images")
+        listed = list(_read(self, folder, damage))
+        yield from image_files.documents(lambda: listed, partial(_document, self), self, folder, damage)
 
 
 def _document(source: BoxesSource, each: _Listed, heldout: bool) -> Document:
@@ -407,3 +422,6 @@ def _yolo_box(row: str, number: int, kinds: dict[int, str]) -> tuple[str, Box]:
         return kinds[kind], _bounds(values)
     x, y, width, height = values
     return kinds[kind], (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+SOURCES.add("boxes", BoxesSource)

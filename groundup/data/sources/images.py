@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from groundup.codecs.image import BadImage
-from groundup.config.source import ImagesSource
+from groundup.config.base import knob
 from groundup.core.errors import InputError
-from groundup.data import image_files
+from groundup.core.tables import SOURCES
+from groundup.data import image_files, table_files
 from groundup.data import near_duplicates as near
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
 from groundup.data.paths import located, names, shown
-from groundup.data.sources import tables
+from groundup.data.source import ImageFilesSource
 
 TABLES = (".parquet", ".arrow")
 BATCH_ROWS = 16  # few, since one row may be an image of many megabytes
@@ -39,31 +40,45 @@ class _Found:
         return self.origin
 
 
-def inputs(source: ImagesSource, folder: Path) -> list[Path]:
-    """The files of a source, for hashing: images or tables of them, then its lists. Raises InputError when there are
-    none.
-    """
-    return [*_files(source, folder), *image_files.lists(source, folder)]
+class ImagesSource(ImageFilesSource):
+    """A folder or glob of images, or a Hugging Face image dataset saved to disk."""
 
-
-def documents(source: ImagesSource, folder: Path, drops: Filtered) -> Iterator[Document]:
-    """Stream the images of a source, encoded as they were found and checked; those that `heldout_files` lists first.
-
-    With classes = "folders" each is a conversation: the question, and as the answer the image's class, which is the
-    name of the folder it lies in, or the name that a dataset's label stands for. Unusable images, and those whose class
-    has no name, are damage: such as lie directly in the folder of the source, or before the first wildcard of its
-    pattern (unless only the file's name has wildcards). Raises InputError for missing files, damage over `bad_share`,
-    tables without a column of images or names of classes, and lists that do not fit the images.
-    """
-    damage = Damage(source, drops, "images")
-    yield from image_files.documents(
-        partial(_found, source, folder, drops), partial(_document, source, damage), source, folder, damage
+    classes: Literal["folders", "none"] = knob(
+        "folders", "name", "folders: the folder an image lies in names its class; none: images alone"
     )
+    question: str = knob(
+        "What is this?", "text", "what a user asks of each image; its class is the answer", min_length=1
+    )
+
+    @property
+    def has_classes(self) -> bool:
+        """Unless it is of images alone."""
+        return self.classes == "folders"
+
+    def files(self, folder: Path) -> list[Path]:
+        """The files, for hashing: images or tables of them, then its lists. Raises InputError when there are
+        none.
+        """
+        return [*_files(self, folder), *image_files.lists(self, folder)]
+
+    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream the images, encoded as they were found and checked; those that `heldout_files` lists first.
+
+        With classes = "folders" each is a conversation: the question, and as the answer the image's class: the name of
+        its folder, or the name of its label in a dataset. Images that cannot be used, and those whose class has no
+        name, are damage: those directly in the source's folder, or before the first wildcard of its pattern (unless
+        only the file's name has wildcards). Raises InputError for missing files, damage over `bad_share`, tables
+        without a column of images or names of classes, and lists that do not fit the images.
+        """
+        damage = Damage(self, drops, "images")
+        yield from image_files.documents(
+            partial(_found, self, folder, drops), partial(_document, self, damage), self, folder, damage
+        )
 
 
 def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool) -> Document:
     damage.seen += 1
-    classed = source.classes == "folders"
+    classed = source.has_classes
     if classed and not found.kind.strip():
         raise BadImage(image_files.NO_CLASS, 'put it in a folder that names its class, or set classes = "none"')
     data = found.load()
@@ -95,7 +110,7 @@ def _found(source: ImagesSource, folder: Path, drops: Filtered) -> Iterator[_Fou
 
 def _files(source: ImagesSource, folder: Path) -> list[Path]:
     """Images, or tables of images."""
-    if saved := tables.saved(source, folder):
+    if saved := table_files.saved(source, folder):
         return saved
     found = [Path(name) for name in names(source, folder, (*image_files.SUFFIXES, *TABLES))]
     of_tables = [path for path in found if path.suffix.lower() in TABLES]
@@ -123,8 +138,8 @@ def _root(source: ImagesSource, folder: Path) -> Path:
 def _rows(source: ImagesSource, path: Path, name: str, drops: Filtered) -> Iterator[_Found]:
     """The images of a table, in its order."""
     number = 0
-    with tables.readable(source, path):
-        for batch in tables.batches(path, partial(_columns, source, path, drops), BATCH_ROWS):
+    with table_files.readable(source, path):
+        for batch in table_files.batches(path, partial(_columns, source, path, drops), BATCH_ROWS):
             kinds = _kinds(source, path, batch.schema) if batch.num_columns > 1 else {}
             for row in range(batch.num_rows):
                 number += 1
@@ -214,3 +229,6 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
         if isinstance(features, dict)
         else {}
     )
+
+
+SOURCES.add("images", ImagesSource)

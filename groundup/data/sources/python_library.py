@@ -5,11 +5,14 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from platform import python_version
+from typing import Literal
 
-from groundup.config.source import LibrarySource
+from groundup.config.base import knob
 from groundup.core.errors import InputError
+from groundup.core.tables import SOURCES
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
+from groundup.data.source import Source
 
 SKIPPED = {
     "test",
@@ -23,23 +26,35 @@ SKIPPED = {
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def documents(source: LibrarySource, drops: Filtered) -> Iterator[Document]:
-    """The parts the source asks for, in its order; each file or topic in the order of its name.
+class LibrarySource(Source):
+    """The running Python's own library: real text that is on every machine."""
 
-    Raises InputError when this Python has no library on disk (some embedded ones).
-    """
-    root = Path(sysconfig.get_path("stdlib"))
-    edition = f"python-{python_version()}"
-    for part in source.parts:
-        match part:
-            case "topics":
-                pieces = _topics()
-            case "docstrings":
-                pieces = (piece for path in _files(root) for piece in _docstrings(path, root, drops))
-            case "source":
-                pieces = (piece for path in _files(root) for piece in _source(path, root, drops))
-        for place, text in pieces:
-            yield Document(source.name, f"{edition}/{place}", source.licence, text=text)
+    licence: str = knob("PSF-2.0", "SPDX id", "the licence of CPython and its library")
+    parts: tuple[Literal["docstrings", "source", "topics"], ...] = knob(
+        ("docstrings", "topics"), "names", "prose first: code is much larger and harder", min_length=1
+    )
+
+    def made_by(self) -> dict[str, str]:
+        """Another Python has another library."""
+        return {"python": python_version()}
+
+    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
+        """The parts the source asks for, in its order; each file or topic in the order of its name.
+
+        Raises InputError when this Python has no library on disk (some embedded ones).
+        """
+        root = Path(sysconfig.get_path("stdlib"))
+        edition = f"python-{python_version()}"
+        for part in self.parts:
+            match part:
+                case "topics":
+                    pieces = _topics()
+                case "docstrings":
+                    pieces = (piece for path in _files(root) for piece in _docstrings(path, root, drops))
+                case "source":
+                    pieces = (piece for path in _files(root) for piece in _source(path, root, drops))
+            for place, text in pieces:
+                yield Document(self.name, f"{edition}/{place}", self.licence, text=text)
 
 
 def _files(root: Path) -> list[Path]:
@@ -95,3 +110,6 @@ def _sections(node: Definition, parent: str) -> Iterator[str]:
 
 def _definitions(node: ast.Module | Definition) -> Iterator[Definition]:
     return (child for child in node.body if isinstance(child, Definition))
+
+
+SOURCES.add("python-library", LibrarySource)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from random import Random
 
-from groundup.data.tasks.make import FAMILIES
+from groundup.data.tasks.families import FAMILIES
 
 
 def markdown() -> str:

@@ -7,11 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from groundup.codecs.boxes import Detection
-from groundup.config.source import BoxesSource, ScenesSource, SimulatorSource
 from groundup.core import units
 from groundup.core.tables import SUITES
 from groundup.data.document import Document, read
-from groundup.data.sources import scenes
 from groundup.evaluate.average_precision import (
     MIN_SCORE,
     AveragePrecision,
@@ -91,11 +89,14 @@ def measure(inputs: SuiteInputs) -> Boxes:
 
 
 def _images(inputs: SuiteInputs) -> dict[str, Iterable[Document]]:
-
-    files = inputs.files(BoxesSource, SimulatorSource)
-    stored: dict[str, Iterable[Document]] = {source.name: read(file, heldout=True) for source, file in files}
-    made = {source.name: scenes.heldout(source, inputs.options.per_family) for source in inputs.of(ScenesSource)}
-    return stored | made
+    """Annotated images by source: made for the measurement, or the held-out part of its documents."""
+    made = {source.name: source.heldout(inputs.options.per_family) for source in inputs.sources if source.has_boxes}
+    stored: dict[str, Iterable[Document]] = {
+        source.name: read(file, heldout=True)
+        for source, file in inputs.files()
+        if source.has_boxes and not made[source.name]
+    }
+    return stored | {name: documents for name, documents in made.items() if documents}
 
 
 def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ignored) -> Detections | None:

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from groundup.codecs import boxes
-from groundup.config.source import MessagesSource, ScenesSource
 from groundup.core import units
 from groundup.core.tables import SUITES
 from groundup.data.document import Document, read
-from groundup.data.sources import scenes
 from groundup.evaluate import classification
 from groundup.evaluate.average_precision import Matches, ScoredImage, matches
 from groundup.evaluate.cases import answer_of, chunks, question_of
@@ -64,11 +62,16 @@ def measure(inputs: SuiteInputs) -> Images:
 
 
 def _conversations(inputs: SuiteInputs) -> dict[str, list[Document]]:
-
-    made = {source.name: scenes.heldout(source, inputs.options.per_family) for source in inputs.of(ScenesSource)}
+    """Questions about images by source: made for the measurement, or those held out of its conversations."""
+    made = {
+        source.name: source.heldout(inputs.options.per_family)
+        for source in inputs.sources
+        if source.holds == "images" and source.exact_answers
+    }
     return made | {
         source.name: list(conversations(file, heldout=True, limit=QUESTIONS))
-        for source, file in inputs.files(MessagesSource)
+        for source, file in inputs.files()
+        if source.holds == "conversations" and not source.exact_answers
     }
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from groundup.config.source import TasksSource
 from groundup.core import units
 from groundup.core.tables import SUITES
-from groundup.data.tasks import heldout
 from groundup.evaluate.display import Display, Headline, Table, interval
 from groundup.evaluate.exact_match import Row, average, by_language, columns, exact_match, languages, largest, mistakes
 from groundup.evaluate.figure import Figure
@@ -32,9 +30,10 @@ def measure(inputs: SuiteInputs) -> Tasks:
     """Ask held-out instances of each source of tasks."""
 
     found = {}
-    for source in inputs.of(TasksSource):
-        rows = exact_match(inputs.engine, heldout(source, inputs.options.per_family), inputs.advance)
-        found[source.name] = Matches(average(rows), rows)
+    for source in inputs.sources:
+        if source.holds == "conversations" and source.exact_answers:
+            rows = exact_match(inputs.engine, source.heldout(inputs.options.per_family), inputs.advance)
+            found[source.name] = Matches(average(rows), rows)
     return Tasks(found)
 
 

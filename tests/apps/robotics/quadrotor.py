@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from groundup.apps.robotics.guard import Stopped
 from groundup.apps.robotics.robot import Camera, Description, Field, Numbers, Observation, Robot
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
 from groundup.apps.sorter.simulator import camera, items
 from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW, Posed, Seen
 from groundup.apps.sorter.simulator.items import f32
 from groundup.apps.sorter.simulator.line import BINS
 from groundup.codecs.boxes import Detection
-from groundup.config.source import WorldPart
 
 Floats = npt.NDArray[np.float64]
 PERIOD, STEP = 0.1, 0.005  # seconds from one picture to the next, and of one step of the mechanics

@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("scipy")
 
 from groundup.apps.robotics.guard import Guarded, Stopped
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import BINS
 from groundup.codecs.boxes import Detection
-from groundup.config.source import WorldPart
 from tests.apps.robotics import quadrotor
 from tests.apps.robotics.quadrotor import (
     FULL,

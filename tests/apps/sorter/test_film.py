@@ -7,11 +7,11 @@ pytest.importorskip("mujoco")
 
 from PIL import Image
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.film import EVERY, LENGTH, SECONDS, SIDE, Film, drawn
 from groundup.apps.sorter.robot import Oracle, SimulatedLine
 from groundup.apps.sorter.shift import WorkShift
 from groundup.apps.sorter.simulator.environment import PERIOD
-from groundup.config.source import WorldPart
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator import items
 from groundup.apps.sorter.simulator.environment import PERIOD, SHIFTS, SortingLine, shifted
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import BINS, HOME, Line
-from groundup.config.source import WorldPart
 
 SURE = WorldPart(seal=0, drop=0, pixels=32)
 
@@ -216,7 +216,7 @@ import sys
 sys.modules["mujoco"] = sys.modules["gymnasium"] = None
 import numpy
 from groundup.core.errors import InputError
-from groundup.config.source import WorldPart
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator.frames import frames
 for act in (lambda: next(frames(0, 1, WorldPart())), lambda: __import__("groundup.apps.sorter.simulator.environment")):
     try:

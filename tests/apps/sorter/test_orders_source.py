@@ -2,10 +2,11 @@
 
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
-from groundup.apps.sorter import orders_source as sentences
+from groundup.apps.sorter.orders_source import OrdersSource
 from groundup.apps.sorter.policy import parse
-from groundup.config.source import OrdersSource
+from groundup.data.filtered import Filtered
 
 
 def source(**knobs):
@@ -17,11 +18,11 @@ def asked(documents):
 
 
 def test_languages_take_turns_and_every_answer_is_an_order():
-    made = list(sentences.documents(source()))
+    made = list(source().read(Path(), Filtered()))
     learnt = [document for document in made if not document.heldout]
     assert len(learnt) == 200 < len(made)
     assert [document.labels["language"] for document in learnt[:4]] == ["en", "zh", "en", "zh"]
-    uneven = sentences.documents(source(languages={"zh": 1, "en": 2}))
+    uneven = source(languages={"zh": 1, "en": 2}).read(Path(), Filtered())
     assert [(document.labels["language"], document.origin) for document in islice(uneven, 4)] == [
         ("zh", "train zh 0"), ("en", "train en 0"), ("en", "train en 1"), ("zh", "train zh 1"),
     ]  # fmt: skip
@@ -31,13 +32,13 @@ def test_languages_take_turns_and_every_answer_is_an_order():
 
 
 def test_what_is_measured_is_different_sentences_none_of_them_trained_on():
-    measured = sentences.measured(source(), 300)
+    measured = source().heldout(300)
     labels = Counter((document.labels["family"], document.labels["language"]) for document in measured)
     assert labels == {(part, language): 300 for part in ("heldout", "novel") for language in ("en", "zh")}
     assert len(set(asked(measured))) == len(measured)
-    learnt = [document for document in sentences.documents(source(count=3000)) if not document.heldout]
+    learnt = [document for document in source(count=3000).read(Path(), Filtered()) if not document.heldout]
     assert not set(asked(measured)) & set(asked(learnt))
 
 
 def test_what_is_measured_does_not_depend_on_the_count():
-    assert asked(sentences.measured(source(), 20)) == asked(sentences.measured(source(count=7), 20))
+    assert asked(source().heldout(20)) == asked(source(count=7).heldout(20))

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("scipy")
 
-from groundup.apps.sorter.config import LinePart
+from groundup.apps.sorter.config import LinePart, WorldPart
 from groundup.apps.sorter.faults import FaultInjection, StalledModel
 from groundup.apps.sorter.figures import Tally, calibration, reliability
 from groundup.apps.sorter.model_client import RemoteModel
@@ -24,7 +24,6 @@ from groundup.apps.sorter.shift import WorkShift
 from groundup.apps.sorter.simulator.environment import PERIOD, SHIFTS
 from groundup.apps.sorter.simulator.line import MANUAL, Event
 from groundup.codecs.boxes import Detection
-from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
 PART = WorldPart(pixels=64)  # twice as fast as at full size

@@ -1,19 +1,22 @@
 """Pictures of the line as documents: what they say, which are drawn, and that processes change nothing."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from groundup.apps.sorter import simulator_source as simulated
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.frames import frames
+from groundup.apps.sorter.simulator_source import SimulatorSource
 from groundup.config.recipe import Recipe
-from groundup.config.source import SimulatorSource, WorldPart
+from groundup.core import extras
 from groundup.core.errors import InputError
 from groundup.data.clean import LEAST_HELDOUT
-from groundup.pipeline import doctor as health
+from groundup.data.filtered import Filtered
 from groundup.pipeline.plan import plan
 
 COUNT = 10
@@ -28,7 +31,7 @@ def source(**knobs):
 @pytest.fixture(scope="module")
 def made():
     pytest.importorskip("mujoco")
-    return list(simulated.documents(source()))
+    return list(source().read(Path(), Filtered()))
 
 
 def test_pictures_are_those_of_the_world_with_nothing_asked(made):
@@ -73,7 +76,7 @@ def test_slivers_are_no_things(box, visible, there):
 
 
 def test_without_the_extra_a_run_is_refused_before_anything_runs(monkeypatch, tmp_path):
-    monkeypatch.setattr(health, "missing", lambda: {"sorter": "missing mujoco: pip install 'groundup[sorter]'"})
+    monkeypatch.setattr(extras, "missing", lambda: {"sorter": "missing mujoco: pip install 'groundup[sorter]'"})
     recipe = Recipe.of({"name": "small", "source": [source()]})
     with pytest.raises(InputError, match=r"groundup\[sorter\]"):
         plan(recipe, tmp_path)

@@ -12,6 +12,7 @@ pytest.importorskip("mujoco")
 pytest.importorskip("scipy")
 
 from groundup.apps.robotics.guard import Guarded, Stopped
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.plan import FIRST, SLACK, PickWindow, choose, max_belt_speed
 from groundup.apps.sorter.policy import apply, parse, standard_policy
@@ -20,7 +21,6 @@ from groundup.apps.sorter.simulator.line import MANUAL
 from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, is_usable
 from groundup.apps.sorter.tracker import FieldOfView, Measurement, Track, Tracker
 from groundup.codecs.boxes import Detection
-from groundup.config.source import WorldPart
 
 PART = WorldPart(rate=84.0)
 

@@ -16,10 +16,10 @@ pytest.importorskip("httpx")
 
 import httpx
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.page import serving
 from groundup.apps.sorter.robot import Oracle, SimulatedLine
 from groundup.apps.sorter.shift import WorkShift
-from groundup.config.source import WorldPart
 from tests.chromium import chromium
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator import backends, items
 from groundup.apps.sorter.simulator import camera as cameras
 from groundup.apps.sorter.simulator.backends import NUMPY
@@ -15,7 +16,6 @@ from groundup.apps.sorter.simulator.camera import AT, RAIL, Camera, Posed
 from groundup.apps.sorter.simulator.frames import frames
 from groundup.apps.sorter.simulator.items import BALL, BOX, DISC, KINDS, ODD, UNKNOWN, Item, f32
 from groundup.apps.sorter.simulator.rays import enter
-from groundup.config.source import WorldPart
 
 PART = WorldPart(noise=(0, 0), blur=(0, 0), light=(1, 1), exposure=(0, 0), dirt=(0, 0), crush=(0, 0))
 

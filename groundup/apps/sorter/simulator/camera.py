@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator.backends import Backend, fastest
 from groundup.apps.sorter.simulator.exposure import Exposure, Picture
 from groundup.apps.sorter.simulator.items import Array, Item, Rng, f32
 from groundup.apps.sorter.simulator.rays import TEXELS, Scene, Traced, Whole
-from groundup.config.source import WorldPart
 
 AT, HEIGHT, VIEW = (
     -0.76,

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator.camera import Camera
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import EXTRA, REACH, Faults, Line
-from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
 try:

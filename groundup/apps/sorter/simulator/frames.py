@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator import items
 from groundup.apps.sorter.simulator.camera import AT, Camera, Seen
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import Line
-from groundup.config.source import WorldPart
 
 SETTLE = 60  # simulation steps until dropped items lie still
 MOST = 10  # items in and around an image; most images have many, as each item is a training example

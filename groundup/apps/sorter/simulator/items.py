@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from groundup.config.source import WorldPart
+from groundup.apps.sorter.config import WorldPart
 
 Array = npt.NDArray[np.float32]
 Rng = np.random.Generator

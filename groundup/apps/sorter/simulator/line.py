@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator import items
 from groundup.apps.sorter.simulator.camera import RAIL, Posed
 from groundup.apps.sorter.simulator.items import BALL, BOX, KINDS, ROD, Item, Rng, f32
-from groundup.config.source import WorldPart
 from groundup.core.errors import InputError
 
 EXTRA = "the sorting line: MuJoCo or Gymnasium is not installed; pip install 'groundup[sorter]'"

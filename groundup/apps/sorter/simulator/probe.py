@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 
+from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator import items
 from groundup.apps.sorter.simulator.backends import NUMPY, Backend, from_library
 from groundup.apps.sorter.simulator.camera import AT, Camera, Posed
-from groundup.config.source import WorldPart
 
 SIDES = (33, 64, 97, 192)  # pixels: whole vectors of the processor, and remainders
 

@@ -1,0 +1,112 @@
+"""What a source is: a table of the recipe that says which files it reads, how, and how its documents are split.
+
+A source is declared in one file, in `data/sources/`, by an application or by another package: a subclass of `Source`
+with its knobs and `read`, added to `core.tables.SOURCES` under its kind.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar, cast
+
+from groundup.config.recipe import Recipe
+from groundup.config.source import ImageFilesConfig, SourceConfig
+from groundup.data import near_duplicates as near
+from groundup.data import split
+from groundup.data.document import Document
+from groundup.data.filtered import Filtered
+
+
+class Source(SourceConfig):
+    """A source of documents; what a subclass leaves as it is fits a source of texts that reads no files."""
+
+    version: ClassVar[int] = 1  # raised when the same knobs and files give other documents
+    extra: ClassVar[str | None] = None  # the extra of this package that it needs
+
+    @abstractmethod
+    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream the documents, in the same order every time; what is left out is counted in `drops`.
+
+        Relative paths start at `folder`, the recipe's. Raises InputError for missing files and for damage over
+        `bad_share`.
+        """
+
+    def files(self, folder: Path) -> list[Path]:
+        """The files that are read, in order, for hashing. Raises InputError when nothing is there."""
+        return []
+
+    def made_by(self) -> dict[str, str]:
+        """Versions of other software that the documents depend on."""
+        return {}
+
+    def heldout(self, per_family: int) -> list[Document]:
+        """Held-out documents made for a measurement, `per_family` for each family and language in their labels.
+
+        None for a source of which only the held-out part of its documents file is measured.
+        """
+        return []
+
+    @property
+    def split_order(self) -> int | None:
+        """When its documents are split: sources that have a number come one after the other, the lowest first, each
+        kept apart from those before. None: on its own.
+        """
+        return None
+
+    def split(
+        self, groups: Iterator[list[Document]], drops: Filtered, before: Iterable[Path]
+    ) -> Iterator[list[Document]]:
+        """Drop duplicates and mark what is held out; `before` are the documents files of sources split before.
+
+        Here: exact duplicates are dropped, and the hash of the content says what is held out.
+        """
+        return split.by_content(groups, self.heldout_share, drops)
+
+    def nothing_to_train_on(self, documents: int) -> str:
+        """What to do when all documents are held out."""
+        return (
+            f"all {documents} documents fall in the held-out part (heldout_share = {self.heldout_share:g}); lower"
+            " heldout_share or add documents"
+        )
+
+
+class ProceduralSource(Source):
+    """A source whose documents are made by a procedure, which says of each whether it is held out.
+
+    They pass as they come: a small family of instances repeats them on purpose.
+    """
+
+    def split(
+        self, groups: Iterator[list[Document]], drops: Filtered, before: Iterable[Path]
+    ) -> Iterator[list[Document]]:
+        """All documents as they are."""
+        return groups
+
+
+class ImageFilesSource(ImageFilesConfig, Source):
+    """A source that reads images from files: images that look alike lie on one side of the split, across sources."""
+
+    @property
+    def split_order(self) -> int | None:
+        """Sources with a list of what they hold out come first."""
+        return 0 if self.heldout_files else 1
+
+    def split(
+        self, groups: Iterator[list[Document]], drops: Filtered, before: Iterable[Path]
+    ) -> Iterator[list[Document]]:
+        """Drop exact and near duplicates, those of `before` too."""
+        unique = split.unique(groups, drops)
+        one_class = split.firsts(unique, split.first_image, "same image, another class", drops)
+        return near.split(one_class, self, drops, near.Known.of(before, self.near_duplicates))
+
+    def nothing_to_train_on(self, documents: int) -> str:
+        """What to do when all images are held out."""
+        if not self.heldout_files:
+            return super().nothing_to_train_on(documents)
+        listed = f"all {documents} images that are left are listed in {self.heldout_files}"
+        return f"{listed}; take some out of it or add images"
+
+
+def sources(recipe: Recipe) -> tuple[Source, ...]:
+    """The sources of a recipe, as what they are: the recipe itself knows their knobs alone."""
+    return cast(tuple[Source, ...], recipe.source)

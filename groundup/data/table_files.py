@@ -1,0 +1,120 @@
+"""Tables in files: Parquet, Arrow IPC, and Hugging Face datasets saved to disk, a few rows at a time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from groundup.config.source import FileSourceConfig
+from groundup.core.errors import InputError
+from groundup.core.files import inside, read_json
+from groundup.data.paths import located, there
+
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+
+
+def saved(source: FileSourceConfig, folder: Path) -> list[Path]:
+    """The files of a Hugging Face dataset saved to disk, in the order of its state.json; none when the source's path is
+    no such folder.
+
+    Raises InputError for several splits, a file that is missing or outside the folder, and a state.json of another
+    shape.
+    """
+    place = located(source, folder)
+    if there(place / "dataset_dict.json"):
+        splits = ", ".join(map(str, _entry(place / "dataset_dict.json", "splits")))
+        raise InputError(
+            f"source {source.name!r}: {place} holds several splits ({splits}); name one of them, such as path ="
+            f" '{source.path}/train'"
+        )
+    if not there(place / "state.json"):
+        return []
+    paths = [_listed(place, entry) for entry in _entry(place / "state.json", "_data_files")]
+    if read_json(place / "state.json").get("_indices_data_files"):  # older versions of datasets wrote them
+        raise InputError(
+            f"source {source.name!r}: {place} is a selection of its rows by an index, which is not read; save it with"
+            " flatten_indices()"
+        )
+    for path in paths:
+        if not there(path):
+            raise InputError(
+                f"source {source.name!r}: {path} is missing, though state.json beside it lists it; copy the whole"
+                " folder again"
+            )
+    return paths
+
+
+def _listed(place: Path, entry: Any) -> Path:
+    """The file of an entry of state.json."""
+    try:
+        return inside(place, entry.get("filename") if isinstance(entry, dict) else entry)
+    except InputError as error:
+        raise InputError(
+            f"{place / 'state.json'}: {error}; a saved dataset has its files in its own folder: save it again"
+        ) from None
+
+
+def _entry(path: Path, key: str) -> Any:
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get(key), list):
+        raise InputError(
+            f"{path}: no list {key!r} in it, so the folder is no saved dataset; name its files with a pattern, such as"
+            f" {path.parent}/*.parquet"
+        )
+    return value[key]
+
+
+@contextmanager
+def readable(source: FileSourceConfig, path: Path) -> Iterator[None]:
+    """Turn what readers of tables raise into an InputError that names source and file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        why = " ".join(str(error).split())  # some are of several lines
+        raise InputError(
+            f"source {source.name!r}: {path} cannot be read as a table ({why}); mend or remove it"
+        ) from error
+
+
+def batches(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> Iterator[pa.RecordBatch]:
+    """Stream the columns that `choose` picks of a .parquet or .arrow file, `rows` at a time, or as the .arrow file has
+    them.
+
+    All lengths and places in them are checked, so that damage is told here and never read beyond; but for UTF-8. For
+    use in `readable`, as it raises pyarrow's exceptions, OSError, LookupError and ValueError for files that cannot be
+    read.
+    """
+    for batch in _parquet(path, choose, rows) if path.suffix.lower() == ".parquet" else _arrow(path, choose):
+        for column in batch.columns:
+            column.validate()
+            of_bytes(column).validate(full=True)
+        yield batch
+
+
+def _parquet(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        columns = choose(file.schema_arrow)
+        for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
+            yield batch.select(columns)
+
+
+def _arrow(path: Path, choose: Callable[[pa.Schema], list[str]]) -> Iterator[pa.RecordBatch]:
+    with pa.OSFile(str(path)) as file:
+        indexed = file.read(6) == b"ARROW1"  # the file format; datasets saved to disk use the stream format
+        file.seek(0)
+        with pa.ipc.open_file(file) if indexed else pa.ipc.open_stream(file) as reader:
+            columns = choose(reader.schema)
+            for batch in map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader:
+                yield batch.select(columns)
+
+
+def of_bytes(column: pa.Array) -> pa.Array:
+    """A column of texts as one of bytes, without a copy, for damaged UTF-8 is told row by row; any other as it is."""
+    if pa.types.is_dictionary(column.type):
+        column.indices.validate(full=True)
+        column.dictionary.validate()
+        return pa.DictionaryArray.from_arrays(column.indices, of_bytes(column.dictionary))
+    return column.view(_BYTES[column.type]) if column.type in _BYTES else column
