@@ -22,7 +22,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +39,14 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from groundup import device  # noqa: E402
-from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
+from groundup.codecs.detections import Detection, box_iou  # noqa: E402
 from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
 from groundup.config.recipe import Recipe  # noqa: E402
 from groundup.core import ledger  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
 from groundup.data.augment import augment  # noqa: E402
 from groundup.data.document import read  # noqa: E402
-from groundup.data.image_shards import THING, Eyesight  # noqa: E402
+from groundup.data.image_shards import DETECTION, ImageResolution, TrainingImage  # noqa: E402
 from groundup.data.sources.boxes import BoxesSource  # noqa: E402
 from groundup.evaluate.average_precision import AveragePrecision, ScoredImage, average_precision, coco  # noqa: E402
 from groundup.pipeline.finished import recall  # noqa: E402
@@ -68,8 +68,8 @@ Proposal = tuple[int, list[float], float]  # kind, box in shares, score
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one part of the split as the run's model sees them, and THING records of what lies in them; `names`
-    are the kinds.
+    """The images of one part of the split at the resolution of the run's model, and DETECTION records of their objects;
+    `names` are the classes.
     """
 
     pixels: list[Pixels]
@@ -87,10 +87,21 @@ class Images:
             turn, place_in_turn = divmod(place, len(self.pixels))
             chosen = np.random.default_rng([seed, turn]).permutation(len(self.pixels))[place_in_turn]
             random = np.random.default_rng([seed, place, 0])
-            seen, inside = augment(self.pixels[chosen], self.grid, self.side, self.things[chosen], strength, random)
-            pixels.append(seen)
-            things.append(inside)
+            known = tuple(detection(each, self.names) for each in self.things[chosen])
+            image = augment(TrainingImage(0, self.grid, self.pixels[chosen], known), strength, random)
+            pixels.append(image.pixels)
+            things.append(records(image.detections or (), self.names))
         return stacked(pixels), things
+
+
+def records(detections: Iterable[Detection], names: list[str]) -> np.ndarray:
+    """Detections as DETECTION records."""
+    return np.array([(names.index(each.class_name), each.box) for each in detections], DETECTION)
+
+
+def detection(record: np.ndarray, names: list[str]) -> Detection:
+    """A DETECTION record as a detection."""
+    return Detection(names[record["class"]], tuple(record["box"].tolist()))
 
 
 def stacked(pixels: Sequence[Pixels]) -> Tensor:
@@ -100,15 +111,15 @@ def stacked(pixels: Sequence[Pixels]) -> Tensor:
 
 def load(file: Path, recipe: Recipe, heldout: bool, names: list[str]) -> Images:
     """One part of the documents; kinds beyond `names` are added to it."""
-    eyes = Eyesight(recipe.patch, recipe.model.patches)
+    eyes = ImageResolution(recipe.patch, recipe.model.patches)
     pixels, things, grids = [], [], set()
     for document in read(file, heldout=heldout):
-        for data, inside in zip(document.images, document.things or (), strict=False):
-            grid, seen = eyes.look(data)
-            names += sorted({thing.kind for thing in inside} - set(names))
+        for data, inside in zip(document.images, document.detections or (), strict=False):
+            grid, seen = eyes.decode(data)
+            names += sorted({thing.class_name for thing in inside} - set(names))
             grids.add(grid)
             pixels.append(seen)
-            things.append(np.array([(names.index(thing.kind), thing.box) for thing in inside], THING))
+            things.append(records(inside, names))
     if len(grids) != 1:
         raise InputError(f"{file}: images of {len(grids)} shapes; the peers take one")
     return Images(pixels, things, names, grids.pop(), recipe.patch)
@@ -288,7 +299,7 @@ def apart(proposed: list[Proposal]) -> list[Proposal]:
     kept: list[Proposal] = []
     for kind, box, score in proposed:
         same = np.array([other for name, other, _ in kept if name == kind], np.float32).reshape(-1, 4)
-        if not (overlaps(np.array(box, np.float32), same) > COVERED).any():
+        if not (box_iou(np.array(box, np.float32), same) > COVERED).any():
             kept.append((kind, box, score))
     return kept
 
@@ -370,7 +381,7 @@ def judge(peer: Any, bench: Bench) -> AveragePrecision:
         found = peer.found(*bench.outputs(peer, stacked(images.pixels[start : start + ROWS])))
         for number, proposed in enumerate(found, start):
             truth = [
-                Detection(images.names[thing["kind"]], tuple(thing["box"].tolist())) for thing in images.things[number]
+                Detection(images.names[thing["class"]], tuple(thing["box"].tolist())) for thing in images.things[number]
             ]
             things = [
                 Detection(images.names[kind], (box[0], box[1], box[2], box[3]), score) for kind, box, score in proposed

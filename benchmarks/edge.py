@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from common import machine, table  # noqa: E402
 
-from groundup.codecs.boxes import Floats, from_labels  # noqa: E402
+from groundup.codecs.detections import Floats, from_predictions  # noqa: E402
 from groundup.codecs.patches import PatchGrid  # noqa: E402
 from groundup.codecs.text import SEEING, Tokenizer  # noqa: E402
 from groundup.device import pick  # noqa: E402
@@ -80,7 +80,9 @@ def main() -> None:
         looks = contestants(Path(folder), frame, options.threads)
     ours, _, theirs = (look() for look in looks.values())
     off = max(float(np.abs(here - there).max()) for here, there in zip(ours, theirs, strict=True))
-    here, there = ([thing.kind for thing in from_labels(*labels, GRID, list(KINDS))] for labels in (ours, theirs))
+    here, there = (
+        [thing.class_name for thing in from_predictions(*labels, GRID, list(KINDS))] for labels in (ours, theirs)
+    )
     assert here == there, "the graph finds other things"
     times: dict[str, list[float]] = {name: [] for name in looks}
     for _ in range(options.repeats):

@@ -55,12 +55,12 @@ def groundup() -> tuple[Callable[[int], float], int]:
     from groundup.config.model import ModelPart
     from groundup.data.batches import Batches
     from groundup.data.document import SCHEMA, Document
-    from groundup.data.image_shards import Eyesight
+    from groundup.data.image_shards import ImageResolution
     from groundup.data.shards import Shards, write_shards
-    from groundup.data.views import ImageObjective
     from groundup.model.config import ModelConfig
     from groundup.model.transformer import Transformer
     from groundup.train.loop import Prefetcher
+    from groundup.train.objectives.images import PatchObjective
     from groundup.train.objectives.packed import LossModule, speed_up, tensors
 
     said = [f"user\nWhat?\nassistant\n{name}" for name in CLASSES]
@@ -74,10 +74,15 @@ def groundup() -> tuple[Callable[[int], float], int]:
     pq.write_table(pa.Table.from_pylist(documents, schema=SCHEMA), folder / "documents.parquet")
     part = ModelPart(depth=DEPTH, width=WIDTH, heads=HEADS, kv_heads=HEADS, context=209, patches=GRID[0] * GRID[1])
     write_shards(
-        folder / "documents.parquet", tokenizer, part.context, folder, lambda done: None, Eyesight(SIDE, part.patches)
+        folder / "documents.parquet",
+        tokenizer,
+        part.context,
+        folder,
+        lambda done: None,
+        ImageResolution(SIDE, part.patches),
     )
     batches = Batches(
-        {"pictures": Shards.open(folder / "train")}, {"pictures": 1.0}, ROWS, 1, True, ImageObjective("none", 0.8, ())
+        {"pictures": Shards.open(folder / "train")}, {"pictures": 1.0}, ROWS, 1, True, PatchObjective("none", 0.8, ())
     )
     here = device.pick()
     model = (

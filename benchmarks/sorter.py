@@ -45,12 +45,12 @@ from groundup.apps.sorter.simulator.environment import SHIFTS  # noqa: E402
 from groundup.apps.sorter.simulator.frames import frames  # noqa: E402
 from groundup.apps.sorter.simulator.items import KINDS, UNKNOWN  # noqa: E402
 from groundup.apps.sorter.simulator_source import SimulatorSource  # noqa: E402
-from groundup.codecs.boxes import Detection, overlaps  # noqa: E402
+from groundup.codecs.detections import Detection, box_iou  # noqa: E402
 from groundup.codecs.patches import PatchGrid, Pixels  # noqa: E402
 from groundup.config.load import load  # noqa: E402
 from groundup.config.recipe import Recipe  # noqa: E402
 from groundup.core.errors import InputError  # noqa: E402
-from groundup.data.image_shards import THING  # noqa: E402
+from groundup.data.image_shards import DETECTION  # noqa: E402
 from groundup.pipeline import run as pipeline  # noqa: E402
 
 PATCH = 8  # pixels: of the grid that augmentation keeps
@@ -129,7 +129,7 @@ class Forest:
         for picture, truth in pictures:
             boxes = np.array([each.box for each in truth], np.float32).reshape(-1, 4) / np.float32(len(picture))
             for box, row in segments(picture):
-                near = overlaps(np.array(box, np.float32), boxes) if len(boxes) else np.zeros(1)
+                near = box_iou(np.array(box, np.float32), boxes) if len(boxes) else np.zeros(1)
                 rows.append(row)
                 names.append(truth[int(near.argmax())].kind if near.max() >= 0.5 else "nothing")
         self._forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=0).fit(np.stack(rows), names)
@@ -146,7 +146,7 @@ class Forest:
             for (box, _), row in zip(found, chances, strict=True)
             for k in np.flatnonzero(row >= 0.05)
         ]
-        return sorted((thing for thing in things if thing.kind != "nothing"), key=lambda each: -each.score)
+        return sorted((thing for thing in things if thing.class_name != "nothing"), key=lambda each: -each.score)
 
 
 # --- convolutions -----------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Detector:
     def __init__(self, pictures: Frames, minutes: float):
         side = len(pictures[0][0])
         things = [
-            np.array([(NAMES.index(each.kind), np.array(each.box) / side) for each in truth], THING)
+            np.array([(NAMES.index(each.kind), np.array(each.box) / side) for each in truth], DETECTION)
             for _, truth in pictures
         ]
         images = Images(

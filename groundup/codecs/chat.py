@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from groundup.codecs.boxes import LOCATIONS
+from groundup.codecs.detections import LOCATIONS
 from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, to_json
 from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.patches import PatchGrid
@@ -84,7 +84,7 @@ def image(tokenizer: Tokenizer, grid: PatchGrid) -> list[int]:
     return [start, *[pad] * grid.patches, end]
 
 
-def places(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+def image_positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     """Where the patches of each image begin."""
     start = tokenizer.special(SIGHT[0]) if tokenizer.sees else -1
     return [place + 1 for place, id in enumerate(ids) if id == start]

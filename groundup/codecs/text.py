@@ -16,7 +16,7 @@ import rustbpe
 import tiktoken
 
 from groundup.codecs import tokenizer_json
-from groundup.codecs.boxes import LOCATIONS
+from groundup.codecs.detections import LOCATIONS
 from groundup.codecs.normal import NORMALIZER, normalise, repair_surrogates
 from groundup.codecs.tokenizer_json import Vocabulary
 from groundup.core.errors import InputError

@@ -1,71 +1,72 @@
-"""Augmentation: another view of the same image each time it is seen, a pure function of the random numbers given."""
+"""Augmentation: a random variant of an image each time it is used, a pure function of the random numbers given."""
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from groundup.codecs.detections import Detection
 from groundup.codecs.image import resized
-from groundup.codecs.patches import PatchGrid, Pixels
+from groundup.codecs.patches import Pixels
+from groundup.data.image_shards import TrainingImage
 
-LEAST_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and the most its aspect is stretched
-KEPT = 0.4  # share of a thing that must stay visible, else it is no longer said to be there
+MIN_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and the most its aspect ratio is stretched
+MIN_VISIBLE = 0.4  # fraction of an object that a crop must leave visible, else its annotation goes
 COLOUR = 0.4  # most that brightness, contrast and saturation change
-ERASED = 0.25  # largest share of the image that is erased
-MIXED = (
-    0.4  # largest share that another image has in a pixel: below a half, so that what is said of the first stays true
-)
+ERASED = 0.25  # largest fraction of the image that is erased
+MIXED = 0.4  # largest weight of the other image of a mixup: below a half, so that the text stays true of the first
 
 
-def augment(
-    pixels: Pixels,
-    grid: PatchGrid,
-    side: int,
-    things: npt.NDArray[Any] | None,
-    strength: float,
-    random: np.random.Generator,
-) -> tuple[Pixels, npt.NDArray[Any] | None]:
-    """A crop, a mirror image, other colours and an erased patch, each by chance; boxes move along. The grid stays the
-    same.
+def augment(image: TrainingImage, strength: float, random: np.random.Generator) -> TrainingImage:
+    """A random crop, horizontal flip, colour jitter and erased rectangle; boxes move along, the grid stays the same.
 
-    `things` are THING records with boxes in shares of the image; a thing that the crop mostly hides is left out.
+    The annotation of an object that the crop mostly hides is left out.
     """
-    box = _crop(strength, random)
-    height, width = pixels.shape[:2]
-    left, top, right, bottom = box
-    pixels = resized(pixels, grid, side, (left * width, top * height, right * width, bottom * height))
-    things = None if things is None else _moved(things, box)
+    crop = _crop(strength, random)
+    height, width = image.pixels.shape[:2]
+    left, top, right, bottom = crop
+    box = (left * width, top * height, right * width, bottom * height)
+    pixels, detections = resized(image.pixels, image.grid, image.side, box), image.detections
+    if detections is not None:
+        detections = _cropped(detections, crop)
     if random.random() < 0.5:
         pixels = pixels[:, ::-1]
-        if things is not None:
-            things["box"][:, [0, 2]] = 1 - things["box"][:, [2, 0]]
+        detections = None if detections is None else tuple(map(_flipped, detections))
     pixels = _coloured(pixels, strength, random)
-    if things is None and random.random() < strength / 2:
+    if detections is None and random.random() < strength / 2:
         pixels = _erased(pixels, random)
-    return np.ascontiguousarray(pixels), things
+    return image._replace(pixels=np.ascontiguousarray(pixels), detections=detections)
 
 
 def _crop(strength: float, random: np.random.Generator) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom in shares (Szegedy et al. 2015, section 6)."""
-    area = 1 - strength * (1 - LEAST_AREA) * random.random()
+    """Left, top, right and bottom in fractions (Szegedy et al. 2015, section 6)."""
+    area = 1 - strength * (1 - MIN_AREA) * random.random()
     stretch = math.exp(strength * math.log(ASPECT) * random.uniform(-0.5, 0.5))
     width, height = min(1.0, math.sqrt(area) * stretch), min(1.0, math.sqrt(area) / stretch)
     left, top = random.random() * (1 - width), random.random() * (1 - height)
     return left, top, left + width, top + height
 
 
-def _moved(things: npt.NDArray[Any], box: tuple[float, float, float, float]) -> npt.NDArray[Any]:
-    left, top, right, bottom = box
+def _cropped(detections: tuple[Detection, ...], crop: tuple[float, float, float, float]) -> tuple[Detection, ...]:
+    left, top, right, bottom = crop
+    boxes = np.array([each.box for each in detections], np.float32).reshape(-1, 4)
     scale = np.array([right - left, bottom - top] * 2, np.float32)
-    whole = (things["box"] - np.array([left, top, left, top], np.float32)) / scale
-    seen = np.clip(whole, 0, 1)
-    areas = [np.clip(each[:, 2:] - each[:, :2], 0, None).prod(1) for each in (seen, whole)]
-    kept = areas[0] > KEPT * areas[1]
-    moved: npt.NDArray[Any] = things[kept].copy()
-    moved["box"] = seen[kept]
-    return moved
+    whole = (boxes - np.array([left, top, left, top], np.float32)) / scale
+    visible = np.clip(whole, 0, 1)
+    areas = [np.clip(each[:, 2:] - each[:, :2], 0, None).prod(1) for each in (visible, whole)]
+    kept = areas[0] > MIN_VISIBLE * areas[1]
+    return tuple(Detection(detections[n].class_name, _box(visible[n])) for n in np.flatnonzero(kept))
+
+
+def _flipped(detection: Detection) -> Detection:
+    left, top, right, bottom = np.array(detection.box, np.float32)
+    return Detection(detection.class_name, _box(np.array([1 - right, top, 1 - left, bottom], np.float32)))
+
+
+def _box(values: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = values.tolist()
+    return left, top, right, bottom
 
 
 def _coloured(pixels: Pixels, strength: float, random: np.random.Generator) -> Pixels:
@@ -80,21 +81,21 @@ def _coloured(pixels: Pixels, strength: float, random: np.random.Generator) -> P
 def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
     """One rectangle in a random colour (arXiv:1708.04896)."""
     height, width = pixels.shape[:2]
-    share = math.sqrt(random.uniform(0.02, ERASED))
-    rows, columns = max(1, int(height * share)), max(1, int(width * share))
+    extent = math.sqrt(random.uniform(0.02, ERASED))
+    rows, columns = max(1, int(height * extent)), max(1, int(width * extent))
     top, left = int(random.integers(height - rows + 1)), int(random.integers(width - columns + 1))
     result = pixels.copy()
     result[top : top + rows, left : left + columns] = random.integers(0, 256, 3)
     return result
 
 
-def mixed(
-    pixels: Pixels, other: Pixels, grid: PatchGrid, side: int, strength: float, random: np.random.Generator
-) -> Pixels:
-    """By chance with another image, scaled to the same grid, faintly over it (mixup with a dominant share,
-    arXiv:1710.09412).
+def mixup(image: TrainingImage, other: Pixels, strength: float, random: np.random.Generator) -> TrainingImage:
+    """By chance a mixup with another image, scaled to the same grid, of which the first has the larger weight
+    (arXiv:1710.09412).
     """
     if random.random() >= strength / 4:
-        return pixels
-    other = other if other.shape == pixels.shape else resized(other, grid, side)
-    return np.asarray(Image.blend(Image.fromarray(pixels), Image.fromarray(other), strength * MIXED * random.random()))
+        return image
+    other = other if other.shape == image.pixels.shape else resized(other, image.grid, image.side)
+    weight = strength * MIXED * random.random()
+    mixed = Image.blend(Image.fromarray(image.pixels), Image.fromarray(other), weight)
+    return image._replace(pixels=np.asarray(mixed))

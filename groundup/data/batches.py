@@ -4,7 +4,7 @@ It does not depend on the process, on how many there are, or on what was asked b
 goes on with another number of processes, sees the same tokens in the same order.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,15 @@ import numpy.typing as npt
 
 from groundup.core.errors import InputError
 from groundup.core.files import digest
+from groundup.data.image_examples import ImageExample, ImageObjective
+from groundup.data.image_shards import TrainingImage
 from groundup.data.order import assign, mixing_tree, shuffled, stream_key
-from groundup.data.shards import PAD, SEEN, START, TRAINED, Shards
-from groundup.data.views import BLIND, ImageObjective, Views, look
+from groundup.data.shards import IMAGE, LOSS, PADDING, START, Shards
 
-ASKED_STEP = 16  # columns: sizes that kernels like
+SELECTED_STEP = 16  # columns: sizes that kernels like
 HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
 HELDOUT_PIECE = 16  # of them in one forward
-CHECK_ROWS = 64  # looked at together when asking whether a source teaches anything
+CHECK_ROWS = 64  # read at a time to find out whether a source has targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +34,19 @@ class Batch:
         np.int32
     ]  # [B, T], number of the document in its row: attention stays inside; padding has its own
     positions: npt.NDArray[np.int64]  # [B, T], from 0 in each document
-    blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) look at each other in both directions
-    views: Views | None = None  # the images; None: there are none
-    asked: npt.NDArray[np.int64] | None = (
-        None  # [B, A], columns that hold all of which anything is asked, ascending; None: any may be
-    )
+    blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) attend to each other in both directions
+    images: tuple[tuple[ImageExample, ...], ...] = ()  # of each row
+    selected: npt.NDArray[np.int64] | None = None  # [B, A], columns with all that has a loss, ascending; None: any may
 
     @property
     def count(self) -> float:
         """How many predictions count in the loss."""
-        return float(self.weights.sum()) + (self.views.count if self.views is not None else 0)
+        return float(self.weights.sum()) + sum(image.count for row in self.images for image in row)
+
+    @property
+    def patches(self) -> int:
+        """Patches of all images."""
+        return sum(image.grid.patches for row in self.images for image in row)
 
     def part(self, rank: int, world: int) -> "Batch":
         """The contiguous rows of one of `world` processes; joined in order of rank they are the batch."""
@@ -54,37 +58,34 @@ class Batch:
         return [self._rows(start, start + rows) for start in range(0, len(self.ids), rows)]
 
     def _rows(self, start: int, stop: int) -> "Batch":
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        cut: dict[str, Any] = {
-            name: part[start:stop] if isinstance(part, np.ndarray) else part for name, part in parts.items()
-        }
-        return Batch(**cut | {"views": None if self.views is None else self.views.of(start, stop, self.ids.shape[1])})
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut: dict[str, Any] = {name: None if part is None else part[start:stop] for name, part in parts.items()}
+        return Batch(**cut)
 
 
 class Batches:
     """The endless training data of one stage.
 
-    `mix` gives the share of the tokens that each source has; padding is no token, so a source whose rows are less full
-    gives more of them. After any number of rows a source is at most two rows off its share, half a row when there are
-    two sources (`order.deviation` says how much exactly). Each source is read in epochs, every row once in an epoch, in
-    an order of its own. With `assistant_only`, tokens count in the loss only where they are flagged TRAINED. `lesson`
-    says what is learnt from images.
+    `mix` gives the fraction of the tokens of each source; padding is no token, so a source whose rows are less full
+    gives more of them. After any number of rows a source is at most two rows off its fraction, half a row when there
+    are two sources (`order.deviation` is the exact bound). Each source is read in epochs, every row once in an epoch,
+    in an order of its own. With `assistant_only`, tokens count in the loss only where they are flagged LOSS. The
+    objective `images` gives the targets of images; None for sources without any.
 
     Raises InputError for a source without rows, or shards of different contexts.
     """
 
     def __init__(
         self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool,
-        lesson: ImageObjective = BLIND
+        images: ImageObjective | None = None
     ):  # fmt: skip
         self.names = sorted(mix)
         self.shards = [shards[name] for name in self.names]
         self.rows, self.seed = rows, seed
-        self.assistant_only, self.lesson = assistant_only, lesson
+        self.assistant_only, self.images = assistant_only, images
         self._check()
-        self._most_asked = (
-            _rounded(max(part.asked for part in self.shards), self.shards[0].context) if assistant_only else None
-        )
+        most = max(part.supervised for part in self.shards)
+        self._selected = _rounded(most, self.shards[0].context) if assistant_only else None
         self._keys = [stream_key(seed, name) for name in self.names]
         tokens_a_row = [part.tokens / part.rows for part in self.shards]
         self._tree = mixing_tree([mix[name] / tokens for name, tokens in zip(self.names, tokens_a_row, strict=True)])
@@ -95,7 +96,7 @@ class Batches:
                 "rows": rows,
                 "seed": seed,
                 "assistant_only": assistant_only,
-                "lesson": asdict(lesson),
+                "lesson": images.fingerprint() if images is not None else None,
             }
         )
 
@@ -140,20 +141,30 @@ class Batches:
         """
         numbers = np.arange(start, min(start + CHECK_ROWS, part.rows))
         ids, flags = part.take(numbers)
-        views, blocks = look([(part, int(number)) for number in numbers], part.context, self.lesson, (self.seed, 0))
-        batch = _batch(ids, flags, self.assistant_only, blocks, views)
-        return (views is not None and views.count > 0) or len(
-            np.unique(batch.targets[batch.weights > 0])
-        ) > self.assistant_only
+        batch = _batch(ids, flags, self.assistant_only, self._examples([(part, int(each)) for each in numbers], 0))
+        targets = np.unique(batch.targets[batch.weights > 0])
+        return len(targets) > self.assistant_only or any(image.count for row in batch.images for image in row)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step (from 0): `rows` rows."""
         if step < 0:
             raise IndexError(f"step {step} is negative")
         ids, flags, places = self._take(np.arange(step * self.rows, (step + 1) * self.rows))
-        views, blocks = look(places, ids.shape[1], self.lesson, (self.seed, step * self.rows))
-        batch = _batch(ids, flags, self.assistant_only, blocks, views)
-        return batch if self._most_asked is None else replace(batch, asked=_asked(batch, self._most_asked))
+        batch = _batch(ids, flags, self.assistant_only, self._examples(places, step * self.rows))
+        return batch if self._selected is None else replace(batch, selected=_selected(batch, self._selected))
+
+    def _examples(self, rows: list[tuple[Shards, int]], first: int) -> tuple[tuple[ImageExample, ...], ...]:
+        """The images of rows, each a shard and a row of it; `first` is the number of the first in the stream: what is
+        random follows from the seed, the number of the row and the position in it.
+        """
+        return tuple(
+            tuple(self._example(image, shards, number) for image in shards.images.of(row)) if shards.images else ()
+            for number, (shards, row) in enumerate(rows, first)
+        )
+
+    def _example(self, image: TrainingImage, shards: Shards, number: int) -> ImageExample:
+        assert self.images is not None and shards.images is not None, "shards with images need an objective of images"
+        return self.images.example(image, shards.images, np.random.default_rng([self.seed, number, image.position]))
 
     def _take(
         self, rows: npt.NDArray[np.int64]
@@ -168,31 +179,29 @@ class Batches:
         return ids, flags, [(self.shards[source], int(index)) for source, index in zip(sources, indices, strict=True)]
 
 
-def heldout(name: str, shards: Shards, assistant_only: bool, lesson: ImageObjective) -> list[Batch]:
-    """Rows of a source's held-out part for the loss while training, in pieces, images as they are. Raises InputError
-    where there are none.
+def heldout(name: str, shards: Shards, assistant_only: bool, images: ImageObjective) -> list[Batch]:
+    """Rows of a source's held-out part for the loss while training, in pieces, images without augmentation. Raises
+    InputError where there are none.
     """
     rows = min(HELDOUT_ROWS, shards.rows)
-    return Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, replace(lesson, augment=0.0))[0].micro(
-        HELDOUT_PIECE
-    )
+    batches = Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, images.without_augmentation())
+    return batches[0].micro(HELDOUT_PIECE)
 
 
 def _batch(
     ids: npt.NDArray[np.int64],
     flags: npt.NDArray[np.uint8],
     assistant_only: bool,
-    blocks: npt.NDArray[np.int32],
-    views: Views | None,
+    images: tuple[tuple[ImageExample, ...], ...],
 ) -> Batch:
-    padding = (flags & PAD) > 0
+    padding = (flags & PADDING) > 0
     starts = (flags & START) > 0
     starts[:, 1:] |= padding[:, 1:] & ~padding[:, :-1]  # padding is a document of its own
     targets, counts = np.zeros_like(ids), np.zeros(ids.shape, bool)
     targets[:, :-1] = ids[:, 1:]
-    counts[:, :-1] = ~starts[:, 1:] & ~padding[:, 1:] & ((flags[:, 1:] & SEEN) == 0)
+    counts[:, :-1] = ~starts[:, 1:] & ~padding[:, 1:] & ((flags[:, 1:] & IMAGE) == 0)
     if assistant_only:
-        counts[:, :-1] &= (flags[:, 1:] & TRAINED) > 0
+        counts[:, :-1] &= (flags[:, 1:] & LOSS) > 0
     columns = np.arange(ids.shape[1])
     return Batch(
         ids=ids,
@@ -200,23 +209,33 @@ def _batch(
         weights=counts.astype(np.float32),
         segments=np.cumsum(starts, axis=1, dtype=np.int32) - np.int32(1),
         positions=columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1),
-        blocks=blocks,
-        views=views,
+        blocks=_blocks(images, ids.shape),
+        images=images,
     )
 
 
+def _blocks(images: tuple[tuple[ImageExample, ...], ...], shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """The prefix of each image, [B, T], under the position of its first patch; 0 elsewhere."""
+    blocks = np.zeros(shape, np.int32)
+    for row, of_row in enumerate(images):
+        for image in of_row:
+            blocks[row, image.position : image.position + image.prefix] = image.position
+    return blocks
+
+
 def _rounded(most: int, context: int) -> int | None:
-    """How many columns of a row to ask: the same for all batches, as compiled code is for one size; None where it is
+    """How many columns of a row to select: the same for all batches, as compiled code is for one size; None where it is
     hardly fewer than all.
     """
-    columns = -(-max(most, 1) // ASKED_STEP) * ASKED_STEP
+    columns = -(-max(most, 1) // SELECTED_STEP) * SELECTED_STEP
     return columns if columns <= 0.75 * context else None
 
 
-def _asked(batch: Batch, most: int) -> npt.NDArray[np.int64]:
+def _selected(batch: Batch, most: int) -> npt.NDArray[np.int64]:
     """Columns with a loss, and others to make them `most` in every row, [B, most]."""
     silent = batch.weights == 0
-    if (views := batch.views) is not None:
-        silent.flat[views.places[(views.weights > 0) | (views.labels >= 0)]] = False
+    for row, images in enumerate(batch.images):
+        for image in images:
+            silent[row, image.position + np.flatnonzero(image.supervised)] = False
     columns: npt.NDArray[np.int64] = np.sort(np.argsort(silent, axis=1, kind="stable")[:, :most], axis=1)
     return columns

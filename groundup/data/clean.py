@@ -1,4 +1,4 @@
-"""Cleaning: what is mended in a document, what is dropped and why, and which part of the split it belongs to."""
+"""Cleaning: normalisation of documents, filters by reason, and the split into training and held-out part."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,19 +38,19 @@ def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str,
     return content if content is None else normalise(content)
 
 
-def clean(documents: Iterator[Document], source: SourceConfig, drops: Filtered) -> Iterator[Document]:
-    """Mend each document; drop, counting the reason, what is empty, too short, too long, no Unicode text, or talk
-    without an answer.
+def clean(documents: Iterator[Document], source: SourceConfig, filtered: Filtered) -> Iterator[Document]:
+    """Normalise each document; filter, counting the reason, documents that are empty, too short, too long or no Unicode
+    text, and conversations without an answer.
     """
     for document in documents:
         document = normalised(document)
-        if reason := _misfit(document, source):
-            drops.note(reason, document.origin)
+        if reason := _unfit(document, source):
+            filtered.note(reason, document.origin)
         else:
             yield document
 
 
-def _misfit(document: Document, source: SourceConfig) -> str | None:
+def _unfit(document: Document, source: SourceConfig) -> str | None:
     characters = document.characters
     if not document.images:
         if characters == 0 or (document.text is not None and document.text.isspace()):
@@ -69,28 +69,28 @@ def _misfit(document: Document, source: SourceConfig) -> str | None:
 
 
 def _answers(message: dict[str, Any]) -> bool:
-    """Whether the assistant says or calls anything in a message: nothing else is learnt from a conversation."""
+    """Whether a message is an answer: text or tool calls of the assistant, the only supervised tokens."""
     return message["role"] == "assistant" and bool(said(message).strip() or message.get("tool_calls"))
 
 
 def is_heldout(digest: bytes, share: float) -> bool:
-    """Whether content with this digest is kept for validation: a pure function of the content and the share.
+    """Whether content with this digest is held out for validation: a pure function of the content and the fraction.
 
-    A document therefore stays on its side when others come or go, and its duplicates with it. What a share holds
-    out, every larger share holds out too.
+    A document therefore stays on its side when others come or go, and its duplicates with it. What a fraction holds
+    out, every larger fraction holds out too.
     """
     return int.from_bytes(digest[8:16], "big") < share * 2**64
 
 
 def set_aside(share: float, count: int) -> int:
-    """How many held-out documents to make beside `count` for training: enough for a held-out loss, and not so many that
-    it takes long.
+    """The number of held-out documents to generate beside `count` for training: enough for a held-out loss, and few
+    enough to evaluate quickly.
     """
     return min(MOST_HELDOUT, max(LEAST_HELDOUT, ceil(share * count)))
 
 
-class Seen:
-    """Digests met so far, 8 bytes each (16 for the moment in which two runs merge).
+class DigestSet:
+    """A set of digests, 8 bytes each (16 for the moment in which two runs merge).
 
     Sorted runs, merged when a later one has grown to half the one before it (a log-structured merge): a look-up
     is a binary search in each of at most log2(n) runs. Among a billion different documents the chance that any two
@@ -101,7 +101,7 @@ class Seen:
         self.runs: list[npt.NDArray[np.uint64]] = []
 
     def add(self, digests: list[bytes]) -> npt.NDArray[np.bool_]:
-        """Add digests [n]; True where one was met for the first time, within the list too."""
+        """Add digests [n]; True where one is new, also within the list."""
         keys = np.frombuffer(b"".join(digest[:8] for digest in digests), np.uint64)
         unique, first = np.unique(keys, return_index=True)
         known = np.zeros(len(unique), bool)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 
 SCHEMA = pa.schema(
     [
@@ -21,8 +21,11 @@ SCHEMA = pa.schema(
         ("messages", pa.string()),  # a conversation as JSON in the OpenAI shape, or null for text
         ("tools", pa.string()),  # the tools a conversation may call, as JSON, or null
         ("images", pa.list_(pa.binary())),  # the encoded images that it shows, in order
-        ("look", pa.uint64()),  # hash of how its first image looks (`data.near`), or null where nobody compares
-        ("things", pa.string()),  # for each image what lies in it, as JSON, or null where nobody looked
+        (
+            "look",
+            pa.uint64(),
+        ),  # perceptual hash of the first image, or null (`data.near_duplicates`)
+        ("things", pa.string()),  # the detections annotated in each image, as JSON, or null where not annotated
         ("source", pa.string()),  # name of the recipe's source
         ("origin", pa.string()),  # file, and row or line inside it
         ("licence", pa.string()),  # SPDX id, or "unstated"
@@ -45,9 +48,9 @@ class Document:
     text: str | None = None
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
-    images: tuple[bytes, ...] = ()  # encoded, as they were found
-    things: tuple[tuple[Detection, ...], ...] | None = None  # for each image all that lies in it; None: nobody looked
-    look: int | None = None  # hash of how the first image looks: images are decoded once, where they are checked
+    images: tuple[bytes, ...] = ()  # encoded, as in the source
+    detections: tuple[tuple[Detection, ...], ...] | None = None  # all objects of each image; None: not annotated
+    perceptual_hash: int | None = None  # of the first image: images are decoded once, where they are checked
     heldout: bool = False
     labels: dict[str, Any] = field(default_factory=dict)  # in memory only: family, language, level of a task
 
@@ -84,10 +87,8 @@ class Document:
             "messages": None if self.messages is None else json.dumps(self.messages, ensure_ascii=False),
             "tools": None if self.tools is None else json.dumps(self.tools, ensure_ascii=False),
             "images": list(self.images),
-            "look": self.look,
-            "things": None
-            if self.things is None
-            else json.dumps([[[thing.kind, *thing.box] for thing in each] for each in self.things]),
+            "look": self.perceptual_hash,
+            "things": _written(self.detections),
             "source": self.source,
             "origin": self.origin,
             "licence": self.licence,
@@ -113,7 +114,8 @@ def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
             for row in table.to_pylist():
                 for key in ("messages", "tools"):
                     row[key] = None if row[key] is None else json.loads(row[key])
-                yield Document(**row | {"images": tuple(row["images"]), "things": _things(row["things"])})
+                hashed, detections = row.pop("look"), _detections(row.pop("things"))
+                yield Document(**row | {"images": tuple(row["images"])}, perceptual_hash=hashed, detections=detections)
 
 
 def detection_classes(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -127,12 +129,18 @@ def detection_classes(paths: Iterable[Path]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _things(written: str | None) -> tuple[tuple[Detection, ...], ...] | None:
+def _written(detections: tuple[tuple[Detection, ...], ...] | None) -> str | None:
+    if detections is None:
+        return None
+    return json.dumps([[[each.class_name, *each.box] for each in of_image] for of_image in detections])
+
+
+def _detections(written: str | None) -> tuple[tuple[Detection, ...], ...] | None:
     if written is None:
         return None
     return tuple(
-        tuple(Detection(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in each)
-        for each in json.loads(written)
+        tuple(Detection(name, (left, top, right, bottom)) for name, left, top, right, bottom in of_image)
+        for of_image in json.loads(written)
     )
 
 

@@ -1,4 +1,4 @@
-"""Near duplicates: images that look alike, by a 64-bit hash, lie on one side of the split.
+"""Near duplicates: images that a 64-bit perceptual hash finds alike lie on one side of the split.
 
 The difference hash (dHash): an image at 9 x 8 grey pixels, one bit for each pixel that is brighter than its left
 neighbour. Another size, format or compression changes few of its bits, if any. It does not see colour, and flat images
@@ -21,18 +21,16 @@ from groundup.data.clean import is_heldout
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 
-# pixels of the longer side: in smaller images the hash has too little to go by, and many a pair of digits of 8 x 8
-# pixels is alike
-LEAST = 32
+MIN_SIDE = 32  # pixels of the longer side: in smaller images, such as digits of 8 x 8, different ones hash alike
 NEAR_HELDOUT = "near duplicate of a held-out image"
 NEAR_TRAINED = "held out, but near duplicate of a training image of another source"
 
 
-def look(pixels: Pixels) -> int:
-    """64 bits that say how an image [H, W, 3] looks; of one that is tiny, which pixels it has, so that only equal ones
-    are near.
+def perceptual_hash(pixels: Pixels) -> int:
+    """64-bit hash of an image [H, W, 3]: the difference hash, or of a tiny image a hash of its pixels, which only equal
+    images share.
     """
-    if max(pixels.shape[:2]) < LEAST:
+    if max(pixels.shape[:2]) < MIN_SIDE:
         return int.from_bytes(sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()[:8], "big")
     return dhash(pixels)
 
@@ -47,12 +45,11 @@ def dhash(pixels: Pixels) -> int:
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
-class Known:
-    """The hashes met so far and the side of each: 9 bytes an image, and as much again for a moment when they have
-    outgrown their room.
+class HashIndex:
+    """Hashes of images with the side of the split of each: 9 bytes an image, twice that while the arrays grow.
 
-    A look-up compares with all of them. For 100,000 images that takes seconds altogether, which decoding them takes
-    many times over, and unlike an index by parts of the hash it needs no more memory and is as fast for any distance.
+    A look-up compares with all of them. For 100,000 images this takes seconds in total, far less than decoding them.
+    Unlike an index by parts of the hash it needs no more memory, and it is as fast for any distance.
     """
 
     def __init__(self, bits: int):
@@ -60,22 +57,22 @@ class Known:
         self.hashes, self.heldout = np.empty(1024, np.uint64), np.empty(1024, np.bool_)
 
     @staticmethod
-    def of(tables: Iterable[Path], bits: int) -> "Known":
+    def of(tables: Iterable[Path], bits: int) -> "HashIndex":
         """The images of finished documents files."""
-        known = Known(bits)
+        index = HashIndex(bits)
         for table in tables:
             for row in pq.read_table(table, columns=["look", "heldout"]).to_pylist():
-                known.add(row["look"], row["heldout"])
-        return known
+                index.add(row["look"], row["heldout"])
+        return index
 
     def sides(self, hash: int) -> npt.NDArray[np.bool_]:
-        """For each image within `bits` of a hash, in the order in which they came, whether it is held out."""
+        """Whether each image within Hamming distance `bits` of a hash is held out, in the order they were added."""
         apart = np.bitwise_count(self.hashes[: self.count] ^ np.uint64(hash))
         near: npt.NDArray[np.bool_] = self.heldout[: self.count][apart <= self.bits]
         return near
 
     def add(self, hash: int, heldout: bool) -> None:
-        """Remember an image."""
+        """Add an image."""
         if self.count == len(self.hashes):
             self.hashes, self.heldout = np.resize(self.hashes, 2 * self.count), np.resize(self.heldout, 2 * self.count)
         self.hashes[self.count], self.heldout[self.count] = hash, heldout
@@ -83,10 +80,10 @@ class Known:
 
 
 def split(
-    groups: Iterator[list[Document]], source: ImageFilesConfig, drops: Filtered, known: Known
+    groups: Iterator[list[Document]], source: ImageFilesConfig, filtered: Filtered, index: HashIndex
 ) -> Iterator[list[Document]]:
-    """Mark what is held out, so that images near each other lie on one side; `known` are those of sources before this
-    one.
+    """Mark what is held out, so that images near each other lie on one side; `index` holds those of sources before
+    this one.
 
     With `heldout_files`, which the source yields first: a training image near a held-out one is dropped, and counted,
     and so is a held-out one that another source trains on. Without: by the content's hash, but an image near an earlier
@@ -96,38 +93,38 @@ def split(
     for group in groups:
         kept = []
         for document in group:
-            heldout = side(document, known, source.heldout_share)
+            heldout = side(document, index, source.heldout_share)
             if heldout is None:
-                drops.note(NEAR_TRAINED if document.heldout else NEAR_HELDOUT, document.origin)
+                filtered.note(NEAR_TRAINED if document.heldout else NEAR_HELDOUT, document.origin)
             else:
                 kept.append(document if heldout == document.heldout else replace(document, heldout=heldout))
         yield kept
 
 
-def _listed(document: Document, known: Known, share: float) -> bool | None:
+def _listed(document: Document, index: HashIndex, share: float) -> bool | None:
     """Whether a document is held out by a list; None: it is near one on the other side. Of this source only held-out
-    ones are remembered.
+    ones are added to the index.
     """
-    near = known.sides(_seen(document))
+    near = index.sides(_hash(document))
     if (near != document.heldout).any():
         return None
     if document.heldout:
-        known.add(_seen(document), True)
+        index.add(_hash(document), True)
     return document.heldout
 
 
-def _hashed(document: Document, known: Known, share: float) -> bool | None:
+def _hashed(document: Document, index: HashIndex, share: float) -> bool | None:
     """Whether a document is held out by its content's hash or that of an earlier one near it; None: there are such on
     both sides.
     """
-    near = known.sides(_seen(document))
+    near = index.sides(_hash(document))
     if len(near) and near.any() != near.all():
         return None
     heldout = bool(near[0]) if len(near) else is_heldout(document.digest, share)
-    known.add(_seen(document), heldout)
+    index.add(_hash(document), heldout)
     return heldout
 
 
-def _seen(document: Document) -> int:
-    assert document.look is not None, "sources of images say how they look"
-    return document.look
+def _hash(document: Document) -> int:
+    assert document.perceptual_hash is not None, "sources of images hash them"
+    return document.perceptual_hash

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from groundup.data.image_shards import Picture
+from groundup.data.image_shards import TrainingImage
 
 OPEN_TOKENS = 1 << 20  # room of the open rows: bounds the memory; 64 open rows already fill as well as any number
-OPEN_ROWS_SEEN = 64  # the same where rows hold pixels, which are a hundred times as large
+OPEN_ROWS_IMAGES = 64  # the same where rows hold pixels, which are a hundred times as large
 
 
 class Piece(NamedTuple):
-    """A run of one document's tokens, with the images that stand in it."""
+    """A run of one document's tokens, with its images."""
 
     ids: npt.NDArray[np.uint32]  # [n]
     flags: npt.NDArray[np.uint8]  # [n]
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[TrainingImage, ...] = ()
 
 
 class Packer:
@@ -69,9 +69,9 @@ class Packer:
         return row
 
 
-def pack(pieces: Iterable[Piece], context: int, seen: bool = False) -> Iterator[list[Piece]]:
-    """Stream pieces into rows of at most `context` tokens; `seen`: there may be images among them."""
-    packer = Packer(context, OPEN_ROWS_SEEN if seen else max(1, OPEN_TOKENS // context))
+def pack(pieces: Iterable[Piece], context: int, images: bool = False) -> Iterator[list[Piece]]:
+    """Stream pieces into rows of at most `context` tokens; `images`: there may be images in them."""
+    packer = Packer(context, OPEN_ROWS_IMAGES if images else max(1, OPEN_TOKENS // context))
     for piece in pieces:
         yield from packer.add(piece)
     yield from packer.rest()

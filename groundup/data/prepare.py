@@ -1,4 +1,4 @@
-"""One source to one file of clean documents, and the account of everything that was dropped on the way."""
+"""One source to one file of clean documents, with a count of the filtered ones by reason."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -37,33 +37,33 @@ def write_documents(
 
     Raises InputError when nothing is left, or nothing to train on.
     """
-    drops = Filtered()
+    filtered = Filtered()
     kept: Counter[str] = Counter()
     detection_classes: set[str] = set()
     image_classes: set[str] = set()
-    documents = clean(source.read(folder, drops), source, drops)
+    documents = clean(source.read(folder, filtered), source, filtered)
     with replacing(out / "documents.parquet") as temporary, _writer(temporary) as writer:
-        for chunk in source.split(chunks(documents), drops, before):
+        for chunk in source.split(chunks(documents), filtered, before):
             writer.write_table(pa.Table.from_pylist([document.row() for document in chunk], schema=SCHEMA))
             kept["documents"] += len(chunk)
             kept["heldout"] += sum(document.heldout for document in chunk)
             kept["characters"] += sum(document.characters for document in chunk)
             kept["images"] += sum(len(document.images) for document in chunk)
-            images = [image for document in chunk for image in document.things or ()]
-            detection_classes |= {detection.kind for image in images for detection in image}
+            images = [image for document in chunk for image in document.detections or ()]
+            detection_classes |= {detection.class_name for image in images for detection in image}
             if source.has_classes:
                 image_classes |= {said(document.messages[-1]) for document in chunk if document.messages}
             advance(len(chunk))
-        _require(source, kept, drops)
+        _require(source, kept, filtered)
     return DocumentsResult(
         documents=kept["documents"],
         heldout=kept["heldout"],
         characters=kept["characters"],
-        dropped=dict(sorted(drops.counts.items())),
-        examples=drops.examples,
+        dropped=dict(sorted(filtered.counts.items())),
+        examples=filtered.examples,
         licences={source.licence: kept["documents"]},
-        warnings=list(_warnings(source, kept, drops)),
-        unread=sorted(drops.unread),
+        warnings=list(_warnings(source, kept, filtered)),
+        unread=sorted(filtered.unread),
         images=kept["images"],
         detection_classes=sorted(detection_classes),
         image_classes=sorted(image_classes),
@@ -76,11 +76,11 @@ def _writer(path: Path) -> pq.ParquetWriter:
     )
 
 
-def _require(source: Source, kept: Counter[str], drops: Filtered) -> None:
+def _require(source: Source, kept: Counter[str], filtered: Filtered) -> None:
     if not kept["documents"]:
         reasons = ", ".join(
             f"{count} {reason}" + (f" ({REMEDIES[reason]})" if reason in REMEDIES else "")
-            for reason, count in drops.counts.items()
+            for reason, count in filtered.counts.items()
         )
         raise InputError(
             f"source {source.name!r}: no documents are left;"
@@ -90,10 +90,10 @@ def _require(source: Source, kept: Counter[str], drops: Filtered) -> None:
         raise InputError(f"source {source.name!r}: {source.nothing_to_train_on(kept['documents'])}")
 
 
-def _warnings(source: Source, kept: Counter[str], drops: Filtered) -> Iterator[str]:
+def _warnings(source: Source, kept: Counter[str], filtered: Filtered) -> Iterator[str]:
     if source.licence == "unstated":
         yield f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"
-    if unanswered := drops.counts["no answer"]:
+    if unanswered := filtered.counts["no answer"]:
         yield (
             f"source {source.name!r}: {unanswered:,} conversations in which the assistant says nothing were dropped, as"
             f" nothing is learnt from them; {REMEDIES['no answer']}"

@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 COLOURS = {

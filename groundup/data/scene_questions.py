@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from groundup.codecs import boxes
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection, to_text
 from groundup.data.scene_drawing import COLOURS, SHAPES, Item, Scene
 
 Language = Literal["en", "zh"]
@@ -106,7 +105,7 @@ def _colour(rng: Random, language: Language, found: Scene, things: tuple[Detecti
 
 
 def _detect(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
-    return {}, boxes.write(list(things))
+    return {}, to_text(list(things))
 
 
 def _read(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:

@@ -97,7 +97,7 @@ class ImageFilesSource(ImageFilesConfig, Source):
         """Drop exact and near duplicates, those of `before` too."""
         unique = split.unique(groups, drops)
         one_class = split.firsts(unique, split.first_image, "same image, another class", drops)
-        return near.split(one_class, self, drops, near.Known.of(before, self.near_duplicates))
+        return near.split(one_class, self, drops, near.HashIndex.of(before, self.near_duplicates))
 
     def nothing_to_train_on(self, documents: int) -> str:
         """What to do when all images are held out."""

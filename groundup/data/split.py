@@ -4,22 +4,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 
-from groundup.data.clean import Seen, is_heldout
+from groundup.data.clean import DigestSet, is_heldout
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 
 
-def by_content(groups: Iterator[list[Document]], share: float, drops: Filtered) -> Iterator[list[Document]]:
+def by_content(groups: Iterator[list[Document]], share: float, filtered: Filtered) -> Iterator[list[Document]]:
     """Drop exact duplicates, and hold out a share of what is left by the hash of its content."""
     return (
         [replace(document, heldout=True) if is_heldout(document.digest, share) else document for document in group]
-        for group in unique(groups, drops)
+        for group in unique(groups, filtered)
     )
 
 
-def unique(groups: Iterator[list[Document]], drops: Filtered) -> Iterator[list[Document]]:
+def unique(groups: Iterator[list[Document]], filtered: Filtered) -> Iterator[list[Document]]:
     """Keep the first of documents with the same content."""
-    return firsts(groups, lambda document: document.digest, "exact duplicate", drops)
+    return firsts(groups, lambda document: document.digest, "exact duplicate", filtered)
 
 
 def first_image(document: Document) -> bytes:
@@ -28,13 +28,13 @@ def first_image(document: Document) -> bytes:
 
 
 def firsts(
-    groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, drops: Filtered
+    groups: Iterator[list[Document]], key: Callable[[Document], bytes], reason: str, filtered: Filtered
 ) -> Iterator[list[Document]]:
     """Keep the first of documents with the same key, a digest."""
-    seen = Seen()
+    digests = DigestSet()
     for group in groups:
-        fresh = seen.add([key(document) for document in group])
+        fresh = digests.add([key(document) for document in group])
         for document, new in zip(group, fresh, strict=True):
             if not new:
-                drops.note(reason, document.origin)
+                filtered.note(reason, document.origin)
         yield [document for document, new in zip(group, fresh, strict=True) if new]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from groundup.codecs.boxes import Detection, overlaps
+from groundup.codecs.detections import Detection, box_iou
 from groundup.core.errors import InputError
 from groundup.evaluate.display import Cell, interval
 from groundup.evaluate.figure import Figure, proportion
@@ -75,10 +75,10 @@ def matches(images: Sequence[ScoredImage], min_score: float = MIN_SCORE, iou: fl
 def _matched(truth: Sequence[Detection], detections: Sequence[Detection], iou: float) -> int:
     free, right = list(truth), 0
     for detection in sorted(detections, key=lambda each: -each.score):
-        same = [other for other in free if other.kind == detection.kind]
+        same = [other for other in free if other.class_name == detection.class_name]
         if not same:
             continue
-        ious = overlaps(np.array(detection.box, np.float32), np.array([other.box for other in same], np.float32))
+        ious = box_iou(np.array(detection.box, np.float32), np.array([other.box for other in same], np.float32))
         if ious.max() >= iou:
             free.remove(same[int(ious.argmax())])
             right += 1
@@ -101,7 +101,7 @@ def average_precision(images: Sequence[ScoredImage]) -> AveragePrecision | None:
     Raises InputError where pycocotools is not installed.
     """
     table, judge = coco()
-    classes = sorted({box.kind for image in images for box in image.truth})
+    classes = sorted({box.class_name for image in images for box in image.truth})
     if not classes:
         return None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints progress
@@ -127,11 +127,11 @@ def _coco(
     annotations: list[dict[str, Any]] = []
     for number, (image, inside) in enumerate(zip(images, detections, strict=True), 1):
         for each in inside:
-            if each.kind not in classes:
+            if each.class_name not in classes:
                 continue
             left, top, right, bottom = (value * image.size[axis % 2] for axis, value in enumerate(each.box))
             box = [left, top, right - left, bottom - top]
-            ids = {"id": len(annotations) + 1, "image_id": number, "category_id": classes.index(each.kind) + 1}
+            ids = {"id": len(annotations) + 1, "image_id": number, "category_id": classes.index(each.class_name) + 1}
             annotations.append(ids | {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "score": each.score})
     return {
         "images": [

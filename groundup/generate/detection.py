@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from groundup.codecs.boxes import Detection, Floats, from_labels
+from groundup.codecs.detections import Detection, Floats, from_predictions
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate.look import View, shown
@@ -37,7 +37,9 @@ class Detector:
         found: list[list[list[Detection]]] = [[] for _ in rows]
         for index, images in patch_states(self._model, rows):
             for image, x_ND in zip(rows[index].images, images, strict=True):
-                found[index].append(from_labels(*self._head(x_ND), image.view.grid, list(self._model.config.classes)))
+                found[index].append(
+                    from_predictions(*self._head(x_ND), image.view.grid, list(self._model.config.classes))
+                )
         return found
 
     def per_patch(self, view: View) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.device import Device

@@ -18,7 +18,7 @@ from groundup.codecs.messages import Message
 from groundup.codecs.patches import PatchGrid, Pixels, to_patches
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
-from groundup.data.image_shards import Eyesight
+from groundup.data.image_shards import ImageResolution
 from groundup.data.paths import there
 from groundup.model.config import ModelConfig
 
@@ -60,7 +60,7 @@ def see(config: ModelConfig, data: bytes) -> View:
 
 def see_pixels(config: ModelConfig, pixels: Pixels) -> View:
     """The same for an image that is decoded, [H, W, 3]."""
-    grid, scaled = Eyesight(config.patch, config.patches).scale(pixels)
+    grid, scaled = ImageResolution(config.patch, config.patches).scale(pixels)
     return View.of(grid, to_patches(scaled, config.patch))
 
 
@@ -108,5 +108,5 @@ def alone(tokenizer: Tokenizer, view: View) -> tuple[list[int], tuple[Look, ...]
 
 def placed(tokenizer: Tokenizer, ids: list[int], views: Sequence[View]) -> tuple[list[int], tuple[Look, ...]]:
     """Ids, and where among them the images stand."""
-    places = chat.places(tokenizer, ids) if views else []
+    places = chat.image_positions(tokenizer, ids) if views else []
     return ids, tuple(Look(place, view) for place, view in zip(places, views, strict=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate.engine import Engine

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from groundup.codecs.boxes import VALUES
+from groundup.codecs.detections import BOX_VALUES
 from groundup.config.model import ModelPart, derived_shape
 from groundup.core.errors import InputError
 from groundup.model.vision.tower import VisionTowerConfig
@@ -81,7 +81,7 @@ class ModelConfig:
     @property
     def label_values(self) -> int:
         """Scores of a patch's label (nothing, and each kind) and the four numbers that say where; 0 without classes."""
-        return 1 + len(self.classes) + VALUES if self.classes else 0
+        return 1 + len(self.classes) + BOX_VALUES if self.classes else 0
 
     def parameters(self) -> dict[str, int]:
         """Parameters by group; the groups sum to the whole."""

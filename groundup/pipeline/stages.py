@@ -21,12 +21,11 @@ from groundup.core.files import read_json, write_json, write_with
 from groundup.data import sample
 from groundup.data.batches import Batches, heldout
 from groundup.data.document import detection_classes
-from groundup.data.image_shards import FILES, Eyesight
+from groundup.data.image_shards import FILES, ImageResolution
 from groundup.data.prepare import write_documents
 from groundup.data.results import DocumentsResult, ShardsResult, TokenizerResult
 from groundup.data.shards import Shards, write_shards
 from groundup.data.source import Source
-from groundup.data.views import ImageObjective
 from groundup.device import Device
 from groundup.evaluate.runner import evaluate
 from groundup.generate.engine import Engine
@@ -38,6 +37,7 @@ from groundup.model.weights import config_of
 from groundup.release.report import ReportResult, write_report
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.loop import Trainer, TrainingConfig
+from groundup.train.objectives.images import PatchObjective
 
 RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
 LOG = "metrics.jsonl"  # of training, a line a step
@@ -125,12 +125,14 @@ def shards(site: Site, source: str) -> Result:
     table = site.folder(f"documents-{source}")
     total = _documents(site, source).documents
     with console.progress(f"shards {source}", total, "documents") as advance:
-        codec, eyesight = Tokenizer.load(site.folder("tokenizer")), _eyesight(site.recipe)
-        report = write_shards(table / "documents.parquet", codec, site.recipe.model.context, folder, advance, eyesight)
+        codec, resolution = Tokenizer.load(site.folder("tokenizer")), _image_resolution(site.recipe)
+        report = write_shards(
+            table / "documents.parquet", codec, site.recipe.model.context, folder, advance, resolution
+        )
     console.note(f"  {report.train.tokens:,} tokens in {report.train.rows:,} rows, {report.train.fill:.1%} full")
     if warning := cut_off(source, total, report, site.recipe.model.context):
         console.warn(warning)
-    files = ("tokens.bin", "flags.bin", "shards.json", *(() if eyesight is None else FILES))
+    files = ("tokens.bin", "flags.bin", "shards.json", *(() if resolution is None else FILES))
     names = [f"{part}/{name}" for part in ("train", "heldout") for name in files]
     return Result(names, report)
 
@@ -154,8 +156,8 @@ def cut_off(source: str, total: int, report: ShardsResult, context: int) -> str 
     )
 
 
-def _eyesight(recipe: Recipe) -> Eyesight | None:
-    return Eyesight(recipe.patch, recipe.model.patches) if recipe.patch else None
+def _image_resolution(recipe: Recipe) -> ImageResolution | None:
+    return ImageResolution(recipe.patch, recipe.model.patches) if recipe.patch else None
 
 
 def _documents(site: Site, source: str) -> DocumentsResult:
@@ -198,7 +200,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         if start is not None
         else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(site, sources), tower)
     )
-    lesson = ImageObjective("none" if stage.do == "instruct" else stage.images, stage.augment, config.classes)
+    images = PatchObjective("none" if stage.do == "instruct" else stage.images, stage.augment, config.classes)
     rows = site.mesh.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")
@@ -209,8 +211,8 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         start=start,
         tower=tower_folder,
         seed=recipe.seed,
-        batches=Batches(learnt, stage.mix, rows, recipe.seed, stage.do == "instruct", lesson),
-        heldout={name: heldout(name, part, stage.do == "instruct", lesson) for name, part in held.items() if part.rows},
+        batches=Batches(learnt, stage.mix, rows, recipe.seed, stage.do == "instruct", images),
+        heldout={name: heldout(name, part, stage.do == "instruct", images) for name, part in held.items() if part.rows},
         steps=schedule.steps(stage.tokens, recipe.model.context),
         schedule=schedule,
         precision=site.device.precision(recipe.model.precision),

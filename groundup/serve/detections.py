@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
 from groundup.serve import body, pictures, prompts, record
 from groundup.serve.errors import ApiError
@@ -50,4 +50,8 @@ async def _answer(site: Site, request: Request, asked: DetectionRequest, entry: 
 
 
 def _written(things: list[Detection], least: float) -> list[dict[str, object]]:
-    return [{"kind": thing.kind, "box": [*thing.box], "score": thing.score} for thing in things if thing.score >= least]
+    return [
+        {"kind": thing.class_name, "box": [*thing.box], "score": thing.score}
+        for thing in things
+        if thing.score >= least
+    ]

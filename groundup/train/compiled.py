@@ -133,7 +133,7 @@ def eagerly() -> AbstractContextManager[Any]:
 
 def _sizes(batch: Batch) -> Sizes:
     """What a compilation depends on that differs from batch to batch."""
-    return batch.ids.shape, None if batch.asked is None else batch.asked.shape, torch.is_grad_enabled()
+    return batch.ids.shape, None if batch.selected is None else batch.selected.shape, torch.is_grad_enabled()
 
 
 def _part(error: float, size: float) -> float:

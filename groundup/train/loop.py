@@ -278,7 +278,7 @@ class Trainer:
             self.saver.finish()
             raise InputError(self._not_finite(step, batch, mean, norm))
         self.optimizer.step(step)
-        patches = 0 if batch.views is None else len(batch.views.places)
+        patches = batch.patches
         seconds = time.perf_counter() - began
         return {
             "loss": mean if batch.count else None,

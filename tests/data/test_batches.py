@@ -10,7 +10,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.batches import Batch, Batches
 from groundup.data.document import Document
-from groundup.data.shards import PAD, START, TRAINED, Shards, write_shards
+from groundup.data.shards import LOSS, PADDING, START, Shards, write_shards
 from tests.data.data_helpers import ignore, write_parquet
 
 CONTEXT = 32
@@ -37,7 +37,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> di
     return {"notes": make(folder, tokenizer, "notes", 9), "talks": make(folder, tokenizer, "talks", 3, talks=True)}
 
 
-ARRAYS = [field.name for field in fields(Batch) if field.name not in ("views", "asked")]
+ARRAYS = [field.name for field in fields(Batch) if field.name not in ("images", "selected")]
 
 
 def batches(shards: dict[str, Shards], rows: int = 8, seed: int = 1, assistant_only: bool = False) -> Batches:
@@ -81,8 +81,8 @@ def test_the_micro_batches_are_the_batch(shards: dict[str, Shards], rows: int) -
 
 def filled(rows: int, tokens_a_row: int) -> Shards:
     """Shards in memory whose rows all hold as many tokens, and padding behind."""
-    flags = np.full((rows, CONTEXT), PAD, np.uint8)
-    flags[:, :tokens_a_row] = TRAINED
+    flags = np.full((rows, CONTEXT), PADDING, np.uint8)
+    flags[:, :tokens_a_row] = LOSS
     flags[:, 0] |= START
     return Shards(
         rows,
@@ -127,10 +127,10 @@ def test_every_token_has_its_target_weight_document_and_position(
         segment, position = -1, 0
         for place in range(CONTEXT):
             mark, before = flags[row, place], flags[row, place - 1] if place else 0
-            begins = bool(mark & START) or bool(mark & PAD and not before & PAD)
+            begins = bool(mark & START) or bool(mark & PADDING and not before & PADDING)
             segment, position = (segment + 1, 0) if begins else (segment, position + 1)
-            ahead = flags[row, place + 1] if place + 1 < CONTEXT else PAD
-            counts = not ahead & (START | PAD) and (bool(ahead & TRAINED) or not assistant_only)
+            ahead = flags[row, place + 1] if place + 1 < CONTEXT else PADDING
+            counts = not ahead & (START | PADDING) and (bool(ahead & LOSS) or not assistant_only)
             assert batch.ids[row, place] == ids[row, place]
             assert batch.targets[row, place] == ids[row, place + 1] if place + 1 < CONTEXT else True
             assert (batch.segments[row, place], batch.positions[row, place], batch.weights[row, place]) == (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.data.clean import Seen, clean, is_heldout
+from groundup.data.clean import DigestSet, clean, is_heldout
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 from tests.data.data_helpers import text_source
@@ -53,18 +53,18 @@ def test_the_content_of_messages_is_mended_and_calls_are_not() -> None:
 @given(st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=12))
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_seen_tells_first_meetings_as_a_set_does(groups: list[list[int]]) -> None:
-    seen, reference = Seen(), set[int]()
+    digests, reference = DigestSet(), set[int]()
     for group in groups:
         expected = [not (number in reference or reference.add(number)) for number in group]
-        assert seen.add([number.to_bytes(16, "little") for number in group]).tolist() == expected
+        assert digests.add([number.to_bytes(16, "little") for number in group]).tolist() == expected
 
 
 def test_seen_holds_eight_bytes_a_digest_in_few_runs() -> None:
-    seen, rng = Seen(), random.Random(1)
+    digests, rng = DigestSet(), random.Random(1)
     for _ in range(300):
-        seen.add([rng.randbytes(16) for _ in range(100)])
-    assert sum(run.nbytes for run in seen.runs) == 8 * 30_000
-    assert len(seen.runs) <= np.log2(300)
+        digests.add([rng.randbytes(16) for _ in range(100)])
+    assert sum(run.nbytes for run in digests.runs) == 8 * 30_000
+    assert len(digests.runs) <= np.log2(300)
 
 
 def test_a_larger_share_holds_out_all_that_a_smaller_one_does() -> None:

@@ -19,7 +19,7 @@ from groundup.core.errors import InputError
 from groundup.data.document import Document, read
 from groundup.data.filtered import Filtered
 from groundup.data.results import DocumentsResult
-from groundup.data.shards import TRAINED, Shards, write_shards
+from groundup.data.shards import LOSS, Shards, write_shards
 from groundup.data.sources.messages import CONVERSATION
 from groundup.pipeline.stages import cut_off
 from tests.data.data_helpers import boxes_source, encoded, ignore, messages_source, save, table_source, write_parquet
@@ -230,7 +230,7 @@ def test_a_conversation_cut_off_before_its_answer_is_left_out_and_counted(tmp_pa
     assert [report.train.cut, report.train.lost, report.train.documents] == [2, 1, 3]
     shards = Shards.open(tmp_path / "out" / "train")
     _, flags = shards.take(np.arange(shards.rows))
-    assert (flags & TRAINED).any(axis=1).all()
+    assert (flags & LOSS).any(axis=1).all()
     warning = cut_off("talks", 3, report, 48)
     assert (
         warning is not None

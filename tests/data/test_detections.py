@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from groundup.codecs import boxes
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection, to_text
 from groundup.core.errors import InputError
 from groundup.data import document
 from groundup.data.document import Document
@@ -30,7 +29,7 @@ def read(source: BoxesSource, folder: Path) -> tuple[list[Document], Filtered]:
 
 
 def things(documents: list[Document]) -> list[list[tuple[str, Box]]]:
-    return [[(thing.kind, thing.box) for thing in each.things[0]] for each in documents if each.things]
+    return [[(thing.class_name, thing.box) for thing in each.detections[0]] for each in documents if each.detections]
 
 
 def picture(path: Path, seed: int = 0) -> None:
@@ -79,7 +78,7 @@ def yolo(folder: Path, labels: dict[str, str], names: str = "names: [cup, plate]
 def test_without_a_question_nothing_is_asked_and_things_are_there(tmp_path: Path) -> None:
     lines(tmp_path, row(0, [0.25, 0.2, 0.75, 0.8]))
     documents, _ = read(boxes_source("boxes.jsonl", question=""), tmp_path)
-    assert documents[0].messages == [{"role": "user", "content": [{"type": "image"}]}] and documents[0].things
+    assert documents[0].messages == [{"role": "user", "content": [{"type": "image"}]}] and documents[0].detections
 
 
 def test_json_lines_give_a_question_an_answer_and_things(tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ def test_json_lines_give_a_question_an_answer_and_things(tmp_path: Path) -> None
     documents, drops = read(boxes_source("boxes.jsonl", question="Where?"), tmp_path)
     assert documents[0].messages == [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Where?"}]},
-        {"role": "assistant", "content": boxes.write([Detection("cup", (0.25, 0.2, 0.75, 0.8))])},
+        {"role": "assistant", "content": to_text([Detection("cup", (0.25, 0.2, 0.75, 0.8))])},
     ]
     assert things(documents) == [[("cup", HALF)]]
     assert documents[0].images == (encoded(0, (WIDTH, HEIGHT)),)
@@ -214,7 +213,7 @@ def test_listed_images_without_boxes_show_nothing(tmp_path: Path) -> None:
     yolo(tmp_path, {"a0": ""}, images=2)
     for path in ("boxes.jsonl", "coco.json", "in"):
         documents, _ = read(boxes_source(path), tmp_path)
-        assert [each.things for each in documents] == [((),)]
+        assert [each.detections for each in documents] == [((),)]
         assert documents[0].messages is not None
         assert documents[0].messages[-1]["content"] == "nothing"
 

@@ -1,4 +1,4 @@
-"""Images that look alike: what the hash sees, and that none lie on both sides of the split."""
+"""Near duplicates: what the perceptual hash distinguishes, and that none lie on both sides of the split."""
 
 import io
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from groundup.core.errors import InputError
 from groundup.data import near_duplicates as near
 from groundup.data.document import Document, read
 from groundup.data.filtered import Filtered
-from groundup.data.near_duplicates import Known, dhash, look
+from groundup.data.near_duplicates import HashIndex, dhash, perceptual_hash
 from groundup.data.prepare import write_documents
 from groundup.data.results import DocumentsResult
 from tests.data.data_helpers import encoded, ignore, images_source, save
@@ -58,10 +58,10 @@ def test_tiny_images_look_alike_only_where_they_are_equal() -> None:
     strokes = np.zeros((12, 8, 8, 3), np.uint8)
     for number, digit in enumerate(strokes):
         digit[1:7, 2 + number % 4] = digit[1 + number // 4, 2:6] = 255  # as alike as digits are
-    looks = [look(digit) for digit in strokes]
-    assert min(apart(left, right) for place, left in enumerate(looks) for right in looks[:place]) > 8
-    assert look(strokes[0].copy()) == looks[0]
-    assert look(decode(encoded(1, (90, 80)))) == dhash(decode(encoded(1, (90, 80))))
+    hashes = [perceptual_hash(digit) for digit in strokes]
+    assert min(apart(left, right) for place, left in enumerate(hashes) for right in hashes[:place]) > 8
+    assert perceptual_hash(strokes[0].copy()) == hashes[0]
+    assert perceptual_hash(decode(encoded(1, (90, 80)))) == dhash(decode(encoded(1, (90, 80))))
 
 
 # --- looking up ---------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_a_look_up_finds_what_a_plain_comparison_finds(bits: int) -> None:
         for hash in hashes
         for count in range(20)
     ] * 6
-    known, sides = Known(bits), []
+    known, sides = HashIndex(bits), []
     for number, hash in enumerate(hashes):
         if number % 50 == 0:
             assert known.sides(hash).tolist() == [side for other, side in sides if apart(hash, other) <= bits]
@@ -96,18 +96,18 @@ def made(hash: int, heldout: bool = False, name: str = "") -> Document:
         text="",
         images=(name.encode() + hash.to_bytes(8, "big"),),
         heldout=heldout,
-        look=hash,
+        perceptual_hash=hash,
     )
 
 
 def split(
-    documents: list[Document], known: Known | None = None, **knobs: Any
+    documents: list[Document], known: HashIndex | None = None, **knobs: Any
 ) -> tuple[list[tuple[str, bool]], Filtered]:
     drops, source = Filtered(), images_source(".", **knobs)
     groups = iter([documents[start : start + 3] for start in range(0, len(documents), 3)])
     kept = [
         document
-        for group in near.split(groups, source, drops, known or Known(source.near_duplicates))
+        for group in near.split(groups, source, drops, known or HashIndex(source.near_duplicates))
         for document in group
     ]
     return [(document.origin, document.heldout) for document in kept], drops
@@ -166,7 +166,7 @@ def test_between_sources_too_nothing_that_looks_alike_is_on_both_sides(knobs: di
     random = np.random.default_rng(2)
     hashes = [int(value) for value in random.integers(0, 2**64, 40, np.uint64)]
     earlier = [(hash, bool(random.random() < 0.4)) for hash in hashes]
-    known = Known(3)
+    known = HashIndex(3)
     for hash, heldout in earlier:
         known.add(hash, heldout)
     listed = "heldout_files" in knobs

@@ -10,7 +10,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from groundup.codecs import boxes, image, messages
+from groundup.codecs import image, messages
+from groundup.codecs.detections import from_text, to_text
 from groundup.data.document import said
 from groundup.data.filtered import Filtered
 from groundup.data.scene_drawing import COLOURS, LABELS, SHAPES, Item, Scene, compose, render
@@ -82,12 +83,12 @@ def expected(question, found, things):
             return looks
         case "count":
             kind = english(fields["kinds"])
-            return len(things) if kind == "things" else sum(thing.kind == kind for thing in things)
+            return len(things) if kind == "things" else sum(thing.class_name == kind for thing in things)
         case "colour":
             [colour] = [item.colour for item in found.items if item.kind == english(fields["kind"])]
             return colour
         case "detect":
-            return sorted(boxes.read(boxes.write(list(things))), key=repr)
+            return sorted(from_text(to_text(list(things))), key=repr)
         case "read":
             [label] = [item.label for item in found.items if item.label]
             return label
@@ -105,7 +106,7 @@ def meant(question, answer):
         case "colour":
             return english(answer)
         case "detect":
-            return sorted(boxes.read(answer), key=repr)
+            return sorted(from_text(answer), key=repr)
         case "read":
             return answer
         case "exists":
@@ -117,8 +118,8 @@ def test_every_answer_agrees_with_the_things(made):
     for document in made:
         found, _ = scene(source(), numbers[document.heldout], document.heldout)
         numbers[document.heldout] += 1
-        [things] = document.things
-        assert [thing.kind for thing in things] == [item.kind for item in found.items]
+        [things] = document.detections
+        assert [thing.class_name for thing in things] == [item.kind for item in found.items]
         for question, answer in asked(document):
             assert meant(question, answer) == expected(question, found, things), (question, answer)
 
@@ -167,7 +168,7 @@ def test_things_hardly_overlap_and_are_large_enough_to_tell_apart():
         _, things = render(found, rng)
         assert {found.width, found.height} <= {48, 64} and max(found.width, found.height) == 64
         assert len(things) <= 12 and all(item.side >= 12 for item in found.items)
-        assert sum(thing.kind == "text" for thing in things) <= 1
+        assert sum(thing.class_name == "text" for thing in things) <= 1
         assert all(overlap(one.box, other.box) < 0.05 for one, other in combinations(things, 2))
 
 

@@ -11,7 +11,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.data.results import PackedRows, ShardsResult
-from groundup.data.shards import PAD, START, TRAINED, Shards, write_shards
+from groundup.data.shards import LOSS, PADDING, START, Shards, write_shards
 from tests.data.data_helpers import ignore, write_parquet
 
 CONTEXT = 32
@@ -47,7 +47,7 @@ def pieces(shards: Shards) -> list[tuple[list[int], list[int]]]:
         for token, mark in zip(row, marks, strict=True):
             if mark & START:
                 found.append(([], []))
-            if not mark & PAD:
+            if not mark & PADDING:
                 found[-1][0].append(token)
                 found[-1][1].append(mark)
     return found
@@ -73,7 +73,7 @@ def test_the_texts_come_back_from_the_shards(tmp_path: Path, tokenizer: Tokenize
 def test_every_token_of_a_text_is_trained_and_only_a_piece_starts(tmp_path: Path, tokenizer: Tokenizer) -> None:
     build(tmp_path, texts(), tokenizer)
     for _, flags in pieces(Shards.open(tmp_path / "out" / "train")):
-        assert flags == [TRAINED | START] + [TRAINED] * (len(flags) - 1)
+        assert flags == [LOSS | START] + [LOSS] * (len(flags) - 1)
 
 
 def test_conversations_are_as_the_template_renders_them(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -82,7 +82,7 @@ def test_conversations_are_as_the_template_renders_them(tmp_path: Path, tokenize
     expected = []
     for document in documents:
         ids, trained = chat.encode(tokenizer, document.messages)
-        expected.append((ids, [TRAINED * flag | START * (place == 0) for place, flag in enumerate(trained)]))
+        expected.append((ids, [LOSS * flag | START * (place == 0) for place, flag in enumerate(trained)]))
     assert sorted(pieces(Shards.open(tmp_path / "out" / "train"))) == sorted(expected)
 
 
@@ -98,9 +98,9 @@ def test_padding_lies_behind_the_pieces_and_is_flagged_alone(tmp_path: Path, tok
     build(tmp_path, texts(), tokenizer)
     shards = Shards.open(tmp_path / "out" / "train")
     ids, flags = shards.take(np.arange(shards.rows))
-    padding = (flags & PAD) > 0
+    padding = (flags & PADDING) > 0
     assert (padding[:, 1:] >= padding[:, :-1]).all()
-    assert (flags[padding] == PAD).all()
+    assert (flags[padding] == PADDING).all()
     assert (ids[padding] == tokenizer.end).all()
     assert shards.tokens == (~padding).sum()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.codecs.boxes import Detection, to_labels
+from groundup.codecs.detections import Detection, to_targets
 from groundup.core.ledger import figures as to_json
 from groundup.evaluate.average_precision import ScoredImage, average_precision, matches
 from groundup.evaluate.prompts import prompt_of
@@ -50,7 +50,12 @@ def test_figures_are_those_that_cocos_own_summary_prints():
         return [left * width, top * height, (right - left) * width, (bottom - top) * height]
 
     rows = [
-        {"image_id": number, "category_id": names.index(detection.kind), "bbox": box(detection, image), "iscrowd": 0}
+        {
+            "image_id": number,
+            "category_id": names.index(detection.class_name),
+            "bbox": box(detection, image),
+            "iscrowd": 0,
+        }
         for number, image in enumerate(IMAGES)
         for detection in image.truth
     ]
@@ -65,13 +70,13 @@ def test_figures_are_those_that_cocos_own_summary_prints():
     detected = [
         {
             "image_id": number,
-            "category_id": names.index(detection.kind),
+            "category_id": names.index(detection.class_name),
             "bbox": box(detection, image),
             "score": detection.score,
         }
         for number, image in enumerate(IMAGES)
         for detection in image.detections
-        if detection.kind in names
+        if detection.class_name in names
     ]
     with redirect_stdout(io.StringIO()):
         truth.createIndex()
@@ -113,11 +118,13 @@ def test_without_boxes_there_is_no_figure():
 def test_a_perfect_head_detects_everything(seer, pictured, monkeypatch):
     pytest.importorskip("pycocotools")
     things = (Detection("a", (0.0, 0.0, 0.5, 0.5)), Detection("b", (0.5, 0.5, 1.0, 1.0)))
-    documents = [pictured(seed=seed, things=(things,), heldout=True) for seed in range(10)]
+    documents = [pictured(seed=seed, detections=(things,), heldout=True) for seed in range(10)]
     grid = prompt_of(seer, documents[0]).images[0].view.grid
 
     def labels(states_ND):
-        kinds, values = to_labels(np.array([detection.box for detection in things], np.float32), np.array([1, 2]), grid)
+        kinds, values = to_targets(
+            np.array([detection.box for detection in things], np.float32), np.array([1, 2]), grid
+        )
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
     monkeypatch.setattr(seer.model.vision, "detect", labels)

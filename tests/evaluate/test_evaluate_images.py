@@ -137,8 +137,8 @@ def home(tmp_path_factory, seer, pictured):
     seer.tokenizer.save(home / "model")
     zoo = [pictured(CLASSES[seed % 3], seed=seed, heldout=seed % 2 == 1) for seed in range(12)]
     written(home / "zoo", zoo)
-    things = tuple(SimpleNamespace(kind=kind, box=(0.0, 0.0, 0.5, 0.5)) for kind in "ab")
-    written(home / "streets", [pictured("nothing", seed=seed, heldout=True, things=(things,)) for seed in range(3)])
+    things = tuple(SimpleNamespace(class_name=kind, box=(0.0, 0.0, 0.5, 0.5)) for kind in "ab")
+    written(home / "streets", [pictured("nothing", seed=seed, heldout=True, detections=(things,)) for seed in range(3)])
     blind = replace(
         zoo[1],
         images=(),

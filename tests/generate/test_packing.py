@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.codecs.boxes import Detection, to_labels
+from groundup.codecs.detections import Detection, to_targets
 from groundup.generate import scoring
 from groundup.generate.packing import PackedRow, hidden_states, image_inputs
 from groundup.model.attention import document_mask
@@ -100,11 +100,13 @@ def test_detections_are_read_from_the_outputs_of_the_patches(seer, rows, monkeyp
     def labels(states_ND):
         grid = next(row.images[0].view.grid for row in rows if row.images[0].view.grid.patches == len(states_ND))
         thing = truth[tuple(grid)]
-        kinds, values = to_labels(np.array([thing.box], np.float32), np.array(["ab".index(thing.kind) + 1]), grid)
+        kinds, values = to_targets(
+            np.array([thing.box], np.float32), np.array(["ab".index(thing.class_name) + 1]), grid
+        )
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
     monkeypatch.setattr(seer.model.vision, "detect", labels)
     for row, [found] in zip(rows[:2], seer.detector.detect(rows[:2]), strict=True):
         expected = truth[tuple(row.images[0].view.grid)]
-        assert [thing.kind for thing in found] == [expected.kind]
+        assert [thing.class_name for thing in found] == [expected.class_name]
         assert found[0].box == pytest.approx(expected.box, abs=1e-3)

@@ -189,7 +189,7 @@ def test_boxes_are_learnt_where_nothing_is_asked(tmp_path: Path) -> None:
     groundup(tmp_path, "run", str(RECIPES / "waste-boxes.toml"), *chosen)
     run = tmp_path / "runs/waste-boxes"
     documents = list(read(run / "documents-waste/documents.parquet"))
-    assert all(len(document.messages or []) == 1 and document.things for document in documents)
+    assert all(len(document.messages or []) == 1 and document.detections for document in documents)
     assert (
         0 <= json.loads((run / "evaluate/manifest.json").read_text())["metrics"]["boxes"]["waste"]["ap"]["value"] <= 1
     )

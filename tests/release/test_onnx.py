@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from groundup.codecs.boxes import from_labels
+from groundup.codecs.detections import from_predictions
 from groundup.codecs.patches import PatchGrid
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.core.errors import InputError
@@ -73,8 +73,8 @@ def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
         np.testing.assert_allclose(scores, shares, atol=1e-5)
         np.testing.assert_allclose(values, places, atol=2e-5)
         theirs = engine.detect(view)
-        ours = from_labels(scores, values, PatchGrid(**contract["grid"]), contract["kinds"])
-        assert len(ours) > 1 and [thing.kind for thing in ours] == [thing.kind for thing in theirs]
+        ours = from_predictions(scores, values, PatchGrid(**contract["grid"]), contract["kinds"])
+        assert len(ours) > 1 and [thing.class_name for thing in ours] == [thing.class_name for thing in theirs]
         np.testing.assert_allclose([thing.box for thing in ours], [thing.box for thing in theirs], atol=1e-5)
 
 

@@ -195,11 +195,11 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
     found = server.post(
         "/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}
     ).json()
-    documents = [Document("here", "0", "CC0-1.0", images=(data,), things=((),)) for data in images]
+    documents = [Document("here", "0", "CC0-1.0", images=(data,), detections=((),)) for data in images]
     rows = [prompt_of(service.engine, document) for document in documents]
     expected = service.engine.detector.detect(rows)
     for item, [there] in zip(found["data"], expected, strict=True):
-        assert [thing["kind"] for thing in item["things"]] == [thing.kind for thing in there]
+        assert [thing["kind"] for thing in item["things"]] == [thing.class_name for thing in there]
         for thing, other in zip(item["things"], there, strict=True):
             assert [*thing["box"], thing["score"]] == pytest.approx([*other.box, other.score], abs=1e-4)
     assert found["usage"]["prompt_tokens"] == 24

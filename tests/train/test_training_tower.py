@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +16,6 @@ from groundup.core.errors import InputError, Interrupted
 from groundup.data.batches import Batch, Batches
 from groundup.data.document import Document
 from groundup.data.shards import Shards
-from groundup.data.views import ImageObjective
 from groundup.generate.engine import Engine
 from groundup.generate.look import alone, see
 from groundup.model.attention import document_mask
@@ -24,14 +24,19 @@ from groundup.model.transformer import Transformer
 from groundup.pipeline.plan import plan
 from groundup.train.distributed.mesh import ProcessMesh, join
 from groundup.train.loop import Trainer, TrainingConfig
+from groundup.train.objectives.images import PatchObjective
 from groundup.train.objectives.packed import LossModule, tensors
-from tests.data.test_views import KINDS, LESSON, SIDE, picture, shards_of, shown, text, tokenizer
+from tests.data.test_image_batches import CLASSES, OBJECTIVE, SIDE, picture, shards_of, shown, text, tokenizer
 from tests.model.test_tower import SMALL, TOWER_CONFIG, random_tower, written
 from tests.train.train_helpers import CONFIG, Eager, Record, logged, make_job, together, train, weights
 
 CPU = torch.device("cpu")
-LESSONS = {"next": ImageObjective("next", 0.0, KINDS), "masked": ImageObjective("masked", 0.0, KINDS), "labels": LESSON}
-SEEING = {"patch": SIDE, "patches": 24, "classes": KINDS, "tower": SMALL, "context": 96}
+OBJECTIVES = {
+    "next": PatchObjective("next", 0.0, CLASSES),
+    "masked": PatchObjective("masked", 0.0, CLASSES),
+    "labels": OBJECTIVE,
+}
+SEEING = {"patch": SIDE, "patches": 24, "classes": CLASSES, "tower": SMALL, "context": 96}
 ALONE = Document("shown", "alone", "CC0-1.0", text="", images=(picture(1, 20, 12),))
 
 
@@ -63,12 +68,12 @@ def learner() -> LossModule:
     return learner
 
 
-def batch_of(shards: Shards, lesson: ImageObjective) -> Batch:
-    return Batches({"shown": shards}, {"shown": 1.0}, shards.rows, 1, lesson.predict == "none", lesson)[0]
+def batch_of(shards: Shards, objective: PatchObjective) -> Batch:
+    return Batches({"shown": shards}, {"shown": 1.0}, shards.rows, 1, objective.predict == "none", objective)[0]
 
 
 def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **changes: Any) -> TrainingConfig:
-    batches = Batches({"shown": shards}, {"shown": 1.0}, 2, 1, False, LESSONS["next"])
+    batches = Batches({"shown": shards}, {"shown": 1.0}, 2, 1, False, OBJECTIVES["next"])
     own = {"vocab": tokenizer().size, **SEEING}
     return make_job(
         data,
@@ -87,33 +92,34 @@ def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **chang
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_pieces_of_a_batch_sum_to_its_loss(learner: LossModule, shards: Shards, lesson: str) -> None:
-    batch = batch_of(shards, LESSONS[lesson])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_pieces_of_a_batch_sum_to_its_loss(learner: LossModule, shards: Shards, objective: str) -> None:
+    batch = batch_of(shards, OBJECTIVES[objective])
     parts = sum(learner(tensors(part, CPU)).item() for part in batch.micro(1))
     assert parts == pytest.approx(learner(tensors(batch, CPU)).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("lesson", "idle"), [("next", {"labels"}), ("masked", {"labels"}), ("labels", {"next"})])
-def test_every_weight_learns_but_those_of_another_lesson(
-    learner: LossModule, shards: Shards, lesson: str, idle: set[str]
+@pytest.mark.parametrize(
+    ("objective", "idle"), [("next", {"detection_head"}), ("masked", {"detection_head"}), ("labels", {"next_patch"})]
+)
+def test_every_weight_learns_but_those_of_another_objective(
+    learner: LossModule, shards: Shards, objective: str, idle: set[str]
 ) -> None:
-    learner(tensors(batch_of(shards, LESSONS[lesson]), CPU)).backward()
+    learner(tensors(batch_of(shards, OBJECTIVES[objective]), CPU)).backward()
     assert {name.split(".")[-2] for name, weight in learner.named_parameters() if not weight.grad.abs().max()} == idle
 
 
 def test_a_batch_without_an_image_gives_every_weight_a_gradient(learner: LossModule, tmp_path: Path) -> None:
-    learner(tensors(batch_of(shards_of(tmp_path, [text(1), text(2)]), LESSONS["next"]), CPU)).backward()
+    learner(tensors(batch_of(shards_of(tmp_path, [text(1), text(2)]), OBJECTIVES["next"]), CPU)).backward()
     assert all(weight.grad is not None for weight in learner.parameters())
 
 
 @torch.no_grad()
 def test_what_predicts_the_next_patch_has_not_seen_it(learner: LossModule, shards: Shards) -> None:
     """The last patch of an image is never in its beginning, so nothing of the image may move with it but itself."""
-    batch = batch_of(shards, LESSONS["next"])
-    assert batch.views is not None
-    starts = (batch.views.grid == 0).all(1).nonzero()[0]
-    last = [*(starts[1:] - 1), len(batch.views.grid) - 1]
+    batch = batch_of(shards, OBJECTIVES["next"])
+    images = [image for row in batch.images for image in row]
+    last = np.cumsum([image.grid.patches for image in images]) - 1
 
     def states() -> torch.Tensor:
         inputs = tensors(batch, CPU)
@@ -125,9 +131,11 @@ def test_what_predicts_the_next_patch_has_not_seen_it(learner: LossModule, shard
         ).flatten(0, 1)
 
     before = states()
-    batch.views.patches[last] = 255 - batch.views.patches[last]
-    moved = (states() - before).abs().amax(1)[torch.from_numpy(batch.views.places)]
-    first_images = [number for number, place in enumerate(batch.views.places) if batch.segments.flatten()[place] == 0]
+    for image in images:
+        image.patches[-1] = 255 - image.patches[-1]
+    positions = tensors(batch, CPU).images.index_N
+    moved = (states() - before).abs().amax(1)[positions]
+    first_images = [number for number, place in enumerate(positions) if batch.segments.flatten()[place] == 0]
     assert {number for number in first_images if moved[number] > 1e-6} == set(last) & set(first_images)
 
 
@@ -195,7 +203,7 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
     engine = Engine.load(tmp_path, Eager("cpu"), "fp32")
     view = see(engine.config, ALONE.images[0])
     ids, looks = alone(engine.tokenizer, view)
-    inputs = tensors(batch_of(shards, LESSON), CPU)
+    inputs = tensors(batch_of(shards, OBJECTIVE), CPU)
     ((row, start),) = (inputs.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
     with torch.no_grad():
         mask = document_mask(inputs.segments_BT, inputs.blocks_BT)

@@ -13,7 +13,7 @@ from groundup.apps.sorter.model_client import ModelClient
 from groundup.apps.sorter.policy import Destination
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.line import MANUAL, Event
-from groundup.codecs.boxes import Detection, overlaps
+from groundup.codecs.detections import Detection, box_iou
 from groundup.evaluate.figure import Figure, proportion
 
 BINS = 10  # of score, in a reliability diagram
@@ -132,8 +132,10 @@ def _judged(detections: Iterable[Detection], truth: Sequence[Seen], side: int) -
     open_, pairs = [each for each in truth if each.visible > 0], []
     for detection in detections:
         boxes = np.array([each.box for each in open_], np.float32).reshape(-1, 4) / np.float32(side)
-        near = overlaps(np.array(detection.box, np.float32), boxes)
-        hits = [place for place in np.argsort(-near) if near[place] >= MIN_IOU and open_[place].kind == detection.kind]
+        near = box_iou(np.array(detection.box, np.float32), boxes)
+        hits = [
+            place for place in np.argsort(-near) if near[place] >= MIN_IOU and open_[place].kind == detection.class_name
+        ]
         if hits:
             open_.pop(int(hits[0]))
         pairs.append((detection.score, bool(hits)))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from groundup.apps.sorter import orders
 from groundup.apps.sorter.policy import PATTERN
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.codecs.patches import Pixels
 from groundup.core.errors import InputError
 from groundup.device import Device

@@ -9,7 +9,7 @@ from groundup.apps.sorter.simulator.environment import MOST, PERIOD, SHIFTS, Sor
 from groundup.apps.sorter.simulator.line import BINS, HOME, MANUAL, REACH, Event
 from groundup.apps.sorter.sorter import INFERENCE_PERIOD, LineLayout
 from groundup.apps.sorter.tracker import FieldOfView
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
 
 PICTURES = round(INFERENCE_PERIOD / PERIOD)  # periods from one image to the next: no more are used without a page

@@ -15,7 +15,7 @@ from groundup.apps.sorter.model_client import ModelClient
 from groundup.apps.sorter.policy import TOPICS, Language, Reply, SortingPolicy, apply, describe, parse, standard_policy
 from groundup.apps.sorter.robot import LAYOUT, SimulatedLine
 from groundup.apps.sorter.sorter import Sorter
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
 
 SHOWN = 20  # last events and picks in the state
@@ -155,7 +155,7 @@ class WorkShift:
             for each in self.sorter.detections
             if each.score >= MIN_SCORE
         ]
-        return [{"kind": each.kind, "score": each.score, "box": box} for each, box in boxes if box[0] < 1]
+        return [{"kind": each.class_name, "score": each.score, "box": box} for each, box in boxes if box[0] < 1]
 
     def _track(self, number: int, travel: float) -> dict[str, Any]:
         track = self.sorter.tracker.tracks[number]

@@ -17,7 +17,7 @@ from PIL import Image
 from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.simulator.camera import Seen
 from groundup.apps.sorter.simulator.frames import frames
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.config.base import knob
 from groundup.core.tables import SOURCES
 from groundup.data.clean import set_aside
@@ -67,7 +67,7 @@ class SimulatorSource(ProceduralSource):
                     licence=self.licence,
                     messages=asked("", ""),
                     images=(image,),
-                    things=(things,),
+                    detections=(things,),
                     heldout=heldout,
                 )
 

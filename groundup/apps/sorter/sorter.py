@@ -18,7 +18,7 @@ from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
 from groundup.apps.sorter.plan import PickWindow, choose, max_belt_speed
 from groundup.apps.sorter.policy import SortingPolicy
 from groundup.apps.sorter.tracker import FieldOfView, Track, Tracker
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 
 HIGH, LOW = 0.15, 0.0  # metres: travel height, above all items; lowest point of the suction cup
 NEAR = 0.03  # metres: horizontal distance from the item at which the cup goes down

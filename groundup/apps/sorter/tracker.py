@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from groundup.codecs.boxes import Detection, overlaps
+from groundup.codecs.detections import Detection, box_iou
 
 GATE = 0.05  # metres: a measurement farther from a track than this is not assigned to it
 EDGE = 0.02  # fraction of the image: an item that touches its first or last columns is cut off
@@ -162,11 +162,11 @@ class Tracker:
             if detection.box[0] < EDGE or detection.box[2] > 1 - EDGE:
                 continue
             boxes = np.array([first.box for first, _ in groups], np.float32).reshape(-1, 4)
-            same = np.flatnonzero(overlaps(np.array(detection.box, np.float32), boxes) > 0.5)
+            same = np.flatnonzero(box_iou(np.array(detection.box, np.float32), boxes) > 0.5)
             if len(same):
-                groups[same[0]][1].setdefault(detection.kind, detection.score)
+                groups[same[0]][1].setdefault(detection.class_name, detection.score)
             elif detection.score >= MIN_SCORE:
-                groups.append((detection, {detection.kind: detection.score}))
+                groups.append((detection, {detection.class_name: detection.score}))
         positions = [
             (self.view.position(first.box), (first.box[2] - first.box[0]) / 2 * self.view.side, scores)
             for first, scores in groups

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from groundup.codecs import boxes
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection, to_text
 from groundup.codecs.image import BadImage
 from groundup.codecs.normal import normalise
 from groundup.codecs.strict_json import once, only, says_nothing
@@ -131,10 +130,10 @@ def _document(source: BoxesSource, each: _Listed, heldout: bool) -> Document:
         source.name,
         each.origin,
         source.licence,
-        messages=image_files.asked(source.question, boxes.write(list(things))),
+        messages=image_files.asked(source.question, to_text(list(things))),
         images=(data,),
-        things=(things,),
-        look=near.look(pixels),
+        detections=(things,),
+        perceptual_hash=near.perceptual_hash(pixels),
         heldout=heldout,
     )
 

@@ -90,7 +90,7 @@ def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool
         text=None if classed else "",
         messages=image_files.asked(source.question, found.kind) if classed else None,
         images=(data,),
-        look=near.look(pixels),
+        perceptual_hash=near.perceptual_hash(pixels),
         heldout=heldout,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.config.base import knob
 from groundup.core.tables import SOURCES
 from groundup.data.clean import is_heldout, set_aside
@@ -84,7 +84,7 @@ def _document(source: ScenesSource, number: int, heldout: bool, most: int = 5) -
         licence=source.licence,
         messages=messages,
         images=(image,),
-        things=(things,),
+        detections=(things,),
         heldout=heldout,
         labels={"family": family, "language": language, "level": 1},
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.core import units
 from groundup.core.tables import SUITES
 from groundup.data.document import Document, read
@@ -109,11 +109,11 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
     images: list[ScoredImage] = []
     kept: list[DetectedImage] = []
     side = engine.config.patch
-    for chunk in chunks(document for document in documents if document.things is not None):
+    for chunk in chunks(document for document in documents if document.detections is not None):
         rows = [prompt_of(engine, document) for document in chunk]
         for document, row, detected in zip(chunk, rows, engine.detector.detect(rows), strict=True):
             for data, look, truth, boxes in zip(
-                document.images, row.images, document.things or (), detected, strict=True
+                document.images, row.images, document.detections or (), detected, strict=True
             ):
                 grid = look.view.grid
                 images.append(ScoredImage((grid.columns * side, grid.rows * side), truth, boxes))
@@ -133,7 +133,9 @@ def _figures(found: AveragePrecision, matched: Matches, images: int, kept: list[
 def _kept(data: bytes, truth: Sequence[Detection], detections: Sequence[Detection]) -> DetectedImage:
     image, size = thumbnail(data)
     sides = (truth, [each for each in detections if each.score >= MIN_SCORE])
-    return DetectedImage(image, size, *([Box(each.kind, each.box, each.score) for each in side] for side in sides))
+    return DetectedImage(
+        image, size, *([Box(each.class_name, each.box, each.score) for each in side] for side in sides)
+    )
 
 
 # --- display -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from groundup.codecs import boxes
+from groundup.codecs.detections import from_text
 from groundup.core import units
 from groundup.core.tables import SUITES
 from groundup.data.document import Document, read
@@ -102,7 +102,7 @@ def _cases(engine: Engine, documents: list[Document], advance: Advance) -> list[
 
 
 def _row(key: tuple[str, str, int], cases: list[Case]) -> QuestionRow:
-    images = [ScoredImage((1, 1), boxes.read(case.expected), boxes.read(case.answer)) for case in cases]
+    images = [ScoredImage((1, 1), from_text(case.expected), from_text(case.answer)) for case in cases]
     located = any(image.truth for image in images)
     return QuestionRow(**vars(row_of(key, cases)), boxes=matches(images) if located else None)
 

@@ -19,7 +19,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
-from groundup.codecs.boxes import LEAST, OVERLAP, VALUES
+from groundup.codecs.detections import BOX_VALUES, MAX_IOU, MIN_SCORE
 from groundup.codecs.patches import Frame, PatchGrid, fit
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
@@ -156,14 +156,14 @@ def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, i
             },
             "values": {
                 "dtype": "float32",
-                "shape": [grid.patches, VALUES],
+                "shape": [grid.patches, BOX_VALUES],
                 "is": "where the thing that a patch lies in is",
             },
         },
         "kinds": config.classes,
         "patch": config.patch,
         "grid": grid._asdict(),
-        "boxes": {"least": LEAST, "overlap": OVERLAP, "how": HOW},
+        "boxes": {"least": MIN_SCORE, "overlap": MAX_IOU, "how": HOW},
         "largest_difference": off,
     }
 

@@ -5,15 +5,17 @@ Shapes: B rows, T tokens, D width, N patches.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundup.codecs.patches import frames
+from groundup.codecs.patches import Frame
 from groundup.data.batches import Batch
 from groundup.device import Device
 from groundup.model.attention import dense_attention, document_mask
@@ -44,12 +46,12 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class ImageTargets:
-    """What patches are trained to predict; fields as in `data.views.Views`."""
+    """What patches are trained to predict; fields as in `data.image_examples.ImageExample`."""
 
     ahead: int
     weights_N: Tensor
-    labels_N: Tensor
-    values_N4: Tensor
+    classes_N: Tensor
+    boxes_N4: Tensor
 
 
 class LossModule(nn.Module):
@@ -91,13 +93,13 @@ def _patches(vision: VisionEncoder, x_ND: Tensor, images: ImageInputs, targets: 
     if len(chosen_N := targets.weights_N.nonzero()[:, 0]):
         truth_NP = normalised(images.patches_NP[chosen_N + targets.ahead])
         loss = (vision.next_patch(x_ND[chosen_N]).float() - truth_NP).square().mean(1).sum()
-    looked_N = (targets.labels_N >= 0).nonzero()[:, 0]
+    looked_N = (targets.classes_N >= 0).nonzero()[:, 0]
     if vision.detection_head is None or not len(looked_N):
         return loss
     scores_NC, values_N4 = vision.detect(x_ND[looked_N])
-    labels_N = targets.labels_N[looked_N]
+    labels_N = targets.classes_N[looked_N]
     there = labels_N > 0
-    off = F.smooth_l1_loss(values_N4[there], targets.values_N4[looked_N][there], reduction="sum", beta=0.1)
+    off = F.smooth_l1_loss(values_N4[there], targets.boxes_N4[looked_N][there], reduction="sum", beta=0.1)
     return loss + F.cross_entropy(scores_NC, labels_N, reduction="sum") + off
 
 
@@ -109,14 +111,30 @@ def tensors(batch: Batch, device: torch.device) -> ModelInputs:
 
     ids, targets, weights = move(batch.ids), move(batch.targets), move(batch.weights)
     rows = (ids, targets, weights, move(batch.segments), move(batch.positions), move(batch.blocks))
-    selected = None if batch.asked is None else move(batch.asked)
-    if (views := batch.views) is None:
+    selected = None if batch.selected is None else move(batch.selected)
+    images = [image for row in batch.images for image in row]
+    if not images:
         return ModelInputs(*rows, selected)
-    sizes = frames(views.grid, batch.blocks.flatten()[views.places] > 0)
-    images = ImageInputs(move(views.patches), move(views.places), move(views.grid), move(views.hidden), sizes)
-    return ModelInputs(
-        *rows, selected, images, ImageTargets(views.ahead, move(views.weights), move(views.labels), move(views.values))
+    starts = [n * batch.ids.shape[1] + image.position for n, row in enumerate(batch.images) for image in row]
+    positions = [start + np.arange(image.grid.patches) for start, image in zip(starts, images, strict=True)]
+
+    def joined(arrays: Iterable[npt.NDArray[Any]]) -> Tensor:
+        return move(np.concatenate(list(arrays)))
+
+    inputs = ImageInputs(
+        joined(image.patches for image in images),
+        joined(positions),
+        joined(image.grid.coordinates() for image in images),
+        joined(image.hidden for image in images),
+        tuple(Frame(*image.grid, image.prefix) for image in images),
     )
+    image_targets = ImageTargets(
+        images[0].ahead,
+        joined(image.weights for image in images),
+        joined(image.classes for image in images),
+        joined(image.boxes for image in images),
+    )
+    return ModelInputs(*rows, selected, inputs, image_targets)
 
 
 def speed_up(model: Transformer, device: Device, length: int) -> bool:

@@ -19,7 +19,7 @@ from groundup.apps.sorter.simulator import camera, items
 from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW, Posed, Seen
 from groundup.apps.sorter.simulator.items import f32
 from groundup.apps.sorter.simulator.line import BINS
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 
 Floats = npt.NDArray[np.float64]
 PERIOD, STEP = 0.1, 0.005  # seconds from one picture to the next, and of one step of the mechanics

@@ -12,7 +12,7 @@ from groundup.apps.sorter.config import WorldPart
 from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import BINS
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from tests.apps.robotics import quadrotor
 from tests.apps.robotics.quadrotor import (
     FULL,

@@ -72,7 +72,7 @@ def test_whatever_is_said_a_line_of_the_language_comes(own, text):
 def test_a_remote_model_answers_as_the_local_one_does(own, distant):
     assert [distant.interpret(text) for text in TEXTS] == [own.interpret(text) for text in TEXTS]
     here, there = own.detect(PICTURE), distant.detect(PICTURE)
-    assert here and [thing.kind for thing in there] == [thing.kind for thing in here if thing.score >= 0.05]
+    assert here and [thing.class_name for thing in there] == [thing.class_name for thing in here if thing.score >= 0.05]
 
 
 def test_a_line_sorts_with_either(folder, address):

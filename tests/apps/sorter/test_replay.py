@@ -10,7 +10,7 @@ pytest.importorskip("av")
 from groundup.apps.sorter import replay as replays
 from groundup.apps.sorter.command import sort
 from groundup.apps.sorter.replay import lines, replay
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
 from tests.apps.robotics.test_episodes import BLIND, record
 from tests.apps.sorter.test_sort_command import but

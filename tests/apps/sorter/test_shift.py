@@ -23,7 +23,7 @@ from groundup.apps.sorter.robot import STANDARD, Oracle, SimulatedLine, setting
 from groundup.apps.sorter.shift import WorkShift
 from groundup.apps.sorter.simulator.environment import PERIOD, SHIFTS
 from groundup.apps.sorter.simulator.line import MANUAL, Event
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
 
 PART = WorldPart(pixels=64)  # twice as fast as at full size
@@ -243,10 +243,10 @@ def test_out_of_class_objects_go_to_manual_sorting_where_the_score_is_low():
             either = [
                 Detection(kind, each.box, score)
                 for each in seen
-                if each.kind == "unknown"
+                if each.class_name == "unknown"
                 for kind, score in (("can", 0.45), ("paper", 0.35))
             ]
-            return [each for each in seen if each.kind != "unknown"] + either
+            return [each for each in seen if each.class_name != "unknown"] + either
 
     shift = WorkShift(robot, Doubtful(robot))
     shift.run(items=15)
@@ -283,7 +283,7 @@ def test_a_model_server_that_restarts_is_found_again():
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             things = [
-                {"kind": each.kind, "box": each.box, "score": each.score}
+                {"kind": each.class_name, "box": each.box, "score": each.score}
                 for each in oracle.detect(np.zeros((64, 64, 3), np.uint8))
             ]
             body = json.dumps({"data": [{"things": things}]}).encode()

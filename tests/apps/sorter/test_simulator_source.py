@@ -41,7 +41,7 @@ def test_pictures_are_those_of_the_world_with_nothing_asked(made):
     ):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(document.images[0]))), pixels)
         assert document.messages == [{"role": "user", "content": [{"type": "image"}]}]
-        assert {(thing.kind, *thing.box) for thing in document.things[0]} <= {
+        assert {(thing.class_name, *thing.box) for thing in document.detections[0]} <= {
             (each.kind, *(side / 32 for side in each.box)) for each in seen
         }
 

@@ -20,7 +20,7 @@ from groundup.apps.sorter.robot import LAYOUT, Oracle, SimulatedLine
 from groundup.apps.sorter.simulator.line import MANUAL
 from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, is_usable
 from groundup.apps.sorter.tracker import FieldOfView, Measurement, Track, Tracker
-from groundup.codecs.boxes import Detection
+from groundup.codecs.detections import Detection
 
 PART = WorldPart(rate=84.0)
 

@@ -11,23 +11,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groundup.codecs import chat, image
-from groundup.codecs.boxes import Detection
+from groundup.codecs import chat
+from groundup.codecs.detections import Detection
+from groundup.codecs.image import decode
 from groundup.codecs.patches import PatchGrid, to_patches
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.core.errors import InputError
-from groundup.data.augment import MIXED, augment, mixed
+from groundup.data.augment import MIXED, augment, mixup
 from groundup.data.batches import HELDOUT_ROWS, Batch, Batches, heldout
 from groundup.data.document import Document
-from groundup.data.image_shards import THING, Eyesight
+from groundup.data.image_examples import ImageExample
+from groundup.data.image_shards import ImageResolution, TrainingImage
 from groundup.data.shards import Shards, write_shards
-from groundup.data.views import ImageObjective, Views
+from groundup.train.objectives.images import PatchObjective
 from tests.data.data_helpers import ignore, write_parquet
 
 SIDE, BUDGET, CONTEXT = 4, 24, 96
-EYES = Eyesight(SIDE, BUDGET)
-KINDS = ("cup", "pen")
-LESSON = ImageObjective("none", 0.0, KINDS)
+RESOLUTION = ImageResolution(SIDE, BUDGET)
+CLASSES = ("cup", "pen")
+OBJECTIVE = PatchObjective("none", 0.0, CLASSES)
 
 
 def tokenizer() -> Tokenizer:
@@ -54,7 +56,7 @@ def shown(
         "CC0-1.0",
         messages=messages,
         images=pictures,
-        things=None if things is None else (things,) * images,
+        detections=None if things is None else (things,) * images,
     )
 
 
@@ -63,7 +65,7 @@ def text(number: int) -> Document:
 
 
 def shards_of(folder: Path, documents: list[Document], context: int = CONTEXT) -> Shards:
-    write_shards(write_parquet(folder / "d.parquet", documents), tokenizer(), context, folder / "s", ignore, EYES)
+    write_shards(write_parquet(folder / "d.parquet", documents), tokenizer(), context, folder / "s", ignore, RESOLUTION)
     return Shards.open(folder / "s" / "train")
 
 
@@ -76,29 +78,42 @@ def shards(tmp_path: Path) -> Shards:
     )
 
 
-def batches(shards: Shards, lesson: ImageObjective = LESSON, rows: int = 4, seed: int = 1) -> Batches:
-    return Batches({"shown": shards}, {"shown": 1.0}, rows, seed, lesson.predict == "none", lesson)
+def batches(shards: Shards, objective: PatchObjective = OBJECTIVE, rows: int = 4, seed: int = 1) -> Batches:
+    return Batches({"shown": shards}, {"shown": 1.0}, rows, seed, objective.predict == "none", objective)
 
 
-def views_of(batch: Batch) -> Views:
-    assert batch.views is not None
-    return batch.views
+def examples(batch: Batch) -> list[ImageExample]:
+    return [image for row in batch.images for image in row]
 
 
-def same(one: Views, other: Views) -> bool:
-    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Views))
+def positions(batch: Batch) -> np.ndarray:
+    """Where patches are in the flattened rows."""
+    of_row = ((row, image) for row, images in enumerate(batch.images) for image in images)
+    return np.concatenate(
+        [row * batch.ids.shape[1] + image.position + np.arange(len(image.patches)) for row, image in of_row]
+    )
+
+
+def patches(batch: Batch) -> np.ndarray:
+    return np.concatenate([image.patches for image in examples(batch)])
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(
+        np.array_equal(getattr(first, field.name), getattr(second, field.name))
+        for first, second in zip(examples(one), examples(other), strict=True)
+        for field in fields(ImageExample)
+    )
 
 
 def test_every_image_comes_back_pixel_by_pixel_where_its_pads_are(shards: Shards, tmp_path: Path) -> None:
     pad = tokenizer().special("<|image_pad|>")
-    wanted = {to_patches(EYES.look(data)[1], SIDE).tobytes() for n in range(60) for data in shown(n).images} | {
-        to_patches(EYES.look(data)[1], SIDE).tobytes() for data in shown(50, images=2).images
+    wanted = {to_patches(RESOLUTION.decode(data)[1], SIDE).tobytes() for n in range(60) for data in shown(n).images} | {
+        to_patches(RESOLUTION.decode(data)[1], SIDE).tobytes() for data in shown(50, images=2).images
     }
     batch = batches(shards, rows=shards.rows)[0]
-    views = views_of(batch)
-    assert np.array_equal(np.flatnonzero(batch.ids.ravel() == pad), views.places)
-    starts = np.flatnonzero((views.grid == 0).all(1))
-    found = [part.tobytes() for part in np.split(views.patches, starts[1:])]
+    assert np.array_equal(np.flatnonzero(batch.ids.ravel() == pad), positions(batch))
+    found = [image.patches.tobytes() for image in examples(batch)]
     assert len(found) == 8 + 2 + 1
     assert set(found) <= wanted
 
@@ -106,7 +121,7 @@ def test_every_image_comes_back_pixel_by_pixel_where_its_pads_are(shards: Shards
 def test_patches_are_no_targets_and_look_at_each_other(shards: Shards) -> None:
     batch = batches(shards, rows=shards.rows)[0]
     pads = np.zeros(batch.ids.size, bool)
-    pads[views_of(batch).places] = True
+    pads[positions(batch)] = True
     pads = pads.reshape(batch.ids.shape)
     assert not batch.weights[:, :-1][pads[:, 1:]].any()
     assert ((batch.blocks > 0) == pads).all()
@@ -118,79 +133,75 @@ def test_patches_are_no_targets_and_look_at_each_other(shards: Shards) -> None:
 
 
 @pytest.mark.parametrize(
-    "lesson",
+    "objective",
     [
-        LESSON,
-        ImageObjective("next", 0.7, KINDS),
-        ImageObjective("masked", 0.0, KINDS),
-        ImageObjective("none", 1.0, KINDS),
+        OBJECTIVE,
+        PatchObjective("next", 0.7, CLASSES),
+        PatchObjective("masked", 0.0, CLASSES),
+        PatchObjective("none", 1.0, CLASSES),
     ],
 )
-def test_a_batch_with_images_is_a_pure_function_of_seed_and_step(shards: Shards, lesson: ImageObjective) -> None:
-    stepped = batches(shards, lesson)
+def test_a_batch_with_images_is_a_pure_function_of_seed_and_step(shards: Shards, objective: PatchObjective) -> None:
+    stepped = batches(shards, objective)
     stepped[0], stepped[1]
-    assert same(views_of(stepped[2]), views_of(batches(shards, lesson)[2]))
-    assert not same(views_of(batches(shards, lesson)[2]), views_of(batches(shards, lesson, seed=2)[2]))
+    assert same(stepped[2], batches(shards, objective)[2])
+    others = examples(batches(shards, objective, seed=2)[2])
+    assert [each.patches.tobytes() for each in examples(stepped[2])] != [each.patches.tobytes() for each in others]
 
 
 def test_the_next_epoch_shows_an_image_in_another_way(shards: Shards) -> None:
-    lesson = ImageObjective("none", 0.8, KINDS)
-    first, second = (views_of(batches(shards, lesson, rows=shards.rows)[step]) for step in (0, 1))
-    assert not set(map(bytes, first.patches)) & set(map(bytes, second.patches))
+    objective = PatchObjective("none", 0.8, CLASSES)
+    first, second = (patches(batches(shards, objective, rows=shards.rows)[step]) for step in (0, 1))
+    assert not set(map(bytes, first)) & set(map(bytes, second))
 
 
 def test_the_held_out_loss_is_that_of_images_as_they_are(tmp_path: Path) -> None:
     shards = shards_of(tmp_path, [shown(number) for number in range(70)])
-    pieces = heldout("shown", shards, True, ImageObjective("none", 1.0, KINDS))
-    patches = {bytes(patch) for piece in pieces for patch in views_of(piece).patches}
+    pieces = heldout("shown", shards, True, PatchObjective("none", 1.0, CLASSES))
+    found = {bytes(patch) for piece in pieces for patch in patches(piece)}
     assert sum(len(piece.ids) for piece in pieces) == min(HELDOUT_ROWS, shards.rows)
-    assert patches <= {bytes(patch) for patch in views_of(batches(shards, rows=shards.rows)[0]).patches}
+    assert found <= {bytes(patch) for patch in patches(batches(shards, rows=shards.rows)[0])}
 
 
 def test_parts_and_pieces_join_to_the_batch(shards: Shards) -> None:
-    batch = batches(shards, ImageObjective("next", 0.5, KINDS), rows=6)[0]
-    whole = views_of(batch)
+    batch = batches(shards, PatchObjective("next", 0.5, CLASSES), rows=6)[0]
     for parts in (batch.micro(1), batch.micro(4), [batch.part(rank, 3) for rank in range(3)]):
-        patches = [part.views.patches for part in parts if part.views is not None]
-        assert np.array_equal(np.concatenate(patches), whole.patches)
+        assert np.array_equal(np.concatenate([patches(part) for part in parts]), patches(batch))
         assert sum(part.count for part in parts) == batch.count
         for part in parts:
-            assert part.views is not None
-            assert (part.ids.ravel()[part.views.places] == tokenizer().special("<|image_pad|>")).all()
+            assert (part.ids.ravel()[positions(part)] == tokenizer().special("<|image_pad|>")).all()
 
 
-def test_next_patches_are_those_behind_the_beginning_and_hidden_ones_their_own(shards: Shards) -> None:
-    after = views_of(batches(shards, ImageObjective("next", 0.0, KINDS), rows=shards.rows)[0])
-    hidden = views_of(batches(shards, ImageObjective("masked", 0.0, KINDS), rows=shards.rows)[0])
-    starts = np.flatnonzero((after.grid == 0).all(1))
-    lasts = np.append(starts[1:], len(after.places)) - 1
-    assert after.ahead == 1
-    assert hidden.ahead == 0
-    assert not after.weights[lasts].any()  # the last predicts nothing
-    assert all(
-        (np.diff(part[:-1]) >= 0).all() for part in np.split(after.weights, starts[1:])
-    )  # a beginning without, then all with
-    assert np.array_equal(hidden.weights > 0, hidden.hidden)
-    assert not after.hidden.any()
-    assert 0.5 < hidden.hidden.mean() < 0.7
+def test_next_patches_are_those_after_the_prefix_and_masked_ones_their_own(shards: Shards) -> None:
+    after, masked = (
+        examples(batches(shards, PatchObjective(predict, 0.0, CLASSES), rows=shards.rows)[0])
+        for predict in ("next", "masked")
+    )
+    for image in after:
+        assert image.ahead == 1
+        assert not image.weights[-1]  # the last predicts nothing
+        assert (np.diff(image.weights[:-1]) >= 0).all()  # a prefix without, then all with
+        assert not image.hidden.any()
+    for image in masked:
+        assert image.ahead == 0
+        assert np.array_equal(image.weights > 0, image.hidden)
+    assert 0.5 < np.concatenate([image.hidden for image in masked]).mean() < 0.7
 
 
-def test_labels_say_what_lies_where_and_nothing_where_nobody_looked(shards: Shards) -> None:
-    views = views_of(batches(shards, rows=shards.rows)[0])
-    starts = np.flatnonzero((views.grid == 0).all(1))
-    seen = [set(part) for part in np.split(views.labels, starts[1:])]
+def test_patches_of_annotated_images_have_classes_and_others_none(shards: Shards) -> None:
+    seen = [set(image.classes) for image in examples(batches(shards, rows=shards.rows)[0])]
     assert seen.count({-1}) == 1
-    assert all(part == {0, 2} for part in seen if part != {-1})  # the second of KINDS, and background
+    assert all(part == {0, 2} for part in seen if part != {-1})  # the second of CLASSES, and background
 
 
 def test_a_long_conversation_loses_whole_images_only(tmp_path: Path) -> None:
     shards = shards_of(tmp_path, [shown(1, images=4)])
     batch = batches(shards, rows=1)[0]
     codec = tokenizer()
-    grid = EYES.look(shown(1).images[0])[0]
+    grid = RESOLUTION.decode(shown(1).images[0])[0]
     counts = [codec.special(name) for name in ("<|vision_start|>", "<|vision_end|>")]
     assert [int((batch.ids == id).sum()) for id in counts] == [3, 3]
-    assert int((batch.ids == codec.special("<|image_pad|>")).sum()) == 3 * grid.patches == len(views_of(batch).places)
+    assert int((batch.ids == codec.special("<|image_pad|>")).sum()) == 3 * grid.patches == len(positions(batch))
 
 
 def test_a_model_without_eyes_refuses_images(tmp_path: Path) -> None:
@@ -203,8 +214,8 @@ def test_a_model_without_eyes_refuses_images(tmp_path: Path) -> None:
 
 def test_a_text_with_images_begins_with_them(tmp_path: Path) -> None:
     document = Document("shown", "1", "CC0-1.0", text="a caption", images=(picture(1),))
-    batch = batches(shards_of(tmp_path, [document]), ImageObjective("next", 0.0, ()), rows=1)[0]
-    grid = EYES.look(document.images[0])[0]
+    batch = batches(shards_of(tmp_path, [document]), PatchObjective("next", 0.0, ()), rows=1)[0]
+    grid = RESOLUTION.decode(document.images[0])[0]
     ids = [*chat.image(tokenizer(), grid), *tokenizer().encode("a caption"), tokenizer().end]
     assert batch.ids[0, : len(ids)].tolist() == ids
 
@@ -220,13 +231,13 @@ def test_only_where_answers_are_learnt_and_nothing_is_labelled_images_are_mixed(
         Image.new("RGB", (20, 16), colour).save(file, "PNG")
     looked = None if things is None else (things,)
     documents = [
-        Document("shown", colour, "CC0-1.0", text=colour, images=(file.getvalue(),), things=looked)
+        Document("shown", colour, "CC0-1.0", text=colour, images=(file.getvalue(),), detections=looked)
         for colour, file in one_colour.items()
     ]
     shards = shards_of(tmp_path, documents, context=48)
-    views = [views_of(batches(shards, ImageObjective(predict, 1.0, ()), rows=1)[step]) for step in range(40)]
+    found = [batches(shards, PatchObjective(predict, 1.0, ()), rows=1)[step] for step in range(40)]
     medians = [
-        float(np.median(view.patches)) for view in views
+        float(np.median(patches(batch))) for batch in found
     ]  # alone black stays black and white rather white, but for a small erased part
     assert any(0 < value < 150 for value in medians) == mixes
 
@@ -242,47 +253,41 @@ def marked(box: tuple[int, int, int, int]) -> np.ndarray:
     return pixels
 
 
-def things_of(box: tuple[int, int, int, int]) -> Any:
-    return np.array([(0, tuple(value / 64 for value in box))], THING)
+def annotated(box: tuple[int, int, int, int]) -> TrainingImage:
+    left, top, right, bottom = (value / 64 for value in box)
+    return TrainingImage(1, PatchGrid(8, 8), marked(box), (Detection("cup", (left, top, right, bottom)),))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_box_moves_with_its_pixels(seed: int) -> None:
     box = (20, 24, 36, 44)
-    pixels, things = augment(marked(box), PatchGrid(8, 8), 8, things_of(box), 0.6, np.random.default_rng(seed))
-    assert things is not None
-    if not len(things):
+    image = augment(annotated(box), 0.6, np.random.default_rng(seed))
+    if not image.detections:
         return
-    rows, columns = np.nonzero(pixels[:, :, 0].astype(int) > pixels.max() // 2)
+    rows, columns = np.nonzero(image.pixels[:, :, 0].astype(int) > image.pixels.max() // 2)
     found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-    assert np.abs(things["box"][0] * 64 - found).max() <= 1.5
+    assert np.abs(np.array(image.detections[0].box) * 64 - found).max() <= 1.5
 
 
 def test_full_strength_keeps_the_grid_and_changes_the_source_in_no_way() -> None:
     box = (4, 4, 12, 12)
-    pixels, things = marked(box), things_of(box)
-    kept = pixels.copy(), things.copy()
+    image, kept = annotated(box), annotated(box)
     for seed in range(20):
-        assert augment(pixels, PatchGrid(8, 8), 8, things, 1.0, np.random.default_rng(seed))[0].shape == (64, 64, 3)
-    assert np.array_equal(pixels, kept[0])
-    assert np.array_equal(things, kept[1])
+        assert augment(image, 1.0, np.random.default_rng(seed)).pixels.shape == (64, 64, 3)
+    assert np.array_equal(image.pixels, kept.pixels)
+    assert image.detections == kept.detections
 
 
 def test_a_thing_that_a_crop_hides_is_no_longer_said_to_be_there() -> None:
     box = (0, 0, 6, 6)  # in a corner, so that crops leave it out
-    counts = {
-        len(augment(marked(box), PatchGrid(8, 8), 8, things_of(box), 1.0, np.random.default_rng(seed))[1])
-        for seed in range(40)
-    }
+    counts = {len(augment(annotated(box), 1.0, np.random.default_rng(seed)).detections or ()) for seed in range(40)}
     assert counts == {0, 1}
 
 
 def test_of_two_mixed_images_the_first_has_the_larger_share() -> None:
-    pixels, other = (image.decode(picture(seed, 32, 24)) for seed in (1, 2))
-    found = [
-        mixed(pixels, other, PatchGrid(3, 4), 8, 0.8, np.random.default_rng(seed)).astype(int) - pixels
-        for seed in range(40)
-    ]
+    pixels, other = (decode(picture(seed, 32, 24)) for seed in (1, 2))
+    first = TrainingImage(1, PatchGrid(3, 4), pixels, None)
+    found = [mixup(first, other, 0.8, np.random.default_rng(seed)).pixels.astype(int) - pixels for seed in range(40)]
     assert sum(not change.any() for change in found) > 20
     apart = np.abs(other.astype(int) - pixels)
     shares = [np.abs(change).sum() / apart.sum() for change in found]

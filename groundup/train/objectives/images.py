@@ -1,0 +1,62 @@
+"""The objectives of images: the next patch, masked patches, or the class and box of each patch."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from groundup.codecs.detections import BOX_VALUES, to_targets
+from groundup.codecs.patches import to_patches
+from groundup.data.augment import augment, mixup
+from groundup.data.image_examples import ImageExample
+from groundup.data.image_shards import ShardImages, TrainingImage
+
+MASKED = 0.6  # fraction of the patches that are hidden where masked ones are predicted (cf. arXiv:2111.06377)
+
+
+@dataclass(frozen=True)
+class PatchObjective:
+    """What patches learn, and how images are augmented.
+
+    `predict`: "next" patch, after a prefix of random length with bidirectional attention (AIM, arXiv:2401.08541);
+    "masked", hidden patches among visible ones; "none", for instruction tuning: the whole image is visible, and a patch
+    of an annotated image learns its class and box. `classes` are all that the model knows, in order.
+    """
+
+    predict: Literal["next", "masked", "none"]
+    augment: float
+    classes: tuple[str, ...]
+
+    def example(self, image: TrainingImage, images: ShardImages, random: np.random.Generator) -> ImageExample:
+        """An image of a shard with its targets; all that is random follows from `random`."""
+        if self.augment:
+            image = augment(image, self.augment, random)
+            if self.predict == "none" and image.detections is None:  # a mixture is no image to predict or to annotate
+                image = mixup(image, images.random_pixels(random), self.augment, random)
+        classes, boxes = self._detection_targets(image)
+        N = image.grid.patches
+        hidden, weights, prefix = np.zeros(N, bool), np.zeros(N, np.float32), N
+        if self.predict == "next":
+            prefix = int(random.integers(0, N))
+            weights[max(0, prefix - 1) : N - 1] = 1
+        elif self.predict == "masked":
+            hidden[random.permutation(N)[: round(MASKED * N)]] = True
+            weights[hidden] = 1
+        patches, ahead = to_patches(image.pixels, image.side), int(self.predict == "next")
+        return ImageExample(image.position, image.grid, patches, prefix, hidden, ahead, weights, classes, boxes)
+
+    def _detection_targets(self, image: TrainingImage) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        N, found = image.grid.patches, image.detections
+        if self.predict != "none" or found is None or not self.classes:
+            return np.full(N, -1, np.int64), np.zeros((N, BOX_VALUES), np.float32)
+        numbers = np.array([self.classes.index(each.class_name) + 1 for each in found], np.int64)
+        return to_targets(np.array([each.box for each in found], np.float32), numbers, image.grid)
+
+    def without_augmentation(self) -> "PatchObjective":
+        """The same for the held-out loss."""
+        return replace(self, augment=0.0)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides the examples, by the names that checkpoints know."""
+        return {"predict": self.predict, "augment": self.augment, "kinds": self.classes}
