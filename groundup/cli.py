@@ -1,6 +1,7 @@
 """The front door: one verb a stage. Heavy imports wait until a verb needs them, so that help is instant."""
 
 import json
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -395,6 +396,7 @@ def serve(
             temperature, watch,
             runs, log_prompts, device, images_from,
         ),
+        end_process=os._exit,
     )  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""HTTP: the endpoints that OpenAI's clients speak to, and the page."""
+"""The HTTP server: OpenAI-compatible endpoints, operation, and the page."""

@@ -1,4 +1,4 @@
-"""The app: OpenAI's endpoints and the page."""
+"""The FastAPI app: OpenAI-compatible endpoints and the page."""
 
 from typing import Any
 
@@ -7,44 +7,43 @@ from fastapi import APIRouter, FastAPI
 from groundup.serve import chat, completions, detections, embeddings, static
 from groundup.serve.body import BodyLimit
 from groundup.serve.errors import HANDLERS
-from groundup.serve.site import Entry, Site
+from groundup.serve.models import ServedModel
+from groundup.serve.serving import Serving
 
 
-def make_app(site: Site) -> FastAPI:
-    """The app of a site. There is no generated documentation: its page would load scripts from elsewhere."""
+def make_app(serving: Serving) -> FastAPI:
+    """The app. FastAPI's generated documentation is off: its page would load scripts from other hosts."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
-    app.add_middleware(BodyLimit, most=site.limits.body_bytes, seconds=site.limits.body_seconds)
+    app.add_middleware(BodyLimit, max_bytes=serving.limits.body_bytes, seconds=serving.limits.body_seconds)
     endpoints = (chat, completions, embeddings, detections)
-    for routes in (models(site), *(each.routes(site) for each in endpoints), static.routes(site.page)):
+    for routes in (models(serving), *(each.routes(serving) for each in endpoints), static.routes(serving.page)):
         app.include_router(routes)
     return app
 
 
-def models(site: Site) -> APIRouter:
+def models(serving: Serving) -> APIRouter:
     """GET /v1/models and /v1/models/NAME."""
     router = APIRouter()
 
     @router.get("/v1/models")
     async def listed() -> dict[str, Any]:
-        return {"object": "list", "data": [_described(entry) for entry in site.registry.list()]}
+        return {"object": "list", "data": [_model_json(model) for model in serving.registry.list()]}
 
     @router.get("/v1/models/{name:path}")
     async def one(name: str) -> dict[str, Any]:
-        return _described(site.entry(name))
+        return _model_json(serving.model(name))
 
     return router
 
 
-def _described(entry: Entry) -> dict[str, Any]:
-    config = entry.service.config
-    seen = (
-        {"sight": {"patch": config.patch, "patches": config.patches, "kinds": config.classes}} if config.patch else {}
-    )
-    described = {
-        "id": entry.name,
+def _model_json(model: ServedModel) -> dict[str, Any]:
+    config = model.service.config
+    sight = {"patch": config.patch, "patches": config.patches, "kinds": config.classes}
+    facts = {
+        "id": model.name,
         "object": "model",
-        "created": entry.created,
+        "created": model.created,
         "owned_by": "groundup",
-        "context": entry.context,
+        "context": model.context,
     }
-    return described | {"images": bool(config.patch)} | seen
+    return facts | {"images": bool(config.patch)} | ({"sight": sight} if config.patch else {})

@@ -1,4 +1,4 @@
-"""Reading a request's body: no more than allowed, no longer than allowed, and nothing but what is asked for."""
+"""Request bodies: limits of size and time, and validation against a schema."""
 
 import asyncio
 import time
@@ -13,34 +13,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
-LITTLE, MOMENT = (
-    1 << 16,
-    0.5,
-)  # bytes over the limit that are still read, and seconds: a connection that ends with bytes unread may lose its answer
+# Over the limit, so much more is read: a connection that closes with unread bytes may lose its response.
+DRAIN_BYTES, DRAIN_SECONDS = 1 << 16, 0.5
 
 
 class BodyLimit:
-    """ASGI middleware: a body of more than `most` bytes, or that takes more than `seconds` to come, is refused while it
-    is read.
-    """
+    """ASGI middleware: refuses a body over `max_bytes` (413), or one that takes longer than `seconds` (408)."""
 
-    def __init__(self, app: ASGIApp, most: int, seconds: float):
-        self.app, self.most, self.seconds = app, most, seconds
+    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float):
+        self.app, self.max_bytes, self.seconds = app, max_bytes, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on with a body that is watched."""
+        """Call the app with a limited `receive`."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        left, until, whole = self.most, time.monotonic() + self.seconds, False
+        left, until, whole = self.max_bytes, time.monotonic() + self.seconds, False
 
         async def limited() -> Message:
             nonlocal left, whole
             if whole:
                 return await receive()
-            if _declared(scope) > self.most:
-                if _declared(scope) <= self.most + LITTLE:
-                    await _drain(receive, self.most + LITTLE)
-                raise _refused(413, f"the body has {_declared(scope):,} bytes; the most is {self.most:,}")
+            if _declared(scope) > self.max_bytes:
+                if _declared(scope) <= self.max_bytes + DRAIN_BYTES:
+                    await _drain(receive, self.max_bytes + DRAIN_BYTES)
+                raise _refused(413, f"the body has {_declared(scope):,} bytes; the most is {self.max_bytes:,}")
             try:
                 async with asyncio.timeout(until - time.monotonic()):
                     message = await receive()
@@ -49,8 +45,8 @@ class BodyLimit:
             left -= len(message.get("body", b""))
             if left < 0:
                 if message.get("more_body", False):
-                    await _drain(receive, LITTLE)
-                raise _refused(413, f"the body has more than {self.most:,} bytes")
+                    await _drain(receive, DRAIN_BYTES)
+                raise _refused(413, f"the body has more than {self.max_bytes:,} bytes")
             whole = not message.get("more_body", False)
             return message
 
@@ -58,9 +54,9 @@ class BodyLimit:
 
 
 async def _drain(receive: Receive, most: int) -> None:
-    """Read and forget what is left of a body, if it is little and comes soon."""
+    """Read and discard the rest of a body, if it is small and arrives soon."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(MOMENT):
+        async with asyncio.timeout(DRAIN_SECONDS):
             while most > 0:
                 message = await receive()
                 most -= len(message.get("body", b""))
@@ -74,11 +70,11 @@ def _declared(scope: Scope) -> int:
 
 
 def _refused(status: int, message: str) -> ApiError:
-    return ApiError(status, message, headers={"Connection": "close"})  # what is left of the body is not read
+    return ApiError(status, message, headers={"Connection": "close"})  # the rest of the body is not read
 
 
 async def read(request: Request, model: type[Model]) -> Model:
-    """What a request asks for. Raises ApiError for a body that is no JSON or has a field that is unknown or wrong."""
+    """Read and validate the JSON body of a request. Raises ApiError (400, 415)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(415, f"the body is {kind or 'of no stated type'}; send Content-Type: application/json")
@@ -87,7 +83,7 @@ async def read(request: Request, model: type[Model]) -> Model:
 
 
 def parse(model: type[Model], body: bytes) -> Model:
-    """A body as a model. Raises ApiError that names the first field that is unknown or wrong."""
+    """Validate a body. Raises ApiError (400) that names the first unknown, missing or invalid field."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions: a conversation in, the assistant's next message out."""
+"""POST /v1/chat/completions: messages in, the assistant's next message out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,155 +15,162 @@ from groundup.generate import look
 from groundup.generate import request as engine
 from groundup.generate.look import View
 from groundup.generate.request import OutputDelta
-from groundup.serve import body, pictures, prompts, record, scores, tools
-from groundup.serve.errors import ApiError, about
-from groundup.serve.prompts import Frame
-from groundup.serve.schema import TOGETHER, ChatRequest
-from groundup.serve.site import Entry, Site
-from groundup.serve.stream import unless_gone
-from groundup.serve.tools import Speech
+from groundup.serve import body, images, prompts, request_stats, tools
+from groundup.serve.errors import ApiError, invalid_request
+from groundup.serve.logprobs import chat_logprobs
+from groundup.serve.models import ServedModel
+from groundup.serve.prompts import Envelope
+from groundup.serve.schema import MAX_CHOICES, ChatRequest
+from groundup.serve.serving import Serving
+from groundup.serve.stream import unless_disconnected
+from groundup.serve.tools import ToolCallParser
 
 
-def routes(site: Site) -> APIRouter:
+def routes(serving: Serving) -> APIRouter:
     """The endpoint."""
     router = APIRouter()
 
     @router.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
-        asked = await body.read(request, ChatRequest)
-        return await site.ask(request, asked.model, partial(_answer, site, request, asked))
+        payload = await body.read(request, ChatRequest)
+        return await serving.with_model(request, payload.model, partial(_answer, serving, request, payload))
 
     return router
 
 
-async def _answer(site: Site, request: Request, asked: ChatRequest, entry: Entry) -> Response:
-    messages, shown = await run_in_threadpool(pictures.taken, asked.messages)
-    views = await site.gallery.look(entry.service.config, shown)
-    wanted = await run_in_threadpool(
-        requests, asked.model_copy(update={"messages": messages}), entry, site.temperature, views
+async def _answer(serving: Serving, request: Request, payload: ChatRequest, model: ServedModel) -> Response:
+    messages, refs = await run_in_threadpool(images.extract, payload.messages)
+    views = await serving.image_loader.load(model.service.config, refs)
+    engine_requests = await run_in_threadpool(
+        requests, payload.model_copy(update={"messages": messages}), model, serving.temperature, views
     )
-    wanted = await _formed(request, asked, entry, wanted)
-    kind = "chat.completion.chunk" if asked.stream else "chat.completion"
-    frame = Frame.of("chatcmpl", kind, asked.model, wanted[0].sampling.seed)
-    return await site.answer(request, entry, wanted, ChatWriter(frame, asked, entry.service.tokenizer), asked.stream)
+    engine_requests = await _with_grammar(request, payload, model, engine_requests)
+    kind = "chat.completion.chunk" if payload.stream else "chat.completion"
+    envelope = Envelope.new("chatcmpl", kind, payload.model, engine_requests[0].sampling.seed)
+    return await serving.respond(
+        request, model, engine_requests, ChatWriter(envelope, payload, model.service.tokenizer), payload.stream
+    )
 
 
 def requests(
-    asked: ChatRequest, entry: Entry, temperature: float, views: Sequence[View] = ()
+    payload: ChatRequest, model: ServedModel, temperature: float, views: Sequence[View] = ()
 ) -> Sequence[engine.Request]:
-    """What to ask of the engine, at a temperature if none is asked for, with the images that the messages show; free of
-    any form.
-
-    Raises ApiError for what cannot be answered.
+    """Engine requests for a chat payload, one for each choice, with its images and without a grammar. `temperature`
+    is the default. Raises ApiError (400).
     """
-    prompts.together(asked, 1, TOGETHER)
-    tokenizer = entry.service.tokenizer
-    sampling = prompts.sampling(asked, tokenizer, temperature)
-    with about("messages"):
-        ids, looks = look.prompt(tokenizer, asked.messages, views, _shown(asked))
-    prompts.with_room(entry, ids, "messages")
-    limit = _limit(asked) or entry.context
+    prompts.check_choices(payload, 1, MAX_CHOICES)
+    tokenizer = model.service.tokenizer
+    sampling = prompts.sampling(payload, tokenizer, temperature)
+    with invalid_request("messages"):
+        ids, looks = look.prompt(tokenizer, payload.messages, views, _visible_tools(payload))
+    prompts.require_room(model, ids, "messages")
+    limit = _limit(payload) or model.context
     return [
-        engine.Request(ids, limit, sampling, number, prompts.stops(asked), None, _logprobs(asked),
-        images=looks) for number in range(asked.n)
+        engine.Request(ids, limit, sampling, number, prompts.stop_texts(payload), None, _logprobs(payload),
+        images=looks) for number in range(payload.n)
     ]  # fmt: skip
 
 
-async def _formed(
-    request: Request, asked: ChatRequest, entry: Entry, wanted: Sequence[engine.Request]
+async def _with_grammar(
+    request: Request, payload: ChatRequest, model: ServedModel, engine_requests: Sequence[engine.Request]
 ) -> Sequence[engine.Request]:
-    """The requests with what their answers may be, once that is compiled. Raises ApiError for a form that cannot be
-    kept to, and Busy.
+    """Engine requests with the compiled grammar of their tools or response format. Raises ApiError (400) for a
+    grammar that does not compile, and Busy.
     """
-    grammar = await run_in_threadpool(tools.grammar, asked, entry.service.tokenizer)
+    grammar = await run_in_threadpool(tools.grammar, payload, model.service.tokenizer)
     if grammar is None:
-        return wanted
-    noted = record.of(request.scope)
-    with about("response_format" if tools.chosen(asked).type == "none" else "tools"):
-        compiled = await unless_gone(request.receive, noted, entry.service.grammars.compiled(grammar, noted.client))
-    return [replace(each, grammar=compiled) for each in wanted]
+        return engine_requests
+    stats = request_stats.of(request.scope)
+    with invalid_request("response_format" if tools.resolve_tool_choice(payload).type == "none" else "tools"):
+        compiled = await unless_disconnected(
+            request.receive, stats, model.service.grammars.compiled(grammar, stats.client)
+        )
+    return [replace(each, grammar=compiled) for each in engine_requests]
 
 
-def _shown(asked: ChatRequest) -> list[dict[str, Any]] | None:
-    """The tools as the model sees them; None if it is not to call any."""
-    if tools.chosen(asked).type == "none":
+def _visible_tools(payload: ChatRequest) -> list[dict[str, Any]] | None:
+    """The tools that the template shows to the model; None for tool_choice none."""
+    if tools.resolve_tool_choice(payload).type == "none":
         return None
-    return [tool.model_dump() for tool in asked.tools]
+    return [tool.model_dump() for tool in payload.tools]
 
 
-def _limit(asked: ChatRequest) -> int | None:
-    if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
+def _limit(payload: ChatRequest) -> int | None:
+    if (
+        None not in (payload.max_tokens, payload.max_completion_tokens)
+        and payload.max_tokens != payload.max_completion_tokens
+    ):
         raise ApiError(
             400, "max_tokens and max_completion_tokens are the same thing and differ; give one", "max_tokens"
         )
-    return asked.max_completion_tokens or asked.max_tokens
+    return payload.max_completion_tokens or payload.max_tokens
 
 
-def _logprobs(asked: ChatRequest) -> int | None:
-    if asked.top_logprobs is not None and not asked.logprobs:
+def _logprobs(payload: ChatRequest) -> int | None:
+    if payload.top_logprobs is not None and not payload.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true", "top_logprobs")
-    return (asked.top_logprobs or 0) if asked.logprobs else None
+    return (payload.top_logprobs or 0) if payload.logprobs else None
 
 
 class ChatWriter:
-    """Puts answers into the form of a chat completion, or of its chunks."""
+    """Writes outputs as a chat completion, or as its chunks."""
 
-    def __init__(self, frame: Frame, asked: ChatRequest, tokenizer: Tokenizer):
-        self._frame, self._asked, self._tokenizer = frame, asked, tokenizer
-        self._calls = tools.chosen(asked).type != "none"
-        self._usage = asked.stream_options is not None and asked.stream_options.include_usage
-        self._choices = [Deltas(self._calls) for _ in range(asked.n)]
+    def __init__(self, envelope: Envelope, payload: ChatRequest, tokenizer: Tokenizer):
+        self._envelope, self._payload, self._tokenizer = envelope, payload, tokenizer
+        self._calls = tools.resolve_tool_choice(payload).type != "none"
+        self._usage = payload.stream_options is not None and payload.stream_options.include_usage
+        self._choices = [MessageDeltas(self._calls) for _ in range(payload.n)]
 
-    def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
-        """The chunks of a piece."""
-        logprobs = scores.listed(self._tokenizer, piece.logprobs) if piece.logprobs else None
-        deltas = self._choices[place].hear(piece)
+    def chunks(self, index: int, delta: OutputDelta) -> list[dict[str, Any]]:
+        """The chunks of an output delta."""
+        logprobs = chat_logprobs(self._tokenizer, delta.logprobs) if delta.logprobs else None
+        deltas = self._choices[index].add(delta)
         if logprobs and not deltas:
             deltas = [{"content": ""}]
-        chunks = [self._chunk(place, delta, logprobs if not number else None) for number, delta in enumerate(deltas)]
-        if piece.finish:
-            chunks.append(self._chunk(place, {}, None, self._choices[place].finish(piece.finish)))
+        chunks = [self._chunk(index, delta, logprobs if not number else None) for number, delta in enumerate(deltas)]
+        if delta.finish:
+            chunks.append(self._chunk(index, {}, None, self._choices[index].finish(delta.finish)))
         return chunks
 
-    def end(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
-        """The chunk with the usage, where it is asked for."""
-        return [self._frame.around([], usage=usage)] if self._usage else []
+    def last_chunks(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
+        """The usage chunk, where the client requested it."""
+        return [self._envelope.wrap([], usage=usage)] if self._usage else []
 
-    def whole(self, answers: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
-        """The answer in one."""
-        return self._frame.around([self._choice(place, pieces) for place, pieces in enumerate(answers)], usage=usage)
+    def response(self, outputs: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
+        """The whole response."""
+        return self._envelope.wrap([self._choice(index, deltas) for index, deltas in enumerate(outputs)], usage=usage)
 
     def _chunk(
-        self, place: int, delta: dict[str, Any], logprobs: dict[str, Any] | None, finish: str | None = None
+        self, index: int, delta: dict[str, Any], logprobs: dict[str, Any] | None, finish: str | None = None
     ) -> dict[str, Any]:
-        choice = {"index": place, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return self._frame.around([choice], **({"usage": None} if self._usage else {}))
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return self._envelope.wrap([choice], **({"usage": None} if self._usage else {}))
 
-    def _choice(self, place: int, pieces: list[OutputDelta]) -> dict[str, Any]:
-        text = "".join(piece.text for piece in pieces)
+    def _choice(self, index: int, deltas: list[OutputDelta]) -> dict[str, Any]:
+        text = "".join(delta.text for delta in deltas)
         message: dict[str, Any] = chat.parse_answer(text) if self._calls else {"role": "assistant", "content": text}
-        finish = str(pieces[-1].finish)
+        finish = str(deltas[-1].finish)
         if calls := message.get("tool_calls"):
-            message |= {"content": message["content"] or None, "tool_calls": [tools.numbered(call) for call in calls]}
+            message |= {"content": message["content"] or None, "tool_calls": [tools.with_id(call) for call in calls]}
             finish = _finish(finish)
-        found = [score for piece in pieces for score in piece.logprobs]
-        logprobs = scores.listed(self._tokenizer, found) if self._asked.logprobs else None
-        return {"index": place, "message": message | {"refusal": None}, "logprobs": logprobs, "finish_reason": finish}
+        found = [score for delta in deltas for score in delta.logprobs]
+        logprobs = chat_logprobs(self._tokenizer, found) if self._payload.logprobs else None
+        return {"index": index, "message": message | {"refusal": None}, "logprobs": logprobs, "finish_reason": finish}
 
 
-class Deltas:
-    """What one answer adds to its message, piece by piece."""
+class MessageDeltas:
+    """Turns output deltas of one choice into message deltas."""
 
     def __init__(self, calls: bool):
-        self._speech = Speech() if calls else None
+        self._parser = ToolCallParser() if calls else None
         self._begun, self._called = False, 0
 
-    def hear(self, piece: OutputDelta) -> list[dict[str, Any]]:
-        """The deltas of a piece; the first of all says whose message it is."""
-        said, calls = self._split(piece)
-        deltas: list[dict[str, Any]] = [{"content": said}] if said else []
+    def add(self, delta: OutputDelta) -> list[dict[str, Any]]:
+        """The deltas of a delta; the first of all says whose message it is."""
+        text, calls = self._split(delta)
+        deltas: list[dict[str, Any]] = [{"content": text}] if text else []
         for call in calls:
-            deltas.append({"tool_calls": [{"index": self._called} | tools.numbered(call)]})
+            deltas.append({"tool_calls": [{"index": self._called} | tools.with_id(call)]})
             self._called += 1
         if not self._begun:
             self._begun = True
@@ -171,17 +178,17 @@ class Deltas:
         return deltas
 
     def finish(self, reason: str) -> str:
-        """Why the answer ended."""
+        """The finish reason."""
         return _finish(reason) if self._called else reason
 
-    def _split(self, piece: OutputDelta) -> tuple[str, list[dict[str, Any]]]:
-        if self._speech is None:
-            return piece.text, []
-        said, calls = self._speech.hear(piece.text)
-        if piece.finish:
-            rest, more = self._speech.end()
-            return said + rest, calls + more
-        return said, calls
+    def _split(self, delta: OutputDelta) -> tuple[str, list[dict[str, Any]]]:
+        if self._parser is None:
+            return delta.text, []
+        text, calls = self._parser.feed(delta.text)
+        if delta.finish:
+            rest, more = self._parser.close()
+            return text + rest, calls + more
+        return text, calls
 
 
 def _finish(reason: str) -> str:

@@ -1,7 +1,6 @@
-"""`groundup serve`: models, gate and endpoints put together, run until somebody stops it."""
+"""`groundup serve`: models, admission control and endpoints in one server; signals reload and stop it."""
 
 import asyncio
-import os
 import signal
 import socket
 import threading
@@ -19,27 +18,27 @@ from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.service import Service
 from groundup.kernels.cpu.matrix import Weights
-from groundup.serve import connections, operate, runs
+from groundup.serve import connections, health, runs
+from groundup.serve.access_log import AccessLog
+from groundup.serve.admission import AdmissionControl
 from groundup.serve.app import make_app
-from groundup.serve.gate import Gate
+from groundup.serve.images import ImageLoader
 from groundup.serve.keys import Keys
-from groundup.serve.limits import Limiter
-from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
-from groundup.serve.pictures import Gallery
-from groundup.serve.site import Limits, Site
+from groundup.serve.rate_limit import RateLimiter
+from groundup.serve.serving import Limits, Serving
 
-WATCH = 2.0  # seconds between looks at the models' folders, and for which a new version must have stayed the same
-SEEING_BODY = 16 << 20  # bytes of a request where a model sees: base64 takes four for three
-OPERATIONS = ("/health", "/ready", "/metrics")  # answered whatever users do
+WATCH_SECONDS = 2.0  # between checks of the models' folders; a new version must be unchanged for as long
+IMAGE_BODY_BYTES = 16 << 20  # bytes of a body where a model reads images: base64 takes four for three
+OPERATIONS = ("/health", "/ready", "/metrics")  # exempt from the limit on requests in flight
 LOGGERS = ("groundup.serve.protocol", "uvicorn.error", "asyncio")
-SLACK = 3.0  # seconds after the grace until the process ends with whatever it still does
+EXIT_SLACK = 3.0  # seconds after the grace until the process is ended
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to serve: where, to whom, how much at a time, and how to stop."""
+    """Options of `groundup serve`."""
 
     host: str
     port: int
@@ -48,8 +47,8 @@ class Options:
     cache_bytes: int
     queue: int
     concurrent: int
-    a_minute: int
-    together: int
+    requests_per_minute: int
+    total_concurrent: int
     grace: float
     temperature: float
     watch: bool
@@ -59,11 +58,17 @@ class Options:
     images_from: Path | None = None
 
 
-def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> None:
+def serve(
+    models: list[str],
+    find: Callable[[Path], Path],
+    options: Options,
+    end_process: Callable[[int], object] | None = None,
+) -> None:
     """Serve models, each `FOLDER` or `NAME=FOLDER`, until SIGTERM or SIGINT; `find` gives the model's folder of a run.
 
-    Answers under way are finished for at most `grace` seconds; a second signal ends them. SIGHUP looks for new
-    versions. Raises InputError for models, keys or an address that cannot be used.
+    Graceful shutdown finishes requests in flight for at most `grace` seconds; a second signal aborts them. SIGHUP
+    reloads changed models. `end_process` (of a command: os._exit) is called EXIT_SLACK seconds after the grace if
+    threads are stuck; without it they are left to the caller. Raises InputError for unusable models, keys or addresses.
     """
     if options.keys is None and not _is_local(options.host):
         raise InputError(
@@ -80,31 +85,32 @@ def serve(models: list[str], find: Callable[[Path], Path], options: Options) -> 
             Engine.load(folder, chosen, weights=options.weights, cache_bytes=options.cache_bytes), options.queue
         )
 
-    registry, hung_up = Registry(named(models), find, load), threading.Event()
+    registry, reload = Registry(parse_models(models), find, load), threading.Event()
     log = AccessLog(prompts=options.log_prompts)
-    gate = Gate(
-        operate.loading,
+    admission = AdmissionControl(
+        health.loading,
         keys,
-        Limiter(options.a_minute, options.concurrent, options.together),
+        RateLimiter(options.requests_per_minute, options.concurrent, options.total_concurrent),
         log,
         Metrics(registry.states),
     )
-    with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS), _noting_hang_ups(hung_up):
+    with _listening(options.host, options.port) as listener, log.capturing(*LOGGERS), _handle_sighup(reload):
         try:
             console.note(
                 f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile"
             )
-            with _answering(gate, listener):
+            with _answer_probes(admission, listener):
                 registry.load()
-            _run(registry, gate, log, options, listener, hung_up)
+            server = SignalledServer(admission, registry, log, options, reload, end_process)
+            _run(server, registry, admission, options, listener)
         finally:
             registry.close(0)
             log.close()
 
 
 @contextmanager
-def _answering(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
-    """Answer in a thread of its own meanwhile. It closes a copy of the socket: who comes between two servers waits."""
+def _answer_probes(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Answer probes from a thread meanwhile. Its server closes a copy of the socket: clients wait meanwhile."""
     server = connections.Server(app, OPERATIONS, 1.0)
     thread = threading.Thread(target=server.run, args=([listener.dup()],), daemon=True)
     thread.start()
@@ -116,9 +122,9 @@ def _answering(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
 
 
 @contextmanager
-def _noting_hang_ups(noted: threading.Event) -> Iterator[None]:
-    """Set the event where a hang-up comes before the server can hear it, which would end the process."""
-    before = signal.signal(signal.SIGHUP, lambda number, frame: noted.set())
+def _handle_sighup(event: threading.Event) -> Iterator[None]:
+    """Set the event on SIGHUP until the server handles it: by default the signal would end the process."""
+    before = signal.signal(signal.SIGHUP, lambda number, frame: event.set())
     try:
         yield
     finally:
@@ -126,84 +132,99 @@ def _noting_hang_ups(noted: threading.Event) -> Iterator[None]:
 
 
 def _run(
-    registry: Registry, gate: Gate, log: AccessLog, options: Options, listener: socket.socket, hung_up: threading.Event
+    server: "SignalledServer",
+    registry: Registry,
+    admission: AdmissionControl,
+    options: Options,
+    listener: socket.socket,
 ) -> None:
-    server = Server(gate, registry, log, options, hung_up)
-    gate.app = application(registry, gate.metrics, options, lambda: server.started and not server.should_exit)
+    admission.app = application(registry, admission.metrics, options, lambda: server.started and not server.should_exit)
     host = f"[{options.host}]" if ":" in options.host else options.host
     console.note(
-        f"serving {', '.join(entry.name for entry in registry.list())} at http://{host}:{listener.getsockname()[1]}"
+        f"serving {', '.join(model.name for model in registry.list())} at http://{host}:{listener.getsockname()[1]}"
         " (page, /v1)"
     )
     server.run(sockets=[listener])
 
 
 def application(registry: Registry, metrics: Metrics, options: Options, ready: Callable[[], bool]) -> ASGIApp:
-    """The whole app, which belongs behind the gate."""
-    sees = any(entry.service.config.patch for entry in registry.list())
-    limits = Limits(body_bytes=SEEING_BODY) if sees else Limits()
-    site = Site(registry, limits=limits, temperature=options.temperature, gallery=Gallery(options.images_from))
-    app = make_app(site)
-    app.include_router(operate.router(site, registry, metrics, ready, options.weights, options.runs))
-    app.include_router(runs.router(options.runs))
+    """The whole app, to be wrapped in AdmissionControl."""
+    sees = any(model.service.config.patch for model in registry.list())
+    limits = Limits(body_bytes=IMAGE_BODY_BYTES) if sees else Limits()
+    serving = Serving(
+        registry, limits=limits, temperature=options.temperature, image_loader=ImageLoader(options.images_from)
+    )
+    app = make_app(serving)
+    app.include_router(health.routes(serving, registry, metrics, ready, options.weights, options.runs))
+    app.include_router(runs.routes(options.runs))
     return app
 
 
-class Server(connections.Server):
-    """A server with signals: one stops it, two stop it at once, and a hang-up looks for new versions of the models.
+class SignalledServer(connections.Server):
+    """A server with signals: SIGTERM or SIGINT stops it, the second at once; SIGHUP reloads changed models.
 
-    A thread that is stuck in a user's work holds up no stop: after the grace, or soon after the second signal, the
-    process ends.
+    If threads of user requests are stuck, `end_process` is called after the grace, or soon after the second signal.
     """
 
-    def __init__(self, app: ASGIApp, registry: Registry, log: AccessLog, options: Options, hung_up: threading.Event):
+    def __init__(
+        self,
+        app: ASGIApp,
+        registry: Registry,
+        log: AccessLog,
+        options: Options,
+        reload: threading.Event,
+        end_process: Callable[[int], object] | None = None,
+    ):
         super().__init__(app, OPERATIONS, options.grace)
-        self._grace = options.grace
+        self._grace, self._end_process = options.grace, end_process
         self._registry, self._log, self._watch = registry, log, options.watch
-        self._look = hung_up
+        self._reload = reload
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Ours instead of uvicorn's, which would end the process by the signal and not with exit code 0."""
+        """Replace uvicorn's signal handlers, which would end the process by the signal instead of with exit code 0."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
         with suppress(AttributeError):  # not on every system
-            loop.add_signal_handler(signal.SIGHUP, self._look.set)
-        watcher = threading.Thread(target=self._keep_up, daemon=True)
+            loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        watcher = threading.Thread(target=self._watch_models, daemon=True)
         watcher.start()
         try:
             yield
         finally:
             self.should_exit = True
-            self._look.set()
-            watcher.join(SLACK)  # it may be loading
+            self._reload.set()
+            watcher.join(EXIT_SLACK)  # it may be loading
 
     def _stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
-        last = threading.Timer(SLACK + (0 if self.force_exit else self._grace), self._end)
-        last.daemon = True
-        last.start()
+        if self._end_process is not None:
+            last = threading.Timer(
+                EXIT_SLACK + (0 if self.force_exit else self._grace), self._exit, (self._end_process,)
+            )
+            last.daemon = True
+            last.start()
 
-    def _end(self) -> None:
-        """End the process though something of it goes on."""
-        self._log.say({"event": "stop", "message": "ended in the middle of what would not end"})
+    def _exit(self, end_process: Callable[[int], object]) -> None:
+        """End the process although threads are stuck."""
+        self._log.event({"event": "stop", "message": "the process was ended with requests that did not end"})
         self._log.close()
-        os._exit(0)
+        end_process(0)
 
-    def _keep_up(self) -> None:
-        """Look for new versions when told, and now and then if asked to."""
+    def _watch_models(self) -> None:
+        """Reload changed models on SIGHUP, and every few seconds with `--watch`."""
         while not self.should_exit:
-            told = self._look.wait(WATCH if self._watch else None)
-            self._look.clear()
+            told = self._reload.wait(WATCH_SECONDS if self._watch else None)
+            self._reload.clear()
             if not self.should_exit:
-                for said in self._registry.refresh(0.0 if told else WATCH):
-                    self._log.say({"event": "reload", "message": said})
+                for message in self._registry.reload(0.0 if told else WATCH_SECONDS):
+                    self._log.event({"event": "reload", "message": message})
 
 
-def named(models: list[str]) -> dict[str, Path]:
-    """Folders by name: as given, else the folder's own. Raises InputError for two of one name."""
+def parse_models(models: list[str]) -> dict[str, Path]:
+    """Folders by model name; the default name is the folder's. Raises InputError for a duplicate or empty name."""
     found: dict[str, Path] = {}
     for text in models:
         name, equals, folder = text.partition("=")
@@ -226,7 +247,7 @@ def _is_local(host: str) -> bool:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens; raises InputError for an address that cannot be had."""
+    """A listening socket. Raises InputError for an address that cannot be bound."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

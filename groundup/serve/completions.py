@@ -1,4 +1,4 @@
-"""POST /v1/completions: a text in, its continuation out."""
+"""POST /v1/completions: a prompt in, its continuation out."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,116 +13,119 @@ from groundup.generate import request as engine
 from groundup.generate.request import OutputDelta, TokenLogprob
 from groundup.serve import body, prompts
 from groundup.serve.errors import ApiError
-from groundup.serve.prompts import Frame, Prompt
-from groundup.serve.schema import PROMPTS, TOGETHER, CompletionRequest
-from groundup.serve.scores import Columns
-from groundup.serve.site import Entry, Site
+from groundup.serve.logprobs import CompletionLogprobs
+from groundup.serve.models import ServedModel
+from groundup.serve.prompts import Envelope, Prompt
+from groundup.serve.schema import MAX_CHOICES, MAX_PROMPTS, CompletionRequest
+from groundup.serve.serving import Serving
 
 
-def routes(site: Site) -> APIRouter:
+def routes(serving: Serving) -> APIRouter:
     """The endpoint."""
     router = APIRouter()
 
     @router.post("/v1/completions")
     async def complete(request: Request) -> Response:
-        asked = await body.read(request, CompletionRequest)
-        return await site.ask(request, asked.model, partial(_answer, site, request, asked))
+        payload = await body.read(request, CompletionRequest)
+        return await serving.with_model(request, payload.model, partial(_answer, serving, request, payload))
 
     return router
 
 
-async def _answer(site: Site, request: Request, asked: CompletionRequest, entry: Entry) -> Response:
-    found = await run_in_threadpool(prompts.prompts, entry, asked.prompt, "prompt", PROMPTS)
-    wanted = await run_in_threadpool(requests, asked, entry, found, site.temperature)
-    frame = Frame.of("cmpl", "text_completion", asked.model, wanted[0].sampling.seed)
-    return await site.answer(
-        request, entry, wanted, CompletionWriter(frame, asked, found, entry.service.tokenizer), asked.stream
+async def _answer(serving: Serving, request: Request, payload: CompletionRequest, model: ServedModel) -> Response:
+    found = await run_in_threadpool(prompts.parse_prompts, model, payload.prompt, "prompt", MAX_PROMPTS)
+    engine_requests = await run_in_threadpool(requests, payload, model, found, serving.temperature)
+    envelope = Envelope.new("cmpl", "text_completion", payload.model, engine_requests[0].sampling.seed)
+    return await serving.respond(
+        request,
+        model,
+        engine_requests,
+        CompletionWriter(envelope, payload, found, model.service.tokenizer),
+        payload.stream,
     )
 
 
 def requests(
-    asked: CompletionRequest, entry: Entry, found: list[Prompt], temperature: float
+    payload: CompletionRequest, model: ServedModel, found: list[Prompt], temperature: float
 ) -> Sequence[engine.Request]:
-    """What to ask of the engine: the answers of the first prompt, then those of the next. Raises ApiError for what
-    cannot be answered.
-    """
-    prompts.together(asked, len(found), TOGETHER)
-    if asked.max_tokens == 0 and not asked.echo:
+    """Engine requests: `n` for the first prompt, then `n` for the next. Raises ApiError (400)."""
+    prompts.check_choices(payload, len(found), MAX_CHOICES)
+    if payload.max_tokens == 0 and not payload.echo:
         raise ApiError(
             400, "max_tokens is 0, and nothing is echoed; ask for at least 1 token, or set echo", "max_tokens"
         )
-    sampling = prompts.sampling(asked, entry.service.tokenizer, temperature)
-    echo, limit = asked.echo and asked.logprobs is not None, max(1, asked.max_tokens)
+    sampling = prompts.sampling(payload, model.service.tokenizer, temperature)
+    echo, limit = payload.echo and payload.logprobs is not None, max(1, payload.max_tokens)
     return [
         engine.Request(
-            prompts.with_room(entry, prompt.ids, "prompt"),
+            prompts.require_room(model, prompt.ids, "prompt"),
             limit,
             sampling,
             number,
-            prompts.stops(asked),
+            prompts.stop_texts(payload),
             None,
-            asked.logprobs,
+            payload.logprobs,
             echo,
         )
         for prompt in found
-        for number in range(asked.n)
+        for number in range(payload.n)
     ]
 
 
 class CompletionWriter:
-    """Puts answers into the form of a completion, or of its chunks.
+    """Writes outputs as a completion, or as its chunks.
 
-    What ended an answer is the last of its log-probabilities, as an id of no text. With max_tokens 0 one token is
-    computed, and left out.
+    The token that ended an output has the last log-probability and no text. With max_tokens 0 one token is computed
+    and left out.
     """
 
-    def __init__(self, frame: Frame, asked: CompletionRequest, found: list[Prompt], tokenizer: Tokenizer):
-        self._frame, self._asked = frame, asked
-        self._prompts = [prompt for prompt in found for _ in range(asked.n)]
-        self._columns = [Columns(tokenizer) for _ in self._prompts]
-        self._begun: set[int] = set()
-        self._usage = asked.stream_options is not None and asked.stream_options.include_usage
+    def __init__(self, envelope: Envelope, payload: CompletionRequest, found: list[Prompt], tokenizer: Tokenizer):
+        self._envelope, self._payload = envelope, payload
+        self._prompts = [prompt for prompt in found for _ in range(payload.n)]
+        self._logprobs = [CompletionLogprobs(tokenizer) for _ in self._prompts]
+        self._started: set[int] = set()
+        self._usage = payload.stream_options is not None and payload.stream_options.include_usage
 
-    def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
-        """The chunk of a piece."""
-        text, found = self._echoed(place) if place not in self._begun else "", [*piece.prompt_logprobs]
-        self._begun.add(place)
-        if self._asked.max_tokens:
-            text, found = text + piece.text, found + _scores(piece)
-        if not (text or found or piece.finish):
+    def chunks(self, index: int, delta: OutputDelta) -> list[dict[str, Any]]:
+        """The chunk of an output delta."""
+        text, found = self._echo(index) if index not in self._started else "", [*delta.prompt_logprobs]
+        self._started.add(index)
+        if self._payload.max_tokens:
+            text, found = text + delta.text, found + _scores(delta)
+        if not (text or found or delta.finish):
             return []
-        choice = self._choice(place, text, found, piece.finish)
-        return [self._frame.around([choice], **({"usage": None} if self._usage else {}))]
+        choice = self._choice(index, text, found, delta.finish)
+        return [self._envelope.wrap([choice], **({"usage": None} if self._usage else {}))]
 
-    def end(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
-        """The chunk with the usage, where it is asked for."""
-        return [self._frame.around([], usage=self._counted(usage))] if self._usage else []
+    def last_chunks(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
+        """The usage chunk, where the client requested it."""
+        return [self._envelope.wrap([], usage=self._usage_of(usage))] if self._usage else []
 
-    def whole(self, answers: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
-        """The answer in one."""
+    def response(self, outputs: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
+        """The whole response."""
         choices = []
-        for place, pieces in enumerate(answers):
-            text, found = self._echoed(place), [score for piece in pieces for score in piece.prompt_logprobs]
-            if self._asked.max_tokens:
-                text += "".join(piece.text for piece in pieces)
-                found += [score for piece in pieces for score in _scores(piece)]
-            choices.append(self._choice(place, text, found, pieces[-1].finish))
-        return self._frame.around(choices, usage=self._counted(usage))
+        for index, deltas in enumerate(outputs):
+            text, found = self._echo(index), [score for delta in deltas for score in delta.prompt_logprobs]
+            if self._payload.max_tokens:
+                text += "".join(delta.text for delta in deltas)
+                found += [score for delta in deltas for score in _scores(delta)]
+            choices.append(self._choice(index, text, found, deltas[-1].finish))
+        return self._envelope.wrap(choices, usage=self._usage_of(usage))
 
-    def _choice(self, place: int, text: str, found: list[TokenLogprob], finish: str | None) -> dict[str, Any]:
-        logprobs = None if self._asked.logprobs is None else self._columns[place].of(found)
-        if finish and not self._asked.max_tokens:
+    def _choice(self, index: int, text: str, found: list[TokenLogprob], finish: str | None) -> dict[str, Any]:
+        logprobs = None if self._payload.logprobs is None else self._logprobs[index].add(found)
+        if finish and not self._payload.max_tokens:
             finish = "length"
-        return {"index": place, "text": text, "logprobs": logprobs, "finish_reason": finish}
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
 
-    def _echoed(self, place: int) -> str:
-        return self._prompts[place].text if self._asked.echo else ""
+    def _echo(self, index: int) -> str:
+        return self._prompts[index].text if self._payload.echo else ""
 
-    def _counted(self, usage: dict[str, Any]) -> dict[str, Any]:
-        if self._asked.max_tokens:
+    def _usage_of(self, usage: dict[str, Any]) -> dict[str, Any]:
+        if self._payload.max_tokens:
             return usage
         return usage | {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
 
 
-def _scores(piece: OutputDelta) -> list[TokenLogprob]:
-    return [*piece.logprobs, *([] if piece.stop_logprob is None else [piece.stop_logprob])]
+def _scores(delta: OutputDelta) -> list[TokenLogprob]:
+    return [*delta.logprobs, *([] if delta.stop_logprob is None else [delta.stop_logprob])]

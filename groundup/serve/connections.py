@@ -1,10 +1,9 @@
-"""A server whose operations stay reachable: one more connection is always accepted, and user requests under way are
-bounded.
+"""The accept loop and its limits: a new connection is always accepted, so operators always reach the server.
 
-The limit on open connections is at most half of what the process may open; the rest is for files. At the limit the
-connection that has been idle for longest ends in favour of the new one, of the client address that has the most. Users'
-requests under way are at most half as many as connections, so some other connection can always end. Requests for
-operations (health, stop) are not counted, nor protected.
+Open connections are limited to half of the file descriptors; the other half is for files. At the limit a connection is
+evicted for the new one: the longest idle one, of the client address with the most connections. User requests in flight
+are limited to half of the connections, so another connection can always be evicted. Operator requests (health, stop)
+are neither counted nor protected.
 """
 
 import asyncio
@@ -22,19 +21,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 from groundup.serve.protocol import COUNTED, Protocol
 
-CONNECTIONS = 2048  # the most that are open at a time, idle ones among them
-BATCH = 16  # connections that are accepted at once; for a moment there are so many more than allowed
-MOMENT = 0.02  # seconds before the next try to accept where the system can open no more
+CONNECTIONS = 2048  # the most that are open, idle ones included
+BATCH = 16  # connections accepted at once: for a moment, so many more than the limit are open
+ACCEPT_RETRY = 0.02  # seconds, when the system has no file descriptor left
 
 
-def allowed() -> int:
-    """How many connections may be open; raises the process's limit of open files first, as far as that is needed and
-    permitted.
-    """
+def max_connections() -> int:
+    """The limit on open connections. Raises the process's soft limit of open files first, where permitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = 2 * CONNECTIONS
     if soft != resource.RLIM_INFINITY and soft < enough:
-        with suppress(ValueError, OSError):  # some systems permit less than they say
+        with suppress(ValueError, OSError):  # some systems permit less than the hard limit they report
             resource.setrlimit(
                 resource.RLIMIT_NOFILE, (enough if hard == resource.RLIM_INFINITY else min(enough, hard), hard)
             )
@@ -43,10 +40,9 @@ def allowed() -> int:
 
 
 class Server(uvicorn.Server):
-    """uvicorn with an accept loop of ours. `operations` are the paths that are answered however many user requests are
-    under way.
+    """uvicorn with this module's accept loop. Paths in `operations` are exempt from the limit on requests in flight.
 
-    What is under way is finished for at most `grace` seconds after `should_exit` was set.
+    After `should_exit` is set, requests in flight may take `grace` more seconds.
     """
 
     def __init__(
@@ -54,21 +50,30 @@ class Server(uvicorn.Server):
         app: ASGIApp,
         operations: Collection[str],
         grace: float,
-        most: int | None = None,
+        limit: int | None = None,
         protocol: type[Protocol] = Protocol,
     ):
-        self._most, self._protocol = most or allowed(), protocol
-        super().__init__(uvicorn.Config(
-            app=Lanes(app, operations, self._most // 2), http=protocol, ws="none", lifespan="off", log_config=None,
-            access_log=False,
-            server_header=False, proxy_headers=False, timeout_graceful_shutdown=max(1, round(grace)),
-            h11_max_incomplete_event_size=64 * 1024,
-        ))  # fmt: skip
+        self._limit, self._protocol = limit or max_connections(), protocol
+        super().__init__(
+            uvicorn.Config(
+                app=InFlightLimit(app, operations, self._limit // 2),
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=max(1, round(grace)),
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept from the sockets, which listen already."""
+        """Accept from the sockets, which already listen."""
         await super().startup(sockets=[])
-        self.servers = [_Door(listener, self._connection, self._protocols, self._most) for listener in sockets or []]  # type: ignore[misc]
+        acceptors = [_Acceptor(listener, self._connection, self._protocols, self._limit) for listener in sockets or []]
+        self.servers = acceptors  # type: ignore[assignment]
 
     def _connection(self) -> Protocol:
         return self._protocol(self.config, self.server_state, self.lifespan.state)
@@ -77,40 +82,40 @@ class Server(uvicorn.Server):
         return self.server_state.connections  # type: ignore[return-value]
 
 
-class _Door:
-    """Accepts from one listening socket, and ends as many connections as there are too many."""
+class _Acceptor:
+    """Accepts connections from one listening socket and evicts those over the limit."""
 
     def __init__(
         self,
         listener: socket.socket,
         make: Callable[[], Protocol],
         connections: Callable[[], Collection[Protocol]],
-        most: int,
+        limit: int,
     ):
-        self._listener, self._make, self._connections, self._most = listener, make, connections, most
+        self._listener, self._make, self._connections, self._limit = listener, make, connections, limit
         listener.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._accept())
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         self._loop.remove_reader(self._listener)
         self._task.cancel()
 
     async def wait_closed(self) -> None:
-        """Return once nothing is accepted any more."""
+        """Wait until the accept loop has ended."""
         await asyncio.wait({self._task})
 
     async def _accept(self) -> None:
         while True:
             try:
                 first, _ = await self._loop.sock_accept(self._listener)
-            except OSError:  # the client is gone again, or the whole system has no descriptor left
-                self._end(1)
-                await asyncio.sleep(MOMENT)
+            except OSError:  # the client has disconnected again, or the system has no descriptor left
+                self._evict(1)
+                await asyncio.sleep(ACCEPT_RETRY)
                 continue
             new = [first, *islice(iter(self._next, None), BATCH - 1)]
-            self._end(len(self._connections()) + len(new) - self._most)
+            self._evict(len(self._connections()) + len(new) - self._limit)
             await asyncio.gather(
                 *(self._loop.connect_accepted_socket(self._make, each) for each in new), return_exceptions=True
             )
@@ -120,15 +125,16 @@ class _Door:
             return self._listener.accept()[0]
         return None
 
-    def _end(self, count: int) -> None:
-        for each in idlest(self._connections(), max(0, count)):
+    def _evict(self, count: int) -> None:
+        for each in evictable(self._connections(), max(0, count)):
             each.transport.abort()
 
 
-def idlest(connections: Iterable[Protocol], count: int) -> list[Protocol]:
-    """The connections to end first, none with a counted request that waits for us: those idle for longest, then the
-    oldest whose client takes nothing or that has another request; of each kind, those of the address that has most
-    before all others.
+def evictable(connections: Iterable[Protocol], count: int) -> list[Protocol]:
+    """The connections to evict first; none on which a user request is being processed.
+
+    First those that are idle, the longest idle first; then those whose client does not read or which serve an operator
+    request, the oldest first. Within both groups, addresses with the most connections come first.
     """
     found = list(connections)
     held = Counter(each.address for each in found)
@@ -139,21 +145,19 @@ def idlest(connections: Iterable[Protocol], count: int) -> list[Protocol]:
     return nsmallest(count, (each for each in found if not each.working), key=order)
 
 
-class Lanes:
-    """ASGI middleware: at most `most` user requests under way, half of them from one address; operations are not
-    counted.
-    """
+class InFlightLimit:
+    """ASGI middleware: at most `limit` user requests in flight, half of them from one address; not `operations`."""
 
-    def __init__(self, app: ASGIApp, operations: Collection[str], most: int):
-        self.app, self._operations, self._most = app, frozenset(operations), most
+    def __init__(self, app: ASGIApp, operations: Collection[str], limit: int):
+        self.app, self._operations, self._limit = app, frozenset(operations), limit
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, or refuse it."""
+        """Call the app, or refuse with 503."""
         if scope["type"] != "http" or scope["path"] in self._operations:
             return await self.app(scope, receive, send)
         address = (scope.get("client") or ("",))[0]
-        if self._running.total() >= self._most or self._running[address] >= max(1, self._most // 2):
+        if self._running.total() >= self._limit or self._running[address] >= max(1, self._limit // 2):
             busy = ApiError(
                 503, "too many requests are under way; try again in a moment", code="busy", headers={"Retry-After": "1"}
             )

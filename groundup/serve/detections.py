@@ -1,6 +1,4 @@
-"""POST /v1/detections: images in, what lies where in each one out, by the labels of its patches. No OpenAI endpoint:
-they have none for this.
-"""
+"""POST /v1/detections: images in, detections (class, box, score) out. OpenAI has no such endpoint."""
 
 from functools import partial
 
@@ -9,49 +7,50 @@ from starlette.responses import JSONResponse, Response
 
 from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
-from groundup.serve import body, pictures, prompts, record
+from groundup.serve import body, images, prompts, request_stats
 from groundup.serve.errors import ApiError
-from groundup.serve.schema import IMAGES, DetectionRequest
-from groundup.serve.site import Entry, Site
-from groundup.serve.stream import settled, unless_gone
+from groundup.serve.models import ServedModel
+from groundup.serve.schema import MAX_IMAGES, DetectionRequest
+from groundup.serve.serving import Serving
+from groundup.serve.stream import result_of, unless_disconnected
 
 
-def routes(site: Site) -> APIRouter:
+def routes(serving: Serving) -> APIRouter:
     """The endpoint."""
     router = APIRouter()
 
     @router.post("/v1/detections")
     async def detect(request: Request) -> Response:
-        asked = await body.read(request, DetectionRequest)
-        return await site.ask(request, asked.model, partial(_answer, site, request, asked))
+        payload = await body.read(request, DetectionRequest)
+        return await serving.with_model(request, payload.model, partial(_answer, serving, request, payload))
 
     return router
 
 
-async def _answer(site: Site, request: Request, asked: DetectionRequest, entry: Entry) -> Response:
-    items = prompts.items(asked.input, "input", IMAGES)
-    shown = [
-        pictures.alone(item if isinstance(item, dict) else {}, f"input[{place}]") for place, item in enumerate(items)
+async def _answer(serving: Serving, request: Request, payload: DetectionRequest, model: ServedModel) -> Response:
+    items = prompts.as_list(payload.input, "input", MAX_IMAGES)
+    refs = [
+        images.single(item if isinstance(item, dict) else {}, f"input[{place}]") for place, item in enumerate(items)
     ]
-    views = await site.gallery.look(entry.service.config, shown)
-    noted = record.of(request.scope)
-    noted.prompt_tokens = sum(view.grid.patches for view in views)
+    views = await serving.image_loader.load(model.service.config, refs)
+    stats = request_stats.of(request.scope)
+    stats.prompt_tokens = sum(view.grid.patches for view in views)
     try:
-        found = await unless_gone(request.receive, noted, settled(entry.service, entry.service.detect(views)))
+        found = await unless_disconnected(request.receive, stats, result_of(model.service, model.service.detect(views)))
     except InputError as error:
         raise ApiError(400, str(error), "input") from None
-    noted.finish = "stop"
+    stats.finish = "stop"
     data = [
-        {"object": "detection", "index": place, "things": _written(things, asked.least)}
-        for place, things in enumerate(found)
+        {"object": "detection", "index": place, "things": _json(detections, payload.least)}
+        for place, detections in enumerate(found)
     ]
-    usage = {"prompt_tokens": noted.prompt_tokens, "total_tokens": noted.prompt_tokens}
-    return JSONResponse({"object": "list", "model": asked.model, "data": data, "usage": usage})
+    usage = {"prompt_tokens": stats.prompt_tokens, "total_tokens": stats.prompt_tokens}
+    return JSONResponse({"object": "list", "model": payload.model, "data": data, "usage": usage})
 
 
-def _written(things: list[Detection], least: float) -> list[dict[str, object]]:
+def _json(detections: list[Detection], min_score: float) -> list[dict[str, object]]:
     return [
-        {"kind": thing.class_name, "box": [*thing.box], "score": thing.score}
-        for thing in things
-        if thing.score >= least
+        {"kind": each.class_name, "box": [*each.box], "score": each.score}
+        for each in detections
+        if each.score >= min_score
     ]

@@ -1,4 +1,4 @@
-"""POST /v1/embeddings: texts and images in, the mean of each one's last states out."""
+"""POST /v1/embeddings: texts and images in, one vector each out: the mean of the last hidden states."""
 
 import struct
 from base64 import b64encode
@@ -11,58 +11,60 @@ from starlette.responses import JSONResponse, Response
 
 from groundup.generate import look
 from groundup.generate.look import Look, View
-from groundup.serve import body, errors, pictures, prompts, record
-from groundup.serve.schema import ROWS, EmbeddingRequest
-from groundup.serve.site import Entry, Site
-from groundup.serve.stream import settled, unless_gone
+from groundup.serve import body, errors, images, prompts, request_stats
+from groundup.serve.models import ServedModel
+from groundup.serve.schema import MAX_EMBEDDINGS, EmbeddingRequest
+from groundup.serve.serving import Serving
+from groundup.serve.stream import result_of, unless_disconnected
 
 Row = tuple[list[int], tuple[Look, ...]]
 
 
-def routes(site: Site) -> APIRouter:
+def routes(serving: Serving) -> APIRouter:
     """The endpoint."""
     router = APIRouter()
 
     @router.post("/v1/embeddings")
     async def embed(request: Request) -> Response:
-        asked = await body.read(request, EmbeddingRequest)
-        return await site.ask(request, asked.model, partial(_answer, site, request, asked))
+        payload = await body.read(request, EmbeddingRequest)
+        return await serving.with_model(request, payload.model, partial(_answer, serving, request, payload))
 
     return router
 
 
-async def _answer(site: Site, request: Request, asked: EmbeddingRequest, entry: Entry) -> Response:
-    items, config = prompts.items(asked.input, "input", ROWS), entry.service.config
-    shown = [pictures.alone(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
-    views = await site.gallery.look(config, shown)
-    rows = await run_in_threadpool(_rows, entry, items, views)
+async def _answer(serving: Serving, request: Request, payload: EmbeddingRequest, model: ServedModel) -> Response:
+    items, config = prompts.as_list(payload.input, "input", MAX_EMBEDDINGS), model.service.config
+    refs = [images.single(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
+    views = await serving.image_loader.load(config, refs)
+    rows = await run_in_threadpool(_rows, model, items, views)
     if (longest := max(len(ids) for ids, _ in rows)) > config.context:
-        raise errors.too_long(longest, config.context, "input")
-    noted = record.of(request.scope)
-    noted.prompt_tokens = sum(len(ids) for ids, _ in rows)
-    job = entry.service.embed([ids for ids, _ in rows], [looks for _, looks in rows])
-    vectors = await unless_gone(request.receive, noted, settled(entry.service, job))
+        raise errors.context_length_exceeded(longest, config.context, "input")
+    stats = request_stats.of(request.scope)
+    stats.prompt_tokens = sum(len(ids) for ids, _ in rows)
+    job = model.service.embed([ids for ids, _ in rows], [looks for _, looks in rows])
+    vectors = await unless_disconnected(request.receive, stats, result_of(model.service, job))
     data = [
-        {"object": "embedding", "index": place, "embedding": _written(asked, vector)}
+        {"object": "embedding", "index": place, "embedding": _encode(payload, vector)}
         for place, vector in enumerate(vectors)
     ]
-    usage = {"prompt_tokens": noted.prompt_tokens, "total_tokens": noted.prompt_tokens}
-    noted.finish = "stop"
-    return JSONResponse({"object": "list", "model": asked.model, "data": data, "usage": usage})
+    usage = {"prompt_tokens": stats.prompt_tokens, "total_tokens": stats.prompt_tokens}
+    stats.finish = "stop"
+    return JSONResponse({"object": "list", "model": payload.model, "data": data, "usage": usage})
 
 
-def _rows(entry: Entry, items: list[Any], views: list[View]) -> list[Row]:
-    """The ids of each item, and its image if it is one."""
-    left, tokenizer = iter(views), entry.service.tokenizer
-    with errors.about("input"):
+def _rows(model: ServedModel, items: list[Any], views: list[View]) -> list[Row]:
+    """Token ids of each item, and its image inputs."""
+    left, tokenizer = iter(views), model.service.tokenizer
+    with errors.invalid_request("input"):
         return [
-            look.alone(tokenizer, next(left)) if isinstance(item, dict) else (prompts.prompt(entry, item, "input").ids,
-            ())
+            look.alone(tokenizer, next(left))
+            if isinstance(item, dict)
+            else (prompts.parse_prompt(model, item, "input").ids, ())
             for item in items
-        ]  # fmt: skip
+        ]
 
 
-def _written(asked: EmbeddingRequest, vector: list[float]) -> Any:
-    if asked.encoding_format == "float":
+def _encode(payload: EmbeddingRequest, vector: list[float]) -> Any:
+    if payload.encoding_format == "float":
         return vector
     return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

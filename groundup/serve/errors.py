@@ -1,4 +1,4 @@
-"""What is told when a request cannot be answered, in the shape that OpenAI's clients read."""
+"""Errors of the API, in OpenAI's JSON format."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -22,11 +22,11 @@ TYPES = {
     500: "server_error",
     503: "server_error",
 }
-GONE = 499  # a status nobody reads: the client has left
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that has disconnected
 
 
 class ApiError(Exception):
-    """A request that gets an error: an HTTP status, one sentence, and for programs the field it is about and a code."""
+    """An error response: HTTP status, message, the field it is about (`param`) and a machine-readable code."""
 
     def __init__(
         self,
@@ -41,23 +41,23 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON of the answer."""
+        """The JSON body."""
         kind = TYPES.get(self.status, "invalid_request_error")
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
     @property
     def response(self) -> Response:
-        """The answer."""
+        """The response."""
         return JSONResponse(self.body, self.status, self.headers)
 
 
-class Gone(Exception):
-    """The client has left before its answer was done."""
+class Disconnected(Exception):
+    """The client has disconnected before its response was complete."""
 
 
 @contextmanager
-def about(param: str) -> Iterator[None]:
-    """Turn an InputError into a 400 that is about one field."""
+def invalid_request(param: str) -> Iterator[None]:
+    """Turn an InputError into a 400 about one field."""
     try:
         yield
     except Closing:
@@ -66,8 +66,8 @@ def about(param: str) -> Iterator[None]:
         raise ApiError(400, str(error), param) from None
 
 
-def too_long(size: int, context: int, param: str) -> ApiError:
-    """A prompt leaves no room."""
+def context_length_exceeded(size: int, context: int, param: str) -> ApiError:
+    """The error of a prompt that leaves no room for an answer."""
     message = (
         f"the prompt has {size} tokens and the model's context {context}; shorten it so that there is room for an"
         " answer"
@@ -75,8 +75,8 @@ def too_long(size: int, context: int, param: str) -> ApiError:
     return ApiError(400, message, param, "context_length_exceeded")
 
 
-def of(error: Exception) -> ApiError:
-    """The answer to an exception; what it says of the inside of the server stays inside."""
+def api_error(error: Exception) -> ApiError:
+    """The error for an exception. Internal details go to the log, not to the client."""
     match error:
         case ApiError():
             return error
@@ -88,53 +88,53 @@ def of(error: Exception) -> ApiError:
             return ApiError(503, str(error), code="shutting_down", headers={"Retry-After": "1"})
         case InputError():
             return ApiError(400, str(error))
-    # The connection is closed after it, as the exception goes on into the log.
+    # The connection closes, as the exception propagates to the server's log.
     return ApiError(500, "the server failed; its log says why", code="internal_error", headers={"Connection": "close"})
 
 
-def of_piece(piece: OutputDelta) -> ApiError:
-    """The answer to a piece with an error."""
-    match piece.fault:
+def delta_error(delta: OutputDelta) -> ApiError:
+    """The error for an output delta that failed."""
+    match delta.fault:
         case "request":
-            return ApiError(400, str(piece.error))
+            return ApiError(400, str(delta.error))
         case "closing":
-            return ApiError(503, str(piece.error), code="shutting_down", headers={"Retry-After": "1"})
-    return failed()
+            return ApiError(503, str(delta.error), code="shutting_down", headers={"Retry-After": "1"})
+    return engine_failed()
 
 
-def failed() -> ApiError:
-    """The engine failed."""
+def engine_failed() -> ApiError:
+    """The error for an engine that failed."""
     return ApiError(500, "the engine failed; the server's log says why", code="internal_error")
 
 
-def of_http(path: str, method: str, error: HTTPException) -> ApiError:
-    """The answer to what the router refuses."""
+def routing_error(path: str, method: str, error: HTTPException) -> ApiError:
+    """The error for an unknown path or method."""
     messages = {404: f"there is nothing at {path}", 405: f"{path} does not answer to {method}"}
     return ApiError(error.status_code, messages.get(error.status_code, error.detail), headers=error.headers)
 
 
-# --- as handlers of an app ----------------------------------------------------------------------------------
+# --- exception handlers ----------------------------------------------------------------------------------
 
 
-async def _tell(request: Request, error: Exception) -> Response:
-    return of(error).response
+async def _handle(request: Request, error: Exception) -> Response:
+    return api_error(error).response
 
 
-async def _tell_http(request: Request, error: Exception) -> Response:
+async def _handle_routing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return of_http(request.url.path, request.method, error).response
+    return routing_error(request.url.path, request.method, error).response
 
 
-async def _tell_nobody(request: Request, error: Exception) -> Response:
-    return Response(status_code=GONE)
+async def _handle_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 HANDLERS: dict[int | type[Exception], Any] = {
-    ApiError: _tell,
-    Busy: _tell,
-    InputError: _tell,
-    HTTPException: _tell_http,
-    ClientDisconnect: _tell_nobody,
-    Gone: _tell_nobody,
-    Exception: _tell,
+    ApiError: _handle,
+    Busy: _handle,
+    InputError: _handle,
+    HTTPException: _handle_routing,
+    ClientDisconnect: _handle_disconnect,
+    Disconnected: _handle_disconnect,
+    Exception: _handle,
 }

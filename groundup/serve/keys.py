@@ -1,7 +1,7 @@
-"""API keys: random texts of which only the hashes are kept.
+"""API keys: random tokens, of which only hashes are stored.
 
-A line of the file is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` leaves a number open, `#` begins a comment. To
-revoke a key, delete its line: the file is read again when it has changed.
+A line of the file is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` leaves a limit to the server, `#` begins a
+comment. To revoke a key, delete its line: a changed file is read again.
 """
 
 import hmac
@@ -17,36 +17,35 @@ from groundup.config.base import NAME
 from groundup.core.errors import InputError
 from groundup.core.files import alone, replacing
 
-PREFIX = "gu-"  # lets a scanner for leaked secrets find them
+PREFIX = "gu-"  # so that secret scanners recognise keys
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key: whose it is, its hash, and what it may do (None: what the server allows)."""
+    """One key: its owner's name, its hash, and its rate limits (None: the server's)."""
 
     name: str
     digest: str
-    a_minute: int | None = None
-    at_a_time: int | None = None
+    requests_per_minute: int | None = None
+    concurrent: int | None = None
 
 
 class Keys:
-    """The keys of a file. Raises InputError for one that is missing, empty or malformed.
+    """The keys of a file. Raises InputError for a file that is missing, empty or malformed.
 
-    A later change that cannot be read is not taken over; `trouble` is called with what is wrong, once for each such
-    change.
+    A later invalid change of the file is ignored, and `on_error` is called with a message once.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self.trouble: Callable[[str], None] = lambda said: None
-        self._stamp: tuple[int, ...] = _stamp(path)
+        self.on_error: Callable[[str], None] = lambda message: None
+        self._file_version: tuple[int, ...] = _file_version(path)
         self._keys = read(path)
         if not self._keys:
             raise InputError(f"{path}: holds no key; `groundup key NAME --keys {path}` makes one")
 
-    def find(self, token: str) -> Key | None:
-        """The key that a client has shown, compared with all in a time that tells nothing of them."""
+    def authenticate(self, token: str) -> Key | None:
+        """The key of a client's token, or None; compared with all keys in constant time."""
         self._refresh()
         digest, found = sha256(token.encode("utf-8", errors="surrogateescape")).hexdigest(), None
         for key in self._keys:
@@ -57,17 +56,17 @@ class Keys:
     def _refresh(self) -> None:
         stamp: tuple[int, ...] = ()  # no file
         try:
-            stamp = _stamp(self.path)
-            if stamp != self._stamp:
+            stamp = _file_version(self.path)
+            if stamp != self._file_version:
                 self._keys = read(self.path)
         except InputError as error:
-            if stamp != self._stamp:
-                self.trouble(f"{error}; the keys of before stay valid")
-        self._stamp = stamp
+            if stamp != self._file_version:
+                self.on_error(f"{error}; the previous keys stay valid")
+        self._file_version = stamp
 
 
 def read(path: Path) -> list[Key]:
-    """The keys of a file. Raises InputError that names the line."""
+    """Read a file of keys. Raises InputError that names the line."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -85,14 +84,14 @@ def read(path: Path) -> list[Key]:
     return found
 
 
-def make(path: Path, name: str, a_minute: int | None = None, at_a_time: int | None = None) -> str:
-    """Add a key to a file, which only its owner may read; returns the key, which is nowhere else. Raises InputError for
-    a name that is taken.
+def make(path: Path, name: str, requests_per_minute: int | None = None, concurrent: int | None = None) -> str:
+    """Add a key to a file with mode 0600; returns the token, which is stored nowhere. Raises InputError for a name
+    that is taken.
     """
     if not re.fullmatch(NAME, name):
         raise InputError(f"{name}: not a name for a key; use lower-case letters, digits, - and _")
     token = PREFIX + secrets.token_urlsafe(32)
-    limits = " ".join("-" if limit is None else str(limit) for limit in (a_minute, at_a_time))
+    limits = " ".join("-" if limit is None else str(limit) for limit in (requests_per_minute, concurrent))
     with alone(path):
         _add(path, name, f"{sha256(token.encode()).hexdigest()} {limits}")
     return token
@@ -102,7 +101,7 @@ def _add(path: Path, name: str, rest: str) -> None:
     if path.exists() and name in {key.name for key in read(path)}:
         raise InputError(f"{path}: has a key {name!r} already; choose another name, or delete its line")
     before = path.read_text(encoding="utf-8") if path.exists() else ""
-    before += "\n" if before and not before.endswith("\n") else ""  # written by hand
+    before += "\n" if before and not before.endswith("\n") else ""  # a file edited by hand
     with replacing(path) as temporary:
         os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
         temporary.write_text(f"{before}{name} {rest}\n", encoding="utf-8")
@@ -116,7 +115,7 @@ def _number(word: str, path: Path, line: int) -> int | None:
     return int(word)
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def _file_version(path: Path) -> tuple[int, ...]:
     try:
         stat = path.stat()
     except OSError as error:

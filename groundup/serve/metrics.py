@@ -1,4 +1,4 @@
-"""Figures of a server for Prometheus."""
+"""Metrics of a server for Prometheus."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,15 +8,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from groundup.generate.service import ServiceStats
-from groundup.serve.record import Record
+from groundup.serve.request_stats import RequestStats
 
 PATHS = (
     *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/detections", "/v1/models"),
     *("/api/settings", "/api/runs", "/health", "/ready", "/metrics"),
 )
-_QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-# By their names in Prometheus, which are older than those of the fields: pages are blocks of the KV cache.
+_LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _GAUGES = ("running", "waiting", "pages_total", "pages_used", "pages_cached", "alive")
 _COUNTERS = ("prompt_tokens", "cached_tokens", "generated_tokens", "preemptions", "steps")
 _FIELDS = {f"pages_{name}": f"blocks_{name}" for name in ("total", "used", "cached")}
@@ -24,51 +23,59 @@ _FIELDS |= {"prompt_tokens": "prefilled_tokens", "cached_tokens": "prefix_hit_to
 
 
 class Metrics:
-    """The figures of one server; `states` gives those of the engines by model."""
+    """Counters, gauges and histograms of one server; `states` gives each engine's by model."""
 
     def __init__(self, states: Callable[[], Iterable[tuple[str, ServiceStats]]]):
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "groundup_requests", "requests by path and status", ("path", "status"), registry=self._registry
         )
-        self.under_way = Gauge("groundup_requests_under_way", "requests being answered", registry=self._registry)
+        self.in_flight = Gauge("groundup_requests_under_way", "requests being answered", registry=self._registry)
         self.seconds = Histogram(
-            "groundup_request_seconds", "seconds to answer", ("path",), registry=self._registry, buckets=_QUICK
+            "groundup_request_seconds",
+            "seconds to answer",
+            ("path",),
+            registry=self._registry,
+            buckets=_LATENCY_BUCKETS,
         )
-        self.first = Histogram(
+        self.first_token = Histogram(
             "groundup_first_token_seconds",
             "seconds to the first token",
             ("model",),
             registry=self._registry,
-            buckets=_QUICK,
+            buckets=_LATENCY_BUCKETS,
         )
-        self.gap = Histogram(
-            "groundup_token_gap_seconds", "seconds between tokens", ("model",), registry=self._registry, buckets=_GAPS
+        self.token_gap = Histogram(
+            "groundup_token_gap_seconds",
+            "seconds between tokens",
+            ("model",),
+            registry=self._registry,
+            buckets=_GAP_BUCKETS,
         )
         self._registry.register(_Engines(states))
 
-    def note(self, path: str, status: int, seconds: float, record: Record) -> None:
-        """A request that has ended."""
-        self.requests.labels(label(path), str(status)).inc()
-        self.seconds.labels(label(path)).observe(seconds)
+    def observe(self, path: str, status: int, seconds: float, record: RequestStats) -> None:
+        """Count a finished request."""
+        self.requests.labels(path_label(path), str(status)).inc()
+        self.seconds.labels(path_label(path)).observe(seconds)
         if record.model is not None and record.first_token_seconds is not None:
-            self.first.labels(record.model).observe(record.first_token_seconds)
+            self.first_token.labels(record.model).observe(record.first_token_seconds)
             for gap in record.token_gaps:
-                self.gap.labels(record.model).observe(gap)
+                self.token_gap.labels(record.model).observe(gap)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return bytes(generate_latest(self._registry))
 
 
 class _Engines(Collector):
-    """The engines' own numbers, asked for when they are read."""
+    """Metrics of the engines, collected when they are scraped."""
 
     def __init__(self, states: Callable[[], Iterable[tuple[str, ServiceStats]]]):
         self._states = states
 
     def collect(self) -> Iterator[Metric]:
-        """A family for each number, a sample for each model."""
+        """One metric family for each number, one sample for each model."""
         states = list(self._states())
         for name in _GAUGES:
             yield _family(
@@ -94,6 +101,6 @@ def _family(family: Any, name: str, states: list[tuple[str, ServiceStats]]) -> M
     return family  # type: ignore[no-any-return]
 
 
-def label(path: str) -> str:
-    """A path as a label, of which there are few whatever clients ask for."""
+def path_label(path: str) -> str:
+    """A path as a label; unknown paths share one label, so the cardinality is bounded."""
     return next((known for known in PATHS if path == known or path.startswith(known + "/")), "other")

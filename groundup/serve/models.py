@@ -1,4 +1,4 @@
-"""The models that are served, by name; a new version takes the place of an old one without anybody noticing."""
+"""The served models by name, and their hot reload: a new version replaces the old one without a failed request."""
 
 import threading
 import time
@@ -9,104 +9,102 @@ from pathlib import Path
 from groundup.core.errors import InputError
 from groundup.generate.service import Service, ServiceStats
 
-# What loading may come to: files of any content, too little memory.
-BROKEN = (
+# What loading may raise: the files may hold anything, and memory may run out.
+LOAD_ERRORS = (
     *(InputError, OSError, RuntimeError, ValueError, LookupError),
     *(TypeError, AttributeError, ArithmeticError, MemoryError),
 )
-Identity = tuple[tuple[str, int, int], ...]
+Version = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A model at work: its folder, when that was written (seconds since 1970), and the tokens it sees."""
+class ServedModel:
+    """A loaded model: its folder, the time it was written (seconds since 1970), and its context in tokens."""
 
     name: str
     folder: Path
     service: Service
     created: int
     context: int
-    identity: Identity
+    version: Version
 
 
 class Registry:
-    """Models by name. `find` gives the folder of a model, which for a run is that of its last stage; `load` puts an
-    engine to work.
-    """
+    """Models by name. `find` gives the folder with the weights (of a run: its last stage); `load` starts an engine."""
 
     def __init__(self, sources: dict[str, Path], find: Callable[[Path], Path], load: Callable[[Path], Service]):
         self._sources, self._find, self._load = sources, find, load
-        self._entries: dict[str, Entry] = {}
-        self._failed: dict[str, Identity] = {}  # versions that could not be loaded: not tried again
-        self._refreshing = threading.Lock()
+        self._models: dict[str, ServedModel] = {}
+        self._failed: dict[str, Version] = {}  # versions that could not be loaded; they are not tried again
+        self._reloading = threading.Lock()
 
     def load(self) -> None:
-        """Load all of them; raises InputError as loading does."""
+        """Load all models. Raises InputError as loading does."""
         for name in self._sources:
-            self._entries[name] = self._entry(name)
+            self._models[name] = self._load_model(name)
 
-    def get(self, name: str) -> Entry:
-        """The model of a name; raises KeyError."""
-        return self._entries[name]
+    def get(self, name: str) -> ServedModel:
+        """The model of a name. Raises KeyError."""
+        return self._models[name]
 
-    def list(self) -> Sequence[Entry]:
-        """All of them."""
-        return tuple(self._entries.values())
+    def list(self) -> Sequence[ServedModel]:
+        """All models."""
+        return tuple(self._models.values())
 
     def states(self) -> Sequence[tuple[str, ServiceStats]]:
-        """The numbers of each engine."""
-        return [(entry.name, entry.service.stats()) for entry in self.list()]
+        """The state of each engine, by model."""
+        return [(model.name, model.service.stats()) for model in self.list()]
 
-    def refresh(self, settle: float = 0.0) -> Sequence[str]:
-        """Load what has changed beside what runs, then swap; returns a sentence for each model that was replaced, or
-        could not be.
+    def reload(self, settle: float = 0.0) -> Sequence[str]:
+        """Load changed models beside the running ones, then swap. Returns a message for each model that was replaced
+        or could not be loaded.
 
-        A folder must stay the same for `settle` seconds: it may be in the middle of being written. Answers under way
-        end on the old version.
+        A folder must stay unchanged for `settle` seconds, as it may still be written to. Sequences in flight end on the
+        old version.
         """
-        with self._refreshing:
-            return [said for name in self._sources if (said := self._renew(name, settle))]
+        with self._reloading:
+            return [message for name in self._sources if (message := self._reload_model(name, settle))]
 
-    def _renew(self, name: str, settle: float) -> str | None:
-        old = self._entries[name]
-        seen = self._seen(name)
-        if seen in (old.identity, self._failed.get(name)):
+    def _reload_model(self, name: str, settle: float) -> str | None:
+        old = self._models[name]
+        seen = self._current_version(name)
+        if seen in (old.version, self._failed.get(name)):
             return None
         time.sleep(settle)
-        if settle and self._seen(name) != seen:
+        if settle and self._current_version(name) != seen:
             return None
         try:
-            new = self._entry(name)
-        except BROKEN as error:
+            new = self._load_model(name)
+        except LOAD_ERRORS as error:
             self._failed[name] = seen
             return f"{name}: the new version cannot be loaded, the old one goes on ({error})"
-        self._entries[name] = new
+        self._models[name] = new
         self._failed.pop(name, None)
         threading.Thread(target=old.service.close, daemon=True).start()
         return f"{name}: a new version is served"
 
-    def _seen(self, name: str) -> Identity:
-        """The version that lies in a model's folder; nothing where there is none."""
+    def _current_version(self, name: str) -> Version:
+        """The version in a model's folder; empty where there is none."""
         try:
-            return identity(self._find(self._sources[name]))
+            return version_of(self._find(self._sources[name]))
         except InputError:
             return ()
 
-    def _entry(self, name: str) -> Entry:
+    def _load_model(self, name: str) -> ServedModel:
         folder = self._find(self._sources[name])
-        found = identity(folder)
+        found = version_of(folder)
         service = self._load(folder)
         created = max(stamp for _, _, stamp in found) // 1_000_000_000
-        return Entry(name, folder, service, created, service.config.context, found)
+        return ServedModel(name, folder, service, created, service.config.context, found)
 
     def close(self, seconds: float | None = None) -> None:
-        """Stop all engines, after the answers under way or so many seconds."""
-        for entry in self.list():
-            entry.service.close(seconds)
+        """Stop all engines once their sequences have ended, or after so many seconds."""
+        for model in self.list():
+            model.service.close(seconds)
 
 
-def identity(folder: Path) -> Identity:
-    """What tells one version of a model's files from another. Raises InputError when there are none."""
+def version_of(folder: Path) -> Version:
+    """The version of a model: names, sizes and times of its files. Raises InputError when there are none."""
     files = sorted([*folder.glob("model*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer*.json")])
     try:
         stats = [(file.name, file.stat()) for file in files]

@@ -1,4 +1,4 @@
-"""What a request's prompt comes to, and how its answer is sampled: the same for all endpoints."""
+"""Prompts, sampling parameters and response envelopes, shared by the endpoints."""
 
 import secrets
 import time
@@ -8,28 +8,28 @@ from typing import Any
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import Tokenizer
 from groundup.generate.sampling import Sampling
-from groundup.serve.errors import ApiError, too_long
+from groundup.serve.errors import ApiError, context_length_exceeded
+from groundup.serve.models import ServedModel
 from groundup.serve.schema import Generation
-from groundup.serve.site import Entry
 
-SEEDS = 2**53  # those drawn here: whole numbers that every reader of JSON keeps
+MAX_SEED = 2**53  # of drawn seeds: integers that every JSON parser represents exactly
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Ids, and the text they are of."""
+    """Token ids and their text."""
 
     ids: list[int]
     text: str
 
 
-def prompts(entry: Entry, value: Any, param: str, most: int) -> list[Prompt]:
-    """One prompt or several: a text, ids, or a list of either. Raises ApiError for anything else."""
-    return [prompt(entry, item, param) for item in items(value, param, most)]
+def parse_prompts(model: ServedModel, value: Any, param: str, most: int) -> list[Prompt]:
+    """One prompt or several: a text, ids, or a list of either. Raises ApiError (400) for any other value."""
+    return [parse_prompt(model, item, param) for item in as_list(value, param, most)]
 
 
-def items(value: Any, param: str, most: int) -> list[Any]:
-    """One item or several, as a list. Raises ApiError for more than the most."""
+def as_list(value: Any, param: str, most: int) -> list[Any]:
+    """One item or several, as a list. Raises ApiError (400) for more than `most`."""
     several = isinstance(value, list) and value != [] and not all(_is_id(item) for item in value)
     found = value if several else [value]
     if len(found) > most:
@@ -37,9 +37,9 @@ def items(value: Any, param: str, most: int) -> list[Any]:
     return found
 
 
-def prompt(entry: Entry, value: Any, param: str) -> Prompt:
-    """A text or ids. Raises ApiError for anything else, and for more than the model's context."""
-    tokenizer, context = entry.service.tokenizer, entry.context
+def parse_prompt(model: ServedModel, value: Any, param: str) -> Prompt:
+    """One prompt: a text or ids. Raises ApiError (400) for any other value, or one longer than the context."""
+    tokenizer, context = model.service.tokenizer, model.context
     if isinstance(value, str):
         ids = tokenizer.encode(value)
     elif isinstance(value, list) and all(_is_id(item) for item in value):
@@ -56,41 +56,41 @@ def prompt(entry: Entry, value: Any, param: str) -> Prompt:
         )
     if not ids:
         raise ApiError(400, f"{param} is empty; it needs at least one token", param)
-    if len(ids) > context:  # to decode millions holds the interpreter's lock for seconds
-        raise too_long(len(ids), context, param)
-    return Prompt(ids, tokenizer.decode(ids))  # the normal form: it is what an echo counts its offsets in
+    if len(ids) > context:  # before decoding: millions of ids would hold the interpreter's lock for seconds
+        raise context_length_exceeded(len(ids), context, param)
+    return Prompt(ids, tokenizer.decode(ids))  # the normal form, in which an echo counts offsets
 
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def with_room(entry: Entry, ids: list[int], param: str) -> list[int]:
-    """The ids of a prompt that leaves room for an answer; raises ApiError for one that does not."""
-    context = entry.context
+def require_room(model: ServedModel, ids: list[int], param: str) -> list[int]:
+    """The ids, if they leave room for an answer in the context. Raises ApiError (400) otherwise."""
+    context = model.context
     if len(ids) >= context:
-        raise too_long(len(ids), context, param)
+        raise context_length_exceeded(len(ids), context, param)
     return ids
 
 
-def sampling(asked: Generation, tokenizer: Tokenizer, temperature: float) -> Sampling:
-    """How to sample: at this temperature, and with a seed that is drawn, where none is given."""
+def sampling(payload: Generation, tokenizer: Tokenizer, temperature: float) -> Sampling:
+    """Sampling parameters, with the default temperature and a random seed where none is given."""
     return Sampling(
-        temperature=temperature if asked.temperature is None else asked.temperature,
-        top_k=asked.top_k,
-        top_p=asked.top_p,
-        min_p=asked.min_p,
-        repetition_penalty=asked.repetition_penalty,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        seed=secrets.randbelow(SEEDS) if asked.seed is None else asked.seed,
-        bias={_biased(key, tokenizer): value for key, value in asked.logit_bias.items()},
+        temperature=temperature if payload.temperature is None else payload.temperature,
+        top_k=payload.top_k,
+        top_p=payload.top_p,
+        min_p=payload.min_p,
+        repetition_penalty=payload.repetition_penalty,
+        presence_penalty=payload.presence_penalty,
+        frequency_penalty=payload.frequency_penalty,
+        seed=secrets.randbelow(MAX_SEED) if payload.seed is None else payload.seed,
+        bias={_biased(key, tokenizer): value for key, value in payload.logit_bias.items()},
     )
 
 
-def stops(asked: Generation) -> tuple[str, ...]:
-    """What ends an answer: each text as it is given, and in its normal form, in which a model writes."""
-    return tuple(dict.fromkeys([*asked.stop, *filter(None, map(normalise, asked.stop))]))
+def stop_texts(payload: Generation) -> tuple[str, ...]:
+    """Stop strings, as given and in normal form, in which a model writes."""
+    return tuple(dict.fromkeys([*payload.stop, *filter(None, map(normalise, payload.stop))]))
 
 
 def _biased(key: str, tokenizer: Tokenizer) -> int:
@@ -99,22 +99,22 @@ def _biased(key: str, tokenizer: Tokenizer) -> int:
     return int(key)
 
 
-def together(asked: Generation, count: int, most: int) -> None:
-    """Raise ApiError for a request with too many answers, or options of a stream without one."""
-    if asked.n * count > most:
+def check_choices(payload: Generation, count: int, most: int) -> None:
+    """Raise ApiError (400) for too many choices, or stream_options without stream."""
+    if payload.n * count > most:
         raise ApiError(
             400,
-            f"{count} prompts with {asked.n} answers each are {count * asked.n} answers; the most in one request is"
+            f"{count} prompts with {payload.n} answers each are {count * payload.n} answers; the most in one request is"
             f" {most}",
             "n",
         )
-    if asked.stream_options is not None and not asked.stream:
+    if payload.stream_options is not None and not payload.stream:
         raise ApiError(400, "stream_options are for a stream; set stream", "stream_options")
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What an answer and each of its chunks begin with. `seed` gives the same answer when asked with again."""
+class Envelope:
+    """Fields that a response and each of its chunks share. `seed` reproduces the response."""
 
     id: str
     kind: str
@@ -123,12 +123,12 @@ class Frame:
     created: int
 
     @staticmethod
-    def of(prefix: str, kind: str, model: str, seed: int) -> "Frame":
-        """A frame with an id of its own."""
-        return Frame(f"{prefix}-{secrets.token_hex(12)}", kind, model, seed, int(time.time()))
+    def new(prefix: str, kind: str, model: str, seed: int) -> "Envelope":
+        """An envelope with a new id."""
+        return Envelope(f"{prefix}-{secrets.token_hex(12)}", kind, model, seed, int(time.time()))
 
-    def around(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        """The JSON of an answer or a chunk."""
+    def wrap(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        """The JSON of a response or chunk with these choices."""
         return {
             "id": self.id,
             "object": self.kind,

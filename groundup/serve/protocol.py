@@ -1,6 +1,4 @@
-"""HTTP connections that end by themselves: whoever sends no whole head, leaves a body unfinished, or takes nothing, is
-cut off.
-"""
+"""HTTP/1.1 with timeouts: aborts clients that do not finish a header or body, or do not read responses (slowloris)."""
 
 import asyncio
 import logging
@@ -9,48 +7,43 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 15.0  # for the whole head of a request to come
-TAKE_SECONDS = (
-    30.0  # for a client to take something of what waits for it, and to end the body of a request that is answered
-)
-SLICE = 16 * 1024  # bytes that are read of one connection before the others have their turn
-FRAMING = 128 * 1024  # bytes around the chunks of a body, beyond one in 16
-PIPELINED = 0.05  # seconds until the next request of a client that does not wait for its answers
-COUNTED = "groundup.counted"  # in the scope of a request that counts among those under way
+HEADER_TIMEOUT = 15.0  # seconds for the complete header of a request
+SEND_TIMEOUT = 30.0  # seconds for a client to read part of a response, and to end the body of an answered request
+READ_BYTES = 16 * 1024  # bytes read from one connection before the loop turns to others
+MAX_FRAMING = 128 * 1024  # bytes of chunk headers in a body, beyond a sixteenth of it
+PIPELINE_DELAY = 0.05  # seconds until the next pipelined request is processed
+COUNTED = "groundup.counted"  # ASGI scope key of a request that counts as in flight
 LOG = logging.getLogger("groundup.serve.protocol")
-LOG.setLevel(
-    logging.ERROR
-)  # what clients do wrong is answered; to log each case would let them fill the log, or stop at a pipe nobody reads
+LOG.setLevel(logging.ERROR)  # client errors are answered and not logged: clients could fill the log with them
 
 
 class Protocol(H11Protocol, asyncio.BufferedProtocol):
-    """uvicorn's protocol with a clock for each connection: it runs while a head is awaited, while the body of an
-    answered request goes on, and while the client's buffer is full.
+    """uvicorn's HTTP protocol with one timeout a connection.
 
-    What is not taken stays in memory for as long as the connection does, even one that was closed here, so it is cut
-    and not closed. `address` is whose it is; `made` when it came and `since` when it became idle, in the loop's
-    seconds.
+    The timeout runs while a header is incomplete, while the body of an answered request continues, and while the
+    client's receive buffer is full. It aborts the connection: after a close, unread data would stay in memory.
+    `address` is the client's; `made` and `since` are loop times at which it connected and became idle.
     """
 
-    head_seconds, take_seconds = HEAD_SECONDS, TAKE_SECONDS
+    header_timeout, send_timeout = HEADER_TIMEOUT, SEND_TIMEOUT
 
     def __init__(self, *arguments: Any, **more: Any):
         super().__init__(*arguments, **more)
         self.logger = LOG
         self.address, self.made = "", self.loop.time()
         self.since = self.made
-        self._clock: asyncio.TimerHandle | None = None
+        self._timeout: asyncio.TimerHandle | None = None
         self._buffer = bytearray()
         self._framing = 0
 
     @property
     def working(self) -> bool:
-        """Whether a counted request is under way and its client takes what it is sent."""
+        """Whether a counted request is in flight and its client reads: the connection is not evicted."""
         return self.busy and COUNTED in self.cycle.scope and not self.flow.write_paused
 
     @property
     def busy(self) -> bool:
-        """Whether a request is under way, or its answer waits to be taken."""
+        """Whether a request is in flight, or its response has unread data."""
         return not self._answered or self.flow.write_paused
 
     @property
@@ -58,85 +51,83 @@ class Protocol(H11Protocol, asyncio.BufferedProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come; its head is awaited."""
+        """Start the header timeout of a new connection."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        self._cut_in(self.head_seconds)
+        self._abort_after(self.header_timeout)
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Where the next bytes go."""
-        self._buffer = bytearray(SLICE)
+        """A buffer for the next bytes."""
+        self._buffer = bytearray(READ_BYTES)
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes have come."""
+        """Process received bytes."""
         data, self._buffer = bytes(self._buffer[:nbytes]), bytearray()
         self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
-        """Something of a head or of a body has come; the clock goes on from where it stood while the head, or an
-        answered body, is not whole.
-        """
+        """Process part of a header or body. Its timeout is not restarted while either is incomplete."""
         cycle, before = self.cycle, len(self.cycle.body) if self.cycle else 0
         super().data_received(data)
         if self.cycle is not cycle:
             self._framing = 0
         elif self.conn.their_state is h11.SEND_BODY and not self._answered:
-            self._weigh(len(data), len(self.cycle.body) - before)
+            self._limit_framing(len(data), len(self.cycle.body) - before)
         if self.conn.their_state is h11.IDLE:
-            if self._clock is None and not self.transport.is_closing():
-                self._cut_in(self.head_seconds)
+            if self._timeout is None and not self.transport.is_closing():
+                self._abort_after(self.header_timeout)
         elif not self._answered and not self.flow.write_paused:
-            self._stop()
+            self._cancel_timeout()
 
-    def _weigh(self, taken: int, body: int) -> None:
-        """Cut off a body that comes in chunks so small that reading them is the work."""
+    def _limit_framing(self, taken: int, body: int) -> None:
+        """Abort a body whose chunks are so small that parsing them dominates."""
         self._framing = max(0, self._framing + taken - taken // 16 - body)
-        if self._framing > FRAMING:
+        if self._framing > MAX_FRAMING:
             self.transport.abort()
 
     def pause_writing(self) -> None:
-        """The client does not take what it is sent."""
+        """Start the send timeout: the client does not read."""
         super().pause_writing()
-        self._cut_in(self.take_seconds)
+        self._abort_after(self.send_timeout)
 
     def resume_writing(self) -> None:
-        """The client has taken it; unless it is the last answer here, or a body goes on that nobody reads any more."""
+        """Stop the send timeout: the client reads again. It continues if the connection is to close."""
         super().resume_writing()
-        self._stop()
-        self._end_if_answered()
+        self._cancel_timeout()
+        self._abort_if_answered()
 
     def on_response_complete(self) -> None:
-        """An answer is sent; if it was the last one here, it must be taken too, and the rest of a body must come."""
+        """Go on to the next request. After the last response, time its delivery and the rest of the body."""
         self.since = self.loop.time()
         if self.conn.trailing_data[0] and not self.transport.is_closing():
-            self.loop.call_later(PIPELINED, self._go_on)
+            self.loop.call_later(PIPELINE_DELAY, self._next_request)
         else:
-            self._go_on()
+            self._next_request()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing more is asked: close, once what was answered is taken."""
+        """Close an idle connection once its last response has been read."""
         super().timeout_keep_alive_handler()
-        self._cut_in(self.take_seconds)
+        self._abort_after(self.send_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Stop the timeout of a lost connection."""
         super().connection_lost(exc)
-        self._stop()
+        self._cancel_timeout()
 
-    def _go_on(self) -> None:
+    def _next_request(self) -> None:
         super().on_response_complete()
-        self._end_if_answered()
+        self._abort_if_answered()
 
-    def _end_if_answered(self) -> None:
+    def _abort_if_answered(self) -> None:
         if self.transport.is_closing() or (self._answered and self.conn.their_state is h11.SEND_BODY):
-            self._cut_in(self.take_seconds)
+            self._abort_after(self.send_timeout)
 
-    def _cut_in(self, seconds: float) -> None:
-        self._stop()
-        self._clock = self.loop.call_later(seconds, self.transport.abort)
+    def _abort_after(self, seconds: float) -> None:
+        self._cancel_timeout()
+        self._timeout = self.loop.call_later(seconds, self.transport.abort)
 
-    def _stop(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+    def _cancel_timeout(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None

@@ -1,18 +1,20 @@
-"""What the page shows of runs: their stages, the curves of those that train, figures and lineage, read from the runs'
-folders.
+"""The API of the page's run view: stages, training curves, evaluation tables and lineage, read from the runs' folders.
 
-A run may be under way: files are there in part, the last line of a log may be torn. What cannot be read is left out,
-never an error.
+A run may be in progress: files may be missing, the last line of a log may be incomplete. What cannot be read is left
+out; it is never an error. Reading has threads of its own, so it takes none from requests to models.
 """
 
+import asyncio
 import fcntl
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from groundup.config.base import NAME
@@ -37,8 +39,9 @@ DAMAGED = (
     ValueError,
     AttributeError,
     RecursionError,
-)  # what reading a file of any content may come to
+)  # what reading a damaged file may raise
 POINTS = 500  # of a curve
+THREADS = 2  # that read runs
 LOG_BYTES = 64 << 20  # of a log that are read
 REPORT_HEADERS = {
     "Content-Security-Policy": (
@@ -49,63 +52,71 @@ REPORT_HEADERS = {
 }
 
 
-def router(runs: Path) -> APIRouter:
-    """The endpoints for the runs of a folder."""
-    api = APIRouter(prefix="/api/runs")
+def routes(runs: Path) -> APIRouter:
+    """The endpoints for the runs in a folder."""
+    api, threads = APIRouter(prefix="/api/runs"), ThreadPoolExecutor(THREADS, "runs")
+
+    async def respond(read: Callable[[], Response]) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(threads, read)
 
     @api.get("")
-    def all_runs() -> dict[str, Any]:
-        return {"runs": [summary(root, _recipe(root)) for root in roots(runs)]}
+    async def all_runs() -> Response:
+        return await respond(lambda: _json({"runs": [summary(root, _recipe(root)) for root in run_folders(runs)]}))
 
     @api.get("/{name}")
-    def one_run(name: str, since: str | None = None) -> dict[str, Any]:
-        return details(_root(runs, name), *_since(since))
+    async def one_run(name: str, since: str | None = None) -> Response:
+        return await respond(lambda: _json(details(_run_folder(runs, name), *_since(since))))
 
     @api.get("/{name}/report")
-    def report(name: str) -> Response:
-        root = _root(runs, name)
-        page = whole(lambda: _file(root, "report", "report.html").read_bytes(), None)
-        if page is None:
-            raise ApiError(404, f"the run {name} has no report yet")
-        return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
+    async def report(name: str) -> Response:
+        return await respond(lambda: _report(_run_folder(runs, name)))
 
     return api
 
 
-def whole(read: Callable[[], T], otherwise: U) -> T | U:
-    """What was read, or something else where it is damaged, gone, or not there yet."""
+def _json(content: dict[str, Any]) -> Response:
+    return Response(to_json(content, inf_nan_mode="null"), media_type="application/json")
+
+
+def _report(root: Path) -> Response:
+    page = read_or(lambda: _file(root, "report", "report.html").read_bytes(), None)
+    if page is None:
+        raise ApiError(404, f"the run {root.name} has no report yet")
+    return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
+
+
+def read_or(read: Callable[[], T], default: U) -> T | U:
+    """The result of `read`, or the default where a file is damaged or missing."""
     try:
         return read()
     except DAMAGED:
-        return otherwise
+        return default
 
 
-def roots(runs: Path) -> list[Path]:
-    """The folders of runs, by name; links that lead elsewhere are left out."""
+def run_folders(runs: Path) -> list[Path]:
+    """The folders of runs, by name; links out of the folder are left out."""
     inside = runs.resolve()
     found = [path for path in _folders(runs) if (path / "recipe.json").is_file()]
     return [path for path in found if path.resolve().is_relative_to(inside)]
 
 
 def _folders(parent: Path) -> list[Path]:
-    """The folders in one that may be a run's or a stage's, by name."""
-    return whole(
+    """Subfolders with the name of a run or stage, sorted."""
+    return read_or(
         lambda: [path for path in sorted(parent.iterdir()) if re.fullmatch(NAME, path.name) and path.is_dir()], []
     )
 
 
 def _file(root: Path, *parts: str) -> Path:
-    """A plain file of a run. Raises InputError for what is none, or is reached by a link that leads out of the run's
-    folder.
-    """
+    """A regular file of a run. Raises InputError for any other, and for a link out of the run's folder."""
     path = root.joinpath(*parts)
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{path}: not a file of this run")
     return path
 
 
-def _root(runs: Path, name: str) -> Path:
-    root = next((path for path in roots(runs) if path.name == name), None)
+def _run_folder(runs: Path, name: str) -> Path:
+    root = next((path for path in run_folders(runs) if path.name == name), None)
     if root is None:
         raise ApiError(404, f"there is no run {name!r}")
     return root
@@ -124,8 +135,8 @@ def _since(text: str | None) -> tuple[str | None, int]:
 
 
 def summary(root: Path, recipe: Recipe | None) -> dict[str, Any]:
-    """A run in a line: its stages, and whether it is under way."""
-    live, trains = is_live(root), _titles(recipe)
+    """A run's name, stages, and whether it is in progress."""
+    live, trains = is_live(root), _training_titles(recipe)
     manifests = sorted(_manifests(root), key=lambda manifest: manifest.finished)
     stages = [_stage(manifest.stage, "done", manifest.stage in trains, manifest) for manifest in manifests]
     done = {manifest.stage for manifest in manifests}
@@ -153,20 +164,20 @@ def _manifests(root: Path) -> Iterator[Manifest]:
 
 
 def _manifest(root: Path, stage: str) -> Manifest | None:
-    return whole(lambda: ledger.read(_file(root, stage, "manifest.json").parent), None)
+    return read_or(lambda: ledger.read(_file(root, stage, "manifest.json").parent), None)
 
 
 def _recipe(root: Path) -> Recipe | None:
-    return whole(lambda: Recipe.of(read_json(_file(root, "recipe.json"))["recipe"]), None)
+    return read_or(lambda: Recipe.of(read_json(_file(root, "recipe.json"))["recipe"]), None)
 
 
-def _titles(recipe: Recipe | None) -> list[str]:
-    """The stages that train."""
+def _training_titles(recipe: Recipe | None) -> list[str]:
+    """Titles of the training stages."""
     return [stage.title for stage in recipe.stage] if recipe else []
 
 
 def is_live(root: Path) -> bool:
-    """Whether a run holds its folder's lock; where the system lists locks, nothing is touched to find out."""
+    """Whether a process holds the run's lock; read from the system's list of locks, where there is one."""
     try:
         lock = (root / ".lock").stat()
         table = Path("/proc/locks")
@@ -185,14 +196,12 @@ def is_live(root: Path) -> bool:
 
 
 def details(root: Path, stage: str | None = None, since: int = -1) -> dict[str, Any]:
-    """Everything of a run. With `stage` and `since`, of that stage's curve only what came after that step, and no curve
-    of those before.
-    """
+    """All data of a run. With `stage` and `since`, only the points after that step."""
     recipe = _recipe(root)
-    titles = _titles(recipe)
+    titles = _training_titles(recipe)
     found = _lineage(root, titles)
     wanted = titles[titles.index(stage) :] if stage in titles else titles
-    steps = whole(lambda: _steps(recipe), {})
+    steps = read_or(lambda: _steps(recipe), {})
     training = [
         {"stage": title, "steps": steps.get(title), "points": _curve(root, title, since if title == stage else -1)}
         for title in wanted
@@ -200,16 +209,16 @@ def details(root: Path, stage: str | None = None, since: int = -1) -> dict[str, 
     return {
         **summary(root, recipe),
         "training": training,
-        "figures": whole(lambda: _figures(found), []),
-        "lineage": whole(lambda: _graph(found), None),
-        "licences": whole(lambda: _licences(found), {}),
-        "report": whole(lambda: _file(root, "report", "report.html").is_file(), False),
+        "figures": read_or(lambda: _figures(found), []),
+        "lineage": read_or(lambda: _graph(found), None),
+        "licences": read_or(lambda: _licences(found), {}),
+        "report": read_or(lambda: _file(root, "report", "report.html").is_file(), False),
     }
 
 
 def _lineage(root: Path, titles: list[str]) -> Lineage | None:
     done = [title for title in titles if _manifest(root, title) is not None]
-    return whole(lambda: lineage(root / done[-1]), None) if done else None
+    return read_or(lambda: lineage(root / done[-1]), None) if done else None
 
 
 def _figures(found: Lineage | None) -> list[dict[str, Any]]:
@@ -221,7 +230,7 @@ def _licences(found: Lineage | None) -> dict[str, int]:
 
 
 def _steps(recipe: Recipe | None) -> dict[str, int]:
-    """Steps of each stage."""
+    """Planned steps of each training stage."""
     if recipe is None:
         return {}
     planned = zip(recipe.stage, schedules(recipe), strict=True)
@@ -229,11 +238,11 @@ def _steps(recipe: Recipe | None) -> dict[str, int]:
 
 
 def _curve(root: Path, stage: str, since: int) -> list[dict[str, Any]]:
-    return whole(lambda: curve(_file(root, stage, "metrics.jsonl"), since), [])
+    return read_or(lambda: curve(_file(root, stage, "metrics.jsonl"), since), [])
 
 
 def curve(path: Path, since: int = -1) -> list[dict[str, Any]]:
-    """The points of a training log after a step, no more than POINTS, the first and the last among them."""
+    """Points of a training log after a step: at most POINTS, with the first and the last."""
     with path.open("rb") as file:
         lines = file.read(LOG_BYTES).splitlines()
     points = [point for line in lines if (point := _point(line)) is not None and point["step"] > since]
@@ -244,8 +253,8 @@ def curve(path: Path, since: int = -1) -> list[dict[str, Any]]:
 
 
 def _point(line: bytes) -> dict[str, Any] | None:
-    """A line of the log; a number that is none, as of a training that went wrong, is null."""
-    record = whole(lambda: json.loads(line), None)
+    """A point from a line of the log; NaN and infinity become null."""
+    record = read_or(lambda: json.loads(line), None)
     if not isinstance(record, dict) or not all(
         _is_number(record.get(key)) for key in ("step", "loss", "tokens_per_second")
     ):
@@ -271,7 +280,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _graph(found: Lineage | None) -> dict[str, Any] | None:
-    """The stages as nodes and what was made from what as edges; a source's files come before its documents."""
+    """The lineage as a graph: sources and stages as nodes, dependencies as edges."""
     if found is None:
         return None
     stages = [*found.stages, *([found.evaluation] if found.evaluation else [])]

@@ -1,4 +1,4 @@
-"""The page: files of one folder, each at its own path, under headers that let nothing else in."""
+"""The page: static files under a strict content security policy."""
 
 from functools import partial
 from hashlib import sha256
@@ -17,7 +17,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-TYPES = {  # those of the machine may be anything
+TYPES = {  # not the machine's table, which may say anything
     ".html": "text/html",
     ".js": "text/javascript",
     ".css": "text/css",
@@ -31,7 +31,7 @@ TYPES = {  # those of the machine may be anything
 
 
 def routes(folder: Path) -> APIRouter:
-    """A route for each file of a kind in TYPES that is in the folder now, and / for its index.html."""
+    """A route for each file in the folder whose suffix is in TYPES, and / for index.html."""
     router = APIRouter()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in TYPES:
@@ -42,7 +42,7 @@ def routes(folder: Path) -> APIRouter:
 
 
 async def _send(path: Path, request: Request) -> Response:
-    """A small file, read here: where users' requests hold all threads the page still comes."""
+    """Send a small file, read in the event loop: it needs no thread of the pool."""
     found = path.read_bytes()
     headers = HEADERS | {"ETag": f'"{sha256(found).hexdigest()[:32]}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:

@@ -1,5 +1,6 @@
-"""Answers on their way from the engine's thread to a client: bounded where it does not read, given up where it
-leaves.
+"""Streaming: output deltas from the engine's thread to a client, with backpressure and cancellation.
+
+A client that does not read its stream, or disconnects, has its sequences cancelled.
 """
 
 import asyncio
@@ -17,78 +18,82 @@ from starlette.types import Receive, Scope, Send
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service, Ticket
 from groundup.serve import errors
-from groundup.serve.errors import ApiError, Gone
-from groundup.serve.record import Record
+from groundup.serve.errors import ApiError, Disconnected
+from groundup.serve.request_stats import RequestStats
 
 T = TypeVar("T")
-News = list[tuple[int, OutputDelta]]
+IndexedDeltas = list[tuple[int, OutputDelta]]
 DONE = "data: [DONE]\n\n"
 BREAKS = {ord(mark): json.dumps(mark)[1:-1] for mark in "\x85\u2028\u2029"}
 HEARTBEAT = ": still here\n\n"  # a comment, which clients skip
 
 
-class Post:
-    """What engines say, on its way into an event loop: one call of it takes along all that was said meanwhile.
+class LoopDispatcher:
+    """Calls from engine threads into an event loop, batched: one wake-up of the loop runs all calls that wait.
 
-    To wake the loop costs an engine a system call, and often the interpreter's lock; with many streams it would pay for
-    each piece.
+    A wake-up costs a system call and often the interpreter's lock; many streams would pay it for each delta.
     """
 
     def __init__(self) -> None:
-        self._bag: deque[Callable[[], None]] = deque()
-        self._called = False
+        self._calls: deque[Callable[[], None]] = deque()
+        self._scheduled = False
 
-    def send(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[], None]) -> None:
-        """Have something delivered in the loop, in order; from any thread. Nothing comes of it once the loop is
-        closed.
-        """
-        self._bag.append(deliver)
-        if not self._called:
-            self._called = True  # before the call: what is sent from now on is in the bag before it is emptied
+    def call_soon(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        """Run a callback in the loop, in order; from any thread. A closed loop drops it."""
+        self._calls.append(callback)
+        if not self._scheduled:
+            self._scheduled = True  # before the wake-up: later calls are in the queue before it is emptied
             try:
-                loop.call_soon_threadsafe(self._empty)
-            except RuntimeError:  # the server has stopped, and nobody waits
-                self._called = False
-                self._bag.clear()
+                loop.call_soon_threadsafe(self._run)
+            except RuntimeError:  # the loop is closed: the server has stopped
+                self._scheduled = False
+                self._calls.clear()
 
-    def _empty(self) -> None:
-        self._called = False  # first: what comes while the bag is emptied may call again
-        for _ in range(len(self._bag)):
-            self._bag.popleft()()
+    def _run(self) -> None:
+        self._scheduled = False  # first: calls that arrive during the loop below may wake it again
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()
 
 
-class Answers:
-    """The answers to some requests to one service; made and read in an event loop.
+class OutputCollector:
+    """Collects the output deltas of several engine requests to one service; created and read in an event loop.
 
-    The constructor hands the requests in, all or none: it raises what `Service.submit` does. `slow` is set when more
-    than `backlog` pieces an answer wait to be taken; all is cancelled then. `cancel` when they are not wanted any more.
+    The constructor submits all requests or none, and raises as `Service.submit` does. When more than `backlog` deltas a
+    request are unread, all are cancelled and `slow` is set.
     """
 
-    def __init__(self, service: Service, requests: Sequence[Request], record: Record, backlog: int, post: Post):
+    def __init__(
+        self,
+        service: Service,
+        requests: Sequence[Request],
+        stats: RequestStats,
+        backlog: int,
+        dispatcher: LoopDispatcher,
+    ):
         self.slow = asyncio.Event()
-        self._service, self._requests, self._record, self._post = service, requests, record, post
+        self._service, self._requests, self._stats, self._dispatcher = service, requests, stats, dispatcher
         self._loop, self._backlog = asyncio.get_running_loop(), backlog * len(requests)
-        self._news: deque[tuple[int, OutputDelta]] = deque()
-        self._bell = asyncio.Event()
+        self._deltas: deque[tuple[int, OutputDelta]] = deque()
+        self._ready = asyncio.Event()
         self._tickets: dict[int, Ticket] = {}
-        self._left = set(range(len(requests)))
+        self._pending = set(range(len(requests)))
         self._cached = self._generated = 0
-        record.prompt_tokens = sum(len(request.prompt) for request in requests if request.number == 0)
+        stats.prompt_tokens = sum(len(request.prompt) for request in requests if request.number == 0)
         try:
-            for place, request in enumerate(requests):
-                self._tickets[place] = service.submit(request, self._listener(place))
+            for index, request in enumerate(requests):
+                self._tickets[index] = service.submit(request, self._listener(index))
         except BaseException:
             self.cancel()
             raise
 
     @property
     def done(self) -> bool:
-        """Whether all have ended and been taken."""
-        return not self._left
+        """Whether all sequences have ended and all deltas were read."""
+        return not self._pending
 
     def usage(self) -> dict[str, Any]:
-        """Tokens so far; a prompt counts once, however many answers it gets."""
-        prompt = self._record.prompt_tokens
+        """The `usage` so far; a prompt counts once for all its choices."""
+        prompt = self._stats.prompt_tokens
         return {
             "prompt_tokens": prompt,
             "completion_tokens": self._generated,
@@ -96,111 +101,111 @@ class Answers:
             "prompt_tokens_details": {"cached_tokens": self._cached},
         }
 
-    async def take(self, seconds: float) -> News:
-        """What has come, with the place of its request; nothing if nothing comes for so long.
+    async def get(self, seconds: float) -> IndexedDeltas:
+        """Wait for deltas, at most so many seconds; each comes with the index of its request.
 
-        Raises ApiError, with all cancelled, if an answer fails.
+        Cancels all and raises ApiError if a sequence failed.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._bell.wait()
-        self._bell.clear()
-        news = list(self._news)
-        self._news.clear()
-        if not news and not self._service.stats().alive:
-            raise errors.failed()
-        for place, piece in news:
-            self._note(place, piece)
-        return news
+                await self._ready.wait()
+        self._ready.clear()
+        deltas = list(self._deltas)
+        self._deltas.clear()
+        if not deltas and not self._service.stats().alive:
+            raise errors.engine_failed()
+        for index, delta in deltas:
+            self._count(index, delta)
+        return deltas
 
     def cancel(self) -> None:
-        """Give up what is not done; nothing comes any more."""
+        """Cancel what is unfinished; no more deltas arrive."""
         for ticket in self._tickets.values():
             self._service.cancel(ticket)
         self._tickets.clear()
-        self._news.clear()
+        self._deltas.clear()
 
-    def _note(self, place: int, piece: OutputDelta) -> None:
-        if piece.error is not None:
+    def _count(self, index: int, delta: OutputDelta) -> None:
+        if delta.error is not None:
             self.cancel()
-            raise errors.of_piece(piece)
-        if self._requests[place].number == 0:
-            self._cached += piece.cached_tokens
-            self._record.cached_tokens = self._cached
-        self._generated += len(piece.ids)
-        if piece.finish:
-            self._left.discard(place)
-            self._tickets.pop(place, None)
+            raise errors.delta_error(delta)
+        if self._requests[index].number == 0:
+            self._cached += delta.cached_tokens
+            self._stats.cached_tokens = self._cached
+        self._generated += len(delta.ids)
+        if delta.finish:
+            self._pending.discard(index)
+            self._tickets.pop(index, None)
 
-    def _listener(self, place: int) -> Any:
-        def listen(piece: OutputDelta) -> None:
-            self._post.send(self._loop, partial(self._hear, place, piece))
+    def _listener(self, index: int) -> Any:
+        def listen(delta: OutputDelta) -> None:
+            self._dispatcher.call_soon(self._loop, partial(self._put, index, delta))
 
         return listen
 
-    def _hear(self, place: int, piece: OutputDelta) -> None:
-        if place not in self._tickets:
+    def _put(self, index: int, delta: OutputDelta) -> None:
+        if index not in self._tickets:
             return
-        self._record.heard(place, piece)
-        self._news.append((place, piece))
-        self._bell.set()
-        if len(self._news) > self._backlog:
-            self._record.finish = "slow"
+        self._stats.add(index, delta)
+        self._deltas.append((index, delta))
+        self._ready.set()
+        if len(self._deltas) > self._backlog:
+            self._stats.finish = "slow"
             self.slow.set()
             self.cancel()
 
 
-class Writer(Protocol):
-    """Puts answers into the form of an endpoint."""
+class ResponseWriter(Protocol):
+    """Writes outputs in the JSON format of an endpoint."""
 
-    def hear(self, place: int, piece: OutputDelta) -> list[dict[str, Any]]:
-        """The chunks of a piece."""
+    def chunks(self, index: int, delta: OutputDelta) -> list[dict[str, Any]]:
+        """The chunks of an output delta."""
 
-    def end(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
-        """The chunks after the last piece."""
+    def last_chunks(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
+        """The chunks after the last delta, such as usage."""
 
-    def whole(self, answers: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
-        """The answer in one."""
-
-
-# --- in one -------------------------------------------------------------------------------------------------
+    def response(self, outputs: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
+        """The whole response."""
 
 
-async def collect(answers: Answers, count: int) -> list[list[OutputDelta]]:
-    """The pieces of each answer, once all are there."""
-    pieces: list[list[OutputDelta]] = [[] for _ in range(count)]
-    while not answers.done:
-        for place, piece in await answers.take(seconds=5):
-            pieces[place].append(piece)
-    return pieces
+# --- whole responses -------------------------------------------------------------------------------------------------
 
 
-async def settled(service: Service, future: "Future[T]") -> T:
-    """What a service found; raises ApiError if its engine fails meanwhile."""
+async def collect(outputs: OutputCollector, count: int) -> list[list[OutputDelta]]:
+    """All deltas of each request, once all have ended."""
+    deltas: list[list[OutputDelta]] = [[] for _ in range(count)]
+    while not outputs.done:
+        for index, delta in await outputs.get(seconds=5):
+            deltas[index].append(delta)
+    return deltas
+
+
+async def result_of(service: Service, future: "Future[T]") -> T:
+    """The result of a service's future. Raises ApiError if its engine fails meanwhile."""
     job = asyncio.wrap_future(future)
     try:
         while not (await asyncio.wait({job}, timeout=5))[0]:
             if not service.stats().alive:
-                raise errors.failed()
+                raise errors.engine_failed()
         return job.result()
     finally:
         job.cancel()
 
 
-async def unless_gone(receive: Receive, record: Record, work: Coroutine[Any, Any, T]) -> T:
-    """What the work comes to; it is cancelled when the client leaves, and Gone raised."""
-    job, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(receive))
+async def unless_disconnected(receive: Receive, stats: RequestStats, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work. When the client disconnects, cancels it and raises Disconnected."""
+    job, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait({job, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if job.done():
             return job.result()
-        record.finish = "gone"
-        raise Gone
+        stats.finish = "gone"
+        raise Disconnected
     finally:
         await _stop(job, leaving)
 
 
-async def _left(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -211,34 +216,34 @@ async def _stop(*tasks: "asyncio.Future[Any]") -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-# --- as it comes --------------------------------------------------------------------------------------------
+# --- streams --------------------------------------------------------------------------------------------
 
 
-class EventStream(Response):
-    """Answers as server-sent events; a comment where nothing comes for `heartbeat` seconds.
+class EventStreamResponse(Response):
+    """Outputs as server-sent events, with a heartbeat comment after `heartbeat` seconds without a delta.
 
-    They are cancelled when the client leaves, and when it does not read: then the connection ends in the middle.
+    When the client disconnects, the sequences are cancelled. When it does not read, the connection ends as well.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, answers: Answers, writer: Writer, record: Record, heartbeat: float):
+    def __init__(self, outputs: OutputCollector, writer: ResponseWriter, stats: RequestStats, heartbeat: float):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._answers, self._writer, self._record, self._heartbeat = answers, writer, record, heartbeat
+        self._outputs, self._writer, self._stats, self._heartbeat = outputs, writer, stats, heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answers until they are done or not wanted any more."""
-        job, leaving = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_left(receive))
-        slow = asyncio.ensure_future(self._answers.slow.wait())
+        """Stream until all outputs are sent, the client disconnects, or it reads too slowly."""
+        job, leaving = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_disconnected(receive))
+        slow = asyncio.ensure_future(self._outputs.slow.wait())
         try:
             await asyncio.wait({job, leaving, slow}, return_when=asyncio.FIRST_COMPLETED)
             if job.done():
                 job.result()
             elif leaving.done():
-                self._record.finish = "gone"
+                self._stats.finish = "gone"
         finally:
-            self._answers.cancel()
+            self._outputs.cancel()
             await _stop(job, leaving, slow)
 
     async def _send(self, send: Send) -> None:
@@ -249,17 +254,17 @@ class EventStream(Response):
 
     async def _texts(self) -> AsyncIterator[str]:
         try:
-            while not self._answers.done:
-                news = await self._answers.take(self._heartbeat)
-                chunks = [event(chunk) for place, piece in news for chunk in self._writer.hear(place, piece)]
-                if chunks or not news:
+            while not self._outputs.done:
+                deltas = await self._outputs.get(self._heartbeat)
+                chunks = [sse_event(chunk) for index, delta in deltas for chunk in self._writer.chunks(index, delta)]
+                if chunks or not deltas:
                     yield "".join(chunks) or HEARTBEAT
-            yield "".join(map(event, self._writer.end(self._answers.usage())))
+            yield "".join(map(sse_event, self._writer.last_chunks(self._outputs.usage())))
         except ApiError as error:
-            yield event(error.body)
+            yield sse_event(error.body)
         yield DONE
 
 
-def event(value: dict[str, Any]) -> str:
-    """One server-sent event, on one line for every reader: some take the marks in BREAKS for the end of one."""
+def sse_event(value: dict[str, Any]) -> str:
+    """One server-sent event. The characters in BREAKS are escaped: some clients take them for line ends."""
     return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':')).translate(BREAKS)}\n\n"

@@ -1,6 +1,6 @@
-"""Calls of tools: what an answer may be when it must call one, and the calls in an answer while it comes.
+"""Tool calls: the grammar of an answer that may or must call tools, and a streaming parser of calls.
 
-The form of a call is that of the chat template.
+Calls are written as in the chat template.
 """
 
 import json
@@ -12,7 +12,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate.detokenizer import overlap
 from groundup.generate.grammar import UntrustedGrammar
-from groundup.serve.errors import ApiError, about
+from groundup.serve.errors import ApiError, invalid_request
 from groundup.serve.schema import ChatRequest, Function, ResponseFormat, ToolChoice
 
 OPEN, CLOSE, THINK, THOUGHT = "<tool_call>", "</tool_call>", "<think>", "</think>"
@@ -23,41 +23,39 @@ PLAIN = {"type", "properties", "required", "title", "description", "$defs", "$sc
 TEXT = f"TEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"
 
 
-# --- what an answer may be ----------------------------------------------------------------------------------
+# --- grammars ----------------------------------------------------------------------------------
 
 
-def grammar(asked: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | None:
-    """What the answer to a request may be; None if anything. Raises ApiError for a form that is none; nothing is
-    compiled.
-    """
-    choice = chosen(asked)
+def grammar(payload: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | None:
+    """The grammar of the answer, not yet compiled; None if it is free. Raises ApiError (400) for invalid options."""
+    choice = resolve_tool_choice(payload)
     if choice.type == "none":
-        return None if asked.response_format is None else formatted(asked.response_format)
-    with about("tools"):
+        return None if payload.response_format is None else format_grammar(payload.response_format)
+    with invalid_request("tools"):
         for special in (OPEN, CLOSE):
             tokenizer.special(special)
-    start = _start(asked, choice, tokenizer)
+    start = _start(payload, choice, tokenizer)
     if start is None:
         return None
     functions = [
-        tool.function for tool in asked.tools if choice.function is None or tool.function.name == choice.function.name
+        tool.function for tool in payload.tools if choice.function is None or tool.function.name == choice.function.name
     ]
     names = " | ".join(f"call_{number}" for number in range(len(functions)))
-    calls = 'call ("\\n" call)*' if asked.parallel_tool_calls and choice.type != "function" else "call"
+    calls = 'call ("\\n" call)*' if payload.parallel_tool_calls and choice.type != "function" else "call"
     rules = [rule for number, function in enumerate(functions) for rule in _call(number, function)]
-    with about("tools"):
-        lines = [f"start: {start}", f"calls: {calls}", f"call: {names}", *rules, TEXT, *_form(asked.response_format)]
+    with invalid_request("tools"):
+        lines = [f"start: {start}", f"calls: {calls}", f"call: {names}", *rules, TEXT, *_form(payload.response_format)]
         return UntrustedGrammar("lark", "\n".join(lines))
 
 
-def chosen(asked: ChatRequest) -> ToolChoice:
-    """Whether the answer to a request calls tools; raises ApiError where that cannot be."""
-    choice = asked.tool_choice or ToolChoice(type="auto" if asked.tools else "none")
-    if choice.type != "none" and not asked.tools:
+def resolve_tool_choice(payload: ChatRequest) -> ToolChoice:
+    """The tool choice with its default. Raises ApiError (400) where it does not fit the tools."""
+    choice = payload.tool_choice or ToolChoice(type="auto" if payload.tools else "none")
+    if choice.type != "none" and not payload.tools:
         raise ApiError(400, f"tool_choice is {choice.type!r}, and there are no tools to choose from", "tool_choice")
     if (choice.function is None) == (choice.type == "function"):
         raise ApiError(400, "tool_choice names a function exactly if its type is 'function'", "tool_choice")
-    names = [tool.function.name for tool in asked.tools]
+    names = [tool.function.name for tool in payload.tools]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ApiError(400, f"there are two tools of the name {twice}", "tools")
     if choice.function is not None and choice.function.name not in names:
@@ -69,9 +67,9 @@ def chosen(asked: ChatRequest) -> ToolChoice:
     return choice
 
 
-def _start(asked: ChatRequest, choice: ToolChoice, tokenizer: Tokenizer) -> str | None:
-    """The rule that an answer follows; None where it is free."""
-    form = asked.response_format
+def _start(payload: ChatRequest, choice: ToolChoice, tokenizer: Tokenizer) -> str | None:
+    """The start rule of the grammar; None where the answer is free."""
+    form = payload.response_format
     if form is not None and form.type not in ("text", "json_object", "json_schema"):
         raise ApiError(
             400,
@@ -82,7 +80,7 @@ def _start(asked: ChatRequest, choice: ToolChoice, tokenizer: Tokenizer) -> str 
         return "calls"
     if form is not None and form.type != "text":
         return "calls | form"
-    if asked.parallel_tool_calls and not any(tool.function.strict for tool in asked.tools):
+    if payload.parallel_tool_calls and not any(tool.function.strict for tool in payload.tools):
         return None
     return f"TEXT? ({THINK} TEXT? {THOUGHT} TEXT?)? calls?" if _thinks(tokenizer) else "TEXT? calls?"
 
@@ -95,7 +93,7 @@ def _thinks(tokenizer: Tokenizer) -> bool:
 
 
 def _call(number: int, function: Function) -> list[str]:
-    schema = arguments(function)
+    schema = arguments_schema(function)
     if schema["type"] != "object":
         raise ApiError(
             400, f"the parameters of {function.name} are of type {schema['type']!r}; they must be an object", "tools"
@@ -107,10 +105,8 @@ def _call(number: int, function: Function) -> list[str]:
     ]
 
 
-def arguments(function: Function) -> dict[str, Any]:
-    """The schema of a function's arguments: none but those it declares, unless the schema says more of them than their
-    names.
-    """
+def arguments_schema(function: Function) -> dict[str, Any]:
+    """The schema of a function's arguments. A plain list of properties allows no other properties."""
     schema = (
         {"type": "object", "properties": {}}
         if function.parameters is None
@@ -125,14 +121,14 @@ def _form(form: ResponseFormat | None) -> list[str]:
     return [] if form is None or form.type == "text" else [f"form: %json {json.dumps(_schema(form))}"]
 
 
-def formatted(form: ResponseFormat) -> UntrustedGrammar | None:
-    """What an answer of a form may be; None if anything. Raises ApiError for a form that lacks its field."""
+def format_grammar(form: ResponseFormat) -> UntrustedGrammar | None:
+    """The grammar of a response format; None for text. Raises ApiError (400) where its field is missing."""
     given = {name for name in ("json_schema", "pattern", "grammar") if getattr(form, name) is not None}
     wanted = {"json_schema": {"json_schema"}, "regex": {"pattern"}, "grammar": {"grammar"}}.get(form.type, set())
     if given != wanted:
         what = f"needs {next(iter(wanted))} and nothing else" if wanted else "needs no other field"
         raise ApiError(400, f"a response_format of type {form.type!r} {what}", "response_format")
-    with about("response_format"):
+    with invalid_request("response_format"):
         match form.type:
             case "text":
                 return None
@@ -147,90 +143,89 @@ def _schema(form: ResponseFormat) -> dict[str, Any]:
     return STYLE | ({"type": "object"} if form.json_schema is None else form.json_schema.schema_)
 
 
-# --- what an answer calls -----------------------------------------------------------------------------------
+# --- parsing calls -----------------------------------------------------------------------------------
 
 
-def numbered(call: dict[str, Any]) -> dict[str, Any]:
-    """A call with an id of its own."""
+def with_id(call: dict[str, Any]) -> dict[str, Any]:
+    """The call with a new id."""
     return {"id": f"call_{secrets.token_hex(12)}"} | call
 
 
-class Speech:
-    """Tells what an answer says from what it calls while it comes.
+class ToolCallParser:
+    """Splits an answer into text and tool calls while it is generated.
 
-    What `hear` and `end` give is together what `chat.parse_answer` makes of the whole: a text is given once it can be
-    no part of a call, a call once it is closed. A call that is never closed or cannot be read is text, and comes at the
-    end.
+    The results of `feed` and `close` together equal `chat.parse_answer` of the whole. Text is returned once it cannot
+    be part of a call, a call once it is closed. An unclosed or malformed call is returned as text, by `close`.
     """
 
     def __init__(self) -> None:
-        self._text = self._space = ""  # not understood yet; white space that is said only if something follows
-        self._where = self._opening
+        self._text = self._space = ""  # not parsed yet; trailing white space, returned only if text follows
+        self._state = self._at_start
         self._begun = self._last = False
 
-    def hear(self, text: str) -> tuple[str, list[dict[str, Any]]]:
-        """What more of the answer says and calls."""
+    def feed(self, text: str) -> tuple[str, list[dict[str, Any]]]:
+        """Parse more of the answer; returns new text and calls."""
         self._text += text
-        said, calls = "", []
-        while step := self._where():
-            said += step[0]
+        text, calls = "", []
+        while step := self._state():
+            text += step[0]
             calls += step[1]
-        return self._without_space(said), calls
+        return self._hold_trailing_space(text), calls
 
-    def end(self) -> tuple[str, list[dict[str, Any]]]:
-        """What the answer turns out to have said and called."""
+    def close(self) -> tuple[str, list[dict[str, Any]]]:
+        """End the answer; returns the remaining text and calls."""
         self._last = True
-        return self.hear("")
+        return self.feed("")
 
-    def _opening(self) -> tuple[str, list[dict[str, Any]]] | None:
+    def _at_start(self) -> tuple[str, list[dict[str, Any]]] | None:
         start = self._text.lstrip()
         if THINK.startswith(start) and start != THINK and not self._last:
             return None
         if not start.startswith(THINK):
-            self._where = self._speaking
+            self._state = self._in_text
             return "", []
-        self._where = self._thinking
+        self._state = self._in_thought
         space = len(self._text) - len(start)
         return self._take(space + len(THINK)), []
 
-    def _thinking(self) -> tuple[str, list[dict[str, Any]]] | None:
+    def _in_thought(self) -> tuple[str, list[dict[str, Any]]] | None:
         place = self._text.find(THOUGHT)
         if place >= 0:
-            self._where = self._speaking
+            self._state = self._in_text
             return self._take(place + len(THOUGHT)), []
-        return self._all_but(THOUGHT)
+        return self._text_before(THOUGHT)
 
-    def _speaking(self) -> tuple[str, list[dict[str, Any]]] | None:
+    def _in_text(self) -> tuple[str, list[dict[str, Any]]] | None:
         place = self._text.find(OPEN)
         if place >= 0:
-            self._where = self._calling
-            said = self._take(place)
+            self._state = self._in_call
+            text = self._take(place)
             self._take(len(OPEN))
-            return said, []
-        return self._all_but(OPEN)
+            return text, []
+        return self._text_before(OPEN)
 
-    def _calling(self) -> tuple[str, list[dict[str, Any]]] | None:
+    def _in_call(self) -> tuple[str, list[dict[str, Any]]] | None:
         found = chat.parse_call(self._text) if CLOSE in self._text else None
         if found is not None:
-            self._text, self._where = found[1], self._speaking
+            self._text, self._state = found[1], self._in_text
             return "", [found[0]]
         if not self._last:
             return None
-        self._where = self._speaking
+        self._state = self._in_text
         return OPEN, []
 
-    def _all_but(self, mark: str) -> tuple[str, list[dict[str, Any]]] | None:
-        said = self._take(len(self._text) - (0 if self._last else overlap(self._text, mark)))
-        return (said, []) if said else None
+    def _text_before(self, mark: str) -> tuple[str, list[dict[str, Any]]] | None:
+        text = self._take(len(self._text) - (0 if self._last else overlap(self._text, mark)))
+        return (text, []) if text else None
 
     def _take(self, count: int) -> str:
         taken, self._text = self._text[:count], self._text[count:]
         return taken
 
-    def _without_space(self, said: str) -> str:
-        said = self._space + said
+    def _hold_trailing_space(self, text: str) -> str:
+        text = self._space + text
         if not self._begun:
-            said = said.lstrip()
-        bare = said.rstrip()
-        self._space, self._begun = said[len(bare) :], self._begun or bool(bare)
+            text = text.lstrip()
+        bare = text.rstrip()
+        self._space, self._begun = text[len(bare) :], self._begun or bool(bare)
         return bare

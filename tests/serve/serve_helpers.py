@@ -15,14 +15,14 @@ import httpx
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.generate.engine import Engine
 from groundup.generate.service import Service
-from groundup.serve import connections, record
+from groundup.serve import connections, request_stats
 from groundup.serve.app import make_app
 from groundup.serve.protocol import Protocol
-from groundup.serve.record import Record
-from groundup.serve.site import Limits, Site
+from groundup.serve.request_stats import RequestStats
+from groundup.serve.serving import Limits, Serving
 from tests.random_models import random_model
 
-EYES: dict[str, Any] = {"patch": 4, "patches": 16, "classes": ("a", "b")}
+IMAGE_MODEL: dict[str, Any] = {"patch": 4, "patches": 16, "classes": ("a", "b")}
 WORDS = "one two three four five six seven eight nine ten "
 
 
@@ -37,7 +37,7 @@ class Model:
         return self.service.config.context
 
 
-class Shelf:
+class FakeRegistry:
     """A registry of models that do not change."""
 
     def __init__(self, *models: Model):
@@ -50,10 +50,10 @@ class Shelf:
         return [*self.models.values()]
 
 
-class Notes:
+class KeepStats:
     """ASGI middleware that keeps the record of each request."""
 
-    def __init__(self, app: Any, kept: list[Record]):
+    def __init__(self, app: Any, kept: list[RequestStats]):
         self.app, self.kept = app, kept
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -61,15 +61,15 @@ class Notes:
             await self.app(scope, receive, send)
         finally:
             if scope["type"] == "http":
-                self.kept.append(record.of(scope))
+                self.kept.append(request_stats.of(scope))
 
 
 @dataclass(frozen=True)
 class Server:
     port: int
-    shelf: Shelf
+    shelf: FakeRegistry
     client: httpx.Client
-    records: list[Record] = field(default_factory=list)
+    records: list[RequestStats] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -127,9 +127,9 @@ def serving(
     limits: Limits = Limits(),  # noqa: B008
     protocol: type[Protocol] = Protocol,
 ) -> Iterator[Server]:
-    shelf, records = Shelf(Model("small", service)), []
-    app = make_app(Site(shelf, page, limits))
-    app.add_middleware(Notes, kept=records)
+    shelf, records = FakeRegistry(Model("small", service)), []
+    app = make_app(Serving(shelf, page, limits))
+    app.add_middleware(KeepStats, kept=records)
     with listening(app, protocol) as port, httpx.Client(timeout=60, trust_env=False) as client:
         yield Server(port, shelf, client, records)
 

@@ -1,4 +1,4 @@
-"""Chat completions: what is asked for is done, alike in one and streamed, and is what the engine says."""
+"""Chat completions: what is payload for is done, alike in one and streamed, and is what the engine says."""
 
 import json
 import re
@@ -10,8 +10,8 @@ import pytest
 from groundup.codecs import chat
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
-from groundup.serve.site import Limits
-from groundup.serve.stream import event
+from groundup.serve.serving import Limits
+from groundup.serve.stream import sse_event
 from tests.generate.generate_helpers import ask
 from tests.serve.serve_helpers import Server, events, serving, small_engine, small_service, until
 
@@ -152,12 +152,14 @@ def test_penalties_count(server, tokenizer):
 
 
 def test_a_developer_is_the_system(server):
-    asked = [[{"role": role, "content": "one"}, {"role": "user", "content": "two"}] for role in ("system", "developer")]
+    payload = [
+        [{"role": role, "content": "one"}, {"role": "user", "content": "two"}] for role in ("system", "developer")
+    ]
     answers = [
         server.post(
             "/v1/chat/completions", {"model": "small", "messages": each, "temperature": 0, "max_tokens": 9}
         ).json()
-        for each in asked
+        for each in payload
     ]
     assert answers[0]["choices"] == answers[1]["choices"]
 
@@ -195,7 +197,7 @@ def test_a_schema_with_references_is_kept_to(server):
         "two",
     )
     tool = {"type": "function", "function": {"name": "sort", "parameters": schema}}
-    [call] = server.chat(tools=[tool], tool_choice=named("sort")).json()["choices"][0]["message"]["tool_calls"]
+    [call] = server.chat(tools=[tool], tool_choice=parse_models("sort")).json()["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["first"] in ("one", "two")
 
 
@@ -211,7 +213,7 @@ def test_a_pattern_and_a_grammar_are_kept_to(server):
 # --- tools --------------------------------------------------------------------------------------------------
 
 
-def named(name: str) -> dict:
+def parse_models(name: str) -> dict:
     return {"type": "function", "function": {"name": name}}
 
 
@@ -231,12 +233,12 @@ def test_a_call_that_is_required_comes_and_fits_its_schema(server):
 
 def test_a_function_gets_no_arguments_that_it_does_not_declare(server):
     open_ = {"type": "function", "function": {"name": "sort", "parameters": {"properties": SCHEMA["properties"]}}}
-    for choice in server.chat(tools=[open_], tool_choice=named("sort"), n=6).json()["choices"]:
+    for choice in server.chat(tools=[open_], tool_choice=parse_models("sort"), n=6).json()["choices"]:
         assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]).keys() <= {"bin", "sure"}
 
 
 def test_a_call_that_is_named_comes_once(server):
-    choices = server.chat(tools=[SORT, STOP], tool_choice=named("stop"), n=4).json()["choices"]
+    choices = server.chat(tools=[SORT, STOP], tool_choice=parse_models("stop"), n=4).json()["choices"]
     assert [[call["function"]["name"] for call in choice["message"]["tool_calls"]] for choice in choices] == [
         ["stop"]
     ] * 4
@@ -312,7 +314,7 @@ def test_a_stream_shows_signs_of_life(server, tokenizer, page: Path):
 
 def test_an_event_is_one_line_whatever_it_says():
     value = {"said": "".join(map(chr, [*range(0x100), 0x2028, 0x2029, 0x732B])), "more": "\r\n"}
-    text = event(value)
+    text = sse_event(value)
     assert text.splitlines() == [text.strip(), ""]
     assert json.loads(text.removeprefix("data: ")) == value
     assert "\u732b" in text

@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from groundup.cli import app
 from groundup.core.errors import InputError
 from groundup.model import weights
-from groundup.serve.command import SEEING_BODY, named
+from groundup.serve.command import IMAGE_BODY_BYTES, parse_models
 from tests.random_models import random_model
-from tests.serve.serve_helpers import EYES, seeing_tokenizer, small_tokenizer, until
+from tests.serve.serve_helpers import IMAGE_MODEL, seeing_tokenizer, small_tokenizer, until
 
 
 def write(folder: Path, seed: int = 0) -> Path:
@@ -196,14 +196,14 @@ def test_keys_let_in_those_who_have_one(tmp_path):
 
 def test_a_server_whose_model_sees_reads_images_of_its_folder(tmp_path):
     tokenizer = seeing_tokenizer()
-    weights.save(random_model(vocab=tokenizer.size, context=256, **EYES), tmp_path / "small", None)
+    weights.save(random_model(vocab=tokenizer.size, context=256, **IMAGE_MODEL), tmp_path / "small", None)
     tokenizer.save(tmp_path / "small")
     (tmp_path / "shop").mkdir()
     Image.new("RGB", (16, 12), "red").save(tmp_path / "shop" / "a.png")
     with serving(str(tmp_path / "small"), "--images-from", str(tmp_path / "shop")) as program:
         settings = program.client.get("/api/settings").json()
         assert settings["models"][0]["images"] is True
-        assert settings["limits"]["body_bytes"] == SEEING_BODY
+        assert settings["limits"]["body_bytes"] == IMAGE_BODY_BYTES
         shown = {"type": "image_url", "image_url": {"url": "a.png"}}
         body = {"model": "small", "messages": [{"role": "user", "content": [shown]}], "max_tokens": 3}
         assert program.client.post("/v1/chat/completions", json=body).json()["usage"]["prompt_tokens"] > 12
@@ -260,16 +260,16 @@ def test_a_port_that_is_taken_is_refused(tmp_path):
 
 
 def test_names_are_given_or_the_folders_own(tmp_path):
-    assert named(["runs/demo", "other=exports/x"]) == {"demo": Path("runs/demo"), "other": Path("exports/x")}
+    assert parse_models(["runs/demo", "other=exports/x"]) == {"demo": Path("runs/demo"), "other": Path("exports/x")}
     for wrong in (["a/x", "b/x"], ["=x"]):
         with pytest.raises(InputError, match="give each model its own"):
-            named(wrong)
+            parse_models(wrong)
 
 
 def test_the_server_says_at_which_temperature_it_answers(tmp_path):
     write(tmp_path / "small")
     with serving(str(tmp_path / "small"), "--temperature", "0") as program:
         assert program.client.get("/api/settings").json()["defaults"]["temperature"] == 0
-        asked = {"model": "small", "prompt": [5, 6, 7], "max_tokens": 20}
-        texts = [program.client.post("/v1/completions", json=asked).json()["choices"][0]["text"] for _ in range(2)]
+        payload = {"model": "small", "prompt": [5, 6, 7], "max_tokens": 20}
+        texts = [program.client.post("/v1/completions", json=payload).json()["choices"][0]["text"] for _ in range(2)]
         assert texts == [words(program)] * 2

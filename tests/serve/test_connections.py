@@ -16,7 +16,7 @@ GET = b"GET /v1/models HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 class Impatient(Protocol):
-    head_seconds, take_seconds = 1.5, 0.4  # a head that is sent at once comes in time on a busy machine too
+    header_timeout, send_timeout = 1.5, 0.4  # a head that is sent at once comes in time on a busy machine too
     lost: ClassVar[list] = []
 
     def connection_lost(self, exc):

@@ -9,7 +9,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from tests.serve.serve_helpers import EYES, Server, seeing_tokenizer, serving, small_service
+from tests.serve.serve_helpers import IMAGE_MODEL, Server, seeing_tokenizer, serving, small_service
 from tests.serve.test_command import serving as program
 from tests.serve.test_command import write
 
@@ -105,14 +105,14 @@ def test_numbers_of_any_size_are_answered_or_refused(server, path, name):
 
 
 def test_numbers_of_detections(page):
-    service = small_service(seeing_tokenizer(), vocab=seeing_tokenizer().size, **EYES)
+    service = small_service(seeing_tokenizer(), vocab=seeing_tokenizer().size, **IMAGE_MODEL)
     with serving(service, page) as server:
         for number in NUMBERS:
             text = f'{{"model": "small", "input": [], "least": {number}}}'
-            asked = server.client.post(
+            payload = server.client.post(
                 f"{server.url}/v1/detections", content=text, headers={"Content-Type": "application/json"}
             )
-            assert asked.status_code == 400
+            assert payload.status_code == 400
         assert question(server)
     service.close(0)
 
@@ -131,11 +131,11 @@ def test_what_cannot_be_compiled_is_refused_and_keeps_nobody_waiting(server):
     ]  # more than the threads that requests are prepared in
     for attacker in attackers:
         attacker.start()
-    asked = 0
+    payload = 0
     while any(attacker.is_alive() for attacker in attackers):
         assert question(server) == expected
-        asked += 1
-    assert asked
+        payload += 1
+    assert payload
     assert {response.status_code for response in found} <= {400, 429}
     assert question(server) == expected
 

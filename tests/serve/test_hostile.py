@@ -10,7 +10,7 @@ import pytest
 
 from groundup.serve.body import BodyLimit
 from groundup.serve.errors import ApiError
-from groundup.serve.site import Limits
+from groundup.serve.serving import Limits
 from tests.serve.serve_helpers import Server, serving, small_service, until
 
 HEAD = "POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"

@@ -113,11 +113,11 @@ def test_openai_asks_from_a_loop(server):
 
     async def ask() -> tuple[list[str], str]:
         async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0) as client:
-            asked = [
+            payload = [
                 client.chat.completions.create(model="small", messages=USER, seed=seed, max_tokens=10)
                 for seed in range(4)
             ]
-            texts = [answer.choices[0].message.content for answer in await asyncio.gather(*asked)]
+            texts = [answer.choices[0].message.content for answer in await asyncio.gather(*payload)]
             stream = await client.chat.completions.create(
                 model="small", messages=USER, seed=0, max_tokens=10, stream=True
             )

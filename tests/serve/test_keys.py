@@ -14,10 +14,10 @@ def test_a_key_is_found_by_its_text_alone_and_only_its_hash_is_kept(tmp_path):
     path = tmp_path / "keys"
     first, second = make(path, "first"), make(path, "second", 30, 2)
     keys = Keys(path)
-    assert keys.find(first) == Key("first", sha256(first.encode()).hexdigest())
-    assert keys.find(second) == Key("second", sha256(second.encode()).hexdigest(), 30, 2)
+    assert keys.authenticate(first) == Key("first", sha256(first.encode()).hexdigest())
+    assert keys.authenticate(second) == Key("second", sha256(second.encode()).hexdigest(), 30, 2)
     for wrong in ("", first[:-1], first + "x", sha256(first.encode()).hexdigest(), "ключ", "\udcff"):
-        assert keys.find(wrong) is None
+        assert keys.authenticate(wrong) is None
     assert first not in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(first) >= 43  # 256 bits
@@ -27,25 +27,25 @@ def test_a_deleted_line_revokes_a_key_and_a_broken_file_changes_nothing(tmp_path
     path = tmp_path / "keys"
     first, second = make(path, "first"), make(path, "second")
     keys, told = Keys(path), []
-    keys.trouble = told.append
+    keys.on_error = told.append
     path.write_text(path.read_text().splitlines()[1] + "\n")
-    assert keys.find(first) is None
-    assert keys.find(second) is not None
+    assert keys.authenticate(first) is None
+    assert keys.authenticate(second) is not None
     path.write_text("not a line of keys at all\n")
     os.utime(path, (1, 1))
     for _ in range(3):
-        assert keys.find(second) is not None
+        assert keys.authenticate(second) is not None
     path.unlink()
     for _ in range(3):
-        assert keys.find(second) is not None
+        assert keys.authenticate(second) is not None
     first_said, second_said = told
     assert ":1: no key" in first_said
     assert "cannot be read" in second_said
-    assert second_said.endswith("the keys of before stay valid")
+    assert second_said.endswith("the previous keys stay valid")
     path.write_text("")
-    assert keys.find(second) is None
+    assert keys.authenticate(second) is None
     third = make(path, "third")
-    assert keys.find(third) is not None
+    assert keys.authenticate(third) is not None
     assert len(told) == 2
 
 
@@ -54,7 +54,7 @@ def test_a_line_written_by_hand_may_lack_its_end(tmp_path):
     path.write_text(f"first {'0' * 64} 5")
     token = make(path, "second")
     assert [key.name for key in read(path)] == ["first", "second"]
-    assert Keys(path).find(token) is not None
+    assert Keys(path).authenticate(token) is not None
 
 
 @pytest.mark.parametrize(

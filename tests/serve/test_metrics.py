@@ -6,9 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from groundup.generate.request import OutputDelta
-from groundup.serve.metrics import PATHS, Metrics, label
-from groundup.serve.record import Record
-from tests.serve.test_gate import BUSY, Door
+from groundup.serve.metrics import PATHS, Metrics, path_label
+from groundup.serve.request_stats import RequestStats
+from tests.serve.test_admission import BUSY, Door
 
 
 def read(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -37,8 +37,8 @@ def test_metrics_count_requests_and_know_the_engines():
 
 def test_seconds_between_tokens_are_counted_by_model():
     metrics = Metrics(list)
-    record = Record("small", first_token_seconds=0.02, token_gaps=[0.003, 0.003, 2.0])
-    metrics.note("/v1/completions", 200, 3.0, record)
+    record = RequestStats("small", first_token_seconds=0.02, token_gaps=[0.003, 0.003, 2.0])
+    metrics.observe("/v1/completions", 200, 3.0, record)
     found = read(metrics)
     assert found["groundup_first_token_seconds_count", ("small",)] == 1
     assert found["groundup_first_token_seconds_sum", ("small",)] == pytest.approx(0.02)
@@ -49,7 +49,7 @@ def test_seconds_between_tokens_are_counted_by_model():
 
 def test_a_request_without_an_answer_has_no_first_token():
     metrics = Metrics(list)
-    metrics.note("/v1/completions", 400, 0.1, Record("small"))
+    metrics.observe("/v1/completions", 400, 0.1, RequestStats("small"))
     assert not any(name.startswith("groundup_first_token_seconds_c") for name, _ in read(metrics))
 
 
@@ -69,7 +69,7 @@ def test_all_numbers_of_all_engines_are_there():
 
 def test_two_servers_in_one_process_count_apart():
     one, two = Metrics(list), Metrics(list)
-    one.note("/health", 200, 0.1, Record())
+    one.note("/health", 200, 0.1, RequestStats())
     assert read(one)["groundup_requests_total", ("/health", "200")] == 1
     assert ("groundup_requests_total", ("/health", "200")) not in read(two)
 
@@ -83,12 +83,12 @@ def test_two_servers_in_one_process_count_apart():
     ],
 )  # fmt: skip
 def test_labels_of_paths_are_few(path: str, expected: Any):
-    assert label(path) == expected
-    assert label(path) in {*PATHS, "other"}
+    assert path_label(path) == expected
+    assert path_label(path) in {*PATHS, "other"}
 
 
 def test_a_record_takes_the_times_of_each_answer_apart():
-    record = Record("small")
+    record = RequestStats("small")
     for answer in (0, 1, 0, 1, 0):
         record.heard(answer, OutputDelta("x", (1,)))
     assert len(record.token_gaps) == 3

@@ -15,8 +15,8 @@ from groundup.generate.request import Request
 from groundup.generate.service import Service
 from groundup.model import weights
 from groundup.serve.app import make_app
-from groundup.serve.models import Registry, identity
-from groundup.serve.site import Site
+from groundup.serve.models import Registry, version_of
+from groundup.serve.serving import Serving
 from tests.random_models import random_model
 from tests.serve.serve_helpers import events, listening, small_tokenizer, until
 
@@ -63,7 +63,7 @@ def test_models_have_names(registry):
 
 def test_nothing_is_loaded_again_while_nothing_changes(registry):
     before = [entry.service for entry in registry.list()]
-    assert registry.refresh() == []
+    assert registry.reload() == []
     assert [entry.service for entry in registry.list()] == before
 
 
@@ -81,7 +81,7 @@ def test_a_new_version_takes_the_place_of_the_old_which_ends_what_it_began(regis
     old.submit(Request([5, 6, 7], 12), listen)
     expected = answer(registry.get("two").service)
     shutil.copy(tmp_path / "two" / "model.safetensors", tmp_path / "one" / "model.safetensors")
-    assert registry.refresh() == ["one: a new version is served"]
+    assert registry.reload() == ["one: a new version is served"]
     assert answer(registry.get("one").service) == expected
     go.set()
     assert ended.wait(60)
@@ -103,7 +103,7 @@ def test_nobody_notices_that_versions_change(registry, tmp_path, page):
                 parts = events(reply.text) if stream and reply.status_code == 200 else [reply.json()]
                 found.append((reply.status_code, "".join(part["choices"][0]["text"] for part in parts)))
 
-    with listening(make_app(Site(registry, page))) as port:
+    with listening(make_app(Serving(registry, page))) as port:
         clients = [threading.Thread(target=hammer, args=(port, stream)) for stream in (True, False, True, False)]
         for client in clients:
             client.start()
@@ -112,7 +112,7 @@ def test_nobody_notices_that_versions_change(registry, tmp_path, page):
                 target = tmp_path / "one" / "model.safetensors"
                 target.with_suffix(".tmp").write_bytes(versions[number % 2])
                 target.with_suffix(".tmp").replace(target)
-                swaps += registry.refresh()
+                swaps += registry.reload()
                 seen = len(found)
                 until(lambda seen=seen: len(found) > seen + 8)
         finally:
@@ -127,13 +127,13 @@ def test_nobody_notices_that_versions_change(registry, tmp_path, page):
 def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path):
     before = answer(registry.get("one").service)
     (tmp_path / "one" / "model.safetensors").write_bytes(b"broken")
-    said = registry.refresh()
+    said = registry.reload()
     assert len(said) == 1
     assert said[0].startswith("one: the new version cannot be loaded, the old one goes on (")
-    assert registry.refresh() == []
+    assert registry.reload() == []
     assert answer(registry.get("one").service) == before
     write(tmp_path / "one", 3)
-    assert registry.refresh() == ["one: a new version is served"]
+    assert registry.reload() == ["one: a new version is served"]
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_broken_version_leaves_the_old_one_and_is_told_once(registry, tmp_path
 def test_a_version_whose_files_have_another_shape_leaves_the_old_one(registry, tmp_path, name, content):
     file = tmp_path / "one" / name
     file.write_text(content or re.sub(r": 65\b", f": {10**30}", file.read_text(), count=1))
-    assert registry.refresh()[0].startswith("one: the new version cannot be loaded, the old one goes on (")
+    assert registry.reload()[0].startswith("one: the new version cannot be loaded, the old one goes on (")
     write(tmp_path / "one", 3)
-    assert registry.refresh() == ["one: a new version is served"]
+    assert registry.reload() == ["one: a new version is served"]
 
 
 def test_a_version_that_memory_does_not_hold_leaves_the_old_one(registry, tmp_path, monkeypatch):
@@ -153,14 +153,14 @@ def test_a_version_that_memory_does_not_hold_leaves_the_old_one(registry, tmp_pa
 
     monkeypatch.setattr(registry, "_load", load)
     write(tmp_path / "one", 3)
-    assert registry.refresh() == ["one: the new version cannot be loaded, the old one goes on (not enough memory)"]
-    assert registry.refresh() == []
+    assert registry.reload() == ["one: the new version cannot be loaded, the old one goes on (not enough memory)"]
+    assert registry.reload() == []
     assert len(answer(registry.get("one").service)) > 0
 
 
 def test_a_folder_that_is_gone_leaves_the_old_one(registry, tmp_path):
     shutil.rmtree(tmp_path / "one")
-    assert len(registry.refresh()) == 1
+    assert len(registry.reload()) == 1
     assert answer(registry.get("one").service)
 
 
@@ -168,9 +168,9 @@ def test_a_version_that_is_still_being_written_is_left_alone(registry, tmp_path,
     weights_file = tmp_path / "one" / "model.safetensors"
     weights_file.write_bytes(b"half")
     monkeypatch.setattr("time.sleep", lambda seconds: weights_file.write_bytes(b"half and more"))
-    assert registry.refresh(settle=1.0) == []
+    assert registry.reload(settle=1.0) == []
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no model"):
-        identity(tmp_path)
+        version_of(tmp_path)

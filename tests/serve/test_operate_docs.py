@@ -8,7 +8,7 @@ import typer
 
 from groundup.cli import app
 from groundup.serve.metrics import Metrics
-from tests.serve.test_gate import BUSY
+from tests.serve.test_admission import BUSY
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operate.md").read_text(encoding="utf-8")
 
@@ -35,6 +35,6 @@ def test_every_option_is_in_the_table_with_its_default():
     "family",
     sorted(set(re.findall(r"^# TYPE (\w+) ", Metrics(lambda: [("small", BUSY)]).text().decode(), re.MULTILINE))),
 )
-def test_every_figure_is_named(family):
+def test_every_metric_is_named(family):
     if not family.endswith("_created"):
         assert family in PAGE or f"`{family.removeprefix('groundup_engine')}`" in PAGE

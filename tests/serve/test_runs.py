@@ -64,7 +64,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 def ask(folder: Path, path: str) -> httpx.Response:
     app = FastAPI(exception_handlers=HANDLERS)
-    app.include_router(runs.router(folder))
+    app.include_router(runs.routes(folder))
 
     async def get() -> httpx.Response:
         async with httpx.AsyncClient(

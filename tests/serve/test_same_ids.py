@@ -123,24 +123,24 @@ def test_a_chat_gets_the_ids_of_training(
 def test_a_completion_and_an_embedding_get_the_ids_of_training(tokenizer: Tokenizer, text: str) -> None:
     normal = of_text(text)
     if normal:
-        found = prompts.prompt(entry(tokenizer), text, "prompt")
+        found = prompts.parse_prompt(entry(tokenizer), text, "prompt")
         assert (found.ids, found.text) == (tokenizer.encode(normal), normal)
 
 
 @given(st.lists(dirty, min_size=1, max_size=2), dirty)
 @settings(deadline=None, derandomize=True, max_examples=20)
 def test_the_terminal_asks_with_the_ids_of_training(tokenizer: Tokenizer, questions: list[str], system: str) -> None:
-    asked: list[list[int]] = []
+    payload: list[list[int]] = []
 
     def stream(prompt: list[int], *_: Any) -> Any:
-        asked.append(prompt)
+        payload.append(prompt)
         return iter(tokenizer.encode(" two"))
 
     talk = Conversation(SimpleNamespace(tokenizer=tokenizer, stream=stream), system, GREEDY, 8)  # type: ignore[arg-type]
     for question in questions:
         "".join(talk.answer(question))
     written = [{"role": "system", "content": normalise(system)}]
-    for question, prompt in zip(questions, asked, strict=True):
+    for question, prompt in zip(questions, payload, strict=True):
         written.append({"role": "user", "content": normalise(question)})
         assert prompt == chat.prompt(tokenizer, written)
         written.append({"role": "assistant", "content": "two"})
@@ -194,8 +194,8 @@ def test_nothing_but_control_characters_is_an_empty_prompt(server: Any) -> None:
 
 
 def test_a_stop_ends_an_answer_in_its_normal_form_too() -> None:
-    asked = CompletionRequest(model="m", prompt="x", stop=["e\u0301\r\n", "ok", "\x07"])
-    assert prompts.stops(asked) == ("e\u0301\r\n", "ok", "\x07", "\u00e9\n")
+    payload = CompletionRequest(model="m", prompt="x", stop=["e\u0301\r\n", "ok", "\x07"])
+    assert prompts.stop_texts(payload) == ("e\u0301\r\n", "ok", "\x07", "\u00e9\n")
 
 
 def test_tools_of_a_request_and_of_a_line_have_the_same_keys() -> None:

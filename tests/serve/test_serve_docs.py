@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundup.serve import schema
-from groundup.serve.site import Limits
+from groundup.serve.serving import Limits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 
@@ -46,14 +46,14 @@ def test_the_examples_in_shell_run(server):
 def test_the_limits_in_the_page_are_those_of_the_schema():
     limits = Limits()
     for words in (
-        f"1 to {schema.ANSWERS} answers",
-        f"up to {schema.STOPS}, each of at most {schema.STOP_LENGTH} characters",
-        f"at most {schema.MESSAGES:,}, of roles",
-        f"up to {schema.TOP_LOGPROBS} likeliest",
-        f"a list of up to {schema.PROMPTS} of either; a request has at most {schema.TOGETHER} answers",
-        f"a list of up to {schema.ROWS} of either",
-        f"at most {schema.BIASES:,} of them",
-        f"more than {limits.backlog} pieces",
+        f"1 to {schema.MAX_N} answers",
+        f"up to {schema.MAX_STOPS}, each of at most {schema.MAX_STOP_LENGTH} characters",
+        f"at most {schema.MAX_MESSAGES:,}, of roles",
+        f"up to {schema.MAX_TOP_LOGPROBS} likeliest",
+        f"a list of up to {schema.MAX_PROMPTS} of either; a request has at most {schema.MAX_CHOICES} answers",
+        f"a list of up to {schema.MAX_EMBEDDINGS} of either",
+        f"at most {schema.MAX_LOGIT_BIASES:,} of them",
+        f"more than {limits.backlog} chunks",
     ):
         assert words in " ".join(PAGE.split())
     assert limits.heartbeat == 10

@@ -17,13 +17,13 @@ from groundup.generate import look
 from groundup.generate.request import Request
 from groundup.serve import schema
 from groundup.serve.app import make_app
-from groundup.serve.pictures import Gallery
-from groundup.serve.site import Site
+from groundup.serve.images import ImageLoader
+from groundup.serve.serving import Serving
 from tests.serve.serve_helpers import (
-    EYES,
+    IMAGE_MODEL,
+    FakeRegistry,
     Model,
     Server,
-    Shelf,
     events,
     listening,
     seeing_tokenizer,
@@ -39,7 +39,7 @@ def seeing():
 
 @pytest.fixture(scope="module")
 def service(seeing):
-    service = small_service(seeing, vocab=seeing.size, **EYES)
+    service = small_service(seeing, vocab=seeing.size, **IMAGE_MODEL)
     yield service
     service.close(0)
 
@@ -161,13 +161,14 @@ def test_openais_client_shows_an_image(server):
 
 
 def test_images_and_texts_are_embedded_together(server, seeing):
-    asked = {"model": "small", "input": ["one", {"image": uri()}, {"image": uri(png(shade=200))}]}
-    found = server.post("/v1/embeddings", asked).json()
+    payload = {"model": "small", "input": ["one", {"image": uri()}, {"image": uri(png(shade=200))}]}
+    found = server.post("/v1/embeddings", payload).json()
     vectors = [item["embedding"] for item in found["data"]]
     assert sum(value * value for value in vectors[1]) == pytest.approx(1, abs=1e-5)
     assert vectors[1] != pytest.approx(vectors[2], abs=1e-3)
     assert (
-        vectors[1] == server.post("/v1/embeddings", asked | {"input": {"image": uri()}}).json()["data"][0]["embedding"]
+        vectors[1]
+        == server.post("/v1/embeddings", payload | {"input": {"image": uri()}}).json()["data"][0]["embedding"]
     )
     assert found["usage"]["prompt_tokens"] == len(seeing.encode("one")) + 2 * (12 + 2)
 
@@ -207,12 +208,12 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
 
 
 def test_a_thing_is_told_from_the_score_on_that_was_asked_for(server):
-    asked = {"model": "small", "input": {"image": uri()}}
+    payload = {"model": "small", "input": {"image": uri()}}
     scores = [
-        thing["score"] for thing in server.post("/v1/detections", asked | {"least": 0.05}).json()["data"][0]["things"]
+        thing["score"] for thing in server.post("/v1/detections", payload | {"least": 0.05}).json()["data"][0]["things"]
     ]
     least = sorted(scores)[len(scores) // 2]
-    kept = server.post("/v1/detections", asked | {"least": least}).json()["data"][0]["things"]
+    kept = server.post("/v1/detections", payload | {"least": least}).json()["data"][0]["things"]
     assert [thing["score"] for thing in kept] == [score for score in scores if score >= least]
 
 
@@ -316,7 +317,7 @@ def test_samples_without_a_range_are_refused(server):
 
 
 def test_too_many_images_are_refused(server):
-    refused(see(server, *[part()] * 17), "messages[0].content[16]", f"the most is {schema.IMAGES}")
+    refused(see(server, *[part()] * 17), "messages[0].content[16]", f"the most is {schema.MAX_IMAGES}")
 
 
 def test_all_images_together_have_a_most_of_pixels(server, monkeypatch):
@@ -326,12 +327,12 @@ def test_all_images_together_have_a_most_of_pixels(server, monkeypatch):
 
 
 def test_a_large_file_is_refused(server, monkeypatch):
-    monkeypatch.setattr("groundup.serve.pictures.IMAGE_BYTES", 40)
+    monkeypatch.setattr("groundup.serve.images.MAX_IMAGE_BYTES", 40)
     refused(see(server, text("one"), part()), HERE, "too large")
 
 
 def test_images_that_leave_no_room_are_refused(page, seeing):
-    service = small_service(seeing, vocab=seeing.size, context=64, **EYES)
+    service = small_service(seeing, vocab=seeing.size, context=64, **IMAGE_MODEL)
     with serving(service, page) as small:
         found = see(small, *[part()] * 6).json()["error"]
         assert (found["code"], found["param"]) == ("context_length_exceeded", "messages")
@@ -366,10 +367,10 @@ def shop(seeing, tmp_path):
     (folder / "words.png").write_text("no image")
     (tmp_path / "secret.png").write_bytes(png())
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    service = small_service(seeing, vocab=seeing.size, **EYES)
-    shelf = Shelf(Model("small", service))
+    service = small_service(seeing, vocab=seeing.size, **IMAGE_MODEL)
+    shelf = FakeRegistry(Model("small", service))
     with (
-        listening(make_app(Site(shelf, gallery=Gallery(folder)))) as port,
+        listening(make_app(Serving(shelf, image_loader=ImageLoader(folder)))) as port,
         httpx.Client(timeout=60, trust_env=False) as client,
     ):
         yield Server(port, shelf, client), folder

@@ -81,7 +81,7 @@ def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) ->
     in a pool that may be busy.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
-    app.add_middleware(body.BodyLimit, most=BODY, seconds=SECONDS)
+    app.add_middleware(body.BodyLimit, max_bytes=BODY, seconds=SECONDS)
     api, ordering = APIRouter(prefix="/api", dependencies=[Depends(_from_here)]), Lock()
 
     @api.get("/line")

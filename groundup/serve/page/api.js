@@ -7,7 +7,7 @@ let unkept = null; // the key where the tab may keep nothing
  * What went wrong, in a form that can be said in any language.
  * `kind`: "unreachable", "key", "busy", "refused" (the server says why), "missing", "server", "broken" (an answer that ended early), "odd" (no answer at all).
  */
-export class Trouble extends Error {
+export class ApiError extends Error {
   constructor(kind, detail = "", after = null) {
     super(`${kind}: ${detail}`);
     Object.assign(this, { kind, detail, after });
@@ -39,7 +39,7 @@ export function setApiKey(key) {
  * @param {string} path
  * @param {{body?: object, signal?: AbortSignal}} [options] With a body it is a POST of JSON.
  * @returns {Promise<Response>} a response of success
- * @throws {Trouble} otherwise; an AbortError passes
+ * @throws {ApiError} otherwise; an AbortError passes
  */
 export async function request(path, { body, signal } = {}) {
   const headers = {};
@@ -58,20 +58,20 @@ export async function request(path, { body, signal } = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Trouble("unreachable");
+    throw new ApiError("unreachable");
   }
   if (!response.ok) throw await refusal(response);
   return response;
 }
 
-/** Get JSON. @throws {Trouble} */
+/** Get JSON. @throws {ApiError} */
 export async function get(path, signal) {
   const response = await request(path, { signal });
   try {
     return await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Trouble("odd");
+    throw new ApiError("odd");
   }
 }
 
@@ -80,14 +80,14 @@ async function refusal(response) {
   const after = Number(response.headers.get("Retry-After")) || null;
   switch (response.status) {
     case 401:
-      return new Trouble("key", detail);
+      return new ApiError("key", detail);
     case 404:
-      return new Trouble("missing", detail);
+      return new ApiError("missing", detail);
     case 429:
     case 503:
-      return new Trouble("busy", detail, after);
+      return new ApiError("busy", detail, after);
   }
-  return new Trouble(response.status < 500 ? "refused" : "server", detail || `HTTP ${response.status}`);
+  return new ApiError(response.status < 500 ? "refused" : "server", detail || `HTTP ${response.status}`);
 }
 
 async function reason(response) {

@@ -14,9 +14,9 @@ export class Composer {
   #images = [];
   #shown = null; // id of the conversation whose draft is in the field
 
-  /** @param {import("./talk.js").Talk} talk @param {{end: () => void, last: (role: string) => any}} transcript @param {AbortSignal} signal */
-  constructor(talk, transcript, signal) {
-    this.talk = talk;
+  /** @param {import("./session.js").ChatSession} session @param {{end: () => void, last: (role: string) => any}} transcript @param {AbortSignal} signal */
+  constructor(session, transcript, signal) {
+    this.session = session;
     this.transcript = transcript;
     this.field = h("textarea", {
       id: "composer", rows: 1, "aria-label": t("message"), placeholder: t("message"), "aria-describedby": "composer-hint", enterkeyhint: "send",
@@ -43,13 +43,13 @@ export class Composer {
       h("div", { class: "line" }, this.attach, this.file, this.field, this.button),
       h("p", { id: "composer-hint", class: "note" }, h("span", { class: "keys" }, t("composerHint")), this.meter),
     );
-    for (const name of ["shown", "changed", "ended"]) talk.addEventListener(name, () => this.show(), { signal });
+    for (const name of ["shown", "changed", "ended"]) session.addEventListener(name, () => this.show(), { signal });
     this.show();
   }
 
   /** Show what belongs to the conversation: its draft, what the model can take, whether an answer is under way. */
   show() {
-    const { current } = this.talk;
+    const { current } = this.session;
     if (this.#shown !== current.id) {
       this.#shown = current.id;
       const draft = drafts.get(current.id) ?? { text: "", images: [] };
@@ -60,7 +60,7 @@ export class Composer {
     this.attach.hidden = !this.#sees;
     if (!this.#sees) this.#images = [];
     this.#preview();
-    const running = Boolean(this.talk.running());
+    const running = Boolean(this.session.running());
     const label = running ? t("stop") : t("send");
     this.button.setAttribute("aria-label", label);
     this.button.title = label;
@@ -74,18 +74,18 @@ export class Composer {
   }
 
   get #sees() {
-    return Boolean(this.talk.model?.images);
+    return Boolean(this.session.model?.images);
   }
 
   #press() {
-    if (this.talk.running()) return this.talk.stop();
+    if (this.session.running()) return this.session.stop();
     const text = this.field.value.trim();
-    if ((!text && !this.#images.length) || !this.talk.model) return this.field.focus();
+    if ((!text && !this.#images.length) || !this.session.model) return this.field.focus();
     const images = this.#images;
     this.#images = [];
     this.field.value = "";
     this.#grow();
-    this.talk.send(text, images);
+    this.session.send(text, images);
     this.transcript.end();
     return this.field.focus();
   }
@@ -94,8 +94,8 @@ export class Composer {
     if (event.isComposing || event.keyCode === 229) return; // Enter that ends a word in an input method sends nothing
     if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
       event.preventDefault();
-      if (!this.talk.running()) this.#press();
-    } else if (event.key === "ArrowUp" && !this.field.value && !this.talk.running()) {
+      if (!this.session.running()) this.#press();
+    } else if (event.key === "ArrowUp" && !this.field.value && !this.session.running()) {
       const last = this.transcript.last("user");
       if (last) {
         event.preventDefault();
@@ -112,8 +112,8 @@ export class Composer {
 
   /** How much of the model's context the conversation fills, once the server has counted. */
   #fullness() {
-    const counted = path(this.talk.current).findLast(({ usage }) => usage)?.usage;
-    const context = this.talk.model?.context;
+    const counted = path(this.session.current).findLast(({ usage }) => usage)?.usage;
+    const context = this.session.model?.context;
     this.meter.hidden = !counted || !context;
     if (this.meter.hidden) return;
     const used = counted.prompt + counted.answer;

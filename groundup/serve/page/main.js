@@ -1,23 +1,23 @@
 /** The page's frame: what is where, which part is shown, and what the keys do. */
 
 import { announce } from "./announce.js";
-import { Trouble, get, setApiKey } from "./api.js";
+import { ApiError, get, setApiKey } from "./api.js";
 import { Composer } from "./composer.js";
 import { askKey } from "./dialog.js";
 import { byId, copy, h } from "./dom.js";
 import { switchLanguage, t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { listen, openHelp } from "./keys.js";
-import { setTheme, theme } from "./prefs.js";
+import { listen, openHelp } from "./shortcuts.js";
+import { setTheme, theme } from "./preferences.js";
 import { Runs } from "./runs.js";
 import { openSettings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
 import { Full, openStore } from "./store.js";
-import { Talk } from "./talk.js";
+import { ChatSession } from "./session.js";
 import { toast } from "./toast.js";
-import { openTransfer } from "./transfer.js";
+import { openTransfer } from "./transfer_dialog.js";
 import { Transcript } from "./transcript.js";
-import { inWords } from "./trouble.js";
+import { errorText } from "./error_text.js";
 import { words } from "./answer.js";
 
 const NARROW = matchMedia("(max-width: 54rem)");
@@ -29,11 +29,11 @@ class Page {
   #runsEnd = new AbortController();
   #keyAsked = false;
 
-  constructor(talk) {
-    this.talk = talk;
-    talk.addEventListener("key", () => this.askKey());
-    talk.addEventListener("unkept", ({ detail }) => toast(detail.error instanceof Full ? t("full") : t("unkept")));
-    talk.addEventListener("ended", ({ detail }) => detail.node.trouble?.kind === "key" && this.askKey());
+  constructor(session) {
+    this.session = session;
+    session.addEventListener("key", () => this.askKey());
+    session.addEventListener("unkept", ({ detail }) => toast(detail.error instanceof Full ? t("full") : t("unkept")));
+    session.addEventListener("ended", ({ detail }) => detail.node.trouble?.kind === "key" && this.askKey());
     addEventListener("hashchange", () => this.route());
     NARROW.addEventListener("change", () => this.drawer(false));
     this.build();
@@ -46,14 +46,14 @@ class Page {
   /** Ask the server what it offers; until it answers, again and again. */
   async load() {
     try {
-      this.talk.server = await get("/api/settings");
+      this.session.server = await get("/api/settings");
       this.notice.hidden = true;
       this.build();
       await this.route();
     } catch (error) {
-      if (!(error instanceof Trouble)) throw error;
+      if (!(error instanceof ApiError)) throw error;
       this.notice.hidden = false;
-      this.notice.replaceChildren(icon("warn"), h("span", {}, inWords(error)));
+      this.notice.replaceChildren(icon("warn"), h("span", {}, errorText(error)));
       if (error.kind === "key") this.askKey();
       else setTimeout(() => this.load(), AGAIN);
     }
@@ -76,13 +76,13 @@ class Page {
     this.#ends.abort();
     this.#ends = new AbortController();
     const { signal } = this.#ends;
-    const { talk } = this;
-    this.transcript = new Transcript(talk, signal);
-    this.composer = new Composer(talk, this.transcript, signal);
-    this.sidebar = new Sidebar(talk, signal);
-    this.notice = h("div", { class: "trouble notice", role: "status", hidden: this.notice?.hidden ?? true }, [...(this.notice?.childNodes ?? [])]);
+    const { session } = this;
+    this.transcript = new Transcript(session, signal);
+    this.composer = new Composer(session, this.transcript, signal);
+    this.sidebar = new Sidebar(session, signal);
+    this.notice = h("div", { class: "error notice", role: "status", hidden: this.notice?.hidden ?? true }, [...(this.notice?.childNodes ?? [])]);
     this.heading = h("h1", {});
-    this.model = h("select", { "aria-label": t("model"), onchange: () => talk.change({ model: this.model.value }) });
+    this.model = h("select", { "aria-label": t("model"), onchange: () => session.change({ model: this.model.value }) });
     const menu = h(
       "button",
       {
@@ -98,7 +98,7 @@ class Page {
     this.menu = menu;
     const tune = h(
       "button",
-      { class: "quiet", type: "button", "aria-label": t("settings"), title: t("settings"), onclick: () => openSettings(talk) },
+      { class: "quiet", type: "button", "aria-label": t("settings"), title: t("settings"), onclick: () => openSettings(session) },
       icon("tune"),
     );
     this.bar = h("header", { class: "bar" }, menu, this.heading, h("div", { class: "tools" }, this.model, tune));
@@ -115,8 +115,8 @@ class Page {
       this.veil,
       h("div", { class: "stage" }, this.bar, this.notice, this.main),
     );
-    talk.addEventListener("changed", () => this.head(), { signal });
-    talk.addEventListener("shown", () => this.head(), { signal });
+    session.addEventListener("changed", () => this.head(), { signal });
+    session.addEventListener("shown", () => this.head(), { signal });
     listen(this.#acts(), signal);
     this.drawer(false);
     this.head();
@@ -137,7 +137,7 @@ class Page {
       { class: "quiet text", type: "button", lang: t("otherLanguage") === "中文" ? "zh" : "en", onclick: () => this.#otherLanguage() },
       t("otherLanguage"),
     );
-    const nav = h("nav", { "aria-label": t("places") }, link("chat", "#/chat", "chat"), this.talk.server.runs && link("runs", "#/runs", "runs"));
+    const nav = h("nav", { "aria-label": t("places") }, link("chat", "#/chat", "chat"), this.session.server.runs && link("runs", "#/runs", "runs"));
     const shut = h("button", { class: "quiet shut", type: "button", "aria-label": t("closeList"), onclick: () => this.drawer(false) }, icon("close"));
     return h(
       "aside",
@@ -149,7 +149,7 @@ class Page {
       h(
         "footer",
         {},
-        button("export", t("transfer"), () => openTransfer(this.talk)),
+        button("export", t("transfer"), () => openTransfer(this.session)),
         button("help", t("help"), openHelp),
         colours,
         language,
@@ -160,12 +160,12 @@ class Page {
   /** Title and model of the shown conversation, or the name of the part. */
   head() {
     const chat = !this.runs;
-    const title = chat ? this.talk.current.title || t("fresh") : "";
+    const title = chat ? this.session.current.title || t("fresh") : "";
     this.heading.textContent = title;
     this.heading.hidden = !chat; // the runs have a heading of their own
     document.title = chat ? `${title} · Ground Up` : `${t("runs")} · Ground Up`;
-    const { models } = this.talk.server;
-    this.model.replaceChildren(...models.map(({ id }) => h("option", { value: id, selected: id === this.talk.model?.id }, id)));
+    const { models } = this.session.server;
+    this.model.replaceChildren(...models.map(({ id }) => h("option", { value: id, selected: id === this.session.model?.id }, id)));
     this.bar.querySelector(".tools").hidden = !chat || !models.length;
     for (const link of this.side.querySelectorAll("nav a")) {
       if ((link.dataset.part === "chat") === chat) link.setAttribute("aria-current", "page");
@@ -183,11 +183,11 @@ class Page {
     this.runs = null;
     this.drawer(false);
     if (part === "runs") return this.#showRuns(rest ? decoded(rest) : null);
-    if (rest && !(await this.talk.open(rest))) {
+    if (rest && !(await this.session.open(rest))) {
       toast(t("gone"));
       history.replaceState(null, "", "#/chat");
     }
-    if (!rest && Object.keys(this.talk.current.nodes).length && part === "chat") this.talk.fresh();
+    if (!rest && Object.keys(this.session.current.nodes).length && part === "chat") this.session.fresh();
     this.main.className = "chat";
     this.main.replaceChildren(this.transcript.element, this.composer.element);
     this.composer.show();
@@ -208,7 +208,7 @@ class Page {
   }
 
   fresh() {
-    this.talk.fresh();
+    this.session.fresh();
     if (location.hash === "#/chat") this.route();
     else location.hash = "#/chat";
     this.composer.focus();
@@ -220,7 +220,7 @@ class Page {
   }
 
   #address() {
-    const { id, nodes } = this.talk.current;
+    const { id, nodes } = this.session.current;
     return Object.keys(nodes).length ? `#/chat/${id}` : "#/chat";
   }
 
@@ -240,7 +240,7 @@ class Page {
   // --- keys and switches -------------------------------------------------------------------------------------
 
   #acts() {
-    const { talk } = this;
+    const { session } = this;
     const last = (role) => this.transcript.last(role);
     return {
       help: openHelp,
@@ -250,11 +250,11 @@ class Page {
       },
       fresh: () => this.fresh(),
       write: () => this.write(),
-      settings: () => openSettings(talk),
-      retry: () => last("assistant") && talk.retry(last("assistant").node),
-      edit: () => !talk.running() && last("user")?.edit(),
+      settings: () => openSettings(session),
+      retry: () => last("assistant") && session.retry(last("assistant").node),
+      edit: () => !session.running() && last("user")?.edit(),
       copy: async () => last("assistant") && (await copy(words(last("assistant").node.content))) && toast(t("copied")),
-      stop: () => (document.body.classList.contains("drawer") ? this.drawer(false) : talk.stop()),
+      stop: () => (document.body.classList.contains("drawer") ? this.drawer(false) : session.stop()),
     };
   }
 
@@ -288,11 +288,11 @@ function decoded(text) {
   }
 }
 
-const page = new Page(new Talk(await openStore()));
+const page = new Page(new ChatSession(await openStore()));
 
 // A conversation that was begun gets an address, so that going back and loading again lead to it.
-page.talk.addEventListener("shown", () => {
-  const { current } = page.talk;
+page.session.addEventListener("shown", () => {
+  const { current } = page.session;
   const address = `#/chat/${current.id}`;
   if (!page.runs && Object.keys(current.nodes).length && location.hash !== address) history.replaceState(null, "", address);
 });

@@ -1,13 +1,13 @@
 /** One message as it is seen, with what can be done to it. */
 
 import { parts, pretty, words } from "./answer.js";
-import { speed } from "./ask.js";
+import { speed } from "./generate.js";
 import { Boxes } from "./boxes.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { number, t } from "./i18n.js";
 import { Prose, copyButton } from "./markup.js";
-import { inWords } from "./trouble.js";
+import { errorText } from "./error_text.js";
 import { siblings, upTo } from "./tree.js";
 
 /** The view of one message. It stays while the message grows. */
@@ -18,11 +18,11 @@ export class MessageView {
 
   /**
    * @param {import("./tree.js").Node} node
-   * @param {import("./talk.js").Talk} talk
+   * @param {import("./session.js").ChatSession} session
    */
-  constructor(node, talk) {
+  constructor(node, session) {
     this.node = node;
-    this.talk = talk;
+    this.session = session;
     const who = { user: t("you"), assistant: node.model ?? t("model"), tool: t("resultOf", { name: node.name ?? "" }) }[node.role];
     this.element = h("article", { class: `message ${node.role}`, "aria-label": who }, h("div", { class: "who" }, who), this.#body, this.#end);
     this.show();
@@ -50,8 +50,8 @@ export class MessageView {
     const running = node.state === "running";
     const found = parts(node.content, running);
     if (node.thought) found.unshift({ kind: "thought", text: node.thought, open: running && !node.content });
-    const results = node.calls?.length ? this.talk.results(node) : new Set();
-    const asks = !running && this.talk.model !== undefined && !this.talk.running();
+    const results = node.calls?.length ? this.session.results(node) : new Set();
+    const asks = !running && this.session.model !== undefined && !this.session.running();
     for (const call of node.calls ?? []) {
       found.push({ kind: "call", name: call.name, text: pretty(call.arguments), call: asks && !results.has(call.id) ? call : null });
     }
@@ -75,7 +75,7 @@ export class MessageView {
 
   /** The image that was shown last before this message; null if there is none. */
   #image() {
-    return upTo(this.talk.current, this.node.id).findLast(({ images }) => images?.length)?.images.at(-1) ?? null;
+    return upTo(this.session.current, this.node.id).findLast(({ images }) => images?.length)?.images.at(-1) ?? null;
   }
 
   // --- what stands below -------------------------------------------------------------------------------------
@@ -88,10 +88,10 @@ export class MessageView {
 
   #trouble() {
     const { kind } = this.node.trouble;
-    const retry = h("button", { class: "plain", type: "button", onclick: () => this.talk.retry(this.node) }, t("tryAgain"));
+    const retry = h("button", { class: "plain", type: "button", onclick: () => this.session.retry(this.node) }, t("tryAgain"));
     const key =
-      kind === "key" && h("button", { class: "plain", type: "button", onclick: () => this.talk.dispatchEvent(new Event("key")) }, t("enterKey"));
-    return h("div", { class: "trouble" }, icon("warn"), h("span", {}, inWords(this.node.trouble)), key, retry);
+      kind === "key" && h("button", { class: "plain", type: "button", onclick: () => this.session.dispatchEvent(new Event("key")) }, t("enterKey"));
+    return h("div", { class: "error" }, icon("warn"), h("span", {}, errorText(this.node.trouble)), key, retry);
   }
 
   #notes() {
@@ -102,23 +102,23 @@ export class MessageView {
   }
 
   #actions() {
-    const { node, talk } = this;
+    const { node, session } = this;
     const button = (name, label, act) =>
       h("button", { class: `quiet ${name}`, type: "button", "aria-label": label, title: label, onclick: act }, icon(name));
-    const free = !talk.running();
+    const free = !session.running();
     return h(
       "div",
       { class: "actions" },
       this.#branches(),
       node.content.trim() && copyButton(() => (node.role === "assistant" ? words(node.content) : node.content), t("copyMessage")),
       free && button("edit", t("edit"), () => this.edit()),
-      free && node.role === "assistant" && button("retry", t("retry"), () => talk.retry(node)),
+      free && node.role === "assistant" && button("retry", t("retry"), () => session.retry(node)),
       h("span", { class: "figures" }, this.#figures()),
     );
   }
 
   #branches() {
-    const all = siblings(this.talk.current, this.node);
+    const all = siblings(this.session.current, this.node);
     if (all.length < 2) return null;
     const place = all.indexOf(this.node);
     const turn = (by, name, label) =>
@@ -129,7 +129,7 @@ export class MessageView {
           type: "button",
           "aria-label": label,
           title: label,
-          disabled: !all[place + by] || Boolean(this.talk.running()),
+          disabled: !all[place + by] || Boolean(this.session.running()),
           onclick: () => this.#turn(all[place + by], by),
         },
         icon(name),
@@ -146,7 +146,7 @@ export class MessageView {
 
   #turn(other, by) {
     const log = this.element.parentElement;
-    this.talk.choose(other);
+    this.session.choose(other);
     // The pressed button is gone with its branch; its twin on the new one takes the focus.
     const twins = log.querySelectorAll(`[data-id="${other.id}"] .branches button`);
     (twins[by < 0 ? 0 : 1]?.disabled ? twins[by < 0 ? 1 : 0] : twins[by < 0 ? 0 : 1])?.focus();
@@ -185,7 +185,7 @@ export class MessageView {
       if (!field.value.trim() && !node.images?.length) return field.focus();
       const text = field.value;
       leave();
-      if (node.role !== "assistant" || text !== node.content) this.talk.edit(node, text);
+      if (node.role !== "assistant" || text !== node.content) this.session.edit(node, text);
     };
     const form = h(
       "form",
@@ -258,7 +258,7 @@ class Call {
 
   #form(call) {
     const field = h("textarea", { rows: 2, "aria-label": t("resultOf", { name: call.name }), placeholder: t("resultOf", { name: call.name }) });
-    const give = (event) => (event.preventDefault(), this.message.talk.result(this.message.node, call, field.value));
+    const give = (event) => (event.preventDefault(), this.message.session.result(this.message.node, call, field.value));
     return h("form", { class: "editing", onsubmit: give }, field, h("div", { class: "row" }, h("button", { class: "main" }, t("giveResult"))));
   }
 }

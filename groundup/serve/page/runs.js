@@ -1,15 +1,15 @@
 /** The runs: their list, and the page of one, live while it trains. */
 
 import { announce } from "./announce.js";
-import { Trouble, apiKey, get, request } from "./api.js";
-import { Chart } from "./curves.js";
+import { ApiError, apiKey, get, request } from "./api.js";
+import { Chart } from "./charts.js";
 import { download, h } from "./dom.js";
-import { below } from "./figures.js";
+import { below } from "./tables.js";
 import { icon } from "./icons.js";
 import { day, duration, number, t } from "./i18n.js";
 import { label } from "./scale.js";
 import { toast } from "./toast.js";
-import { inWords } from "./trouble.js";
+import { errorText } from "./error_text.js";
 
 const EVERY = 2000; // milliseconds between two looks at a run that is live
 const IDLE = 15_000; // and at one that is not: it may be started
@@ -21,11 +21,11 @@ export class Runs {
   #timer = 0;
   #failures = 0; // in a row
 
-  /** @param {string|null} name @param {AbortSignal} signal @param {(trouble: Trouble) => void} refused Called when a key is needed. */
+  /** @param {string|null} name @param {AbortSignal} signal @param {(trouble: ApiError) => void} refused Called when a key is needed. */
   constructor(name, signal, refused) {
     Object.assign(this, { name, signal, refused });
     this.content = h("div", { class: "sheet-body" });
-    this.status = h("p", { class: "trouble", role: "status", hidden: true });
+    this.status = h("p", { class: "error", role: "status", hidden: true });
     this.element = h("div", { class: "runs", tabindex: "-1" }, this.status, this.content);
     this.view = name === null ? new List() : new Run(name);
     signal.addEventListener("abort", () => clearTimeout(this.#timer));
@@ -43,12 +43,12 @@ export class Runs {
       this.#later(live ? EVERY : IDLE);
     } catch (error) {
       if (error.name === "AbortError") return;
-      this.#failed(error instanceof Trouble ? error : new Trouble("odd", String(error)));
+      this.#failed(error instanceof ApiError ? error : new ApiError("odd", String(error)));
     }
   }
 
   #failed(trouble) {
-    const said = inWords(trouble);
+    const said = errorText(trouble);
     // The same words again would be read out again.
     if (this.status.hidden || this.status.textContent !== said) this.status.replaceChildren(icon("warn"), h("span", {}, said));
     this.status.hidden = false;
@@ -260,8 +260,8 @@ function report(name) {
     try {
       download(`${name}-report.html`, await (await request(address)).text(), "text/html");
     } catch (error) {
-      if (!(error instanceof Trouble)) throw error;
-      toast(inWords(error));
+      if (!(error instanceof ApiError)) throw error;
+      toast(errorText(error));
     }
   };
   return h(

@@ -5,15 +5,15 @@ import { h } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { KNOBS, bounded, toolsProblem } from "./sampling.js";
 
-/** Open the sheet. @param {import("./talk.js").Talk} talk */
-export function openSettings(talk) {
-  const { current } = talk;
-  const system = h("textarea", { id: "system", rows: 4, placeholder: t("systemHint"), oninput: () => talk.change({ system: system.value }) });
+/** Open the sheet. @param {import("./session.js").ChatSession} session */
+export function openSettings(session) {
+  const { current } = session;
+  const system = h("textarea", { id: "system", rows: 4, placeholder: t("systemHint"), oninput: () => session.change({ system: system.value }) });
   system.value = current.system;
   const sampling = h("div", { class: "fields" });
-  const fill = () => sampling.replaceChildren(...KNOBS.flatMap((knob) => knobFields(talk, knob)), ...stopField(talk));
+  const fill = () => sampling.replaceChildren(...KNOBS.flatMap((knob) => knobFields(session, knob)), ...stopField(session));
   fill();
-  const reset = h("button", { class: "plain", type: "button", onclick: () => (talk.change({ sampling: {} }), fill()) }, t("asServer"));
+  const reset = h("button", { class: "plain", type: "button", onclick: () => (session.change({ sampling: {} }), fill()) }, t("asServer"));
   const content = [
     h("div", { class: "fields" }, h("label", { for: "system" }, t("system")), system),
     h("h3", {}, t("sampling")),
@@ -21,23 +21,23 @@ export function openSettings(talk) {
     sampling,
     h("div", { class: "row" }, reset),
     h("h3", {}, t("tools")),
-    ...toolsField(talk),
+    ...toolsField(session),
   ];
   return openDialog(t("settings"), content, { kind: "sheet" });
 }
 
-function change(talk, name, value) {
-  const sampling = { ...talk.current.sampling };
+function change(session, name, value) {
+  const sampling = { ...session.current.sampling };
   if (value === null || value === "") delete sampling[name];
   else sampling[name] = value;
-  talk.change({ sampling });
+  session.change({ sampling });
 }
 
-function knobFields(talk, knob) {
+function knobFields(session, knob) {
   const { name, min, max, step, slides } = knob;
-  const usual = talk.server.defaults[name];
+  const usual = session.server.defaults[name];
   const placeholder = Number.isFinite(usual) ? number(usual, 2) : t("usual");
-  const value = talk.current.sampling[name];
+  const value = session.current.sampling[name];
   const field = h("input", {
     id: name,
     type: "number",
@@ -55,12 +55,12 @@ function knobFields(talk, knob) {
     const held = bounded(knob, field.value);
     field.value = held ?? "";
     follow();
-    change(talk, name, held);
+    change(session, name, held);
   });
   if (slider)
     slider.addEventListener("input", () => {
       field.value = Number(slider.value);
-      change(talk, name, bounded(knob, field.value));
+      change(session, name, bounded(knob, field.value));
     });
   follow();
   return [
@@ -75,27 +75,27 @@ function knobFields(talk, knob) {
   ];
 }
 
-function stopField(talk) {
+function stopField(session) {
   const field = h("textarea", {
     id: "stop",
     rows: 2,
     "aria-describedby": "stop-why",
     spellcheck: "false",
-    oninput: () => change(talk, "stop", field.value),
+    oninput: () => change(session, "stop", field.value),
   });
-  field.value = talk.current.sampling.stop ?? "";
+  field.value = session.current.sampling.stop ?? "";
   return [
     h(
       "div",
       { class: "knob tall" },
       h("label", { for: "stop" }, t("knob.stop")),
       field,
-      h("p", { class: "note", id: "stop-why" }, t("why.stop", { count: talk.server.limits.stops ?? 4 })),
+      h("p", { class: "note", id: "stop-why" }, t("why.stop", { count: session.server.limits.stops ?? 4 })),
     ),
   ];
 }
 
-function toolsField(talk) {
+function toolsField(session) {
   const problem = h("p", { class: "note", id: "tools-why", role: "status" }, t("toolsWhy"));
   const field = h("textarea", {
     id: "tools",
@@ -105,13 +105,13 @@ function toolsField(talk) {
     "aria-describedby": "tools-why",
     spellcheck: "false",
   });
-  field.value = talk.current.tools;
+  field.value = session.current.tools;
   field.addEventListener("input", () => {
     const wrong = toolsProblem(field.value);
     field.setAttribute("aria-invalid", wrong ? "true" : "false");
     problem.textContent = wrong ? t(`tools.${wrong}`) : t("toolsWhy");
     problem.classList.toggle("warn", Boolean(wrong));
-    if (!wrong) talk.change({ tools: field.value });
+    if (!wrong) session.change({ tools: field.value });
   });
   return [h("div", { class: "fields" }, field, problem)];
 }

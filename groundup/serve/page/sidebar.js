@@ -10,9 +10,9 @@ const DAY = 24 * 3600 * 1000;
 export class Sidebar {
   #renaming = null; // id
 
-  /** @param {import("./talk.js").Talk} talk @param {AbortSignal} signal */
-  constructor(talk, signal) {
-    this.talk = talk;
+  /** @param {import("./session.js").ChatSession} session @param {AbortSignal} signal */
+  constructor(session, signal) {
+    this.session = session;
     this.search = h("input", {
       type: "search",
       id: "search",
@@ -23,16 +23,16 @@ export class Sidebar {
     });
     this.list = h("div", { class: "conversations" });
     this.element = h("div", { class: "side-list" }, h("div", { class: "search" }, icon("search"), this.search), this.list);
-    talk.addEventListener("listed", () => this.show(), { signal });
-    talk.addEventListener("shown", () => this.#mark(), { signal });
-    talk.addEventListener("ended", () => this.#mark(), { signal });
+    session.addEventListener("listed", () => this.show(), { signal });
+    session.addEventListener("shown", () => this.#mark(), { signal });
+    session.addEventListener("ended", () => this.#mark(), { signal });
     this.show();
   }
 
   /** Show the list as the store has it. */
   async show() {
     const wanted = this.search.value;
-    const heads = await this.talk.heads(wanted);
+    const heads = await this.session.heads(wanted);
     if (wanted !== this.search.value || this.#renaming) return; // an answer to an older question; a name is being written
     const focused = document.activeElement?.closest?.("li")?.dataset.id;
     const groups = grouped(heads);
@@ -71,9 +71,9 @@ export class Sidebar {
   #mark() {
     for (const item of this.list.querySelectorAll("li")) {
       const link = item.querySelector("a");
-      if (item.dataset.id === this.talk.current.id) link?.setAttribute("aria-current", "true");
+      if (item.dataset.id === this.session.current.id) link?.setAttribute("aria-current", "true");
       else link?.removeAttribute("aria-current");
-      item.classList.toggle("running", Boolean(this.talk.running(item.dataset.id)));
+      item.classList.toggle("running", Boolean(this.session.running(item.dataset.id)));
     }
   }
 
@@ -84,7 +84,7 @@ export class Sidebar {
     const leave = async (take) => {
       if (this.#renaming !== id) return;
       this.#renaming = null;
-      if (take && field.value.trim()) await this.talk.rename(id, field.value.trim());
+      if (take && field.value.trim()) await this.session.rename(id, field.value.trim());
       await this.show();
       this.list.querySelector(`li[data-id="${id}"] a`)?.focus();
     };
@@ -101,9 +101,9 @@ export class Sidebar {
 
   async #remove(item, id, name) {
     const next = item.nextElementSibling ?? item.previousElementSibling;
-    const removed = await this.talk.remove(id);
+    const removed = await this.session.remove(id);
     if (location.hash.endsWith(id)) location.hash = "#/chat";
-    if (removed) toast(t("removed", { title: name }), { label: t("undo"), act: () => this.talk.take([removed]) });
+    if (removed) toast(t("removed", { title: name }), { label: t("undo"), act: () => this.session.take([removed]) });
     await this.show();
     (this.list.querySelector(`li[data-id="${next?.dataset.id}"] a`) ?? this.search).focus();
   }

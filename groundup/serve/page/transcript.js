@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { icon } from "./icons.js";
 import { number, short, t } from "./i18n.js";
 import { MessageView } from "./message.js";
-import { inWords } from "./trouble.js";
+import { errorText } from "./error_text.js";
 import { path } from "./tree.js";
 
 const NEAR = 60; // pixels from the end that still count as there
@@ -21,22 +21,22 @@ export class Transcript {
   #begun = undefined; // the answer whose beginning was told
   #sizes = new ResizeObserver(() => (this.#follows ? this.#toEnd() : this.#scrolled())); // long texts grow when they can
 
-  /** @param {import("./talk.js").Talk} talk @param {AbortSignal} signal Ends the view. */
-  constructor(talk, signal) {
-    this.talk = talk;
+  /** @param {import("./session.js").ChatSession} session @param {AbortSignal} signal Ends the view. */
+  constructor(session, signal) {
+    this.session = session;
     this.log = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": t("conversation"), tabindex: "0" });
     this.jump = h("button", { class: "jump", type: "button", hidden: true, onclick: () => this.end() }, icon("down"), t("toEnd"));
     this.element = h("div", { class: "transcript" }, this.log, this.jump);
     this.log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    talk.addEventListener("shown", () => this.show(), { signal });
-    talk.addEventListener("grown", ({ detail }) => this.#grow(detail.node), { signal });
-    talk.addEventListener("ended", ({ detail }) => this.#ended(detail), { signal });
+    session.addEventListener("shown", () => this.show(), { signal });
+    session.addEventListener("grown", ({ detail }) => this.#grow(detail.node), { signal });
+    session.addEventListener("ended", ({ detail }) => this.#ended(detail), { signal });
     this.show();
   }
 
   /** Show the conversation as it is now. */
   show() {
-    const shown = path(this.talk.current);
+    const shown = path(this.session.current);
     const same = shown.length > 0 && this.#views.has(shown[0].id);
     const views = new Map(shown.map((node) => [node.id, this.#view(node)]));
     this.#views = views;
@@ -49,7 +49,7 @@ export class Transcript {
     this.#sizes.disconnect();
     wanted.forEach((element) => this.#sizes.observe(element));
     if (!same) this.#speaker = null; // what was being read out is not shown any more
-    const running = this.talk.running();
+    const running = this.session.running();
     if (running && running !== this.#begun) announce(t("answering"));
     this.#begun = running;
     if (running || !same) this.end();
@@ -77,7 +77,7 @@ export class Transcript {
       known.show();
       return known;
     }
-    const view = new MessageView(node, this.talk);
+    const view = new MessageView(node, this.session);
     view.element.dataset.id = node.id;
     return view;
   }
@@ -103,11 +103,11 @@ export class Transcript {
   }
 
   #ended({ whole, node }) {
-    if (whole !== this.talk.current) return;
+    if (whole !== this.session.current) return;
     this.#views.forEach((view) => view.show()); // all have their buttons back
     (this.#speaker ?? new Speaker()).end(node.content);
     this.#speaker = null;
-    if (node.state === "failed") announce(inWords(node.trouble));
+    if (node.state === "failed") announce(errorText(node.trouble));
     if (node.state === "stopped") announce(t("stopped"));
   }
 
@@ -120,7 +120,7 @@ export class Transcript {
   }
 
   #welcome() {
-    const { model } = this.talk;
+    const { model } = this.session;
     const facts = model && [
       model.parameters && t("parameters", { count: short(model.parameters) }),
       model.context && t("contextOf", { count: number(model.context) }),
@@ -133,7 +133,7 @@ export class Transcript {
       { class: "welcome" },
       head,
       facts && h("p", {}, facts.filter(Boolean).join(" · ")),
-      !this.talk.kept && h("p", { class: "trouble" }, icon("warn"), t("keepsNothing")),
+      !this.session.kept && h("p", { class: "error" }, icon("warn"), t("keepsNothing")),
     );
   }
 }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.chromium import chromium
-from tests.serve.page.stand_in import StandIn
+from tests.serve.page.fake_server import StandIn
 
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[3] / "build" / "screenshots"))
 WIDE = (1280, 860)

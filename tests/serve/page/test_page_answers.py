@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.serve.page.stand_in import a_run, delta, raw, says
+from tests.serve.page.fake_server import a_run, delta, raw, says
 
 pytestmark = pytest.mark.browser
 
@@ -125,7 +125,7 @@ def test_thoughts_are_folded(chat, host):
     host.script = says("<thi", "nk>I wonder", " about it.</think>", "It is so.")
     chat.say("Why?")
     fold = chat.page.locator("details.fold")
-    assert fold.locator("summary").inner_text() == "Thoughts"
+    assert fold.locator("summary").inner_text() == "Reasoning"
     assert not fold.get_by_text("I wonder about it.").is_visible()
     fold.locator("summary").click()
     assert fold.get_by_text("I wonder about it.").is_visible()
@@ -255,7 +255,7 @@ def test_a_text_that_grows_is_not_read_anew_where_it_was_given_up(chat):
         for (let end = 1; end <= 10; end++) prose.show(text.slice(0, text.length * end / 10), end === 10);
         return [prose.element.querySelector(".note").textContent, prose.element.querySelector(".said").textContent === text, prose.busy];
     }""")
-    assert said == ["Shown as it was written: its markup takes too long to read.", True, False]
+    assert said == ["Shown as plain text: its markup takes too long to parse.", True, False]
 
 
 # --- nothing is carried out --------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def test_what_others_name_is_not_carried_out(visit, host):
     page = one.open()
     one.say(evil)
     one.noise.clear()  # the browser reports the refusal itself
-    assert evil in page.locator(".message .trouble").inner_text()
+    assert evil in page.locator(".message .error").inner_text()
     page.goto(host.url + "#/runs")
     page.locator(".card a").click()
     page.wait_for_selector(".lineage")

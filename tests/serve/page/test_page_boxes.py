@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_page_images import attach, png
 
-from tests.serve.page.stand_in import says
+from tests.serve.page.fake_server import says
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +27,7 @@ def test_boxes_are_drawn_over_the_image_and_told_in_words(sight, host):
     sight.say("What is where?")
     answer = sight.page.locator(".message.assistant")
     assert "<loc" not in answer.inner_text()
-    assert answer.get_by_role("list", name="Found in the image").get_by_role("listitem").all_inner_texts() == TEXTS
+    assert answer.get_by_role("list", name="Detections").get_by_role("listitem").all_inner_texts() == TEXTS
     assert answer.locator("img").get_attribute("alt") == "The image, with 2 boxes drawn on it"
     assert answer.locator("img").get_attribute("src") == sight.page.locator(".message.user img").get_attribute("src")
     assert answer.locator("svg text").all_text_contents() == ["cup", "left hand"]
@@ -83,7 +83,7 @@ def test_boxes_without_area_and_without_a_name_do_no_harm(sight, host):
     host.script = says("<loc5><loc5><loc5><loc5>; cup<loc900><loc0><loc100><loc50>; " + CUP + "<loc7>")
     sight.say("What?")
     answer = sight.page.locator(".message.assistant")
-    assert answer.locator(".boxes li").first.inner_text() == "thing: left 1 %, top 1 %, right 1 %, bottom 1 %"
+    assert answer.locator(".boxes li").first.inner_text() == "object: left 1 %, top 1 %, right 1 %, bottom 1 %"
     assert answer.locator(".boxes li").count() == 3
     assert answer.locator(".boxed g").count() == 1
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.serve.page.stand_in import USAGE, delta, event, raw, says
+from tests.serve.page.fake_server import USAGE, delta, event, raw, says
 
 pytestmark = pytest.mark.browser
 KNOBS = {
@@ -16,7 +16,7 @@ KNOBS = {
     "Repetition penalty": 1.1,
     "Presence penalty": 0.2,
     "Frequency penalty": -0.3,
-    "Most tokens": 64,
+    "Max tokens": 64,
     "Seed": 7,
 }
 NAMES = [
@@ -90,11 +90,11 @@ def test_stopping_keeps_what_was_said_and_frees_the_server(chat, host, how):
 def test_asking_again_keeps_the_first_answer_as_a_version(chat, host):
     chat.say("Hi")
     host.script = says("Another.")
-    chat.page.get_by_role("button", name="Ask again").click()
+    chat.page.get_by_role("button", name="Regenerate").click()
     chat.settle()
     assert answers(chat) == ["Another."]
     assert host.asked[1]["messages"] == [{"role": "user", "content": "Hi"}]
-    before = chat.page.get_by_role("button", name="Version before")
+    before = chat.page.get_by_role("button", name="Previous version")
     assert chat.page.get_by_role("img", name="Version 2 of 2").is_visible()
     before.click()
     assert answers(chat) == ["Hello there."]
@@ -120,7 +120,7 @@ def test_editing_an_earlier_message_branches_there(chat, host):
     assert [message["content"] for message in host.asked[2]["messages"]] == ["Uno"]
     first = chat.page.locator(".message.user").first
     first.hover()
-    first.get_by_role("button", name="Version before").click()
+    first.get_by_role("button", name="Previous version").click()
     assert answers(chat) == ["Hello there.", "About two."]
 
 
@@ -214,7 +214,7 @@ def test_figures_of_an_answer_are_shown(chat, host):
     rate = float(figures.split(" · ")[1].removesuffix(" tokens/s").replace(",", ""))
     assert figures.startswith("8 tokens · ")
     assert 20 < rate < 7 / 0.09  # seven tokens after the first, in the two pauses of 0.05 s after it
-    assert "first after 0." in figures
+    assert "first token after 0." in figures
     assert chat.page.locator(".meter").inner_text() == "20 of 4,096 tokens"
     assert USAGE["completion_tokens"] == 8
 
@@ -222,7 +222,7 @@ def test_figures_of_an_answer_are_shown(chat, host):
 def test_an_answer_of_the_greatest_length_says_so(chat, host):
     host.script = says("Long", finish="length")
     chat.say("Hi")
-    assert chat.page.locator(".message.assistant .note").inner_text() == "The answer reached its greatest length."
+    assert chat.page.locator(".message.assistant .note").inner_text() == "The answer reached its maximum length."
 
 
 def test_two_conversations_answer_at_once(chat, host):
@@ -281,7 +281,7 @@ def test_the_log_follows_its_end_unless_the_reader_has_gone_elsewhere(chat, host
     gate.set()
     chat.settle()
     assert chat.page.locator(".log").evaluate("log => log.scrollTop") == 0
-    chat.page.get_by_role("button", name="To the latest").click()
+    chat.page.get_by_role("button", name="Jump to the latest").click()
     assert chat.page.evaluate(rest) < 2
 
 
@@ -308,7 +308,7 @@ def test_a_tool_is_called_and_its_result_given(chat, host):
     assert fold.locator("pre").inner_text() == '{\n  "city": "Graz"\n}'
     host.script = says("Sunny.")
     page.get_by_label("Result of weather").fill("21 degrees")
-    page.get_by_role("button", name="Give result").click()
+    page.get_by_role("button", name="Submit result").click()
     chat.settle()
     assert answers(chat) == ["Sunny."]
     asked, given = host.asked[1]["messages"][1:]

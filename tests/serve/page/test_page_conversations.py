@@ -7,7 +7,7 @@ import json
 import pytest
 
 from groundup.codecs import chat as codec
-from tests.serve.page.stand_in import says
+from tests.serve.page.fake_server import says
 
 pytestmark = pytest.mark.browser
 LISTED = "[...document.querySelectorAll('.conversations li a span')].map(item => item.textContent)"
@@ -139,7 +139,7 @@ def test_a_browser_that_keeps_nothing_still_talks(visit, host):
         "Object.defineProperty(window, 'localStorage', {get() { throw new Error('forbidden'); }});"
     )
     one.open()
-    assert "keeps nothing" in one.page.locator(".welcome").inner_text()
+    assert "stores nothing" in one.page.locator(".welcome").inner_text()
     one.say("Hi")
     wait_for_titles(one, "Hi")
     one.page.keyboard.press("Alt+n")
@@ -179,7 +179,7 @@ def test_one_conversation_is_saved_with_all_its_versions_and_read_again(chat, ho
     load(chat, text)
     wait_for_titles(chat, "Apples?", "Apples?")
     chat.page.wait_for_selector(".branches >> text=2/2")
-    chat.page.get_by_role("button", name="Version before").click()
+    chat.page.get_by_role("button", name="Previous version").click()
     assert chat.page.locator(".prose").inner_text().strip() == "Hello there."
     again = json.loads(save(chat, "one", "json")[1])["conversations"][0]
     assert sorted(node["content"] for node in again["branches"]["nodes"]) == ["Apples?", "Hello there.", "Other."]
@@ -255,7 +255,7 @@ def test_files_that_hold_no_conversation_are_refused(chat):
     ]
     refused = chat.page.evaluate(
         """async texts => {
-            const { Unreadable, fromText } = await import("/exchange.js");
+            const { Unreadable, fromText } = await import("/conversation_files.js");
             return texts.map(text => { try { fromText(text); return false; } catch (error) { return error instanceof Unreadable; } });
         }""",
         unread,

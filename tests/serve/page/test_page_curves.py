@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.serve.page.stand_in import a_run
+from tests.serve.page.fake_server import a_run
 
 pytestmark = pytest.mark.browser
 
@@ -185,7 +185,7 @@ def test_a_diverged_training_is_shown(visit, host):
     assert section.locator(".curve path").first.get_attribute("d").count("M") == 2  # a gap, no bridge
     section.locator(".plot").first.focus()
     assert section.locator(".readout").first.inner_text().startswith("step 299: training not a number, ")
-    assert page.locator(".trouble:visible").count() == 0
+    assert page.locator(".error:visible").count() == 0
 
 
 def test_a_logarithm_leaves_out_what_has_none(visit, host):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.serve.page.stand_in import PAGE
+from tests.serve.page.fake_server import PAGE
 
 TEXTS = {
     path.name: path.read_text(encoding="utf-8")

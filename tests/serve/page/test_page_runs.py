@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.serve.page.stand_in import a_run
+from tests.serve.page.fake_server import a_run
 
 pytestmark = pytest.mark.browser
 
@@ -151,5 +151,5 @@ def test_with_a_key_the_report_is_saved(run, host):
 def test_a_run_that_is_not_there_is_said(visit, host):
     one = visit()
     one.open("#/runs/nowhere")
-    one.page.wait_for_selector(".trouble >> text=there is no run 'nowhere'")
+    one.page.wait_for_selector(".error >> text=there is no run 'nowhere'")
     one.noise.clear()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serve.page.stand_in import a_run
+from tests.serve.page.fake_server import a_run
 
 pytestmark = pytest.mark.browser
 
@@ -84,7 +84,7 @@ def test_a_server_that_fails_is_asked_ever_less_and_what_was_shown_stays(watched
     asked = fail(watched, 500)
     pass_by(watched, 30)
     assert len(asked) == 4  # after 2, 6, 14 and 30 seconds
-    trouble = watched.page.locator(".runs > .trouble")
+    trouble = watched.page.locator(".runs > .error")
     assert "it hurts <b>here</b>" in trouble.inner_text()
     assert watched.page.locator(".plot svg").count() == 4
     watched.page.unroute("**/api/runs/**")
@@ -132,7 +132,7 @@ def test_a_key_is_asked_for_and_then_the_run_is_shown(watched, host):
     watched.page.keyboard.press("Enter")
     pass_by(watched, 2)
     watched.page.wait_for_selector(".plot svg")
-    assert watched.page.locator(".runs > .trouble:visible").count() == 0
+    assert watched.page.locator(".runs > .error:visible").count() == 0
     watched.noise.clear()
 
 
@@ -140,7 +140,7 @@ def test_a_key_is_asked_for_and_then_the_run_is_shown(watched, host):
 def test_an_address_that_is_no_encoding_is_a_run_that_is_not_there(visit, host, place):
     one = visit()
     one.open(place)
-    trouble = one.page.locator(".runs > .trouble")
+    trouble = one.page.locator(".runs > .error")
     trouble.wait_for()
     assert "there is no run" in trouble.inner_text()
     assert [said for said in one.noise if "404" not in said] == []

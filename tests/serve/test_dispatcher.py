@@ -4,7 +4,7 @@ import asyncio
 import threading
 from functools import partial
 
-from groundup.serve.stream import Post
+from groundup.serve.stream import LoopDispatcher
 
 
 def test_all_comes_in_order_from_many_threads():
@@ -12,11 +12,11 @@ def test_all_comes_in_order_from_many_threads():
     threads = []
 
     async def listen():
-        post, loop = Post(), asyncio.get_running_loop()
+        dispatcher, loop = LoopDispatcher(), asyncio.get_running_loop()
 
         def say(number):
             for word in range(3000):
-                post.send(loop, partial(heard[number].append, word))
+                dispatcher.call_soon(loop, partial(heard[number].append, word))
 
         for number in range(4):
             threads.append(threading.Thread(target=say, args=(number,)))
@@ -38,23 +38,23 @@ def test_one_call_takes_along_what_is_said_before_it_is_answered():
         def call_soon_threadsafe(self, call):
             calls.append(call)
 
-    post = Post()
+    dispatcher = LoopDispatcher()
     for word in range(5):
-        post.send(Loop(), partial(heard.append, word))
+        dispatcher.call_soon(Loop(), partial(heard.append, word))
     assert len(calls) == 1
     calls[0]()
     assert heard == [0, 1, 2, 3, 4]
-    post.send(Loop(), lambda: heard.append(5))
+    dispatcher.call_soon(Loop(), lambda: heard.append(5))
     assert len(calls) == 2
 
 
 def test_a_closed_loop_hears_nothing_and_the_next_one_all():
-    post, closed, heard = Post(), asyncio.new_event_loop(), []
+    dispatcher, closed, heard = LoopDispatcher(), asyncio.new_event_loop(), []
     closed.close()
-    post.send(closed, lambda: heard.append("late"))
+    dispatcher.call_soon(closed, lambda: heard.append("late"))
 
     async def listen():
-        post.send(asyncio.get_running_loop(), lambda: heard.append("word"))
+        dispatcher.call_soon(asyncio.get_running_loop(), lambda: heard.append("word"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 

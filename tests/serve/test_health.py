@@ -7,14 +7,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from groundup.serve import operate
+from groundup.serve import health
 from groundup.serve.metrics import Metrics
-from groundup.serve.models import Entry
-from groundup.serve.site import Limits, Site
+from groundup.serve.models import ServedModel
+from groundup.serve.serving import Limits, Serving
 from tests.serve.serve_helpers import listening, small_service, until
 
 
-class Shelf:
+class FakeRegistry:
     """Models as the registry lists them."""
 
     def __init__(self, *entries):
@@ -30,19 +30,19 @@ class Shelf:
 @pytest.fixture
 def entry(tokenizer):
     service = small_service(tokenizer)
-    yield Entry("small", Path("small"), service, 0, service.config.context, ())
+    yield ServedModel("small", Path("small"), service, 0, service.config.context, ())
     service.close(0)
 
 
 def get(shelf, path, ready=lambda: True, runs=Path("nowhere")):
     app = FastAPI()
-    app.include_router(operate.router(Site(shelf), shelf, Metrics(shelf.states), ready, "int8", runs))
+    app.include_router(health.routes(Serving(shelf), shelf, Metrics(shelf.states), ready, "int8", runs))
     with listening(app) as port:
         return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
 
 
 def test_a_server_that_ends_is_alive_and_not_ready(entry):
-    shelf = Shelf(entry)
+    shelf = FakeRegistry(entry)
     assert get(shelf, "/ready").status_code == get(shelf, "/health").status_code == 200
     stopping = get(shelf, "/ready", ready=lambda: False)
     assert (stopping.status_code, stopping.headers["retry-after"]) == (503, "1")
@@ -53,18 +53,18 @@ def test_a_server_with_a_dead_engine_is_neither(entry, tokenizer):
     dead = small_service(tokenizer)
     dead.close(0)
     until(lambda: not dead.stats().alive)
-    shelf = Shelf(entry, replace(entry, name="dead", service=dead))
+    shelf = FakeRegistry(entry, replace(entry, name="dead", service=dead))
     found = get(shelf, "/health")
     assert (found.status_code, found.json()) == (500, {"status": "failed", "models": ["dead"]})
     assert get(shelf, "/ready").status_code == 503
 
 
 def test_settings_name_the_models_and_the_limits(entry, tmp_path):
-    found = get(Shelf(entry), "/api/settings", runs=tmp_path).json()
+    found = get(FakeRegistry(entry), "/api/settings", runs=tmp_path).json()
     parameters = entry.service.config.total
     assert found["models"] == [
         {"id": "small", "context": 1024, "images": False, "weights": "int8", "parameters": parameters}
     ]
     assert found["limits"]["body_bytes"] == Limits().body_bytes
     assert found["runs"] is True
-    assert get(Shelf(entry), "/api/settings").json()["runs"] is False
+    assert get(FakeRegistry(entry), "/api/settings").json()["runs"] is False

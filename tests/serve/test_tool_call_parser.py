@@ -1,10 +1,10 @@
-"""Calls told from speech while an answer comes: together what parse_answer makes of the whole."""
+"""Calls told from parser while an answer comes: together what parse_answer makes of the whole."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs import chat
-from groundup.serve.tools import Speech
+from groundup.serve.tools import ToolCallParser
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"x": "</tool_call>"}}\n</tool_call>'
 PARTS = st.sampled_from(
@@ -29,8 +29,8 @@ PARTS = st.sampled_from(
 
 
 def heard(pieces: list[str]) -> dict:
-    speech = Speech()
-    found = [*map(speech.hear, pieces), speech.end()]
+    parser = ToolCallParser()
+    found = [*map(parser.feed, pieces), parser.close()]
     calls = [call for _, calls in found for call in calls]
     return {"role": "assistant", "content": "".join(said for said, _ in found)} | (
         {"tool_calls": calls} if calls else {}
@@ -48,18 +48,18 @@ def test_pieces_add_up_to_the_whole(parts, data):
 
 
 def test_speech_is_not_held_back_longer_than_it_must():
-    speech = Speech()
-    assert speech.hear("one ") == ("one", [])
-    assert speech.hear("two <tool") == (" two", [])
-    assert speech.hear("box") == (" <toolbox", [])
-    assert speech.hear("<tool_call>") == ("", [])
-    assert speech.hear('\n{"name": "f", "arguments": {}}') == ("", [])
-    assert speech.hear("\n</tool_call>")[1][0]["function"] == {"name": "f", "arguments": "{}"}
+    parser = ToolCallParser()
+    assert parser.feed("one ") == ("one", [])
+    assert parser.feed("two <tool") == (" two", [])
+    assert parser.feed("box") == (" <toolbox", [])
+    assert parser.feed("<tool_call>") == ("", [])
+    assert parser.feed('\n{"name": "f", "arguments": {}}') == ("", [])
+    assert parser.feed("\n</tool_call>")[1][0]["function"] == {"name": "f", "arguments": "{}"}
 
 
 def test_a_thought_is_said_as_it_comes():
-    speech = Speech()
-    assert [speech.hear(text)[0] for text in ("<thi", "nk>one", "<tool_call></tool_call>")] == [
+    parser = ToolCallParser()
+    assert [parser.feed(text)[0] for text in ("<thi", "nk>one", "<tool_call></tool_call>")] == [
         "",
         "<think>one",
         "<tool_call></tool_call>",

@@ -2,7 +2,7 @@
 
 import { openDialog } from "./dialog.js";
 import { download, h } from "./dom.js";
-import { Unreadable, fromText, toJson, toLines, toMarkdown } from "./exchange.js";
+import { Unreadable, fromText, toJson, toLines, toMarkdown } from "./conversation_files.js";
 import { t } from "./i18n.js";
 import { toast } from "./toast.js";
 
@@ -12,17 +12,17 @@ const FORMATS = {
   markdown: { write: toMarkdown, suffix: "md", type: "text/markdown" },
 };
 
-/** Open the window. @param {import("./talk.js").Talk} talk */
-export function openTransfer(talk) {
-  const some = Object.keys(talk.current.nodes).length > 0;
+/** Open the window. @param {import("./session.js").ChatSession} session */
+export function openTransfer(session) {
+  const some = Object.keys(session.current.nodes).length > 0;
   const save = async (event) => {
     event.preventDefault();
     const chosen = new FormData(event.target);
     const one = chosen.get("scope") === "one";
     const { write, suffix, type } = FORMATS[chosen.get("format")];
-    download(`${one ? fileName(talk.current.title) : "conversations"}.${suffix}`, write(one ? [talk.current] : await talk.all()), type);
+    download(`${one ? fileName(session.current.title) : "conversations"}.${suffix}`, write(one ? [session.current] : await session.all()), type);
   };
-  const file = h("input", { type: "file", id: "import", accept: ".json,.jsonl,application/json", onchange: () => take(talk, file, dialog) });
+  const file = h("input", { type: "file", id: "import", accept: ".json,.jsonl,application/json", onchange: () => take(session, file, dialog) });
   const form = h(
     "form",
     { class: "fields", onsubmit: save },
@@ -62,12 +62,12 @@ function choices(name, legend, options, chosen) {
   return h("fieldset", {}, h("legend", {}, legend), options.map(option));
 }
 
-async function take(talk, file, dialog) {
+async function take(session, file, dialog) {
   const [chosen] = file.files;
   if (!chosen) return;
   try {
     const found = fromText(await chosen.text());
-    await talk.take(found);
+    await session.take(found);
     toast(t("imported", { count: found.length }));
     dialog.close();
     location.hash = `#/chat/${found[0].id}`;

@@ -1,6 +1,6 @@
 /** One answer from the API: the stream's chunks into a message. */
 
-import { Trouble, request } from "./api.js";
+import { ApiError, request } from "./api.js";
 import { BrokenStream, chunks } from "./stream.js";
 
 const ADDRESS = "/v1/chat/completions";
@@ -11,9 +11,9 @@ const ADDRESS = "/v1/chat/completions";
  * @param {import("./tree.js").Node} node An empty message of the assistant.
  * @param {AbortSignal} signal
  * @param {() => void} grown Called after each piece.
- * @throws {Trouble} when there is no whole answer; what came until then is in `node`
+ * @throws {ApiError} when there is no whole answer; what came until then is in `node`
  */
-export async function ask(body, node, signal, grown) {
+export async function generate(body, node, signal, grown) {
   const began = performance.now();
   let first = null;
   const note = () => {
@@ -24,13 +24,13 @@ export async function ask(body, node, signal, grown) {
   };
   try {
     const response = await request(ADDRESS, { body: { ...body, stream: true, stream_options: { include_usage: true } }, signal });
-    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new Trouble("odd");
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new ApiError("odd");
     const whole = await read(response.body, node, note);
-    if (!whole && !node.finish) throw new Trouble("broken");
+    if (!whole && !node.finish) throw new ApiError("broken");
   } catch (error) {
-    if (error.name === "AbortError" || error instanceof Trouble) throw error;
-    if (error instanceof BrokenStream) throw new Trouble("odd", error.message);
-    throw new Trouble(first === null ? "unreachable" : "broken");
+    if (error.name === "AbortError" || error instanceof ApiError) throw error;
+    if (error instanceof BrokenStream) throw new ApiError("odd", error.message);
+    throw new ApiError(first === null ? "unreachable" : "broken");
   }
 }
 
@@ -39,7 +39,7 @@ async function read(stream, node, note) {
   for (;;) {
     const { value, done } = await found.next();
     if (done) return value;
-    if (value.error) throw new Trouble("server", String(value.error.message ?? ""));
+    if (value.error) throw new ApiError("server", String(value.error.message ?? ""));
     if (value.usage) node.usage = counts(value.usage);
     const choice = value.choices?.[0];
     if (choice && take(node, choice)) note();

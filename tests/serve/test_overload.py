@@ -42,7 +42,7 @@ def program(*arguments: str) -> Iterator[tuple[subprocess.Popen, int]]:
         "sh",
         sys.executable,
         "-m",
-        "tests.serve.crowd",
+        "tests.serve.overload_server",
         *arguments,
     ]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Images of a request: out of messages and inputs, and through the model's eyes; never fetched from elsewhere."""
+"""Images of a request: extracted from messages, limited, decoded and cut into patches. No URL is ever fetched."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,38 +17,38 @@ from groundup.generate import look
 from groundup.generate.look import View
 from groundup.model.config import ModelConfig
 from groundup.serve.errors import ApiError
-from groundup.serve.schema import IMAGE_BYTES, IMAGES
+from groundup.serve.schema import MAX_IMAGE_BYTES, MAX_IMAGES
 
-AT_A_TIME = 2  # requests whose images are decoded: a large one takes 200 MB until it is scaled
+CONCURRENT_REQUESTS = 2  # that decode images: a large image takes 200 MB until it is scaled
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image that a request shows: where, and its address."""
+class ImageRef:
+    """An image of a request: its place in the body, for errors, and its URL."""
 
     where: str
     url: str
 
 
-class Gallery:
-    """Decodes images, a few requests at a time. `folder` is where they may be named by path, if anywhere."""
+class ImageLoader:
+    """Decodes images, of a few requests at a time. Files of `folder` may be named by path."""
 
     def __init__(self, folder: Path | None = None):
         self._folder = None if folder is None else folder.resolve()
-        self._turns = asyncio.Semaphore(AT_A_TIME)
+        self._semaphore = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
-    async def look(self, config: ModelConfig, shown: Sequence[Shown]) -> list[View]:
-        """Images as a model of a config sees them. Raises ApiError that names the first that cannot be used."""
-        if not shown:
+    async def load(self, config: ModelConfig, refs: Sequence[ImageRef]) -> list[View]:
+        """Image inputs for a model. Raises ApiError (400) that names the first image that cannot be used."""
+        if not refs:
             return []
-        if len(shown) > IMAGES:
-            raise ApiError(400, f"the request has {len(shown)} images; the most is {IMAGES}", shown[IMAGES].where)
-        async with self._turns:
-            return await run_in_threadpool(self._views, config, shown)
+        if len(refs) > MAX_IMAGES:
+            raise ApiError(400, f"the request has {len(refs)} images; the most is {MAX_IMAGES}", refs[MAX_IMAGES].where)
+        async with self._semaphore:
+            return await run_in_threadpool(self._load_all, config, refs)
 
-    def _views(self, config: ModelConfig, shown: Sequence[Shown]) -> list[View]:
+    def _load_all(self, config: ModelConfig, refs: Sequence[ImageRef]) -> list[View]:
         found, pixels = [], 0
-        for each in shown:
+        for each in refs:
             try:
                 look.require(config)
                 found.append(self._data(each.url))
@@ -62,20 +62,20 @@ class Gallery:
                     f"{each.where}: the images so far have {pixels:,} pixels; the most is {image.MOST_PIXELS:,}",
                     each.where,
                 )
-        return [self._view(config, each, data) for each, data in zip(shown, found, strict=True)]
+        return [self._load_one(config, each, data) for each, data in zip(refs, found, strict=True)]
 
     @staticmethod
-    def _view(config: ModelConfig, shown: Shown, data: bytes) -> View:
+    def _load_one(config: ModelConfig, ref: ImageRef, data: bytes) -> View:
         try:
             return look.see(config, data)
         except InputError as error:
-            raise _refused(shown, error) from None
+            raise _refused(ref, error) from None
 
     def _data(self, url: str) -> bytes:
-        """The bytes that an address stands for; raises BadImage."""
+        """The bytes of a data URI or file URL. Raises BadImage."""
         kind = url[:5].lower()
         if kind == "data:":
-            return image.from_uri(url, IMAGE_BYTES)
+            return image.from_uri(url, MAX_IMAGE_BYTES)
         if kind in ("http:", "https") or self._folder is None:
             raise BadImage(
                 "not a data URI",
@@ -84,12 +84,12 @@ class Gallery:
         return _read(self._folder, url)
 
 
-def _refused(shown: Shown, error: InputError) -> ApiError:
-    return ApiError(400, f"{shown.where}: {error}", shown.where)
+def _refused(ref: ImageRef, error: InputError) -> ApiError:
+    return ApiError(400, f"{ref.where}: {error}", ref.where)
 
 
 def _read(folder: Path, url: str) -> bytes:
-    """A file of the folder, named by a file URL or a path. What lies outside is as good as not there."""
+    """A file of the folder, by file URL or path. A file outside of it counts as missing. Raises BadImage."""
     try:
         parts = urlsplit(url)
         path = unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else url
@@ -97,44 +97,46 @@ def _read(folder: Path, url: str) -> bytes:
         if not file.is_relative_to(folder) or not file.is_file():
             raise OSError
         with file.open("rb") as opened:
-            data = opened.read(IMAGE_BYTES + 1)
+            data = opened.read(MAX_IMAGE_BYTES + 1)
     except (OSError, ValueError):  # ValueError: a path with a zero byte
         raise BadImage("no such image", f"{url[:80]!r} is no file in the server's folder of images") from None
-    if len(data) > IMAGE_BYTES:
-        raise BadImage("too large", f"the most is {IMAGE_BYTES:,} bytes")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise BadImage("too large", f"the most is {MAX_IMAGE_BYTES:,} bytes")
     return data
 
 
-def alone(item: dict[str, Any], where: str) -> Shown:
-    """The image of an item that is one; raises ApiError for any other."""
+def single(item: dict[str, Any], where: str) -> ImageRef:
+    """The reference of an item `{"image": URL}`. Raises ApiError (400) for any other item."""
     if item.keys() != {"image"} or not isinstance(item["image"], str):
         raise ApiError(
             400, f'{where} must be a text, ids, or {{"image": "data:image/..."}} with nothing beside it', where
         )
-    return Shown(where, item["image"])
+    return ImageRef(where, item["image"])
 
 
-# --- out of messages --------------------------------------------------------------------------------------------
+# --- extraction from messages ---------------------------------------------------------------------------------
 
 
-def taken(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Shown]]:
-    """Messages with {"type": "image"} where an image is, and the images. Raises ApiError for a part that cannot be
-    one.
+def extract(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[ImageRef]]:
+    """Replace each image part of the messages by {"type": "image"}; return the messages and the image references.
+    Raises ApiError (400) for an invalid part.
     """
-    shown: list[Shown] = []
-    return [_without(message, f"messages[{place}]", shown) for place, message in enumerate(messages)], shown
+    refs: list[ImageRef] = []
+    return [_extract_message(message, f"messages[{place}]", refs) for place, message in enumerate(messages)], refs
 
 
-def _without(message: dict[str, Any], where: str, shown: list[Shown]) -> dict[str, Any]:
+def _extract_message(message: dict[str, Any], where: str, refs: list[ImageRef]) -> dict[str, Any]:
     content = message.get("content")
     if not isinstance(content, list):
         return message
     return message | {
-        "content": [_part(message, part, f"{where}.content[{place}]", shown) for place, part in enumerate(content)]
+        "content": [
+            _extract_part(message, part, f"{where}.content[{place}]", refs) for place, part in enumerate(content)
+        ]
     }
 
 
-def _part(message: dict[str, Any], part: Any, where: str, shown: list[Shown]) -> Any:
+def _extract_part(message: dict[str, Any], part: Any, where: str, refs: list[ImageRef]) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "image":
         raise ApiError(
@@ -146,7 +148,7 @@ def _part(message: dict[str, Any], part: Any, where: str, shown: list[Shown]) ->
         raise ApiError(
             400, f"{where}: an image in a message of role {message.get('role')!r}; only a user shows images", where
         )
-    shown.append(Shown(where, _url(part, where)))
+    refs.append(ImageRef(where, _url(part, where)))
     return {"type": "image"}
 
 

@@ -1,27 +1,27 @@
 """The program under `groundup serve` without a model, and with requests that never end: `python -m
-tests.serve.crowd`.
+tests.serve.overload_server`.
 """
 
+import os
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
-from groundup.serve.command import LOGGERS, Options, Server, _listening, application
-from groundup.serve.gate import Gate
-from groundup.serve.limits import Limiter
-from groundup.serve.log import AccessLog
+from groundup.serve.access_log import AccessLog
+from groundup.serve.admission import AdmissionControl
+from groundup.serve.command import LOGGERS, Options, SignalledServer, _listening, application
 from groundup.serve.metrics import Metrics
+from groundup.serve.rate_limit import RateLimiter
 
 OPTIONS: dict[str, Any] = {
     "host": "127.0.0.1", "port": 0, "keys": None, "weights": "full", "cache_bytes": 0, "queue": 1, "concurrent": 10_000,
-    "a_minute": 10**9,
-    "together": 10_000, "grace": 1.0, "temperature": 1.0, "watch": False, "runs": Path("nowhere"), "log_prompts": False,
-    "device": None,
+    "requests_per_minute": 10**9, "total_concurrent": 10_000, "grace": 1.0, "temperature": 1.0, "watch": False,
+    "runs": Path("nowhere"), "log_prompts": False, "device": None,
 }  # fmt: skip
 
 
-class Shelf:
+class FakeRegistry:
     """No models; `close` is as stuck as an engine in the middle of a step that does not end."""
 
     def list(self) -> tuple[()]:
@@ -35,7 +35,7 @@ class Shelf:
 
 
 def main() -> None:
-    options, shelf, log = Options(**OPTIONS), Shelf(), AccessLog(sys.stderr)
+    options, shelf, log = Options(**OPTIONS), FakeRegistry(), AccessLog(sys.stderr)
     metrics = Metrics(shelf.states)
     app: Any = application(shelf, metrics, options, lambda: True)  # type: ignore[arg-type]
 
@@ -43,9 +43,11 @@ def main() -> None:
     def stuck() -> None:
         threading.Event().wait()
 
-    gate = Gate(app, None, Limiter(options.a_minute, options.concurrent, options.together), log, metrics)
-    server = Server(gate, shelf, log, options, threading.Event())  # type: ignore[arg-type]
-    with _listening(options.host, options.port) as listener, log.collecting(*LOGGERS):
+    gate = AdmissionControl(
+        app, None, RateLimiter(options.requests_per_minute, options.concurrent, options.total_concurrent), log, metrics
+    )
+    server = SignalledServer(gate, shelf, log, options, threading.Event(), os._exit)  # type: ignore[arg-type]
+    with _listening(options.host, options.port) as listener, log.capturing(*LOGGERS):
         print(listener.getsockname()[1], flush=True)
         server.run(sockets=[listener])
     if "engine" in sys.argv:

@@ -4,14 +4,14 @@
  * "listed" (the list of conversations changed), "unkept" (detail: the error, when a conversation could not be kept).
  */
 
-import { ask } from "./ask.js";
-import { prefer, preference } from "./prefs.js";
+import { generate } from "./generate.js";
+import { prefer, preference } from "./preferences.js";
 import { sent } from "./sampling.js";
 import * as tree from "./tree.js";
 
 const KEEP_EVERY = 2000; // milliseconds between two writes of an answer that grows
 
-export class Talk extends EventTarget {
+export class ChatSession extends EventTarget {
   #store;
   #running = new Map(); // id of a conversation: its answer under way
   #due = new Map(); // id of a conversation: the timer of its next write
@@ -181,7 +181,7 @@ export class Talk extends EventTarget {
     this.#tell("shown");
     await this.keep(whole);
     try {
-      await ask(this.#body(whole, parent), node, controller.signal, () => this.#grown(whole, node));
+      await generate(this.#body(whole, parent), node, controller.signal, () => this.#grown(whole, node));
       node.state = "done";
     } catch (error) {
       node.state = error.name === "AbortError" ? "stopped" : "failed";

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.page.stand_in import a_run, delta, raw, says
+from tests.serve.page.fake_server import a_run, delta, raw, says
 
 pytestmark = pytest.mark.browser
 
@@ -226,7 +226,7 @@ def test_an_accessibility_checker_finds_nothing(full, place):
 def test_landmarks_and_names(full):
     page = full().page
     assert page.get_by_role("main").count() == 1
-    assert page.get_by_role("navigation", name="Places").count() == 1
+    assert page.get_by_role("navigation", name="Pages").count() == 1
     assert page.get_by_role("complementary", name="Conversations").count() == 1
     assert page.get_by_role("log", name="Conversation").count() == 1
     assert page.locator("h1").count() == 1
@@ -276,11 +276,11 @@ def test_the_tab_key_leads_through_the_page_and_out_again(full):
         "Chat",
         "New conversation",
         "Search",
-        "Keys",
+        "Keyboard shortcuts",
         "Settings",
         "Conversation",
         "Copy message",
-        "Ask again",
+        "Regenerate",
         "Message",
         "Send",
     ]
@@ -315,7 +315,7 @@ def test_shortcuts(full, host):
     one = full()
     page = one.page
     page.keyboard.press("Control+/")
-    rows = page.get_by_role("dialog", name="Keys").locator("tr")
+    rows = page.get_by_role("dialog", name="Keyboard shortcuts").locator("tr")
     assert rows.count() == 12
     one.shoot("help")
     page.keyboard.press("Escape")

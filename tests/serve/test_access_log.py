@@ -7,14 +7,23 @@ from typing import Any
 
 import pytest
 
-from groundup.serve import log
-from groundup.serve.log import AccessLog
-from groundup.serve.record import Record
+from groundup.serve import access_log
+from groundup.serve.access_log import AccessLog
+from groundup.serve.request_stats import RequestStats
 
-FIELDS = {"time", "id", "model", "prompt_tokens", "cached_tokens", "generated_tokens", "finish", "first_token_seconds"}
+FIELDS = {
+    "time",
+    "id",
+    "model",
+    "prompt_tokens",
+    "cached_tokens",
+    "generated_tokens",
+    "finish",
+    "first_token_seconds",
+}
 
 
-def line(record: Record, body: bytes | None = None, **entry: Any) -> dict[str, Any]:
+def line(record: RequestStats, body: bytes | None = None, **entry: Any) -> dict[str, Any]:
     out = io.StringIO()
     written = AccessLog(out)
     written.write({"id": "1"} | entry, record, body)
@@ -24,7 +33,7 @@ def line(record: Record, body: bytes | None = None, **entry: Any) -> dict[str, A
 
 
 def test_a_line_has_what_the_endpoint_noted():
-    found = line(Record("small", 20, 16, 5, "stop", 0.123456))
+    found = line(RequestStats("small", 20, 16, 5, "stop", 0.123456))
     assert set(found) == FIELDS
     assert found | {"time": ""} == {
         "time": "", "id": "1", "model": "small", "prompt_tokens": 20, "cached_tokens": 16, "generated_tokens": 5,
@@ -34,7 +43,7 @@ def test_a_line_has_what_the_endpoint_noted():
 
 
 def test_a_request_that_reached_no_model_has_a_line_too():
-    found = line(Record())
+    found = line(RequestStats())
     assert (found["model"], found["finish"], found["first_token_seconds"], found["prompt_tokens"]) == (
         None,
         None,
@@ -45,15 +54,15 @@ def test_a_request_that_reached_no_model_has_a_line_too():
 
 @pytest.mark.parametrize("body", ['{"prompt": "多少？"}'.encode(), b"a\nb\r\n\x00", b"\xff\xfe", '"\u2028"'.encode()])
 def test_whatever_was_sent_stays_in_one_line(body):
-    assert line(Record(), body)["body"] == body.decode("utf-8", errors="replace")
+    assert line(RequestStats(), body)["body"] == body.decode("utf-8", errors="replace")
 
 
 @pytest.mark.parametrize("path", ['/v1/"}', "/v1/\n{}", "/v1/\x1b[31m"])
 def test_a_path_makes_no_second_line_and_no_colour(path):
-    assert line(Record(), path=path)["path"] == path
+    assert line(RequestStats(), path=path)["path"] == path
     out = io.StringIO()
     written = AccessLog(out)
-    written.say({"path": path})
+    written.event({"path": path})
     written.close()
     assert "\x1b" not in out.getvalue()
 
@@ -62,7 +71,7 @@ def test_lines_come_in_order_and_all_of_them_before_it_closes():
     out = io.StringIO()
     written = AccessLog(out)
     for number in range(500):
-        written.say({"number": number})
+        written.event({"number": number})
     written.close()
     assert [json.loads(each)["number"] for each in out.getvalue().splitlines()] == list(range(500))
 
@@ -81,17 +90,17 @@ class Stuck(io.StringIO):
 
 
 def test_a_log_that_nobody_reads_holds_up_no_answer(monkeypatch):
-    monkeypatch.setattr(log, "WAITING", 3)
+    monkeypatch.setattr(access_log, "MAX_LINES", 3)
     stuck = Stuck()
     written = AccessLog(stuck)
     for number in range(10):
-        written.say({"number": number})
+        written.event({"number": number})
     stuck.free.set()
     written.close()
     lines = [json.loads(line) for line in stuck.getvalue().splitlines()]
     assert 3 <= len(lines) < 10
     again = AccessLog(io.StringIO())
     again._lost = 6
-    again.say({"number": 10})
+    again.event({"number": 10})
     again.close()
     assert json.loads(again._out.getvalue()) == {"number": 10, "lines_lost": 6}

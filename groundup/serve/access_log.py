@@ -1,6 +1,7 @@
-"""The access log: one JSON line a request on standard error. What was asked and answered is not in it unless wanted.
+"""The access log: one JSON line a request on standard error. Prompts and answers are left out unless requested.
 
-A thread of its own writes, so that whoever reads slowly holds up no answer; what it cannot take is counted instead.
+A thread of its own writes the lines. A slow reader of the log delays no response: lines beyond the queue are dropped
+and counted.
 """
 
 import json
@@ -13,42 +14,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from groundup.serve.record import Record
+from groundup.serve.request_stats import RequestStats
 
-WAITING = 10_000  # lines
+MAX_LINES = 10_000  # in the queue
 
 
 class AccessLog:
-    """Writes a line for each request that has ended. `close` it, or the last lines may be lost."""
+    """Writes one line for each finished request. `close` flushes the last lines."""
 
     def __init__(self, out: TextIO | None = None, prompts: bool = False):
         self._out, self.prompts = out or sys.stderr, prompts
-        self._lines: queue.Queue[str | None] = queue.Queue(WAITING)
+        self._lines: queue.Queue[str | None] = queue.Queue(MAX_LINES)
         self._lost = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
-    def write(self, entry: dict[str, Any], record: Record, body: bytes | None) -> None:
-        """A request: what the gate knows of it, and what its endpoint noted; `body` is what was asked, where that is
-        logged.
-        """
-        first = record.first_token_seconds
+    def write(self, entry: dict[str, Any], stats: RequestStats, body: bytes | None) -> None:
+        """Log a request: the entry of admission control, its statistics, and its body where bodies are logged."""
+        first = stats.first_token_seconds
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **entry,
-            "model": record.model,
-            "prompt_tokens": record.prompt_tokens,
-            "cached_tokens": record.cached_tokens,
-            "generated_tokens": record.generated_tokens,
-            "finish": record.finish,
+            "model": stats.model,
+            "prompt_tokens": stats.prompt_tokens,
+            "cached_tokens": stats.cached_tokens,
+            "generated_tokens": stats.generated_tokens,
+            "finish": stats.finish,
             "first_token_seconds": None if first is None else round(first, 4),
         }
         if body is not None:
             line["body"] = body.decode("utf-8", errors="replace")
-        self.say(line)
+        self.event(line)
 
-    def say(self, line: dict[str, Any]) -> None:
-        """Any other event, in the same form."""
+    def event(self, line: dict[str, Any]) -> None:
+        """Log any other event."""
         try:
             self._lines.put_nowait(
                 json.dumps(line if not self._lost else line | {"lines_lost": self._lost})
@@ -59,9 +58,9 @@ class AccessLog:
             self._lost = 0
 
     @contextmanager
-    def collecting(self, *names: str) -> Iterator[None]:
-        """Take over what these loggers say meanwhile: by themselves they write in the thread that speaks, which a full
-        pipe holds up.
+    def capturing(self, *names: str) -> Iterator[None]:
+        """Redirect these loggers into the access log: their own handlers write in the calling thread, which a full
+        pipe blocks.
         """
         handler = _Handler(self)
         loggers = [logging.getLogger(name) for name in names]
@@ -77,7 +76,7 @@ class AccessLog:
                 logger.propagate = propagated
 
     def close(self, seconds: float = 2.0) -> None:
-        """Write what is left, if that takes no longer."""
+        """Flush the queue, for at most so many seconds."""
         try:
             self._lines.put(None, timeout=seconds)
         except queue.Full:
@@ -90,12 +89,12 @@ class AccessLog:
 
 
 class _Handler(logging.Handler):
-    """Hands warnings, and what is worse, to an access log."""
+    """Forwards warnings and errors to an access log."""
 
     def __init__(self, log: AccessLog):
         super().__init__(logging.WARNING)
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """A line of it, with the traceback if there is one."""
-        self._log.say({"event": "server", "message": self.format(record)})
+        """Log the record, with its traceback if there is one."""
+        self._log.event({"event": "server", "message": self.format(record)})

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from groundup.serve.connections import CONNECTIONS, Lanes, idlest
+from groundup.serve.connections import CONNECTIONS, InFlightLimit, evictable
 from groundup.serve.protocol import COUNTED
 from tests.serve.serve_helpers import listening
 
@@ -23,8 +23,8 @@ def test_the_longest_idle_of_the_address_that_has_most_ends_first():
     many = [connection("a", since=5.0), connection("a", since=3.0), connection("a", since=1.0, working=True)]
     one = connection("b", since=0.0)
     busy = connection("a", made=0.0, busy=True)
-    assert idlest([one, busy, *many], 4) == [many[1], many[0], one, busy]
-    assert idlest([many[2]], 1) == []
+    assert evictable([one, busy, *many], 4) == [many[1], many[0], one, busy]
+    assert evictable([many[2]], 1) == []
 
 
 def test_whatever_is_under_way_there_is_always_one_that_may_end():
@@ -37,7 +37,7 @@ def test_whatever_is_under_way_there_is_always_one_that_may_end():
         ]
         for each in draw.sample(found, draw.randint(0, most // 2)):
             each.working = True
-        ended = idlest(found, most - most // 2)
+        ended = evictable(found, most - most // 2)
         assert len(ended) == most - most // 2
         assert not any(each.working for each in ended)
 
@@ -58,9 +58,9 @@ def test_user_requests_are_bounded_an_address_has_half_and_operations_are_free()
             if message["type"] == "http.response.start":
                 refused.append(message["status"])
 
-        lanes = Lanes(app, ("/health",), 4)
-        asked = [("/x", "a")] * 3 + [("/x", "b")] * 1 + [("/x", "c")] * 2 + [("/health", "a")] * 9
-        tasks = [asyncio.create_task(lanes(scope(*each), None, send)) for each in asked]
+        lanes = InFlightLimit(app, ("/health",), 4)
+        payload = [("/x", "a")] * 3 + [("/x", "b")] * 1 + [("/x", "c")] * 2 + [("/health", "a")] * 9
+        tasks = [asyncio.create_task(lanes(scope(*each), None, send)) for each in payload]
         await asyncio.sleep(0)
         assert refused == [503] * 2
         assert [COUNTED in each for each in inside] == [True] * 4 + [False] * 9
@@ -79,7 +79,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(soft, hard, wanted)
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < hard:
         pytest.skip("the limit of open files cannot be so high here")
     code = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
-    code += "from groundup.serve.connections import allowed; print(allowed())"
+    code += "from groundup.serve.connections import max_connections; print(max_connections())"
     assert (
         int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) == wanted
     )
@@ -90,12 +90,12 @@ def test_pipelined_requests_are_all_answered_in_order():
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
         await send({"type": "http.response.body", "body": scope["path"][1:].encode()})
 
-    asked = (
+    payload = (
         "".join(f"GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n" for number in range(9))
         + "GET /9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     )
     with listening(app) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
-        wire.sendall(asked.encode())
+        wire.sendall(payload.encode())
         answer = b""
         while part := wire.recv(65536):
             answer += part

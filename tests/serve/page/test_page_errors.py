@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.serve.page.stand_in import delta, event, raw, says
+from tests.serve.page.fake_server import delta, event, raw, says
 
 pytestmark = pytest.mark.browser
 
@@ -18,28 +18,28 @@ REFUSALS = {
         400,
         error("the prompt is too long by 12 tokens"),
         {},
-        "The server refused the request. It said: the prompt is too long by 12 tokens",
+        "The server refused the request. Its message: the prompt is too long by 12 tokens",
     ),
     "unknown model": (
         404,
         error("there is no model 'demo'"),
         {},
-        "The server knows no such thing. It said: there is no model 'demo'",
+        "The server has no such resource. Its message: there is no model 'demo'",
     ),
     "too large": (
         413,
         error("the body is larger than 4 MiB"),
         {},
-        "The server refused the request. It said: the body is larger than 4 MiB",
+        "The server refused the request. Its message: the body is larger than 4 MiB",
     ),
     "busy": (
         429,
         error("too many requests"),
         {"Retry-After": "7"},
-        "The server is busy. Try again in 7 s. It said: too many requests",
+        "The server is busy. Try again in 7 s. Its message: too many requests",
     ),
-    "closing": (503, error("closing"), {}, "The server is busy. Try again in a moment. It said: closing"),
-    "failed": (500, {"nothing": "known"}, {}, "The server failed. It said: HTTP 500"),
+    "closing": (503, error("closing"), {}, "The server is busy. Try again in a moment. Its message: closing"),
+    "failed": (500, {"nothing": "known"}, {}, "The server failed. Its message: HTTP 500"),
 }
 
 
@@ -48,30 +48,30 @@ def test_a_refusal_is_said_and_can_be_tried_again(chat, host, kind):
     *refusal, words = REFUSALS[kind]
     host.refusal = tuple(refusal)
     chat.say("Hi")
-    assert chat.page.locator(".message .trouble span").inner_text() == words
+    assert chat.page.locator(".message .error span").inner_text() == words
     assert chat.page.locator("#spoken p").last.inner_text() == words
     chat.noise.clear()  # the browser reports refusals itself
     host.refusal = None
     chat.page.get_by_role("button", name="Try again").click()
     chat.settle()
-    assert chat.page.locator(".message .trouble").count() == 0
+    assert chat.page.locator(".message .error").count() == 0
     assert chat.page.locator(".prose").inner_text().strip() == "Hello there."
     assert [message["content"] for message in host.asked[1]["messages"]] == ["Hi"]
 
 
 BROKEN = {
-    "cut off": (raw(delta(content="Half of")), "The answer broke off before its end."),
+    "cut off": (raw(delta(content="Half of")), "The answer was interrupted."),
     "error in the middle": (
         raw(delta(content="Half of"), event(error("a page is gone"))),
-        "The server failed. It said: a page is gone",
+        "The server failed. Its message: a page is gone",
     ),
     "no JSON": (
         raw(delta(content="Half of"), b"data: {broken\n\n"),
-        "What came is no answer that this page understands. It said: {broken",
+        "The response has an unknown format. Its message: {broken",
     ),
     "no object": (
         raw(delta(content="Half of"), b"data: 42\n\n"),
-        "What came is no answer that this page understands. It said: 42",
+        "The response has an unknown format. Its message: 42",
     ),
 }
 
@@ -81,7 +81,7 @@ def test_a_broken_answer_keeps_what_came(chat, host, kind):
     host.script, words = BROKEN[kind]
     chat.say("Hi")
     assert chat.page.locator(".prose").inner_text().strip() == "Half of"
-    assert chat.page.locator(".message .trouble span").inner_text() == words
+    assert chat.page.locator(".message .error span").inner_text() == words
 
 
 def test_odd_events_of_a_stream_are_borne(chat, host):
@@ -99,7 +99,7 @@ def test_odd_events_of_a_stream_are_borne(chat, host):
     )
     chat.say("Hi")
     assert chat.page.locator(".prose").inner_text().strip() == "two lines"
-    assert chat.page.locator(".message .trouble").count() == 0
+    assert chat.page.locator(".message .error").count() == 0
 
 
 CUTS = """async ({bytes, size}) => {
@@ -127,16 +127,14 @@ def test_events_are_the_same_however_the_stream_is_cut(chat):
 def test_a_page_of_something_else_is_no_answer(chat, host):
     host.refusal = (200, {"not": "a stream"}, {})
     chat.say("Hi")
-    assert (
-        chat.page.locator(".message .trouble span").inner_text() == "What came is no answer that this page understands."
-    )
+    assert chat.page.locator(".message .error span").inner_text() == "The response has an unknown format."
 
 
 def test_a_server_that_is_gone_is_said(chat, host):
     chat.context.set_offline(True)
     chat.say("Hi")
     chat.noise.clear()
-    assert chat.page.locator(".message .trouble span").inner_text().startswith("The server cannot be reached.")
+    assert chat.page.locator(".message .error span").inner_text().startswith("The server cannot be reached.")
     chat.context.set_offline(False)
     chat.page.get_by_role("button", name="Try again").click()
     chat.settle()
@@ -186,5 +184,5 @@ def test_a_long_answer_is_read_out_in_sentences(chat, host):
     host.script = says("One sentence. ", "Another one. ", "<b>rest", pause=0.01)
     chat.say("Hi")
     spoken = chat.page.locator("#spoken p").all_inner_texts()
-    assert " ".join(spoken).replace("  ", " ").strip() == "Answering One sentence. Another one. <b>rest"
+    assert " ".join(spoken).replace("  ", " ").strip() == "Generating One sentence. Another one. <b>rest"
     assert chat.page.get_by_role("log").get_attribute("aria-live") == "off"

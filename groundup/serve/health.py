@@ -1,6 +1,4 @@
-"""What those who run the server ask it: is it alive, is it ready, what does it do; and what the page needs to know at
-its start.
-"""
+"""Endpoints for operators: health and readiness probes, metrics, and the settings that the page reads at its start."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -15,15 +13,13 @@ from groundup.serve import schema
 from groundup.serve.errors import ApiError
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
-from groundup.serve.site import Site
+from groundup.serve.serving import Serving
 
 
-def router(
-    site: Site, registry: Registry, metrics: Metrics, ready: Callable[[], bool], weights: str, runs: Path
+def routes(
+    serving: Serving, registry: Registry, metrics: Metrics, ready: Callable[[], bool], weights: str, runs: Path
 ) -> APIRouter:
-    """The endpoints. None waits for a thread, of which users' requests may hold all, nor for a lock that user work
-    holds.
-    """
+    """The endpoints. None needs a thread of the pool or a lock that user requests may hold."""
     api = APIRouter()
 
     @api.get("/health")
@@ -46,22 +42,22 @@ def router(
             "version": version("groundup"),
             "models": [
                 {
-                    "id": entry.name,
-                    "context": entry.context,
-                    "images": bool(entry.service.config.patch),
+                    "id": model.name,
+                    "context": model.context,
+                    "images": bool(model.service.config.patch),
                     "weights": weights,
-                    "parameters": entry.service.config.total,
+                    "parameters": model.service.config.total,
                 }
-                for entry in registry.list()
+                for model in registry.list()
             ],
             "limits": {
-                "body_bytes": site.limits.body_bytes,
-                "messages": schema.MESSAGES,
-                "stops": schema.STOPS,
-                "answers": schema.ANSWERS,
-                "top_logprobs": schema.TOP_LOGPROBS,
+                "body_bytes": serving.limits.body_bytes,
+                "messages": schema.MAX_MESSAGES,
+                "stops": schema.MAX_STOPS,
+                "answers": schema.MAX_N,
+                "top_logprobs": schema.MAX_TOP_LOGPROBS,
             },
-            "defaults": {"temperature": site.temperature, "top_p": 1.0, "max_tokens": None},
+            "defaults": {"temperature": serving.temperature, "top_p": 1.0, "max_tokens": None},
             "runs": runs.is_dir(),
         }
 
@@ -69,7 +65,7 @@ def router(
 
 
 async def loading(scope: Scope, receive: Receive, send: Send) -> None:
-    """Stands for the app while the models are loaded: alive, not ready, and nothing else."""
+    """The ASGI app while the models load: healthy, not ready, 503 for all other paths."""
     match scope["path"]:
         case "/health":
             answer: Response = JSONResponse({"status": "ok"})

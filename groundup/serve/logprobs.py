@@ -1,4 +1,4 @@
-"""Log-probabilities as clients read them."""
+"""Log-probabilities in OpenAI's JSON formats."""
 
 from codecs import getincrementaldecoder
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from typing import Any
 from groundup.codecs.text import Tokenizer
 from groundup.generate.request import TokenLogprob
 
-LEAST = -9999.0  # instead of minus infinity, which JSON has not
+MIN_LOGPROB = -9999.0  # stands for minus infinity, which JSON cannot express
 
 
-def listed(tokenizer: Tokenizer, scores: Iterable[TokenLogprob]) -> dict[str, Any]:
-    """The `logprobs` of a chat's choice."""
+def chat_logprobs(tokenizer: Tokenizer, scores: Iterable[TokenLogprob]) -> dict[str, Any]:
+    """The `logprobs` of a chat choice."""
     return {
         "content": [
             _token(tokenizer, score.id, score.logprob) | {"top_logprobs": _top(tokenizer, score)} for score in scores
@@ -27,30 +27,28 @@ def _top(tokenizer: Tokenizer, score: TokenLogprob) -> list[dict[str, Any]]:
 
 def _token(tokenizer: Tokenizer, id: int, logprob: float) -> dict[str, Any]:
     spelled = tokenizer.token_bytes(id)
-    return {"token": spelled.decode(errors="replace"), "logprob": max(logprob, LEAST), "bytes": list(spelled)}
+    return {"token": spelled.decode(errors="replace"), "logprob": max(logprob, MIN_LOGPROB), "bytes": list(spelled)}
 
 
-class Columns:
-    """The `logprobs` of a completion's choice, for one stretch after another: where a token begins counts from the
-    first.
-    """
+class CompletionLogprobs:
+    """The `logprobs` of a completion choice, chunk by chunk; text offsets count from the first chunk."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer, self._offset = tokenizer, 0
         self._decoder = getincrementaldecoder("utf-8")(errors="replace")
 
-    def of(self, scores: Iterable[TokenLogprob]) -> dict[str, Any]:
-        """Lists of tokens, log-probabilities (null for the first of all), the likeliest at each place, and offsets in
-        characters.
+    def add(self, scores: Iterable[TokenLogprob]) -> dict[str, Any]:
+        """Columns for a chunk: tokens, log-probabilities (null for the first token of a prompt), the most likely
+        tokens at each position, and offsets in characters.
         """
         columns: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         for score in scores:
             unknown = isnan(score.logprob)
-            own = {} if unknown else {self._name(score.id): max(score.logprob, LEAST)}
+            own = {} if unknown else {self._name(score.id): max(score.logprob, MIN_LOGPROB)}
             columns["tokens"].append(self._name(score.id))
-            columns["token_logprobs"].append(None if unknown else max(score.logprob, LEAST))
+            columns["token_logprobs"].append(None if unknown else max(score.logprob, MIN_LOGPROB))
             columns["top_logprobs"].append(
-                None if unknown else {self._name(id): max(logprob, LEAST) for id, logprob in score.top} | own
+                None if unknown else {self._name(id): max(logprob, MIN_LOGPROB) for id, logprob in score.top} | own
             )
             columns["text_offset"].append(self._offset)
             self._offset += len(self._decoder.decode(self._tokenizer.token_bytes(score.id)))
@@ -60,5 +58,5 @@ class Columns:
         spelled = self._tokenizer.token_bytes(id)
         try:
             return spelled.decode()
-        except UnicodeDecodeError:  # part of a character: its bytes, so that no two tokens have one name
+        except UnicodeDecodeError:  # part of a character: named by its bytes, so that names are unique
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelled)

@@ -10,12 +10,12 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 
 from groundup.generate.service import ServiceStats
-from groundup.serve import record
-from groundup.serve.gate import Gate
+from groundup.serve import request_stats
+from groundup.serve.access_log import AccessLog
+from groundup.serve.admission import AdmissionControl
 from groundup.serve.keys import Keys, make
-from groundup.serve.limits import Limiter
-from groundup.serve.log import AccessLog
 from groundup.serve.metrics import Metrics
+from groundup.serve.rate_limit import RateLimiter
 
 BUSY = ServiceStats(
     running=2, waiting=3, blocks_total=100, blocks_used=40, blocks_cached=10, prefilled_tokens=5, prefix_hit_tokens=6,
@@ -24,8 +24,8 @@ BUSY = ServiceStats(
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers everything, streams at /v1/stream, fails at /v1/fail."""
-    noted = record.of(scope)
+    """OutputCollector everything, streams at /v1/stream, fails at /v1/fail."""
+    noted = request_stats.of(scope)
     noted.model, noted.prompt_tokens, noted.generated_tokens, noted.finish = "small", 3, 5, "stop"
     if scope["path"] == "/v1/fail":
         raise RuntimeError("broken inside")
@@ -47,11 +47,11 @@ class Door:
 
     def __init__(self, keys: Keys | None = None, prompts: bool = False, **limits: int):
         self.out = io.StringIO()
-        sizes = {"a_minute": 1000, "at_a_time": 100, "together": 100} | limits
+        sizes = {"requests_per_minute": 1000, "concurrent": 100, "total_concurrent": 100} | limits
         self.metrics = Metrics(lambda: [("small", BUSY)])
-        self.limiter = Limiter(**sizes)
+        self.limiter = RateLimiter(**sizes)
         self.log = AccessLog(self.out, prompts)
-        self.gate = Gate(app, keys, self.limiter, self.log, self.metrics)
+        self.gate = AdmissionControl(app, keys, self.limiter, self.log, self.metrics)
 
     def get(self, path: str, host: str = "localhost:8000", method: str = "GET", **more: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -113,7 +113,7 @@ def test_with_keys_one_is_needed(tmp_path):
 
 
 def test_limits_are_told_with_the_time_to_wait():
-    door = Door(a_minute=2)
+    door = Door(requests_per_minute=2)
     assert [door.get("/v1/models").status_code for _ in range(3)] == [200, 200, 429]
     refused = door.get("/v1/models")
     assert refused.json()["error"] == {
@@ -135,7 +135,7 @@ def test_each_key_has_its_own_limits(tmp_path):
 
 
 def test_a_stream_counts_until_its_end_and_passes_as_it_comes():
-    door = Door(at_a_time=1)
+    door = Door(concurrent=1)
 
     async def two() -> tuple[int, int]:
         transport = httpx.ASGITransport(door.gate)
@@ -195,7 +195,7 @@ def test_a_file_of_keys_that_breaks_is_told_in_the_log(tmp_path):
 
 
 def test_a_client_that_leaves_gives_its_place_back():
-    door = Door(at_a_time=1)
+    door = Door(concurrent=1)
 
     async def leave() -> None:
         request = asyncio.create_task(door.gate(scope("/v1/stream"), quiet, into([])))
