@@ -69,7 +69,7 @@ def test_all_numbers_of_all_engines_are_there():
 
 def test_two_servers_in_one_process_count_apart():
     one, two = Metrics(list), Metrics(list)
-    one.note("/health", 200, 0.1, RequestStats())
+    one.observe("/health", 200, 0.1, RequestStats())
     assert read(one)["groundup_requests_total", ("/health", "200")] == 1
     assert ("groundup_requests_total", ("/health", "200")) not in read(two)
 
@@ -90,7 +90,7 @@ def test_labels_of_paths_are_few(path: str, expected: Any):
 def test_a_record_takes_the_times_of_each_answer_apart():
     record = RequestStats("small")
     for answer in (0, 1, 0, 1, 0):
-        record.heard(answer, OutputDelta("x", (1,)))
+        record.add(answer, OutputDelta("x", (1,)))
     assert len(record.token_gaps) == 3
     assert record.generated_tokens == 5
     assert record.first_token_seconds is not None
