@@ -147,7 +147,7 @@ const en = {
   "tools.list": "This is not a list; the last valid list is used.",
   // The key.
   key: "API key",
-  keyTitle: "The server requires an API key",
+  keyTitle: "The server requires a key",
   keyWhy: "It is stored for this tab only and gone when the tab is closed.",
   useKey: "Use key",
   enterKey: "Enter key",
@@ -357,7 +357,7 @@ const zh = {
   "tools.json": "这不是 JSON；仍使用上一个有效的列表。",
   "tools.list": "这不是列表；仍使用上一个有效的列表。",
   key: "API 密钥",
-  keyTitle: "服务器需要 API 密钥",
+  keyTitle: "服务器需要密钥",
   keyWhy: "密钥只保存在此标签页中，关闭后即消失。",
   useKey: "使用密钥",
   enterKey: "输入密钥",
