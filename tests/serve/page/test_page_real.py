@@ -92,7 +92,7 @@ def real(tmp_path, runs, tokenizer):
 def test_the_page_talks_to_the_engine_and_shows_runs(visit, real):
     one = visit(host=real)
     page = one.open()
-    assert page.locator(".welcome h2").inner_text() == "Talk to small"
+    assert page.locator(".welcome h2").inner_text() == "Chat with small"
     assert "1,024 tokens of context" in page.locator(".welcome p").inner_text()
     page.get_by_role("button", name="Settings").click()
     for label, value in (KNOBS | {"Max tokens": 30}).items():

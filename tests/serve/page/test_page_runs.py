@@ -35,7 +35,7 @@ def test_without_runs_there_is_no_page_of_them(visit, host):
     host.settings["runs"] = False
     one = visit()
     one.page.goto(host.url)
-    one.page.wait_for_selector(".welcome >> text=Talk to demo")
+    one.page.wait_for_selector(".welcome >> text=Chat with demo")
     assert one.page.locator("#side nav a").count() == 1
 
 
