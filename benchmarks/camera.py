@@ -32,21 +32,21 @@ def rate(draw: Callable[[], object]) -> float:
 def ours(pixels: int, way: str) -> float:
     import numpy as np
 
-    from groundup.apps.sorter.config import WorldPart
+    from groundup.apps.sorter.config import SimulatorConfig
     from groundup.apps.sorter.simulator import items
     from groundup.apps.sorter.simulator.backends import NUMPY, fastest
-    from groundup.apps.sorter.simulator.camera import AT, Camera, Posed
+    from groundup.apps.sorter.simulator.camera import AT, Camera, PosedItem
 
-    part, rng = WorldPart(pixels=pixels), np.random.default_rng(0)
-    drawn = [items.draw(rng, kind, part) for kind in items.KINDS[:5]]
+    config, rng = SimulatorConfig(pixels=pixels), np.random.default_rng(0)
+    drawn = [items.draw(rng, kind, config) for kind in items.KINDS[:5]]
     turn = np.eye(3, dtype=np.float32)
     posed = [
-        Posed(k, item, items.f32((AT + 0.09 * (k - 2), 0.06 * (k % 3 - 1), item.extent[2])), turn)
+        PosedItem(k, item, items.f32((AT + 0.09 * (k - 2), 0.06 * (k % 3 - 1), item.extent[2])), turn)
         for k, item in enumerate(drawn)
     ]
     if way == "compiled" and fastest() is NUMPY:
         sys.exit("no C compiler")
-    camera = Camera(part, rng, NUMPY if way == "numpy" else fastest())
+    camera = Camera(config, rng, NUMPY if way == "numpy" else fastest())
     return rate(lambda: camera.render(posed))
 
 

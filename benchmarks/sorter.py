@@ -33,14 +33,14 @@ from detection import Bench, Convolutions, Images, stacked, train  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from groundup import device  # noqa: E402
-from groundup.apps.sorter.config import WorldPart  # noqa: E402
+from groundup.apps.sorter.config import SimulatorConfig  # noqa: E402
 from groundup.apps.sorter.faults import FaultInjection, StalledModel  # noqa: E402
 from groundup.apps.sorter.figures import reliability  # noqa: E402
 from groundup.apps.sorter.model_client import LocalModel, ModelClient  # noqa: E402
 from groundup.apps.sorter.policy import DEFAULT, standard_policy  # noqa: E402
 from groundup.apps.sorter.robot import PICTURES, STANDARD, Oracle, SimulatedLine, setting  # noqa: E402
 from groundup.apps.sorter.shift import WorkShift  # noqa: E402
-from groundup.apps.sorter.simulator.camera import RAIL, VIEW, Seen  # noqa: E402
+from groundup.apps.sorter.simulator.camera import RAIL, VIEW, VisibleItem  # noqa: E402
 from groundup.apps.sorter.simulator.environment import SHIFTS  # noqa: E402
 from groundup.apps.sorter.simulator.frames import frames  # noqa: E402
 from groundup.apps.sorter.simulator.items import KINDS, UNKNOWN  # noqa: E402
@@ -58,7 +58,7 @@ FAR, SMALL = 26.0, 12  # grey levels off the belt's colour, and least number of 
 NAMES = (*KINDS, UNKNOWN)
 SORTER = Path(__file__).parent.parent / "recipes" / "sorter.toml"
 HELDOUT = 1_000_003  # added to the seed for held-out frames
-Frames = list[tuple[Pixels, list[Seen]]]
+Frames = list[tuple[Pixels, list[VisibleItem]]]
 Box = tuple[float, float, float, float]
 
 
@@ -224,9 +224,13 @@ HEAD = (
 
 
 def work(
-    name: str, make: Callable[[SimulatedLine], ModelClient], part: WorldPart, where: str, arguments: argparse.Namespace
+    name: str,
+    make: Callable[[SimulatedLine], ModelClient],
+    config: SimulatorConfig,
+    where: str,
+    arguments: argparse.Namespace,
 ) -> list[object]:
-    robot, start = SimulatedLine(part, arguments.seed, PICTURES), time.perf_counter()
+    robot, start = SimulatedLine(config, arguments.seed, PICTURES), time.perf_counter()
     shift = WorkShift(robot, make(robot), standard_policy(arguments.sure))
     shift.run(items=arguments.items)
     made = row(name, where, shift, time.perf_counter() - start)
@@ -236,7 +240,7 @@ def work(
 
 def long_shift(name: str, make: Callable[[SimulatedLine], ModelClient], arguments: argparse.Namespace) -> str:
     """A shift with random faults: its figures; fails unless every item is accounted for."""
-    robot = SimulatedLine(WorldPart(unknown=0.02), arguments.seed, PICTURES)
+    robot = SimulatedLine(SimulatorConfig(unknown=0.02), arguments.seed, PICTURES)
     client = StalledModel(make(robot))
     policy = standard_policy(arguments.sure)
     shift, injection, start = (
@@ -311,11 +315,12 @@ def main() -> None:
     ]
     for rate in arguments.rates:
         rows += [
-            work(name, make, WorldPart(rate=rate), f"{rate:g} items/min", arguments) for name, make in makers.items()
+            work(name, make, SimulatorConfig(rate=rate), f"{rate:g} items/min", arguments)
+            for name, make in makers.items()
         ]
     print("\n" + table(HEAD, rows) if rows else "")
     believed = {name: make for name, make in makers.items() if make is not Oracle}
-    heldout = list(frames(HELDOUT, 500, WorldPart())) if believed else []
+    heldout = list(frames(HELDOUT, 500, SimulatorConfig())) if believed else []
     for name, make in believed.items():
         found = reliability(make(None), heldout)
         lines = [(f"{sure:.2f}", f"{right:.2f}", cases) for sure, right, cases in found.bins]

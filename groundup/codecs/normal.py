@@ -41,7 +41,7 @@ def normalise(text: str) -> str:
 
 @cache
 def _many_accents() -> re.Pattern[str]:
-    """More accents on one letter than any writing has: `unicodedata` orders them in quadratic time."""
+    """More accents on one letter than any writing has: `unicodedata` sorts them in quadratic time."""
     known = range(0x300, 0x1F000)
     places = {place for place in known if unicodedata.combining(unicodedata.normalize("NFD", chr(place))[0])}
     first = sorted(places - {place + 1 for place in places})

@@ -104,7 +104,7 @@ def test_every_knob_has_unit_and_reason(part: type) -> None:
         ("source.made.name=lib", "two sources are called 'lib'"),
         ("stage.instruct.do=pretrain", "two stages are called 'pretrain'"),
         ("line.settings=['rainy']", "'crowded' or 'unknown', found 'rainy'"),
-        ("line.items=500", "line: the line's brain names things in pictures, but no source has boxes"),
+        ("line.items=500", "line: the model of the line detects items in images, but no source has boxes"),
         ("seed=-1", "seed: input should be greater than or equal to 0"),
         ("tokenizer.vocab_size=10", "greater than or equal to 288"),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 from groundup.apps.robotics.robot import Pixels
 from groundup.apps.sorter.model_client import ModelClient
 from groundup.apps.sorter.policy import Destination
-from groundup.apps.sorter.simulator.camera import Seen
+from groundup.apps.sorter.simulator.camera import VisibleItem
 from groundup.apps.sorter.simulator.line import MANUAL, Event
 from groundup.codecs.detections import Detection, box_iou
 from groundup.evaluate.figure import Figure, proportion
@@ -111,7 +111,7 @@ class Reliability(NamedTuple):
     cases: int
 
 
-def reliability(client: ModelClient, pictures: Iterable[tuple[Pixels, list[Seen]]]) -> Reliability:
+def reliability(client: ModelClient, pictures: Iterable[tuple[Pixels, list[VisibleItem]]]) -> Reliability:
     """The calibration of a model on images with ground truth. A detection is right where it matches an item of its
     class that no other one matches.
     """
@@ -128,7 +128,7 @@ def calibration(pairs: "np.ndarray[Any, np.dtype[np.float64]]") -> Reliability:
     return Reliability(bins, error, len(pairs))
 
 
-def _judged(detections: Iterable[Detection], truth: Sequence[Seen], side: int) -> list[tuple[float, bool]]:
+def _judged(detections: Iterable[Detection], truth: Sequence[VisibleItem], side: int) -> list[tuple[float, bool]]:
     open_, pairs = [each for each in truth if each.visible > 0], []
     for detection in detections:
         boxes = np.array([each.box for each in open_], np.float32).reshape(-1, 4) / np.float32(side)

@@ -1,6 +1,4 @@
-"""Orders to the sorting line as conversations: an operator's sentence, and the line of the policy's language that it
-means.
-"""
+"""Source "orders": conversations of an operator's sentence and the order it means in the policy's language."""
 
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -19,13 +17,11 @@ from groundup.data.filtered import Filtered
 from groundup.data.source import ProceduralSource
 
 MEASURED: tuple[Part, ...] = ("heldout", "novel")
-TRAINED, VALIDATED, ASKED = range(3)  # seeds: what is asked in the end is not what the held-out loss was of
+TRAINED, VALIDATED, ASKED = range(3)  # seeds: the evaluation asks other sentences than the held-out loss is of
 
 
 class OrdersSource(ProceduralSource):
-    """Orders to the sorting line in sentences, with the lines of the policy's language that they mean, made by this
-    program.
-    """
+    """Operators' sentences with the orders they mean in the policy's language, made by this program."""
 
     holds = "conversations"
 
@@ -49,7 +45,7 @@ class OrdersSource(ProceduralSource):
         yield from _in_turn(self, "heldout", set_aside(self.heldout_share, self.count))
 
     def heldout(self, per_family: int) -> list[Document]:
-        """`per_family` different sentences of each part not trained on, in each language; the part is the family."""
+        """`per_family` different sentences of each split not trained on, in each language; the split is the family."""
         found = []
         for part in MEASURED:
             for language in self.languages:

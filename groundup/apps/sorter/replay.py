@@ -9,7 +9,7 @@ import numpy as np
 
 from groundup import device
 from groundup.apps.robotics.replay import Ended, Replay
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.model_client import LocalModel
 from groundup.apps.sorter.policy import standard_policy
 from groundup.apps.sorter.robot import LAYOUT
@@ -27,7 +27,10 @@ def replay(folder: Path, number: int, model: Path, min_confidence: int, device_n
     if {"target", "suction", "ride", "belt"} != {field.name for field in robot.describe().acts}:
         raise InputError(f"{folder}: holds episodes of {robot.describe().name}; give some of the sorting line")
     with closing(LocalModel(model, device.pick(device_name))) as client:
-        sorter, detections = Sorter(client, standard_policy(min_confidence), LAYOUT, WorldPart().belt), list[int]()
+        sorter, detections = (
+            Sorter(client, standard_policy(min_confidence), LAYOUT, SimulatorConfig().belt),
+            list[int](),
+        )
         with suppress(Ended):
             while True:
                 robot.act(sorter.step(robot.observe()))

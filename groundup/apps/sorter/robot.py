@@ -3,7 +3,7 @@
 import numpy as np
 
 from groundup.apps.robotics.robot import Camera, Description, Field, Numbers, Observation, Pixels
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW
 from groundup.apps.sorter.simulator.environment import MOST, PERIOD, SHIFTS, SortingLine, shifted
 from groundup.apps.sorter.simulator.line import BINS, HOME, MANUAL, REACH, Event
@@ -22,8 +22,8 @@ class SimulatedLine:
     items, which no model sees.
     """
 
-    def __init__(self, part: WorldPart, seed: int, every: int = 1):
-        self.line, self._seed = SortingLine(part, every=every), seed
+    def __init__(self, config: SimulatorConfig, seed: int, every: int = 1):
+        self.line, self._seed = SortingLine(config, every=every), seed
         self.events: list[Event] = []
         low, high = REACH
         self._about = Description(
@@ -33,7 +33,7 @@ class SimulatedLine:
              Field("belt", "m", (0,), (np.inf,)), Field("speed", "m/s", (-MOST,), (MOST,))),
             (Field("target", "m", low, high), Field("suction", "1", (0,), (1,)), Field("ride", "1", (0,), (1,)),
             Field("belt", "m/s", (0,), (MOST,))),
-            (Camera("belt", part.pixels, part.pixels),),
+            (Camera("belt", config.pixels, config.pixels),),
         )  # fmt: skip
 
     def describe(self) -> Description:
@@ -87,8 +87,8 @@ class Oracle:
         ]
 
 
-def setting(name: str) -> WorldPart:
+def setting(name: str) -> SimulatorConfig:
     """The simulator config of the standard line, or of a domain shift. Raises InputError for another name."""
     if name not in (STANDARD, *SHIFTS):
         raise InputError(f"{name}: no setting of the line; there are {', '.join((STANDARD, *SHIFTS))}")
-    return WorldPart() if name == STANDARD else shifted(WorldPart(), name)
+    return SimulatorConfig() if name == STANDARD else shifted(SimulatorConfig(), name)

@@ -54,7 +54,7 @@ class WorkShift:
         pace: float = math.inf,
     ):
         self.robot, self.guard, self.client = robot, Guarded(robot), TimedModel(client)
-        self.sorter = Sorter(self.client, policy or standard_policy(), LAYOUT, robot.line.part.belt)
+        self.sorter = Sorter(self.client, policy or standard_policy(), LAYOUT, robot.line.config.belt)
         self.tally, self.interpret, self.pace = Tally(), interpret, pace
         self._holds: dict[int, Counter[str]] = {number: Counter() for number in LAYOUT.bins}
         self._events, self._told, self._steps, self._wall = deque[dict[str, Any]](maxlen=SHOWN), 0, 0, 0.0

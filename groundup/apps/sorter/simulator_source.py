@@ -1,6 +1,6 @@
-"""Pictures of the sorting line, rendered on all cores, each with what lies in it.
+"""Source "simulator": rendered images of the sorting line with bounding boxes, made on all cores.
 
-Nothing is asked of them: what is learnt are the labels of their patches.
+They carry no question: the model learns their per-patch labels.
 """
 
 import io
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from groundup.apps.sorter.config import WorldPart
-from groundup.apps.sorter.simulator.camera import Seen
+from groundup.apps.sorter.config import SimulatorConfig
+from groundup.apps.sorter.simulator.camera import VisibleItem
 from groundup.apps.sorter.simulator.frames import frames
 from groundup.codecs.detections import Detection
 from groundup.config.base import knob
@@ -26,18 +26,15 @@ from groundup.data.filtered import Filtered
 from groundup.data.image_files import asked
 from groundup.data.source import ProceduralSource
 
-CHUNK = 64  # pictures of one seed, drawn by one process: about half a second
-VISIBLE, SIDE = (
-    0.25,
-    2,
-)  # a thing of which less is seen, or whose box has a side of fewer pixels, is a sliver that nobody could name
+CHUNK = 64  # images of one seed, rendered by one process: about half a second
+VISIBLE, SIDE = 0.25, 2  # items with a smaller visible fraction, or a side of fewer pixels, get no label
 
 Drawn = list[tuple[bytes, tuple[Detection, ...]]]
 
 
 class SimulatorSource(ProceduralSource):
-    """Pictures of the sorting line with what lies in them, rendered by this program; `[source.world]` is a table of
-    WorldPart.
+    """Images of the sorting line with bounding boxes, rendered by this program; `[source.world]` is a table of
+    SimulatorConfig.
     """
 
     holds = "images"
@@ -46,42 +43,42 @@ class SimulatorSource(ProceduralSource):
 
     licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
     heldout_share: float = knob(
-        0.03, "share", "of so many more pictures, kept for evaluation: from seeds of their own", ge=0.001, le=0.5
+        0.03, "share", "of so many more images, kept for evaluation: from seeds of their own", ge=0.001, le=0.5
     )
-    count: int = knob(..., "pictures", "how many to make to train on", ge=1)
-    world: WorldPart = WorldPart()
+    count: int = knob(..., "images", "how many to make to train on", ge=1)
+    world: SimulatorConfig = SimulatorConfig()
 
     def made_by(self) -> dict[str, str]:
-        """The physics."""
+        """The version of the physics engine."""
         return {"mujoco": version("mujoco")}
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream `self.count` training pictures, then the held-out ones; picture n of either depends on n and the world
-        alone.
+        """Stream `self.count` training images, then the held-out ones; image n of either is a function of n and
+        `world`.
         """
         for heldout, count in ((False, self.count), (True, set_aside(self.heldout_share, self.count))):
-            for number, (image, things) in enumerate(_pictures(count, heldout, self.world)):
+            for number, (image, detections) in enumerate(_pictures(count, heldout, self.world)):
                 yield Document(
                     source=self.name,
                     origin=f"held-out picture {number}" if heldout else f"picture {number}",
                     licence=self.licence,
                     messages=asked("", ""),
                     images=(image,),
-                    detections=(things,),
+                    detections=(detections,),
                     heldout=heldout,
                 )
 
 
 def seed_of(chunk: int, heldout: bool) -> int:
-    """The seed of the nth chunk of a part: training has the even ones, what is held out the odd ones."""
+    """The seed of the nth chunk of a split: even for training, odd for the held-out images."""
     return 2 * chunk + heldout
 
 
-def _pictures(count: int, heldout: bool, world: WorldPart) -> Iterator[tuple[bytes, tuple[Detection, ...]]]:
+def _pictures(count: int, heldout: bool, world: SimulatorConfig) -> Iterator[tuple[bytes, tuple[Detection, ...]]]:
     chunks = [
         (seed_of(number, heldout), min(CHUNK, count - number * CHUNK), world) for number in range(-(-count // CHUNK))
     ]
-    if len(chunks) < 3:  # sooner drawn than other processes have started
+    if len(chunks) < 3:  # rendered before other processes would have started
         for chunk in chunks:
             yield from _draw(*chunk)
         return
@@ -98,23 +95,23 @@ def _pictures(count: int, heldout: bool, world: WorldPart) -> Iterator[tuple[byt
             yield from each.result()
 
 
-def _draw(seed: int, count: int, world: WorldPart) -> Drawn:
+def _draw(seed: int, count: int, world: SimulatorConfig) -> Drawn:
     drawn = []
     for pixels, seen in frames(seed, count, world):
         file = io.BytesIO()
         Image.fromarray(pixels).save(
             file, "PPM"
         )  # as it is: the file of documents is compressed, in a thirtieth of a PNG's time
-        drawn.append((file.getvalue(), tuple(_thing(each, world.pixels) for each in seen if _plain(each))))
+        drawn.append((file.getvalue(), tuple(_detection(each, world.pixels) for each in seen if _is_labelled(each))))
     return drawn
 
 
-def _plain(each: Seen) -> bool:
+def _is_labelled(each: VisibleItem) -> bool:
     left, top, right, bottom = each.box
     return each.visible >= VISIBLE and min(right - left, bottom - top) >= SIDE
 
 
-def _thing(each: Seen, pixels: int) -> Detection:
+def _detection(each: VisibleItem, pixels: int) -> Detection:
     left, top, right, bottom = (value / pixels for value in each.box)
     return Detection(each.kind, (left, top, right, bottom))
 

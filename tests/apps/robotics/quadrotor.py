@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from groundup.apps.robotics.guard import Stopped
 from groundup.apps.robotics.robot import Camera, Description, Field, Numbers, Observation, Robot
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
 from groundup.apps.sorter.simulator import camera, items
-from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW, Posed, Seen
+from groundup.apps.sorter.simulator.camera import AT, HEIGHT, VIEW, PosedItem, VisibleItem
 from groundup.apps.sorter.simulator.items import f32
 from groundup.apps.sorter.simulator.line import BINS
 from groundup.codecs.detections import Detection
@@ -55,11 +55,11 @@ class Quadrotor:
 
     HALT, ROOM = 0.5, 0.15  # from full speed; what there is to keep free around it
 
-    def __init__(self, part: WorldPart, bins: Mapping[int, Sequence[tuple[int, str]]], seed: int):
-        self.part, self.bins, self.seed = part, bins, seed
-        self.seen: list[Seen] = []  # the truth about the last picture, which no client sees
-        self._camera = camera.Camera(part, np.random.default_rng(seed))
-        self._items: dict[tuple[int, int], Posed] = {}
+    def __init__(self, config: SimulatorConfig, bins: Mapping[int, Sequence[tuple[int, str]]], seed: int):
+        self.config, self.bins, self.seed = config, bins, seed
+        self.seen: list[VisibleItem] = []  # the truth about the last picture, which no client sees
+        self._camera = camera.Camera(config, np.random.default_rng(seed))
+        self._items: dict[tuple[int, int], PosedItem] = {}
         self.time, self.place, self.velocity = 0.0, np.array((0.0, 0.0, OVER)), np.zeros(3)
         self._turn, self._spin, self._thrust = np.eye(3), np.zeros(3), np.full(4, MASS * WEIGHT / 4)
         self._goal: Floats | None = None
@@ -76,7 +76,7 @@ class Quadrotor:
             PERIOD,
             senses,
             (Field("target", "m", LOW, HIGH),),
-            (Camera("down", self.part.pixels, self.part.pixels),),
+            (Camera("down", self.config.pixels, self.config.pixels),),
         )
 
     def connect(self) -> None:
@@ -137,25 +137,27 @@ class Quadrotor:
         push: Floats = 6 * (wanted - self.velocity)
         return push * min(1.0, (BRAKE if goal is None else PUSH) / max(float(np.linalg.norm(push)), 1e-9))
 
-    def _below(self) -> list[Posed]:
+    def _below(self) -> list[PosedItem]:
         """What lies in the bins in view, placed as the line's camera would have it: that one stands still, and the
         world moves under it.
         """
         shift = f32((AT, 0, HEIGHT) - self.place)
         near = [number for number, (x, y) in BINS.items() if np.abs(self.place[:2] - (x, y)).max() < (VIEW + SIDE) / 2]
         lying = [self._laid(number, each, kind) for number in near for each, kind in self.bins.get(number, ())]
-        return [Posed(each.number, each.item, each.place + shift, each.turn) for each in lying]
+        return [PosedItem(each.number, each.item, each.place + shift, each.turn) for each in lying]
 
-    def _laid(self, number: int, each: int, kind: str) -> Posed:
+    def _laid(self, number: int, each: int, kind: str) -> PosedItem:
         if (number, each) not in self._items:
             rng = np.random.default_rng((self.seed, number, each))
             item, height, angle = (
-                items.draw(rng, kind, self.part),
+                items.draw(rng, kind, self.config),
                 FLOOR + rng.uniform(0.03, 0.1),
                 rng.uniform(0, 2 * np.pi),
             )
             x, y = BINS[number] + rng.uniform(-0.4, 0.4, 2) * SIDE
-            self._items[number, each] = Posed(each, item, f32((x, y, height)), f32(_turned(np.array((0, 0, angle)))))
+            self._items[number, each] = PosedItem(
+                each, item, f32((x, y, height)), f32(_turned(np.array((0, 0, angle))))
+            )
         return self._items[number, each]
 
 

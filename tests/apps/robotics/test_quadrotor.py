@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scipy")
 
 from groundup.apps.robotics.guard import Guarded, Stopped
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import BINS
@@ -28,7 +28,7 @@ from tests.apps.robotics.quadrotor import (
     survey,
 )
 
-PART = WorldPart(pixels=48)
+PART = SimulatorConfig(pixels=48)
 START = np.array((0.0, 0.0, OVER))
 
 

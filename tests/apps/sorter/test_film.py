@@ -7,7 +7,7 @@ pytest.importorskip("mujoco")
 
 from PIL import Image
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.film import EVERY, LENGTH, SECONDS, SIDE, Film, drawn
 from groundup.apps.sorter.robot import Oracle, SimulatedLine
 from groundup.apps.sorter.shift import WorkShift
@@ -16,7 +16,7 @@ from groundup.apps.sorter.simulator.environment import PERIOD
 
 @pytest.fixture(scope="module")
 def shift() -> WorkShift:
-    robot = SimulatedLine(WorldPart(pixels=48), 1)
+    robot = SimulatedLine(SimulatorConfig(pixels=48), 1)
     return WorkShift(robot, Oracle(robot))
 
 

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator import items
 from groundup.apps.sorter.simulator.environment import PERIOD, SHIFTS, SortingLine, shifted
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import BINS, HOME, Line
 
-SURE = WorldPart(seal=0, drop=0, pixels=32)
+SURE = SimulatorConfig(seal=0, drop=0, pixels=32)
 
 
 def order(target: Any = HOME, suction: int = 0, belt: float = 0, ride: int = 0, stop: int = 0) -> dict[str, Any]:
     return {"target": np.float32(target), "suction": suction, "ride": ride, "belt": np.float32([belt]), "stop": stop}
 
 
-def quiet(part: WorldPart = SURE) -> Line:
+def quiet(config: SimulatorConfig = SURE) -> Line:
     """A line that nothing arrives on by itself."""
-    line = Line(part, np.random.default_rng(0))
+    line = Line(config, np.random.default_rng(0))
     line.due = 1e9
     return line
 
@@ -75,7 +75,7 @@ def test_the_same_seed_and_orders_give_the_same_observations() -> None:
 def test_every_item_is_accounted_for(seed: int) -> None:
     """In = in bins + passed + on the line, each once, whatever the arm does and whatever goes wrong."""
     rng = np.random.default_rng(seed)
-    line = Line(shifted(WorldPart(drop=0.3), "crowded"), rng)
+    line = Line(shifted(SimulatorConfig(drop=0.3), "crowded"), rng)
     for _ in range(200):
         line.faults.cling, line.faults.belt = rng.choice((0, 0.3)), rng.uniform(0, 2)
         line.faults.jammed = {int(rng.integers(line.count + 1))}
@@ -196,7 +196,7 @@ def test_a_camera_may_take_fewer_pictures_than_the_line_has_steps() -> None:
 
 
 def test_arrivals_do_not_depend_on_the_arm() -> None:
-    lines = [Line(WorldPart(), np.random.default_rng(1)) for _ in range(2)]
+    lines = [Line(SimulatorConfig(), np.random.default_rng(1)) for _ in range(2)]
     for number, line in enumerate(lines):
         for _ in range(80):
             line.advance(PERIOD, (0, 0, 0), bool(number), 0.5)
@@ -206,8 +206,8 @@ def test_arrivals_do_not_depend_on_the_arm() -> None:
 
 @pytest.mark.parametrize("name", SHIFTS)
 def test_shifts_are_lines_of_their_own(name: str) -> None:
-    part = WorldPart.model_validate(shifted(WorldPart(), name).model_dump())
-    assert part != WorldPart() and set(KINDS).isdisjoint({"unknown"})
+    part = SimulatorConfig.model_validate(shifted(SimulatorConfig(), name).model_dump())
+    assert part != SimulatorConfig() and set(KINDS).isdisjoint({"unknown"})
 
 
 def test_without_the_extra_one_sentence_names_it() -> None:
@@ -216,9 +216,10 @@ import sys
 sys.modules["mujoco"] = sys.modules["gymnasium"] = None
 import numpy
 from groundup.core.errors import InputError
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator.frames import frames
-for act in (lambda: next(frames(0, 1, WorldPart())), lambda: __import__("groundup.apps.sorter.simulator.environment")):
+environment = "groundup.apps.sorter.simulator.environment"
+for act in (lambda: next(frames(0, 1, SimulatorConfig())), lambda: __import__(environment)):
     try:
         act()
     except InputError as error:

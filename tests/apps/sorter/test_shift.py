@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("scipy")
 
-from groundup.apps.sorter.config import LinePart, WorldPart
+from groundup.apps.sorter.config import LinePart, SimulatorConfig
 from groundup.apps.sorter.faults import FaultInjection, StalledModel
 from groundup.apps.sorter.figures import Tally, calibration, reliability
 from groundup.apps.sorter.model_client import RemoteModel
@@ -26,13 +26,13 @@ from groundup.apps.sorter.simulator.line import MANUAL, Event
 from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
 
-PART = WorldPart(pixels=64)  # twice as fast as at full size
+PART = SimulatorConfig(pixels=64)  # twice as fast as at full size
 
 
 def shift_of(
-    part: WorldPart = PART, seed: int = 7, score: float = 0.99
+    config: SimulatorConfig = PART, seed: int = 7, score: float = 0.99
 ) -> tuple[WorkShift, SimulatedLine, StalledModel]:
-    robot = SimulatedLine(part, seed)
+    robot = SimulatedLine(config, seed)
     client = StalledModel(Oracle(robot, score))
     return WorkShift(robot, client), robot, client
 
@@ -228,14 +228,14 @@ def test_an_item_that_sticks_does_not_hold_up_the_others():
 
 
 def test_what_overlaps_is_sorted_too():
-    shift, robot, _ = shift_of(WorldPart(pixels=64, overlap=0.5))
+    shift, robot, _ = shift_of(SimulatorConfig(pixels=64, overlap=0.5))
     shift.run(items=20)
     assert balanced(shift, robot)
     assert shift.tally.right >= 0.95 * shift.tally.sorted and shift.tally.right >= 0.6 * shift.tally.sortable
 
 
 def test_out_of_class_objects_go_to_manual_sorting_where_the_score_is_low():
-    robot = SimulatedLine(WorldPart(pixels=64, unknown=0.3), 7)
+    robot = SimulatedLine(SimulatorConfig(pixels=64, unknown=0.3), 7)
 
     class Doubtful(Oracle):
         def detect(self, picture):
@@ -320,7 +320,7 @@ def test_a_model_server_that_restarts_is_found_again():
 
 
 def test_what_is_held_at_a_stop_goes_to_its_bin_when_the_line_goes_on():
-    shift, robot, _ = shift_of(WorldPart(pixels=64, drop=0, seal=0))
+    shift, robot, _ = shift_of(SimulatorConfig(pixels=64, drop=0, seal=0))
     while not shift.state()["holding"]:
         shift.step()
     number = events(robot, "picked")[-1].number
@@ -368,7 +368,7 @@ def test_the_emergency_stop_halts_all_within_50_ms_whatever_else_happens(seed):
 
 
 def test_a_shift_with_random_faults_loses_no_item():
-    shift, robot, client = shift_of(WorldPart(pixels=64, unknown=0.05), seed=3)
+    shift, robot, client = shift_of(SimulatorConfig(pixels=64, unknown=0.05), seed=3)
     trouble = FaultInjection(robot, client, np.random.default_rng(3))
     while robot.now() < 50:
         trouble.step()

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from groundup.apps.sorter import simulator_source as simulated
-from groundup.apps.sorter.config import WorldPart
-from groundup.apps.sorter.simulator.camera import Seen
+from groundup.apps.sorter.config import SimulatorConfig
+from groundup.apps.sorter.simulator.camera import VisibleItem
 from groundup.apps.sorter.simulator.frames import frames
 from groundup.apps.sorter.simulator_source import SimulatorSource
 from groundup.config.recipe import Recipe
@@ -24,7 +24,7 @@ COUNT = 10
 
 def source(**knobs):
     return SimulatorSource(
-        **{"name": "line", "kind": "simulator", "count": COUNT, "world": WorldPart(pixels=32)} | knobs
+        **{"name": "line", "kind": "simulator", "count": COUNT, "world": SimulatorConfig(pixels=32)} | knobs
     )
 
 
@@ -37,7 +37,7 @@ def made():
 def test_pictures_are_those_of_the_world_with_nothing_asked(made):
     learnt = [document for document in made if not document.heldout]
     for document, (pixels, seen) in zip(
-        learnt, frames(simulated.seed_of(0, False), COUNT, WorldPart(pixels=32)), strict=True
+        learnt, frames(simulated.seed_of(0, False), COUNT, SimulatorConfig(pixels=32)), strict=True
     ):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(document.images[0]))), pixels)
         assert document.messages == [{"role": "user", "content": [{"type": "image"}]}]
@@ -51,13 +51,13 @@ def test_training_and_heldout_pictures_have_no_seed_in_common(made):
     assert not seeds[0] & seeds[1]
     images = [{document.images for document in made if document.heldout == heldout} for heldout in (False, True)]
     assert not images[0] & images[1]
-    assert [len(part) for part in images] == [COUNT, LEAST_HELDOUT]
+    assert [len(config) for config in images] == [COUNT, LEAST_HELDOUT]
 
 
 def test_several_processes_draw_what_one_does(monkeypatch):
     pytest.importorskip("mujoco")
     monkeypatch.setattr(simulated, "CHUNK", 3)
-    world = WorldPart(pixels=32)
+    world = SimulatorConfig(pixels=32)
     alone = [picture for chunk in range(3) for picture in simulated._draw(simulated.seed_of(chunk, True), 3, world)]
     assert list(simulated._pictures(8, True, world)) == alone[:8]
 
@@ -72,7 +72,7 @@ def test_several_processes_draw_what_one_does(monkeypatch):
     ],
 )
 def test_slivers_are_no_things(box, visible, there):
-    assert simulated._plain(Seen(1, "can", box, visible)) is there
+    assert simulated._plain(VisibleItem(1, "can", box, visible)) is there
 
 
 def test_without_the_extra_a_run_is_refused_before_anything_runs(monkeypatch, tmp_path):

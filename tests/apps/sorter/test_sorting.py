@@ -12,7 +12,7 @@ pytest.importorskip("mujoco")
 pytest.importorskip("scipy")
 
 from groundup.apps.robotics.guard import Guarded, Stopped
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.plan import FIRST, SLACK, PickWindow, choose, max_belt_speed
 from groundup.apps.sorter.policy import apply, parse, standard_policy
@@ -22,7 +22,7 @@ from groundup.apps.sorter.sorter import BRAKE, GAIN, Sorter, is_usable
 from groundup.apps.sorter.tracker import FieldOfView, Measurement, Track, Tracker
 from groundup.codecs.detections import Detection
 
-PART = WorldPart(rate=84.0)
+PART = SimulatorConfig(rate=84.0)
 
 
 class Sleeper(Oracle):

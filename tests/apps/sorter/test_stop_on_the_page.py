@@ -16,7 +16,7 @@ pytest.importorskip("httpx")
 
 import httpx
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.page import serving
 from groundup.apps.sorter.robot import Oracle, SimulatedLine
 from groundup.apps.sorter.shift import WorkShift
@@ -35,7 +35,7 @@ class Slow(SimulatedLine):
 
 @pytest.fixture
 def line() -> Iterator[Any]:
-    robot = Slow(WorldPart(pixels=32), 7)
+    robot = Slow(SimulatorConfig(pixels=32), 7)
     shift = WorkShift(robot, Oracle(robot), pace=4.0)
     worker = threading.Thread(target=shift.run)
     worker.start()

@@ -8,25 +8,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator import backends, items
 from groundup.apps.sorter.simulator import camera as cameras
 from groundup.apps.sorter.simulator.backends import NUMPY
-from groundup.apps.sorter.simulator.camera import AT, RAIL, Camera, Posed
+from groundup.apps.sorter.simulator.camera import AT, RAIL, Camera, PosedItem
 from groundup.apps.sorter.simulator.frames import frames
 from groundup.apps.sorter.simulator.items import BALL, BOX, DISC, KINDS, ODD, UNKNOWN, Item, f32
 from groundup.apps.sorter.simulator.rays import enter
 
-PART = WorldPart(noise=(0, 0), blur=(0, 0), light=(1, 1), exposure=(0, 0), dirt=(0, 0), crush=(0, 0))
+PART = SimulatorConfig(noise=(0, 0), blur=(0, 0), light=(1, 1), exposure=(0, 0), dirt=(0, 0), crush=(0, 0))
 
 
-def posed(x: float, y: float, kind: str = "cardboard", seed: int = 0, z: float = 0) -> Posed:
+def posed(x: float, y: float, kind: str = "cardboard", seed: int = 0, z: float = 0) -> PosedItem:
     item = items.draw(np.random.default_rng(seed), kind, PART)
-    return Posed(seed, item, f32((AT + x, y, item.extent[2] + z)), f32(np.eye(3)))
+    return PosedItem(seed, item, f32((AT + x, y, item.extent[2] + z)), f32(np.eye(3)))
 
 
-def camera(part: WorldPart = PART) -> Camera:
-    return Camera(part, np.random.default_rng(0))
+def camera(config: SimulatorConfig = PART) -> Camera:
+    return Camera(config, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_both_back_ends_draw_the_same_bits(seed, pixels, travel, light):
     """
     rng, part = (
         np.random.default_rng(seed),
-        WorldPart(pixels=pixels, dirt=(0, 0.8), blur=(0, 1.8), noise=(0, 20), light=(0.2, 2.6)),
+        SimulatorConfig(pixels=pixels, dirt=(0, 0.8), blur=(0, 1.8), noise=(0, 20), light=(0.2, 2.6)),
     )
     drawn = [items.draw(rng, kind, part) for kind in rng.choice((*KINDS, UNKNOWN, ODD), 8)]
     turns, places = (
         np.linalg.qr(rng.normal(size=(8, 3, 3)))[0],
         rng.uniform((AT - 0.4, -0.3, 0), (AT + 0.4, 0.3, 0.2), (8, 3)),
     )
-    lying = [Posed(k, *thing) for k, thing in enumerate(zip(drawn, f32(places), f32(turns), strict=True))]
+    lying = [PosedItem(k, *thing) for k, thing in enumerate(zip(drawn, f32(places), f32(turns), strict=True))]
     looks = [
         Camera(part, np.random.default_rng(seed), way).render([*lying, *lying[:1]], travel, light)
         for way in (NUMPY, backends.fastest())
@@ -139,21 +139,21 @@ def test_the_belt_slides_under_the_camera() -> None:
 
 
 def test_frames_follow_from_seed_and_number() -> None:
-    many, few = list(frames(5, 6, WorldPart())), list(frames(5, 3, WorldPart()))
+    many, few = list(frames(5, 6, SimulatorConfig())), list(frames(5, 3, SimulatorConfig()))
     assert all(np.array_equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(many, few, strict=False))
-    assert not np.array_equal(many[0][0], next(frames(6, 1, WorldPart()))[0])
+    assert not np.array_equal(many[0][0], next(frames(6, 1, SimulatorConfig()))[0])
 
 
 def test_frames_show_every_kind_but_the_unknown_at_rest_between_the_rails() -> None:
-    seen = [one for _, found in frames(0, 40, WorldPart(pixels=48)) for one in found]
+    seen = [one for _, found in frames(0, 40, SimulatorConfig(pixels=48)) for one in found]
     assert {one.kind for one in seen} == set(KINDS)
     rail = 48 * (0.5 - RAIL / cameras.VIEW) - 2  # a tall item leans over it by perspective
     assert min(one.box[1] for one in seen) >= rail
-    assert any(one.kind == "unknown" for _, found in frames(0, 5, WorldPart(unknown=1)) for one in found)
+    assert any(one.kind == "unknown" for _, found in frames(0, 5, SimulatorConfig(unknown=1)) for one in found)
 
 
 def test_oddments_are_unknown_and_each_another() -> None:
-    seen = [one for _, found in frames(0, 10, WorldPart(odd=1)) for one in found]
+    seen = [one for _, found in frames(0, 10, SimulatorConfig(odd=1)) for one in found]
     assert {one.kind for one in seen} == {"unknown"}
     looks = {items.draw(np.random.default_rng(seed), "odd", PART).paint.tobytes() for seed in range(50)}
     assert len(looks) == 50

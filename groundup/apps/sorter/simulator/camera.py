@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator.backends import Backend, fastest
 from groundup.apps.sorter.simulator.exposure import Exposure, Picture
 from groundup.apps.sorter.simulator.items import Array, Item, Rng, f32
@@ -25,7 +25,7 @@ RAIL = 0.22  # metres from the belt's middle to each of its sides
 
 
 @dataclass(frozen=True, slots=True)
-class Posed:
+class PosedItem:
     """An item somewhere: `place` 3 metres, `turn` 3 x 3 from the item's axes to the world's."""
 
     number: int
@@ -35,7 +35,7 @@ class Posed:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class VisibleItem:
     """An item in an image: the box around its visible pixels (left, top, right, bottom), and its visible fraction."""
 
     number: int
@@ -45,21 +45,21 @@ class Seen:
 
 
 class Camera:
-    """Renders square images of `part.pixels`; `relight` draws lamps and lens anew. `backend` is the fastest available
+    """Renders square images of `config.pixels`; `relight` draws lamps and lens anew. `backend` is the fastest available
     one, unless given.
     """
 
-    def __init__(self, part: WorldPart, rng: Rng, backend: Backend | None = None):
-        self.part, self.rng, self.pixels, self.backend = part, rng, part.pixels, backend or fastest()
+    def __init__(self, config: SimulatorConfig, rng: Rng, backend: Backend | None = None):
+        self.config, self.rng, self.pixels, self.backend = config, rng, config.pixels, backend or fastest()
         self.scale = self.pixels * HEIGHT / VIEW  # pixels of a metre at one metre of depth
         self.patterns = _patterns()
         self.relight()
 
     def relight(self) -> None:
         """Draw light, exposure, blur, noise and the belt's texture from their ranges."""
-        draw, part = self.rng.uniform, self.part
-        self.light, self.exposure, self.noise = draw(*part.light), 2.0 ** draw(*part.exposure), draw(*part.noise)
-        reach = np.exp(-0.5 * (np.arange(-3, 4) / max(draw(*part.blur), 0.1)) ** 2)
+        draw, config = self.rng.uniform, self.config
+        self.light, self.exposure, self.noise = draw(*config.light), 2.0 ** draw(*config.exposure), draw(*config.noise)
+        reach = np.exp(-0.5 * (np.arange(-3, 4) / max(draw(*config.blur), 0.1)) ** 2)
         self.kernel = f32(reach / reach.sum())
         angle = draw(0, 2 * np.pi)
         self.lamp = f32((0.447 * np.cos(angle), 0.447 * np.sin(angle), 0.894))  # towards it: 27 degrees off the lens
@@ -67,7 +67,9 @@ class Camera:
         self.tint = f32(self.light * draw(0.94, 1.06, 3))
         self.strip, self.belt = self._strip(), self.tint * f32(draw(0.9, 1.1, 3))
 
-    def render(self, posed: Sequence[Posed], travel: float = 0, light: float = 1) -> tuple[Picture, list[Seen]]:
+    def render(
+        self, posed: Sequence[PosedItem], travel: float = 0, light: float = 1
+    ) -> tuple[Picture, list[VisibleItem]]:
         """Render items on a belt that has run `travel` metres: image (pixels x pixels x 3), and its visible items."""
         traced = self.backend.trace(self._scene(posed)) if posed else None
         side = self.pixels
@@ -86,7 +88,7 @@ class Camera:
         )
         return self.backend.develop(traced, exposure), _seen(posed, traced, side) if traced else []
 
-    def _scene(self, posed: Sequence[Posed]) -> Scene:
+    def _scene(self, posed: Sequence[PosedItem]) -> Scene:
         side, margin, scale = (
             self.pixels,
             self.pixels // 2,
@@ -145,7 +147,7 @@ class Camera:
         return np.concatenate([grey, grey[:, :side]], 1)
 
 
-def _seen(posed: Sequence[Posed], traced: Traced, side: int) -> list[Seen]:
+def _seen(posed: Sequence[PosedItem], traced: Traced, side: int) -> list[VisibleItem]:
     """The items of which a pixel is visible."""
     found = []
     for number, (one, whole) in enumerate(zip(posed, traced.whole.tolist(), strict=True)):
@@ -153,7 +155,7 @@ def _seen(posed: Sequence[Posed], traced: Traced, side: int) -> list[Seen]:
         if len(pixels):
             row, column = pixels // side, pixels % side
             box = int(column.min()), int(row.min()), int(column.max()) + 1, int(row.max()) + 1
-            found.append(Seen(one.number, one.item.kind, box, len(pixels) / whole))
+            found.append(VisibleItem(one.number, one.item.kind, box, len(pixels) / whole))
     return found
 
 

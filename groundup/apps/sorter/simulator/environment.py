@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator.camera import Camera
 from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import EXTRA, REACH, Faults, Line
@@ -32,9 +32,9 @@ SHIFTS: dict[str, dict[str, Any]] = {  # domain shifts: conditions that training
 }
 
 
-def shifted(part: WorldPart, name: str) -> WorldPart:
+def shifted(config: SimulatorConfig, name: str) -> SimulatorConfig:
     """The same line under one of the domain `SHIFTS`."""
-    return part.model_copy(update=SHIFTS[name])
+    return config.model_copy(update=SHIFTS[name])
 
 
 class SortingLine(Env[dict[str, Any], dict[str, Any]]):
@@ -49,13 +49,13 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
 
     def __init__(
         self,
-        part: WorldPart | None = None,
+        config: SimulatorConfig | None = None,
         render_mode: str | None = None,
         kinds: Sequence[str] = KINDS,
         every: int = 1,
     ):
-        self.part, self.render_mode, self.kinds, self.every = part or WorldPart(), render_mode, kinds, every
-        side = self.part.pixels
+        self.config, self.render_mode, self.kinds, self.every = config or SimulatorConfig(), render_mode, kinds, every
+        side = self.config.pixels
         self.action_space = spaces.Dict(
             target=_box(*REACH),  # metres: x, y, z that the suction cup goes to
             suction=spaces.Discrete(2),
@@ -84,7 +84,7 @@ class SortingLine(Env[dict[str, Any], dict[str, Any]]):
         """An empty belt, other items, other light; the same after the same seed."""
         super().reset(seed=seed)
         feed, optics = self.np_random.spawn(2)
-        self.line, self.camera, self.reported = Line(self.part, feed, self.kinds), Camera(self.part, optics), 0
+        self.line, self.camera, self.reported = Line(self.config, feed, self.kinds), Camera(self.config, optics), 0
         self._steps = 0
         self._look()
         return self._observation(), self._info()

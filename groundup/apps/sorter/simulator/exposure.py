@@ -41,6 +41,6 @@ def develop(traced: Traced | None, exposure: Exposure) -> Picture:
     for axis in (0, 1):
         padded = np.pad(image, [(reach, reach) if a == axis else (0, 0) for a in range(3)], "edge")
         shifted = (padded[n : n + side] if axis == 0 else padded[:, n : n + side] for n in range(len(exposure.lens)))
-        image = sum(weight * part for weight, part in zip(exposure.lens, shifted, strict=True) if weight > FAINT)
+        image = sum(weight * config for weight, config in zip(exposure.lens, shifted, strict=True) if weight > FAINT)
     levels = image * np.float32(exposure.gain) + exposure.grain * np.float32(exposure.noise)
     return np.clip(levels, 0, 255).astype(np.uint8)

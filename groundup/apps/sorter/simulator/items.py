@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 
 Array = npt.NDArray[np.float32]
 Rng = np.random.Generator
@@ -60,23 +60,25 @@ class Item:
     extent: Array  # 3: half extents of the hull
 
 
-def choose(rng: Rng, part: WorldPart, kinds: Sequence[str]) -> str:
-    """Draw the class of the next item: one of `kinds`, or an out-of-class object with the probabilities of `part`."""
+def choose(rng: Rng, config: SimulatorConfig, kinds: Sequence[str]) -> str:
+    """Draw the class of the next item: one of `kinds`, or an out-of-class object with the probabilities of `config`."""
     chance = rng.random()
-    return UNKNOWN if chance < part.unknown else ODD if chance < part.unknown + part.odd else str(rng.choice(kinds))
+    return (
+        UNKNOWN if chance < config.unknown else ODD if chance < config.unknown + config.odd else str(rng.choice(kinds))
+    )
 
 
-def draw(rng: Rng, kind: str, part: WorldPart) -> Item:
+def draw(rng: Rng, kind: str, config: SimulatorConfig) -> Item:
     """Draw an item of a class (a key of `MAKERS`, "unknown" or "odd"), crushed, dirty and worn within the ranges of
-    `part`.
+    `config`.
     """
     makers = OUT_OF_CLASS.get(kind)
     shapes, hull = (makers[int(rng.integers(len(makers)))] if makers else MAKERS[kind])(rng)
     sizes, places = (np.array([getattr(shape, name) for shape in shapes], np.float32) for name in ("size", "at"))
-    crush = rng.uniform(*part.crush) if hull != BOX else 0
+    crush = rng.uniform(*config.crush) if hull != BOX else 0
     scale = (1 + crush / 5, 1 + crush / 3, 1 - crush / 1.5) * rng.uniform(0.9, 1.1, 3)
     fade = rng.uniform(0, 0.3) * np.ones(3)
-    dirt, rows = rng.uniform(*part.dirt), []
+    dirt, rows = rng.uniform(*config.dirt), []
     for shape in shapes:
         worn = [
             np.clip(np.multiply(colour, rng.normal(1, 0.06, 3)) * (1 - fade) + 0.5 * fade, 0, 1)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator import items
-from groundup.apps.sorter.simulator.camera import RAIL, Posed
+from groundup.apps.sorter.simulator.camera import RAIL, PosedItem
 from groundup.apps.sorter.simulator.items import BALL, BOX, KINDS, ROD, Item, Rng, f32
 from groundup.core.errors import InputError
 
@@ -93,13 +93,13 @@ class Line:
     In = in `bins` + `passed` + `on`, at all times; the item in the cup, `held`, is one of those that are `on`.
     """
 
-    def __init__(self, part: WorldPart, rng: Rng, kinds: Sequence[str] = KINDS):
+    def __init__(self, config: SimulatorConfig, rng: Rng, kinds: Sequence[str] = KINDS):
         try:
             import mujoco
         except ImportError:
             raise InputError(EXTRA) from None
         self.mj: Any = mujoco
-        self.part, self.kinds, self.faults = part, kinds, Faults()
+        self.config, self.kinds, self.faults = config, kinds, Faults()
         self.feed, self.luck = rng.spawn(2)  # arrivals do not depend on the arm
         self.forms = {
             BALL: mujoco.mjtGeom.mjGEOM_ELLIPSOID,
@@ -125,7 +125,7 @@ class Line:
         """Clear the belt, and reset time and travel."""
         self.mj.mj_resetData(self.model, self.data)
         self.on.clear()
-        self.count, self.time, self.travel, self.speed, self.due = 0, 0.0, 0.0, self.part.belt, 0.0
+        self.count, self.time, self.travel, self.speed, self.due = 0, 0.0, 0.0, self.config.belt, 0.0
         self.held: int | None = None
         self.tried, self.hold_until, self.fall_at = False, 0.0, math.inf
         self.cup[:] = HOME
@@ -138,10 +138,10 @@ class Line:
         x, y, z = self.cup
         return np.array([x + self.travel, y, z])
 
-    def posed(self) -> list[Posed]:
+    def posed(self) -> list[PosedItem]:
         """The pose of every item on the line."""
         return [
-            Posed(a.number, a.item, f32(self.places[k, :3] + (self.travel, 0, 0)), f32(self._turn(k)))
+            PosedItem(a.number, a.item, f32(self.places[k, :3] + (self.travel, 0, 0)), f32(self._turn(k)))
             for k, a in self.on.items()
         ]
 
@@ -223,14 +223,14 @@ class Line:
                 turn[:2, lying], axis=0
             )  # level: how far a round thing has rolled does not matter
             centred = np.all(np.abs(away[:2] @ along) < CENTRED * known.item.extent[lying])
-            if centred and self.luck.random() >= (self.part.seal if self.faults.seal is None else self.faults.seal):
+            if centred and self.luck.random() >= (self.config.seal if self.faults.seal is None else self.faults.seal):
                 self._hold(place)
             else:
                 self._note("slipped", known)
             return
 
     def _hold(self, place: int) -> None:
-        falls = self.luck.random() < (self.part.drop if self.faults.drop is None else self.faults.drop)
+        falls = self.luck.random() < (self.config.drop if self.faults.drop is None else self.faults.drop)
         self.held, self.hold_until, self.fall_at = (
             place,
             self.time,
@@ -270,10 +270,12 @@ class Line:
     def _arrive(self) -> None:
         """Put the next item on the start of the belt; it waits where the pool is empty."""
         if len(self.on) < POOL:
-            kind = items.choose(self.feed, self.part, self.kinds)
-            over = self.feed.random() < self.part.overlap
-            self.due = 0.05 if over else self.part.belt * 60 / self.part.rate * (0.5 + 0.5 * self.feed.exponential())
-            self.put(items.draw(self.feed, kind, self.part), START, self.feed.uniform(-0.13, 0.13), 0.02)
+            kind = items.choose(self.feed, self.config, self.kinds)
+            over = self.feed.random() < self.config.overlap
+            self.due = (
+                0.05 if over else self.config.belt * 60 / self.config.rate * (0.5 + 0.5 * self.feed.exponential())
+            )
+            self.put(items.draw(self.feed, kind, self.config), START, self.feed.uniform(-0.13, 0.13), 0.02)
 
     def put(self, item: Item, x: float, y: float, gap: float) -> None:
         """Drop an item on the belt from `gap` metres, turned at random."""

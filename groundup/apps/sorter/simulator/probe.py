@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 
-from groundup.apps.sorter.config import WorldPart
+from groundup.apps.sorter.config import SimulatorConfig
 from groundup.apps.sorter.simulator import items
 from groundup.apps.sorter.simulator.backends import NUMPY, Backend, from_library
-from groundup.apps.sorter.simulator.camera import AT, Camera, Posed
+from groundup.apps.sorter.simulator.camera import AT, Camera, PosedItem
 
 SIDES = (33, 64, 97, 192)  # pixels: whole vectors of the processor, and remainders
 
@@ -22,15 +22,15 @@ def draws_as_numpy(path: str) -> bool:
 
 
 def _renders_alike(made: Backend, pixels: int) -> bool:
-    part, rng = WorldPart(pixels=pixels), np.random.default_rng(pixels)
+    config, rng = SimulatorConfig(pixels=pixels), np.random.default_rng(pixels)
     turn, *_ = np.linalg.qr(rng.normal(size=(3, 3)))
-    drawn = [items.draw(rng, kind, part) for kind in (*items.KINDS, items.UNKNOWN, items.ODD)]
+    drawn = [items.draw(rng, kind, config) for kind in (*items.KINDS, items.UNKNOWN, items.ODD)]
     posed = [
-        Posed(k, item, items.f32((AT + rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2), 0.05)), items.f32(turn))
+        PosedItem(k, item, items.f32((AT + rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2), 0.05)), items.f32(turn))
         for k, item in enumerate(drawn)
     ]
     images = [
-        [Camera(part, np.random.default_rng(1), way).render(shown) for shown in (posed, [])] for way in (NUMPY, made)
+        [Camera(config, np.random.default_rng(1), way).render(shown) for shown in (posed, [])] for way in (NUMPY, made)
     ]
     return all(np.array_equal(one[0], other[0]) and one[1] == other[1] for one, other in zip(*images, strict=True))
 
