@@ -72,7 +72,7 @@ def test_several_processes_draw_what_one_does(monkeypatch):
     ],
 )
 def test_slivers_are_no_things(box, visible, there):
-    assert simulated._plain(VisibleItem(1, "can", box, visible)) is there
+    assert simulated._is_labelled(VisibleItem(1, "can", box, visible)) is there
 
 
 def test_without_the_extra_a_run_is_refused_before_anything_runs(monkeypatch, tmp_path):
