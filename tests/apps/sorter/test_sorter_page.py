@@ -195,7 +195,7 @@ def test_other_pages_and_other_names_get_nothing(client, line, headers, path):
 
 
 def test_files_come_under_headers_that_run_nothing_else(client):
-    for path in ("/", "/main.js", "/sorter.css", "/base/look.css"):
+    for path in ("/", "/main.js", "/sorter.css", "/base/base.css"):
         answer = client.get(path)
         assert answer.status_code == 200
         assert "script-src 'self'" in answer.headers["content-security-policy"]

@@ -1,7 +1,7 @@
 /** The sorter's page: polls the state of the line and renders it. All strings of the server become text, never markup. */
 
 import { h, svg } from "./base/dom.js";
-import { setTheme, theme } from "./base/prefs.js";
+import { setTheme, theme } from "./base/preferences.js";
 import { language, t, switchLanguage } from "./words.js";
 
 const POLL = 250; // milliseconds between two requests of the state; RETRY: after one that failed

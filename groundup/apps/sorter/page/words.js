@@ -1,6 +1,6 @@
 /** The page in English and Chinese. */
 
-import { prefer, preference } from "./base/prefs.js";
+import { prefer, preference } from "./base/preferences.js";
 
 const WORDS = {
   title: ["The sorter", "分拣线"],
