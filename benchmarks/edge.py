@@ -49,7 +49,7 @@ def random_model(config: ModelConfig) -> Transformer:
 def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Callable[[], Sequence[Floats]]]:
     import onnxruntime
 
-    from groundup.release.export import onnx
+    from groundup.release import onnx_graph as onnx
 
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
     config = ModelConfig(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, classes=KINDS)

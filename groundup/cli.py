@@ -12,7 +12,7 @@ import typer
 from groundup.core import console, process
 from groundup.core.commands import DeviceName, Json, Weights, show
 from groundup.core.errors import InputError, Interrupted
-from groundup.core.tables import APPLICATIONS, REPORTS
+from groundup.core.tables import APPLICATIONS, EXPORTS, REPORTS
 
 if TYPE_CHECKING:
     from groundup.config.recipe import Recipe
@@ -284,12 +284,13 @@ def export(
     model: Model,
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
     to: Annotated[
-        Literal["hf", "onnx"],
+        str,
         typer.Option(
+            metavar=f"<{'|'.join(EXPORTS)}>",
             help=(
                 "hf: for transformers, vLLM and llama.cpp's converter. onnx: what finds things in images, for"
                 " onnxruntime."
-            )
+            ),
         ),
     ] = "hf",
     dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of the weights of hf.")] = "fp32",
@@ -301,26 +302,10 @@ def export(
 ) -> None:
     """Write a model for other tools, with its lineage."""
     from groundup.pipeline.finished import model_folder
+    from groundup.release.exporter import export as write
 
-    if to == "hf":
-        from groundup.release.export import hf
-
-        if size is not None:
-            raise InputError(
-                f"--size {size}: the layout hf has pictures of any size; leave it out, or export --to onnx"
-            )
-        files = hf.export(model_folder(model), out, dtype)
-    else:
-        from groundup.core.extras import require
-
-        require("edge")
-        from groundup.release.export import onnx
-
-        if dtype != "fp32":
-            raise InputError(
-                f"--dtype {dtype}: graphs are written in fp32, which onnxruntime computes in everywhere; leave it out"
-            )
-        files = onnx.export(model_folder(model), out, size)
+    options = {"dtype": dtype if dtype != "fp32" else None, "size": size}
+    files = write(to, model_folder(model), out, {key: value for key, value in options.items() if value is not None})
     show(as_json, {"files": [str(file) for file in files]}, [str(file) for file in files])
 
 

@@ -5,6 +5,7 @@ manifests, and `lineage.json`, so that `groundup trace` answers for it wherever 
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,10 @@ import torch
 
 from groundup.codecs.text import Tokenizer
 from groundup.core.files import write_json
+from groundup.core.tables import EXPORTS
 from groundup.model import weights
 from groundup.release.card import card
+from groundup.release.exporter import Export
 from groundup.release.folder import release
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -36,3 +39,11 @@ def _write_model(model: Path, folder: Path, dtype: Literal["fp32", "bf16"]) -> N
     write_json(
         folder / "generation_config.json", {"do_sample": False, "eos_token_id": ends, "pad_token_id": tokenizer.end}
     )
+
+
+def _write(model: Path, out: Path, options: Mapping[str, str]) -> list[Path]:
+    return export(model, out, "bf16" if options.get("dtype") == "bf16" else "fp32")
+
+
+_ANY_SIZE = "the layout hf has pictures of any size; leave it out, or export --to onnx"
+EXPORTS.add("hf", Export(_write, {"size": _ANY_SIZE}))

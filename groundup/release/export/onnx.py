@@ -1,182 +1,52 @@
-"""Export to the edge: what a model does to find things in pictures of one size, as an ONNX graph that onnxruntime runs
-without torch.
+"""Export to ONNX: object detection in images of one size, as a graph that onnxruntime runs without torch."""
 
-Shapes: H, W pixels; N patches; K kinds.
-"""
-
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import onnxruntime
-import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-from torch import Tensor, nn
-
-from groundup.codecs.detections import BOX_VALUES, MAX_IOU, MIN_SCORE
-from groundup.codecs.patches import Frame, PatchGrid, fit
-from groundup.codecs.text import Tokenizer
+from groundup.codecs.patches import PatchGrid, fit
 from groundup.core.errors import InputError
-from groundup.core.files import write_json
-from groundup.generate.look import View, shown
+from groundup.core.tables import EXPORTS
 from groundup.model import weights
-from groundup.model.attention import dense_attention, document_mask
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer
-from groundup.model.vision.encoder import ImageInputs
+from groundup.release.exporter import Export
 from groundup.release.folder import release
 
-GRAPH, CONTRACT = "model.onnx", "model.json"
-TOLERANCE = (
-    1e-4  # of probabilities and of values in patches: sums in another order leave a few units in the last place of fp32
-)
-HOW = (
-    "Patch n lies in row n // columns and column n % columns. Its box, in patches, has its centre at (column + 0.5 +"
-    " values[n][0], row + 0.5 + values[n][1]) and the width and height exp(values[n][2:4]), with the exponents cut to"
-    " -4 and 6. Left and right divided by columns, top and bottom by rows, cut to 0 and 1, are shares of the picture."
-    " Of each kind, every patch whose score is at least `least` proposes its box. Of those that overlap the surest by"
-    " more than `overlap` (intersection over union) one thing is left, with the surest's score, and with the mean of"
-    " their boxes weighted by score; and so on."
-)
-
-
-class VisionPath(nn.Module):
-    """Pixels [H, W, 3] in; out the probabilities of each patch's label [N, 1 + K] and the values that say where its
-    thing lies [N, 4].
-
-    Equal to `Engine.labels`: the ids before the image are part of it. Takes the model over, whose ids it numbers anew.
-    """
-
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, grid: PatchGrid):
-        super().__init__()
-        ids, (look,) = shown(tokenizer, View.of(grid, np.zeros((grid.patches, model.config.patch_values), np.uint8)))
-        used, self.ids_1T = torch.unique(torch.tensor([ids[: look.end]]), return_inverse=True)
-        model.model.embed_tokens.weight = nn.Parameter(
-            model.model.embed_tokens.weight[used].detach()
-        )  # the others are never read
-        model.attend = dense_attention  # what the kernel does has no name in ONNX
-        self.model, self.grid = model, grid
-        self.positions_1T = torch.arange(look.end)[None]
-        blocks_1T = (self.positions_1T >= look.place).long()
-        self.mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T)
-        self.index_N, self.grid_N2 = torch.arange(look.place, look.end), torch.from_numpy(grid.coordinates())
-
-    def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores [N, 1 + K] and values [N, 4] of uint8 pixels."""
-        (rows, columns), side, vision = self.grid, self.model.config.patch, self.model.vision
-        assert vision is not None, "a model that detects has a vision encoder"
-        patches_NP = pixels_HW3.reshape(rows, side, columns, side, 3).transpose(1, 2).reshape(rows * columns, -1)
-        image_inputs = ImageInputs(
-            patches_NP, self.index_N, self.grid_N2, frames=(Frame(rows, columns, rows * columns),)
-        )
-        states_1TD = self.model(self.ids_1T, self.positions_1T, self.mask_1TT, images=image_inputs)
-        scores_NC, values_N4 = vision.detect(states_1TD[0, self.index_N])
-        return scores_NC.softmax(-1), values_N4
+GRAPH_MODULE = "groundup.release.onnx_graph"  # it needs the extra
 
 
 def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
-    """Write the graph of a finished stage's model for pictures of a `size`, "WxH", or square ones, to `out`; returns
-    the files.
+    """Write the graph of a finished stage's model for images of a `size`, "WxH", or square ones, to `out`; return the
+    files.
 
-    Raises InputError as `release` does, for a model that names nothing, and for a size that is none.
+    Raises InputError as `release` does, for a model without detection classes, and for a size that is none.
     """
     config = weights.config_of(model)
     if not config.classes:
-        raise InputError(f"{model}: the model names nothing in images; export one that was tuned on a source of boxes")
+        raise InputError(f"{model}: the model has no detection classes; export one that was tuned on a source of boxes")
     grid = _grid(config, size)
+
+    def write(folder: Path) -> None:
+        from groundup.release.onnx_graph import write_graph
+
+        write_graph(model, grid, folder)
+
     part = {"layout": "onnx", "dtype": "fp32", "grid": list(grid)}
-    return release(
-        model,
-        out,
-        part,
-        __name__,
-        lambda folder: write(weights.load(model, torch.device("cpu")), Tokenizer.load(model), grid, folder),
-    )
+    return release(model, out, part, GRAPH_MODULE, write)
 
 
 def _grid(config: ModelConfig, size: str | None) -> PatchGrid:
     if size is None:
         return PatchGrid(isqrt(config.patches), isqrt(config.patches))
     if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size)):
-        raise InputError(f"--size {size}: no size of a picture; write width and height in pixels, such as 640x480")
+        raise InputError(f"--size {size}: no size of an image; write width and height in pixels, such as 640x480")
     return fit(int(found[1]), int(found[2]), config.patch, config.patches)
 
 
-def write(model: Transformer, tokenizer: Tokenizer, grid: PatchGrid, folder: Path) -> None:
-    """Write GRAPH and CONTRACT; raises InputError when onnxruntime does not compute with the graph what the model
-    computes.
-    """
-    path, side = VisionPath(model, tokenizer, grid).eval(), model.config.patch
-    shape_hw3 = (grid.rows * side, grid.columns * side, 3)
-    pixels = torch.randint(0, 256, shape_hw3, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            path, (pixels,), dynamo=True, input_names=["pixels"], output_names=["scores", "values"], verbose=False
-        )
-    assert program is not None, "dynamo gives a program"
-    ClearMetadataAndDocStringPass()(
-        program.model
-    )  # of each node the lines of code it comes from, with this machine's paths
-    program.save(folder / GRAPH)
-    with torch.inference_mode():
-        expected = path(pixels)
-    found = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"]).run(
-        ["scores", "values"], {"pixels": pixels.numpy()}
-    )
-    off = max(float(np.abs(there - here.numpy()).max()) for there, here in zip(found, expected, strict=True))
-    if not off <= TOLERANCE:
-        raise InputError(
-            f"the graph's answers are off by {off:.1e}, more than {TOLERANCE:.0e}; use other versions of onnxscript and"
-            " onnxruntime"
-        )
-    write_json(folder / CONTRACT, _contract(model.config, grid, shape_hw3, off))
+def _write(model: Path, out: Path, options: Mapping[str, str]) -> list[Path]:
+    return export(model, out, options.get("size"))
 
 
-def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
-    """What a program that runs the graph must know."""
-    return {
-        "input": {
-            "pixels": {
-                "dtype": "uint8",
-                "shape": shape_hw3,
-                "is": "red, green, blue; the whole picture scaled to this size, bicubic",
-            }
-        },
-        "outputs": {
-            "scores": {
-                "dtype": "float32",
-                "shape": [grid.patches, 1 + len(config.classes)],
-                "is": "probabilities: nothing, then each of the kinds",
-            },
-            "values": {
-                "dtype": "float32",
-                "shape": [grid.patches, BOX_VALUES],
-                "is": "where the thing that a patch lies in is",
-            },
-        },
-        "kinds": config.classes,
-        "patch": config.patch,
-        "grid": grid._asdict(),
-        "boxes": {"least": MIN_SCORE, "overlap": MAX_IOU, "how": HOW},
-        "largest_difference": off,
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter says of packages that it does not need, and of its own future."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(before)
+_FP32 = "graphs are written in fp32, which onnxruntime computes in everywhere; leave it out"
+EXPORTS.add("onnx", Export(_write, {"dtype": _FP32}, extra="edge"))
