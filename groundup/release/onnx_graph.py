@@ -32,8 +32,8 @@ GRAPH, CONTRACT = "model.onnx", "model.json"
 TOLERANCE = 1e-4  # of probabilities and box regression: another order of summation differs in the last places of fp32
 HOW = (
     "Patch n lies in row n // columns and column n % columns. Its box, in patches, has its centre at (column + 0.5 +"
-    " values[n][0], row + 0.5 + values[n][1]) and the width and height exp(values[n][2:4]), with the exponents clipped to"
-    " -4 and 6. Left and right divided by columns, top and bottom by rows, clipped to 0 and 1, are fractions of the"
+    " values[n][0], row + 0.5 + values[n][1]) and the width and height exp(values[n][2:4]), with the exponents clipped"
+    " to -4 and 6. Left and right divided by columns, top and bottom by rows, clipped to 0 and 1, are fractions of the"
     " image. For each class, every patch whose score is at least `least` proposes its box. Non-maximum suppression:"
     " of the boxes that overlap the one with the highest score by more than `overlap` (intersection over union) one"
     " detection is kept, with that score and the mean of their boxes weighted by score; and so on."

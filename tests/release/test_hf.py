@@ -181,9 +181,9 @@ def test_transformers_computes_the_same_logits(original, tmp_path, transformers)
     export(original / "instruct", tmp_path / "out")
     model = weights.load(original / "instruct", torch.device("cpu"))
     ids = torch.randint(0, model.config.vocab, (2, 48), generator=torch.Generator().manual_seed(0))
-    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True).eval()
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True).eval()
     with torch.no_grad():
-        theirs = model(ids).logits
+        theirs = reference(ids).logits
         ours = model.logits(model(ids, torch.arange(48).expand(2, -1)))
     # Sums in another order: differences of a few units in the last place of fp32, on logits of size one.
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
