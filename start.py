@@ -1,12 +1,11 @@
 """Set up and go, on a machine with nothing but Python 3.11 or newer.
 
-    python3 start.py demo     set up, then grow the brain of a sorting line, let it sort, and show the line at work in a
-    page
+    python3 start.py demo     set up, then train the sorter's model, run the sorting line, and open its live page
     python3 start.py test     set up, then run the checks and the tests
     python3 start.py setup    set up only
-    python3 start.py peers    set up what the benchmarks and judges compare with
+    python3 start.py peers    set up the peers of benchmarks and tests
 
-The virtual environment is `.venv` beside this file. What is installed already is not installed again.
+The virtual environment is `.venv` beside this file. Installed packages are not installed again.
 """
 
 import os
@@ -18,7 +17,7 @@ HOME = Path(__file__).resolve().parent
 VENV = HOME / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 TORCH = "torch==2.13.0"  # the version everything was tested with; any from 2.9 on should do
-LIVE = ("sort", "runs/sorter", "--sure", "55", "--page")  # as sure as in the recipe's [line]
+LIVE = ("sort", "runs/sorter", "--sure", "55", "--page")  # the confidence threshold of the recipe's [line]
 CHECKS = (
     ["ruff", "check", "."],
     ["ruff", "format", "--check", "."],
@@ -30,7 +29,7 @@ CHECKS = (
 
 
 def main() -> int:
-    """Do what was asked; returns the exit code."""
+    """Run the command of the arguments; returns the exit code."""
     verbs = {"demo": demo, "test": test, "setup": setup, "peers": peers}
     if len(sys.argv) != 2 or sys.argv[1] not in verbs:
         print(__doc__)
@@ -40,7 +39,7 @@ def main() -> int:
 
 
 def demo() -> int:
-    """The main job: figures and a film, and at a terminal the live page, until Ctrl-C."""
+    """Train the sorter and run the line: figures and a film; in a terminal also the live page, until Ctrl-C."""
     code = setup("serve", "vision", "sorter") or run("groundup", "run", "recipes/sorter.toml")
     if code == 0 and sys.stdout.isatty():
         sys.stdout.flush()
@@ -51,18 +50,18 @@ def demo() -> int:
 
 
 def test() -> int:
-    """The checks and the tests, all of them, stopping at the first that fails."""
+    """Run all checks and tests; stop at the first failure."""
     return setup("dev") or next((code for check in CHECKS if (code := run(*check))), 0)
 
 
 def peers() -> int:
-    """Packages that benchmarks measure against and judges compare with."""
-    # LitGPT first: it asks for an old hub client, which transformers then replaces and LitGPT works with as well
+    """Install the packages that benchmarks and tests compare with."""
+    # LitGPT first: it requires an old hub client; transformers replaces it, and LitGPT works with the newer one too
     return setup("dev") or pip("litgpt") or pip("-e", ".[judges,browser,gym,tensorboard]")
 
 
 def setup(*extras: str) -> int:
-    """Make the virtual environment and install this project with some extras."""
+    """Create the virtual environment and install this project with extras."""
     wanted = f".[{','.join(extras)}]" if extras else "."
     stamp = VENV / f"installed-{'-'.join(extras) or 'core'}"
     facts = (HOME / "pyproject.toml").read_text(encoding="utf-8") + TORCH
@@ -72,7 +71,7 @@ def setup(*extras: str) -> int:
         print("making .venv", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     print(f"installing {TORCH}, then groundup{wanted[1:]}: a few minutes the first time", flush=True)
-    # torch first and alone, so that no other package decides which build of it comes
+    # torch first and alone, so that no other package chooses its build
     code = pip(TORCH) or pip("-e", wanted)
     if code == 0:
         stamp.write_text(facts, encoding="utf-8")

@@ -2,9 +2,9 @@
 
     python benchmarks/camera.py
 
-Each way of drawing runs in a process of its own: where a graphics library is missing, importing MuJoCo for it ends the
-process. Prints frames/s of processor time (median of three runs), and the ratio. MuJoCo draws as many plain primitives,
-without shadows, and which one each pixel shows; ours has patterns, noise, blur and boxes on top.
+Each renderer runs in a process of its own: where a graphics library is missing, importing MuJoCo ends the process.
+Prints frames/s of CPU time (median of three runs) and the ratio. MuJoCo draws the same number of plain primitives
+without shadows, and a segmentation; ours adds patterns, noise, blur and boxes.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What all benchmarks share: the machine's line, medians, and a table."""
+"""Shared by all benchmarks: a line about the machine, medians, and a table."""
 
 import os
 import statistics
@@ -9,7 +9,7 @@ from groundup.device import Device, pick
 
 
 def machine() -> str:
-    """One line about the machine a figure was measured on."""
+    """One line about the machine of a measurement."""
     import torch
 
     device: Device = pick()
@@ -21,7 +21,7 @@ def machine() -> str:
 
 
 def seconds(work: Callable[[], object], repeats: int, warm: int = 1) -> float:
-    """Median wall time of a call, after some that are not counted."""
+    """Median wall time of a call, after warm-up calls."""
     for _ in range(warm):
         work()
     times = []

@@ -1,21 +1,21 @@
-"""Boxes found on held-out images, beside plain detectors trained on the same images, in the same time, on the same
-threads.
+"""Object detection on held-out images, compared with plain detectors trained on the same images, for the same time, on
+the same threads.
 
-    groundup        the figures that the run's own evaluation has written
+    groundup        the figures of the run's own evaluation
     yolos           transformers' YolosForObjectDetection: random weights, our depth, width and patch, its own loss
     convolutions    a centre-based convolutional detector with random weights, in this file
 
-`RUN` is the folder of a finished run with one source of boxes. The peers read the run's own documents, the training
-part for training and the held-out part for judging, at the resolution and with the augmentation of its last stage, in
-its precision, with threads that wait as ours do (`groundup.core.process`). They train for as long as the run's training
-stages took by their manifests (a stage that was stopped and resumed counts only what came after), or for `--minutes`,
-which also serves a run that has no more than its documents. Average precision is COCO's, for all by the same code. The
-peers are not compiled; ours is, and its compiling is in its time.
+`RUN` is the folder of a finished run with one source of boxes. The peers read the run's documents: the training
+split for training and the held-out split for evaluation, with the resolution, augmentation and precision of its last
+stage and the same OpenMP wait policy (`groundup.core.process`). They train for as long as the run's training stages
+took by their manifests (of a resumed stage, only the time after the resume), or for `--minutes`, which also works for a
+run that has only documents. Average precision is COCO's, computed by the same code for all. The peers are not compiled;
+ours is, and its time includes compilation.
 
     python benchmarks/detection.py runs/waste-boxes [--minutes 30] [--rates 0.5 1 2] [--peers convolutions]
 
-Run it where nothing else runs: the budget is wall time, and a busy neighbour takes from the peers what ours had.
-`--rates` trains each peer once at each multiple of its learning rate, to see that it is not held back by a bad one.
+Run it on a quiet machine: the budget is wall time. `--rates` trains each peer at several multiples of its learning
+rate, to check that a bad rate does not hold it back.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Finding things in one frame: our engine beside onnxruntime, which runs the exported graph.
+"""Object detection in one frame: our engine compared with onnxruntime, which runs the exported graph.
 
     python benchmarks/edge.py
 
-A model of 6 layers of width 192 with random weights looks at noise of 96 x 96 pixels, 144 patches: from pixels to the
-labels of the patches, from which both read the same things. Medians, the contestants taking turns, on as many threads
-each. The ratio is onnxruntime's time over ours.
+A model of 6 layers of width 192 with random weights processes noise of 96 x 96 pixels, 144 patches, from pixels to the
+per-patch outputs of the detection head. Medians of alternating rounds, on equally many threads. The ratio is
+onnxruntime's time over ours.
 """
 
 import argparse

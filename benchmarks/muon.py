@@ -1,7 +1,6 @@
-"""A step of Muon against torch's own, over the matrices of models of several sizes, in turns.
+"""A step of Muon compared with torch's own, over the matrices of models of several sizes, in alternating rounds.
 
-Both do the same multiplications, five Newton-Schulz iterations in bf16; ours takes small matrices of one shape
-together.
+Both do five Newton-Schulz iterations in bf16; ours multiplies small matrices of one shape in a batch.
 
     python benchmarks/muon.py [--rounds 5]
 """

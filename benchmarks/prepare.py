@@ -1,19 +1,17 @@
-"""Preparing text: raw files to packed shards, in MB a second and core, and the memory it takes as the corpus grows.
+"""Data preparation: raw text to packed shards, in MB/s a core, and peak memory as the corpus grows.
 
     python benchmarks/prepare.py               # 100 MB, and the peer on the same; about 5 minutes
-    python benchmarks/prepare.py --gigabyte    # 1 GB as well: the memory must stay where it was
+    python benchmarks/prepare.py --gigabyte    # 1 GB as well: peak memory must not grow
 
-The text is the running Python's own library (docstrings, topics and source), its paragraphs drawn again and again in
-other orders and with other numbers, in files of about 16 kB: no two are equal, so nothing is saved by dropping
-duplicates. Each size is prepared in a process of its own, with every core. "MB/s a core" divides by the processor time
-of all threads. "documents" is reading, cleaning, hashing, deduplication and Parquet; "shards" is encoding, packing and
-writing. The tokenizer (8,192 ids) is learned before the clock starts. Peak memory is the most that was resident at any
-time in the process, its 4 million characters of text in flight, Python and libraries included ("at start" is those
-alone).
+The text is the standard library of the running Python (docstrings, topics and source). Its paragraphs are repeated in
+other orders and with other numbers, in files of about 16 kB; no two are equal, so deduplication saves nothing. Each
+size is prepared in a process of its own, with every core. "MB/s a core" divides by the CPU time of all threads.
+"documents" is reading, cleaning, hashing, deduplication and Parquet; "shards" is encoding, packing and writing. The
+tokenizer (8,192 ids) is learned before the clock starts. Peak memory is the largest resident size of the process, with
+4 million characters of text in flight, Python and libraries ("at start" is these alone).
 
-The peer is the plain loop that most projects use in place of this: read a file, encode it with Hugging Face tokenizers
-(the same tokenizer.json, one thread), append the ids to one file. It neither cleans, deduplicates nor packs. Needs
-`tokenizers`.
+The peer is the plain loop of most projects: read a file, encode it with Hugging Face tokenizers (the same
+tokenizer.json, one thread), append the ids to one file. It neither cleans, deduplicates nor packs. Needs `tokenizers`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the record costs: hashing beside the stage that reads the same files, in processor time: `python
+"""Cost of the ledger: CPU time of hashing, compared with the stage that reads the same files: `python
 benchmarks/record.py --megabytes 50`.
 """
 
@@ -26,7 +26,7 @@ def corpus(folder: Path, megabytes: int) -> list[Path]:
 
 
 def main() -> None:
-    """Print processor seconds and MB/s."""
+    """Print CPU seconds and MB/s."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=50)
     megabytes = parser.parse_args().megabytes

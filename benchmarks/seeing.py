@@ -1,13 +1,14 @@
-"""Training images/s against transformers' ViT of equal shape: the same images, patches, layers, width, weights,
+"""Training images/s compared with transformers' ViT of equal shape: the same images, patches, layers, width, weights,
 precision and threads.
 
     groundup        the loop's own step: rows of one image, a question and an answer each, from shards on disk
     transformers    ViTForImageClassification, autocast, a plain torch loop, its images ready in memory
     transformers-c  the same under torch.compile (with --compiled)
 
-Ours reads more than the peer: sixteen tokens of conversation beside the patches. Each contestant runs in a process of
-its own, in turns, with AdamW, and with threads that wait as ours do (`groundup.core.process.settle`). The last column
-is the share of its time that our loop waits for the next batch, augmented on the way.
+Ours processes more than the peer: sixteen tokens of conversation beside the patches. Each contestant runs in a process
+of its own, in alternating rounds, with AdamW and the same OpenMP wait policy
+(`groundup.core.process.configure_process`). The last column is the fraction of time that our loop waits for the next,
+augmented batch.
 
     python benchmarks/seeing.py [--rounds 3] [--compiled]
 """

@@ -16,7 +16,7 @@ CONTEXT = 1024
 
 
 def config_of(depth: int) -> Any:
-    """The shape that a recipe of this depth gets."""
+    """The config that a recipe of this depth gets."""
     from groundup.config.model import ModelPart
     from groundup.model.config import ModelConfig
 

@@ -1,9 +1,9 @@
-"""Decoding speed of the engine against transformers and llama.cpp: the same random weights, precision and threads.
+"""Decoding speed compared with transformers and llama.cpp: the same random weights, precision and threads.
 
-Each contestant runs in a process of its own, in turns. One stream: ids a second while 128 are generated after a prompt
-of 64. Sixteen streams: ids a second of all together, in the contestant's process, and over HTTP from the server it
-comes with. llama.cpp runs as `llama-bench` (one stream: its own loop, no server) and as `llama-server` (sixteen, over
-HTTP), built from the sources that come with llama-cpp-python:
+Each contestant runs in a process of its own, in alternating rounds. One stream: tokens/s while 128 are generated after
+a prompt of 64. Sixteen streams: total tokens/s, in the contestant's process and over HTTP from its own server.
+llama.cpp runs as `llama-bench` (one stream: its own loop, no server) and as `llama-server` (sixteen, over HTTP), built
+from the sources that come with llama-cpp-python:
 
     pip download --no-deps --no-binary :all: llama-cpp-python && tar xf llama_cpp_python-*.tar.gz
     cmake -S llama_cpp_python-*/vendor/llama.cpp -B FOLDER -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF

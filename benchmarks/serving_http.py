@@ -1,10 +1,10 @@
-"""What clients of `groundup serve` feel: time to the first token and between tokens, prefix sharing, and a soak.
+"""Latency of `groundup serve` for its clients: time to first token, time between tokens, prefix cache, and a soak test.
 
-The server runs as users run it, in a process of its own, with a random model of a depth's shape, or a model given with
---model. Clients stream over HTTP, all from one process beside it on the same cores.
+The server runs in a process of its own, with a random model of a given depth, or with the model of --model. Clients
+stream over HTTP, all from one process on the same cores.
 
     python benchmarks/serving_http.py [--depth 8] [--clients 1 4 16 64] [--model FOLDER]
-    python benchmarks/serving_http.py --soak 10        # minutes, 32 clients that also cancel, leave, and ask nonsense
+    python benchmarks/serving_http.py --soak 10        # minutes; 32 clients, some disconnect or send invalid requests
 """
 
 import argparse
@@ -24,7 +24,7 @@ import httpx
 from served import make_model, serving
 
 PROMPT, ANSWER, SHARED = 64, 64, 512
-FATE = {"answer": 0.6, "leave": 0.2, "nonsense": 0.1, "whole": 0.1}  # what a client of the soak does
+FATE = {"answer": 0.6, "leave": 0.2, "nonsense": 0.1, "whole": 0.1}  # of a request in the soak test
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 The setting: 4 layers, 4 heads, width 128, context 64, batch 12, 768 characters a step; the last tenth of the text
 validates. nanoGPT's own 2,000 AdamW steps reach 1.88. Ours trains the same number of weights (a gated feed-forward of
-352 instead of one of 512) on the same batches' size with the loop as it is shipped. Validation looks at the whole
-validation part; its time is not counted, compiling is.
+352 instead of one of 512) with the same batch size and the standard loop. Validation covers the whole validation split;
+its time is not counted, compilation is.
 
     python benchmarks/shakespeare.py --data input.txt [--steps 500] [--nanogpt FOLDER]
 
-With `--nanogpt FOLDER`, a checkout of nanoGPT whose data/shakespeare_char is prepared, its train.py is run beside, in
-the same process environment.
+With `--nanogpt FOLDER`, a checkout of nanoGPT with data/shakespeare_char prepared, its train.py runs in the same
+process environment.
 """
 
 import argparse

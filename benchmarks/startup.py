@@ -1,8 +1,7 @@
 """Seconds of `groundup --help`, and from the command that resumes a killed run to its first new step.
 
-A run of the demo's model (depth 4) is started, killed after some steps, and started again, several times; a later start
-finds its data ready, A run of the demo's model (depth 4) is started, killed after some steps and started again, several
-times. A later start finds its data ready,
+A run of the demo's model (depth 4) is started, killed after some steps and started again, several times. A later start
+finds its data prepared and its code compiled.
 
     python benchmarks/startup.py [--repeats 5]
 """

@@ -1,16 +1,16 @@
-"""Learning and applying a vocabulary, against Hugging Face tokenizers.
+"""BPE training and encoding, compared with Hugging Face tokenizers.
 
     python benchmarks/tokenizer.py [--data FOLDER] [--megabytes 11] [--vocab 32768] [--threads 1] [--repeats 3]
 
-Text: the source of the running Python's library, and with --data the text files below a folder, up to --megabytes of
-each, a file a text. Both sides split with the same pattern, start from the same 256 bytes and run the same number of
-threads. The repeats alternate between the two sides; the figures are medians.
+Text: the source of the running Python's standard library, and with --data the text files in a folder, up to --megabytes
+of each; each file is a text. Both split with the same pattern, start from the same 256 bytes and use equally many
+threads. The repeats alternate; the figures are medians.
 
 learn         texts in, vocabulary out
 encode        a text a call, ids as a list (always one thread)
 encode batch  all texts in one call; for Hugging Face tokenizers the faster of its two, which leaves out offsets
 
-Both then hold the same tokenizer.json, and must give the same ids for every text; otherwise the last line says so and
+Both then load the same tokenizer.json and must give the same ids for every text; otherwise the last line says so and
 the exit code is 1.
 """
 

@@ -1,16 +1,16 @@
-"""Training tokens/s against transformers and LitGPT: the same Qwen3 shape, data, precision, threads and optimiser work.
+"""Training tokens/s compared with transformers and LitGPT: the same Qwen3 shape, data, precision, threads, optimizer.
 
-Each contestant runs in a process of its own, in turns, so that none inherits another's memory or compiled code:
+Each contestant runs in a process of its own, in alternating rounds, so none inherits another's memory or compiled code:
 
-    groundup      the loop as it is shipped (compiled blocks, dense attention for short rows, chunked head, memory kept)
+    groundup      the standard loop (compiled blocks, dense attention for short rows, chunked head, kept memory)
     groundup-e    the same without a C++ compiler: eager
     transformers  Qwen3ForCausalLM, autocast, a plain torch loop
     litgpt        litgpt.GPT with the same configuration, autocast, a plain torch loop
-    *-c           the peer under torch.compile as well, for the record (with --compiled)
+    *-c           the peer under torch.compile (with --compiled)
 
-Threads of every contestant wait as ours do (`groundup.core.process.settle`): spinning for long, the peers lose most of
-their speed to any busy neighbour. Every one trains with AdamW here, so that only the model's forward and backward
-differ; rows are full, one document each.
+All contestants use the same OpenMP wait policy (`groundup.core.process.configure_process`): with long spinning, the
+peers lose most of their speed to any busy neighbour. All train with AdamW, so only the model's forward and backward
+differ. Rows are full, one document each.
 
     python benchmarks/training.py [--depth 4 8] [--rounds 3]
 """
