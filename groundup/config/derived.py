@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from groundup.config.model import ModelPart, derived_shape
+from groundup.config.model import ModelPart
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
 
@@ -66,7 +66,7 @@ def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
 
 
 def _derived_schedule(recipe: Recipe, stage: StagePart) -> dict[str, tuple[Any, str]]:
-    context, width = recipe.model.context, derived_shape(recipe.model)["width"]
+    context, width = recipe.model.context, recipe.model.dimensions()["width"]
     rows = max(1, 8192 * recipe.model.depth // 4 // context)
     batch = stage.batch_tokens or rows * context
     return {
@@ -90,7 +90,7 @@ def derivations(recipe: Recipe) -> list[Derivation]:
             if getattr(recipe.model, key) is not None
             else Derivation(f"model.{key}", value, "derived", str(fields[key].description))
         )
-        for key, value in derived_shape(recipe.model).items()
+        for key, value in recipe.model.dimensions().items()
     ]
     if recipe.patch:
         origin: Literal["set", "derived"] = "derived" if recipe.model.patch is None else "set"

@@ -43,12 +43,11 @@ class ModelPart(Part):
         "auto", "name", "bf16 where the device multiplies it fast; master weights stay fp32"
     )
 
-
-def derived_shape(part: ModelPart) -> dict[str, int]:
-    """Width, head_dim, heads, kv_heads and ffn of a model: as set, else from the depth."""
-    width = part.width or 64 * part.depth
-    head_dim = part.head_dim or (width // part.heads if part.heads else min(64, width))
-    heads = part.heads or max(1, width // head_dim)
-    kv_heads = part.kv_heads or (heads // 2 if heads % 2 == 0 else heads)
-    ffn = part.ffn or max(64, round(width * 8 / 3 / 64) * 64)
-    return {"width": width, "head_dim": head_dim, "heads": heads, "kv_heads": kv_heads, "ffn": ffn}
+    def dimensions(self) -> dict[str, int]:
+        """Width, head_dim, heads, kv_heads and ffn of a model: as set, else from the depth."""
+        width = self.width or 64 * self.depth
+        head_dim = self.head_dim or (width // self.heads if self.heads else min(64, width))
+        heads = self.heads or max(1, width // head_dim)
+        kv_heads = self.kv_heads or (heads // 2 if heads % 2 == 0 else heads)
+        ffn = self.ffn or max(64, round(width * 8 / 3 / 64) * 64)
+        return {"width": width, "head_dim": head_dim, "heads": heads, "kv_heads": kv_heads, "ffn": ffn}

@@ -14,7 +14,7 @@ from pydantic import create_model, model_validator
 
 from groundup.config.base import NAME, InvalidCombination, Part, knob
 from groundup.config.evaluation import EvaluatePart
-from groundup.config.model import ModelPart, TokenizerPart, derived_shape
+from groundup.config.model import ModelPart, TokenizerPart
 from groundup.config.source import AnySource
 from groundup.config.training import StagePart
 from groundup.core.errors import InputError
@@ -93,7 +93,7 @@ class Recipe(Part):
             raise InvalidCombination(
                 ("model", "eyes"), "a model that model.start names brings the eyes it has; leave one of the two out"
             )
-        shape = derived_shape(self.model)
+        shape = self.model.dimensions()
         if shape["heads"] % shape["kv_heads"]:
             raise InvalidCombination(
                 ("model", "kv_heads"),

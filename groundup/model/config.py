@@ -1,12 +1,14 @@
 """The config of a model and what it costs: parameters, FLOPs, bytes of cache. Nothing is built here."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groundup.codecs.detections import BOX_VALUES
-from groundup.config.model import ModelPart, derived_shape
 from groundup.core.errors import InputError
 from groundup.model.vision.tower import VisionTowerConfig
+
+if TYPE_CHECKING:
+    from groundup.config.model import ModelPart
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ModelConfig:
 
     @staticmethod
     def of(
-        part: ModelPart,
+        part: "ModelPart",
         vocab: int,
         patch: int = 0,
         classes: tuple[str, ...] = (),
@@ -48,7 +50,7 @@ class ModelConfig:
             depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base,
             classes=classes,
             tower=tower,
-            **derived_shape(part),
+            **part.dimensions(),
         )  # fmt: skip
         return replace(config, patch=patch, patches=part.patches) if patch else config
 

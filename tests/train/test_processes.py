@@ -16,7 +16,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 from groundup.core.errors import InputError
 from groundup.model.transformer import Transformer
-from groundup.train.distributed.mesh import ProcessMesh, join, shard, whole
+from groundup.train.distributed.mesh import ProcessMesh, full_tensor, join, shard
 from groundup.train.objectives.packed import LossModule
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import (
@@ -83,7 +83,7 @@ def _update(size: int, folder: Path) -> None:
                 gradient if mesh.device_mesh is None else distribute_tensor(gradient, mesh.device_mesh, [Shard(0)])
             )
         optimizer.step(step)
-    updated = {name: whole(parameter.detach()).contiguous() for name, parameter in learner.named_parameters()}
+    updated = {name: full_tensor(parameter.detach()).contiguous() for name, parameter in learner.named_parameters()}
     if mesh.is_main:
         safetensors.torch.save_file(updated, folder / f"{size}.safetensors")
 
