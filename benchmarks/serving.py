@@ -361,11 +361,13 @@ def report(arguments: argparse.Namespace, contestants: dict[str, Any]) -> None:
     """Contestants in turns; medians."""
     from common import machine, table
 
+    from groundup.model import cost
+
     print(machine())
     print(f"a copy moves {copy_speed() / 1e9:.1f} GB/s")
     given = ["--llama", str(arguments.llama)] if arguments.llama else []
     for depth in arguments.depth:
-        print(f"\n{config_of(depth).total:,} parameters, prompts of {PROMPT}, answers of {ANSWER}\n")
+        print(f"\n{cost.total(config_of(depth)):,} parameters, prompts of {PROMPT}, answers of {ANSWER}\n")
         runs: dict[tuple[str, str], list[dict[str, float]]] = {}
         for _ in range(arguments.rounds):
             for precision in arguments.precision:

@@ -81,7 +81,9 @@ def transformers(depth: int, compiled: bool) -> Callable[[], None]:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    model = Qwen3ForCausalLM(Qwen3Config(**config_of(depth).hf_config("float32", None))).train()
+    from groundup.model.layouts import qwen3
+
+    model = Qwen3ForCausalLM(Qwen3Config(**qwen3.write_config(config_of(depth), "float32", None))).train()
     target = torch.compile(model) if compiled else model
     return plain_loop(target, lambda net, ids: net(input_ids=ids, labels=ids, use_cache=False).loss)
 
@@ -143,13 +145,14 @@ def main() -> None:
     from common import machine, table
 
     from groundup.core import process
+    from groundup.model import cost
 
     process.configure_process()
     print(machine())
     contestants = CONTESTANTS + (COMPILED if arguments.compiled else ())
     for depth in arguments.depth:
         print(
-            f"\ndepth {depth}: {config_of(depth).total:,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary"
+            f"\ndepth {depth}: {cost.total(config_of(depth)):,} parameters, {ROWS} rows of {CONTEXT} tokens, vocabulary"
             f" {VOCAB:,}\n"
         )
         results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
@@ -161,7 +164,7 @@ def main() -> None:
         speed = {name: statistics.median(run["speed"] for run in runs) for name, runs in results.items()}
         peak = statistics.median(run["peak"] for runs in results.values() for run in runs)
         better = max(speed["transformers"], speed["litgpt"])
-        flops = config_of(depth).training_flops()
+        flops = cost.training_flops(config_of(depth))
         rows = [
             (name, f"{value:,.0f}", f"{value / better:.2f}x", f"{value * flops / peak:.0%}")
             for name, value in speed.items()

@@ -90,6 +90,7 @@ def run(
 def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
     from groundup.config.derived import derivations
     from groundup.core.hashes import Hashes
+    from groundup.model import cost
     from groundup.model.config import ModelConfig
     from groundup.pipeline import stages
     from groundup.pipeline.plan import plan
@@ -106,18 +107,18 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
         "values": {
             value.key: {"value": value.value, "origin": value.origin, "reason": value.reason} for value in values
         },
-        "parameters": {**config.parameters(), "total": config.total},
-        "training_flops": tokens * config.training_flops(),
+        "parameters": {**cost.parameters(config), "total": cost.total(config)},
+        "training_flops": tokens * cost.training_flops(config),
     }
     lines = ["stages"] + [f"  {state.stage.name:<28} {state.reason or 'fresh'}" for state in found]
     lines += ["values"] + [
         f"  {value.key:<28} {value.value!s:<12} {value.origin:<10} {value.reason}" for value in values
     ]
     lines += [
-        f"parameters  {config.total:,}: "
-        + ", ".join(f"{name} {count:,}" for name, count in config.parameters().items())
+        f"parameters  {cost.total(config):,}: "
+        + ", ".join(f"{name} {count:,}" for name, count in cost.parameters(config).items())
     ]
-    lines += [f"training    {tokens:,} tokens, {tokens * config.training_flops():.2e} FLOPs"]
+    lines += [f"training    {tokens:,} tokens, {tokens * cost.training_flops(config):.2e} FLOPs"]
     return table, lines
 
 

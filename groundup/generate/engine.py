@@ -31,6 +31,7 @@ from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.cpu.matrix import Weights
 from groundup.kernels.cpu.modules import Workshop, plant, workshop
 from groundup.kernels.kv_cache import BLOCK_SIZE, KVCache, TorchKVCache
+from groundup.model import cost
 from groundup.model import weights as files
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear
@@ -232,9 +233,11 @@ class Engine:
 def _cache_blocks(model: Transformer, cache_bytes: int) -> int:
     """Blocks of a KV cache: as many as fit its bytes, and no more than can be used."""
     config, size = model.config, model.precision.itemsize
-    blocks = min(MAX_SEQUENCES * -(-config.context // BLOCK_SIZE), cache_bytes // config.cache_bytes(BLOCK_SIZE, size))
+    blocks = min(
+        MAX_SEQUENCES * -(-config.context // BLOCK_SIZE), cache_bytes // cost.cache_bytes(config, BLOCK_SIZE, size)
+    )
     if blocks * BLOCK_SIZE < config.context:
-        needed = config.cache_bytes(config.context + BLOCK_SIZE, size)
+        needed = cost.cache_bytes(config, config.context + BLOCK_SIZE, size)
         raise InputError(
             f"a cache of {cache_bytes:,} bytes does not hold one context of {config.context} tokens; it needs"
             f" {needed:,}"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,18 +11,14 @@ from torch import Tensor, nn
 
 from groundup.core.errors import InputError
 from groundup.core.files import read_json, write_json, write_with
+from groundup.core.tables import LAYOUTS
 from groundup.model.config import ModelConfig
+from groundup.model.layouts import Layout
 from groundup.model.tensor_file import write_tensors
 from groundup.model.transformer import Transformer
 from groundup.model.vision.tower import VisionTower
 
-# names of the vision encoder's tensors here and in files
-_STORED = (
-    ("vision.stem.projection.", "eyes.parts.look."),
-    ("vision.next_patch.", "eyes.next."),
-    ("vision.detection_head.", "eyes.labels."),
-    ("vision.", "eyes."),
-)
+WRITTEN = "qwen3"  # the layout of what is trained here
 _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
 
 
@@ -34,13 +31,14 @@ def save_tensors(
     config: ModelConfig, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
 ) -> None:
     """The same for a state dict of whole tensors."""
+    layout = LAYOUTS[WRITTEN]
     kept = {
-        _stored(name): tensor.detach().to("cpu", dtype).contiguous()
+        stored: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in tensors.items()
-        if not (config.tied and name == "lm_head.weight")
-    }  # fmt: skip
+        if (stored := layout.stored(config, name)) is not None
+    }
     write_with(folder / "model.safetensors", lambda path: write_tensors(kept, path, {"format": "pt"}))
-    write_json(folder / "config.json", config.hf_config(str(dtype).removeprefix("torch."), end))
+    write_json(folder / "config.json", layout.write_config(config, str(dtype).removeprefix("torch."), end))
 
 
 def config_of(folder: Path) -> ModelConfig:
@@ -49,7 +47,15 @@ def config_of(folder: Path) -> ModelConfig:
         raise InputError(
             f"{folder}: holds no config.json, so no model; give the folder of a finished stage or of an exported model"
         )
-    return ModelConfig.from_hf_config(read_json(folder / "config.json"), str(folder / "config.json"))
+    table = read_json(folder / "config.json")
+    return _layout(table, folder).read_config(table, str(folder / "config.json"))
+
+
+def _layout(table: dict[str, Any], folder: Path) -> Layout:
+    """The layout of a folder's weights; raises InputError for one that is not known."""
+    if not isinstance(kind := table.get("model_type"), str) or kind not in LAYOUTS:
+        raise InputError(f"{folder / 'config.json'}: model_type is {kind!r}; loaded are {', '.join(LAYOUTS)}")
+    return LAYOUTS[kind]
 
 
 def load(folder: Path, device: torch.device, precision: torch.dtype = torch.float32) -> Transformer:
@@ -69,7 +75,8 @@ def load(folder: Path, device: torch.device, precision: torch.dtype = torch.floa
 
 def fill(model: Transformer, folder: Path) -> None:
     """Copy the weights of a folder into a model of the same config."""
-    _fill(model, folder, lambda name: None if model.config.tied and name == "lm_head.weight" else _own(name))
+    own = _layout(read_json(folder / "config.json"), folder).own
+    _fill(model, folder, lambda name: own(model.config, name))
 
 
 def fill_tower(tower: VisionTower, folder: Path) -> None:
@@ -77,16 +84,6 @@ def fill_tower(tower: VisionTower, folder: Path) -> None:
     stay behind.
     """
     _fill(tower, folder, lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
-
-
-def _stored(name: str) -> str:
-    """The name in files of a tensor of the model."""
-    return next((theirs + name.removeprefix(ours) for ours, theirs in _STORED if name.startswith(ours)), name)
-
-
-def _own(name: str) -> str:
-    """The name in the model of a tensor in a file."""
-    return next((ours + name.removeprefix(theirs) for ours, theirs in _STORED if name.startswith(theirs)), name)
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from groundup.config.derived import schedules
-from groundup.config.model import derived_shape
 from groundup.config.recipe import Recipe
 from groundup.core.errors import InputError
 from groundup.core.extras import require
@@ -127,7 +126,7 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
 def _model(recipe: Recipe) -> dict[str, Any]:
     """What decides a model's shape: the knobs that are set, and every derived value, as its derivation may change."""
     part = recipe.model
-    derived = {"depth": part.depth, "context": part.context, "patch": recipe.patch, **derived_shape(part)}
+    derived = {"depth": part.depth, "context": part.context, "patch": recipe.patch, **part.dimensions()}
     return part.non_defaults() | derived
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from groundup.model import cost
 from groundup.serve import schema
 from groundup.serve.errors import ApiError
 from groundup.serve.metrics import Metrics
@@ -46,7 +47,7 @@ def routes(
                     "context": model.context,
                     "images": bool(model.service.config.patch),
                     "weights": weights,
-                    "parameters": model.service.config.total,
+                    "parameters": cost.total(model.service.config),
                 }
                 for model in registry.list()
             ],

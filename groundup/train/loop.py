@@ -17,6 +17,7 @@ from groundup.core.files import digest, sha256
 from groundup.core.process import stoppable
 from groundup.data.batches import Batch, Batches
 from groundup.device import Device
+from groundup.model import cost
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.model.weights import files_of, fill, fill_tower, save_tensors
@@ -175,7 +176,7 @@ class Trainer:
         """
         job, speeds = self.job, records[2:] or records
         return TrainingResult(
-            parameters=job.model.parameters(),
+            parameters=cost.parameters(job.model),
             steps=job.steps,
             tokens=job.steps * job.batches.rows * job.model.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),
@@ -339,8 +340,8 @@ class Trainer:
     def _record(self, step: int, values: dict[str, float]) -> None:
         tokens = self.job.batches.rows * self.job.model.context
         speed = tokens / values["seconds"]
-        flops = tokens * self.job.model.training_flops() + 3 * values["patches"] * self.job.model.seeing_flops(
-            self.job.model.patches
+        flops = tokens * cost.training_flops(self.job.model) + 3 * values["patches"] * cost.image_flops(
+            self.job.model, self.job.model.patches
         )
         record: dict[str, Any] = {
             "step": step + 1,

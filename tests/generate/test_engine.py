@@ -15,7 +15,7 @@ from groundup.generate.request import Request
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scoring import ScoredText, Scorer
 from groundup.kernels.kv_cache import BLOCK_SIZE
-from groundup.model import weights
+from groundup.model import cost, weights
 from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, small_tokenizer
 from tests.random_models import CONFIG, random_model
@@ -23,7 +23,7 @@ from tests.random_models import CONFIG, random_model
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=4)
-POOL = CONFIG.cache_bytes(8 * BLOCK_SIZE, 4)  # eight pages: two contexts
+POOL = cost.cache_bytes(CONFIG, 8 * BLOCK_SIZE, 4)  # eight pages: two contexts
 
 
 @torch.no_grad()
@@ -271,7 +271,7 @@ def test_a_tokenizer_of_another_model_is_refused():
 
 def test_a_cache_that_holds_no_context_is_refused():
     with pytest.raises(InputError, match="does not hold one context of 64 tokens"):
-        engine(cache_bytes=CONFIG.cache_bytes(CONFIG.context - 1, 4))
+        engine(cache_bytes=cost.cache_bytes(CONFIG, CONFIG.context - 1, 4))
 
 
 def test_the_cache_keeps_to_its_bytes():

@@ -12,6 +12,7 @@ from groundup.generate import scheduler as scheduler_module
 from groundup.generate.look import Look, View
 from groundup.generate.request import Request
 from groundup.kernels.kv_cache import BLOCK_SIZE
+from groundup.model import cost
 from groundup.model.attention import document_mask
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs
@@ -22,7 +23,7 @@ EYES = {"patch": 4, "patches": 20, "classes": ("a", "b"), "context": 128}
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 PAD = 7
-POOL = CONFIG.cache_bytes(9 * BLOCK_SIZE, 1)  # nine pages, for numbers of one byte: little more than one context
+POOL = cost.cache_bytes(CONFIG, 9 * BLOCK_SIZE, 1)  # nine pages, for numbers of one byte: little more than one context
 
 
 def view(seed: int, rows: int = 4, columns: int = 5) -> View:

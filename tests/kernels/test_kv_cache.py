@@ -5,6 +5,7 @@ import torch
 
 from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk, KVCache, TorchKVCache
+from groundup.model import cost
 from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import native_model
 from tests.random_models import random_model
@@ -59,4 +60,4 @@ def test_sequences_fed_in_uneven_pieces_equal_one_forward_each(native, kv_heads)
 def test_bytes_equal_what_the_shape_predicts(native):
     model, cache = made(native)
     held = sum(value.nbytes for value in vars(cache).values() if isinstance(value, torch.Tensor) and value.dim() >= 4)
-    assert held == model.config.cache_bytes(12 * BLOCK_SIZE, 4)
+    assert held == cost.cache_bytes(model.config, 12 * BLOCK_SIZE, 4)

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from groundup.codecs.patches import PatchGrid
-from groundup.model import weights
+from groundup.model import cost, weights
 from groundup.model.attention import document_mask
 from groundup.model.config import ModelConfig
+from groundup.model.layouts import qwen3
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised, positions
 from tests.random_models import random_model
@@ -93,7 +94,7 @@ def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built(classes: tu
         patches=8,
         classes=classes,
     )
-    assert config.total == sum(weight.numel() for weight in Transformer(config).parameters())
+    assert cost.total(config) == sum(weight.numel() for weight in Transformer(config).parameters())
 
 
 def test_a_model_that_sees_is_written_and_read_again(tmp_path, model: Transformer) -> None:
@@ -105,8 +106,8 @@ def test_a_model_that_sees_is_written_and_read_again(tmp_path, model: Transforme
 
 def test_a_model_without_eyes_has_the_config_it_had(model: Transformer) -> None:
     blind = replace(model.config, patch=0, patches=0, classes=())
-    assert "groundup" not in blind.hf_config("float32", None)
-    assert ModelConfig.from_hf_config(blind.hf_config("float32", None), "config.json") == blind
+    assert "groundup" not in qwen3.write_config(blind, "float32", None)
+    assert qwen3.read_config(qwen3.write_config(blind, "float32", None), "config.json") == blind
 
 
 @pytest.mark.parametrize(("patch", "part"), [(8, 4), (16, 4), (12, 4), (6, 6), (10, 5), (14, 7), (3, 3)])
@@ -117,7 +118,7 @@ def test_the_parts_of_a_patch_are_a_convolution_whose_steps_do_not_overlap(
     assert config.part == part
     vision = VisionEncoder(config)
     assert vision.stem is not None
-    assert sum(each.numel() for each in vision.parameters()) == config.parameters()["vision"]
+    assert sum(each.numel() for each in vision.parameters()) == cost.parameters(config)["vision"]
     x = torch.randn(5, patch, patch, 3)
     kernel = vision.stem.projection.weight.view(-1, part, part, 3).permute(0, 3, 1, 2)
     wanted = F.silu(F.conv2d(x.permute(0, 3, 1, 2), kernel, stride=part)).permute(0, 2, 3, 1).flatten(1)

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from groundup.codecs.patches import Frame, PatchGrid, frames
 from groundup.core.errors import InputError
-from groundup.model import weights
-from groundup.model.config import ModelConfig
+from groundup.model import cost, weights
+from groundup.model.layouts import qwen3
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs
 from groundup.model.vision.tower import VisionTower, VisionTowerConfig
@@ -211,8 +211,8 @@ def test_parameters_of_a_tower_equal_the_built_one(config: VisionTowerConfig) ->
 
 def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built() -> None:
     config = replace(CONFIG, **SEEING)
-    assert config.total == sum(weight.numel() for weight in Transformer(config).parameters())
-    assert config.parameters()["tower"] == SMALL.parameters
+    assert cost.total(config) == sum(weight.numel() for weight in Transformer(config).parameters())
+    assert cost.parameters(config)["tower"] == SMALL.parameters
 
 
 def test_flops_of_seeing_equal_those_counted() -> None:
@@ -225,7 +225,7 @@ def test_flops_of_seeing_equal_those_counted() -> None:
         model.vision.tower.embeddings.position_embedding(4, 4)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         model.vision(image_inputs(images), torch.float32)
-    assert counter.get_total_flops() - resizing.get_total_flops() == 48 * model.config.seeing_flops(16)
+    assert counter.get_total_flops() - resizing.get_total_flops() == 48 * cost.image_flops(model.config, 16)
 
 
 def test_weights_and_state_are_counted_exactly() -> None:
@@ -247,9 +247,9 @@ def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
 
 def test_a_config_says_nothing_of_a_tower_that_is_not_there() -> None:
     plain = replace(CONFIG, patch=4, patches=24)
-    assert "tower" not in plain.hf_config("float32", None)["groundup"]
+    assert "tower" not in qwen3.write_config(plain, "float32", None)["groundup"]
     for config in (plain, replace(CONFIG, **SEEING)):
         assert (
-            ModelConfig.from_hf_config(json.loads(json.dumps(config.hf_config("float32", None))), "config.json")
+            qwen3.read_config(json.loads(json.dumps(qwen3.write_config(config, "float32", None))), "config.json")
             == config
         )

@@ -12,7 +12,7 @@ from groundup.core import ledger
 from groundup.core.files import sha256, write_json
 from groundup.core.ledger import Manifest
 from groundup.evaluate.figure import Figure, mean, proportion
-from groundup.model import weights
+from groundup.model import cost, weights
 from groundup.model.config import ModelConfig
 from groundup.release.lineage import begun_with
 from tests.random_models import random_model
@@ -213,7 +213,7 @@ def _training(run: Run, tokenizer: Tokenizer, place: int, parents: tuple[str, ..
     schedule = {"batch_tokens": 4096, "micro_tokens": 4096, "muon_lr": 0.02, "adamw_lr": 0.008, "weight_decay": 0.01}
     part = {"stage": stage.model_dump(mode="json"), "schedule": schedule, "model": RECIPE.model.model_dump(mode="json")}
     metrics = {
-        "parameters": config.parameters(),
+        "parameters": cost.parameters(config),
         "steps": stage.tokens // 4096,
         "tokens": stage.tokens,
         "flops": 3.1e13,

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from groundup.cli import app
 from groundup.core.errors import InputError
-from groundup.model import weights
+from groundup.model import cost, weights
 from groundup.serve.command import IMAGE_BODY_BYTES, parse_models
 from tests.random_models import random_model
 from tests.serve.serve_helpers import IMAGE_MODEL, seeing_tokenizer, small_tokenizer, until
@@ -98,7 +98,7 @@ def test_it_answers_reloads_and_ends_what_it_began(tmp_path):
             "context": 64,
             "images": False,
             "weights": "full",
-            "parameters": random_model().config.total,
+            "parameters": cost.total(random_model().config),
         }
         first = words(program)
         write(tmp_path / "new", 1)

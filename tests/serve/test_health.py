@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from groundup.model import cost
 from groundup.serve import health
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import ServedModel
@@ -61,7 +62,7 @@ def test_a_server_with_a_dead_engine_is_neither(entry, tokenizer):
 
 def test_settings_name_the_models_and_the_limits(entry, tmp_path):
     found = get(FakeRegistry(entry), "/api/settings", runs=tmp_path).json()
-    parameters = entry.service.config.total
+    parameters = cost.total(entry.service.config)
     assert found["models"] == [
         {"id": "small", "context": 1024, "images": False, "weights": "int8", "parameters": parameters}
     ]
