@@ -27,7 +27,7 @@ from groundup.codecs.patches import PatchGrid  # noqa: E402
 from groundup.codecs.text import SEEING, Tokenizer  # noqa: E402
 from groundup.device import pick  # noqa: E402
 from groundup.generate.engine import Engine  # noqa: E402
-from groundup.generate.look import see_pixels  # noqa: E402
+from groundup.generate.image_inputs import from_pixels  # noqa: E402
 from groundup.model import weights  # noqa: E402
 from groundup.model.config import ModelConfig  # noqa: E402
 from groundup.model.transformer import Transformer  # noqa: E402
@@ -61,9 +61,9 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
     session = onnxruntime.InferenceSession(folder / onnx.GRAPH, options, providers=["CPUExecutionProvider"])
     plain, usual = (Engine.load(folder, pick("cpu"), precision) for precision in ("fp32", "auto"))
     return {
-        "groundup, fp32": lambda: plain.detector.per_patch(see_pixels(config, frame)),
+        "groundup, fp32": lambda: plain.detector.per_patch(from_pixels(config, frame)),
         f"groundup, {str(usual.model.precision).removeprefix('torch.')}": lambda: usual.detector.per_patch(
-            see_pixels(config, frame)
+            from_pixels(config, frame)
         ),
         f"onnxruntime {onnxruntime.__version__}, fp32": lambda: session.run(None, {"pixels": frame}),
     }

@@ -116,7 +116,7 @@ def _mistake(engine: Engine, mistake: _Candidate) -> Mistake:
 
     row = prompt_of(engine, mistake.document)
     image, size = thumbnail(mistake.document.images[0])
-    attention = spotlight(engine.scorer.attention_weights(row)[0], row.images[0].view.grid)
+    attention = spotlight(engine.scorer.attention_weights(row)[0], row.images[0].grid)
     return Mistake(image, size, attention, answer_of(mistake.document), mistake.predicted, mistake.probability)
 
 

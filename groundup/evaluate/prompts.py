@@ -6,7 +6,7 @@ from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
 from groundup.generate.engine import Engine
-from groundup.generate.look import prompt, see
+from groundup.generate.image_inputs import from_bytes, prompt
 from groundup.generate.packing import PackedRow
 
 
@@ -16,7 +16,7 @@ def prompt_of(engine: Engine, document: Document) -> PackedRow:
     A document without a conversation is its images alone, as a user shows them. Raises BadImage for an image that
     cannot be used, and InputError for a model without eyes.
     """
-    images = [see(engine.config, data) for data in document.images]
+    images = [from_bytes(engine.config, data) for data in document.images]
     messages = document.messages or chat.shown(len(images))
     if messages[-1]["role"] == "assistant":
         messages = messages[:-1]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from groundup.codecs import chat
-from groundup.generate import look
+from groundup.generate import image_inputs
 from groundup.generate.engine import Engine
-from groundup.generate.look import View
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.sampling import Sampling
 
 
@@ -22,19 +22,19 @@ class Conversation:
     def reset(self) -> None:
         """Forget all but the system message."""
         self.messages = list(self._system)
-        self._images: list[View] = []
-        self._next_images: list[View] = []
+        self._images: list[ImageInput] = []
+        self._next_images: list[ImageInput] = []
 
     def show(self, file: Path) -> None:
         """Add an image to the next question. Raises InputError for a model without vision, and for a file that is no
         image.
         """
-        self._next_images.append(look.see_file(self.engine.config, file))
+        self._next_images.append(image_inputs.from_file(self.engine.config, file))
 
     def answer(self, question: str) -> Iterator[str]:
         """Ask; yields the answer's text as it comes. Raises InputError when the conversation outgrows the context."""
         messages, images = [*self.messages, self._message(question)], [*self._images, *self._next_images]
-        prompt, looks = look.prompt(self.engine.tokenizer, messages, images)
+        prompt, looks = image_inputs.prompt(self.engine.tokenizer, messages, images)
         ids: list[int] = []
 
         def kept() -> Iterator[int]:

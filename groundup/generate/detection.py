@@ -11,7 +11,7 @@ from torch import Tensor
 from groundup.codecs.detections import Detection, Floats, from_predictions
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
-from groundup.generate.look import View, shown
+from groundup.generate.image_inputs import ImageInput, user_turn
 from groundup.generate.packing import PackedRow, patch_states
 from groundup.model.transformer import Transformer
 
@@ -27,9 +27,9 @@ class Detector:
         if self._model.vision is None or not self._model.config.classes:
             raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
 
-    def row(self, view: View) -> PackedRow:
+    def row(self, view: ImageInput) -> PackedRow:
         """An image as a user shows it, up to its end."""
-        return PackedRow(*shown(self._tokenizer, view))
+        return PackedRow(*user_turn(self._tokenizer, view))
 
     def detect(self, rows: Sequence[PackedRow]) -> list[list[list[Detection]]]:
         """Detections in each image of each row, sorted by score; raises InputError as `require` does."""
@@ -37,12 +37,10 @@ class Detector:
         found: list[list[list[Detection]]] = [[] for _ in rows]
         for index, images in patch_states(self._model, rows):
             for image, x_ND in zip(rows[index].images, images, strict=True):
-                found[index].append(
-                    from_predictions(*self._head(x_ND), image.view.grid, list(self._model.config.classes))
-                )
+                found[index].append(from_predictions(*self._head(x_ND), image.grid, list(self._model.config.classes)))
         return found
 
-    def per_patch(self, view: View) -> tuple[Floats, Floats]:
+    def per_patch(self, view: ImageInput) -> tuple[Floats, Floats]:
         """Class probabilities [N, 1 + C] and box values [N, 4] of an image's patches. Raises as `require`."""
         self.require()
         [(_, [x_ND])] = patch_states(self._model, [self.row(view)])

@@ -16,9 +16,9 @@ from groundup.generate.decode import Decoder
 from groundup.generate.detection import Detector
 from groundup.generate.embedding import Embedder
 from groundup.generate.grammar import Grammar
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.image_prefill import ImageEncoder
 from groundup.generate.isolation import isolated
-from groundup.generate.look import Look, View
 from groundup.generate.packing import PackedRow, hidden_states
 from groundup.generate.prefill import Prefill
 from groundup.generate.request import OutputDelta, Request, check_images
@@ -98,7 +98,7 @@ class Engine:
     def complete(
         self, prompts: Sequence[list[int]], limit: int, sampling: Sampling = GREEDY, advance: Callable[[int],
         None] = lambda done: None,
-        images: Sequence[tuple[Look, ...]] = (), grammar: Grammar | None = None,
+        images: Sequence[tuple[ImageInput, ...]] = (), grammar: Grammar | None = None,
     ) -> list[list[int]]:  # fmt: skip
         """Continue each prompt by up to `limit` ids, to <|im_end|>, <|endoftext|> (both left out) or the context's end.
 
@@ -131,7 +131,7 @@ class Engine:
         return continuations
 
     def stream(
-        self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[Look, ...] = ()
+        self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[ImageInput, ...] = ()
     ) -> Iterator[int]:
         """Continue one prompt; yields each id as it comes."""
         deltas: list[OutputDelta] = []
@@ -211,7 +211,7 @@ class Engine:
         for chunk in chunks:
             self.scheduler.fail(chunk.sequence, error)
 
-    def embed(self, ids: list[int], images: Sequence[Look] = ()) -> list[float]:
+    def embed(self, ids: list[int], images: Sequence[ImageInput] = ()) -> list[float]:
         """The embedding of a text or of its images, [D], as `Embedder.embed`.
 
         Raises InputError for a text that is empty or does not fit, and for images that cannot be seen.
@@ -221,7 +221,7 @@ class Engine:
         check_images(images, len(ids), self.config)
         return self.embedder.embed(PackedRow(ids, tuple(images)))
 
-    def detect(self, view: View) -> list[Detection]:
+    def detect(self, view: ImageInput) -> list[Detection]:
         """The detections in one image, sorted by score; raises InputError for a model without a detection head."""
         self.detector.require()
         row = self.detector.row(view)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from groundup.codecs.patches import Frame
-from groundup.generate.look import View
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.scheduler import ScheduledChunk
 from groundup.generate.sequence import SequenceState
 from groundup.model.transformer import Transformer
@@ -25,9 +25,9 @@ class ImageEncoder:
     def chunk(self, chunk: ScheduledChunk) -> Tensor:
         """The embeddings [N, D] of a chunk's patches: of each image from the first patch that is not in the cache."""
         images = chunk.sequence.images_within(chunk.start, chunk.start + chunk.count)
-        return torch.cat([self.encode(image.view)[max(0, chunk.start - image.place) :] for image in images])
+        return torch.cat([self.encode(image)[max(0, chunk.start - image.position) :] for image in images])
 
-    def encode(self, view: View) -> Tensor:
+    def encode(self, view: ImageInput) -> Tensor:
         """The embeddings of an image, [N, D]: always the whole, as products of fewer rows may differ in bits."""
         assert self._model.vision is not None, "requests with images are checked"
         patches_NP = torch.tensor(view.patches, device=self._model.device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from groundup.codecs.patches import frames
-from groundup.generate.look import Look
+from groundup.generate.image_inputs import ImageInput
 from groundup.model.attention import Cache, document_mask
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs
@@ -25,7 +25,7 @@ class PackedRow:
     """A prompt with its images, and `continuations`, each of which attends to the prompt and to itself (tree mask)."""
 
     ids: list[int]
-    images: tuple[Look, ...] = ()
+    images: tuple[ImageInput, ...] = ()
     continuations: tuple[list[int], ...] = ()
 
     @property
@@ -81,14 +81,14 @@ def attention_mask(rows: Sequence[PackedRow], T: int) -> Tensor | None:
             branches_BT[index, start : start + len(ids)] = branch
             start += len(ids)
         for number, image in enumerate(row.images, 1):
-            blocks_BT[index, image.place : image.end] = number
+            blocks_BT[index, image.position : image.end] = number
     own_BTT = (branches_BT[:, :, None] == branches_BT[:, None, :]) | (branches_BT == 0)[:, None, :]
     return document_mask(torch.zeros_like(blocks_BT), blocks_BT) & own_BTT
 
 
 def image_inputs(rows: Sequence[PackedRow], T: int, device: torch.device) -> ImageInputs | None:
     """The images of a batch whose rows are T long; None where there is none."""
-    images = [(index * T + image.place, image.view) for index, row in enumerate(rows) for image in row.images]
+    images = [(index * T + image.position, image) for index, row in enumerate(rows) for image in row.images]
     if not images:
         return None
     patches_NP = np.concatenate([view.patches for _, view in images])
@@ -103,4 +103,4 @@ def patch_states(model: Transformer, rows: Sequence[PackedRow]) -> Iterator[tupl
     """Index of each row, and the final hidden states [N, D] of each of its images, batch by batch."""
     for batch in batches([row.size for row in rows]):
         for index, states_TD in zip(batch, hidden_states(model, [rows[index] for index in batch]), strict=True):
-            yield index, [states_TD[image.place : image.end] for image in rows[index].images]
+            yield index, [states_TD[image.position : image.end] for image in rows[index].images]

@@ -7,7 +7,7 @@ from typing import Literal
 from groundup.core.errors import InputError
 from groundup.generate.grammar import Grammar
 from groundup.generate.grammar_pool import CompiledGrammar
-from groundup.generate.look import Look, require
+from groundup.generate.image_inputs import ImageInput, require_vision
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.model.config import ModelConfig
 
@@ -32,7 +32,7 @@ class Request:
     grammar: Grammar | CompiledGrammar | None = None
     logprobs: int | None = None
     echo: bool = False
-    images: tuple[Look, ...] = ()
+    images: tuple[ImageInput, ...] = ()
 
     def check(self, config: ModelConfig, vocab: int) -> None:
         """Raise InputError if a model with this config and `vocab` token ids cannot answer it."""
@@ -53,20 +53,20 @@ class Request:
         check_images(self.images, size, config)
 
 
-def check_images(images: Sequence[Look], size: int, config: ModelConfig) -> None:
+def check_images(images: Sequence[ImageInput], size: int, config: ModelConfig) -> None:
     """Raise InputError unless the images stand in order in a prompt of `size` ids, with ids after the last."""
     before = 0
     for image in images:
-        require(config)
-        grid, patches = image.view.grid, image.view.patches
+        require_vision(config)
+        grid, patches = image.grid, image.patches
         if grid.patches > config.patches or patches.shape != (grid.patches, config.patch_values):
             raise InputError(
                 f"an image has {patches.shape} patches; the model sees at most {config.patches} of"
                 f" {config.patch_values} values"
             )
-        if not before <= image.place < image.end < size:
+        if not before <= image.position < image.end < size:
             raise InputError(
-                f"an image stands at {image.place} to {image.end} of a prompt of {size} tokens; it must lie inside,"
+                f"an image stands at {image.position} to {image.end} of a prompt of {size} tokens; it must lie inside,"
                 " apart from others"
             )
         before = image.end

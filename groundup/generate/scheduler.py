@@ -34,7 +34,7 @@ class ScheduledChunk(CacheChunk):
         """The next `count` tokens of a sequence that has blocks for them."""
         start = sequence.num_computed_tokens
         images = sequence.images_within(start, start + count) if sequence.request.images else ()
-        spans = tuple((image.place, image.end) for image in images) if images else ()
+        spans = tuple((image.position, image.end) for image in images) if images else ()
         return ScheduledChunk(start, count, sequence.block_table, spans, sequence=sequence)
 
     @property

@@ -97,7 +97,7 @@ class Scorer:
         recorder = _AttentionRecorder(None if mask_BTT is None else mask_BTT.to(self._model.device))
         hidden_states(self._model, [row], recorder)
         weights_T = recorder.weights()
-        return [weights_T[image.place : image.end].cpu().numpy() for image in row.images]
+        return [weights_T[image.position : image.end].cpu().numpy() for image in row.images]
 
 
 class _AttentionRecorder:

@@ -7,7 +7,7 @@ from torch import Tensor
 from groundup.codecs.text import Tokenizer
 from groundup.generate.block_allocator import block_hashes
 from groundup.generate.detokenizer import Detokenizer
-from groundup.generate.look import Look
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.request import OutputDelta, Request, TokenLogprob
 from groundup.kernels.kv_cache import BLOCK_SIZE
 
@@ -64,16 +64,16 @@ class SequenceState:
     def _image_digests(self, block: int) -> bytes:
         """The images that reach into a block: patches attend to each other, so each depends on its whole image."""
         images = self.images_within(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
-        return b"".join(image.place.to_bytes(8, "little") + image.view.digest for image in images)
+        return b"".join(image.position.to_bytes(8, "little") + image.digest for image in images)
 
-    def images_within(self, start: int, end: int) -> tuple[Look, ...]:
+    def images_within(self, start: int, end: int) -> tuple[ImageInput, ...]:
         """The images with patches at positions `start` to `end`."""
-        return tuple(image for image in self.request.images if image.place < end and start < image.end)
+        return tuple(image for image in self.request.images if image.position < end and start < image.end)
 
     def chunk_size(self, budget: int) -> int:
         """Ids to compute next: at most `budget`, and more only to the end of an image (chunked prefill)."""
         end = self.num_computed_tokens + min(budget, self.num_remaining_tokens)
-        ends = (image.end for image in self.request.images if image.place < end)
+        ends = (image.end for image in self.request.images if image.position < end)
         return max([end, *ends]) - self.num_computed_tokens
 
     def close(self) -> None:

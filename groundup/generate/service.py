@@ -14,8 +14,8 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.grammar_pool import GrammarPool
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.isolation import isolated
-from groundup.generate.look import Look, View
 from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.scheduler import SchedulerStats
@@ -102,13 +102,13 @@ class Service:
 
         self._enqueue(forget)
 
-    def embed(self, rows: list[list[int]], images: Sequence[Sequence[Look]] = ()) -> "Future[list[list[float]]]":
+    def embed(self, rows: list[list[int]], images: Sequence[Sequence[ImageInput]] = ()) -> "Future[list[list[float]]]":
         """The embedding of each row of ids, with the images of each if any has some. Raises as `between_steps` does."""
         return self.between_steps(
             [partial(self.engine.embed, ids, images[number] if images else ()) for number, ids in enumerate(rows)]
         )
 
-    def detect(self, views: Sequence[View]) -> "Future[list[list[Detection]]]":
+    def detect(self, views: Sequence[ImageInput]) -> "Future[list[list[Detection]]]":
         """The detections in each image. Raises as `between_steps` does."""
         return self.between_steps([partial(self.engine.detect, view) for view in views])
 

@@ -21,7 +21,7 @@ from groundup.codecs.patches import Frame, PatchGrid
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.core.files import write_json
-from groundup.generate.look import View, shown
+from groundup.generate.image_inputs import ImageInput, user_turn
 from groundup.model import weights
 from groundup.model.attention import dense_attention, document_mask
 from groundup.model.config import ModelConfig
@@ -49,17 +49,19 @@ class VisionPath(nn.Module):
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, grid: PatchGrid):
         super().__init__()
-        ids, (look,) = shown(tokenizer, View.of(grid, np.zeros((grid.patches, model.config.patch_values), np.uint8)))
-        used, self.ids_1T = torch.unique(torch.tensor([ids[: look.end]]), return_inverse=True)
+        ids, (image,) = user_turn(
+            tokenizer, ImageInput.of(grid, np.zeros((grid.patches, model.config.patch_values), np.uint8))
+        )
+        used, self.ids_1T = torch.unique(torch.tensor([ids[: image.end]]), return_inverse=True)
         model.model.embed_tokens.weight = nn.Parameter(
             model.model.embed_tokens.weight[used].detach()
         )  # no other is read
         model.attend = dense_attention  # what the kernel does has no name in ONNX
         self.model, self.grid = model, grid
-        self.positions_1T = torch.arange(look.end)[None]
-        blocks_1T = (self.positions_1T >= look.place).long()
+        self.positions_1T = torch.arange(image.end)[None]
+        blocks_1T = (self.positions_1T >= image.position).long()
         self.mask_1TT = document_mask(torch.zeros_like(blocks_1T), blocks_1T)
-        self.index_N, self.grid_N2 = torch.arange(look.place, look.end), torch.from_numpy(grid.coordinates())
+        self.index_N, self.grid_N2 = torch.arange(image.position, image.end), torch.from_numpy(grid.coordinates())
 
     def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [N, 1 + K] and values [N, 4] of uint8 pixels."""

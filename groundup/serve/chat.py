@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
-from groundup.generate import look
+from groundup.generate import image_inputs
 from groundup.generate import request as engine
-from groundup.generate.look import View
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.request import OutputDelta
 from groundup.serve import body, images, prompts, request_stats, tools
 from groundup.serve.errors import ApiError, invalid_request
@@ -53,7 +53,7 @@ async def _answer(serving: Serving, request: Request, payload: ChatRequest, mode
 
 
 def requests(
-    payload: ChatRequest, model: ServedModel, temperature: float, views: Sequence[View] = ()
+    payload: ChatRequest, model: ServedModel, temperature: float, views: Sequence[ImageInput] = ()
 ) -> Sequence[engine.Request]:
     """Engine requests for a chat payload, one for each choice, with its images and without a grammar. `temperature`
     is the default. Raises ApiError (400).
@@ -62,7 +62,7 @@ def requests(
     tokenizer = model.service.tokenizer
     sampling = prompts.sampling(payload, tokenizer, temperature)
     with invalid_request("messages"):
-        ids, looks = look.prompt(tokenizer, payload.messages, views, _visible_tools(payload))
+        ids, looks = image_inputs.prompt(tokenizer, payload.messages, views, _visible_tools(payload))
     prompts.require_room(model, ids, "messages")
     limit = _limit(payload) or model.context
     return [

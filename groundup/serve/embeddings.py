@@ -9,15 +9,15 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from groundup.generate import look
-from groundup.generate.look import Look, View
+from groundup.generate import image_inputs
+from groundup.generate.image_inputs import ImageInput
 from groundup.serve import body, errors, images, prompts, request_stats
 from groundup.serve.models import ServedModel
 from groundup.serve.schema import MAX_EMBEDDINGS, EmbeddingRequest
 from groundup.serve.serving import Serving
 from groundup.serve.stream import result_of, unless_disconnected
 
-Row = tuple[list[int], tuple[Look, ...]]
+Row = tuple[list[int], tuple[ImageInput, ...]]
 
 
 def routes(serving: Serving) -> APIRouter:
@@ -52,12 +52,12 @@ async def _answer(serving: Serving, request: Request, payload: EmbeddingRequest,
     return JSONResponse({"object": "list", "model": payload.model, "data": data, "usage": usage})
 
 
-def _rows(model: ServedModel, items: list[Any], views: list[View]) -> list[Row]:
+def _rows(model: ServedModel, items: list[Any], views: list[ImageInput]) -> list[Row]:
     """Token ids of each item, and its image inputs."""
     left, tokenizer = iter(views), model.service.tokenizer
     with errors.invalid_request("input"):
         return [
-            look.alone(tokenizer, next(left))
+            image_inputs.alone(tokenizer, next(left))
             if isinstance(item, dict)
             else (prompts.parse_prompt(model, item, "input").ids, ())
             for item in items

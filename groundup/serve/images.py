@@ -13,8 +13,8 @@ from groundup.codecs import image
 from groundup.codecs.image import BadImage
 from groundup.codecs.messages import DETAILS
 from groundup.core.errors import InputError
-from groundup.generate import look
-from groundup.generate.look import View
+from groundup.generate import image_inputs
+from groundup.generate.image_inputs import ImageInput
 from groundup.model.config import ModelConfig
 from groundup.serve.errors import ApiError
 from groundup.serve.schema import MAX_IMAGE_BYTES, MAX_IMAGES
@@ -37,7 +37,7 @@ class ImageLoader:
         self._folder = None if folder is None else folder.resolve()
         self._semaphore = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
-    async def load(self, config: ModelConfig, refs: Sequence[ImageRef]) -> list[View]:
+    async def load(self, config: ModelConfig, refs: Sequence[ImageRef]) -> list[ImageInput]:
         """Image inputs for a model. Raises ApiError (400) that names the first image that cannot be used."""
         if not refs:
             return []
@@ -46,11 +46,11 @@ class ImageLoader:
         async with self._semaphore:
             return await run_in_threadpool(self._load_all, config, refs)
 
-    def _load_all(self, config: ModelConfig, refs: Sequence[ImageRef]) -> list[View]:
+    def _load_all(self, config: ModelConfig, refs: Sequence[ImageRef]) -> list[ImageInput]:
         found, pixels = [], 0
         for each in refs:
             try:
-                look.require(config)
+                image_inputs.require_vision(config)
                 found.append(self._data(each.url))
                 width, height = image.measure(found[-1])
             except InputError as error:
@@ -65,9 +65,9 @@ class ImageLoader:
         return [self._load_one(config, each, data) for each, data in zip(refs, found, strict=True)]
 
     @staticmethod
-    def _load_one(config: ModelConfig, ref: ImageRef, data: bytes) -> View:
+    def _load_one(config: ModelConfig, ref: ImageRef, data: bytes) -> ImageInput:
         try:
-            return look.see(config, data)
+            return image_inputs.from_bytes(config, data)
         except InputError as error:
             raise _refused(ref, error) from None
 

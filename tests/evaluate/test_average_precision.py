@@ -119,7 +119,7 @@ def test_a_perfect_head_detects_everything(seer, pictured, monkeypatch):
     pytest.importorskip("pycocotools")
     things = (Detection("a", (0.0, 0.0, 0.5, 0.5)), Detection("b", (0.5, 0.5, 1.0, 1.0)))
     documents = [pictured(seed=seed, detections=(things,), heldout=True) for seed in range(10)]
-    grid = prompt_of(seer, documents[0]).images[0].view.grid
+    grid = prompt_of(seer, documents[0]).images[0].grid
 
     def labels(states_ND):
         kinds, values = to_targets(

@@ -29,10 +29,10 @@ def test_a_row_is_the_beginning_of_what_training_sees(seer, pictured):
     document = pictured("the cat", size=(24, 12))
     row = prompt_of(seer, document)
     (image,) = row.images
-    ids, trained = chat.encode(seer.tokenizer, document.messages, None, [image.view.grid])
+    ids, trained = chat.encode(seer.tokenizer, document.messages, None, [image.grid])
     assert row.ids == ids[: trained.index(True)]
-    assert row.ids[image.place : image.end] == [seer.tokenizer.special("<|image_pad|>")] * image.view.grid.patches
-    assert image.view.patches.shape == (image.view.grid.patches, 48)
+    assert row.ids[image.position : image.end] == [seer.tokenizer.special("<|image_pad|>")] * image.grid.patches
+    assert image.patches.shape == (image.grid.patches, 48)
     assert supervised_ids(seer.tokenizer, "the cat") == [id for id, own in zip(ids, trained, strict=True) if own]
 
 
@@ -53,7 +53,7 @@ def test_an_answer_ends_with_the_context_and_a_row_too_long_has_none(seer, pictu
 
 def test_a_document_without_words_is_its_image(seer, pictured):
     row = prompt_of(seer, replace(pictured(), messages=None, text=""))
-    assert len(row.images) == 1 and row.images[0].view.grid.patches == 16
+    assert len(row.images) == 1 and row.images[0].grid.patches == 16
 
 
 def test_a_picture_of_which_nothing_is_asked_is_shown_as_one_without_words(seer, pictured):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from groundup.cli import app
 from groundup.codecs.text import SEEING, Tokenizer
 from groundup.core.errors import InputError
-from groundup.generate import look
+from groundup.generate import image_inputs
 from groundup.generate.conversation import Conversation
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import GREEDY
@@ -52,9 +52,9 @@ def test_each_answer_sees_the_images_before_it(engine, images):
     talk.show(images[1])
     second = "".join(talk.answer("three"))
     assert [part["type"] for part in talk.messages[3]["content"]] == ["image", "text"]
-    seen = [look.see_file(engine.config, file) for file in images]
+    seen = [image_inputs.from_file(engine.config, file) for file in images]
     for views, messages, said in ((seen[:1], talk.messages[:2], first), (seen, talk.messages[:4], second)):
-        prompt, looks = look.prompt(engine.tokenizer, messages, views)
+        prompt, looks = image_inputs.prompt(engine.tokenizer, messages, views)
         assert engine.tokenizer.decode(engine.complete([prompt], 6, images=[looks])[0]) == said
     talk.reset()
     talk.show(images[1])

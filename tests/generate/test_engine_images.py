@@ -9,7 +9,7 @@ import torch
 from groundup.codecs.patches import PatchGrid
 from groundup.core.errors import InputError
 from groundup.generate import scheduler as scheduler_module
-from groundup.generate.look import Look, View
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.request import Request
 from groundup.kernels.kv_cache import BLOCK_SIZE
 from groundup.model import cost
@@ -26,18 +26,20 @@ PAD = 7
 POOL = cost.cache_bytes(CONFIG, 9 * BLOCK_SIZE, 1)  # nine pages, for numbers of one byte: little more than one context
 
 
-def view(seed: int, rows: int = 4, columns: int = 5) -> View:
-    return View.of(
+def view(seed: int, rows: int = 4, columns: int = 5) -> ImageInput:
+    return ImageInput.of(
         PatchGrid(rows, columns), np.random.default_rng(seed).integers(0, 256, (rows * columns, 48), dtype=np.uint8)
     )
 
 
-def request(before: int, *views: View, seed: int = 0, after: int = 5, limit: int = 12, number: int = 0) -> Request:
+def request(
+    before: int, *views: ImageInput, seed: int = 0, after: int = 5, limit: int = 12, number: int = 0
+) -> Request:
     """Random ids, then images with three ids after each, then more ids."""
     random = np.random.default_rng(seed)
     ids, looks = random.integers(0, CONFIG.vocab, before).tolist(), []
     for each in views:
-        looks.append(Look(len(ids), each))
+        looks.append(each.at(len(ids)))
         ids += [PAD] * each.grid.patches + random.integers(0, CONFIG.vocab, 3).tolist()
     ids += random.integers(0, CONFIG.vocab, after).tolist()
     return Request(ids, limit, number=number, images=tuple(looks), logprobs=2)
@@ -47,13 +49,13 @@ def request(before: int, *views: View, seed: int = 0, after: int = 5, limit: int
 def recompute(model: Transformer, asked: Request) -> tuple[list[int], list[float]]:
     """The greedy continuation and its log-probabilities, by one forward as in training for every id."""
     ids, scores = list(asked.prompt), []
-    patches = torch.from_numpy(np.concatenate([look.view.patches for look in asked.images]))
-    places = torch.cat([torch.arange(look.place, look.end) for look in asked.images])
-    grid = torch.from_numpy(np.concatenate([look.view.grid.coordinates() for look in asked.images]))
+    patches = torch.from_numpy(np.concatenate([look.patches for look in asked.images]))
+    places = torch.cat([torch.arange(look.position, look.end) for look in asked.images])
+    grid = torch.from_numpy(np.concatenate([look.grid.coordinates() for look in asked.images]))
     for _ in range(asked.limit):
         blocks = torch.zeros((1, len(ids)), dtype=torch.int64)
         for number, look in enumerate(asked.images, 1):
-            blocks[0, look.place : look.end] = number
+            blocks[0, look.position : look.end] = number
         mask = document_mask(torch.zeros_like(blocks), blocks)
         states = model(
             torch.tensor([ids]), torch.arange(len(ids))[None], mask, images=ImageInputs(patches, places, grid)
@@ -90,7 +92,8 @@ def test_an_image_matters_and_so_does_its_end_to_its_beginning(native):
     changed = one.patches.copy()
     changed[-1] = 255 - changed[-1]
     first, other = (
-        ask(engine(native, NEVER, **EYES), request(1, each))[0].logprobs for each in (one, View.of(one.grid, changed))
+        ask(engine(native, NEVER, **EYES), request(1, each))[0].logprobs
+        for each in (one, ImageInput.of(one.grid, changed))
     )
     assert first[0].logprob != pytest.approx(other[0].logprob, abs=1e-4)
 
@@ -142,7 +145,7 @@ def test_other_images_do_not_share(native):
     changed = one.patches.copy()
     changed[-1, -1] ^= 1
     ask(shared, request(BLOCK_SIZE + 2, one))
-    for other in (View.of(one.grid, changed), View.of(PatchGrid(5, 4), one.patches)):
+    for other in (ImageInput.of(one.grid, changed), ImageInput.of(PatchGrid(5, 4), one.patches)):
         asked = request(BLOCK_SIZE + 2, other)
         heard = ask(shared, asked)[0]
         assert heard.pieces[0].cached_tokens == BLOCK_SIZE
@@ -164,7 +167,7 @@ def test_the_largest_step_has_room_for_the_rest_of_an_image(native, monkeypatch)
         sizes.append(sum(chunk.count for chunk in chunks))
         for chunk in chunks:
             end = chunk.start + chunk.count
-            assert not any(look.place < end < look.end for look in chunk.sequence.request.images)
+            assert not any(look.position < end < look.end for look in chunk.sequence.request.images)
         return chunks
 
     monkeypatch.setattr(busy.scheduler, "schedule", watched)
@@ -206,11 +209,11 @@ def test_an_embedding_is_the_mean_of_the_patches(native):
 @pytest.mark.parametrize(
     ("looks", "changes", "said"),
     [
-        ((Look(1, view(1)),), {"patch": 0, "patches": 0, "classes": ()}, "no eyes"),
-        ((Look(1, view(1, 3, 7)),), {}, "at most 20"),
-        ((Look(1, View.of(PatchGrid(2, 2), np.zeros((4, 12), np.uint8))),), {}, "48 values"),
-        ((Look(10, view(1)),), {}, "lie inside"),
-        ((Look(1, view(1, 2, 2)), Look(3, view(1, 2, 2))), {}, "apart from others"),
+        ((view(1).at(1),), {"patch": 0, "patches": 0, "classes": ()}, "no eyes"),
+        ((view(1, 3, 7).at(1),), {}, "at most 20"),
+        ((ImageInput.of(PatchGrid(2, 2), np.zeros((4, 12), np.uint8)).at(1),), {}, "48 values"),
+        ((view(1).at(10),), {}, "lie inside"),
+        ((view(1, 2, 2).at(1), view(1, 2, 2).at(3)), {}, "apart from others"),
     ],
 )
 def test_images_that_cannot_be_seen_are_refused(looks, changes, said):

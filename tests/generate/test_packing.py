@@ -36,7 +36,7 @@ def test_hidden_states_are_those_of_each_row_alone(seer, rows):
     row = rows[1]
     (image,) = row.images
     blocks = torch.zeros(1, row.size, dtype=torch.long)
-    blocks[0, image.place : image.end] = 1
+    blocks[0, image.position : image.end] = 1
     images = image_inputs([row], row.size, torch.device("cpu"))
     with torch.inference_mode():
         plain = seer.model(
@@ -87,18 +87,17 @@ def test_attention_weights_are_those_of_the_last_layer(seer, rows):
     angles = context.cos_BTE, context.sin_BTE
     q, k = (TORCH.rotary_embedding(each, *angles)[0] for each in (module.q_norm(q), module.k_norm(k)))
     scores_HT = torch.einsum("he,the->ht", q[-1], k.repeat_interleave(2, 1)) / 4
-    expected = scores_HT.softmax(-1).mean(0)[rows[0].images[0].place : rows[0].images[0].end]
+    expected = scores_HT.softmax(-1).mean(0)[rows[0].images[0].position : rows[0].images[0].end]
     torch.testing.assert_close(torch.from_numpy(weights), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_detections_are_read_from_the_outputs_of_the_patches(seer, rows, monkeypatch):
     truth = {
-        tuple(row.images[0].view.grid): Detection("ab"[number % 2], (0.0, 0.0, 0.5, 1.0))
-        for number, row in enumerate(rows)
+        tuple(row.images[0].grid): Detection("ab"[number % 2], (0.0, 0.0, 0.5, 1.0)) for number, row in enumerate(rows)
     }
 
     def labels(states_ND):
-        grid = next(row.images[0].view.grid for row in rows if row.images[0].view.grid.patches == len(states_ND))
+        grid = next(row.images[0].grid for row in rows if row.images[0].grid.patches == len(states_ND))
         thing = truth[tuple(grid)]
         kinds, values = to_targets(
             np.array([thing.box], np.float32), np.array(["ab".index(thing.class_name) + 1]), grid
@@ -107,6 +106,6 @@ def test_detections_are_read_from_the_outputs_of_the_patches(seer, rows, monkeyp
 
     monkeypatch.setattr(seer.model.vision, "detect", labels)
     for row, [found] in zip(rows[:2], seer.detector.detect(rows[:2]), strict=True):
-        expected = truth[tuple(row.images[0].view.grid)]
+        expected = truth[tuple(row.images[0].grid)]
         assert [thing.class_name for thing in found] == [expected.class_name]
         assert found[0].box == pytest.approx(expected.box, abs=1e-3)

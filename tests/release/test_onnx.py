@@ -12,7 +12,7 @@ from groundup.codecs.text import SEEING, Tokenizer
 from groundup.core.errors import InputError
 from groundup.device import pick
 from groundup.generate.engine import Engine
-from groundup.generate.look import see_pixels
+from groundup.generate.image_inputs import from_pixels
 from groundup.model import cost, weights
 from groundup.release.export import onnx
 from groundup.release.lineage import lineage
@@ -67,7 +67,7 @@ def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
     contract = json.loads((edge / "model.json").read_text(encoding="utf-8"))
     for seed in range(5):
         pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        view = see_pixels(engine.config, pixels)
+        view = from_pixels(engine.config, pixels)
         scores, values = session.run(["scores", "values"], {"pixels": pixels})
         shares, places = engine.detector.per_patch(view)
         # Sums in another order: differences of a few units in the last place of fp32, on numbers of size one.

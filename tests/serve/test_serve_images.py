@@ -13,7 +13,7 @@ from PIL import Image
 
 from groundup.data.document import Document
 from groundup.evaluate.prompts import prompt_of
-from groundup.generate import look
+from groundup.generate import image_inputs
 from groundup.generate.request import Request
 from groundup.serve import schema
 from groundup.serve.app import make_app
@@ -102,16 +102,16 @@ def bomb():
 
 def test_an_image_is_answered_as_by_the_engine(server, seeing):
     engine = server.service.engine
-    first, second = (look.see(engine.config, png(shade=shade)) for shade in (90, 200))
+    first, second = (image_inputs.from_bytes(engine.config, png(shade=shade)) for shade in (90, 200))
     messages = [{"role": "user", "content": [{"type": "image"}, text("one"), {"type": "image"}, text("two")]}]
-    ids, looks = look.prompt(seeing, messages, [first, second])
+    ids, looks = image_inputs.prompt(seeing, messages, [first, second])
     pieces = []
     server.service.submit(Request(ids, 8, images=looks), pieces.append)
     found = see(server, part(), text("one"), part(uri(png(shade=200)), detail="low"), text("two")).json()
     server.idle()
     assert found["choices"][0]["message"]["content"] == "".join(piece.text for piece in pieces)
     assert found["usage"]["prompt_tokens"] == len(ids) > 2 * 12
-    assert [each.view.grid.patches for each in looks] == [12, 12]
+    assert [each.grid.patches for each in looks] == [12, 12]
 
 
 def test_the_same_image_comes_from_the_cache_and_another_does_not(server):

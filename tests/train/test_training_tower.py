@@ -17,7 +17,7 @@ from groundup.data.batches import Batch, Batches
 from groundup.data.document import Document
 from groundup.data.shards import Shards
 from groundup.generate.engine import Engine
-from groundup.generate.look import alone, see
+from groundup.generate.image_inputs import alone, from_bytes
 from groundup.model.attention import document_mask
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
@@ -201,14 +201,14 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
     trainer.run()
     tokenizer().save(tmp_path)
     engine = Engine.load(tmp_path, Eager("cpu"), "fp32")
-    view = see(engine.config, ALONE.images[0])
+    view = from_bytes(engine.config, ALONE.images[0])
     ids, looks = alone(engine.tokenizer, view)
     inputs = tensors(batch_of(shards, OBJECTIVE), CPU)
     ((row, start),) = (inputs.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
     with torch.no_grad():
         mask = document_mask(inputs.segments_BT, inputs.blocks_BT)
         states = trainer.model.eval()(inputs.ids_BT, inputs.positions_BT, mask, images=inputs.images)[
-            row, start + looks[0].place : start + looks[0].end
+            row, start + looks[0].position : start + looks[0].end
         ]
     expected = torch.nn.functional.normalize(states.mean(0), dim=0)
     # fp32: the batch pads images, and kernels sum in another order

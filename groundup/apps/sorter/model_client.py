@@ -21,7 +21,7 @@ from groundup.core.errors import InputError
 from groundup.device import Device
 from groundup.generate.engine import Engine
 from groundup.generate.grammar import Grammar
-from groundup.generate.look import prompt, see_pixels
+from groundup.generate.image_inputs import from_pixels, prompt
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service
 
@@ -56,7 +56,7 @@ class LocalModel:
 
     def detect(self, picture: Pixels) -> list[Detection]:
         """Detections of the model's dense head; runs between two decoding steps of an order."""
-        [detections] = self._service.detect([see_pixels(self._service.config, picture)]).result()
+        [detections] = self._service.detect([from_pixels(self._service.config, picture)]).result()
         return detections
 
     def interpret(self, text: str) -> str:

@@ -115,7 +115,7 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
             for data, look, truth, boxes in zip(
                 document.images, row.images, document.detections or (), detected, strict=True
             ):
-                grid = look.view.grid
+                grid = look.grid
                 images.append(ScoredImage((grid.columns * side, grid.rows * side), truth, boxes))
                 if len(kept) < PICTURES and truth:
                     kept.append(_kept(data, truth, boxes))

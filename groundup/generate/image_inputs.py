@@ -1,0 +1,119 @@
+"""Images in a prompt: one way from encoded files to ids and patches, for the API, the chat and evaluation.
+
+Shapes: N patches of P values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from groundup.codecs import chat
+from groundup.codecs.image import MOST_BYTES, BadImage, decode
+from groundup.codecs.messages import Message
+from groundup.codecs.patches import PatchGrid, Pixels, to_patches
+from groundup.codecs.text import Tokenizer
+from groundup.core.errors import InputError
+from groundup.data.image_shards import ImageResolution
+from groundup.data.paths import there
+from groundup.model.config import ModelConfig
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInput:
+    """An image on its way into a model: patches that stand in a prompt in place of the ids from `position` on. `digest`
+    tells the image from any other, wherever it stands.
+    """
+
+    grid: PatchGrid
+    patches: npt.NDArray[np.uint8]  # [N, P]
+    digest: bytes
+    position: int = 0
+
+    @staticmethod
+    def of(grid: PatchGrid, patches: npt.NDArray[np.uint8]) -> "ImageInput":
+        """The image of these patches."""
+        digest = blake2b(patches.tobytes(), key=repr(tuple(grid)).encode(), digest_size=16).digest()
+        return ImageInput(grid, patches, digest)
+
+    def at(self, position: int) -> "ImageInput":
+        """The image at a position of a prompt."""
+        return replace(self, position=position)
+
+    @property
+    def end(self) -> int:
+        """The position after its last patch."""
+        return self.position + self.grid.patches
+
+
+def from_bytes(config: ModelConfig, data: bytes) -> ImageInput:
+    """An encoded image at the resolution of a model. Raises BadImage as `codecs.image.decode` does, and InputError for
+    a model without a vision encoder.
+    """
+    require_vision(config)
+    return from_pixels(config, decode(data))
+
+
+def from_pixels(config: ModelConfig, pixels: Pixels) -> ImageInput:
+    """A decoded image, [H, W, 3], at the resolution of a model."""
+    grid, scaled = ImageResolution(config.patch, config.patches).scale(pixels)
+    return ImageInput.of(grid, to_patches(scaled, config.patch))
+
+
+def from_file(config: ModelConfig, file: Path) -> ImageInput:
+    """The image of a file at the resolution of a model. Raises InputError that names the file, also for a pipe or a
+    device, which might never end.
+    """
+    if not there(file):
+        raise InputError(f"{file}: cannot be read (no such file); give an image's file")
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise InputError(f"{file}: larger than {MOST_BYTES:,} bytes; give a smaller image")
+        return from_bytes(config, file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); give an image's file") from None
+    except BadImage as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def require_vision(config: ModelConfig) -> None:
+    """Raise InputError for a model without a vision encoder."""
+    if not config.patch:
+        raise InputError(
+            "the model has no eyes, it reads only text; leave the image out, or ask a model that was grown with images"
+        )
+
+
+def prompt(
+    tokenizer: Tokenizer,
+    messages: list[Message],
+    images: Sequence[ImageInput],
+    tools: list[dict[str, Any]] | None = None,
+) -> tuple[list[int], tuple[ImageInput, ...]]:
+    """The ids of a conversation up to the assistant's answer, and its images in position. Raises InputError as
+    `codecs.chat.prompt` does.
+    """
+    return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [image.grid for image in images]), images)
+
+
+def user_turn(tokenizer: Tokenizer, image: ImageInput) -> tuple[list[int], tuple[ImageInput, ...]]:
+    """An image in a user's turn, up to its end: patches attend to nothing after it."""
+    ids, images = prompt(tokenizer, chat.shown(), [image])
+    return ids[: images[0].end + 1], images
+
+
+def alone(tokenizer: Tokenizer, image: ImageInput) -> tuple[list[int], tuple[ImageInput, ...]]:
+    """An image without a turn around it."""
+    return placed(tokenizer, chat.image(tokenizer, image.grid), [image])
+
+
+def placed(
+    tokenizer: Tokenizer, ids: list[int], images: Sequence[ImageInput]
+) -> tuple[list[int], tuple[ImageInput, ...]]:
+    """Ids, and the images at their positions among them."""
+    positions = chat.image_positions(tokenizer, ids) if images else []
+    return ids, tuple(image.at(position) for position, image in zip(positions, images, strict=True))
