@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from groundup.core import process
+from groundup.data.results import ShardsResult
+from groundup.train.result import TrainingResult
 
 process.configure_process()
 
@@ -402,14 +404,12 @@ def ours(run: Path, recipe: Recipe, source: str) -> tuple[float, list[object]] |
     trained = [stage for stage in stages if stage is not None]
     if len(trained) < len(stages) or shards is None or evaluated is None:
         return None
-    part, found = shards.metrics["train"], evaluated.metrics["boxes"][source]
-    images = (
-        sum(stage.metrics["tokens"] for stage in trained) / part["context"] * part["images"]["count"] / part["rows"]
-    )
+    part, found = shards.result(ShardsResult).train, evaluated.metrics["boxes"][source]
+    images = sum(stage.result(TrainingResult).tokens for stage in trained) / part.context * part.images / part.rows
     seconds = sum(stage.seconds for stage in trained)
     return seconds, row(
         "groundup",
-        sum(trained[-1].metrics["parameters"].values()),
+        sum(trained[-1].result(TrainingResult).parameters.values()),
         seconds,
         images,
         found["ap"]["value"],

@@ -10,6 +10,7 @@ from groundup.evaluate.display import Cell, Table
 from groundup.release import tables
 from groundup.release.lineage import UNSTATED, Lineage
 from groundup.release.part import display
+from groundup.train.result import TrainingResult
 
 _MARKED = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
@@ -27,7 +28,7 @@ def card(found: Lineage) -> str:
     return environment.get_template("card.md.jinja").render(
         model=model,
         shape=model.part["model"],
-        total=units.short(sum(model.metrics["parameters"].values())),
+        total=units.short(sum(model.result(TrainingResult).parameters.values())),
         dtype=found.model.part["dtype"],
         digest=model.digest,
         record=model.record,

@@ -14,7 +14,9 @@ from markupsafe import Markup
 
 from groundup.core import units
 from groundup.core.ledger import Manifest
+from groundup.data.results import DocumentsResult, ShardsResult, TokenizerResult
 from groundup.release.lineage import UNSTATED, Lineage
+from groundup.train.result import TrainingResult
 
 COLUMNS = ("Files", "Documents", "Tokenizer", "Shards", "Training", "Evaluation")
 FILES, DOCUMENTS, TOKENIZER, SHARDS, TRAINING, EVALUATION = range(6)
@@ -108,17 +110,17 @@ def _boxes(found: Lineage) -> Iterator[tuple[str, Box]]:
             f"files of {stage.stage}",
             Box(FILES, row, name, (stage.part["kind"], _origin(stage), licence), warn=UNSTATED in licence),
         )
-        metrics = stage.metrics
+        documents = stage.result(DocumentsResult)
         yield (
             stage.stage,
-            Box(DOCUMENTS, row, f"{units.short(metrics['documents'])} documents", _kept(stage), stage.digest),
+            Box(DOCUMENTS, row, f"{units.short(documents.documents)} documents", _kept(documents), stage.digest),
         )
         if (shards := stages.get(f"shards-{name}")) is not None:
             yield shards.stage, Box(SHARDS, row, name, _packed(shards), shards.digest)
     if (tokenizer := stages.get("tokenizer")) is not None:
         yield (
             tokenizer.stage,
-            Box(TOKENIZER, below, "tokenizer", (f"{tokenizer.metrics['size']:,} ids",), tokenizer.digest),
+            Box(TOKENIZER, below, "tokenizer", (f"{tokenizer.result(TokenizerResult).size:,} ids",), tokenizer.digest),
         )
         yield from _given(tokenizer, below)
     for row, stage in enumerate(found.trainings):
@@ -145,21 +147,22 @@ def _files(stage: Manifest) -> str:
     return f"{len(stage.inputs):,} file{'s' if len(stage.inputs) > 1 else ''}"
 
 
-def _kept(stage: Manifest) -> tuple[str, ...]:
-    dropped = sum(stage.metrics["dropped"].values())
+def _kept(documents: DocumentsResult) -> tuple[str, ...]:
+    dropped = sum(documents.dropped.values())
     return (
-        f"{units.short(stage.metrics['characters'])} characters",
+        f"{units.short(documents.characters)} characters",
         f"{dropped:,} dropped" if dropped else "none dropped",
     )
 
 
 def _packed(stage: Manifest) -> tuple[str, ...]:
-    train = stage.metrics["train"]
-    return f"{units.short(train['tokens'])} tokens", f"{train['rows']:,} rows"
+    train = stage.result(ShardsResult).train
+    return f"{units.short(train.tokens)} tokens", f"{train.rows:,} rows"
 
 
 def _trained(stage: Manifest) -> tuple[str, ...]:
-    return f"{units.short(stage.metrics['tokens'])} tokens seen", f"{stage.metrics['steps']:,} steps"
+    training = stage.result(TrainingResult)
+    return f"{units.short(training.tokens)} tokens seen", f"{training.steps:,} steps"
 
 
 # --- lines ---------------------------------------------------------------------------------------------------

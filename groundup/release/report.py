@@ -18,12 +18,14 @@ from groundup.core import units
 from groundup.core.errors import InputError
 from groundup.core.files import lines, write_text
 from groundup.core.ledger import Manifest
+from groundup.data.results import DocumentsResult
 from groundup.evaluate.display import Cell, Display, Headline, Row, Table, join
 from groundup.release import plots, tables
 from groundup.release.lineage import EVALUATION, Lineage, lineage
 from groundup.release.part import display
 from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
+from groundup.train.result import TrainingResult
 
 VERSION = 1  # raised when the same manifests and logs should be shown anew
 HERE = Path(__file__).parent
@@ -78,14 +80,17 @@ def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]], display
         "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
         "lead": _lead(found),
         "headline": [*join(displays).headline, *_size(found), *_effort(found.timed)],
-        "warnings": [*found.breaks, *(sentence for stage in found.sources for sentence in stage.metrics["warnings"])],
+        "warnings": [
+            *found.breaks,
+            *(sentence for stage in found.sources for sentence in stage.result(DocumentsResult).warnings),
+        ],
         "contents": [*(["Figures"] if displays else []), "Training", "Data", "Lineage", "Cost", "Environment"],
         "displays": displays,
         "stages": [Training(name, _charts(name, records), _samples(name, records)) for name, records in logs.items()],
         "training": [tables.training(found), tables.model(found)],
         "settings": _settings(recipe),
         "data": [tables.sources(found), tables.licences(found), tables.drops(found)],
-        "examples": [sentence for stage in found.sources for sentence in stage.metrics["examples"]],
+        "examples": [sentence for stage in found.sources for sentence in stage.result(DocumentsResult).examples],
         "picture": picture(found),
         "digests": tables.digests(found.timed),
         "cost": tables.cost(found.timed),
@@ -103,7 +108,7 @@ def _measured(found: Lineage) -> list[Manifest]:
 
 def _lead(found: Lineage) -> str:
     model = found.trainings[-1]
-    total = units.short(sum(model.metrics["parameters"].values()))
+    total = units.short(sum(model.result(TrainingResult).parameters.values()))
     sources = units.listed([stage.part["name"] for stage in found.sources])
     start = "" if found.base is None else f" and the weights of {found.base.model.stage}"
     stages = ", then ".join(stage.stage for stage in found.trainings)
@@ -115,9 +120,9 @@ def _lead(found: Lineage) -> str:
 
 def _size(found: Lineage) -> list[Headline]:
     model = found.trainings[-1]
-    tokens = [stage.metrics["tokens"] for stage in found.trainings]
+    tokens = [stage.result(TrainingResult).tokens for stage in found.trainings]
     shape = model.part["model"]
-    total = units.short(sum(model.metrics["parameters"].values()))
+    total = units.short(sum(model.result(TrainingResult).parameters.values()))
     return [
         Headline("Parameters", total, f"depth {shape['depth']}, context {shape['context']}"),
         Headline("Tokens trained on", units.short(sum(tokens)), " + ".join(map(units.short, tokens))),

@@ -1,12 +1,13 @@
 """The tables of a report and of a model card: the same rows for the page and for Markdown, all from the manifests."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from groundup.core import units
 from groundup.core.ledger import Manifest
+from groundup.data.results import DocumentsResult
 from groundup.evaluate.display import Cell, Row, Table
 from groundup.release.lineage import UNSTATED, Lineage
+from groundup.train.result import TrainingResult
 
 # --- data ----------------------------------------------------------------------------------------------------
 
@@ -16,13 +17,13 @@ def sources(found: Lineage) -> Table:
     rows: list[Row] = []
     totals = [0] * 5
     for stage in found.sources:
-        metrics, licence = stage.metrics, ", ".join(stage.licences)
+        result, licence = stage.result(DocumentsResult), ", ".join(stage.licences)
         counts = [
             len(stage.inputs),
-            metrics["documents"],
-            metrics["heldout"],
-            metrics["characters"],
-            sum(metrics["dropped"].values()),
+            result.documents,
+            result.heldout,
+            result.characters,
+            sum(result.dropped.values()),
         ]
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
         rows.append(
@@ -48,7 +49,7 @@ def drops(found: Lineage) -> Table:
     rows = [
         [stage.part["name"], reason, f"{count:,}"]
         for stage in found.sources
-        for reason, count in stage.metrics["dropped"].items()
+        for reason, count in stage.result(DocumentsResult).dropped.items()
     ]
     return Table("Documents dropped", ("source", "reason", ">documents"), rows)
 
@@ -58,7 +59,7 @@ def drops(found: Lineage) -> Table:
 
 def model(found: Lineage) -> Table:
     """Parameters by group."""
-    groups = found.trainings[-1].metrics["parameters"]
+    groups = found.trainings[-1].result(TrainingResult).parameters
     rows = [[name, f"{count:,}"] for name, count in groups.items() if count]
     return Table("Parameters by group", ("group", ">parameters"), rows, ["together", f"{sum(groups.values()):,}"])
 
@@ -67,10 +68,10 @@ def training(found: Lineage) -> Table:
     """How the model was trained, a row a stage."""
     rows = []
     for stage in found.trainings:
-        part, schedule, metrics = stage.part["stage"], stage.part["schedule"], stage.metrics
+        part, schedule, result = stage.part["stage"], stage.part["schedule"], stage.result(TrainingResult)
         mix = ", ".join(f"{source} {weight:g}" for source, weight in part["mix"].items())
         rates = [f"{schedule[key]:.2g}" for key in ("muon_lr", "adamw_lr")]
-        counts = [f"{metrics['tokens']:,}", f"{metrics['steps']:,}", f"{schedule['batch_tokens']:,}"]
+        counts = [f"{result.tokens:,}", f"{result.steps:,}", f"{schedule['batch_tokens']:,}"]
         rows.append(
             [
                 stage.stage,
@@ -78,8 +79,8 @@ def training(found: Lineage) -> Table:
                 mix,
                 *counts,
                 *rates,
-                units.number(metrics["loss"], 3),
-                _heldout(metrics["heldout"]),
+                units.number(result.loss, 3),
+                _heldout(result.heldout),
             ]
         )
     columns = (
@@ -107,11 +108,13 @@ def _heldout(losses: dict[str, float]) -> str:
 def cost(stages: Iterable[Manifest]) -> Table:
     """What each stage took. Memory is what training added to the program at its peak."""
     stages = list(stages)
-    rows = [[stage.stage, *_effort(stage), *_work(stage.metrics), units.energy(stage.joules)] for stage in stages]
+    rows = [[stage.stage, *_effort(stage), *_work(stage), units.energy(stage.joules)] for stage in stages]
     energy = [stage.joules for stage in stages]
-    tokens = sum(stage.metrics["tokens"] for stage in stages if stage.flops)
+    trainings = [stage.result(TrainingResult) for stage in stages if stage.flops]
+    tokens = sum(training.tokens for training in trainings)
     memory = [
-        max((stage.metrics.get(key, 0) for stage in stages), default=0) for key in ("predicted_memory", "peak_memory")
+        max((training.predicted_memory for training in trainings), default=0),
+        max((training.peak_memory for training in trainings), default=0),
     ]
     foot = [
         "together",
@@ -139,15 +142,16 @@ def _effort(stage: Manifest) -> list[str]:
     return [units.duration(stage.seconds), units.flops(stage.flops)]
 
 
-def _work(metrics: dict[str, Any]) -> list[str]:
-    if "tokens_per_second" not in metrics:
+def _work(stage: Manifest) -> list[str]:
+    if not stage.flops:
         return [units.NONE] * 4
-    speed = f"{units.number(metrics['tokens_per_second'])} ({units.percent(metrics['share_of_peak'], 0)} of peak)"
+    training = stage.result(TrainingResult)
+    speed = f"{units.number(training.tokens_per_second)} ({units.percent(training.share_of_peak, 0)} of peak)"
     return [
-        units.short(metrics["tokens"]),
+        units.short(training.tokens),
         speed,
-        units.size(metrics["predicted_memory"]),
-        units.size(metrics["peak_memory"]),
+        units.size(training.predicted_memory),
+        units.size(training.peak_memory),
     ]
 
 

@@ -7,6 +7,7 @@ from rich.tree import Tree
 
 from groundup.core import units
 from groundup.core.ledger import Manifest
+from groundup.data.results import DocumentsResult
 from groundup.release.lineage import UNSTATED, Lineage
 
 FILES_SHOWN = 40  # a corpus can have a million; all of them are in the JSON
@@ -67,7 +68,8 @@ def _sources(found: Lineage) -> Table:
     for column in ("files", "documents", "held out"):
         table.add_column(column, justify="right")
     for stage in found.sources:
-        figures = (len(stage.inputs), stage.metrics.get("documents"), stage.metrics.get("heldout"))
+        documents = stage.result(DocumentsResult)
+        figures = (len(stage.inputs), documents.documents, documents.heldout)
         table.add_row(
             stage.part["name"], stage.part["kind"], _licence(", ".join(stage.licences)), *map(units.number, figures)
         )

@@ -1,11 +1,16 @@
-"""Record the digests of tiny runs, or compare with a record: `python -m tests.recorded FILE [RUN ...]`."""
+"""Digests of tiny runs: compare this tree with another, or record them with the versions of their stages.
+
+`python -m tests.recorded FILE [RUN ...]` writes the digests to a new file, or compares with those of an old one.
+`python -m tests.recorded --write [RUN ...]` records what the test of versions compares with, for this processor.
+"""
 
 import json
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.recorded.tiny import RUNS, digests
+from tests.recorded.record import write
+from tests.recorded.tiny import RUNS, outcomes
 
 
 def main(file: Path, names: list[str]) -> int:
@@ -13,7 +18,7 @@ def main(file: Path, names: list[str]) -> int:
     found = {}
     for name in names or RUNS:
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = digests(name, Path(folder))
+            found[name] = {stage: outcome.digest for stage, outcome in outcomes(name, Path(folder)).items()}
         print(name, found[name], flush=True)
     if not file.exists():
         file.write_text(json.dumps(found, indent=1) + "\n")
@@ -27,4 +32,7 @@ def main(file: Path, names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    if sys.argv[1] == "--write":
+        write(sys.argv[2:] or list(RUNS))
+    else:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -325,8 +325,17 @@ RUNS = {
 # --- what comes out --------------------------------------------------------------------------------------------
 
 
-def digests(name: str, folder: Path) -> dict[str, str]:
-    """Go through a tiny run in an empty folder; returns a digest for each stage."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage of a tiny run comes to: the digest of its outputs, its versions, and the last loss of a training."""
+
+    digest: str
+    versions: dict[str, int]
+    loss: float | None
+
+
+def outcomes(name: str, folder: Path) -> dict[str, Outcome]:
+    """Go through a tiny run in an empty folder; returns what each stage but the report comes to."""
     tiny = RUNS[name]
     tiny.fill(folder)
     (folder / "tiny.toml").write_text(tiny.recipe)
@@ -342,10 +351,15 @@ def digests(name: str, folder: Path) -> dict[str, str]:
     assert done.returncode == 0, done.stderr
     root = next((folder / "runs").iterdir())
     return {
-        stage.parent.name: _digest(stage.parent)
+        stage.parent.name: _outcome(stage.parent)
         for stage in sorted(root.glob("*/manifest.json"))
         if stage.parent.name != "report"
     }
+
+
+def _outcome(stage: Path) -> Outcome:
+    manifest = json.loads((stage / "manifest.json").read_text(encoding="utf-8"))
+    return Outcome(_digest(stage), manifest["versions"], manifest["metrics"].get("loss"))
 
 
 def _digest(stage: Path) -> str:

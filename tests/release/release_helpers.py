@@ -175,6 +175,10 @@ def _documents(run: Run, source: Any, inputs: tuple[Path, ...], documents: int, 
         "warnings": [f"source {source.name!r}: licence unstated; add licence = an SPDX id to the source"]
         if unstated
         else [],
+        "unread": [],
+        "images": 0,
+        "detection_classes": [],
+        "image_classes": [],
     }
     part = source.model_dump(mode="json") | ({"python": "3.11.2"} if source.kind == "python-library" else {})
     run.record(stage, part, (), inputs, metrics=metrics, licences={source.licence: documents}, seconds=12.3)
@@ -191,8 +195,10 @@ def _shards(run: Run, name: str) -> None:
         "tokens": 560_000,
         "documents": 12_000,
         "cut": 0,
+        "lost": 0,
+        "longest": 0,
+        "images": 0,
         "fill": 0.97,
-        "sha256": {},
     }
     run.record(
         stage,
