@@ -80,7 +80,7 @@ def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
         parents = before if source.split_order is not None else ()
         work = partial(stages.documents, source=source, before=parents)
         name = f"documents-{source.name}"
-        versions = {"documents": prepare.VERSION, source.kind: source.version}
+        versions = {"documents": prepare.VERSION, f"source {source.kind}": source.version}
         yield Stage(name, "groundup.data.prepare", versions, part, parents, partial(source.files, home), work)
         if source.split_order is not None:
             before += (name,)
@@ -168,7 +168,9 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
 def _suites(recipe: Recipe) -> dict[str, int]:
     """Versions of what measures a model."""
     assert recipe.evaluate is not None, "a recipe without suites has no such stage"
-    return {"evaluate": runner.VERSION} | {f"suite {name}": SUITES[name].version for name in recipe.evaluate.suites}
+    makers = {f"source {source.kind}": source.version for source in sources(recipe)}  # suites make instances of some
+    suites = {f"suite {name}": SUITES[name].version for name in recipe.evaluate.suites}
+    return {"evaluate": runner.VERSION} | suites | makers
 
 
 def _questions(recipe: Recipe) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def _questions(recipe: Recipe) -> dict[str, Any]:
     assert recipe.evaluate is not None, "a recipe without suites has no such stage"
     return recipe.evaluate.non_defaults() | {
         "suites": list(recipe.evaluate.suites),
-        "sources": [source.non_defaults(exclude={"licence"}) for source in recipe.source],
+        "sources": [source.non_defaults(exclude={"licence"}) for source in sources(recipe)],
         "precision": recipe.model.precision,
     }
 
