@@ -1,5 +1,6 @@
 """`groundup serve` as a program: it answers, reloads, stops when told, and refuses what it must."""
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +24,10 @@ from typer.testing import CliRunner
 from groundup.cli import app
 from groundup.core.errors import InputError
 from groundup.model import cost, weights
-from groundup.serve.command import IMAGE_BODY_BYTES, parse_models
+from groundup.serve.access_log import AccessLog
+from groundup.serve.command import IMAGE_BODY_BYTES, Options, SignalledServer, parse_models
 from tests.random_models import random_model
+from tests.serve.overload_server import OPTIONS
 from tests.serve.serve_helpers import IMAGE_MODEL, seeing_tokenizer, small_tokenizer, until
 
 
@@ -273,3 +277,22 @@ def test_the_server_says_at_which_temperature_it_answers(tmp_path):
         payload = {"model": "small", "prompt": [5, 6, 7], "max_tokens": 20}
         texts = [program.client.post("/v1/completions", json=payload).json()["choices"][0]["text"] for _ in range(2)]
         assert texts == [words(program)] * 2
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_only_a_server_that_was_told_how_ends_its_process(monkeypatch, ends):
+    timers = []
+
+    class Timer(threading.Timer):
+        def start(self):
+            timers.append(self)
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+    options, ended, log = Options(**OPTIONS), [], AccessLog(io.StringIO())
+    server = SignalledServer(None, None, log, options, threading.Event(), ended.append if ends else None)
+    server._stop()
+    assert server.should_exit
+    for timer in timers:
+        timer.function(*timer.args)
+    assert ended == ([0] if ends else [])
+    log.close()

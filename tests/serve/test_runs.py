@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
@@ -236,3 +237,11 @@ def test_the_report_comes_in_a_sandbox(folder):
 
 def test_no_folder_has_no_runs(tmp_path):
     assert ask(tmp_path / "none", "/api/runs").json() == {"runs": []}
+
+
+def test_runs_are_read_in_threads_of_their_own(tmp_path, monkeypatch):
+    """Requests to models may hold every thread of the pool that FastAPI gives to plain functions."""
+    names = []
+    monkeypatch.setattr(runs, "run_folders", lambda folder: names.append(threading.current_thread().name) or [])
+    assert ask(tmp_path, "/api/runs").json() == {"runs": []}
+    assert names[0].startswith("runs")

@@ -1,4 +1,4 @@
-/** What a screen reader is told: short notes, and an answer sentence by sentence, not letter by letter. */
+/** Screen reader announcements: short notes, and answers sentence by sentence instead of token by token. */
 
 import { words } from "./answer.js";
 import { byId, h } from "./dom.js";
@@ -7,14 +7,14 @@ const EVERY = 2500; // milliseconds between two stretches of an answer
 const LONGEST = 1200; // characters of the last stretch; the rest is there to be read
 const KEPT = 6; // stretches that stay in the region
 
-/** Say a note once it is the reader's turn. */
+/** Announce a note when the screen reader is free. */
 export function announce(text) {
   const region = byId("spoken");
   region.append(h("p", {}, text));
   while (region.children.length > KEPT) region.firstChild.remove();
 }
 
-/** Reads out one answer while it grows. */
+/** Announces one answer while it streams. */
 export class Speaker {
   #said = 0;
   #at = 0;

@@ -1,4 +1,4 @@
-/** What an answer is made of: thoughts, words, boxes, and calls of tools that the model wrote into its text. */
+/** Parses an answer into parts: reasoning, text, detections and tool calls. */
 
 import { boxed, inPlace, withoutHalfBox } from "./boxes.js";
 
@@ -30,7 +30,7 @@ export function parts(text, running = false) {
   return found.filter((part) => part.kind !== "text" || part.text.trim());
 }
 
-/** Where calls begin and end. */
+/** Start and end of each tool call. */
 function* called(text) {
   for (let start = text.indexOf(CALL); start >= 0;) {
     const end = text.indexOf(CALL_END, start + CALL.length);
@@ -46,7 +46,7 @@ function said(text) {
   );
 }
 
-/** What a person wants to copy or hear: the words alone. */
+/** The text of an answer without reasoning, boxes and calls: for copying and screen readers. */
 export function words(text) {
   return parts(text)
     .filter((part) => part.kind === "text" || part.kind === "boxes")
@@ -63,7 +63,7 @@ function read(json) {
   }
 }
 
-/** JSON for people; a text that is no JSON as it is. */
+/** Indented JSON; other text unchanged. */
 export function pretty(value) {
   try {
     return JSON.stringify(typeof value === "string" ? JSON.parse(value) : value, null, 2) ?? "";

@@ -1,10 +1,10 @@
-/** Requests to the server that the page came from, and what can go wrong with them. */
+/** Requests to the page's server, and their errors. */
 
 const KEY = "groundup.key";
 let unkept = null; // the key where the tab may keep nothing
 
 /**
- * What went wrong, in a form that can be said in any language.
+ * An error of a request, independent of the language.
  * `kind`: "unreachable", "key", "busy", "refused" (the server says why), "missing", "server", "broken" (an answer that ended early), "odd" (no answer at all).
  */
 export class ApiError extends Error {
@@ -14,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The API key of this tab, or null. It is in sessionStorage alone: it goes with the tab. */
+/** The API key of this tab, or null. It is stored in sessionStorage only and deleted with the tab. */
 export function apiKey() {
   try {
     return sessionStorage.getItem(KEY) ?? unkept;
@@ -23,7 +23,7 @@ export function apiKey() {
   }
 }
 
-/** Use a key from now on; empty: none. */
+/** Set the API key; empty removes it. */
 export function setApiKey(key) {
   unkept = key || null;
   try {

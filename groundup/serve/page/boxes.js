@@ -1,4 +1,4 @@
-/** What an answer finds in an image: `cup<loc100><loc250><loc500><loc999>`, drawn over the image and told in words. */
+/** Detections in an answer, `cup<loc100><loc250><loc500><loc999>`: drawn over the image and listed as text. */
 
 import { h, svg } from "./dom.js";
 import { number, t } from "./i18n.js";
@@ -31,7 +31,7 @@ export function boxed(text) {
   return [...found, ...(found.length && /^[\s;]*$/.test(rest) ? [] : [rest])];
 }
 
-/** A text that grows, without the half of a box at its end. */
+/** A streaming text without an incomplete box at its end. */
 export function withoutHalfBox(text) {
   const last = [...text.matchAll(BOX)].at(-1);
   const end = last ? last.index + last[0].length : 0;
@@ -45,12 +45,12 @@ function read(kind, locations) {
 
 const percent = (share) => number(100 * share);
 
-/** A thing and its place in words. */
+/** A detection as text. */
 export function inPlace({ kind, left, top, right, bottom }) {
   return t("boxAt", { kind, left: percent(left), top: percent(top), right: percent(right), bottom: percent(bottom) });
 }
 
-/** Things over the image they lie in (null: there is none), and as a list. */
+/** Detections drawn over their image (null: no image), and as a list. */
 export class Boxes {
   #frame = h("div", { class: "boxed" });
   #list = h("ul", { "aria-label": t("boxes") });

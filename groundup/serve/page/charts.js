@@ -1,4 +1,4 @@
-/** A chart of curves over the steps of training: drawn to the width it has, read with the pointer, the arrow keys, or as a table. */
+/** A chart of training curves over steps: responsive, readable with the pointer, the arrow keys, or as a table. */
 
 import { h, svg } from "./dom.js";
 import { number, short, t } from "./i18n.js";
@@ -261,7 +261,7 @@ function choice(name, set) {
   return h("label", { class: "choice" }, h("input", { type: "checkbox", onchange: (event) => set(event.target.checked) }), h("span", {}, name));
 }
 
-/** A bit of a curve, as it stands in the legend. */
+/** The line sample of a curve in the legend. */
 function sample(dots) {
   return svg(
     "svg",
@@ -271,7 +271,7 @@ function sample(dots) {
   );
 }
 
-/** Where a step and a value stand. */
+/** The coordinates of a step and a value. */
 function scales(steps, [low, high], log, width) {
   const scale = log ? Math.log : (value) => value;
   const [bottom, top] = [scale(low), scale(high)];

@@ -1,4 +1,4 @@
-/** The field in which one writes, with pictures where the model sees, and the button that sends or stops. */
+/** The message field, with image attachments where the model takes images, and the send and stop button. */
 
 import { h } from "./dom.js";
 import { icon } from "./icons.js";

@@ -1,4 +1,4 @@
-/** Conversations out of the browser and into it: JSON with all branches, JSON Lines to train on, Markdown to read. */
+/** Export and import of conversations: JSON with all branches, JSON Lines for training, Markdown for reading. */
 
 import { newId } from "./dom.js";
 import { isPicture } from "./images.js";
@@ -9,10 +9,10 @@ import { conversation, messages, path, titleOf } from "./tree.js";
 const ROLES = ["user", "assistant", "tool"];
 const LONGEST = 4 * 2 ** 20; // characters a message may have
 
-/** The file holds no conversation that can be read. */
+/** The file holds no readable conversation. */
 export class Unreadable extends Error {}
 
-/** Conversations as one JSON text: `messages` is what is shown, in the OpenAI shape; `branches` all that was ever said. */
+/** Conversations as one JSON text: `messages` is the shown branch in OpenAI's format; `branches` holds all versions. */
 export function toJson(conversations) {
   const one = (whole) => ({
     title: whole.title,
@@ -26,7 +26,7 @@ export function toJson(conversations) {
   return JSON.stringify({ conversations: conversations.map(one) }, null, 2);
 }
 
-/** Conversations as JSON Lines, one a line, only what is shown and only those that have an answer: what a source of kind "messages" reads. */
+/** Conversations as JSON Lines for a source of kind "messages": the shown branch of each that has an answer. */
 export function toLines(conversations) {
   return conversations
     .map((whole) => ({ messages: messages(whole.system, path(whole)), ...(whole.tools.trim() ? { tools: JSON.parse(whole.tools) } : {}) }))
@@ -35,7 +35,7 @@ export function toLines(conversations) {
     .join("");
 }
 
-/** Conversations as Markdown: what is shown, under headings. */
+/** Conversations as Markdown: the shown branch, with headings. */
 export function toMarkdown(conversations) {
   return conversations.map(markdown).join("\n\n---\n\n");
 }
@@ -108,7 +108,7 @@ function read(value) {
   return whole;
 }
 
-/** Messages one after the other. */
+/** A tree from a list of messages. */
 function chain(said) {
   const nodes = {};
   let parent = null;
@@ -127,7 +127,7 @@ function chain(said) {
   return { nodes, chosen: {} };
 }
 
-/** A tree as `toJson` wrote it: parents stand before their children, so no circle can come of it. */
+/** A tree that `toJson` wrote; parents precede their children, so cycles are impossible. */
 function branches({ nodes: given, chosen = {} }) {
   const ids = new Map([[null, null]]);
   const nodes = {};
@@ -158,7 +158,7 @@ function checked(value, parent) {
   return node;
 }
 
-/** The text and the pictures of a message's content. */
+/** The text and the images of a message's content. */
 function plain(content) {
   if (content === null || content === undefined) return { text: "", images: [] };
   if (typeof content === "string") return { text: content, images: [] };

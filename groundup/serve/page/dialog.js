@@ -1,4 +1,4 @@
-/** Windows above the page: the browser keeps the focus inside, Escape and a press beside them close them. */
+/** Modal dialogs: the browser traps the focus; Escape or a click outside closes them. */
 
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
@@ -37,7 +37,7 @@ function outside(dialog, { clientX, clientY }) {
   return clientX < left || clientX > right || clientY < top || clientY > bottom;
 }
 
-/** Ask for the API key; it is kept for this tab alone. Calls `given` with it. */
+/** Prompt for the API key, which is stored for this tab only, and call `given` with it. */
 export function askKey(given) {
   const field = h("input", { type: "password", id: "key", autocomplete: "off", spellcheck: "false", required: true });
   const take = (event) => {

@@ -1,4 +1,4 @@
-/** Elements without a framework: text stays text, and no string becomes markup here. */
+/** DOM helpers without a framework. Strings become text nodes, never markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -33,7 +33,7 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** Wait until `delay` milliseconds went by without another call. */
+/** Debounce: run after `delay` milliseconds without another call. */
 export function settled(delay, work) {
   let timer = 0;
   return (...values) => {
@@ -42,7 +42,7 @@ export function settled(delay, work) {
   };
 }
 
-/** An id that no other has. */
+/** A unique id. */
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -68,7 +68,7 @@ export async function copy(text) {
   }
 }
 
-/** Offer a text as a file to save. */
+/** Download a text as a file. */
 export function download(name, text, type) {
   const link = h("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
   link.click();

@@ -1,4 +1,4 @@
-/** What went wrong, in plain words. */
+/** Error messages in the language of the page. */
 
 import { t } from "./i18n.js";
 

@@ -1,4 +1,4 @@
-/** One answer from the API: the stream's chunks into a message. */
+/** Generates one answer: streams chunks from the API into a message. */
 
 import { ApiError, request } from "./api.js";
 import { BrokenStream, chunks } from "./stream.js";
@@ -6,12 +6,12 @@ import { BrokenStream, chunks } from "./stream.js";
 const ADDRESS = "/v1/chat/completions";
 
 /**
- * Ask for an answer and write it into `node` as it comes.
+ * Request an answer and stream it into `node`.
  * @param {object} body The request, less what streaming needs.
  * @param {import("./tree.js").Node} node An empty message of the assistant.
  * @param {AbortSignal} signal
- * @param {() => void} grown Called after each piece.
- * @throws {ApiError} when there is no whole answer; what came until then is in `node`
+ * @param {() => void} grown Called after each delta.
+ * @throws {ApiError} if the answer is incomplete; `node` keeps the text so far
  */
 export async function generate(body, node, signal, grown) {
   const began = performance.now();
@@ -46,7 +46,7 @@ async function read(stream, node, note) {
   }
 }
 
-/** Add a choice of a chunk to the message; whether it brought anything. */
+/** Add a choice of a chunk to the message; returns whether it had content. */
 function take(node, { delta, finish_reason: finish }) {
   if (typeof finish === "string") node.finish = finish;
   const thought = delta?.reasoning_content;
@@ -70,7 +70,7 @@ function counts(usage) {
   return { prompt: number(usage.prompt_tokens), answer: number(usage.completion_tokens), cached: number(usage.prompt_tokens_details?.cached_tokens) };
 }
 
-/** Tokens a second of a finished answer, the first one's wait left out; null where that says nothing. */
+/** Tokens/s of a finished answer, without the time to the first token; null for very short answers. */
 export function speed({ usage, wait, seconds }) {
   return usage?.answer > 1 && seconds > wait ? (usage.answer - 1) / (seconds - wait) : null;
 }

@@ -1,4 +1,4 @@
-/** Everything the page says, in English and Chinese, and how it writes numbers, dates and times. */
+/** The page's texts in English and Chinese, and its formats of numbers, dates and times. */
 
 import { preference, prefer } from "./preferences.js";
 
@@ -433,7 +433,7 @@ let language = preference("language") ?? ((navigator.languages?.[0] ?? "en").toL
 if (!Object.hasOwn(LANGUAGES, language)) language = "en";
 document.documentElement.lang = LANGUAGES[language].tag;
 
-/** Speak the other language from now on. What stands there has to be made again. */
+/** Switch the language. The page must be built again. */
 export function switchLanguage() {
   language = language === "en" ? "zh" : "en";
   prefer("language", language);
@@ -441,23 +441,23 @@ export function switchLanguage() {
 }
 
 /**
- * What is said under a key, with values in the places named.
+ * The text of a key, with values for its placeholders.
  * @param {string} key
  * @param {Object<string, string|number>} [values]
  */
 export function t(key, values = {}) {
   const said = LANGUAGES[language].strings[key];
-  if (said === undefined) throw new Error(`nothing is said under ${key}`);
+  if (said === undefined) throw new Error(`there is no text ${key}`);
   if (typeof said === "function") return said(values);
   return said.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
-/** The browser's own kind of the language: 24 November or November 24. */
+/** The browser's locale for the language: 24 November or November 24. */
 function locale() {
   return navigator.languages?.find((tag) => tag.toLowerCase().startsWith(language)) ?? LANGUAGES[language].tag;
 }
 
-/** A number with at most so many digits behind the point. */
+/** A number with at most so many decimals. */
 export function number(value, digits = 0) {
   return value.toLocaleString(locale(), {
     maximumFractionDigits: digits,
@@ -465,7 +465,7 @@ export function number(value, digits = 0) {
   });
 }
 
-/** A number in few characters: 3.5M, 350万. */
+/** A number in compact notation: 3.5M, 350万. */
 export function short(value) {
   return value.toLocaleString(locale(), { notation: "compact", maximumSignificantDigits: 3 });
 }
@@ -475,7 +475,7 @@ export function day(time) {
   return new Date(time).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
 }
 
-/** A stretch of time in its two largest units. */
+/** A duration in its two largest units. */
 export function duration(seconds) {
   const units = language === "zh" ? ["天", "小时", "分", "秒"] : ["d", "h", "min", "s"];
   if (seconds < 10) return `${number(seconds, 1)} ${units[3]}`;

@@ -1,4 +1,4 @@
-/** The page's pictures: outlines on a field of 24 by 24, drawn in the colour of the text around them. */
+/** Icons: outlines of 24 by 24 in the colour of the text. */
 
 import { svg } from "./dom.js";
 
@@ -35,7 +35,7 @@ const PATHS = {
   open: "M10 5H5v14h14v-5M14 4h6v6M20 4l-9 9",
 };
 
-/** A picture by name; hidden from screen readers, as the control around it has a name. */
+/** An icon by name; hidden from screen readers, as its control has a name. */
 export function icon(name) {
   return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" }, svg("path", { d: PATHS[name] }));
 }

@@ -1,13 +1,13 @@
-/** Pictures on their way to the model: made small enough in the browser, and kept as data addresses. */
+/** Image attachments: scaled down in the browser and stored as data URIs. */
 
 const SIDE = 1024; // pixels of the longer side; more shows a model of this kind nothing more
 const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 const SAFE = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+=*$/;
 
-/** The kinds of file that can be attached, as an input's `accept` wants them. */
+/** File types that can be attached, for an input's `accept`. */
 export const ACCEPT = KINDS.join(",");
 
-/** Whether a text is a picture that this page made: nothing else is shown or sent. */
+/** Whether a text is a data URI that this page made; no other is shown or sent. */
 export function isPicture(text) {
   return typeof text === "string" && SAFE.test(text);
 }

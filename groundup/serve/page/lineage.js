@@ -1,4 +1,4 @@
-/** The lineage of a model as a picture: what was made from what, left to right. */
+/** The lineage of a model as a graph, drawn from left to right. */
 
 import { h, svg } from "./dom.js";
 import { t } from "./i18n.js";
@@ -48,7 +48,7 @@ export function lineagePicture({ nodes, edges }) {
   );
 }
 
-/** How many steps each node is from the sources; what stands in a circle stays at the left. @returns {Map<string, number>} */
+/** The layer of each node: its distance from the sources; cycles stay at the left. @returns {Map<string, number>} */
 export function layers(nodes, edges) {
   const depth = new Map(nodes.map(({ id }) => [id, 0]));
   for (let round = 0; round < nodes.length; round++) {
@@ -66,7 +66,7 @@ export function layers(nodes, edges) {
 
 // --- places --------------------------------------------------------------------------------------------------
 
-/** Boxes in columns, and lines that pass between the boxes of the columns on their way, never behind them. */
+/** Lay out nodes in columns, and edges in lanes between the nodes of a column. */
 function placed(nodes, edges) {
   const depth = layers(nodes, edges);
   const boxes = nodes.map((node) => ({ ...node, column: depth.get(node.id), height: 34 + LINE * node.lines.length, near: [] }));
@@ -85,7 +85,7 @@ function placed(nodes, edges) {
   };
 }
 
-/** The places that an edge goes through: its ends, and a lane in each column between them, which all edges of one beginning share. */
+/** The points of an edge: its ends, and a lane in each column between them, shared by all edges of one start. */
 function chain(from, to, lanes) {
   const links = [from];
   for (let column = from.column + 1; column < to.column; column++) {
@@ -101,7 +101,7 @@ function chain(from, to, lanes) {
   return links;
 }
 
-/** Put each column in the order of what its places are tied to, to and fro, so that few lines cross; then give all of them a place. */
+/** Order each column by its neighbours, in both directions, so that few edges cross; then place all nodes. */
 function order(columns) {
   columns.forEach(stack);
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
@@ -134,7 +134,7 @@ function mean(values) {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** A line from box to box; a lane is crossed straight. */
+/** An edge as a path; straight in lanes. */
 function line(links) {
   const pieces = links.slice(1).map((to, place) => {
     const from = links[place];
@@ -158,7 +158,7 @@ function drawn({ x, y, height, kind, title, lines }) {
   );
 }
 
-/** As much of a text as a box has room for, measured as the browser will write it. */
+/** A text truncated to the width of a node, as measured by the browser. */
 function fit(text, font) {
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;

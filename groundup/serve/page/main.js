@@ -1,4 +1,4 @@
-/** The page's frame: what is where, which part is shown, and what the keys do. */
+/** The page: layout, routing, and the actions of shortcuts. */
 
 import { announce } from "./announce.js";
 import { ApiError, get, setApiKey } from "./api.js";
@@ -43,7 +43,7 @@ class Page {
 
   // --- the server --------------------------------------------------------------------------------------------
 
-  /** Ask the server what it offers; until it answers, again and again. */
+  /** Load the server's settings; retry until it answers. */
   async load() {
     try {
       this.session.server = await get("/api/settings");
@@ -71,7 +71,7 @@ class Page {
 
   // --- building ----------------------------------------------------------------------------------------------
 
-  /** Make everything anew: at the start, when the server has said what it offers, and in another language. */
+  /** Build the page: at the start, after the settings have loaded, and after a change of language. */
   build() {
     this.#ends.abort();
     this.#ends = new AbortController();
@@ -176,7 +176,7 @@ class Page {
 
   // --- where one is ------------------------------------------------------------------------------------------
 
-  /** Show the part that the address names: #/chat, #/chat/ID, #/runs, #/runs/NAME. */
+  /** Show the view of the URL: #/chat, #/chat/ID, #/runs, #/runs/NAME. */
   async route() {
     const [, part, rest] = location.hash.split("/");
     this.#runsEnd.abort();
@@ -279,7 +279,7 @@ class Page {
   }
 }
 
-/** A part of an address; as it stands where it is no encoding of anything. */
+/** A decoded part of the URL; unchanged if its encoding is invalid. */
 function decoded(text) {
   try {
     return decodeURIComponent(text);

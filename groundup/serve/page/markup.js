@@ -1,4 +1,4 @@
-/** Markdown to elements. Whatever a text says, it becomes no script, no request and no style. */
+/** Markdown to elements. No text can become a script, a request or a style. */
 
 import { Lexer, Marked } from "./vendor/marked.esm.js";
 import "./vendor/purify.min.js";
@@ -27,7 +27,7 @@ const LONGEST_CODE = 60_000; // characters; longer code stays in one colour
 const LONGEST_MATH = 4_000;
 const COLOURED = { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"], RETURN_DOM_FRAGMENT: true };
 
-/** Text with its markup characters written out. */
+/** Text with escaped markup characters. */
 export function escaped(text) {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
@@ -102,7 +102,7 @@ markdown.use({
 
 // --- from markup to elements ---------------------------------------------------------------------------------
 
-/** Lexed Markdown as elements. */
+/** Markdown tokens as elements. */
 function elements(tokens) {
   const fragment = DOMPurify.sanitize(markdown.parser(tokens), SAFE);
   for (const item of fragment.querySelectorAll("[class]")) if (!CLASS.test(item.className)) item.removeAttribute("class");
@@ -117,7 +117,7 @@ function elements(tokens) {
   return fragment;
 }
 
-/** A link leads to the web or to a mailbox, in a tab that knows nothing of this one; anything else is text. */
+/** A link to http(s) or mailto opens in a tab without access to this one; any other is text. */
 function tame(link) {
   const target = link.getAttribute("href") ?? "";
   if (!LINK.test(target)) {
@@ -145,7 +145,7 @@ function typeset(code) {
   code.replaceWith(place);
 }
 
-/** Code gets colours, the name of its language and a button that copies it. */
+/** A code block: highlighting, language name and copy button. */
 function decorate(pre) {
   const code = pre.querySelector("code");
   if (!code) return;
@@ -169,7 +169,7 @@ function decorate(pre) {
   frame.append(pre);
 }
 
-/** A button that copies a text, and says that it did. */
+/** A button that copies a text and announces it. */
 export function copyButton(text, label = t("copy")) {
   const button = h("button", { class: "quiet", type: "button", "aria-label": label, title: label, onclick: press }, icon("copy"));
   async function press() {
@@ -197,13 +197,13 @@ const LINK_ADDRESS = /^ {0,3}\[[^\]\n]{1,999}\]:/m;
 
 let steps = 0;
 
-/** Count work; throws RangeError where it is too much. */
+/** Count steps; throws RangeError over the limit. */
 function spend(count) {
   steps += count;
   if (steps > MOST_STEPS) throw new RangeError("a text that takes too long to read");
 }
 
-/** Blocks of a text, read in windows, and long paragraphs in stretches, so that the time grows with the length of any text alone. */
+/** Parse blocks in windows and long paragraphs in parts, so that the time is linear in the length of any text. */
 export function lexed(text) {
   const [tokens, queue, links] = [[], [], {}];
   for (let start = 0, size = WINDOW; start < text.length;) {
@@ -224,7 +224,7 @@ export function lexed(text) {
   return tokens;
 }
 
-/** Read the insides of blocks. */
+/** Parse the inline content of blocks. */
 function inlined(queue, links) {
   const lexer = new Lexer(markdown.defaults);
   lexer.tokens.links = links;
@@ -243,7 +243,7 @@ function stretches(text) {
   return found;
 }
 
-/** The end of the longest stretch that begins at a place. */
+/** The end of the longest part that starts at an index. */
 function reach(text, start) {
   const most = Math.min(text.length, start + LONGEST_STRETCH);
   let marks = 0;

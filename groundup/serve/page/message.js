@@ -1,4 +1,4 @@
-/** One message as it is seen, with what can be done to it. */
+/** The view of one message and its actions. */
 
 import { parts, pretty, words } from "./answer.js";
 import { speed } from "./generate.js";
@@ -10,7 +10,7 @@ import { Prose, copyButton } from "./markup.js";
 import { errorText } from "./error_text.js";
 import { siblings, upTo } from "./tree.js";
 
-/** The view of one message. It stays while the message grows. */
+/** The view of one message; updated while the message streams. */
 export class MessageView {
   #parts = []; // views of the answer's parts
   #body = h("div", { class: "body" });
@@ -215,7 +215,7 @@ function keys(event, take, leave) {
   event.stopPropagation();
 }
 
-/** What the model thought, folded. */
+/** The reasoning, folded. */
 class Thought {
   #prose = new Prose();
   #title = h("span", {});
@@ -231,7 +231,7 @@ class Thought {
   }
 }
 
-/** A call of a tool, folded, and a field for its result where the model waits for it. */
+/** A tool call, folded, with a field for its result where the model waits for it. */
 class Call {
   #title = h("span", {});
   #arguments = h("code", {});

@@ -1,8 +1,8 @@
-/** Small choices that outlive the tab: language, colours, the last model and its settings. */
+/** Preferences in localStorage: language, theme, the last model and its settings. */
 
 const PREFIX = "groundup.";
 
-/** A choice, or `fallback` where none was made or nothing can be kept. */
+/** A preference, or `fallback` if there is none or storage is unavailable. */
 export function preference(name, fallback = null) {
   try {
     return JSON.parse(localStorage.getItem(PREFIX + name)) ?? fallback;
@@ -11,7 +11,7 @@ export function preference(name, fallback = null) {
   }
 }
 
-/** Keep a choice; a browser that keeps nothing forgets it with the tab. */
+/** Store a preference; without storage it is lost with the tab. */
 export function prefer(name, value) {
   try {
     localStorage.setItem(PREFIX + name, JSON.stringify(value));
@@ -20,12 +20,12 @@ export function prefer(name, value) {
   }
 }
 
-/** Colours: "auto" (as the system has them), "light" or "dark". */
+/** Theme: "auto" (the system's), "light" or "dark". */
 export function theme() {
   return preference("theme", "auto");
 }
 
-/** Choose the colours. */
+/** Set the theme. */
 export function setTheme(name) {
   prefer("theme", name);
   if (name === "auto") delete document.documentElement.dataset.theme;

@@ -1,4 +1,4 @@
-/** The runs: their list, and the page of one, live while it trains. */
+/** The run list and the view of one run, live while it trains. */
 
 import { announce } from "./announce.js";
 import { ApiError, apiKey, get, request } from "./api.js";
@@ -16,7 +16,7 @@ const IDLE = 15_000; // and at one that is not: it may be started
 const LONGEST = 60_000; // between two tries to reach a server that fails
 const MOST = 1500; // points a curve may have before the server is asked for fewer
 
-/** The list of runs, or one of them; asks the server again and again until `signal` ends it. */
+/** The run list or one run; polls the server until `signal` aborts. */
 export class Runs {
   #timer = 0;
   #failures = 0; // in a row
@@ -106,7 +106,7 @@ function card({ name, live, stages }) {
   );
 }
 
-/** A day and time of the server's in the reader's own words, or "" for what is none. */
+/** A timestamp of the server in the local format, or "" if invalid. */
 function moment(finished) {
   const time = Date.parse(finished ?? "");
   return Number.isNaN(time) ? "" : day(time);
@@ -251,7 +251,7 @@ function stage({ name, state, seconds, finished }) {
   );
 }
 
-/** The report: a link; where a key is needed, which no link carries, a file. */
+/** The report as a link; as a download if an API key is needed, which a link cannot send. */
 function report(name) {
   const address = `/api/runs/${encodeURIComponent(name)}/report`;
   const save = async (event) => {

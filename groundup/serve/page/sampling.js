@@ -1,4 +1,4 @@
-/** How an answer is drawn: the knobs, their bounds, and which of them a request carries. */
+/** Sampling parameters: their bounds, and which of them a request contains. */
 
 /**
  * @typedef {{name: string, min: number, max: number, step: number, slides?: number}} Knob
@@ -18,14 +18,14 @@ export const KNOBS = [
   { name: "seed", min: -(2 ** 53) + 1, max: 2 ** 53 - 1, step: 1 },
 ];
 
-/** The part of a request that the settings of a conversation make. */
+/** The fields of a request from the settings of a conversation. */
 export function sent(sampling) {
   const set = KNOBS.filter(({ name }) => Number.isFinite(sampling[name])).map(({ name }) => [name, sampling[name]]);
   const stop = stops(sampling.stop ?? "");
   return { ...Object.fromEntries(set), ...(stop.length ? { stop } : {}) };
 }
 
-/** Stop strings, one a line; "\n" and "\t" are written as such. */
+/** Stop strings, one a line, with "\n" and "\t" escaped. */
 export function stops(text) {
   return text
     .split("\n")
@@ -33,7 +33,7 @@ export function stops(text) {
     .map((line) => line.replace(/\\([nt\\])/g, (_, character) => ({ n: "\n", t: "\t", "\\": "\\" })[character]));
 }
 
-/** The number in a field, held within its bounds; null for an empty or impossible one. */
+/** The number in a field, clamped to its bounds; null for an empty or invalid one. */
 export function bounded(knob, text) {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) return null;
@@ -41,7 +41,7 @@ export function bounded(knob, text) {
   return Math.min(knob.max, Math.max(knob.min, whole));
 }
 
-/** What is wrong with a description of tools: "json", "list" or ""; nothing is wrong with none. */
+/** The error in a list of tools: "json", "list" or "" (none). */
 export function toolsProblem(text) {
   if (!text.trim()) return "";
   try {

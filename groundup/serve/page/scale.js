@@ -1,10 +1,10 @@
-/** The arithmetic of a chart: bounds, round numbers for its axes, fewer points, and a calmer line. Values that are no numbers are null. */
+/** Scales of a chart: bounds, ticks, downsampling and smoothing. NaN is null. */
 
 import { number, short, t } from "./i18n.js";
 
 const WINDOWS = 25; // the averages of a curve that do not overlap much
 
-/** Least and largest of the numbers, null if there are none. Without spreading: a list of a hundred thousand is no list of arguments. */
+/** Minimum and maximum, null without numbers. No spread operator: a long list exceeds the argument limit. */
 export function extent(values) {
   const found = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
   return found[0] <= found[1] ? found : null;
@@ -24,7 +24,7 @@ export function bounds([low, high], { zero = false, log = false } = {}) {
   return zero && low >= 0 ? [0, high + room] : [low === 0 ? 0 : low - room, high + room];
 }
 
-/** Round numbers between two, about so many. */
+/** About so many round ticks between two numbers. */
 export function ticks(low, high, count) {
   if (!(high > low)) return Number.isFinite(low) && low === high ? [low] : [];
   const rough = (high - low) / count;
@@ -36,7 +36,7 @@ export function ticks(low, high, count) {
   return Array.from({ length: many + 1 }, (_, place) => Number(((first + place) * step).toPrecision(12)));
 }
 
-/** Round numbers for a logarithmic scale: 1, 2, 5 and so on, or powers of ten, of which some. */
+/** Ticks of a logarithmic scale: 1, 2, 5 and so on, or some powers of ten. */
 export function logTicks(low, high, count) {
   if (!(low > 0 && high / low >= 4)) return low > 0 ? ticks(low, high, count) : []; // close bounds: as on a plain scale
   const decades = Math.log10(high / low);
@@ -49,7 +49,7 @@ export function logTicks(low, high, count) {
   return found.filter((value) => value >= low && value <= high);
 }
 
-/** Some of a list, evenly, no more than so many, the first and the last among them. */
+/** At most so many items of a list, evenly spaced, with the first and the last. */
 export function thinned(list, most) {
   if (list.length <= most) return list;
   return Array.from({ length: most }, (_, place) => list[Math.round((place * (list.length - 1)) / (most - 1))]);
@@ -66,7 +66,7 @@ export function calmed(points) {
   return points.map(([step], place) => [step, forward[place] === null ? null : (forward[place] + backward[place]) / 2]);
 }
 
-/** An exponential average of what came before, weighted so that it begins at the first value. */
+/** An exponential moving average with bias correction. */
 function followed(values) {
   const kept = 1 - 1 / Math.max(2, values.length / WINDOWS);
   let sum = 0;
@@ -79,7 +79,7 @@ function followed(values) {
   });
 }
 
-/** Where the step nearest to one is, by halving. */
+/** The index of the nearest step, by binary search. */
 export function nearest(points, step) {
   let low = 0;
   let high = points.length - 1;
@@ -91,14 +91,14 @@ export function nearest(points, step) {
   return low > 0 && step - points[low - 1][0] < points[low][0] - step ? low - 1 : low;
 }
 
-/** A value in words. */
+/** A value as text. */
 export function label(value) {
   if (!Number.isFinite(value)) return t("noNumber");
   const size = Math.abs(value);
   return size >= 10_000 ? short(value) : size > 0 && size < 0.001 ? value.toPrecision(3) : number(value, size >= 100 ? 0 : 3);
 }
 
-/** A value at an axis. */
+/** A value as an axis label. */
 export function tickLabel(value) {
   const size = Math.abs(value);
   return size >= 10_000 ? short(value) : size > 0 && size < 1e-4 ? value.toExponential() : String(value);

@@ -1,5 +1,5 @@
 /**
- * Conversations at work: sending, stopping, retrying, editing. What is seen of them is others' business; they listen:
+ * The chat session: sending, stopping, regenerating and editing in conversations. Views listen to its events:
  * "shown" (another conversation, or another branch), "grown" (detail: the message that got longer), "ended" (detail: the message),
  * "listed" (the list of conversations changed), "unkept" (detail: the error, when a conversation could not be kept).
  */
@@ -105,7 +105,7 @@ export class ChatSession extends EventTarget {
 
   // --- talking -----------------------------------------------------------------------------------------------
 
-  /** Say something after what is shown, and ask for an answer. */
+  /** Append a message to the shown branch and generate an answer. */
   send(text, images = []) {
     this.#say(tree.path(this.current).at(-1)?.id ?? null, { role: "user", content: text, ...(images.length ? { images } : {}) });
   }

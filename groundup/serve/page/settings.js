@@ -1,11 +1,11 @@
-/** The sheet of a conversation's settings: system prompt, how answers are drawn, tools. Changes hold at once. */
+/** The settings dialog of a conversation: system prompt, sampling, tools. Changes apply at once. */
 
 import { openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { KNOBS, bounded, toolsProblem } from "./sampling.js";
 
-/** Open the sheet. @param {import("./session.js").ChatSession} session */
+/** Open the dialog. @param {import("./session.js").ChatSession} session */
 export function openSettings(session) {
   const { current } = session;
   const system = h("textarea", { id: "system", rows: 4, placeholder: t("systemHint"), oninput: () => session.change({ system: system.value }) });

@@ -1,10 +1,10 @@
-/** Shortcuts of the whole page. All hold a modifier, so that none is pressed by speaking or by chance. */
+/** Keyboard shortcuts of the page. All have a modifier, so speech input cannot trigger them. */
 
 import { openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { t } from "./i18n.js";
 
-/** What each does; its keys as they are shown; whether an event is it. */
+/** Name, displayed keys, and whether an event matches. */
 const SHORTCUTS = [
   { name: "help", keys: ["Ctrl", "/"], is: (event) => control(event) && event.key === "/" },
   { name: "search", keys: ["Ctrl", "K"], is: (event) => control(event) && event.code === "KeyK" },
@@ -19,7 +19,7 @@ const SHORTCUTS = [
 const FIELD = [["Enter"], ["Shift", "Enter"], ["↑"]]; // in the field: said in the help, handled by the field
 
 /**
- * Listen to shortcuts.
+ * Handle shortcuts.
  * @param {Object<string, () => void>} acts By name.
  * @param {AbortSignal} signal
  */
@@ -37,7 +37,7 @@ export function listen(acts, signal) {
   );
 }
 
-/** Show all shortcuts. */
+/** Open the list of shortcuts. */
 export function openHelp() {
   const row = (keys, text) =>
     h(

@@ -1,4 +1,4 @@
-/** Conversations kept in this browser, in IndexedDB: whole ones, and a short entry of each for the list. */
+/** Conversations in IndexedDB: each in full, and a short entry for the list. */
 
 import { merge } from "./tree.js";
 
@@ -6,10 +6,10 @@ const DATABASE = "groundup";
 const WHOLE = "conversations";
 const HEADS = "heads";
 
-/** The browser has no room left. */
+/** The browser's storage is full. */
 export class Full extends Error {}
 
-/** Opens the store; `kept` is false where the browser keeps nothing, and all lives in this page alone. */
+/** Open the store; `kept` is false if the browser has no storage: conversations then live in memory. */
 export async function openStore() {
   try {
     return new Store(await opened());

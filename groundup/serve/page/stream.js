@@ -1,17 +1,17 @@
-/** Server-sent events, as they come: in pieces cut anywhere, with any line ends. */
+/** Parser of server-sent events, for chunks split anywhere and any line ends. */
 
 const LONGEST = 8 * 2 ** 20; // characters of one event; more is no answer
 
-/** The stream said something that is no event of an answer. */
+/** The stream has an invalid event. */
 export class BrokenStream extends Error {}
 
-/** Puts events together from pieces of text. */
+/** Assembles events from chunks of text. */
 export class Events {
   #rest = "";
   #data = [];
   #first = true;
 
-  /** Take the next piece. @returns {string[]} the data of the events that are whole now */
+  /** Feed the next chunk. @returns {string[]} the data of the events that are now complete */
   feed(piece) {
     let text = this.#rest + (this.#first ? piece.replace(/^\ufeff/, "") : piece);
     if (piece) this.#first = false;

@@ -1,10 +1,10 @@
-/** What stands below the curves of a run: tables of figures, the lineage, the licences. */
+/** Sections below the curves of a run: evaluation tables, lineage, licences. */
 
 import { h } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { lineagePicture } from "./lineage.js";
 
-/** The sections that there is something for. @returns {HTMLElement[]} */
+/** The sections that have content. @returns {HTMLElement[]} */
 export function below({ figures, lineage, licences }) {
   const parts = [];
   if (figures.length)

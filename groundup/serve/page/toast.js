@@ -1,4 +1,4 @@
-/** Notes at the lower edge that leave by themselves, with at most one thing to do. */
+/** Temporary notifications at the lower edge, with at most one action. */
 
 import { byId, h } from "./dom.js";
 import { icon } from "./icons.js";

@@ -1,4 +1,4 @@
-/** The messages of the shown conversation, in a log that follows its end unless the reader has gone elsewhere. */
+/** The messages of the shown conversation; scrolls with new text unless the reader has scrolled away. */
 
 import { Speaker, announce } from "./announce.js";
 import { h } from "./dom.js";

@@ -1,4 +1,4 @@
-/** The window in which conversations are saved to files and read from them. */
+/** The dialog for export and import of conversations. */
 
 import { openDialog } from "./dialog.js";
 import { download, h } from "./dom.js";
@@ -12,7 +12,7 @@ const FORMATS = {
   markdown: { write: toMarkdown, suffix: "md", type: "text/markdown" },
 };
 
-/** Open the window. @param {import("./session.js").ChatSession} session */
+/** Open the dialog. @param {import("./session.js").ChatSession} session */
 export function openTransfer(session) {
   const some = Object.keys(session.current.nodes).length > 0;
   const save = async (event) => {

@@ -1,5 +1,5 @@
 /**
- * A conversation as a tree: an edit or a retry makes a sibling, so nothing that was said is lost.
+ * A conversation as a tree: editing or regenerating adds a sibling, so no version is lost.
  *
  * @typedef {{id: string, parent: string|null, role: "user"|"assistant"|"tool", content: string, images?: string[], thought?: string,
  *   calls?: {id: string, name: string, arguments: string}[], callId?: string, name?: string, state?: "running"|"done"|"stopped"|"failed",
@@ -31,7 +31,7 @@ export function conversation({ model = null, system = "", sampling = {}, tools =
   };
 }
 
-/** Hang a message under `parent` (an id; null: the first one) and show it. @returns {Node} */
+/** Add a message under `parent` (an id; null: the root) and show it. @returns {Node} */
 export function add(conversation, parent, message) {
   const node = { id: newId(), parent, time: Date.now(), ...message };
   conversation.nodes[node.id] = node;
@@ -41,22 +41,22 @@ export function add(conversation, parent, message) {
   return node;
 }
 
-/** The messages under a parent, oldest first. */
+/** The children of a message, oldest first. */
 export function children(conversation, parent) {
   return Object.values(conversation.nodes).filter((node) => node.parent === parent);
 }
 
-/** A message and those that stand in its place on other branches, oldest first. */
+/** A message and its versions on other branches, oldest first. */
 export function siblings(conversation, node) {
   return children(conversation, node.parent);
 }
 
-/** Show the branch that a message is on. */
+/** Show the branch of a message. */
 export function choose(conversation, node) {
   conversation.chosen[node.parent ?? ROOT] = node.id;
 }
 
-/** The messages that are shown, first to last. @returns {Node[]} */
+/** The messages of the shown branch. @returns {Node[]} */
 export function path(conversation) {
   const found = [];
   const seen = new Set();
@@ -72,14 +72,14 @@ export function path(conversation) {
   }
 }
 
-/** The messages from the first to one. @returns {Node[]} */
+/** The messages from the root to one. @returns {Node[]} */
 export function upTo(conversation, id) {
   const found = [];
   for (let node = conversation.nodes[id]; node && !found.includes(node); node = conversation.nodes[node.parent]) found.unshift(node);
   return found;
 }
 
-/** Take in messages of the same conversation that another tab wrote; where both have one, `mine` holds. */
+/** Merge messages that another tab wrote to the same conversation; `mine` wins where both have one. */
 export function merge(mine, theirs) {
   const added = Object.values(theirs.nodes).filter((node) => !(node.id in mine.nodes));
   if (!added.length) return;
@@ -88,7 +88,7 @@ export function merge(mine, theirs) {
   mine.chosen = { ...theirs.chosen, ...mine.chosen };
 }
 
-/** Take over what another tab wrote of a conversation in which nothing is under way here. */
+/** Replace an idle conversation by another tab's version. */
 export function adopt(mine, theirs) {
   for (const [id, node] of Object.entries(theirs.nodes)) if (id in mine.nodes) Object.assign(mine.nodes[id], node);
   merge(mine, theirs);
@@ -117,7 +117,7 @@ function calls(node) {
   return { tool_calls: node.calls.map(({ id, name, arguments: given }) => ({ id, type: "function", function: { name, arguments: given } })) };
 }
 
-/** The beginning of a text as a title. */
+/** A title from the beginning of a text. */
 export function titleOf(text) {
   const line = text.replace(/\s+/g, " ").trim();
   return [...line].length > TITLE ? `${[...line].slice(0, TITLE).join("")}…` : line;
