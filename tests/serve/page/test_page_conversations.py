@@ -126,7 +126,7 @@ def test_a_full_browser_is_said_and_nothing_shown_is_lost(chat):
         " }; }"
     )
     chat.say("Hi")
-    assert "no room left" in chat.page.locator(".toast span").first.inner_text()
+    assert "storage is full" in chat.page.locator(".toast span").first.inner_text()
     assert chat.page.locator(".prose").inner_text().strip() == "Hello there."
 
 
@@ -262,5 +262,5 @@ def test_files_that_hold_no_conversation_are_refused(chat):
     )
     assert refused == [True] * len(unread)
     load(chat, unread[0])
-    chat.page.wait_for_selector(".toast >> text=holds no conversation")
+    chat.page.wait_for_selector(".toast >> text=contains no readable conversation")
     wait_for_titles(chat)

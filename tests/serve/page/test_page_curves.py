@@ -274,7 +274,7 @@ def test_the_lineage_has_a_name_and_says_what_it_shows(run):
     picture = run.page.get_by_role("img", name="Lineage")
     assert picture.count() == 1
     described = picture.get_attribute("aria-describedby")
-    assert run.page.locator(f"#{described}").text_content().startswith("5 parts, from the sources at the left")
+    assert run.page.locator(f"#{described}").text_content().startswith("5 nodes, from the sources on the left")
 
 
 def test_texts_of_a_lineage_stay_in_their_boxes(visit, host):
