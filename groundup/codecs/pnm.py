@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+_NEXT = re.compile(rb"\s*P[1-6]\s")
 _FIELD = re.compile(rb"#[^\r\n]*|[^\s#]+")
 _COMMENT = re.compile(rb"#[^\r\n]*")
 Values = npt.NDArray[np.integer]
@@ -80,10 +81,19 @@ def _binary(head: Header, data: bytes) -> Values:
         packed = np.frombuffer(data, np.uint8, offset=min(head.start, len(data)))[: across * head.height]
         if packed.size < across * head.height:
             raise ValueError("it ends early")
+        _alone(data[head.start + packed.size :])
         return np.unpackbits(packed.reshape(head.height, across), axis=1, count=head.width)
     deep = np.dtype(np.uint8 if head.top < 256 else ">u2")
-    whole = data[head.start : head.start + int(np.prod(head.shape)) * deep.itemsize]
+    end = head.start + int(np.prod(head.shape)) * deep.itemsize
+    whole = data[head.start : end]
+    _alone(data[end:])
     return _enough(head, np.frombuffer(whole[: len(whole) // deep.itemsize * deep.itemsize], deep))
+
+
+def _alone(rest: bytes) -> None:
+    """Raise ValueError where another image follows the pixels of the first."""
+    if _NEXT.match(rest):
+        raise ValueError("it holds several images; save one of them")
 
 
 def _enough(head: Header, values: Values) -> Values:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundup.codecs.normal import normalise
+from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.strict_json import only
 from groundup.core.errors import InputError
 from groundup.core.files import lines
@@ -65,7 +65,7 @@ def _text(value: dict[str, Any], key: str, where: str, default: str | None = Non
     found = value.get(key, default)
     if not isinstance(found, str):
         raise InputError(f"{where}: {key!r} must be a text, found {json.dumps(found)}")
-    return normalise(found)
+    return normalise(repair_surrogates(found))
 
 
 def _choices(found: Any, where: str) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ def _choices(found: Any, where: str) -> tuple[str, ...]:
         raise InputError(
             f"{where}: 'choices' must be a list of two or more texts that are not empty, found {json.dumps(found)}"
         )
-    return tuple(map(normalise, found))
+    return tuple(normalise(repair_surrogates(choice)) for choice in found)
 
 
 def _answer(found: Any, count: int, where: str) -> int:

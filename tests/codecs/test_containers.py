@@ -333,3 +333,12 @@ def test_stripping_keeps_a_plain_file_readable() -> None:
         assert strip(bare).form == form
         if form != "PPM":
             Image.open(io.BytesIO(bare)).load()
+
+
+@pytest.mark.parametrize("head", [b"P4 8 8\n", b"P5 8 8 255\n", b"P6 8 8 255\n"])
+def test_a_second_image_of_a_portable_file_is_refused(head: bytes) -> None:
+    one = head + bytes({b"4": 8, b"5": 64, b"6": 192}[head[1:2]])
+    assert decode(one + b"\n").shape == (8, 8, 3)
+    for between in (b"", b"\n"):
+        with pytest.raises(BadImage, match="it holds several images; save one of them"):
+            decode(one + between + one)

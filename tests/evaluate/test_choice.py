@@ -146,3 +146,11 @@ def test_an_empty_file_is_refused(tmp_path, content):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"nowhere.jsonl: cannot be read"):
         read(tmp_path / "nowhere.jsonl")
+
+
+def test_lone_surrogates_are_repaired(tmp_path):
+    path = tmp_path / "half.jsonl"
+    path.write_text('{"question": "which \\ud800?", "choices": ["a \\udfff", "b"], "answer": 0}\n')
+    (question,) = read(path)
+    assert (question.text, question.choices) == ("which �?", ("a �", "b"))
+    assert all(choice.encode() for choice in question.choices)
