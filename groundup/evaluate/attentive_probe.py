@@ -1,5 +1,4 @@
-"""How much a model's states know of the class of an image: a small classifier learned on top of them, the model as it
-is.
+"""An attentive probe: a small classifier of images trained on a model's frozen states.
 
 As in AIM (arXiv:2401.08541, section 3.3) a learned query gathers the patches by attention, and a linear classifier
 reads what it gathered. Shapes: N images, P patches of the largest, D width, C classes.
@@ -40,8 +39,8 @@ class Probe(nn.Module):
         """Scores of the classes, [N, C]; `there` is False behind the patches of smaller images."""
         x_NPD = self.norm(x_NPD.float())
         scores_NP = (self.keys(x_NPD) @ self.query) * x_NPD.shape[-1] ** -0.5
-        shares_NP = scores_NP.masked_fill(~there_NP, float("-inf")).softmax(-1)
-        found: Tensor = self.classes((shares_NP[:, None] @ self.values(x_NPD))[:, 0])
+        weights_NP = scores_NP.masked_fill(~there_NP, float("-inf")).softmax(-1)
+        found: Tensor = self.classes((weights_NP[:, None] @ self.values(x_NPD))[:, 0])
         return found
 
 
@@ -55,10 +54,10 @@ def probe(
     classes: Sequence[str],
     advance: Advance = ignored,
 ) -> Figure | None:
-    """The share of held-out images whose class the probe says after learning from the training ones; None where either
-    are missing.
+    """The accuracy of the probe on held-out images after training on the others; None where either are missing.
 
-    Documents are conversations about one image that end with one of the `classes`. `advance` is told of images seen.
+    Documents are conversations about one image that end with one of the `classes`. `advance` takes numbers of
+    finished images.
     """
     learned, asked = (_states(engine, documents, classes, advance) for documents in (training, heldout))
     if learned is None or asked is None:

@@ -1,4 +1,4 @@
-"""What needs no neural network: general compressors and an n-gram model, on the same held-out text."""
+"""Baselines without a neural network: general compressors and an n-gram model, on the same held-out text."""
 
 import gzip
 import lzma
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from groundup.evaluate.figure import Figure, ratio
 from groundup.evaluate.ngram import NGram
 
-TRAINING_BYTES = 4 << 20  # training text the baselines may look at: xz -9e takes seconds for each MB
+TRAINING_BYTES = 4 << 20  # training text the baselines get: xz -9e takes seconds for each MB
 ORDER = 6  # bytes of a gram
 
 
@@ -32,7 +32,7 @@ def baselines(
     one by one. `... after training` is by how much the held-out texts lengthen the compressed training texts, so that
     these serve as a dictionary: the last 32 KB of them for gzip, all for xz. They are single measurements without an
     interval. `n-gram` is a model of bytes (order 6, modified Kneser-Ney) learned from the training texts. It predicts
-    each held-out text by itself, as a model is made to. `advance` is told of methods done.
+    each held-out text by itself, as a model is made to. `advance` takes numbers of finished methods.
     """
     before, after = ("".join(texts).encode() for texts in (training, heldout))
     figures = {}

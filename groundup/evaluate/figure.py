@@ -25,20 +25,20 @@ class Figure:
 
 
 def proportion(successes: int, n: int) -> Figure:
-    """A share of successes with the score interval of Wilson (1927), which is right near 0 and 1 and for small n,
+    """A fraction of successes with the score interval of Wilson (1927), which is right near 0 and 1 and for small n,
     too.
     """
-    share = successes / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Figure(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n)
+    fraction = successes / n
+    centre = (fraction + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(fraction * (1 - fraction) / n + Z**2 / (4 * n**2))
+    return Figure(fraction, min(fraction, max(0.0, centre - half)), max(fraction, min(1.0, centre + half)), n)
 
 
 def mean(figures: Sequence[Figure]) -> Figure:
     """The plain mean of independent figures that have intervals.
 
-    Its interval recovers their variances from the ends of theirs (MOVER; Zou and Donner 2008), so that a mean of shares
-    that are all 1 is not taken for certain.
+    Its interval recovers their variances from the ends of theirs (MOVER; Zou and Donner 2008), so that a mean of
+    fractions that are all 1 is not taken for certain.
     """
     count = len(figures)
     value = sum(figure.value for figure in figures) / count

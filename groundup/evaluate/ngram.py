@@ -19,7 +19,7 @@ class _Order:
     """One order: its grams with discounted counts, and what their contexts (all bytes but the last) leave over."""
 
     grams: Grams  # [G], sorted
-    shares: npt.NDArray[np.float64]  # [G], discounted count by the total of the context
+    discounted: npt.NDArray[np.float64]  # [G], discounted count by the total of the context
     contexts: Grams  # [C], sorted
     rest: npt.NDArray[np.float64]  # [C], weight of the order below
 
@@ -38,7 +38,7 @@ class _Order:
         contexts = grams >> np.uint64(8)
         context, known = _find(self.contexts, contexts)
         gram, seen = _find(self.grams, grams)
-        mixed = np.where(seen, self.shares[gram], 0.0) + self.rest[context] * below
+        mixed = np.where(seen, self.discounted[gram], 0.0) + self.rest[context] * below
         return np.where(known, mixed, below)
 
 
@@ -93,8 +93,8 @@ def _discounts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     ones, twos, threes, fours = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].tolist()
     if not (ones and twos and threes and fours):
         return np.array([0.0, 0.5, 0.5, 0.5])
-    share = ones / (ones + 2 * twos)
-    wanted = [0.0, 1 - 2 * share * twos / ones, 2 - 3 * share * threes / twos, 3 - 4 * share * fours / threes]
+    ratio = ones / (ones + 2 * twos)
+    wanted = [0.0, 1 - 2 * ratio * twos / ones, 2 - 3 * ratio * threes / twos, 3 - 4 * ratio * fours / threes]
     return np.array(wanted).clip([0.0, LEAST, LEAST, LEAST], [0.0, 1.0, 2.0, 3.0])
 
 

@@ -14,7 +14,7 @@ def prompt_of(engine: Engine, document: Document) -> PackedRow:
     """The prompt of a conversation's last answer, with its images.
 
     A document without a conversation is its images alone, as a user shows them. Raises BadImage for an image that
-    cannot be used, and InputError for a model without eyes.
+    cannot be used, and InputError for a model without image inputs.
     """
     images = [from_bytes(engine.config, data) for data in document.images]
     messages = document.messages or chat.shown(len(images))

@@ -12,7 +12,7 @@ from groundup.codecs.patches import PatchGrid
 
 SIDE = 128  # pixels of the longer side at most
 QUALITY = 80
-SHADE = 190  # opacity of what is not looked at, of 255
+SHADE = 190  # opacity over a patch without attention, of 255
 
 
 def thumbnail(data: bytes) -> tuple[str, tuple[int, int]]:
@@ -24,13 +24,13 @@ def thumbnail(data: bytes) -> tuple[str, tuple[int, int]]:
     return _uri(picture, "JPEG", quality=QUALITY), picture.size
 
 
-def spotlight(shares: npt.NDArray[np.float32], grid: PatchGrid) -> str:
-    """Shares of patches [N] as a PNG of a pixel a patch, to lie over the image: the largest is clear, none is dark.
+def spotlight(weights: npt.NDArray[np.float32], grid: PatchGrid) -> str:
+    """Attention weights of patches [N] as a PNG of a pixel a patch, an overlay: the largest is clear, zero is dark.
 
     Shade is seen on pictures of every colour, and whichever colours a reader tells apart.
     """
     pixels = np.zeros((grid.patches, 4), np.uint8)
-    pixels[:, 3] = np.rint(SHADE * (1 - shares / max(float(shares.max()), 1e-9)))
+    pixels[:, 3] = np.rint(SHADE * (1 - weights / max(float(weights.max()), 1e-9)))
     return _uri(Image.fromarray(pixels.reshape(*grid, 4)), "PNG")
 
 

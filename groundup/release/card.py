@@ -42,7 +42,7 @@ def card(found: Lineage) -> str:
 
 
 def plain(value: str | Cell) -> str:
-    """A text that Markdown shows as it is, on one line: what a model said must not become a link or a heading.
+    """A text that Markdown shows as it is, on one line: a model's text must not become a link or a heading.
 
     >>> print(plain("a|b <b>\\n# c"))
     a\\|b \\<b\\> \\# c

@@ -126,7 +126,7 @@ class Lineage:
 
 
 def quiet(amount: int) -> None:
-    """Tell nobody of progress."""
+    """Report no progress."""
 
 
 def lineage(model: Path, verify: bool = False, advance: Callable[[int], None] = quiet) -> Lineage:
@@ -134,7 +134,7 @@ def lineage(model: Path, verify: bool = False, advance: Callable[[int], None] = 
 
     Every manifest must have the digest and the record that the next one names, and the key that follows from what it
     says went in. With `verify`, the report is looked at too, and all files that the stages wrote and that are kept here
-    are hashed again; `advance` is told of bytes as they are done. Raises InputError when the folder holds neither a
+    are hashed again; `advance` takes numbers of bytes hashed. Raises InputError when the folder holds neither a
     manifest nor a lineage, or one that cannot be read.
     """
     try:

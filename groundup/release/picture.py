@@ -26,7 +26,7 @@ TITLE, LINE = 17, 21  # characters that fit into a box, of its title and of a li
 
 @dataclass(frozen=True)
 class Box:
-    """One thing that came to be: where it stands and what is written in it."""
+    """A node of the graph: its column and row, its title and its lines of text."""
 
     column: int
     row: int
@@ -148,10 +148,10 @@ def _files(stage: Manifest) -> str:
 
 
 def _kept(documents: DocumentsResult) -> tuple[str, ...]:
-    dropped = sum(documents.dropped.values())
+    filtered = sum(documents.dropped.values())
     return (
         f"{units.short(documents.characters)} characters",
-        f"{dropped:,} dropped" if dropped else "none dropped",
+        f"{filtered:,} filtered" if filtered else "none filtered",
     )
 
 

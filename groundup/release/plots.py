@@ -88,7 +88,7 @@ def loss(stage: str, records: Sequence[Record]) -> Chart:
 
 
 def speed(stage: str, records: Sequence[Record]) -> Chart:
-    """Tokens a second over the tokens seen; on the right the same as share of the device's measured matrix peak."""
+    """Tokens/s over the tokens seen; on the right the same as a fraction of the device's measured matrix peak."""
     tokens, mean, low, high = _curve(records, "tokens_per_second")
     ratio = records[-1]["share_of_peak"] / records[-1]["tokens_per_second"]
     middle = sorted(record["tokens_per_second"] for record in records)[len(records) // 2]

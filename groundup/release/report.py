@@ -158,7 +158,7 @@ def _samples(stage: str, records: list[Record]) -> Table:
         for sample in record["samples"]
         if sample["prompt"] == prompt
     ]
-    return Table(f"Samples during {stage}", ("prompt", ">step", "what came"), rows)
+    return Table(f"Samples during {stage}", ("prompt", ">step", "text"), rows)
 
 
 def _settings(recipe: Recipe) -> Table:

@@ -29,12 +29,12 @@ def sources(found: Lineage) -> Table:
         rows.append(
             [stage.part["name"], stage.part["kind"], Cell(licence, UNSTATED in licence), *map(units.number, counts)]
         )
-    columns = ("source", "kind", "licence", ">files", ">documents", ">held out", ">characters", ">dropped")
+    columns = ("source", "kind", "licence", ">files", ">documents", ">held out", ">characters", ">filtered")
     return Table(
-        "Sources, with what was kept and what was dropped",
+        "Sources, with documents kept and filtered",
         columns,
         rows,
-        ["together", "", "", *map(units.number, totals)],
+        ["total", "", "", *map(units.number, totals)],
     )
 
 
@@ -45,13 +45,13 @@ def licences(found: Lineage) -> Table:
 
 
 def drops(found: Lineage) -> Table:
-    """What was left out, a row a source and reason."""
+    """Filtered documents, a row a source and reason."""
     rows = [
         [stage.part["name"], reason, f"{count:,}"]
         for stage in found.sources
         for reason, count in stage.result(DocumentsResult).dropped.items()
     ]
-    return Table("Documents dropped", ("source", "reason", ">documents"), rows)
+    return Table("Filtered documents, by reason", ("source", "reason", ">documents"), rows)
 
 
 # --- training ------------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def model(found: Lineage) -> Table:
     """Parameters by group."""
     groups = found.trainings[-1].result(TrainingResult).parameters
     rows = [[name, f"{count:,}"] for name, count in groups.items() if count]
-    return Table("Parameters by group", ("group", ">parameters"), rows, ["together", f"{sum(groups.values()):,}"])
+    return Table("Parameters by group", ("group", ">parameters"), rows, ["total", f"{sum(groups.values()):,}"])
 
 
 def training(found: Lineage) -> Table:
@@ -102,7 +102,7 @@ def _heldout(losses: dict[str, float]) -> str:
     return ", ".join(f"{source} {loss:.3f}" for source, loss in losses.items()) or units.NONE
 
 
-# --- cost and surroundings -------------------------------------------------------------------------------------
+# --- cost and environment --------------------------------------------------------------------------------------
 
 
 def cost(stages: Iterable[Manifest]) -> Table:
@@ -117,7 +117,7 @@ def cost(stages: Iterable[Manifest]) -> Table:
         max((training.peak_memory for training in trainings), default=0),
     ]
     foot = [
-        "together",
+        "total",
         units.duration(sum(stage.seconds for stage in stages)),
         units.flops(sum(stage.flops for stage in stages)),
         units.short(tokens) if tokens else units.NONE,

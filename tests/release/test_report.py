@@ -121,14 +121,14 @@ def test_every_family_is_there_in_both_languages(page):
 
 
 def test_drops_are_counted_by_source_and_reason(page):
-    assert table(page, "Documents dropped")[1:] == [
+    assert table(page, "Filtered documents")[1:] == [
         ["handbook", "exact duplicate", "41"],
         ["handbook", "too short", "7"],
     ]
 
 
 def test_sources_stand_in_the_order_of_the_recipe(page):
-    assert [row[0] for row in table(page, "Sources")] == ["source", "handbook", "library", "tasks", "together"]
+    assert [row[0] for row in table(page, "Sources")] == ["source", "handbook", "library", "tasks", "total"]
 
 
 def test_an_unstated_licence_is_warned_about(page):
@@ -143,7 +143,7 @@ def test_an_unstated_licence_is_warned_about(page):
 def test_costs_are_summed(page):
     rows = table(page, "Cost")
     assert len(rows) == 1 + 10 + 1
-    assert rows[-1] == ["together", "8 min 19 s", "62 TFLOP", "6 M", "", "120 MiB", "131 MiB", "not measured"]
+    assert rows[-1] == ["total", "8 min 19 s", "62 TFLOP", "6 M", "", "120 MiB", "131 MiB", "not measured"]
 
 
 def test_energy_is_summed_where_it_was_measured(run, tmp_path):
