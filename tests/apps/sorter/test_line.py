@@ -33,7 +33,7 @@ def quiet(config: SimulatorConfig = SURE) -> Line:
 def lay(line: Line, kind: str = "cardboard", x: float = 0, y: float = 0) -> int:
     """An item at rest on a belt at rest; returns its number."""
     line.speed = 0
-    line.put(items.draw(np.random.default_rng(0), kind, line.part), x, y, 0.005)
+    line.put(items.draw(np.random.default_rng(0), kind, line.config), x, y, 0.005)
     line.advance(0.4, HOME, False, 0)
     return line.count - 1
 
@@ -52,7 +52,7 @@ def pick(line: Line, number: int, aside: float = 0) -> list[str]:
 
 
 def test_gymnasium_finds_no_fault() -> None:
-    gymnasium.register("SortingLine-v0", SortingLine, kwargs={"part": SURE})
+    gymnasium.register("SortingLine-v0", SortingLine, kwargs={"config": SURE})
     check_env(gymnasium.make("SortingLine-v0", render_mode="rgb_array").unwrapped)
 
 
@@ -206,8 +206,8 @@ def test_arrivals_do_not_depend_on_the_arm() -> None:
 
 @pytest.mark.parametrize("name", SHIFTS)
 def test_shifts_are_lines_of_their_own(name: str) -> None:
-    part = SimulatorConfig.model_validate(shifted(SimulatorConfig(), name).model_dump())
-    assert part != SimulatorConfig() and set(KINDS).isdisjoint({"unknown"})
+    config = SimulatorConfig.model_validate(shifted(SimulatorConfig(), name).model_dump())
+    assert config != SimulatorConfig() and set(KINDS).isdisjoint({"unknown"})
 
 
 def test_without_the_extra_one_sentence_names_it() -> None:
