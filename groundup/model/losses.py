@@ -1,4 +1,7 @@
-"""Cross-entropy of a linear head, without ever holding all the scores.
+"""Log-probabilities of tokens and their cross-entropy, of a linear head, without ever holding all logits.
+
+Training minimises `linear_cross_entropy`, a weighted sum whose gradients come with the loss: one product of states and
+head fewer than through `token_log_probabilities`, which serves where the weights depend on the probabilities.
 
 Shapes: N positions, D width, V vocabulary.
 """
@@ -8,21 +11,63 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512  # positions at a time: their scores stay in the processor's cache
+CHUNK = 512  # positions at a time: their logits stay in the processor's cache
+
+
+def _scores(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of some positions, the logarithm of their normaliser, and the negative log-likelihood of the targets."""
+    scores_NV = (x_ND @ head_VD.T).float()
+    norm_N = scores_NV.logsumexp(-1)
+    return scores_NV, norm_N, norm_N - scores_NV.gather(1, targets_N[:, None])[:, 0]
+
+
+def _slope(scores_NV: Tensor, norm_N: Tensor, targets_N: Tensor, weights_N: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient of the weighted negative log-likelihood by the logits."""
+    hit_NV = torch.arange(scores_NV.shape[1], device=scores_NV.device) == targets_N[:, None]
+    return (((scores_NV - norm_N[:, None]).exp() - hit_NV.float()) * weights_N[:, None]).to(dtype)
 
 
 def _chunk(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of some positions, and its gradient by states and by head."""
-    scores_NV = (x_ND @ head_VD.T).float()
-    norm_N = scores_NV.logsumexp(-1)
-    loss = ((norm_N - scores_NV.gather(1, targets_N[:, None])[:, 0]) * weights_N).sum()
-    hit_NV = torch.arange(scores_NV.shape[1], device=x_ND.device) == targets_N[:, None]
-    slope_NV = (((scores_NV - norm_N[:, None]).exp() - hit_NV.float()) * weights_N[:, None]).to(x_ND.dtype)
+    scores_NV, norm_N, nll_N = _scores(x_ND, head_VD, targets_N)
+    loss = (nll_N * weights_N).sum()
+    slope_NV = _slope(scores_NV, norm_N, targets_N, weights_N, x_ND.dtype)
     return loss, slope_NV @ head_VD, slope_NV.T @ x_ND
 
 
+class _TokenLogProbabilities(torch.autograd.Function):
+    """Recomputes the logits in the backward pass, chunk by chunk, as the gradient of each position is known only
+    there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
+        ctx.save_for_backward(x_ND, head_VD, targets_N)
+        head = head_VD.to(x_ND.dtype)
+        logs_N = torch.empty(len(x_ND), device=x_ND.device)
+        for start in range(0, len(x_ND), CHUNK):
+            part = slice(start, start + CHUNK)
+            logs_N[part] = -_scores(x_ND[part], head, targets_N[part])[2]
+        return logs_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        x_ND, head_VD, targets_N = ctx.saved_tensors
+        head, slope_x, slope_head = head_VD.to(x_ND.dtype), torch.empty_like(x_ND), torch.zeros_like(head_VD)
+        for start in range(0, len(x_ND), CHUNK):
+            part = slice(start, start + CHUNK)
+            _, slope_x[part], chunk_head = _chunk(x_ND[part], head, targets_N[part], -gradients[0][part])
+            slope_head += chunk_head
+        return slope_x, slope_head, None
+
+
+def token_log_probabilities(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """log softmax(x head^T)[target] of each position, in nats, [N], fp32; differentiable by states and head."""
+    return _TokenLogProbabilities.apply(x_ND, head_VD, targets_N)  # type: ignore[no-untyped-call]
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Computes the gradients together with the loss, chunk by chunk, as they need the same scores."""
+    """Computes the gradients together with the loss, chunk by chunk, as they need the same logits."""
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""The chunked cross-entropy equals torch's, in value and gradient."""
+"""Chunked log-probabilities and cross-entropy equal torch's, in value and gradient."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.model.losses import CHUNK, linear_cross_entropy
+from groundup.model.losses import CHUNK, linear_cross_entropy, token_log_probabilities
 
 WIDTH, VOCAB = 24, 90
 
@@ -33,6 +33,23 @@ def test_value_and_gradients_equal_torch(count):
     # fp32 sums of up to 1,031 terms of size 1 to 10, in chunks or at once.
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK, 2 * CHUNK + 7])
+def test_log_probabilities_of_tokens_and_their_gradients_equal_torch(count):
+    """Under a weighting that depends on the probabilities, as those of preferences and policy gradients do."""
+
+    def torch_log_probabilities(x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        return (x @ head.T).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+
+    results = []
+    for function in (token_log_probabilities, torch_log_probabilities):
+        x, head, targets, weights = inputs(count)
+        logs_N = function(x, head, targets)
+        (logs_N.exp() * logs_N * weights).sum().backward()
+        results.append((logs_N.detach(), x.grad, head.grad))
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5)
 
 
 def test_bf16_states_give_gradients_near_those_of_fp32():
