@@ -37,7 +37,7 @@ ALONE = 10  # answers of a single stream: one lasts a third of a second, and a n
 HEAD = (
     "contestant",
     "weights",
-    "one stream, ids/s",
+    "one stream, tokens/s",
     "groundup's is",
     "16 streams",
     "groundup's is",
@@ -68,14 +68,14 @@ def groundup(depth: int, precision: str) -> dict[str, float]:
 
     from groundup.generate.engine import Engine
     from groundup.generate.request import Request
-    from groundup.kernels.cpu.modules import plant, workshop
+    from groundup.kernels.cpu.backend import cpu_backend, pack_weights
 
     model = random_model(depth)
     model.precision = torch.float32 if precision == "fp32" else torch.bfloat16
-    shop = workshop(model.config)
-    size = plant(model, precision if precision.startswith("int") else "full", shop)  # type: ignore[arg-type]
+    backend = cpu_backend(model.config)
+    size = pack_weights(model, precision if precision.startswith("int") else "full", backend)  # type: ignore[arg-type]
     tokenizer: Any = SimpleNamespace(size=model.config.vocab, im_end=-1, end=-1, token_bytes=lambda id: b"x")
-    engine = Engine(model, tokenizer, shop)
+    engine = Engine(model, tokenizer, backend)
 
     def rate(streams: int) -> float:
         times: list[float] = []

@@ -27,11 +27,10 @@ from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import MAX_SEQUENCES, MAX_STEP_TOKENS, ScheduledChunk, Scheduler
 from groundup.generate.scoring import Scorer
 from groundup.generate.sequence import OnDelta, SequenceState
+from groundup.kernels.cpu.backend import CpuBackend, cpu_backend, pack_weights
 from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.cpu.matrix import Weights
-from groundup.kernels.cpu.modules import Workshop, plant, workshop
 from groundup.kernels.kv_cache import BLOCK_SIZE, KVCache, TorchKVCache
-from groundup.model import cost
 from groundup.model import weights as files
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear
@@ -48,7 +47,11 @@ class Engine:
     """
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, shop: Workshop | None = None, cache_bytes: int = CACHE_BYTES
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        backend: CpuBackend | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ):
         if tokenizer.size > model.config.vocab:
             raise InputError(
@@ -59,12 +62,12 @@ class Engine:
         self.scheduler = Scheduler(blocks)
         self._cache: KVCache
         self._decoder: Decoder | None = None
-        if shop is None:
-            self._cache = TorchKVCache(model.config, blocks, model.device, model.precision)
+        if backend is None:
+            self._cache = TorchKVCache(model.cache_spec, model.config.depth, blocks, model.device, model.precision)
         else:
             tokens = MAX_STEP_TOKENS + model.config.patches
-            self._cache = cpu = CpuKVCache(model.config, blocks, model.precision, shop, tokens)
-            self._decoder = Decoder(model, cpu, shop, MAX_SEQUENCES, tokenizer.size)
+            self._cache = cpu = CpuKVCache(model.cache_spec, model.config, blocks, model.precision, backend, tokens)
+            self._decoder = Decoder(model, cpu, backend, MAX_SEQUENCES, tokenizer.size)
         self._prefill = Prefill(model, self._cache, self.scheduler, tokenizer.size)
         self._images = ImageEncoder(model)
         self.scorer, self.detector, self.embedder = Scorer(model), Detector(model, tokenizer), Embedder(model)
@@ -78,17 +81,17 @@ class Engine:
         weights: Weights = "full",
         cache_bytes: int = CACHE_BYTES,
     ) -> "Engine":
-        """The engine of a model folder; raises InputError as `weights.load`, `Tokenizer.load` and `plant` do.
+        """The engine of a model folder; raises InputError as `weights.load`, `Tokenizer.load` and `pack_weights` do.
 
         Matrices are kept in the precision they are multiplied in, or quantised to int8 or int4 (`weights`).
         """
         model = files.load(folder, device.handle, device.precision(precision))
-        shop = workshop(model.config) if device.is_host else None
-        plant(model, weights, shop)
+        backend = cpu_backend(model.config) if device.is_host else None
+        pack_weights(model, weights, backend)
         for module in model.modules():
             if isinstance(module, Linear | nn.Embedding) and isinstance(module.weight, nn.Parameter):
                 module.weight.data = module.weight.data.to(model.precision)
-        return Engine(model, Tokenizer.load(folder), shop, cache_bytes)
+        return Engine(model, Tokenizer.load(folder), backend, cache_bytes)
 
     @property
     def config(self) -> ModelConfig:
@@ -233,11 +236,10 @@ class Engine:
 def _cache_blocks(model: Transformer, cache_bytes: int) -> int:
     """Blocks of a KV cache: as many as fit its bytes, and no more than can be used."""
     config, size = model.config, model.precision.itemsize
-    blocks = min(
-        MAX_SEQUENCES * -(-config.context // BLOCK_SIZE), cache_bytes // cost.cache_bytes(config, BLOCK_SIZE, size)
-    )
+    block_bytes = config.depth * model.cache_spec.bytes(BLOCK_SIZE, size)
+    blocks = min(MAX_SEQUENCES * -(-config.context // BLOCK_SIZE), cache_bytes // block_bytes)
     if blocks * BLOCK_SIZE < config.context:
-        needed = cost.cache_bytes(config, config.context + BLOCK_SIZE, size)
+        needed = config.depth * model.cache_spec.bytes(config.context + BLOCK_SIZE, size)
         raise InputError(
             f"a cache of {cache_bytes:,} bytes does not hold one context of {config.context} tokens; it needs"
             f" {needed:,}"

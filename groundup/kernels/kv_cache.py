@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.model.config import ModelConfig
+from groundup.model.attention import KVCacheSpec
 
 BLOCK_SIZE = 16  # tokens of a block
 
@@ -52,8 +52,8 @@ class KVCache(Protocol):
 class TorchKVCache:
     """Blocks in tensors of any device, attended to by torch's scaled dot-product attention: the reference."""
 
-    def __init__(self, config: ModelConfig, blocks: int, device: torch.device, dtype: torch.dtype):
-        size = (config.depth, blocks * BLOCK_SIZE, config.kv_heads, config.head_dim)
+    def __init__(self, spec: KVCacheSpec, layers: int, blocks: int, device: torch.device, dtype: torch.dtype):
+        size = (layers, blocks * BLOCK_SIZE, spec.heads, spec.features)
         # Zeros, as a masked slot has weight 0, and 0 times what memory happens to hold may not be a number.
         self._k_LSKE = torch.zeros(size, device=device, dtype=dtype)
         self._v_LSKE = torch.zeros(size, device=device, dtype=dtype)

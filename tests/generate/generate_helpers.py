@@ -12,7 +12,7 @@ from groundup.codecs.text import Tokenizer
 from groundup.generate.engine import CACHE_BYTES, Engine
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service
-from groundup.kernels.cpu.modules import plant, workshop
+from groundup.kernels.cpu.backend import cpu_backend, pack_weights
 from groundup.model.transformer import Transformer
 from tests.random_models import CONFIG, random_model
 
@@ -81,11 +81,11 @@ def native_model(
     precision: torch.dtype = torch.float32, weights: Any = "full", **changes: object
 ) -> tuple[Transformer, Any]:
     model = random_model(precision=precision, **changes)
-    shop = workshop(model.config)
-    if shop is None:
+    backend = cpu_backend(model.config)
+    if backend is None:
         pytest.skip("no C compiler")
-    plant(model, weights, shop)
-    return model, shop
+    pack_weights(model, weights, backend)
+    return model, backend
 
 
 def engine(
@@ -95,8 +95,10 @@ def engine(
     precision: torch.dtype = torch.float32,
     **changes: object,
 ) -> Engine:
-    model, shop = native_model(precision, **changes) if native else (random_model(precision=precision, **changes), None)
-    return Engine(model, tokenizer or Ids(), shop, cache_bytes)
+    model, backend = (
+        native_model(precision, **changes) if native else (random_model(precision=precision, **changes), None)
+    )
+    return Engine(model, tokenizer or Ids(), backend, cache_bytes)
 
 
 def ask(engine: Engine, *requests: Request) -> list[Heard]:

@@ -299,7 +299,7 @@ def test_an_embedding_is_the_mean_of_the_last_states(native):
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_matrices_kept_in_bf16_give_the_bits_of_the_model_that_trained(tmp_path: Path, tied: bool, monkeypatch):
-    monkeypatch.setattr(engine_module, "workshop", lambda config: None)
+    monkeypatch.setattr(engine_module, "cpu_backend", lambda config: None)
     model = random_model(precision=torch.bfloat16, tied=tied)
     weights.save(model, tmp_path, None)
     small_tokenizer(tmp_path)

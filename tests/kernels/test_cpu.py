@@ -12,10 +12,10 @@ import torch
 from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import Sampling
+from groundup.kernels.cpu import backend as cpu
 from groundup.kernels.cpu import kernels, probe
-from groundup.kernels.cpu import modules as leaves
+from groundup.kernels.cpu.backend import cpu_backend, pack_weights
 from groundup.kernels.cpu.matrix import Packed, quantise
-from groundup.kernels.cpu.modules import plant, workshop
 from groundup.model.linear import Linear
 from groundup.model.ops import TORCH
 from tests.generate.generate_helpers import Ids, native_model, random_prompts
@@ -29,40 +29,40 @@ BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 
 @pytest.fixture
-def shop():
-    return workshop(CONFIG)
+def backend():
+    return cpu_backend(CONFIG)
 
 
 def noise(*size: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
 
 
-def native_linear(weight: torch.Tensor, weights: str, shop) -> Callable[[torch.Tensor], torch.Tensor]:
+def native_linear(weight: torch.Tensor, weights: str, backend) -> Callable[[torch.Tensor], torch.Tensor]:
     packed = Packed(weight, weights)
-    return lambda x: shop.linear(x, packed)
+    return lambda x: backend.linear(x, packed)
 
 
 @BOTH
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 7, 8, 9, 33])
 @pytest.mark.parametrize(("outputs", "inputs"), [(16, 16), (300, 48), (17, 80), (33, 208)])
-def test_linear_equals_the_module(shop, dtype, rows, outputs, inputs):
+def test_linear_equals_the_module(backend, dtype, rows, outputs, inputs):
     module = Linear(inputs, outputs)
     module.weight.data = noise(outputs, inputs).to(dtype) / inputs**0.5
     x = noise(rows, inputs, seed=2).to(dtype)
-    torch.testing.assert_close(native_linear(module.weight, "full", shop)(x), module(x).detach(), **CLOSE[dtype])
+    torch.testing.assert_close(native_linear(module.weight, "full", backend)(x), module(x).detach(), **CLOSE[dtype])
 
 
 @BOTH
 @pytest.mark.parametrize(("weights", "steps", "tolerance"), [("int8", 127, 0.02), ("int4", 7, 0.02)])
 @pytest.mark.parametrize("inputs", [48, 64, 80])
-def test_whole_numbers_are_multiplied_exactly(shop, dtype, weights, steps, tolerance, inputs):
+def test_whole_numbers_are_multiplied_exactly(backend, dtype, weights, steps, tolerance, inputs):
     """Against the same whole numbers times their scales in fp32: what remains is the rounding of x to 8 bits, under
     1/127 of its largest.
     """
     weight, x = noise(40, inputs).to(dtype) / inputs**0.5, noise(9, inputs, seed=2).to(dtype)
     whole, scales = quantise(weight, math.gcd(inputs, 64 if weights == "int8" else 32), steps)
     expected = x.float() @ (whole.view(40, scales.shape[1], -1) * scales[..., None]).view(40, inputs).T
-    found = native_linear(weight, weights, shop)(x).float()
+    found = native_linear(weight, weights, backend)(x).float()
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
 
 
@@ -75,38 +75,38 @@ def test_quantising_keeps_the_largest_of_a_group_and_is_half_a_step_off_at_most(
 
 
 @BOTH
-def test_rms_norm_equals_torch(shop, dtype):
+def test_rms_norm_equals_torch(backend, dtype):
     weight, x = noise(48), noise(1, 11, 48, seed=2).to(dtype)
-    torch.testing.assert_close(shop.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), **CLOSE[dtype])
+    torch.testing.assert_close(backend.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), **CLOSE[dtype])
 
 
 @BOTH
-def test_rotary_embedding_equals_torch(shop, dtype):
+def test_rotary_embedding_equals_torch(backend, dtype):
     x = noise(2, 9, 4, 16).to(dtype)
     angles = TORCH.rotary_angles(torch.stack([torch.arange(9), torch.arange(40, 49)]), 16, 10_000.0)
     expected = TORCH.rotary_embedding(x, *angles)
-    torch.testing.assert_close(shop.rotary_embedding(x.clone(), *angles), expected, **CLOSE[dtype])
+    torch.testing.assert_close(backend.rotary_embedding(x.clone(), *angles), expected, **CLOSE[dtype])
 
 
 @BOTH
-def test_swiglu_equals_torch(shop, dtype):
+def test_swiglu_equals_torch(backend, dtype):
     wide = torch.linspace(-100, 100, 1600).view(1, 20, 80).to(dtype)
     up = noise(1, 20, 80).to(dtype)
-    torch.testing.assert_close(shop.swiglu(wide, up), TORCH.swiglu(wide, up), **CLOSE[dtype])
+    torch.testing.assert_close(backend.swiglu(wide, up), TORCH.swiglu(wide, up), **CLOSE[dtype])
 
 
 @BOTH
-def test_the_best_is_the_first_of_the_largest(shop, dtype):
+def test_the_best_is_the_first_of_the_largest(backend, dtype):
     scores = noise(30, 300).to(dtype)
     scores[3, 17] = scores[3, 250] = 9.0
     scores[4, 299] = scores[5, 280] = 9.0
-    assert leaves.best(shop, scores, 290).tolist() == scores[:, :290].argmax(-1).tolist()
+    assert cpu.argmax(backend, scores, 290).tolist() == scores[:, :290].argmax(-1).tolist()
 
 
 @BOTH
 @pytest.mark.parametrize("weights", ["full", "int8", "int4"])
-def test_a_row_of_a_matrix_product_has_the_same_bits_in_any_company(shop, dtype, weights):
-    linear = native_linear(noise(300, 80).to(dtype), weights, shop)
+def test_a_row_of_a_matrix_product_has_the_same_bits_in_any_company(backend, dtype, weights):
+    linear = native_linear(noise(300, 80).to(dtype), weights, backend)
     x = noise(37, 80, seed=2).to(dtype)
     together = linear(x)
     for size in (1, 2, 3, 5, 8, 13):
@@ -118,9 +118,9 @@ def test_a_row_of_a_matrix_product_has_the_same_bits_in_any_company(shop, dtype,
 def test_the_number_of_threads_changes_no_bit(dtype):
     found = []
     for threads in (1, 2):
-        model, shop = native_model(dtype)
-        shop.threads = threads
-        found.append(Engine(model, Ids(), shop).complete(random_prompts(12), 20, Sampling(temperature=1.0)))
+        model, backend = native_model(dtype)
+        backend.threads = threads
+        found.append(Engine(model, Ids(), backend).complete(random_prompts(12), 20, Sampling(temperature=1.0)))
     assert found[0] == found[1]
 
 
@@ -138,22 +138,22 @@ def test_a_planted_model_is_near_the_one_that_trained(weights):
     assert (found - expected).abs().mean() < {"full": 1e-5, "int8": 0.03, "int4": 0.5}[weights]
 
 
-def test_rows_beyond_the_context_have_their_angles_too(shop):
+def test_rows_beyond_the_context_have_their_angles_too(backend):
     model = random_model(context=8)
     ids, positions = torch.arange(24)[None], torch.arange(24)[None]
     with torch.no_grad():
         plain = model(ids, positions)
-        plant(model, "full", shop)
+        pack_weights(model, "full", backend)
         torch.testing.assert_close(model(ids, positions), plain, rtol=1e-3, atol=1e-3)
 
 
 def test_whole_numbers_without_a_compiler_are_refused():
     with pytest.raises(InputError, match="needs a C compiler"):
-        plant(random_model(), "int8", None)
+        pack_weights(random_model(), "int8", None)
 
 
 def test_rows_that_are_not_whole_vectors_go_without_kernels():
-    assert workshop(random_model(width=40).config) is None
+    assert cpu_backend(random_model(width=40).config) is None
 
 
 def test_a_compiler_that_fails_is_as_good_as_none(tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ FAULTS = {
         "put(y, at + e, first * c[e] - second * s[e], wide)",
         "put(y, at + e, first * c[e] + second * s[e], wide)",
     ),
-    "keys of a second page": ("queries[i * E + e + 1];", "queries[i * E + e];"),
+    "keys of a second block": ("queries[i * E + e + 1];", "queries[i * E + e];"),
     "a trap": (
         "static void best(",
         "static void best_(const void *x) { (void)x; __builtin_trap(); }\nstatic void best(",

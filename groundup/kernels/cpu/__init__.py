@@ -1,1 +1,1 @@
-"""The leaves of the model in C, for serving on a processor; everything works without them, more slowly."""
+"""The kernel backend for CPUs, in C; everything works without it, more slowly."""

@@ -353,27 +353,27 @@ static void best(const void *x, int64_t *y, long rows, long N, long width, int w
     }
 }
 
-/* --- attention over pages ---------------------------------------------------------------------------------------- */
+/* --- paged attention, over blocks of the KV cache -------------------------------------------------------------- */
 
-/* A page holds 16 tokens: keys [page][K][E][16], so that one vector is one feature of 16 tokens, and values [page][K][16][E]. */
+/* A block holds 16 tokens: keys [block][K][E][16], so that one vector is one feature of 16 tokens, and values [block][K][16][E]. */
 
-/* Puts the keys and values [rows, K, E] of new tokens into their slots, page * 16 + place. */
+/* Puts the keys and values [rows, K, E] of new tokens into their slots, block * 16 + place. */
 static void store(const void *k, const void *v, void *keys, void *values, const int64_t *slots, long rows, long K, long E, int wide) {
     long size = wide ? 4 : 2;
     SHARE for (long r = 0; r < rows; r++)
         for (long h = 0; h < K; h++) {
-            long page = slots[r] / LANES, place = slots[r] % LANES, from = (r * K + h) * E, to = (page * K + h) * E * LANES;
+            long block = slots[r] / LANES, place = slots[r] % LANES, from = (r * K + h) * E, to = (block * K + h) * E * LANES;
             memcpy((char *)values + (to + place * E) * size, (const char *)v + from * size, (size_t)(E * size));
             for (long e = 0; e < E; e++) memcpy((char *)keys + (to + e * LANES + place) * size, (const char *)k + (from + e) * size, (size_t)size);
         }
 }
 
 typedef struct {
-    const int32_t *pages;    /* [sequences, width]: the pages of each sequence, in order */
+    const int32_t *blocks;    /* [sequences, width]: the blocks of each sequence, in order */
     const int32_t *sequence; /* [rows] */
-    const int32_t *seen;     /* [rows]: how many positions of its sequence a token looks at */
+    const int32_t *attended;     /* [rows]: how many positions of its sequence a token attends to */
     const int32_t *tiles;    /* [count, 2]: first row and number of neighbours of one sequence that are worked on together */
-    long count, width, H, K, E, space; /* `space` floats for each thread: 8 * (E + the longest sequence in whole pages) */
+    long count, width, H, K, E, space; /* `space` floats for each thread: 8 * (E + the longest sequence in whole blocks) */
 } Table;
 
 typedef struct {
@@ -383,8 +383,8 @@ typedef struct {
     int wide;
 } Attention;
 
-/* One page of keys against n queries [n][E]: the scores of 16 tokens each. Two sums, so that one need not wait for the other. */
-INLINE void score_page(const void *keys, long at, const float *queries, long E, v16f *score, int n, int wide) {
+/* One block of keys against n queries [n][E]: the scores of 16 tokens each. Two sums, so that one need not wait for the other. */
+INLINE void score_block(const void *keys, long at, const float *queries, long E, v16f *score, int n, int wide) {
     v16f even[QUERIES] = {}, odd[QUERIES] = {};
     for (long e = 0; e < E; e += 2) {
         v16f key = get16(keys, at + e * LANES, wide), next = get16(keys, at + (e + 1) * LANES, wide);
@@ -397,13 +397,13 @@ INLINE void score_page(const void *keys, long at, const float *queries, long E, 
 }
 
 /* softmax of n rows of scores, in place but for the division; the sums. */
-INLINE void weigh(float *scores, long pages, const v16f *best, float *total, int n) {
+INLINE void weigh(float *scores, long blocks, const v16f *best, float *total, int n) {
     for (int i = 0; i < n; i++) {
         v16f sum = {};
         float highest = -INFINITY;
         for (int j = 0; j < LANES; j++) highest = fmaxf(highest, best[i][j]);
-        for (long p = 0; p < pages; p++) {
-            v16f *score = (v16f *)(scores + (i * pages + p) * LANES);
+        for (long p = 0; p < blocks; p++) {
+            v16f *score = (v16f *)(scores + (i * blocks + p) * LANES);
             *score = choose(*score > splat(-INFINITY), exp16(*score - highest), splat(0));
             sum += *score;
         }
@@ -412,15 +412,15 @@ INLINE void weigh(float *scores, long pages, const v16f *best, float *total, int
     }
 }
 
-/* 16 or, with `both`, 32 features of the values of all pages, weighed for n queries. */
-INLINE void gather(const void *values, const int32_t *table, long pages, long stride, long offset, long E, const float *scores, v16f *low, v16f *high, int n, int both, int wide) {
+/* 16 or, with `both`, 32 features of the values of all blocks, weighed for n queries. */
+INLINE void gather(const void *values, const int32_t *table, long blocks, long stride, long offset, long E, const float *scores, v16f *low, v16f *high, int n, int both, int wide) {
     UNROLL for (int i = 0; i < n; i++) low[i] = high[i] = splat(0);
-    for (long p = 0; p < pages; p++) {
+    for (long p = 0; p < blocks; p++) {
         long at = table[p] * stride + offset;
         for (int j = 0; j < LANES; j++) {
             v16f value = get16(values, at + j * E, wide), next = both ? get16(values, at + j * E + LANES, wide) : splat(0);
             UNROLL for (int i = 0; i < n; i++) {
-                float weight = scores[(i * pages + p) * LANES + j];
+                float weight = scores[(i * blocks + p) * LANES + j];
                 low[i] += value * weight;
                 if (both) high[i] += next * weight;
             }
@@ -431,9 +431,9 @@ INLINE void gather(const void *values, const int32_t *table, long pages, long st
 /* Queries of `tokens` neighbours of one sequence that share a key head; n = tokens * H / K of them. */
 INLINE void attend_tile(const Attention *a, long row, long head, int tokens, float *space, int n) {
     const Table *t = a->table;
-    long H = t->H, K = t->K, E = t->E, group = H / K, most = t->seen[row + tokens - 1], pages = (most + LANES - 1) / LANES;
-    const int32_t *table = t->pages + t->sequence[row] * t->width;
-    float *queries = space, *scores = space + n * E; /* [n][E], then [n][pages * 16] */
+    long H = t->H, K = t->K, E = t->E, group = H / K, most = t->attended[row + tokens - 1], blocks = (most + LANES - 1) / LANES;
+    const int32_t *table = t->blocks + t->sequence[row] * t->width;
+    float *queries = space, *scores = space + n * E; /* [n][E], then [n][blocks * 16] */
     float scale = 1.0f / sqrtf((float)E), total[QUERIES];
     long place[QUERIES];
     for (int i = 0; i < n; i++) {
@@ -443,19 +443,19 @@ INLINE void attend_tile(const Attention *a, long row, long head, int tokens, flo
     v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     v16f best[QUERIES], score[QUERIES];
     UNROLL for (int i = 0; i < n; i++) best[i] = splat(-INFINITY);
-    for (long p = 0; p < pages; p++) {
-        score_page(a->keys, (table[p] * K + head) * E * LANES, queries, E, score, n, a->wide);
+    for (long p = 0; p < blocks; p++) {
+        score_block(a->keys, (table[p] * K + head) * E * LANES, queries, E, score, n, a->wide);
         UNROLL for (int i = 0; i < n; i++) {
-            score[i] = choose(lane + (int32_t)(p * LANES) < t->seen[row + i / group], score[i], splat(-INFINITY));
+            score[i] = choose(lane + (int32_t)(p * LANES) < t->attended[row + i / group], score[i], splat(-INFINITY));
             best[i] = larger(score[i], best[i]);
-            *(v16f *)(scores + (i * pages + p) * LANES) = score[i];
+            *(v16f *)(scores + (i * blocks + p) * LANES) = score[i];
         }
     }
-    weigh(scores, pages, best, total, n);
+    weigh(scores, blocks, best, total, n);
     for (long c = 0; c < E; c += 2 * LANES) {
         v16f low[QUERIES], high[QUERIES];
         int both = c + LANES < E;
-        gather(a->values, table, pages, K * E * LANES, head * E * LANES + c, E, scores, low, high, n, both, a->wide);
+        gather(a->values, table, blocks, K * E * LANES, head * E * LANES + c, E, scores, low, high, n, both, a->wide);
         for (int i = 0; i < n; i++) {
             put16(a->o, place[i] + c, low[i] / total[i], a->wide);
             if (both) put16(a->o, place[i] + c + LANES, high[i] / total[i], a->wide);

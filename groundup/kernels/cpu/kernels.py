@@ -29,7 +29,7 @@ class Table(ctypes.Structure):
     """`Table` of kernels.c."""
 
     _fields_ = (
-        *((name, ADDRESS) for name in ("pages", "sequence", "seen", "tiles")),
+        *((name, ADDRESS) for name in ("blocks", "sequence", "attended", "tiles")),
         *((name, LONG) for name in ("count", "width", "H", "K", "E", "space")),
     )
 

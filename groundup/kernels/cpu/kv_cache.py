@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from groundup.kernels.cpu.backend import GROUP, CpuBackend, paged_attention, store
 from groundup.kernels.cpu.kernels import Table
-from groundup.kernels.cpu.modules import GROUP, Workshop, attend, store
 from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk
+from groundup.model.attention import KVCacheSpec
 from groundup.model.config import ModelConfig
 
 
@@ -21,9 +22,17 @@ class CpuKVCache:
     What `begin` prepares for up to `tokens` tokens stays at the same addresses, so that a captured graph finds it.
     """
 
-    def __init__(self, config: ModelConfig, blocks: int, dtype: torch.dtype, shop: Workshop, tokens: int):
-        self._shop = shop
-        L, K, E = config.depth, config.kv_heads, config.head_dim
+    def __init__(
+        self,
+        spec: KVCacheSpec,
+        config: ModelConfig,
+        blocks: int,
+        dtype: torch.dtype,
+        backend: CpuBackend,
+        tokens: int,
+    ):
+        self._backend = backend
+        L, K, E = config.depth, spec.heads, spec.features
         self.keys = torch.zeros((L, blocks, K, E, BLOCK_SIZE), dtype=dtype)
         self.values = torch.zeros((L, blocks, K, BLOCK_SIZE, E), dtype=dtype)
         width = -(-config.context // BLOCK_SIZE)
@@ -32,7 +41,7 @@ class CpuKVCache:
         self._positions_R, self._slots_R = (torch.zeros(tokens, dtype=torch.int64) for _ in range(2))
         self._positions, self._slots = self._positions_R.numpy(), self._slots_R.numpy()
         space = GROUP * (E + width * BLOCK_SIZE)
-        self._space = torch.empty(shop.threads * space)
+        self._space = torch.empty(backend.threads * space)
         addresses = (each.ctypes.data for each in (self._block_tables, self._sequence, self._attended, self._tiles))
         self._table = Table(*addresses, 0, width, config.heads, K, E, space)
         self._tile_rows = GROUP // (config.heads // K)
@@ -69,5 +78,5 @@ class CpuKVCache:
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
         """Store, then attend in place."""
         blocks = self.keys[layer], self.values[layer]
-        store(self._shop, (k_BTKE, v_BTKE), blocks, self._slots_R)
-        return attend(self._shop, q_BTHE, blocks, self._table, self._space)
+        store(self._backend, (k_BTKE, v_BTKE), blocks, self._slots_R)
+        return paged_attention(self._backend, q_BTHE, blocks, self._table, self._space)

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from groundup.kernels.cpu import backend as cpu
 from groundup.kernels.cpu import kernels
-from groundup.kernels.cpu import modules as leaves
+from groundup.kernels.cpu.backend import CpuBackend
 from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.cpu.matrix import Packed, Weights, quantise
-from groundup.kernels.cpu.modules import Workshop
 from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk, TorchKVCache
+from groundup.model.attention import KVCacheSpec
 from groundup.model.config import ModelConfig
 from groundup.model.ops import TORCH
 
@@ -50,15 +51,15 @@ def main(path: str) -> int:
     torch.set_num_threads(
         1
     )  # of both sides: one thread runs the same code as many, and does not wait for a busy neighbour
-    shop = Workshop(kernels.typed(ctypes.CDLL(path)))
-    return int(not all(right for dtype in CLOSE for right in _findings(shop, dtype)))
+    backend = CpuBackend(kernels.typed(ctypes.CDLL(path)))
+    return int(not all(right for dtype in CLOSE for right in _findings(backend, dtype)))
 
 
-def _findings(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
-    yield from _products(shop, dtype)
-    yield from _rows(shop, dtype)
-    yield from _choices(shop, dtype)
-    yield from _attention(shop, dtype)
+def _findings(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
+    yield from _products(backend, dtype)
+    yield from _rows(backend, dtype)
+    yield from _choices(backend, dtype)
+    yield from _attention(backend, dtype)
 
 
 def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
@@ -66,7 +67,7 @@ def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
     return bool((found.float() - expected.float()).abs().max() <= tolerance * expected.float().abs().max())
 
 
-def _products(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+def _products(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
     kinds: tuple[Weights, ...] = ("full", "int8", "int4")
     for outputs, inputs in MATRICES:
         weight = (torch.randn(outputs, inputs) / inputs**0.5).to(dtype)
@@ -75,7 +76,7 @@ def _products(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
             for rows in ROWS:
                 x = torch.randn(rows, inputs).to(dtype)
                 yield _close(
-                    shop.linear(x, packed), x.float() @ meant.T, CLOSE[dtype] + (WHOLE if weights != "full" else 0)
+                    backend.linear(x, packed), x.float() @ meant.T, CLOSE[dtype] + (WHOLE if weights != "full" else 0)
                 )
 
 
@@ -91,42 +92,42 @@ def _meant(weight_NK: Tensor, weights: Weights) -> Tensor:
 
 
 @torch.no_grad()
-def _rows(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+def _rows(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
     for width in WIDTHS:
         weight, table = torch.randn(width), torch.randn(23, width).to(dtype)
         x, y = torch.randn(1, 11, width).to(dtype), 20 * torch.randn(1, 11, width).to(dtype)
-        yield _close(shop.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), CLOSE[dtype])
-        yield _close(shop.swiglu(y, x), TORCH.swiglu(y, x), CLOSE[dtype])
-        yield torch.equal(shop.residual_add(x, y), x + y)  # one rounding, which is the same everywhere
+        yield _close(backend.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), CLOSE[dtype])
+        yield _close(backend.swiglu(y, x), TORCH.swiglu(y, x), CLOSE[dtype])
+        yield torch.equal(backend.residual_add(x, y), x + y)  # one rounding, which is the same everywhere
         ids = torch.randint(0, 23, (2, 7))
-        yield torch.equal(shop.embedding(ids, table, dtype), TORCH.embedding(ids, table, dtype))
+        yield torch.equal(backend.embedding(ids, table, dtype), TORCH.embedding(ids, table, dtype))
     for heads, _, features in HEADS:
         x, positions = torch.randn(2, 9, heads, features).to(dtype), torch.arange(18).view(2, 9)
         angles = TORCH.rotary_angles(positions, features, 10_000.0)
-        found = shop.rotary_angles(positions, features, 10_000.0)
+        found = backend.rotary_angles(positions, features, 10_000.0)
         yield all(torch.equal(one, other) for one, other in zip(found, angles, strict=True))
-        yield _close(shop.rotary_embedding(x, *angles), TORCH.rotary_embedding(x, *angles), CLOSE[dtype])
+        yield _close(backend.rotary_embedding(x, *angles), TORCH.rotary_embedding(x, *angles), CLOSE[dtype])
 
 
-def _choices(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+def _choices(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
     scores = torch.randn(40, 300).to(dtype)
     scores[3, 17] = scores[3, 250] = 9.0  # of equals the first
     for width in (1, 15, 16, 290, 300):
-        yield torch.equal(leaves.best(shop, scores, width), scores[:, :width].argmax(-1))
+        yield torch.equal(cpu.argmax(backend, scores, width), scores[:, :width].argmax(-1))
 
 
-def _attention(shop: Workshop, dtype: torch.dtype) -> Iterator[bool]:
+def _attention(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
     """Several sequences in one step: what they had before is stored first, then what is new attends to all of it."""
     for heads, kv_heads, features in HEADS:
         config = ModelConfig(
             depth=1, width=16, heads=heads, kv_heads=kv_heads, head_dim=features, ffn=16, vocab=16, context=64
         )
-        count = sum(before + new for before, new in LENGTHS)
+        count, spec = sum(before + new for before, new in LENGTHS), KVCacheSpec(kv_heads, features)
         pages = [
             list(range(4 * n, 4 * n + -(-(before + new) // BLOCK_SIZE))) for n, (before, new) in enumerate(LENGTHS)
         ]
-        native = CpuKVCache(config, 4 * len(LENGTHS), dtype, shop, count)
-        plain = TorchKVCache(config, 4 * len(LENGTHS), torch.device("cpu"), dtype)
+        native = CpuKVCache(spec, config, 4 * len(LENGTHS), dtype, backend, count)
+        plain = TorchKVCache(spec, 1, 4 * len(LENGTHS), torch.device("cpu"), dtype)
         begun = [CacheChunk(0, before, own) for (before, _), own in zip(LENGTHS, pages, strict=True)]
         for step in (begun, [CacheChunk(before, new, own) for (before, new), own in zip(LENGTHS, pages, strict=True)]):
             R = sum(part.count for part in step)

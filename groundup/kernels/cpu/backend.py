@@ -1,4 +1,4 @@
-"""`model.ops.Ops` in C for processors: `plant` gives a model this backend and packs its weights.
+"""The CPU kernel backend: `model.ops.Ops` in C. `pack_weights` gives a model this backend, and packs its matrices.
 
 Shapes as in `model.ops`.
 """
@@ -20,20 +20,20 @@ from groundup.model.transformer import Transformer
 GROUP = 8  # query heads that may share a key head
 
 
-class Workshop:
-    """`model.ops.Ops` by the kernels: each token gets the same bits whatever stands beside it.
+class CpuBackend:
+    """`model.ops.Ops` by the kernels; batch-invariant: the bits of a row depend on that row alone.
 
-    Calls are carried out, and collected on a `tape` to be carried out together, again and again. Sizes are those of
-    one token; `tokens` says for how many. `context` positions have their rotary angles from the beginning.
+    Each call runs at once; while a `graph` is set, it is captured as well, to be replayed. Rotary angles are tabulated
+    for `context` positions at first.
     """
 
     def __init__(self, kernels: ctypes.CDLL, context: int = 1):
         self.kernels, self.context = kernels, context
         self.threads = torch.get_num_threads()
-        self.tape: Tape | None = None
+        self.graph: CapturedGraph | None = None
         self._angles: dict[tuple[int, float], tuple[Tensor, Tensor]] = {}
 
-    def do(
+    def call(
         self,
         kind: Kind,
         tokens: int,
@@ -42,18 +42,18 @@ class Workshop:
         wide: bool,
         epsilon: float = 0.0,
     ) -> None:
-        """One call; operands are tensors, or addresses of what outlives the call."""
+        """Run a kernel for `tokens` tokens; operands are tensors, or addresses of what outlives the call."""
         addresses = [each.data_ptr() if isinstance(each, Tensor) else each for each in operands]
         call = Call(kind, (ctypes.c_void_p * 5)(*addresses), (ctypes.c_long * 3)(*size), epsilon, wide)
-        if self.tape is not None:
-            self.tape.add(call, operands)
+        if self.graph is not None:
+            self.graph.add(call, operands)
         self.kernels.run(ctypes.byref(call), 1, tokens, self.threads)
 
     def embedding(self, ids_BT: Tensor, weight: Tensor, precision: torch.dtype) -> Tensor:
         """The table is kept in the precision."""
         ids_BT, width = ids_BT.contiguous(), weight.shape[1]
         x_BTD = torch.empty((*ids_BT.shape, width), dtype=precision)
-        self.do(Kind.EMBED, ids_BT.numel(), (ids_BT, weight, x_BTD), (1, width), precision == torch.float32)
+        self.call(Kind.EMBED, ids_BT.numel(), (ids_BT, weight, x_BTD), (1, width), precision == torch.float32)
         return x_BTD
 
     def linear(self, x: Tensor, weight: Packed) -> Tensor:
@@ -61,13 +61,13 @@ class Workshop:
         rows = x.numel() // weight.inputs
         y = torch.empty((*x.shape[:-1], weight.outputs), dtype=x.dtype)
         space = torch.empty(rows * weight.row_bytes, dtype=torch.uint8)
-        self.do(Kind.LINEAR, rows, (weight.address, x, y, space), (1,), x.dtype == torch.float32)
+        self.call(Kind.LINEAR, rows, (weight.address, x, y, space), (1,), x.dtype == torch.float32)
         return y
 
     def rms_norm(self, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         x, width, tokens = x.contiguous(), len(weight), x.shape[0] * x.shape[1]
         y, size = torch.empty_like(x), (x.numel() // tokens // width, width)
-        self.do(Kind.NORM, tokens, (x, weight, y), size, x.dtype == torch.float32, epsilon)
+        self.call(Kind.NORM, tokens, (x, weight, y), size, x.dtype == torch.float32, epsilon)
         return y
 
     def rotary_angles(self, positions_BT: Tensor, features: int, base: float) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class Workshop:
         tables = self._tables(max(self.context, int(positions_BT.max()) + 1), features, base)
         cos_BTE, sin_BTE = (torch.empty((*positions_BT.shape, features)) for _ in tables)
         operands = (positions_BT, *tables, cos_BTE, sin_BTE)
-        self.do(Kind.ANGLES, positions_BT.numel(), operands, (1, features), True)
+        self.call(Kind.ANGLES, positions_BT.numel(), operands, (1, features), True)
         return cos_BTE, sin_BTE
 
     def _tables(self, positions: int, features: int, base: float) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ class Workshop:
         B, T, H, E = x_BTHE.shape
         y_BTHE = torch.empty_like(x_BTHE)
         operands = (x_BTHE, cos_BTE.expand(B, T, E).contiguous(), sin_BTE.expand(B, T, E).contiguous(), y_BTHE)
-        self.do(Kind.ROTATE, B * T, operands, (1, H, E), x_BTHE.dtype == torch.float32)
+        self.call(Kind.ROTATE, B * T, operands, (1, H, E), x_BTHE.dtype == torch.float32)
         return y_BTHE
 
     def swiglu(self, gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
@@ -101,84 +101,83 @@ class Workshop:
 
     def _pairwise(self, kind: Kind, x: Tensor, other: Tensor) -> Tensor:
         y, width = torch.empty_like(x), x.shape[-1]
-        self.do(kind, x.numel() // width, (x, other, y), (width,), x.dtype == torch.float32)
+        self.call(kind, x.numel() // width, (x, other, y), (width,), x.dtype == torch.float32)
         return y
 
 
-class Tape:
-    """Calls in the order in which one forward made them, and the tensors they work on."""
+class CapturedGraph:
+    """The kernel calls of one forward, in order, with the tensors that they read and write."""
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
         self._kept: list[Any] = []
 
     def add(self, call: Call, operands: tuple[Any, ...]) -> None:
-        """Remember a call."""
+        """Capture a call."""
         self._calls.append(call)
         self._kept.append(operands)
 
-    def keep(self, what: Any) -> None:
-        """Hold on to something the calls need."""
-        self._kept.append(what)
+    def keep(self, operand: Any) -> None:
+        """Keep alive something the calls need."""
+        self._kept.append(operand)
 
-    def wind(self, shop: Workshop) -> None:
-        """Make it ready to be played."""
-        self._shop, self._count = shop, len(self._calls)
+    def instantiate(self, backend: CpuBackend) -> None:
+        """End the capture: lay the calls out as one array."""
+        self._backend, self._count = backend, len(self._calls)
         self._row = (Call * self._count)(*self._calls)
 
-    def play(self, tokens: int) -> None:
-        """Make the calls again, for the first tokens of those that the forward was made with."""
-        self._shop.kernels.run(self._row, self._count, tokens, self._shop.threads)
+    def replay(self, tokens: int) -> None:
+        """Run the calls again, for the first `tokens` tokens of those that were captured."""
+        self._backend.kernels.run(self._row, self._count, tokens, self._backend.threads)
 
 
-def best(shop: Workshop, scores_NV: Tensor, width: int) -> Tensor:
-    """The likeliest of the first `width` ids of each row, the first of equals, [N]."""
+def argmax(backend: CpuBackend, scores_NV: Tensor, width: int) -> Tensor:
+    """The index of the largest of the first `width` logits of each row, the first of equals, [N]."""
     ids_N = torch.empty(len(scores_NV), dtype=torch.int64)
-    shop.do(
+    backend.call(
         Kind.BEST, len(scores_NV), (scores_NV, ids_N), (1, scores_NV.shape[1], width), scores_NV.dtype == torch.float32
     )
     return ids_N
 
 
-def store(shop: Workshop, new: tuple[Tensor, Tensor], pages: tuple[Tensor, Tensor], slots_R: Tensor) -> None:
-    """Put keys and values [1, R, K, E] of new tokens into their slots."""
+def store(backend: CpuBackend, new: tuple[Tensor, Tensor], blocks: tuple[Tensor, Tensor], slots_R: Tensor) -> None:
+    """Store keys and values [1, R, K, E] of new tokens in their slots of the cache."""
     _, R, K, E = new[0].shape
-    shop.do(Kind.STORE, R, (*new, *pages, slots_R), (1, K, E), new[0].dtype == torch.float32)
+    backend.call(Kind.STORE, R, (*new, *blocks, slots_R), (1, K, E), new[0].dtype == torch.float32)
 
 
-def attend(shop: Workshop, q_BTHE: Tensor, pages: tuple[Tensor, Tensor], table: Table, space: Tensor) -> Tensor:
-    """What queries [1, R, H, E] gather from pages, as the table says."""
+def paged_attention(
+    backend: CpuBackend, q_BTHE: Tensor, blocks: tuple[Tensor, Tensor], table: Table, space: Tensor
+) -> Tensor:
+    """Attention of queries [1, R, H, E] over the blocks of the cache that a table lists."""
     o_BTHE, wide = torch.empty_like(q_BTHE), q_BTHE.dtype == torch.float32
-    call = ctypes.pointer(
-        Attention(
-            ctypes.pointer(table), q_BTHE.data_ptr(), pages[0].data_ptr(), pages[1].data_ptr(), o_BTHE.data_ptr(), wide
-        )
-    )
+    addresses = [each.data_ptr() for each in (q_BTHE, *blocks, o_BTHE)]
+    call = ctypes.pointer(Attention(ctypes.pointer(table), *addresses, wide))
     address = ctypes.addressof(call.contents)
-    shop.do(Kind.ATTEND, q_BTHE.shape[1], (address, space), (1,), wide)
-    if shop.tape is not None:
-        shop.tape.keep((call, table, q_BTHE, o_BTHE, pages))
+    backend.call(Kind.ATTEND, q_BTHE.shape[1], (address, space), (1,), wide)
+    if backend.graph is not None:
+        backend.graph.keep((call, table, q_BTHE, o_BTHE, blocks))
     return o_BTHE
 
 
-def workshop(config: ModelConfig) -> Workshop | None:
-    """The workshop for models of a config, or None: no compiler, or rows that are not whole vectors."""
+def cpu_backend(config: ModelConfig) -> CpuBackend | None:
+    """The backend for models of a config, or None: no compiler, or rows that are not whole vectors."""
     widths = (config.width, config.ffn, config.head_dim, config.heads * config.head_dim)
     if not all(map(fits, widths)) or config.heads // config.kv_heads > GROUP:
         return None
     kernels = library()
-    return None if kernels is None else Workshop(kernels, config.context)
+    return None if kernels is None else CpuBackend(kernels, config.context)
 
 
 @torch.no_grad()
-def plant(model: Transformer, weights: Weights, shop: Workshop | None) -> int:
-    """Pack the matrices of a model for the kernels, its backend from now on; returns their bytes. It cannot be trained
-    afterwards.
+def pack_weights(model: Transformer, weights: Weights, backend: CpuBackend | None) -> int:
+    """Pack the matrices of a model, quantised if asked for, and set its backend; returns the bytes of the matrices.
 
+    The model cannot be trained afterwards.
     The head is in int8 at least; the vision encoder stays in full. Raises InputError if integers are asked for and
-    there is no workshop.
+    there is no backend.
     """
-    if shop is None:
+    if backend is None:
         if weights != "full":
             raise InputError(
                 f"weights {weights}: needs a C compiler, and layers of whole vectors ({LANES} numbers); serve them in"
@@ -196,5 +195,5 @@ def plant(model: Transformer, weights: Weights, shop: Workshop | None) -> int:
         norm.weight.data = norm.weight.data.float().contiguous()
     table = model.model.embed_tokens
     table.weight = nn.Parameter(table.weight.detach().to(model.precision).contiguous(), requires_grad=False)
-    model.ops = shop
+    model.ops = backend
     return size + table.weight.nbytes
