@@ -34,11 +34,13 @@ class Detector:
     def detect(self, rows: Sequence[PackedRow]) -> list[list[list[Detection]]]:
         """Detections in each image of each row, sorted by score; raises InputError as `require` does."""
         self.require()
-        found: list[list[list[Detection]]] = [[] for _ in rows]
+        detections: list[list[list[Detection]]] = [[] for _ in rows]
         for index, images in patch_states(self._model, rows):
             for image, x_ND in zip(rows[index].images, images, strict=True):
-                found[index].append(from_predictions(*self._head(x_ND), image.grid, list(self._model.config.classes)))
-        return found
+                detections[index].append(
+                    from_predictions(*self._head(x_ND), image.grid, list(self._model.config.classes))
+                )
+        return detections
 
     def per_patch(self, view: ImageInput) -> tuple[Floats, Floats]:
         """Class probabilities [N, 1 + C] and box values [N, 4] of an image's patches. Raises as `require`."""

@@ -32,7 +32,7 @@ class Embedder:
 
     def patches(self, rows: Sequence[PackedRow]) -> list[list[Tensor]]:
         """The final hidden states [N, D] of the patches of each image of each row."""
-        found: list[list[Tensor]] = [[] for _ in rows]
+        states: list[list[Tensor]] = [[] for _ in rows]
         for index, images in patch_states(self._model, rows):
-            found[index] = images
-        return found
+            states[index] = images
+        return states

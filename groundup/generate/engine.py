@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from groundup.codecs.detections import Detection
 from groundup.codecs.text import Tokenizer
@@ -69,7 +69,7 @@ class Engine:
             self._cache = cpu = CpuKVCache(model.cache_spec, model.config, blocks, model.precision, backend, tokens)
             self._decoder = Decoder(model, cpu, backend, MAX_SEQUENCES, tokenizer.size)
         self._prefill = Prefill(model, self._cache, self.scheduler, tokenizer.size)
-        self._images = ImageEncoder(model)
+        self._images = ImageEncoder(model, self.scheduler)
         self.scorer, self.detector, self.embedder = Scorer(model), Detector(model, tokenizer), Embedder(model)
         self._sampler = Sampler(self.scheduler, tokenizer, model.config.context)
 
@@ -182,7 +182,7 @@ class Engine:
         return True
 
     def _forward(self, chunks: list[ScheduledChunk]) -> None:
-        images = self._encoded(chunks)
+        images = self._images.encode_chunks(chunks)
         chunks = [chunk for chunk in chunks if not chunk.sequence.ended]
         if not chunks:
             return
@@ -196,16 +196,6 @@ class Engine:
         else:
             ready, logits_NV = self._prefill.forward(chunks, positions_1R, images)
             self._sampler.sample(ready, logits_NV.argmax(-1).tolist(), logits_NV)
-
-    def _encoded(self, chunks: list[ScheduledChunk]) -> dict[SequenceState, Tensor]:
-        """The image embeddings of each sequence with patches in its chunk; one whose images fail is ended."""
-        encoded = {}
-        for chunk in chunks:
-            if chunk.image_spans:
-                x_ND = self.scheduler.isolated(chunk.sequence, partial(self._images.chunk, chunk))
-                if x_ND is not None:
-                    encoded[chunk.sequence] = x_ND
-        return encoded
 
     def _recover(self, chunks: list[ScheduledChunk], error: Exception) -> None:
         """End the sequences of a step whose forward failed. Raises if a block is lost, or no forward works any more."""

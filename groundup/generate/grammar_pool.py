@@ -157,8 +157,8 @@ class GrammarPool:
         """
         if not self._spawner.runs:
             await asyncio.to_thread(self._spawner.start)
-        if (found := self._known(grammar)) is not None:
-            return found
+        if (compiled := self._known(grammar)) is not None:
+            return compiled
         with self._waiting(client) as turn:
             async with turn:
                 await self._room(client)
@@ -176,10 +176,10 @@ class GrammarPool:
         if grammar in self._refused:
             self._refused.move_to_end(grammar)
             raise InputError(self._refused[grammar])
-        found = self._live.get(grammar)
-        if found is not None:
-            _remember(self._recent, grammar, found)
-        return found
+        compiled = self._live.get(grammar)
+        if compiled is not None:
+            _remember(self._recent, grammar, compiled)
+        return compiled
 
     @contextmanager
     def _waiting(self, client: str) -> Iterator[asyncio.Lock]:
@@ -225,9 +225,9 @@ class GrammarPool:
             if isinstance(error, TimeoutError):
                 raise Busy(worker.COMPILE_SECONDS, "the machine has no time to compile a grammar") from None
             raise
-        found = self._live[source] = CompiledGrammar(source, client, self._spawner, link, first)
-        _remember(self._recent, source, found)
-        return found
+        compiled = self._live[source] = CompiledGrammar(source, client, self._spawner, link, first)
+        _remember(self._recent, source, compiled)
+        return compiled
 
     async def _first_mask(self, grammar: UntrustedGrammar, link: WorkerLink) -> bytes:
         with suppress(OSError):  # it has ended, which the loop sees

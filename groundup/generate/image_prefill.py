@@ -4,25 +4,35 @@ Shapes: N patches, D width.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from groundup.codecs.patches import Frame
 from groundup.generate.image_inputs import ImageInput
-from groundup.generate.scheduler import ScheduledChunk
+from groundup.generate.scheduler import ScheduledChunk, Scheduler
 from groundup.generate.sequence import SequenceState
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs
 
 
 class ImageEncoder:
-    """Runs the vision encoder of a model, image by image."""
+    """Runs the vision encoder of a model, image by image; a sequence whose image fails is ended."""
 
-    def __init__(self, model: Transformer):
-        self._model = model
+    def __init__(self, model: Transformer, scheduler: Scheduler):
+        self._model, self._scheduler = model, scheduler
 
-    def chunk(self, chunk: ScheduledChunk) -> Tensor:
+    def encode_chunks(self, chunks: list[ScheduledChunk]) -> dict[SequenceState, Tensor]:
+        """The embeddings [N, D] of each sequence with patches in its chunk."""
+        encoded = {
+            chunk.sequence: self._scheduler.isolated(chunk.sequence, partial(self._chunk, chunk))
+            for chunk in chunks
+            if chunk.image_spans
+        }
+        return {sequence: x_ND for sequence, x_ND in encoded.items() if x_ND is not None}
+
+    def _chunk(self, chunk: ScheduledChunk) -> Tensor:
         """The embeddings [N, D] of a chunk's patches: of each image from the first patch that is not in the cache."""
         images = chunk.sequence.images_within(chunk.start, chunk.start + chunk.count)
         return torch.cat([self.encode(image)[max(0, chunk.start - image.position) :] for image in images])
