@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from groundup.generate import isolation
+from groundup.generate.image_inputs import ImageInput
 from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
@@ -90,9 +91,13 @@ def test_an_image_that_fails_ends_its_request_alone(monkeypatch):
     seeing, damaged = made._images.encode, view(3)
     wanted = request(4, view(1), limit=6)
     expected = ask(made, wanted)[0].ids
-    monkeypatch.setattr(
-        made._images, "encode", lambda image: raising(MemoryError())() if image is damaged else seeing(image)
-    )
+
+    def failing(image: ImageInput) -> torch.Tensor:
+        if image.digest == damaged.digest:
+            raise MemoryError
+        return seeing(image)
+
+    monkeypatch.setattr(made._images, "encode", failing)
     bad, good = ask(made, request(4, damaged, limit=6), wanted)
     assert bad.pieces[-1].fault == "engine"
     assert good.ids == expected
