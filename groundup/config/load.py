@@ -36,6 +36,17 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(_explain(path, text, table, changes, error)) from None
 
 
+def stored(table: Any) -> Recipe:
+    """The recipe that a run keeps as JSON, where null stands for what was left out. Raises ValidationError."""
+    return Recipe.of(_without_nulls(table))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def _override(table: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     steps = key.strip().split(".")

@@ -28,12 +28,16 @@ class ModelPart(Part):
     tied: bool = knob(True, "flag", "one matrix for embedding and head: right for small models")
     rope_base: float = knob(10_000.0, "number", "base of the rotary wavelengths; raise it for long contexts", gt=1)
     patch: int | None = knob(
-        None, "pixels", "side of an image patch; left out: 16 with model.eyes, 8 with images, else none", ge=2, le=64
+        None,
+        "pixels",
+        "side of an image patch; left out: 16 with model.vision_tower, 8 with images, else none",
+        ge=2,
+        le=64,
     )
     patches: int = knob(
         196, "patches", "most an image may have: it is scaled down to fit, its aspect kept", ge=1, le=4096
     )
-    eyes: str | None = knob(
+    vision_tower: str | None = knob(
         None,
         "folder",
         "see through the vision tower of a SigLIP 2 (NaFlex) model instead of at the pixels; it is trained along",

@@ -53,9 +53,9 @@ class Recipe(Part):
 
     @property
     def patch(self) -> int:
-        """Pixels a side of an image patch; 0 for a model without eyes."""
+        """Pixels a side of an image patch; 0 for a model that takes no images."""
         seen = any(source.holds == "images" for source in self.source)
-        return self.model.patch or (16 if self.model.eyes else 8 if seen else 0)
+        return self.model.patch or (16 if self.model.vision_tower else 8 if seen else 0)
 
     @model_validator(mode="after")
     def _combinations(self) -> "Recipe":
@@ -89,9 +89,10 @@ class Recipe(Part):
                 f"an image of {self.model.patches} patches and a question do not fit {self.model.context} tokens; raise"
                 " it, or lower model.patches",
             )
-        if self.model.eyes and self.model.start:
+        if self.model.vision_tower and self.model.start:
             raise InvalidCombination(
-                ("model", "eyes"), "a model that model.start names brings the eyes it has; leave one of the two out"
+                ("model", "vision_tower"),
+                "a model that model.start names brings its own vision encoder; leave one of the two out",
             )
         shape = self.model.dimensions()
         if shape["heads"] % shape["kv_heads"]:

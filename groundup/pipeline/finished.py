@@ -5,7 +5,7 @@ from typing import Any
 
 from groundup import device
 from groundup.config.evaluation import EvaluatePart
-from groundup.config.load import load
+from groundup.config.load import load, stored
 from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
@@ -66,7 +66,7 @@ def recall(root: Path) -> tuple[Recipe, Path]:
         )
     table = read_json(path)
     try:
-        return Recipe.of(table["recipe"]), Path(table["home"])
+        return stored(table["recipe"]), Path(table["home"])
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: not a recipe as runs keep it ({type(error).__name__}); run the recipe again to write it anew"

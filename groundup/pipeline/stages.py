@@ -178,9 +178,9 @@ def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerCo
     """The folder of the vision tower that a recipe names, and its shape; raises InputError for one that does not fit
     its patches.
     """
-    if recipe.model.eyes is None:
+    if recipe.model.vision_tower is None:
         return None, None
-    folder = (home / recipe.model.eyes).expanduser()
+    folder = (home / recipe.model.vision_tower).expanduser()
     tower = VisionTowerConfig.of(folder)
     if tower.patch_size != recipe.patch:
         raise InputError(

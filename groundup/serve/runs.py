@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from groundup.config.base import NAME
 from groundup.config.derived import schedules
+from groundup.config.load import stored
 from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
@@ -168,7 +169,7 @@ def _manifest(root: Path, stage: str) -> Manifest | None:
 
 
 def _recipe(root: Path) -> Recipe | None:
-    return read_or(lambda: Recipe.of(read_json(_file(root, "recipe.json"))["recipe"]), None)
+    return read_or(lambda: stored(read_json(_file(root, "recipe.json"))["recipe"]), None)
 
 
 def _training_titles(recipe: Recipe | None) -> list[str]:

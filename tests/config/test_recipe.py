@@ -6,7 +6,7 @@ import pytest
 
 from groundup.config.base import Part
 from groundup.config.derived import derivations, schedules
-from groundup.config.load import load
+from groundup.config.load import load, stored
 from groundup.config.recipe import recipe_class
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
@@ -188,6 +188,13 @@ def test_an_unknown_key_in_the_table_of_a_source_is_refused_with_those_that_are_
     )
     with pytest.raises(InputError, match=r"unknown key source\.0\.world\.pixel; known there: pixels, belt"):
         load(path)
+
+
+def test_a_stored_recipe_is_read_again_whatever_its_nulls(recipe: Path) -> None:
+    loaded = load(recipe)
+    table = loaded.model_dump(mode="json")
+    assert table["model"]["vision_tower"] is None
+    assert stored(table | {"model": table["model"] | {"a_knob_of_before": None}}) == loaded
 
 
 def test_every_derived_value_has_a_reason(recipe: Path) -> None:

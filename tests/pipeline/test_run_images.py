@@ -313,7 +313,7 @@ head_dim = 16
 context = 96
 patch = 4
 patches = 24
-eyes = "tower"
+vision_tower = "tower"
 
 [[stage]]
 do = "pretrain"

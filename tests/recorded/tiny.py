@@ -195,7 +195,7 @@ heldout_share = 0.3
 {MODEL}context = 96
 patch = 4
 patches = 24
-eyes = "tower"
+vision_tower = "tower"
 
 [[stage]]
 do = "pretrain"

@@ -223,21 +223,21 @@ def recipe_of(**model: Any) -> Recipe:
 
 def test_a_tower_of_other_patches_is_refused_before_anything_runs(tower: Path) -> None:
     with pytest.raises(InputError, match=r"tower: sees patches of 4 pixels, but model.patch is 16; set it to 4"):
-        plan(recipe_of(eyes=str(tower)), Path())
+        plan(recipe_of(vision_tower=str(tower)), Path())
 
 
 def test_a_folder_without_weights_is_refused_before_anything_runs(tmp_path: Path) -> None:
     folder = written(tmp_path / "tower", TOWER_CONFIG)
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"tower: holds no model.safetensors"):
-        plan(recipe_of(eyes=str(folder), patch=4), Path())
+        plan(recipe_of(vision_tower=str(folder), patch=4), Path())
 
 
 def test_only_the_stage_that_begins_reads_the_tower(tower: Path) -> None:
-    (training,) = [stage for stage in plan(recipe_of(eyes=str(tower), patch=4), Path()) if stage.trains]
+    (training,) = [stage for stage in plan(recipe_of(vision_tower=str(tower), patch=4), Path()) if stage.trains]
     assert set(training.files) == {tower / "config.json", tower / "model.safetensors"}
 
 
 def test_weights_to_start_with_bring_their_own_eyes() -> None:
-    with pytest.raises(ValueError, match="brings the eyes it has"):
-        recipe_of(eyes="tower", start="model")
+    with pytest.raises(ValueError, match="brings its own vision encoder"):
+        recipe_of(vision_tower="tower", start="model")
