@@ -256,7 +256,7 @@ def _timeless(value: Any) -> Any:
         return value
     return {
         key: "" if key in ("metrics.jsonl", "report.html", "README.md", "key", "parents", "record",
-        "records") else _timeless(each)
+        "records") or key.endswith("/manifest.json") else _timeless(each)
         for key, each in value.items() if key not in CLOCK
     }  # fmt: skip
 
