@@ -1,7 +1,6 @@
-"""The access log: one JSON line a request on standard error. Prompts and answers are left out unless requested.
+"""The access log: one JSON line a request on standard error, without prompts and answers unless requested.
 
-A thread of its own writes the lines. A slow reader of the log delays no response: lines beyond the queue are dropped
-and counted.
+A thread of its own writes it, so a slow reader delays no response; lines beyond the queue are dropped and counted.
 """
 
 import json
@@ -59,9 +58,7 @@ class AccessLog:
 
     @contextmanager
     def capturing(self, *names: str) -> Iterator[None]:
-        """Redirect these loggers into the access log: their own handlers write in the calling thread, which a full
-        pipe blocks.
-        """
+        """Redirect these loggers into the access log: their own handlers block the caller on a full pipe."""
         handler = _Handler(self)
         loggers = [logging.getLogger(name) for name in names]
         before = [(logger, logger.propagate) for logger in loggers]

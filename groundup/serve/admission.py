@@ -44,9 +44,7 @@ class _Request:
 
 
 class AdmissionControl:
-    """ASGI middleware around the whole app. Without keys only this machine is served: a request for any other host
-    is refused (DNS rebinding).
-    """
+    """ASGI middleware around the app. Without keys it refuses requests for any host but this one (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, keys: Keys | None, limiter: RateLimiter, log: AccessLog, metrics: Metrics):
         self.app, self.keys, self.limiter, self.log, self.metrics = app, keys, limiter, log, metrics

@@ -55,9 +55,7 @@ async def _answer(serving: Serving, request: Request, payload: ChatRequest, mode
 def requests(
     payload: ChatRequest, model: ServedModel, temperature: float, views: Sequence[ImageInput] = ()
 ) -> Sequence[engine.Request]:
-    """Engine requests for a chat payload, one for each choice, with its images and without a grammar. `temperature`
-    is the default. Raises ApiError (400).
-    """
+    """One engine request a choice of a chat payload, images included, grammar left out. Raises ApiError (400)."""
     prompts.check_choices(payload, 1, MAX_CHOICES)
     tokenizer = model.service.tokenizer
     sampling = prompts.sampling(payload, tokenizer, temperature)
@@ -74,9 +72,7 @@ def requests(
 async def _with_grammar(
     request: Request, payload: ChatRequest, model: ServedModel, engine_requests: Sequence[engine.Request]
 ) -> Sequence[engine.Request]:
-    """Engine requests with the compiled grammar of their tools or response format. Raises ApiError (400) for a
-    grammar that does not compile, and Busy.
-    """
+    """Engine requests with the compiled grammar of tools or response format. Raises ApiError (400) and Busy."""
     grammar = await run_in_threadpool(tools.grammar, payload, model.service.tokenizer)
     if grammar is None:
         return engine_requests

@@ -64,11 +64,11 @@ def serve(
     options: Options,
     end_process: Callable[[int], object] | None = None,
 ) -> None:
-    """Serve models, each `FOLDER` or `NAME=FOLDER`, until SIGTERM or SIGINT; `find` gives the model's folder of a run.
+    """Serve models, each `FOLDER` or `NAME=FOLDER`, until SIGTERM or SIGINT; `find` gives the model folder of a run.
 
-    Graceful shutdown finishes requests in flight for at most `grace` seconds; a second signal aborts them. SIGHUP
-    reloads changed models. `end_process` (of a command: os._exit) is called EXIT_SLACK seconds after the grace if
-    threads are stuck; without it they are left to the caller. Raises InputError for unusable models, keys or addresses.
+    Requests in flight get `grace` seconds; a second signal aborts them. SIGHUP reloads changed models. `end_process`
+    (os._exit) is called EXIT_SLACK seconds after the grace if threads are stuck. Raises InputError for unusable models,
+    keys or addresses.
     """
     if options.keys is None and not _is_local(options.host):
         raise InputError(
@@ -163,7 +163,7 @@ def application(registry: Registry, metrics: Metrics, options: Options, ready: C
 class SignalledServer(connections.Server):
     """A server with signals: SIGTERM or SIGINT stops it, the second at once; SIGHUP reloads changed models.
 
-    If threads of user requests are stuck, `end_process` is called after the grace, or soon after the second signal.
+    Stuck threads of user requests: `end_process` is called after the grace, or soon after the second signal.
     """
 
     def __init__(

@@ -73,11 +73,7 @@ def requests(
 
 
 class CompletionWriter:
-    """Writes outputs as a completion, or as its chunks.
-
-    The token that ended an output has the last log-probability and no text. With max_tokens 0 one token is computed
-    and left out.
-    """
+    """Writes outputs as a completion or its chunks; with max_tokens 0 the one token computed is left out."""
 
     def __init__(self, envelope: Envelope, payload: CompletionRequest, found: list[Prompt], tokenizer: Tokenizer):
         self._envelope, self._payload = envelope, payload

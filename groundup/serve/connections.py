@@ -1,9 +1,8 @@
 """The accept loop and its limits: a new connection is always accepted, so operators always reach the server.
 
-Open connections are limited to half of the file descriptors; the other half is for files. At the limit a connection is
-evicted for the new one: the longest idle one, of the client address with the most connections. User requests in flight
-are limited to half of the connections, so another connection can always be evicted. Operator requests (health, stop)
-are neither counted nor protected.
+Connections are limited to half of the file descriptors; at the limit one is evicted for the new one. User requests in
+flight are limited to half of the connections, so one can always be evicted. Operator requests (health, stop) are
+neither counted nor protected.
 """
 
 import asyncio
@@ -40,10 +39,7 @@ def max_connections() -> int:
 
 
 class Server(uvicorn.Server):
-    """uvicorn with this module's accept loop. Paths in `operations` are exempt from the limit on requests in flight.
-
-    After `should_exit` is set, requests in flight may take `grace` more seconds.
-    """
+    """uvicorn with this accept loop; paths in `operations` have no limit. A graceful exit takes at most `grace` s."""
 
     def __init__(
         self,
@@ -133,8 +129,8 @@ class _Acceptor:
 def evictable(connections: Iterable[Protocol], count: int) -> list[Protocol]:
     """The connections to evict first; none on which a user request is being processed.
 
-    First those that are idle, the longest idle first; then those whose client does not read or which serve an operator
-    request, the oldest first. Within both groups, addresses with the most connections come first.
+    First idle ones, the longest idle first; then those that serve an operator or whose client does not read, the oldest
+    first. Within both groups, addresses with the most connections come first.
     """
     found = list(connections)
     held = Counter(each.address for each in found)

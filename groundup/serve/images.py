@@ -118,9 +118,7 @@ def single(item: dict[str, Any], where: str) -> ImageRef:
 
 
 def extract(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[ImageRef]]:
-    """Replace each image part of the messages by {"type": "image"}; return the messages and the image references.
-    Raises ApiError (400) for an invalid part.
-    """
+    """Replace each image part by {"type": "image"}; return messages and image references. Raises ApiError (400)."""
     refs: list[ImageRef] = []
     return [_extract_message(message, f"messages[{place}]", refs) for place, message in enumerate(messages)], refs
 

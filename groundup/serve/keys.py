@@ -1,7 +1,7 @@
 """API keys: random tokens, of which only hashes are stored.
 
-A line of the file is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` leaves a limit to the server, `#` begins a
-comment. To revoke a key, delete its line: a changed file is read again.
+A line is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` is the server's limit, `#` begins a comment. A changed
+file is read again, so deleting a line revokes its key.
 """
 
 import hmac
@@ -31,10 +31,7 @@ class Key:
 
 
 class Keys:
-    """The keys of a file. Raises InputError for a file that is missing, empty or malformed.
-
-    A later invalid change of the file is ignored, and `on_error` is called with a message once.
-    """
+    """The keys of a file; an invalid change is ignored and reported once. Raises InputError for an unusable file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -85,9 +82,7 @@ def read(path: Path) -> list[Key]:
 
 
 def make(path: Path, name: str, requests_per_minute: int | None = None, concurrent: int | None = None) -> str:
-    """Add a key to a file with mode 0600; returns the token, which is stored nowhere. Raises InputError for a name
-    that is taken.
-    """
+    """Add a key to a file (mode 0600); return the token, stored nowhere. Raises InputError for a taken name."""
     if not re.fullmatch(NAME, name):
         raise InputError(f"{name}: not a name for a key; use lower-case letters, digits, - and _")
     token = PREFIX + secrets.token_urlsafe(32)

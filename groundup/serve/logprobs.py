@@ -38,9 +38,7 @@ class CompletionLogprobs:
         self._decoder = getincrementaldecoder("utf-8")(errors="replace")
 
     def add(self, scores: Iterable[TokenLogprob]) -> dict[str, Any]:
-        """Columns for a chunk: tokens, log-probabilities (null for the first token of a prompt), the most likely
-        tokens at each position, and offsets in characters.
-        """
+        """Columns for a chunk: tokens, log-probabilities (null for a prompt's first), top tokens, character offsets."""
         columns: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         for score in scores:
             unknown = isnan(score.logprob)

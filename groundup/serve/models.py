@@ -56,11 +56,9 @@ class Registry:
         return [(model.name, model.service.stats()) for model in self.list()]
 
     def reload(self, settle: float = 0.0) -> Sequence[str]:
-        """Load changed models beside the running ones, then swap. Returns a message for each model that was replaced
-        or could not be loaded.
+        """Load changed models beside the running ones, then swap; return a message for each one replaced or refused.
 
-        A folder must stay unchanged for `settle` seconds, as it may still be written to. Sequences in flight end on the
-        old version.
+        A folder must stay unchanged for `settle` seconds. Sequences in flight end on the old version.
         """
         with self._reloading:
             return [message for name in self._sources if (message := self._reload_model(name, settle))]

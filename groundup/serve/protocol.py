@@ -20,9 +20,8 @@ LOG.setLevel(logging.ERROR)  # client errors are answered and not logged: client
 class Protocol(H11Protocol, asyncio.BufferedProtocol):
     """uvicorn's HTTP protocol with one timeout a connection.
 
-    The timeout runs while a header is incomplete, while the body of an answered request continues, and while the
-    client's receive buffer is full. It aborts the connection: after a close, unread data would stay in memory.
-    `address` is the client's; `made` and `since` are loop times at which it connected and became idle.
+    It runs while a header is incomplete, while the body of an answered request continues and while the client does not
+    read, and aborts the connection. `address` is the client's; `made` and `since`: loop times of connecting and idling.
     """
 
     header_timeout, send_timeout = HEADER_TIMEOUT, SEND_TIMEOUT

@@ -12,10 +12,9 @@ MAX_GAPS = 4096  # gaps between tokens that are kept of one request
 
 @dataclass
 class RequestStats:
-    """Client (as the rate limit names it), model, token counts, finish reason and token times in seconds.
+    """Client (as the rate limit names it), model, token counts, finish reason, and times between output deltas in s.
 
-    `finish` is the finish reason of the sequence that ended last ("stop", "length" or "tool_calls"), "gone" if the
-    client disconnected, or "slow" if it did not read its stream. `token_gaps` are times between output deltas.
+    `finish` is that of the sequence that ended last, "gone" if the client disconnected, "slow" if it did not read.
     """
 
     model: str | None = None

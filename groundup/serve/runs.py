@@ -1,7 +1,6 @@
 """The API of the page's run view: stages, training curves, evaluation tables and lineage, read from the runs' folders.
 
-A run may be in progress: files may be missing, the last line of a log may be incomplete. What cannot be read is left
-out; it is never an error. Reading has threads of its own, so it takes none from requests to models.
+A run may be in progress, so what cannot be read is left out. Reading has threads of its own, none of the models'.
 """
 
 import asyncio

@@ -30,9 +30,7 @@ PAGE = Path(__file__).with_name("page")
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request: bytes of its body, seconds until the body has arrived, output deltas that the client has
-    not read, and seconds between heartbeats of a stream.
-    """
+    """Limits of a request: body bytes, seconds for the body, unread output deltas, seconds between heartbeats."""
 
     body_bytes: int = 4 << 20
     body_seconds: float = 30.0

@@ -1,7 +1,4 @@
-"""Streaming: output deltas from the engine's thread to a client, with backpressure and cancellation.
-
-A client that does not read its stream, or disconnects, has its sequences cancelled.
-"""
+"""Output deltas from the engine's thread to a client, with backpressure and cancellation."""
 
 import asyncio
 import json
@@ -29,10 +26,7 @@ HEARTBEAT = ": still here\n\n"  # a comment, which clients skip
 
 
 class LoopDispatcher:
-    """Calls from engine threads into an event loop, batched: one wake-up of the loop runs all calls that wait.
-
-    A wake-up costs a system call and often the interpreter's lock; many streams would pay it for each delta.
-    """
+    """Batches calls from engine threads into an event loop: one wake-up (a system call) runs all calls that wait."""
 
     def __init__(self) -> None:
         self._calls: deque[Callable[[], None]] = deque()
@@ -58,8 +52,8 @@ class LoopDispatcher:
 class OutputCollector:
     """Collects the output deltas of several engine requests to one service; created and read in an event loop.
 
-    The constructor submits all requests or none, and raises as `Service.submit` does. When more than `backlog` deltas a
-    request are unread, all are cancelled and `slow` is set.
+    Submits all requests or none, as `Service.submit` does. Above `backlog` unread deltas a request, all are cancelled
+    and `slow` is set.
     """
 
     def __init__(
@@ -102,10 +96,7 @@ class OutputCollector:
         }
 
     async def get(self, seconds: float) -> IndexedDeltas:
-        """Wait for deltas, at most so many seconds; each comes with the index of its request.
-
-        Cancels all and raises ApiError if a sequence failed.
-        """
+        """Wait for deltas with their request's index, for some seconds. Cancels all and raises ApiError on failure."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ready.wait()
@@ -220,10 +211,7 @@ async def _stop(*tasks: "asyncio.Future[Any]") -> None:
 
 
 class EventStreamResponse(Response):
-    """Outputs as server-sent events, with a heartbeat comment after `heartbeat` seconds without a delta.
-
-    When the client disconnects, the sequences are cancelled. When it does not read, the connection ends as well.
-    """
+    """Outputs as server-sent events with heartbeats; cancels the sequences of a client that disconnects or stalls."""
 
     media_type = "text/event-stream"
 

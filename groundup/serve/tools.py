@@ -1,7 +1,4 @@
-"""Tool calls: the grammar of an answer that may or must call tools, and a streaming parser of calls.
-
-Calls are written as in the chat template.
-"""
+"""Tool calls, as the chat template writes them: the grammar of an answer, and a streaming parser of calls."""
 
 import json
 import secrets
@@ -154,8 +151,8 @@ def with_id(call: dict[str, Any]) -> dict[str, Any]:
 class ToolCallParser:
     """Splits an answer into text and tool calls while it is generated.
 
-    The results of `feed` and `close` together equal `chat.parse_answer` of the whole. Text is returned once it cannot
-    be part of a call, a call once it is closed. An unclosed or malformed call is returned as text, by `close`.
+    The results of `feed` and `close` together equal `chat.parse_answer` of the whole. Text and calls are returned once
+    they are complete; an unclosed or malformed call is returned as text, by `close`.
     """
 
     def __init__(self) -> None:
