@@ -11,9 +11,8 @@ from groundup.core.tables import EXPORTS
 
 @dataclass(frozen=True)
 class Export:
-    """The declaration of an export.
+    """An export format: `write(model folder, output folder, options)` returns the files written.
 
-    `write` takes a finished stage's folder, the folder to write and the options that were given, and returns the files.
     `refuses` gives, for each option that the format does not take, why not. `extra` names the extra that it needs.
     """
 
@@ -23,10 +22,9 @@ class Export:
 
 
 def export(name: str, model: Path, out: Path, options: Mapping[str, str]) -> list[Path]:
-    """Export a finished stage's model under a format's name; `options` are those that the user set.
+    """Export a finished stage's model in a named format with the options that the user set.
 
-    Raises InputError for an unknown format, a missing extra, an option that the format does not take, and as its
-    `write` does.
+    Raises InputError for an unknown format, a missing extra, a refused option, and as the format's `write` does.
     """
     chosen: Export = EXPORTS[name]
     if chosen.extra is not None:

@@ -22,11 +22,10 @@ def release(
     model: Path, out: Path, part: dict[str, Any], module: str, write: Callable[[Path], None], card: Callable[[Lineage],
     str] | None = None
 ) -> list[Path]:  # fmt: skip
-    """Export a finished stage's model to `out`; returns the files.
+    """Export a finished stage's model to `out`; return the files. A failed export leaves `out` as it was.
 
-    `write` fills a folder with it as `part` says, by the code of `module`; `card` makes a README.md of the chain.
-    Raises InputError when `out` holds anything that no export wrote, when the model's record is broken or its files are
-    not those that its stage wrote, or when `model` is an export already. A failed export leaves `out` as it was.
+    `write` fills a folder as `part` says, by the code of `module`; `card` makes its README.md. Raises InputError when
+    `out` holds other files, the model's record is broken, its files have changed, or the model is itself an export.
     """
     _require_free(out)
     found = _sound(model)
@@ -83,9 +82,7 @@ def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -
 
 
 def _put(folder: Path, out: Path) -> list[Path]:
-    """Move all of a new export at once, or over an older one file by file, the lineage first: it marks `out` as an
-    export's, and names the rest.
-    """
+    """Move a new export at once, or over an older one file by file, the lineage first: it lists the other files."""
     names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != LINEAGE, name))
     for name in names:
         sync(folder / name)

@@ -1,10 +1,8 @@
-"""Where a model comes from: the chain of manifests from its weights back to every file and licence that went in.
+"""A model's lineage: the chain of manifests from its weights back to every source file and licence.
 
-The chain of a stage of a run is read from the manifests in the folders beside it. An exported model carries the same
-manifests in its `lineage.json`, with the export as the last link, so it can be traced wherever it goes.
-
-Each manifest names the result and the record of those before it: no byte of them changes unseen, unless all that follow
-are written anew. The record of the last, which nothing follows, is shown so that it can be kept elsewhere.
+A stage's chain is read from the manifests in the folders beside it; an exported model carries the same manifests in
+`lineage.json`, with the export as the last link. Each manifest names the result and record of those before it, so any
+change shows, unless all that follow are rewritten. The last record is displayed so that it can be kept elsewhere.
 """
 
 from collections import Counter
@@ -40,10 +38,9 @@ class File:
 class Lineage:
     """A model's chain.
 
-    `stages` holds each stage after those it was made from, the model's own last; `measured` the stages that measured
-    this very model, of which an exported model keeps the evaluation; `report` the page of its run, which an exported
-    model leaves behind; `base` the chain of the model whose weights it began with, if that one is on record; `breaks`
-    one sentence for each place where the chain does not hold. Behind a break nothing is claimed.
+    `stages` come after their parents, the model's own last; `measured` measured this model (an export keeps the
+    evaluation); `report` the page of its run (not exported); `base` the chain of its initial weights, if recorded;
+    `breaks` a sentence for each place where the chain does not hold, behind which nothing is claimed.
     """
 
     stages: tuple[Manifest, ...]
@@ -64,9 +61,7 @@ class Lineage:
 
     @property
     def sources(self) -> list[Manifest]:
-        """The stages that took in documents, in the order in which the first stage that was made from them names
-        them.
-        """
+        """The stages that took in documents, in the order in which the first stage made from them names them."""
         named = [*(parent for stage in self.stages for parent in stage.parents), self.model.stage]
         return sorted((stage for stage in self.stages if stage.licences), key=lambda stage: named.index(stage.stage))
 
@@ -83,9 +78,7 @@ class Lineage:
 
     @property
     def files(self) -> list[File]:
-        """Every file that went in. Files of no source, such as weights to begin with, have the licences of what they
-        were made from.
-        """
+        """Every source file. Files of no source, such as initial weights, have the licences of their own sources."""
         before = ", ".join(self.base.licences) if self.base is not None else UNSTATED
         own = [
             File(path, stage.stage, sha256, ", ".join(stage.licences) or before)
@@ -132,10 +125,9 @@ def quiet(amount: int) -> None:
 def lineage(model: Path, verify: bool = False, advance: Callable[[int], None] = quiet) -> Lineage:
     """The lineage of a finished stage or of an exported model.
 
-    Every manifest must have the digest and the record that the next one names, and the key that follows from what it
-    says went in. With `verify`, the report is looked at too, and all files that the stages wrote and that are kept here
-    are hashed again; `advance` takes numbers of bytes hashed. Raises InputError when the folder holds neither a
-    manifest nor a lineage, or one that cannot be read.
+    Each manifest must have the digest and record that the next one names, and the key of its inputs. `verify` checks
+    the report too and rehashes all stored outputs; `advance` takes numbers of bytes hashed. Raises InputError when the
+    folder holds neither a manifest nor a lineage, or one that cannot be read.
     """
     try:
         if (model / LINEAGE).exists():
@@ -231,9 +223,7 @@ def _unlinked(stages: Iterable[Manifest], base: Lineage | None) -> Iterator[str]
 
 
 def _exported(path: Path) -> Lineage:
-    """From the file that an exported model carries; it must say what the manifests in it say, in the one way to write
-    it.
-    """
+    """Read the lineage of an exported model; it must equal the canonical serialisation of its manifests."""
     found = _carried(read_json(path), path)
     if not found.breaks and json_text(found.as_json()).encode() != path.read_bytes():
         return replace(
@@ -261,9 +251,7 @@ def _carried(table: Any, path: Path) -> Lineage:
 
 
 def company(found: Lineage) -> dict[str, str]:
-    """What goes into an export beside the model's chain, for its record: the identities of the figures and of the chain
-    of the weights begun with.
-    """
+    """What an export records beside the model's chain: identities of its figures and of the base model's chain."""
     figures = {} if found.evaluation is None else {EVALUATION: found.evaluation.record}
     return figures if found.base is None else {**figures, "base": digest(found.base.as_json())}
 
@@ -294,9 +282,7 @@ class _Chain:
         return tuple(self.found.values())
 
     def ending(self, name: str, *models: Manifest) -> Manifest | None:
-        """The stage of a name that follows a model, if it was made from the weights that one of these stages holds; its
-        links are looked at.
-        """
+        """The stage of a name that follows a model and was made from the weights of these; its links are checked."""
         manifest = self._known(name)
         if manifest is None or not any(
             manifest.parents.get(model.stage) == model.digest for model in models if model.flops
@@ -306,9 +292,7 @@ class _Chain:
         return manifest
 
     def showing(self, name: str, model: Manifest) -> Manifest | None:
-        """The stage of a name that was made from a model or from an earlier one in its place; its links are looked
-        at.
-        """
+        """The stage of a name that was made from a model or an earlier one in its place; its links are checked."""
         manifest = self._known(name)
         if manifest is None or model.stage not in manifest.parents:
             return None
@@ -366,9 +350,7 @@ class _Chain:
 
 
 def _edited(manifest: Manifest) -> bool:
-    """Whether the key is not the one of the inputs, or the licences are not those of the recipe's part, which the key
-    covers.
-    """
+    """Whether the key does not match the inputs, or the licences do not match the recipe."""
     key = ledger.key(manifest.stage, manifest.part, manifest.versions, manifest.seed, manifest.inputs, manifest.parents)
     return key != manifest.key or bool(manifest.licences and not _licensed(manifest.part, manifest.licences))
 

@@ -1,7 +1,4 @@
-"""The ONNX graph of object detection in images of one size, and the contract of a program that runs it.
-
-Shapes: H, W pixels; N patches; K classes.
-"""
+"""The ONNX graph of object detection at one image size. Shapes: H, W pixels; N patches; K classes."""
 
 import logging
 import warnings
@@ -41,10 +38,9 @@ HOW = (
 
 
 class VisionPath(nn.Module):
-    """The forward pass from pixels [H, W, 3] to per-patch class probabilities [N, 1 + K] and box regression [N, 4].
+    """Pixels [H, W, 3] to per-patch class probabilities [N, 1 + K] and box regression [N, 4], as the engine's detector.
 
-    Equal to the engine's detector: the ids before the image are part of it. Takes the model over and keeps only the
-    embeddings of these ids.
+    Takes the model over; of the token embeddings it keeps those of the ids before the image.
     """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, grid: PatchGrid):

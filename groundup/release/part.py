@@ -1,8 +1,4 @@
-"""Parts of the report: how the result of a stage that measures a model is displayed.
-
-A part is added to the table `REPORTS` under the name of its stage. The report, the terminal and the lineage of a model
-know the stages that measure it by that table alone.
-"""
+"""Report parts: how a measuring stage's result is displayed. The table `REPORTS` has them by the stage's name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +17,7 @@ def no_commands(root: Path, metrics: dict[str, Any]) -> Sequence[tuple[str, str]
 
 @dataclass(frozen=True)
 class ReportPart:
-    """The display of a stage's metrics, with the films in its folder where one is given; and the lines, each a word
-    and what stands beside it, with which the terminal ends a run in a folder.
-    """
+    """How a stage's metrics (and films in its folder) are displayed, and the (word, value) lines that end a run."""
 
     display: Callable[[dict[str, Any], Path | None], Display]
     commands: Callable[[Path, dict[str, Any]], Sequence[tuple[str, str]]] = no_commands

@@ -1,7 +1,7 @@
 """The lineage of a model as a picture: from files and licences on the left to figures on the right.
 
-Six columns: files, documents, tokenizer, shards, training, evaluation. A row is a source; the tokenizer has a row of
-its own below them, so that what passes it runs straight; training goes from top to bottom. No line crosses a box.
+Columns: files, documents, tokenizer, shards, training, evaluation. A row is a source; the tokenizer has its own row
+below, training goes from top to bottom. No line crosses a box.
 """
 
 import unicodedata
@@ -169,9 +169,7 @@ def _trained(stage: Manifest) -> tuple[str, ...]:
 
 
 def _edges(found: Lineage, boxes: dict[str, Box]) -> Iterator[tuple[str, str]]:
-    """What was made from what. Left out, as it would tangle: training's use of the tokenizer, evaluation's of
-    documents, theirs of each other.
-    """
+    """What was made from what; without training's use of the tokenizer and evaluation's of documents (clutter)."""
     left = {(TOKENIZER, TRAINING), (DOCUMENTS, EVALUATION), (DOCUMENTS, DOCUMENTS)}
     stages = [*found.stages, *([found.evaluation] if found.evaluation else [])]
     for stage in stages:

@@ -1,8 +1,4 @@
-"""The curves of a training stage as pictures that lie inside a page: its fonts, its colours, light or dark.
-
-matplotlib draws; colours are stand-ins that become the page's variables, texts stay text, and what would load or clash
-is left out.
-"""
+"""Training curves as inline SVG (matplotlib) in the page's fonts and colour variables; nothing external is loaded."""
 
 import io
 import re
@@ -183,9 +179,7 @@ def _inlined(text: str, name: str, label: str) -> Markup:
 
 
 def _own(node: ElementTree.Element, name: str) -> None:
-    """Make what one picture refers to differ from what another does: ids of shapes that are used again, and of
-    clips.
-    """
+    """Make the ids of a picture's shapes and clips unique in the page."""
     if (id := node.attrib.pop("id", None)) is not None and node.tag != f"{{{_SVG}}}g":
         node.set("id", f"{name}-{id}")
     if (target := node.attrib.pop(f"{{{_XLINK}}}href", None)) is not None:

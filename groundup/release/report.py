@@ -1,7 +1,4 @@
-"""The report of a run: one page that stands alone, rendered from the manifests and the training logs.
-
-Whatever a model or a file says is escaped by the template; nothing is loaded and nothing runs in the page.
-"""
+"""The report of a run: one HTML page, no external files or scripts, from manifests and logs; all text is escaped."""
 
 import json
 from collections.abc import Sequence
@@ -47,10 +44,7 @@ class Training:
 
 
 def write_report(root: Path, recipe: Recipe, out: Path) -> None:
-    """Render the run in `root` to `out`, an HTML file.
-
-    Raises InputError when the last training stage has no manifest, or a log cannot be read.
-    """
+    """Render the run in `root` to `out`, HTML. Raises InputError for a missing training manifest or unreadable log."""
     found = lineage(root / recipe.stage[-1].title)
     logs = {stage.stage: read_log(root / stage.stage / "metrics.jsonl") for stage in found.trainings}
     environment = Environment(

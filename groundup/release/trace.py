@@ -55,9 +55,7 @@ def _label(stage: Manifest) -> Text:
 
 
 def _record(stage: Manifest) -> Text:
-    """What stands for every byte of the chain up to a stage: kept elsewhere, it tells whether all of it was written
-    anew.
-    """
+    """The record of the chain up to a stage: kept elsewhere, it shows whether the chain was written anew."""
     return Text(f"Record of {stage.stage}: {stage.record}", overflow="fold")
 
 

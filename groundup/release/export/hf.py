@@ -1,8 +1,4 @@
-"""Export: a model in the Hugging Face layout, with the record of how it came about.
-
-`transformers`, vLLM and the converters of llama.cpp load the folder. It carries a model card, rendered from the
-manifests, and `lineage.json`, so that `groundup trace` answers for it wherever it goes.
-"""
+"""Export in the Hugging Face layout, with model card and `lineage.json`; transformers, vLLM and llama.cpp load it."""
 
 import shutil
 from collections.abc import Mapping
@@ -23,9 +19,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def export(model: Path, out: Path, dtype: Literal["fp32", "bf16"] = "fp32") -> list[Path]:
-    """Write a finished stage's model to `out`, its weights in `dtype`; returns the files. Raises InputError as
-    `release` does.
-    """
+    """Write a finished stage's model to `out`, weights in `dtype`; return the files. Raises InputError as `release`."""
     part = {"layout": "huggingface", "dtype": dtype}
     return release(model, out, part, __name__, lambda folder: _write_model(model, folder, dtype), card)
 

@@ -17,10 +17,9 @@ GRAPH_MODULE = "groundup.release.onnx_graph"  # it needs the extra
 
 
 def export(model: Path, out: Path, size: str | None = None) -> list[Path]:
-    """Write the graph of a finished stage's model for images of a `size`, "WxH", or square ones, to `out`; return the
-    files.
+    """Write the ONNX graph of a finished stage's model for images of `size`, "WxH" or default square; return the files.
 
-    Raises InputError as `release` does, for a model without detection classes, and for a size that is none.
+    Raises InputError as `release` does, for a model without detection classes, and for an invalid size.
     """
     config = weights.config_of(model)
     if not config.classes:
