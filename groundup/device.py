@@ -97,7 +97,7 @@ class Device:
         return host_memory()
 
     def memory_growth(self) -> Callable[[], int]:
-        """Begin to watch memory; the function returned says by how many bytes its use has grown since, at most."""
+        """Begin to measure memory; the returned function gives the largest growth since then, in bytes."""
         if self.kind not in ("cuda", "xpu"):
             return _host_growth()
         torch.accelerator.reset_peak_memory_stats(self.index)
@@ -105,9 +105,9 @@ class Device:
         return lambda: torch.accelerator.max_memory_allocated(self.index) - before
 
     def matrix_peak(self, dtype: torch.dtype) -> float:
-        """FLOP/s of a square matrix product, the best of five: the floor against which training is held.
+        """FLOP/s of a square matrix product, the best of five, against which training is measured.
 
-        The matrices grow until one product takes two milliseconds, so that starting it costs little beside it.
+        The matrices grow until one product takes two milliseconds, so that launching it costs little beside it.
         """
         size = 512
         while (seconds := self._product_seconds(dtype, size)) < 0.002 and size < 8192:
@@ -127,10 +127,7 @@ class Device:
 
 
 def pick(name: str | None = None) -> Device:
-    """The device asked for, or the accelerator that is there, or the processor.
-
-    Raises InputError when the one asked for is not there.
-    """
+    """The requested device, or the accelerator, or the CPU. Raises InputError when the requested one is absent."""
     local = _local_rank()
     if name is None:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -170,9 +167,7 @@ def _host_growth() -> Callable[[], int]:
 
 
 def _own_memory(key: str) -> int:
-    """Bytes by a line of this process, without the pages of files that it has mapped: the system takes those back when
-    it needs them.
-    """
+    """Bytes by a line of this process's status, without mapped files: the system reclaims those when it needs to."""
     return _bytes_of("/proc/self/status", key) - _bytes_of("/proc/self/status", "RssFile")
 
 

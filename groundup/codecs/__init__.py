@@ -1,1 +1,1 @@
-"""Codecs: things to sequences of elements and back, one file a kind of thing."""
+"""Codecs: text, conversations, images and detections to sequences of elements and back, one file each."""

@@ -1,10 +1,8 @@
 """Byte pair encoding as data: the two halves every token is made of.
 
-Two programs read a vocabulary. One merges the neighbours whose *result* has the lowest id (tiktoken), the other the
-neighbours that stand first in a list of *pairs* (Hugging Face tokenizers). They agree on every text if each token is
-made of one pair only: the pair at which merging, on the bytes of the token alone, arrives. For while nothing merges
-across the ends of a token's bytes, what happens between them is what happens to these bytes alone, so no other pair
-ever meets. A token at which merging never arrives is never made at all.
+tiktoken merges the neighbours whose *result* has the lowest id; Hugging Face tokenizers merge those that come first in
+a list of *pairs*. Both agree on every text if each token is made of one pair only: the one at which merging the token's
+own bytes arrives. As long as nothing merges across a token's ends, no other pair meets.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +16,7 @@ class Merges:
         self._halves: dict[int, tuple[int, int]] = {}
 
     def add(self, left: int, right: int, token: int) -> bool:
-        """Record that `token` is `left` then `right`, if merging arrives there; say whether it does."""
+        """Record that `token` is `left` then `right`, if merging arrives there; returns whether it does."""
         if not self._arrives(left, right, token):
             return False
         self._token[left, right] = token
@@ -26,11 +24,10 @@ class Merges:
         return True
 
     def _arrives(self, left: int, right: int, token: int) -> bool:
-        """Whether the bytes of `left` and `right` become these two before anything merges across them.
+        """Whether the bytes of `left` and `right` become these two before anything merges across their seam.
 
-        At the seam stand, one after the other, the tokens of the right edge of `left` and of the left edge of `right`.
-        Two of them merge across the seam if their turn comes before that of what swallows them; at the same turn, the
-        merge further left comes first.
+        At the seam, a token of the right edge of `left` meets one of the left edge of `right`. They merge if their rank
+        precedes that of the tokens that swallow them; at the same rank, the merge further left comes first.
         """
         right_edge = list(self._edge(right, 0, token))
         for before, before_ends in self._edge(left, 1, token):
@@ -49,10 +46,7 @@ class Merges:
 
 
 def halves(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """The merge list of a trained vocabulary: for every token longer than a byte, in order of rank, its two halves.
-
-    Raises ValueError for a token at which byte pair encoding never arrives.
-    """
+    """The merge list of a vocabulary: the halves of each longer token, by rank; ValueError for one without halves."""
     known = {token: rank for token, rank in ranks.items() if len(token) == 1}
     merges, pairs = Merges(), []
     for token in sorted(ranks.keys() - known.keys(), key=ranks.__getitem__):
@@ -66,10 +60,9 @@ def halves(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 
 def reachable(ids: dict[bytes, int], pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, int]:
-    """The tokens that a merge list makes, with their ids, so that merging by lowest id makes them and no others.
+    """The tokens, with ids, that a merge list makes. Merging by lowest id makes the same.
 
-    Raises ValueError where the two would differ: a result without an id, ids that do not rise along the list, a token
-    that is only made of one that the list makes later.
+    Raises ValueError where they would differ: a result without id, falling ids, a token made only of a later one.
     """
     known = {token: id for token, id in ids.items() if len(token) == 1}
     merges, last, early = Merges(), -1, []

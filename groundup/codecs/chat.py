@@ -1,7 +1,7 @@
 """Conversations to ids and back: one Jinja template, in the ChatML form, for tuning, evaluation, serving and export.
 
-Only the template, and an assistant that thinks or calls a tool, can write special tokens. Whatever else a message
-contains stays text: a user who writes "<|im_end|>" ends no turn.
+Only the template, and an assistant that thinks or calls a tool, can write special tokens: "<|im_end|>" in a user's text
+ends no turn.
 """
 
 import json
@@ -45,12 +45,11 @@ def encode(
     tools: list[dict[str, Any]] | None = None,
     grids: Sequence[PatchGrid] = (),
 ) -> tuple[list[int], list[bool]]:
-    """The ids of a conversation, and for each whether it is the assistant's: its answers, each with the <|im_end|>
-    after it.
+    """The ids of a conversation, and the loss mask: the assistant's answers, each with the <|im_end|> after it.
 
-    `tools` are JSON descriptions of functions, in the OpenAI shape; `grids` those of the images, in order, each of
-    which becomes one <|image_pad|> a patch between <|vision_start|> and <|vision_end|>. Raises InputError as `check`
-    does, and for images without grids or with a tokenizer that has no tokens for them.
+    `tools` are JSON descriptions of functions (OpenAI). `grids` are those of the images, in order; an image becomes one
+    <|image_pad|> a patch between <|vision_start|> and <|vision_end|>. Raises InputError as `check` does, for images
+    without grids, and for a tokenizer without image tokens.
     """
     check(messages, tools)
     _check_images(messages, grids)
@@ -63,18 +62,14 @@ def prompt(
     tools: list[dict[str, Any]] | None = None,
     grids: Sequence[PatchGrid] = (),
 ) -> list[int]:
-    """The ids after which the assistant's answer comes: exactly the first ids of `encode` of the same messages and any
-    answer.
-
-    Raises InputError as `encode` does.
-    """
+    """The ids of a prompt: the first of `encode`'s for the same messages and any answer. Raises InputError likewise."""
     check(messages, tools)
     _check_images(messages, grids)
     return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True), iter(grids))[0]
 
 
 def shown(images: int = 1) -> list[Message]:
-    """Images as a user shows them, with nothing said."""
+    """A user message of so many images and no text."""
     return [{"role": "user", "content": [{"type": "image"}] * images}]
 
 
@@ -168,7 +163,7 @@ def _hide_all(value: Any) -> Any:
 
 
 def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str]) -> str:
-    """Content as text for the template; only an image's part writes what stands for an image."""
+    """Content as text for the template; only an image part writes the image placeholder."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     groups = groupby(parts, lambda part: part["type"] == "image")
     return "".join(
@@ -192,9 +187,9 @@ def _check_images(messages: list[Message], grids: Sequence[PatchGrid]) -> None:
 
 
 def parse_answer(text: str) -> Message:
-    """An answer as a message: `content`, and `tool_calls` (arguments as JSON text) if it holds calls that can be read.
+    """An answer as a message: `content`, and `tool_calls` (arguments as JSON text) for the calls that can be parsed.
 
-    What is thought calls nothing; a call whose JSON is broken or not closed stays content.
+    A call in the reasoning is ignored; a call whose JSON is broken or not closed stays content.
     """
     thought = _THOUGHT.match(text)
     content, calls = thought[0] if thought else "", []
@@ -211,9 +206,7 @@ def parse_answer(text: str) -> Message:
 
 
 def parse_call(text: str) -> tuple[dict[str, Any], str] | None:
-    """The call that a text begins with, after its <tool_call>, and what follows its end; None if there is none that can
-    be read.
-    """
+    """The call after a <tool_call>, and the text that follows it; None if it cannot be parsed."""
     try:
         value, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip()))
     except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits

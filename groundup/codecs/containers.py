@@ -1,9 +1,7 @@
-"""Image files without what their pixels do not need: comments, profiles, previews, further pictures, and metadata, be
-it whole or broken.
+"""Image files reduced to what their pixels need: no comments, profiles, previews or broken metadata reach a decoder.
 
-A decoder that never sees these cannot stumble over them, nor spend time or memory on them. Of the metadata only the
-orientation is read. Each format's structure is walked once, in time linear in the size of the file; what is damaged so
-that it cannot be walked is left for the decoder to tell.
+Of the metadata only the orientation is read. Each format is walked once, in time linear in the size of the file; a file
+too damaged for that is left for the decoder to refuse.
 """
 
 import math
@@ -35,9 +33,7 @@ class BadImage(InputError):
 
 
 class Stripped(NamedTuple):
-    """The format of an image, its file with what pixels need alone, and how it is to be turned, as EXIF says it: 1 to
-    8.
-    """
+    """An image's format, its file reduced to what pixels need, and its EXIF orientation, 1 to 8."""
 
     form: str
     data: bytes
@@ -48,9 +44,7 @@ Walked = tuple[bytes, int | None, int | None]  # the file, and its orientation a
 
 
 def strip(data: bytes) -> Stripped:
-    """Take out of an image file all that its pixels do not need; raises BadImage for one of no known format, or of
-    several pictures.
-    """
+    """Reduce an image file to what its pixels need; raises BadImage for an unknown format or several pictures."""
     for start, (form, walk) in _WALKS.items():
         if re.match(start, data, re.DOTALL):
             bare, exif, xmp = walk(data)
@@ -90,10 +84,10 @@ def _in_xmp(packet: bytes) -> int | None:
 
 # --- JPEG ---------------------------------------------------------------------------------------------------
 
-_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # not those that stand inside a scan
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # none of those inside a scan
 _SCAN, _END = 0xDA, 0xD9
 _TABLES = {*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD}
-_COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # how colours are meant: begin and least length
+_COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # colour space: marker and least length
 
 
 def _jpeg(data: bytes) -> Walked:
@@ -138,7 +132,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 # --- PNG ----------------------------------------------------------------------------------------------------
 
-_MOST_TEXT = 1 << 16  # bytes of a compressed text: an orientation stands at its beginning
+_MOST_TEXT = 1 << 16  # bytes of a compressed text: an orientation is at its beginning
 
 
 def _png(data: bytes) -> Walked:
@@ -168,7 +162,7 @@ def _png(data: bytes) -> Walked:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Kind, body and whole of each chunk."""
+    """Type, body and whole of each chunk of a PNG."""
     at = 8
     while at + 8 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
@@ -212,7 +206,7 @@ def _in_text(kind: bytes, body: bytes) -> int | None:
 
 
 def _gif(data: bytes) -> Walked:
-    """The one picture of a file, with what says how it is shown."""
+    """The one picture of a file, with its graphic control extension."""
     head = data[: 13 + _palette(data[10] if len(data) > 12 else 0)]
     control, picture = b"", b""
     for block in _few(_gif_blocks(data, len(head))):
@@ -239,7 +233,7 @@ def _palette(flags: int) -> int:
 
 
 def _end(data: bytes, at: int) -> int:
-    """The place behind the blocks that begin at `at`, each with its length before it, the last of length 0."""
+    """The offset behind the blocks that begin at `at`, each with its length before it, the last of length 0."""
     while at < len(data) and (length := data[at]):
         at += length + 1
     return at + 1
@@ -263,7 +257,7 @@ def _webp(data: bytes) -> Walked:
 
 
 def _parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each chunk of a WebP."""
+    """Type and body of each chunk of a WebP."""
     at = 12
     while at + 8 <= len(data):
         length = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -306,9 +300,7 @@ def _tiff(data: bytes) -> Walked:
 
 
 def _is_page(found: tiff.Directory, first: tiff.Directory) -> bool:
-    """Whether a directory holds a picture of its own: none that is marked as a smaller form or as a mask, or that is
-    smaller both ways.
-    """
+    """Whether a directory is a page: not marked as a thumbnail or mask, and not smaller in both dimensions."""
     smaller = all((found.value(side) or 0) < (first.value(side) or 0) for side in (tiff.WIDTH, tiff.HEIGHT))
     return not smaller and not (found.value(tiff.SUBFILE) or 0) & 5
 

@@ -1,5 +1,4 @@
-"""Detections: objects with a class and a box, written as location tokens in an answer, or as the targets of a dense
-detection head, one a patch; both are read back to boxes.
+"""Detections: objects with a class and a box, as location tokens in an answer or as targets of a dense detection head.
 
 A box is left, top, right, bottom in fractions of the image's width and height, 0 to 1.
 Shapes: N patches, K objects, C classes.
@@ -46,9 +45,7 @@ def to_text(detections: list[Detection]) -> str:
 
 
 def from_text(text: str) -> list[Detection]:
-    """The detections of an answer: what `to_text` wrote, to half a cell. An object that is malformed or has no area is
-    left out.
-    """
+    """The detections of an answer, to half a cell; malformed objects and those without area are left out."""
     detections = []
     for name, *cells in _OBJECT.findall(text):
         left, top, right, bottom = ((int(cell) + 0.5) / CELLS for cell in cells)
@@ -65,12 +62,11 @@ def _cell(value: float) -> int:
 
 
 def to_targets(boxes: Floats, classes: npt.NDArray[np.int64], grid: PatchGrid) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Per-patch class [N] (0 for background) and box regression targets [N, 4], from `boxes` [K, 4] and `classes` [K]
-    (from 1).
+    """Per-patch class [N] (0: background) and box regression targets [N, 4] of `boxes` [K, 4], `classes` [K] (from 1).
 
-    A patch belongs to the smallest box whose inner half (each way) holds the patch's centre, or, for an object in which
-    no centre lies, to the box whose own centre the patch holds (cf. FCOS, arXiv:1904.01355). The regression targets are
-    the offset of the box's centre from the patch's, and the logarithms of the box's width and height, all in patches.
+    A patch belongs to the smallest box whose inner half (each way) holds the patch's centre; a box without such a
+    patch takes the one at its own centre (cf. FCOS, arXiv:1904.01355). The targets are the offset of the box's centre
+    from the patch's, and the logarithms of the box's width and height, all in patches.
     """
     N = grid.patches
     labels, values = np.zeros(N, np.int64), np.zeros((N, BOX_VALUES), np.float32)
@@ -95,12 +91,10 @@ def from_predictions(
     min_score: float = MIN_SCORE,
     max_iou: float = MAX_IOU,
 ) -> list[Detection]:
-    """Detections, sorted by score, from the class probabilities [N, 1 + C] and box regressions [N, 4] of the patches of
-    an image.
+    """Detections, sorted by score, from an image's per-patch class probabilities [N, 1 + C] and box regressions [N, 4].
 
-    A patch proposes a box for each class of at least the probability `min_score`. Of the proposals of a class that
-    overlap by more than `max_iou` the one of the highest score stays, with the mean of their boxes, weighted by
-    probability.
+    A patch proposes a box for each class of at least the probability `min_score`. Of a class's boxes that overlap by
+    more than `max_iou`, the best score stays, with the mean of the boxes weighted by probability.
     """
     x, y = _centres(grid)
     half = np.exp(np.clip(values[:, 2:], -4, 6)) / 2

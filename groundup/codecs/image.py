@@ -57,21 +57,18 @@ _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 
 
 def decode(data: bytes) -> Pixels:
-    """An encoded image as RGB, [H, W, 3], upright.
+    """An encoded image as upright RGB, [H, W, 3].
 
-    The orientation that EXIF or XMP says is applied, what is transparent lies on white; grey, palettes and CMYK become
-    RGB. Samples of more bits than 8 are scaled by what their type holds, never by what the image does. Metadata that is
-    broken is passed over. Raises BadImage, before it decodes, for what is no image of `containers.FORMATS`, moving,
-    larger than MOST_BYTES or MOST_PIXELS, smaller than LEAST_SIDE or of samples without a range; and for what is
-    damaged.
+    EXIF or XMP orientation is applied; transparency lies on white; grey, palettes and CMYK become RGB. Samples of
+    more than 8 bits are scaled by their type's range. Broken metadata is ignored. Raises BadImage for a damaged image;
+    and before decoding, for a format not in `containers.FORMATS`, a moving image, more than MOST_BYTES or MOST_PIXELS,
+    less than LEAST_SIDE, or samples without a range.
     """
     return _opened(data, _upright)
 
 
 def measure(data: bytes) -> tuple[int, int]:
-    """Width and height of an encoded image as it is stored, by its header; raises BadImage as `decode` does before it
-    decodes.
-    """
+    """Stored width and height of an encoded image, by its header; raises BadImage as `decode` does before decoding."""
     return _opened(data, lambda image, orientation: image.size)
 
 
@@ -82,14 +79,14 @@ def _upright(image: Image.Image, orientation: int) -> Pixels:
 
 
 def _opened(data: bytes, then: Callable[[Image.Image, int], Found]) -> Found:
-    """What comes of an image whose header is good, with whatever a decoder raises told as BadImage."""
+    """Decode an image whose header is good; whatever a decoder raises becomes BadImage."""
     if not data:
         raise BadImage("empty file", "0 bytes")
     if len(data) > MOST_BYTES:
         raise BadImage("too large", f"{len(data):,} bytes; the most is {MOST_BYTES:,}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are judged here, and of what a file has too much of
+            warnings.simplefilter("ignore")  # of sizes, which are checked here, and of excess data in a file
             form, bare, orientation = strip(data)
             image = _portable(bare) if form == "PPM" else Image.open(io.BytesIO(bare), formats=(form,))
             _check(*image.size)

@@ -1,4 +1,4 @@
-"""Conversations in the OpenAI shape: what may stand in one, key by key. What would not be used is refused by name."""
+"""Conversations in the OpenAI form, checked key by key: a key that would not be used is refused by name."""
 
 import json
 from itertools import groupby
@@ -17,22 +17,21 @@ KEYS = {
     "assistant": ("role", "content", "name", "tool_calls"),
     "tool": ("role", "content", "name", "tool_call_id"),
 }
-OPENING = ("system", "developer")  # roles of a message that stands first
+OPENING = ("system", "developer")  # roles of a first message
 PARTS = {"text": ("type", "text"), "image": ("type",)}
-DETAILS = ("auto", "low", "high")  # of an image: taken, and of no effect, as the model's budget says how well it sees
+DETAILS = ("auto", "low", "high")  # of an image: accepted without effect, as the model's budget sets the resolution
 CALL, CALLED = ("id", "type", "function", "index"), ("name", "arguments")
 TOOL, FUNCTION = ("type", "function"), ("name", "description", "parameters", "strict")
 NESTING = 64  # levels of a tool's description or a call's arguments
 
 
 def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) -> None:
-    """Check a conversation and the tools it may call; raises InputError that names the message or tool, and what is
-    wrong with it.
+    """Check a conversation and its tools; raises InputError that names the message or tool, and the fault.
 
     Content is a text or a list of parts: texts, and for a user images as {"type": "image"}; an assistant may call tools
-    after saying something, or instead. A system message comes first, and a tool's result after its call. The names of
-    speakers are not shown to the model, nor are the ids of calls: they say in which order the results belong. A
-    function's `strict` binds answers, and is not shown either. Any other key is refused, unless it says nothing.
+    after a text, or instead. A system message comes first, a tool's result after its call. Names of speakers and ids of
+    calls are not shown to the model; ids give the order of the results. A function's `strict` binds answers, and is not
+    shown. Any other key is refused, unless its value is empty.
     """
     if not isinstance(messages, list) or not messages:
         raise InputError("the conversation has no messages; give at least one")
@@ -76,9 +75,7 @@ def in_order(messages: list[Message]) -> list[Message]:
 
 
 def arguments(function: dict[str, Any]) -> Any:
-    """The arguments of a called function, which may be given as JSON text. Raises ValueError for text that is no
-    JSON.
-    """
+    """The arguments of a called function, also if given as JSON text. Raises ValueError for text that is no JSON."""
     found = function.get("arguments")
     return strict_json.loads(found) if isinstance(found, str) else found
 
@@ -197,7 +194,7 @@ def _check_json(where: str, value: Any) -> None:
 
 
 def to_json(value: Any) -> str:
-    """A JSON value as the model sees it; raises TypeError or ValueError for what is none."""
+    """A JSON value as the template writes it; raises TypeError or ValueError for anything else."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

@@ -1,6 +1,4 @@
-"""The normal form of text: what training, every prompt and the exported tokenizer turn a text into before it becomes
-ids.
-"""
+"""The normal form of text, applied before tokenisation: in training, in prompts and in the exported tokenizer."""
 
 import re
 import unicodedata
@@ -22,11 +20,10 @@ NORMALIZER: dict[str, Any] = {
 
 
 def normalise(text: str) -> str:
-    r"""Line ends as \n, no control characters but tab and line feed, no byte-order marks, then canonical composition
-    (Unicode NFC).
+    r"""Line ends as \n, no control characters but tab and line feed, no byte-order marks, then Unicode NFC.
 
     Nothing else: spaces at line ends, blank lines and compatibility forms carry meaning in Markdown, code and names.
-    Composition comes last: a control character that goes may have kept a letter from its accent.
+    NFC comes last: a removed control character may have parted a letter from its accent.
 
     >>> normalise("cafe\u0301\r\nbar\x07")
     'café\nbar'

@@ -1,7 +1,7 @@
 """Images as grids of square patches: the grid that fits an image, and its pixels as patches, with numpy alone.
 
-An image of any size and aspect ratio is scaled to whole patches, as finely as a budget of patches allows, its aspect
-ratio kept but for the rounding (NaViT, arXiv:2307.06304). Patches are numbered row by row.
+An image of any size is scaled to whole patches, as many as a budget allows; the aspect ratio is kept but for rounding
+(NaViT, arXiv:2307.06304). Patches are numbered row by row.
 Shapes: H, W pixels; N patches; P values of a patch, side * side * 3.
 """
 
@@ -32,8 +32,7 @@ class PatchGrid(NamedTuple):
 
 
 def fit(width: int, height: int, side: int, budget: int) -> PatchGrid:
-    """The grid of patches of `side` pixels for an image: as fine as `budget` patches allow, never finer than its own
-    pixels.
+    """The patch grid of an image: as fine as `budget` patches of `side` pixels allow, never finer than its pixels.
 
     Of the grids around the exact one, that of the nearest aspect ratio.
 
@@ -60,9 +59,7 @@ def to_patches(pixels: Pixels, side: int) -> Patches:
 
 
 class Frame(NamedTuple):
-    """An image among the patches of several: its grid, and how many of its patches, from the first, all look at each
-    other.
-    """
+    """An image in a batch of patches: its grid, and how many first patches attend to each other in both directions."""
 
     rows: int
     columns: int
@@ -75,9 +72,7 @@ class Frame(NamedTuple):
 
 
 def frames(grid: npt.NDArray[np.int64], together: npt.NDArray[np.bool_]) -> tuple[Frame, ...]:
-    """The images that patches of these rows and columns [N, 2] are of; `together` [N] is true of those that look at
-    each other.
-    """
+    """The images that patches at `grid` [N, 2] belong to; `together` [N]: the patch attends in both directions."""
     starts = np.flatnonzero((grid == 0).all(1))
     last = grid[np.append(starts[1:], len(grid)) - 1] + 1
     return tuple(

@@ -1,6 +1,4 @@
-"""Images in the formats PBM, PGM and PPM (P1 to P6), as text or binary: read in time linear in the file, whatever
-comments it has.
-"""
+"""Images in the formats PBM, PGM and PPM (P1 to P6), text or binary, read in time linear in the file."""
 
 import re
 from typing import NamedTuple
@@ -18,7 +16,7 @@ _SPACE = b" \t\r\n\v\f"
 
 
 class Header(NamedTuple):
-    """What stands before the pixels, and where these begin; `top` is the value of white."""
+    """The header: type, sizes and `top`, the value of white; and the offset of the pixels."""
 
     kind: int
     width: int
@@ -54,9 +52,7 @@ def header(data: bytes) -> Header:
 
 
 def pixels(head: Header, data: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels of a file, from 0 to 255, in the shape of its header; raises ValueError for fewer than that, or values
-    above white.
-    """
+    """The pixels, 0 to 255, in the shape of the header; raises ValueError if some are missing or above white."""
     values: Values = _text(head, data[head.start :]) if head.kind < 4 else _binary(head, data)
     if values.size and (values.min() < 0 or values.max() > head.top):
         raise ValueError(f"a value above the {head.top} of white, or below 0")

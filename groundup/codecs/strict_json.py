@@ -1,6 +1,4 @@
-"""JSON of which nothing is lost: keys that stand twice or that nobody knows are refused, and numbers that JSON has
-not.
-"""
+"""Strict JSON: refuses duplicate keys, unknown keys and numbers that JSON does not have."""
 
 import json
 from collections import Counter
@@ -15,9 +13,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError for text that is no JSON or nested too deep, for a key twice, NaN,
-    and numbers too large.
-    """
+    """The value of a JSON text. Raises ValueError for no JSON, deep nesting, duplicate keys, NaN and huge numbers."""
     try:
         return _DECODER.decode(text)
     except RecursionError:
@@ -25,7 +21,7 @@ def loads(text: str) -> Any:
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values; raises ValueError for a key that stands twice."""
+    """The object of these keys and values; raises ValueError for a duplicate key."""
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError(f"the key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} stands twice")
@@ -50,9 +46,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=once, parse_float=_finite, parse_c
 
 
 def only(value: dict[str, Any], known: Collection[str], what: str, remedies: Mapping[str, str] = _NONE) -> None:
-    """Raise InputError that names the first key of an object that is none of the known ones. A key that says nothing
-    counts as absent.
-    """
+    """Raise InputError that names the first unknown key of an object; a key with an empty value counts as absent."""
     for key, item in value.items():
         if key not in known and not says_nothing(item):
             known_keys, remedy = ", ".join(sorted(known)), remedies.get(key, "take it out")

@@ -27,22 +27,19 @@ SIGHT = (
     "<|vision_start|>",
     "<|vision_end|>",
     "<|image_pad|>",
-)  # only in a vocabulary that sees: around an image, and one a patch
-SEEING = (*SPECIALS, *SIGHT, *LOCATIONS)  # the specials of a vocabulary that sees
-SPOKEN = (*SPECIALS[3:], *LOCATIONS)  # the specials that are part of what an assistant says, not of the frame around it
+)  # image tokens: around an image, and one a patch
+SEEING = (*SPECIALS, *SIGHT, *LOCATIONS)  # the specials of a vision-language vocabulary
+SPOKEN = (*SPECIALS[3:], *LOCATIONS)  # the specials inside an assistant's answer, not of the template around it
 CHAT_TEMPLATE = Path(__file__).with_name("chat.jinja")
 BYTES = 256
 
-# The pieces inside which bytes merge: a word with the mark before it, a digit, marks, line ends; then spaces, less the
-# last
-# if something follows. Together they are the pattern of Qwen2, which llama.cpp knows as "qwen2".
+# The pre-tokeniser of Qwen2 ("qwen2" in llama.cpp): a word with the mark before it, a digit, marks, line ends; then
+# spaces, less the last if text follows.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
 _SPACES = r"|\s+(?!\S)|"
 PATTERN = _WORDS + _SPACES + r"\s+"
 
-# At _SPACES the engine that learning and encoding use keeps a note for each space, and gives up at a million. For long
-# runs,
-# the same with a note for 256:
+# At _SPACES the regex engine keeps a backtrack entry a space, and gives up at a million. The same with one for 256:
 _MANY_SPACES = r"|(?=\s{512})(?:(?>\s+)(?!\S)|(?:\s{256})*(?:\s(?=\s))+)" + _SPACES
 
 
@@ -68,11 +65,10 @@ class Tokenizer:
 
     @staticmethod
     def learn(texts: Iterable[str], vocab_size: int, specials: Sequence[str] = SPECIALS) -> "Tokenizer":
-        """Learn a vocabulary of exactly `vocab_size` ids; the same texts give the same vocabulary, on any number of
-        threads.
+        """Learn a vocabulary of exactly `vocab_size` ids: the same for the same texts, on any number of threads.
 
-        Texts stream through: memory grows with the number of different words. Raises InputError if `vocab_size` does
-        not hold the bytes and the `specials`, or if the texts do not support that many merges.
+        Texts stream: memory grows with the number of different words. Raises InputError if `vocab_size` cannot hold
+        the bytes and the `specials`, or if the texts do not support that many merges.
         """
         merged = vocab_size - len(specials)
         if merged < BYTES:
@@ -100,10 +96,9 @@ class Tokenizer:
 
     @staticmethod
     def load(folder: Path) -> "Tokenizer":
-        """Read the tokenizer.json in a folder: one saved here, or any byte-level BPE with one Split pattern, such as
-        Qwen's.
+        """Read a folder's tokenizer.json, saved here or any byte-level BPE with one Split pattern, such as Qwen's.
 
-        Raises InputError that names the file for one that is missing or of another kind.
+        Raises InputError that names the file if it is missing or another sort of tokenizer.
         """
         path = folder / "tokenizer.json"
         try:
@@ -116,15 +111,11 @@ class Tokenizer:
 
     @staticmethod
     def read(table: Any, origin: str = "tokenizer.json") -> "Tokenizer":
-        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for one of another
-        kind.
-        """
+        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for another sort."""
         return Tokenizer(tokenizer_json.read(table, origin), origin, table)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, unchanged if it was loaded but for the normal form of text, and tokenizer_config.json
-        with the chat template.
-        """
+        """Write tokenizer.json (a loaded one with our normalizer) and tokenizer_config.json with the chat template."""
         write_json(folder / "tokenizer.json", self._table)
         write_json(
             folder / "tokenizer_config.json",
@@ -145,9 +136,7 @@ class Tokenizer:
 
     @property
     def json(self) -> str:
-        """The content of tokenizer.json for who spells answers byte by byte, as a grammar does: text is not brought to
-        its normal form.
-        """
+        """The tokenizer.json without its normalizer, for grammars, which spell answers byte by byte."""
         return json.dumps(self._table | {"normalizer": None}, ensure_ascii=False)
 
     @cached_property
@@ -158,26 +147,21 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text in its normal form (`codecs.normal`); never a special id, whatever the text contains.
 
-        All text becomes ids here, so that a prompt gets those that training gave the same text. Decoding gives the
-        normal form back.
+        Training and prompts both encode here, so they agree. Decoding gives the normal form back.
         """
         return self._encoding.encode_ordinary(normalise(repair_surrogates(text)))
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
-        """The ids of each text; the threads run at the same time, as the encoder works outside the interpreter's
-        lock.
-        """
+        """The ids of each text, on parallel threads: the encoder releases the interpreter's lock."""
         if threads == 1 or len(texts) < 2:
             return [self.encode(text) for text in texts]
-        step = -(-len(texts) // (8 * threads))  # eight shares a thread: they end at nearly the same time
+        step = -(-len(texts) // (8 * threads))  # eight chunks a thread: they end at nearly the same time
         shares = [texts[start : start + step] for start in range(0, len(texts), step)]
         with ThreadPoolExecutor(threads) as pool:
             return [ids for share in pool.map(self.encode_batch, shares) for ids in share]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; bytes that are not UTF-8 become U+FFFD. Raises InputError for an id outside the
-        vocabulary.
-        """
+        """The text of ids; invalid UTF-8 becomes U+FFFD. Raises InputError for an id outside the vocabulary."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
@@ -215,7 +199,7 @@ class Tokenizer:
 
     @property
     def sees(self) -> bool:
-        """Whether it has the special tokens that stand for images."""
+        """Whether it has the special tokens of images."""
         return all(map(self.knows, SIGHT))
 
     @property
@@ -235,11 +219,10 @@ class Tokenizer:
 
 
 def _engine_pattern(pattern: str) -> str:
-    """The same pieces, for the engine that learning and encoding use: it takes _WORDS in one step if they stand in a
-    group.
+    """The same pattern for rustbpe and tiktoken: they match _WORDS in one step if it is a group.
 
-    It drops text that a pattern leaves out, where Hugging Face tokenizers makes it a piece; so a pattern that is
-    not known to leave nothing out gets one more alternative.
+    They drop text that no alternative matches, where Hugging Face tokenizers makes it a piece: so an unknown pattern
+    gets one more alternative.
     """
     whole = f"(?:{_WORDS}){_SPACES}\\s+" if pattern == PATTERN else rf"{pattern}|(?:(?!{pattern})[\s\S])+"
     return whole.replace(_SPACES, _MANY_SPACES)

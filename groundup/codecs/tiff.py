@@ -1,6 +1,4 @@
-"""The structure of TIFF files, which EXIF blocks are too: directories of tags, and a file cut down to the tags that
-pixels need.
-"""
+"""The structure of TIFF files and EXIF blocks: directories of tags, and a file reduced to what its pixels need."""
 
 import struct
 from collections.abc import Iterator
@@ -46,7 +44,7 @@ _FRACTIONS = {5: "2I", 10: "2i"}
 
 
 class Tag(NamedTuple):
-    """A tag of a directory: its type, how many values it has, and where they and its entry stand."""
+    """A tag of a directory: its type, its number of values, and the offsets of its values and its entry."""
 
     kind: int
     values: int
@@ -68,9 +66,7 @@ class Directory(NamedTuple):
     tags: dict[int, Tag]
 
     def values(self, number: int, most: int = 16) -> tuple[int, ...]:
-        """The whole numbers of a tag, the first `most`; none for a tag that is not there, out of bounds or of another
-        type.
-        """
+        """The first `most` integers of a tag; none for a tag that is absent, out of bounds or of another type."""
         tag = self.tags.get(number, Tag(0, 0, 0, 0))
         try:
             if code := _CODES.get(tag.kind):
@@ -93,10 +89,9 @@ class Directory(NamedTuple):
 
 
 def directories(data: bytes) -> Iterator[Directory]:
-    """The directories of a file, one after the other; what is out of its bounds is left out.
+    """The directories of a file, in order; out-of-bounds ones are left out.
 
-    Ends at a directory that was there before, and when together they are longer than the file, which honest ones never
-    are.
+    Ends once directories and pictures together would be longer than the file, as in a loop.
     """
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
     if not order or len(data) < 8:
@@ -122,9 +117,7 @@ def directories(data: bytes) -> Iterator[Directory]:
 
 
 def alone(found: Directory) -> bytes:
-    """The file with that directory alone, of it the tags that pixels need alone. Raises ValueError for tags longer than
-    the file together.
-    """
+    """The file with one directory, and the tags its pixels need; ValueError if the tags are longer than the file."""
     kept = {number: tag for number in sorted(_NEEDED) if (tag := found.tags.get(number))}
     if sum(tag.size for tag in kept.values()) > len(found.data):
         raise ValueError("its tags are longer than the file")

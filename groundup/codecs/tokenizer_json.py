@@ -1,7 +1,7 @@
 """The file form of a tokenizer: `tokenizer.json` as Hugging Face `tokenizers` reads and writes it.
 
-What can be read is byte-level BPE behind one splitting pattern: the form of Qwen, and of every tokenizer learned here.
-Whatever else in a file would change the ids is refused.
+Only byte-level BPE behind one Split pattern is read, as of Qwen and of every tokenizer learned here. Anything else that
+would change the ids is refused.
 """
 
 from collections import Counter
@@ -16,10 +16,7 @@ from groundup.core.errors import InputError
 
 
 def _alphabet() -> list[str]:
-    """The character that stands for each byte in the file (the byte-level alphabet of GPT-2, 2019).
-
-    Printable Latin-1 stands for itself; the other 68 bytes take, in order, the characters from U+0100 on.
-    """
+    """The character of each byte (byte-level alphabet of GPT-2, 2019): printable Latin-1, else from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     spare = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]
@@ -100,7 +97,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a tokenizer.json says."""
+    """The content of a tokenizer.json."""
 
     pattern: str  # regular expression that splits text into the pieces inside which bytes merge
     ranks: dict[bytes, int]  # ids of the tokens that merging makes, bytes included; a lower id merges first
@@ -118,11 +115,7 @@ def _tokens(ids: dict[bytes, int], specials: dict[str, int]) -> dict[int, bytes]
 
 
 def read(table: dict[str, Any], origin: str) -> Vocabulary:
-    """Check the content of a tokenizer.json. Text comes in the normal form of `codecs.normal`, whichever of the known
-    ones it names.
-
-    Raises InputError that names `origin` and what in it is not supported or does not fit.
-    """
+    """Check a tokenizer.json; `codecs.normal` replaces its normalizer. Raises InputError with `origin` and fault."""
     try:
         file = _File.model_validate(_without_own_normalizer(table))
     except ValidationError as error:
@@ -180,10 +173,7 @@ def _refusal(origin: str, what: str) -> InputError:
 
 
 def compose(vocabulary: Vocabulary, plain: tuple[str, ...]) -> dict[str, Any]:
-    """The content of a tokenizer.json for a learned vocabulary.
-
-    The `plain` among its specials are kept when a reader is asked to drop special tokens from decoded text.
-    """
+    """The tokenizer.json of a learned vocabulary; decoders that skip special tokens keep the `plain` ones."""
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     split = {"type": "Split", "pattern": {"Regex": vocabulary.pattern}, "behavior": "Isolated", "invert": False}
     return {

@@ -36,7 +36,7 @@ Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
 class InvalidCombination(ValueError):
-    """A combination of values that cannot work, with the place of the one to change."""
+    """A combination of values that cannot work, with the key of the one to change."""
 
     def __init__(self, place: tuple[str | int, ...], message: str):
         super().__init__(message)

@@ -36,7 +36,7 @@ class Schedule:
         return max(1, self.batch_tokens // context)
 
     def steps(self, tokens: int, context: int) -> int:
-        """Steps that see so many tokens, in whole batches."""
+        """Training steps for so many tokens, in whole batches."""
         return max(1, -(-tokens // (self.rows(context) * context)))
 
 
@@ -44,10 +44,7 @@ _INHERITED = ("batch_tokens", "micro_tokens", "muon_lr", "adamw_lr", "weight_dec
 
 
 def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
-    """The settled schedule of each stage, with the origin of every value.
-
-    A value that a stage leaves out is inherited from the stage before where that one was set, else derived.
-    """
+    """The schedule of each stage, with the origin of every value: set, inherited from the stage before, or derived."""
     result: list[tuple[Schedule, list[Derivation]]] = []
     inherited: dict[str, Any] = {}
     for stage in recipe.stage:

@@ -15,8 +15,7 @@ from groundup.core.tables import SOURCES
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read and check a recipe; `overrides` are `key=value` texts such as `model.depth=6` or
-    `stage.pretrain.tokens=1000`.
+    """Read and check a recipe; `overrides` are `key=value` texts such as `model.depth=6`.
 
     Raises InputError that names file, line and key for anything unknown, missing or impossible.
     """
@@ -37,7 +36,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def stored(table: Any) -> Recipe:
-    """The recipe that a run keeps as JSON, where null stands for what was left out. Raises ValidationError."""
+    """The recipe that a run keeps as JSON, where null means left out. Raises ValidationError."""
     return Recipe.of(_without_nulls(table))
 
 
@@ -116,7 +115,7 @@ def _known(place: tuple[str | int, ...], table: dict[str, Any]) -> list[str]:
 
 
 def _line(text: str, place: tuple[str | int, ...]) -> int | None:
-    """The line of the file where a key stands, or of its table, or None (set on the command line)."""
+    """The line of the file that holds a key, or its table; None if it was set on the command line."""
     if not place:
         return None
     keys = [str(step) for step in place if not isinstance(step, int)]

@@ -1,8 +1,7 @@
 """The recipe: every knob a user can turn, typed, with its unit, default and reason.
 
-A recipe is one TOML file. `load` checks it whole before anything runs and refuses it with one sentence
-that names the file, the line and the key. What a recipe leaves out is derived from one dial, `model.depth`;
-`derivations` lists every derived value with the reason.
+A recipe is one TOML file. `load` checks it before anything runs and refuses it in one sentence that names file, line
+and key. What a recipe leaves out is derived from `model.depth`; `derivations` lists each derived value and the reason.
 """
 
 from collections.abc import Iterable

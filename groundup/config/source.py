@@ -1,4 +1,4 @@
-"""The recipe's tables of sources: the knobs that they share, and how a table is validated by its kind."""
+"""The recipe's source tables: the knobs that all sources have, and validation of a table by its kind."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -55,7 +55,7 @@ class ImageFilesConfig(FileSourceConfig):
 
 
 def parse(table: Any) -> Any:
-    """The source that a table of a recipe holds, validated by the class that is registered for its kind."""
+    """The source of a recipe's table, validated by the class that is registered for its kind."""
     if not isinstance(table, dict):
         return table
     known = f"known are {', '.join(SOURCES)}"

@@ -1,1 +1,1 @@
-"""What every room stands on."""
+"""Core: errors, files, hashes, the ledger and registries that every other package uses."""

@@ -1,4 +1,4 @@
-"""What the commands of the command line share: options, and how a result is printed."""
+"""Shared parts of the command line: options, and how a result is printed."""
 
 import json
 from typing import Annotated, Any, Literal

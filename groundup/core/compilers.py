@@ -9,7 +9,7 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of a compiler: where it was seen, what it spoils, and what helps."""
+    """A fault of a compiler: versions known to have it, its effect, and the remedy."""
 
     family: str  # "gcc" or "clang"
     first: Version
@@ -41,7 +41,7 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Compiler:
-    """What a compiler says of itself when it aims at this processor."""
+    """What a compiler reports about itself when it targets this processor."""
 
     family: str
     version: Version
@@ -53,9 +53,7 @@ class Compiler:
 
 @cache
 def identify(command: str) -> Compiler | None:
-    """The family and version of a compiler, by the macros it defines and not by its name; None where it does not
-    say.
-    """
+    """The family and version of a compiler, by the macros it defines, not by its name; None where it has none."""
     try:
         done = subprocess.run(
             [command, "-march=native", "-dM", "-E", "-x", "c", "/dev/null"], capture_output=True, check=False,

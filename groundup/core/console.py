@@ -1,4 +1,4 @@
-"""What the user sees while work goes on. Everything goes to standard error; standard output is for results."""
+"""Progress and warnings for the user, on standard error; standard output is for results."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ console = Console(stderr=True, highlight=False)
 
 
 def silence() -> None:
-    """Say nothing from here on: one of several processes speaks for all."""
+    """Silence this process: of several, one reports for all."""
     console.quiet = True
 
 

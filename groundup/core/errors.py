@@ -2,10 +2,9 @@
 
 
 class InputError(Exception):
-    """Input that cannot be used.
+    """Input that cannot be used: one sentence with the file, line or key, what is there, and the remedy.
 
-    The message is one sentence that names the file, line or key, what was found there and what would
-    do. The command line prints it and exits with code 2; nothing half-written is left behind.
+    The command line prints it and exits with code 2; nothing half-written is left behind.
     """
 
 

@@ -20,9 +20,7 @@ _TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # of NAME, by the pro
 
 
 def stays_inside(name: object) -> bool:
-    """Whether a file's name, as others' data give it, is one below a folder: relative, without `..`, zero bytes and
-    Windows' backslashes.
-    """
+    """Whether a file name from foreign data stays below its folder: relative, no `..`, zero bytes or backslashes."""
     return (
         isinstance(name, str)
         and bool(name)
@@ -33,9 +31,7 @@ def stays_inside(name: object) -> bool:
 
 
 def inside(folder: Path, name: object) -> Path:
-    """The file of a folder that others' data name. Raises InputError for a name that leads out of it, by itself or over
-    a link.
-    """
+    """The file of a folder that foreign data name. Raises InputError for a name, or link, that leads out of it."""
     try:
         if stays_inside(name) and (path := folder / str(name)).resolve().is_relative_to(folder.resolve()):
             return path
@@ -58,7 +54,7 @@ def digest(value: Any) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed.
+    """Yield a temporary path beside `path`: synced and renamed over `path` on success, else removed.
 
     Raises InputError when the disk is full.
     """
@@ -87,9 +83,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder, if it is there, at once: it is renamed first, so that a crash leaves all of it or a leftover,
-    never a part.
-    """
+    """Remove a folder, if it exists, atomically: it is renamed first, so that a crash never leaves a part of it."""
     if folder.exists():
         gone = _beside(folder)
         folder.rename(gone)
@@ -100,9 +94,7 @@ def discard(folder: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """The name of this process for what becomes `path`, or was it; what killed processes left for the same path
-    goes.
-    """
+    """This process's temporary name for `path`; removes what killed processes left for the same path."""
     clear(path.parent, path.name)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
@@ -119,7 +111,7 @@ def clear(folder: Path, name: str | None = None) -> None:
 
 
 def _is_at_work(process: int) -> bool:
-    """Whether another process of this number runs; whoever asks has nothing half-written itself."""
+    """Whether another process of this number runs; this process itself has nothing half-written."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -143,9 +135,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block for `path`, which can then be read, changed and replaced. Leaves
-    `.NAME.lock` beside it.
-    """
+    """Hold the lock of `path`, so that it can be read, changed and replaced. Leaves `.NAME.lock` beside it."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(f".{path.name}.lock").open("w")
@@ -165,7 +155,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """The same for a full disk, and for what stands where a file or folder belongs, where files are read as well."""
+    """The same for a full disk, and for a file or folder of the wrong type in the way, also where files are read."""
     try:
         yield
     except OSError as error:
@@ -193,9 +183,7 @@ def disk_error(error: OSError, path: Path) -> Exception:
 
 
 def lines(path: Path) -> list[bytes]:
-    """The lines of a file. Only a line feed ends one: other characters that Unicode lets end a line may stand in JSON
-    as they are.
-    """
+    """The lines of a file, split at line feeds only: JSON may hold Unicode's other line separators as they are."""
     found = path.read_bytes().split(b"\n")
     return found if found[-1] else found[:-1]
 

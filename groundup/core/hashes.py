@@ -11,10 +11,9 @@ JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice without
 
 
 class Hashes:
-    """SHA-256 of source files, remembered by path, size and times of change, so that a large corpus is read once.
+    """SHA-256 of source files, remembered by path, size and mtime and ctime, so that a large corpus is read once.
 
-    The system sets the time of a file's last change of state (ctime) itself: a copy that is given the old times back is
-    read again.
+    The system sets ctime itself: a copy that is given the old mtime back is hashed again.
     """
 
     def __init__(self, memory: Path):
@@ -32,9 +31,7 @@ class Hashes:
         return str(entry[-1])
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is still the one that `of` told the hash of, and was not touched in between. It is read,
-        whatever is remembered.
-        """
+        """Whether a file is unchanged since `of` hashed it. It is always read again, whatever is remembered."""
         entry = self.known[str(path)]
         return path.is_file() and entry == [*_stamp(path), sha256(path)] and entry[:-1] == _stamp(path)
 

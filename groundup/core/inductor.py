@@ -18,11 +18,9 @@ CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}  
 
 @cache
 def settle() -> None:
-    """Let torch keep generated code only where no other user can write, and give its C++ compiler the flags of
-    `compilers`.
+    """Give torch a code cache that no other user can write, and its C++ compiler the flags of `compilers`.
 
-    A cache that the user named himself stays where that is safe. To be called before anything else imports
-    `torch._inductor`.
+    A cache that the user named stays where that is safe. Call it before anything else imports `torch._inductor`.
     """
     folder = native.folder("torch")
     for variable, name in CACHES.items():
@@ -44,9 +42,7 @@ def settle() -> None:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[None]:
-    """While torch's modules are imported: some name folders for code in the system's temporary folder, whatever the
-    variables say.
-    """
+    """Replace the temporary folder while torch is imported: some of its modules keep code there, variables or not."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
@@ -55,9 +51,7 @@ def _temporary(folder: Path) -> Iterator[None]:
 
 
 def _with_flags(compiler: str, flags: tuple[str, ...], folder: Path) -> Path:
-    """A program that calls a compiler with flags of ours, for which torch has no setting. Its path, part of the caches'
-    keys, changes with them.
-    """
+    """A wrapper script with our compiler flags, as torch has no setting. Its path, a cache key, holds their hash."""
     script = f'#!/bin/sh\nexec {shlex.join([compiler, *flags])} "$@"\n'
     path = folder / f"compiler-{digest([script, str(compilers.identify(compiler))])[:16]}" / Path(compiler).name
     if not native.is_private(path):

@@ -1,11 +1,10 @@
-"""The ledger: what went into every stage and what came out, and so whether it has to run again.
+"""The ledger: the inputs and outputs of every stage, and so whether it has to run again.
 
-A stage's *key* is a hash of everything its result depends on: its name, its part of the recipe, its seed, the declared
-versions of the work it does, the files it reads and the digests of the stages before it. Its *digest* is a hash of its
-outputs alone; the next stage's key holds it, so the manifests form a chain from the model back to every file and
-licence, and a stage whose outputs come out the same leaves fresh what follows (early cutoff). Its *record* is a hash of
-the whole manifest, time and licences and figures included; the manifests that follow name it, so that none before them
-can be edited unseen.
+A stage's *key* hashes all that its result depends on: name, part of the recipe, seed, declared versions, input files
+and the digests of the stages before it. Its *digest* hashes its outputs alone, and is part of the next stage's key: a
+chain from the model back to every file and licence. A stage with unchanged outputs leaves later stages fresh (early
+cutoff). Its *record* hashes the whole manifest, with time, licences and figures; later manifests name it, so that no
+earlier one can be edited unnoticed.
 """
 
 import json
@@ -141,20 +140,14 @@ def key(
 
 
 def named(inputs: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each file that went in, by its name below the folder that all of them share, and its hash.
-
-    A folder may move as a whole; files that change places, or one that moves to another class's folder, are other
-    inputs.
-    """
+    """Each input file, by its name below the folder common to all, and its hash: a folder may move as a whole."""
     paths = {name: PurePath(name).parts for name in inputs}
     shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths.values(), strict=False)))
     return sorted(("/".join(paths[name][shared:]), sha256) for name, sha256 in inputs.items())
 
 
 def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
-    """The manifest of an entry; `where` names it. Raises InputError for one of another shape, or not the one that was
-    written.
-    """
+    """The manifest of an entry; `where` names it. Raises InputError for another form, or if it was changed since."""
     names = {each.name for each in fields(Manifest)}
     if not isinstance(entry, dict) or set(entry) != names | {"record", "digest"}:
         raise InputError(f"{where}: not a manifest of this version; {remedy}")
@@ -175,10 +168,7 @@ def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
 
 
 def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
-    """The manifest of a stage's folder, or None.
-
-    Raises InputError when it is damaged, or any of its bytes is not the one that was written.
-    """
+    """The manifest of a stage's folder, or None. Raises InputError when it is damaged or any byte was changed."""
     path = folder / name
     if not path.exists():
         return None
@@ -195,8 +185,8 @@ def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
 def write(folder: Path, manifest: Manifest) -> None:
     """Record a finished stage; the manifest is written last, so a folder that has one is complete.
 
-    Where the stage was made before from the same key with the same outputs, that manifest stays in force: those that
-    follow name its record. From another key with the same digest, the new manifest names the earlier one's record.
+    An earlier manifest with the same key and outputs stays in force: later ones name its record. A new manifest with
+    another key and the same digest names the earlier one's record.
     """
     before = _aside(folder)
     if before is not None and (before.key, before.outputs) == (manifest.key, manifest.outputs):
@@ -218,9 +208,9 @@ def set_aside(folder: Path) -> None:
 
 
 def take_back(folder: Path) -> None:
-    """Put a record back that was set aside, where the outputs are still those that it names.
+    """Put a record back that was set aside, where its outputs are unchanged.
 
-    Where another has taken its place it goes. Else it waits: the stage may come to the same result again.
+    A newer record replaces it. Else it waits: the stage may reach the same result again.
     """
     if (folder / MANIFEST).exists():
         (folder / ASIDE).unlink(missing_ok=True)

@@ -1,6 +1,4 @@
-"""Compiles a C source once for this processor, probes it, keeps the library where only its user can write, and loads
-it.
-"""
+"""Compiles a C source for this processor, probes the library, caches it where only its user can write, and loads it."""
 
 import atexit
 import ctypes
@@ -27,11 +25,10 @@ FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-er
 
 
 def library(source: Path, choices: Sequence[Sequence[str]], probe: str) -> ctypes.CDLL | None:
-    """The compiled `source`, or None where no C compiler makes it right with `FLAGS` and the flags of one of `choices`,
-    of which the first will do.
+    """The compiled `source`, with `FLAGS` and the first of `choices` that works; None where no C compiler does.
 
-    `probe` is a module that is run with a new library's path, in a process of its own: if that fails or dies, the
-    library counts as not made. It is run once: a library that is kept has passed it.
+    `probe` is a module that a process of its own runs with a new library's path: if it fails or dies, the next choice
+    is tried. It runs once: a cached library has passed it.
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -76,7 +73,7 @@ def _make(target: Path, commands: Sequence[Sequence[str]], probe: str) -> bool:
 
 
 def _runs(command: Sequence[str]) -> bool:
-    paths = os.pathsep.join(path for path in sys.path if path)  # a new interpreter finds what this one found
+    paths = os.pathsep.join(path for path in sys.path if path)  # a new interpreter imports the same modules
     try:
         done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONPATH": paths})
     except OSError:
@@ -86,9 +83,7 @@ def _runs(command: Sequence[str]) -> bool:
 
 @cache
 def folder(name: str) -> Path:
-    """A folder of this name for things that are run, which only this user may write; where it cannot be kept, it goes
-    with the process.
-    """
+    """A private folder of this name for compiled code; where it cannot be kept, it is removed with the process."""
     stack = ExitStack()
     atexit.register(stack.close)
     made = stack.enter_context(_folder()) / name
@@ -102,9 +97,7 @@ def folder(name: str) -> Path:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder that only this user may write, for what lies there is run: the cache, or where that is none such, one
-    for this once.
-    """
+    """A folder for compiled code that only this user may write: the cache, or where it is not safe, a temporary one."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup"
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,9 +113,7 @@ def _folder() -> Iterator[Path]:
 
 
 def is_private(path: Path) -> bool:
-    """Whether something is there that is this user's, and nobody else can change it or put another thing in its
-    place.
-    """
+    """Whether a file exists, belongs to this user, and nobody else can change or replace it."""
     return _is_ours(path) and all(_holds(parent) for parent in (*path.absolute().parents, *path.resolve().parents))
 
 
@@ -136,9 +127,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _holds(folder: Path) -> bool:
-    """Whether what lies in a folder stays there: it is this user's or the system's, and others may not write it, or not
-    move what is not theirs.
-    """
+    """Whether a folder keeps its entries: owned by this user or the system, not writable by others or sticky."""
     found = folder.stat()
     return found.st_uid in (0, os.geteuid()) and (not found.st_mode & 0o002 or bool(found.st_mode & stat.S_ISVTX))
 

@@ -1,6 +1,4 @@
-"""The process itself: settled before torch is imported, as some of its speed is decided at load time, and stopped when
-a signal says so.
-"""
+"""The process: threads and memory are configured before torch is imported, and it stops when a signal asks it to."""
 
 import ctypes
 import os
@@ -14,14 +12,13 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 
 
 def configure_process() -> None:
-    """Make threads wait a moment awake and then asleep, and freed memory stay with the process.
+    """Make threads spin briefly and then sleep, and keep freed memory in the process.
 
     Threads that spin for long lose most of their speed when another program is busy; threads that sleep at once take 50
-    microseconds to wake, at every operation. A second thread that computes brings threads of its own, and GNU's OpenMP
-    lets all beyond the number of processors sleep at once, unless the policy is "active": an engine in its thread took
-    5 ms a step instead of 2. Returning every large buffer to the system costs a page fault for each of its pages at the
-    next step; keeping it makes eager training on a CPU about 1.4x faster (`benchmarks/training.py` measures it). Has no
-    effect where the C library is not glibc.
+    microseconds to wake, at every operation. GNU's OpenMP lets threads beyond the number of processors sleep at once
+    unless the policy is "active": an engine in a second thread took 5 ms a step instead of 2. Buffers returned to the
+    system cost page faults at the next step; keeping them makes eager training on a CPU about 1.4x faster
+    (`benchmarks/training.py`). Has no effect without glibc.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "ACTIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a few microseconds: most of the gaps between two operations
@@ -35,9 +32,7 @@ def configure_process() -> None:
 
 @contextmanager
 def stoppable(*numbers: signal.Signals) -> Iterator[Callable[[], bool]]:
-    """Turn the first of these signals into a flag, so that the step under way ends; the second one interrupts. For the
-    main thread.
-    """
+    """Turn the first of these signals into a flag, so that the step ends; the second interrupts. Main thread only."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -9,9 +9,9 @@ from groundup.core.files import digest, sha256
 
 
 def code_version(module: str) -> str:
-    """Hash of a module's source and of every module of this package that it imports, directly or not.
+    """Hash of a module's source and of all modules of this package that it imports, directly or not.
 
-    A file that lies beside a module under the same name (`chat.jinja` beside `chat.py`) belongs to it.
+    A file beside a module with the same stem (`chat.jinja` beside `chat.py`) belongs to it.
     """
     waiting: list[str] = [module]
     seen: dict[str, list[str]] = {}

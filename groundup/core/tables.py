@@ -1,13 +1,13 @@
 """The registries: tables of the sources, objectives, suites and so on that exist, by the names that recipes use.
 
-An entry is declared by one module, which adds it when it is imported. The name of the entry is known before that, so
-that a recipe is checked, and help is printed, without importing torch. It is declared in one of three places:
+A module adds its entry when it is imported. The entry's name is known before, so that recipes are checked and help is
+printed without torch. It is declared in one of three ways:
 
 - a module of the table's own folder: `groundup/data/sources/python_library.py` adds the source `python-library`
   (modules whose name begins with _ declare nothing);
 - `Application.modules`, for what an application adds;
-- an entry point of another installed package, in the table's group: `mine = "their_package.mine"` under
-  `groundup.sources` says that importing `their_package.mine` adds the source `mine`.
+- an entry point of another package, in the table's group: `mine = "their_package.mine"` under `groundup.sources` means
+  that importing `their_package.mine` adds the source `mine`.
 """
 
 import pkgutil
@@ -27,9 +27,7 @@ Entry = TypeVar("Entry")
 
 
 class Table(Generic[Entry]):
-    """Entries of one sort by name. `group` names its entry points, `folder` the package that has a module an entry, if
-    there is one.
-    """
+    """Entries by name. `group` names their entry points; `folder`, if any, the package with one module per entry."""
 
     def __init__(self, group: str, folder: str | None = None):
         self.group, self.folder = group, folder
@@ -102,9 +100,9 @@ class Table(Generic[Entry]):
 class Application:
     """What the command line, the recipe and the other tables know of an application before the rest of it is imported.
 
-    `commands` names the module whose `register(app)` adds its commands to the Typer application; `modules`, by the
-    group of a table and the name of an entry, the module that adds that entry; `recipe`, by the key of a table at the
-    top of recipes, its class as `module:class` (a `config.recipe.ApplicationPart`).
+    `commands`: the module whose `register(app)` adds commands to the Typer application. `modules`: by the group of a
+    table and the name of an entry, the module that adds it. `recipe`: by the key of a top-level recipe table, its
+    class as `module:class` (a `config.recipe.ApplicationPart`).
     """
 
     commands: str | None = None
