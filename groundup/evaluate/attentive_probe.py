@@ -1,7 +1,6 @@
-"""An attentive probe: a small classifier of images trained on a model's frozen states.
+"""An attentive probe: an image classifier trained on a model's frozen states (AIM, arXiv:2401.08541, section 3.3).
 
-As in AIM (arXiv:2401.08541, section 3.3) a learned query gathers the patches by attention, and a linear classifier
-reads what it gathered. Shapes: N images, P patches of the largest, D width, C classes.
+A learned query pools the patches by attention before a linear head. Shapes: N images, P patches, D width, C classes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -54,10 +53,9 @@ def probe(
     classes: Sequence[str],
     advance: Advance = ignored,
 ) -> Figure | None:
-    """The accuracy of the probe on held-out images after training on the others; None where either are missing.
+    """The probe's accuracy on held-out images after training on the others; None where either are missing.
 
-    Documents are conversations about one image that end with one of the `classes`. `advance` takes numbers of
-    finished images.
+    Documents are conversations about one image that end with one of the `classes`.
     """
     learned, asked = (_states(engine, documents, classes, advance) for documents in (training, heldout))
     if learned is None or asked is None:
@@ -70,9 +68,7 @@ def probe(
 
 
 def _states(engine: Engine, documents: Iterable[Document], classes: Sequence[str], advance: Advance) -> States | None:
-    """The states of the patches of each document's first image, in half precision: they are normalised, so it holds
-    them.
-    """
+    """The patch states of each document's first image, in half precision, as they are normalised."""
     found: list[Tensor] = []
     places: list[int] = []
     for chunk in chunks(documents):

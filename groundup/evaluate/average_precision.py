@@ -1,7 +1,6 @@
-"""Object detection metrics: COCO's average precision, and precision, recall and F1 at one IoU and one min_score.
+"""Object detection metrics: COCO's average precision; precision, recall and F1 at one IoU and one `min_score`.
 
-Boxes are left, top, right, bottom as fractions of the image, 0 to 1; a detection matches a box of its class whose
-intersection over union (IoU) is large enough.
+Boxes are left, top, right, bottom as fractions of the image; IoU is intersection over union.
 """
 
 import contextlib
@@ -42,11 +41,7 @@ class AveragePrecision:
 
 @dataclass(frozen=True)
 class Matches:
-    """Precision, recall and F1 of detections; None where there was nothing to divide by.
-
-    The intervals take boxes for independent cases, those of one image too. F1 has no interval; its n is that of the
-    images.
-    """
+    """Precision, recall and F1 (None: undefined), boxes as independent cases; F1 has no interval, and n images."""
 
     precision: Figure | None
     recall: Figure | None
@@ -59,9 +54,7 @@ class Matches:
 
 
 def matches(images: Sequence[ScoredImage], min_score: float = MIN_SCORE, iou: float = IOU) -> Matches:
-    """Match detections of at least `min_score`, sorted by score, each to the free box of its class with the largest
-    IoU.
-    """
+    """Match detections from `min_score` up, sorted by score, to the free box of their class with the largest IoU."""
     kept = [[each for each in image.detections if each.score >= min_score] for image in images]
     right = sum(_matched(image.truth, found, iou) for image, found in zip(images, kept, strict=True))
     detected, truth = sum(map(len, kept)), sum(len(image.truth) for image in images)
@@ -96,10 +89,7 @@ def coco() -> tuple[Any, Any]:
 
 
 def average_precision(images: Sequence[ScoredImage]) -> AveragePrecision | None:
-    """Compute COCO's figures with pycocotools, over the classes in the ground truth; None where that is empty.
-
-    Raises InputError where pycocotools is not installed.
-    """
+    """COCO's figures over the classes of the ground truth, None if empty. Raises InputError without pycocotools."""
     table, judge = coco()
     classes = sorted({box.class_name for image in images for box in image.truth})
     if not classes:

@@ -26,13 +26,11 @@ COMPRESSORS: dict[str, Callable[[bytes], int]] = {"gzip": _gzip, "xz": _xz}
 def baselines(
     training: list[str], heldout: list[str], advance: Callable[[int], None] = lambda done: None
 ) -> dict[str, Figure]:
-    """Bits per byte of the held-out texts by method.
+    """Bits per byte of the held-out texts by method: single measurements without an interval.
 
-    `gzip` (-9) and `xz` (-9e) compress the held-out texts, joined: one text after another, which is kinder to them than
-    one by one. `... after training` is by how much the held-out texts lengthen the compressed training texts, so that
-    these serve as a dictionary: the last 32 KB of them for gzip, all for xz. They are single measurements without an
-    interval. `n-gram` is a model of bytes (order 6, modified Kneser-Ney) learned from the training texts. It predicts
-    each held-out text by itself, as a model is made to. `advance` takes numbers of finished methods.
+    `gzip` (-9) and `xz` (-9e) compress the texts joined, which is kinder than one by one; `... after training` takes
+    the training texts as a dictionary (gzip: the last 32 KB). `n-gram` is a byte model (order 6, modified Kneser-Ney)
+    of the training texts that predicts each text by itself.
     """
     before, after = ("".join(texts).encode() for texts in (training, heldout))
     figures = {}

@@ -42,8 +42,7 @@ class Mistake:
 class Classification:
     """The figures of one source: `counts[t][p]` images of class t were predicted as p, both indices into `classes`.
 
-    `commonest` is the accuracy of always predicting the most frequent class; `recall` has the classes that occur;
-    `worst` are the mistakes with the highest probability.
+    `commonest` is the accuracy of the most frequent class; `worst` are the mistakes with the highest probability.
     """
 
     accuracy: Figure
@@ -77,10 +76,9 @@ def labelled(inputs: SuiteInputs) -> Iterator[tuple[str, Path, list[str]]]:
 def classify(
     engine: Engine, documents: Iterable[Document], classes: Sequence[str], advance: Advance = ignored
 ) -> Classification | None:
-    """Predict for each image the class that is likeliest as its answer, <|im_end|> after it; None without documents.
+    """Predict each image's class: the likeliest answer, with <|im_end|> after it. None without documents.
 
-    Documents are conversations about one image that end with one of the `classes`. `advance` takes numbers of finished
-    images.
+    Documents are conversations about one image that end with one of the `classes`.
     """
 
     encoded = [supervised_ids(engine.tokenizer, name) for name in classes]

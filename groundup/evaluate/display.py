@@ -23,10 +23,9 @@ class Headline(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a table's cell.
+    """A table cell. `warn` marks a warning; `verbatim` text is a user's or a model's and may be long.
 
-    `warn` marks it as a warning; `verbatim` text was written by a user or a model and may be long; `fraction` is a
-    value in 0 to 1 with the ends of its interval, drawn beside the text.
+    `fraction` is a value in 0 to 1 with the ends of its interval, drawn beside the text.
     """
 
     text: str
@@ -76,10 +75,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image (a data URI), an overlay of the same size, and rectangles over both; `label` is its text alternative.
-
-    An image that is not embedded in the figures is left out: a manifest may come from elsewhere.
-    """
+    """An image and overlay of one size (data URIs; others are dropped) with rectangles; `label` is alternative text."""
 
     width: float
     height: float

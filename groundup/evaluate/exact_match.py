@@ -59,8 +59,7 @@ def exact_match(
     """Answer the last message of each task greedily; a row for each family and language, in order of first occurrence.
 
     Documents are conversations that end with the right answer, with `family`, `language` and `level` in their labels. A
-    question that does not fit the context counts as answered with nothing. `advance` takes numbers of finished tasks;
-    `same` decides whether an answer is right; `grammar` constrains the answers.
+    question too long for the context counts as answered with nothing; `same` compares answers; `grammar` constrains.
     """
     groups: dict[tuple[str, str, int], list[Case]] = {}
     for document, answer in zip(documents, _answers(engine, documents, advance, grammar), strict=True):

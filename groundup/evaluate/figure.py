@@ -10,9 +10,7 @@ Z = 1.959963984540054  # standard normal quantile of 97.5 %
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, the ends of its 95 % interval (None where a single case, or the method, gives none) and n
-    cases.
-    """
+    """A value, the ends of its 95 % interval (None for a single case or a method without one) and n cases."""
 
     value: float
     low: float | None
@@ -25,9 +23,7 @@ class Figure:
 
 
 def proportion(successes: int, n: int) -> Figure:
-    """A fraction of successes with the score interval of Wilson (1927), which is right near 0 and 1 and for small n,
-    too.
-    """
+    """A fraction of successes with Wilson's score interval (1927), which also holds near 0 and 1 and for small n."""
     fraction = successes / n
     centre = (fraction + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(fraction * (1 - fraction) / n + Z**2 / (4 * n**2))
@@ -35,11 +31,7 @@ def proportion(successes: int, n: int) -> Figure:
 
 
 def mean(figures: Sequence[Figure]) -> Figure:
-    """The plain mean of independent figures that have intervals.
-
-    Its interval recovers their variances from the ends of theirs (MOVER; Zou and Donner 2008), so that a mean of
-    fractions that are all 1 is not taken for certain.
-    """
+    """The plain mean of independent figures; its interval comes from theirs (MOVER; Zou and Donner 2008)."""
     count = len(figures)
     value = sum(figure.value for figure in figures) / count
     below = math.hypot(*(figure.value - figure.low for figure in figures if figure.low is not None)) / count
@@ -48,10 +40,7 @@ def mean(figures: Sequence[Figure]) -> Figure:
 
 
 def ratio(amounts: Sequence[float], sizes: Sequence[float]) -> Figure:
-    """Total amount by total size of n cases, with the interval of the ratio estimator (Cochran 1977, section 6.4).
-
-    It takes the cases for a random sample; whole documents are cases, as tokens of one document are not independent.
-    """
+    """Total amount by total size, with the interval of the ratio estimator (Cochran 1977, 6.4); cases are documents."""
     count, size = len(sizes), sum(sizes)
     value = sum(amounts) / size
     if count == 1:

@@ -1,7 +1,6 @@
 """An n-gram model of bytes with modified Kneser-Ney smoothing (Chen and Goodman 1999), interpolated.
 
-All counts of one order are one sorted array of numbers, so learning is sorting and predicting is binary search.
-A gram of k bytes is a number of 8k bits whose lowest byte is the last one.
+Counts of one order are one sorted array, searched by bisection. A gram of k bytes is 8k bits, its last byte lowest.
 """
 
 from dataclasses import dataclass
@@ -43,9 +42,7 @@ class _Order:
 
 
 class NGram:
-    """Predicts each byte of a text from the `order` - 1 bytes before it, learned from documents; `order` is at most
-    8.
-    """
+    """Predicts each byte from the `order` - 1 bytes before it (`order` at most 8), learned from documents."""
 
     def __init__(self, documents: list[bytes], order: int = 6):
         grams, counts = np.unique(_grams(documents, order), return_counts=True)
@@ -66,9 +63,7 @@ class NGram:
 
 
 def _grams(documents: list[bytes], order: int) -> Grams:
-    """The gram that ends at each byte of the documents, and at the boundary behind each; before each stand boundaries
-    only.
-    """
+    """The gram that ends at each byte of the documents and at the boundary behind each; boundaries precede each."""
     margin = order - 1
     text = b"".join(BOUNDARY * margin + document + BOUNDARY for document in documents)
     symbols = np.frombuffer(text, np.uint8).astype(np.uint64)
@@ -85,10 +80,9 @@ def _last(grams: Grams, length: int) -> Grams:
 
 
 def _discounts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """What is taken off a count of 0, 1, 2 and 3 or more: from how many grams have a count of 1 to 4.
+    """Discounts of a count of 0, 1, 2 and 3 or more, from how many grams have a count of 1 to 4; at least LEAST.
 
     Where one of these is missing (few different grams, as in the lowest order), half of one is taken off every count.
-    Never less than LEAST: something must be left for bytes not seen.
     """
     ones, twos, threes, fours = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].tolist()
     if not (ones and twos and threes and fours):

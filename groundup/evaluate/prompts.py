@@ -11,10 +11,9 @@ from groundup.generate.packing import PackedRow
 
 
 def prompt_of(engine: Engine, document: Document) -> PackedRow:
-    """The prompt of a conversation's last answer, with its images.
+    """The prompt of a conversation's last answer; of a document without a conversation, its images as a user turn.
 
-    A document without a conversation is its images alone, as a user shows them. Raises BadImage for an image that
-    cannot be used, and InputError for a model without image inputs.
+    Raises BadImage, and InputError for a model without image inputs.
     """
     images = [from_bytes(engine.config, data) for data in document.images]
     messages = document.messages or chat.shown(len(images))

@@ -1,7 +1,6 @@
-"""Multiple-choice questions from JSON lines.
+"""Multiple-choice questions from JSON lines, in Unicode normal form.
 
-A line is {"question": text, "choices": [text, ...], "answer": place from 0, or letter from "A"}, with a "subject" if
-wanted. Texts come in their normal form: that is what the model is asked, and what the bytes of a choice are counted of.
+A line: {"question": text, "choices": [text, ...], "answer": index from 0 or letter from "A"}, optionally "subject".
 """
 
 import json
@@ -30,9 +29,7 @@ class Question:
 
 
 def read(path: Path) -> list[Question]:
-    """The questions of a file; raises InputError that names the line and what is wrong with it, or an empty or missing
-    file.
-    """
+    """The questions of a file. Raises InputError that names a wrong line, or for an empty or missing file."""
     try:
         rows = lines(path)
     except OSError as error:

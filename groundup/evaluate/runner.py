@@ -31,10 +31,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of the suites that ran, by name; answers to the recipe's prompts; and notes on what was not measured.
-
-    In JSON the fields of all suites stand side by side; those of a suite that did not run are empty.
-    """
+    """Suite results by name (in JSON all fields side by side), answers to prompts, notes on what was not measured."""
 
     results: Mapping[str, Any]
     prompts: list[Answer]
@@ -72,9 +69,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure the model in a folder by the suites of the recipe's `evaluate` part.
 
-    `documents` names the folder of each source that the run used, with its `documents.parquet`; paths of the recipe
-    start at `home`. `weights` are those of `Engine.load`; `advance` takes numbers of finished cases. Raises InputError
-    for a model, documents or questions that cannot be used.
+    `documents` has the folder of each source; recipe paths start at `home`; `weights` is that of `Engine.load`. Raises
+    InputError for an unusable model, documents or questions.
     """
 
     options = recipe.evaluate or EvaluatePart()

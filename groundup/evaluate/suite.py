@@ -1,7 +1,4 @@
-"""An evaluation suite: what it declares, and what it is given.
-
-A suite is declared in one file that adds a `Suite` to the table `SUITES`, under the name of the file.
-"""
+"""An evaluation suite: its declaration, in a file of its name that adds a `Suite` to `SUITES`, and its inputs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,9 +23,8 @@ def ignored(done: int) -> None:
 class SuiteInputs:
     """What a suite measures, and with what.
 
-    `sources` are those of the recipe, `options` its [evaluate], `home` the folder where its paths begin; `documents`
-    has the folder of each source that the run used, with its `documents.parquet`. `advance` takes numbers of finished
-    cases, `note` a sentence on what was not measured.
+    `sources` are those of the recipe, `options` its [evaluate], `home` the base of its paths, `documents` the folder of
+    each source (`documents.parquet`). `advance` takes numbers of finished cases, `note` what was not measured.
     """
 
     engine: Engine
@@ -57,10 +53,9 @@ class SuiteInputs:
 class Suite(Generic[Result]):
     """The declaration of a suite.
 
-    `version` rises when its figures change. `result` is a frozen dataclass; each of its fields is a key of the
-    evaluation's JSON and has a default that stands for "not measured". `measure` fills it and `display` presents it.
-    `missing` is the note where nothing was measured. `extra` names the extra of this package that it needs;
-    `image_inputs` says that the model must take images.
+    `version` rises when its figures change. `result` is a frozen dataclass whose fields are keys of the evaluation's
+    JSON, with defaults for "not measured". `measure` fills it, `display` presents it, `missing` is the note without it.
+    `extra` names the extra it needs; `image_inputs` says that the model must take images.
     """
 
     version: int

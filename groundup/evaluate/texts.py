@@ -14,10 +14,7 @@ _SHOWN = '"type": "image"'  # in a conversation's JSON where it shows an image; 
 
 
 def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
-    """Texts of one part of a documents file, as few as make `limit` bytes, else all: those of the lowest digests.
-
-    That is as good as a random draw, and the same for every run. Conversations are left out.
-    """
+    """Texts of one part of a documents file, as few as reach `limit` bytes, by lowest digest (a fixed random draw)."""
     kept: list[tuple[int, str]] = []  # a heap with the highest digest first
     total = 0
     for document in read(documents, heldout):
@@ -31,11 +28,7 @@ def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
 
 
 def conversations(documents: Path, heldout: bool, limit: int) -> Iterator[Document]:
-    """Stream conversations with images of one part of a documents file, at most `limit`: those of the lowest digests,
-    in the file's order.
-
-    Only digests are in memory at once.
-    """
+    """Stream at most `limit` conversations with images of one part of a documents file: those of the lowest digests."""
     lowest: list[bytes] = []
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(columns=["digest", "heldout", "messages"]):

@@ -16,19 +16,14 @@ SHADE = 190  # opacity over a patch without attention, of 255
 
 
 def thumbnail(data: bytes) -> tuple[str, tuple[int, int]]:
-    """An encoded image as a small JPEG, and its width and height in pixels; raises BadImage as `codecs.image.decode`
-    does.
-    """
+    """A small JPEG of an encoded image, and its width and height. Raises BadImage as `codecs.image.decode` does."""
     picture = Image.fromarray(decode(data))
     picture.thumbnail((SIDE, SIDE))
     return _uri(picture, "JPEG", quality=QUALITY), picture.size
 
 
 def spotlight(weights: npt.NDArray[np.float32], grid: PatchGrid) -> str:
-    """Attention weights of patches [N] as a PNG of a pixel a patch, an overlay: the largest is clear, zero is dark.
-
-    Shade is seen on pictures of every colour, and whichever colours a reader tells apart.
-    """
+    """Attention weights [N] of patches as a PNG overlay, one pixel a patch: the largest is clear, zero is dark."""
     pixels = np.zeros((grid.patches, 4), np.uint8)
     pixels[:, 3] = np.rint(SHADE * (1 - weights / max(float(weights.max()), 1e-9)))
     return _uri(Image.fromarray(pixels.reshape(*grid, 4)), "PNG")

@@ -15,11 +15,10 @@ P = TypeVar("P", bound=ApplicationPart)
 
 @dataclass(frozen=True)
 class ApplicationStage(Generic[P]):
-    """An entry of the table `STAGES`. It runs where a recipe has the application's table of class `part`.
+    """An entry of the table `STAGES`, run where a recipe has the application's table of class `part`.
 
-    `work` gets the run, the folder of the model and that table. `module` holds its code; `version` is raised when the
-    same model and table give another result. The result depends on the versions of `packages` too, which are in the
-    `extra`. `shown` are the outputs that the report reads.
+    `work` gets the run, the model's folder and that table. `version` rises when the result changes, which also depends
+    on the versions of `packages` (of the `extra`) and the code of `module`. `shown` are the outputs the report reads.
     """
 
     part: type[P]

@@ -17,10 +17,7 @@ from groundup.train.distributed.mesh import ProcessMesh
 
 
 def model_folder(path: Path) -> Path:
-    """The folder that holds the model meant: itself, or the last finished training stage of a run's folder.
-
-    Raises InputError when there is none.
-    """
+    """The model's folder: `path`, or the last finished training stage of that run. Raises InputError without one."""
     if (path / "config.json").exists():
         return path
     titles = [stage.title for stage in recall(path)[0].stage] if (path / RECIPE).exists() else []

@@ -45,7 +45,7 @@ class Stage:
 def plan(recipe: Recipe, home: Path) -> list[Stage]:
     """The stages of a recipe, each after those it depends on.
 
-    Raises InputError for missing files and extras, unknown task families and stages of one name: before anything runs.
+    Raises InputError for missing files and extras, unknown task families and stages of one name.
     """
     used = [
         source

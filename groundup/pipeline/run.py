@@ -36,9 +36,7 @@ from groundup.train.loop import CHECKPOINTS
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: the last stage, whether finished training may be done again, on which device, with TensorBoard events
-    or not.
-    """
+    """How to run: last stage, permission to retrain, device, TensorBoard events or not."""
 
     until: str | None = None
     retrain: bool = False
@@ -47,7 +45,7 @@ class Options:
 
 
 def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, Manifest]:
-    """Run every stale stage, in order; returns all manifests by stage, in the first of several processes.
+    """Run every stale stage in order; return all manifests by stage (in the first process).
 
     Raises InputError when another run holds the folder, or a finished training stage would be lost.
     """
@@ -85,10 +83,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
 def _corrupted(
     recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, mesh: ProcessMesh, retrain: bool
 ) -> dict[str, str]:
-    """What `corrupted_outputs` finds, in all processes: the first one verifies for them.
-
-    Raises InputError for a finished training among it.
-    """
+    """`corrupted_outputs` in all processes, verified by the first. Raises InputError for a finished training."""
     found = list(states(recipe, chain, root, hashes))
     corrupted = corrupted_outputs(root, found) if mesh.is_main else {}
     anywhere = mesh.any_reduce(*(stage.name in corrupted for stage in chain))
@@ -108,9 +103,7 @@ def _until(chain: list[Stage], name: str) -> list[Stage]:
 
 
 def _clear(chain: list[Stage], root: Path) -> None:
-    """Remove what killed runs left, and take back the record of a stage that one of them had begun again and not
-    changed.
-    """
+    """Remove what killed runs left, and take back the record of a stage that one had begun again but not changed."""
     for folder, _, _ in os.walk(root):
         clear(Path(folder))
     for stage in chain:
@@ -120,11 +113,7 @@ def _clear(chain: list[Stage], root: Path) -> None:
 
 
 def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, retrain: bool) -> None:
-    """Refuse, before anything is changed, a finished training that will not fit what comes before it.
-
-    A stage that lost its outputs makes them again, and what follows it is fresh; so only a change of what it depends on
-    counts.
-    """
+    """Refuse, before any change, to lose a finished training to a changed input; lost outputs do not count."""
     changed: set[str] = set()
     for state in states(recipe, chain, root, hashes):
         cause = _possible_change(state, recipe.seed, changed)
@@ -134,11 +123,7 @@ def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes
 
 
 def _possible_change(state: State, seed: int, changed: set[str]) -> str:
-    """Why a finished stage may come to another result; empty where it comes to the same one.
-
-    A parent that changed may come to the same outputs: that is known only when it has run, and then its old outputs are
-    gone.
-    """
+    """Why a finished stage may give another result, else empty; a changed parent counts, as its outputs may differ."""
     if state.manifest is None:
         return ""
     if state.key:
@@ -175,9 +160,7 @@ def _perform(site: Site, state: State, hashes: Hashes, retrain: bool) -> None:
 
 
 def _begin(site: Site, state: State, retrain: bool) -> None:
-    """Prepare a stage's folder: its record is set aside, and a training that is begun again has no checkpoints of
-    another one.
-    """
+    """Prepare a stage's folder: set its record aside, and drop another training's checkpoints before a new one."""
     folder = site.folder(state.stage.name)
     if not (site.root / RECIPE).exists():
         remember(site.recipe, site.home, site.root)
@@ -189,9 +172,7 @@ def _begin(site: Site, state: State, retrain: bool) -> None:
 
 
 def _own(checkpoints: Path, key: str, retrain: bool) -> None:
-    """Note for which key of a stage checkpoints are made. Training again parts with those of another key, once, and
-    goes on from its own.
-    """
+    """Note the stage's key beside its checkpoints; training again first drops the checkpoints of another key."""
     begun = checkpoints / "key.json"
     if retrain and not (begun.exists() and read_json(begun) == key):
         discard(checkpoints)

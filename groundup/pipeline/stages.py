@@ -75,11 +75,7 @@ class Result:
 
 
 def remember(recipe: Recipe, home: Path, root: Path) -> None:
-    """Keep the recipe beside what it makes: where there is none yet, when a training goes on, with each manifest, and
-    when all is fresh.
-
-    So a run that is refused, or fails before it has changed anything, leaves the recipe that made what is there.
-    """
+    """Write the recipe beside the run's stages, once one begins or all are fresh; a refused run leaves the old one."""
     table = {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")}
     with suppress(InputError, FileNotFoundError):
         if read_json(root / RECIPE) == table:
@@ -138,9 +134,7 @@ def shards(site: Site, source: str) -> Result:
 
 
 def cut_off(source: str, total: int, report: ShardsResult, context: int) -> str | None:
-    """What was cut from a source's documents because it did not fit; raises InputError where nothing to learn from is
-    left.
-    """
+    """What of a source's documents did not fit the context. Raises InputError where nothing is left to train on."""
     remedy = f"raise model.context, to {report.longest:,} for all of them, or shorten them"
     if report.lost and not report.train.rows:
         raise InputError(
@@ -175,9 +169,7 @@ def _classes(site: Site, sources: list[str]) -> tuple[str, ...]:
 
 
 def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerConfig | None]:
-    """The folder of the vision tower that a recipe names, and its shape; raises InputError for one that does not fit
-    its patches.
-    """
+    """Folder and shape of the recipe's vision tower. Raises InputError for one that does not fit its patches."""
     if recipe.model.vision_tower is None:
         return None, None
     folder = (home / recipe.model.vision_tower).expanduser()

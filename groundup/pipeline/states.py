@@ -27,10 +27,7 @@ class State:
 def states(
     recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, corrupted: Mapping[str, str] | None = None
 ) -> Iterator[State]:
-    """The state of each stage in turn; a stage's key needs those before it done, so consume it while running them.
-
-    `corrupted` names, by stage, an output that is known not to be what was written.
-    """
+    """The state of each stage in turn, lazily, as its key needs those before it done; `corrupted` names bad outputs."""
     done: dict[str, Manifest] = {}
     for stage in chain:
         manifest = ledger.read(root / stage.name)
@@ -95,11 +92,9 @@ def require_files(stage: Stage) -> None:
 
 
 def require_unchanged(stage: Stage, hashes: Hashes) -> None:
-    """Raises InputError unless the files that a stage has read are, by name and content, those that its key was made
-    of.
+    """Raises InputError unless a stage's input files still have the names and hashes of its key.
 
-    All of them are read once more: what was hashed before was also what was there afterwards, and nobody wrote to it in
-    between.
+    All are read again: what had the same hash before and after was not written to in between.
     """
     for path in sorted(set(stage.files) ^ set(stage.listed())):
         raise InputError(
@@ -115,10 +110,7 @@ def require_unchanged(stage: Stage, hashes: Hashes) -> None:
 
 
 def corrupted_outputs(root: Path, found: list[State]) -> dict[str, str]:
-    """By stage, the first output that is not what was written, of all that stages about to run start from.
-
-    A stage whose output is corrupted has to run too, so what it starts from is verified as well.
-    """
+    """The first corrupted output of each stage that stages about to run start from; a corrupted stage must run too."""
     corrupted: dict[str, str] = {}
     starting: list[Stage] = []
     for state in reversed(found):

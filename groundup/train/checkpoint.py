@@ -1,9 +1,8 @@
-"""Checkpoints: written beside and renamed, safetensors only, checked by hash, readable by any number of processes.
+"""Checkpoints: written aside and renamed, safetensors only, hashed, readable by any number of processes.
 
-A checkpoint is a folder `step-00000400` with `state.json` (step, fingerprint, hash of each file and of itself) and one
-`part-00001-of-00002.safetensors` a process, which holds its rows of every tensor; the number of the first of them
-stands in the file's metadata. Only complete folders bear the final name. `end.json` beside them says that the final
-weights are written.
+A folder `step-00000400` has `state.json` (step, fingerprint, hashes of each file and of itself) and one
+`part-00001-of-00002.safetensors` a process: its rows of every tensor, their first row's number in the metadata.
+`end.json` beside the folders says that the final weights are written.
 """
 
 import json
@@ -65,9 +64,9 @@ class Saver:
         self.pending = (step, self.thread.submit(self._write, step, copies, places))
 
     def finish(self) -> None:
-        """Wait for the write under way; then its checkpoint counts, and older ones than the last K go.
+        """Wait for the current write, then drop checkpoints older than the last K. Every process must call it.
 
-        Every process must call it. Raises InputError when the disk is full; the checkpoints before are untouched.
+        Raises InputError when the disk is full; the checkpoints before are untouched.
         """
         if self.pending is None:
             return
@@ -147,16 +146,13 @@ def _require_same(path: Path, found: str, fingerprint: str) -> None:
 
 
 def end(folder: Path, fingerprint: str, weights: Path, last: list[dict[str, Any]]) -> None:
-    """Say that the final weights are written, and what the `last` record of the log is: a run killed from here on
-    trains no step again.
-    """
+    """Record that the final weights are written, with the log's `last` record: a killed run retrains no step then."""
     state = {"fingerprint": fingerprint, "weights": sha256(weights), "last": last}
     write_json(folder / END, state | {"digest": digest(state)})
 
 
 def ended(folder: Path, fingerprint: str, weights: Path, mesh: ProcessMesh) -> list[dict[str, Any]] | None:
-    """What `end` was told of the log, where the final weights are written and sound, else None. Every process must call
-    it.
+    """The `last` of `end` if the final weights are written and undamaged, else None. Every process must call it.
 
     Raises InputError when they were made from other data or another recipe.
     """
@@ -219,9 +215,7 @@ def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], mesh: ProcessM
 
 
 def _copy_shared_rows(target: Tensor, first: int, source: Any, start: int) -> None:
-    """Copy the rows that a target and a stored slice have in common; their own first rows have these numbers in the
-    whole.
-    """
+    """Copy the rows common to a target, from row `first` of the full tensor, and a stored slice, from row `start`."""
     if target.ndim == 0:
         target.copy_(source[...])
         return

@@ -15,13 +15,9 @@ from groundup.train.distributed.mesh import ProcessMesh, local
 from groundup.train.objectives.packed import LossModule, tensors
 
 PIECES = 4  # in which eager code goes through a batch, as it keeps more of what it computes than compiled code does
-# Compiled code keeps in fp32 what eager code rounds to bf16 between two operations, and adds up in another order. In
-# bf16 the gradients
-# of queries and keys, sums in which most cancels, were seen to differ by 3.5 % of their norm in two layers. Such errors
-# are independent,
-# so they grow with the root of the depth; in eight layers 5 % were seen, and 4e-6 in fp32 (`groundup doctor`). A tile
-# that is transposed wrongly
-# moves a gradient by as much as it is large.
+# Compiled code keeps in fp32 what eager code rounds to bf16, and sums in another order. In bf16, gradients of queries
+# and keys (sums with cancellation) differ by 3.5 % of their norm in two layers and 5 % in eight, as independent errors
+# grow with the root of the depth; in fp32 by 4e-6 (`groundup doctor`). A wrongly transposed tile gives 100 %.
 ROUNDING = {torch.bfloat16: 0.08, torch.float32: 1e-4}
 SMALL = 1e-3  # of the norm of all gradients: below it a parameter's own is not told from rounding
 
@@ -30,9 +26,7 @@ Sizes = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far compiled code was from eager code on a batch: the loss, and the parameter whose gradient differs most, as
-    parts of their size.
-    """
+    """Relative difference of compiled from eager code on a batch: of the loss and of the worst parameter's gradient."""
 
     batch: str
     loss: float
@@ -67,12 +61,10 @@ class Checks:
         return eagerly() if _sizes(batch) in self.eager else nullcontext()
 
     def run(self, batches: Iterable[Batch]) -> list[Difference]:
-        """Compare compiled with eager code on the first batch of each shape: loss and, where gradients are on,
-        gradients.
+        """Compare compiled with eager code on the first batch of each shape: loss, and gradients where enabled.
 
-        Weights that are zero, behind which an error would not show, are noise meanwhile. Weights, gradients and random
-        states are left as they were, so what is trained does not depend on it. All processes must call it, with batches
-        of the same shapes; a shape that is wrong for one is eager for all.
+        Zero weights, which would hide an error, are noise meanwhile; weights, gradients and random states are restored.
+        All processes must call it with batches of the same shapes; a shape that is wrong for one is eager for all.
         """
         firsts: dict[Sizes, Batch] = {}
         for batch in batches:
@@ -86,9 +78,7 @@ class Checks:
         return found
 
     def _compare(self, batch: Batch) -> Difference:
-        """The gradient of compiled code is taken with the other sign: added to that of eager code it leaves what
-        differs.
-        """
+        """The compiled gradient is negated and added to the eager one, which leaves their difference."""
         began = time.perf_counter()
         with eagerly():
             expected = sum(self._pass(piece, 1.0) for piece in batch.micro(-(-len(batch.ids) // PIECES)))

@@ -64,9 +64,7 @@ def precisions(device: Device) -> tuple[torch.dtype, ...]:
 
 
 def tried(device: Device) -> Iterator[tuple[str, Difference]]:
-    """Each cell in each precision, by its description, with what compiled code makes of it; none where nothing is
-    compiled.
-    """
+    """Each cell in each precision, described, with its difference under compilation; none if nothing is compiled."""
     for precision in precisions(device):
         for cell in GRID:
             if (found := _try(cell, precision, device)) is None:

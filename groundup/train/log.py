@@ -37,10 +37,7 @@ class Log:
             sync(self.path)
 
     def repair(self, steps: int, note: Callable[[str], None], known: Sequence[Record] = ()) -> None:
-        """Keep one record of each of the first steps, in their order: later ones are about to be done again.
-
-        `note` is told of losses; those that are `known` from elsewhere are none.
-        """
+        """Keep one record of each of the first `steps`, in order; `note` is told of lost ones that are not `known`."""
         with disk_errors(self.path):
             whole, broken = self._sorted_out() if self.path.exists() else ({}, 0)
         whole = {record["step"]: line_of(record) for record in known} | whole

@@ -128,8 +128,7 @@ class Trainer:
     def run(self) -> TrainingResult:
         """Train to the end and write the final weights.
 
-        Raises InputError when there is nothing to learn, the loss stops being a number or the disk is full, Interrupted
-        on Ctrl-C (saved first).
+        Raises InputError for no training data, a loss that is not finite or a full disk; Interrupted on Ctrl-C (saved).
         """
         job = self.job
         job.batches.require_lessons()
@@ -161,9 +160,7 @@ class Trainer:
         return self._outcome(seconds, predicted, loss, records)
 
     def _end(self, last: list[Record]) -> None:
-        """Write the final weights, and that they are, with the last record: killed from here on, no step is trained
-        again.
-        """
+        """Write the final weights, then record that with the log's last record: killed later, no step is retrained."""
         self._write_weights()
         self._sync_log()
         if self.mesh.is_main:
@@ -171,9 +168,7 @@ class Trainer:
         self.mesh.barrier()
 
     def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> TrainingResult:
-        """Figures of the whole training, from its log; where a crash lost records, the work is reckoned from the
-        others.
-        """
+        """Figures of the whole training from its log; records lost in a crash count as the mean of the others."""
         job, speeds = self.job, records[2:] or records
         return TrainingResult(
             parameters=cost.parameters(job.model),
@@ -190,10 +185,9 @@ class Trainer:
         )
 
     def _last_loss(self, records: list[Record]) -> float | None:
-        """The loss of the last step in which anything counted, None where a crash lost all records; says in how many
-        nothing counted.
+        """The last step's loss that is not None, None if a crash lost all records; notes steps without a target.
 
-        Raises InputError where nothing counted in any step.
+        Raises InputError if no step had a target.
         """
         losses = [record["loss"] for record in records if record["loss"] is not None]
         if records and not losses:
@@ -221,9 +215,7 @@ class Trainer:
         return stop
 
     def _resume(self) -> int:
-        """Go back to where a run before this one came to: the end, its newest sound checkpoint, or nothing; how many
-        steps that are.
-        """
+        """Restore the end of an earlier run or its newest undamaged checkpoint, if any; return the steps done."""
         self.saver.clear()
         if self.last is not None:
             self._keep_log(self.job.steps)
@@ -239,9 +231,7 @@ class Trainer:
         return found.step
 
     def _check_compiled(self) -> None:
-        """Try compiled code on the first batch of each shape; where eager code finds something else, such batches run
-        eager.
-        """
+        """Compare compiled with eager code on the first batch of each shape; shapes that differ run eager."""
         began = time.perf_counter()
         with torch.no_grad():
             found = self.checks.run(batch for batches in self.heldout.values() for batch in batches)
@@ -268,9 +258,7 @@ class Trainer:
         return batch.part(self.mesh.rank, self.mesh.size).micro(self.micro_rows)
 
     def _update(self, step: int) -> dict[str, Any]:
-        """One optimiser step over one global batch; returns loss (None where nothing counts in it), norm and
-        seconds.
-        """
+        """One optimiser step over a global batch; returns loss (None without targets), norm and seconds."""
         began = time.perf_counter()
         batch = self.ahead[step]
         waited = time.perf_counter() - began
@@ -304,9 +292,7 @@ class Trainer:
         ).item()
 
     def _not_finite(self, step: int, batch: Batch, mean: float, norm: float) -> str:
-        """Why a step's loss or gradient is no number, found by running its batch again, eager: the compiler, the start,
-        or the rates.
-        """
+        """Why a loss or gradient is not finite, by an eager rerun of the batch: compiler, initial weights or rates."""
         found = f"{self.job.title}: the loss is {mean} and the gradient's norm {norm} at step {step + 1}"
         for parameter in self.learner.parameters():
             parameter.grad = None
@@ -326,9 +312,7 @@ class Trainer:
         )
 
     def _cause(self) -> str:
-        """What makes a first step fail: weights to begin with that are no numbers, or numbers too large for the
-        precision.
-        """
+        """Why a first step fails: initial weights that are not finite, or an overflow of the precision."""
         for name, parameter in self.learner.named_parameters():
             if not local(parameter.detach()).isfinite().all():
                 return (
@@ -405,9 +389,7 @@ class Trainer:
 
 
 class Prefetcher:
-    """Batches, each made while the one before it is trained on: they are pure functions of the step, so any may be made
-    at any time.
-    """
+    """Prefetches batches: each is made while the one before it is trained on, a pure function of the step."""
 
     def __init__(self, batches: Batches, steps: int):
         self.batches, self.steps = batches, steps

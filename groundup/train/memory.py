@@ -1,7 +1,4 @@
-"""Peak memory of training, predicted before step 0 without allocating anything.
-
-One forward and backward runs on fake tensors, which have shapes and no content, while their bytes are added up.
-"""
+"""Peak memory of training, predicted before step 0: bytes of one forward and backward pass on fake tensors."""
 
 import weakref
 from collections.abc import Callable, Iterable
@@ -22,19 +19,17 @@ from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, normalised
 from groundup.train.distributed.mesh import ProcessMesh
 
-# Bytes that a host's process holds for each one in use: its allocator keeps what is freed, in pieces that do not always
-# fit
-# again. 1.1 to 2.3 were measured, most when recomputing; compiled code keeps less of what it computes, which leaves
-# 1.1.
+# Bytes that a host's process holds for each one in use, as its allocator keeps freed pieces. Measured: 1.1 to 2.3, most
+# when recomputing; compiled code keeps less of what it computes, which leaves 1.1.
 HOLDS, COMPILED_HOLDS = 1.7, 1.2
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
 def predict(model: Transformer, rows: int, mesh: ProcessMesh, device: Device, saves: bool) -> int:
-    """Bytes that training a model like this one takes at most on one process, beside the program itself.
+    """Peak bytes of training a model on one process, without the program itself; right within a factor of 1.6.
 
-    Weights and optimiser state, gradients, activations and temporaries of `rows` rows a forward, and where the device
-    is the host and the run `saves`, the copy of a checkpoint on its way to disk. Right within a factor of 1.6.
+    Weights, optimiser state, gradients, activations and temporaries of `rows` rows a forward; on the host also the copy
+    of a checkpoint being written, if the run `saves`.
     """
     held = _held(model, mesh)
     used = _used(model, rows, mesh) + _gathered(model, mesh)
@@ -51,9 +46,7 @@ def _held(model: Transformer, mesh: ProcessMesh) -> int:
 
 
 def _gathered(model: Transformer, mesh: ProcessMesh) -> int:
-    """Bytes that sharding adds: two blocks and all outside the blocks in full, and rows of gradients, and owners'
-    copies of matrices.
-    """
+    """Bytes that sharding adds: two full blocks, all outside the blocks, gradient rows, owners' copies of matrices."""
     if mesh.device_mesh is None:
         return 0
     total, matrices = _count(model.parameters()), _count(matrices_of(model).values())

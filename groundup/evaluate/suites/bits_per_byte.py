@@ -72,11 +72,9 @@ def _source(inputs: SuiteInputs, file: Path | None) -> Text | None:
 def bits_per_byte(engine: Engine, texts: Iterable[str], advance: Advance = ignored) -> Figure:
     """-log2 p of the texts divided by their bytes of UTF-8, both in normal form; texts are the cases of the interval.
 
-    Each text is coded by itself and each of its tokens once. The first token has no context and no training predicts
-    it: it costs log2 of the vocabulary. The <|endoftext|> that closes a document in training is not part of the text
-    and costs nothing. A text longer than the context is read in windows that overlap by half: after the first window,
-    every token has at least half a context before it. `advance` takes numbers of finished texts. Raises InputError
-    without text.
+    Each token is coded once. A text's first token, untrained, costs log2 of the vocabulary; the closing <|endoftext|>
+    costs nothing. A text longer than the context is read in windows that overlap by half, so after the first window
+    every token has at least half a context before it. Raises InputError without text.
     """
     bits: list[float] = []
     sizes: list[float] = []

@@ -100,10 +100,7 @@ def _images(inputs: SuiteInputs) -> dict[str, Iterable[Document]]:
 
 
 def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ignored) -> Detections | None:
-    """Compare detections in the images of annotated documents with the annotations; None where those have no box.
-
-    `advance` takes numbers of finished documents. Raises InputError where pycocotools is not installed.
-    """
+    """Compare detections with the images' annotations; None without boxes. Raises InputError without pycocotools."""
 
     coco()  # raise now, not after an hour of detection
     images: list[ScoredImage] = []

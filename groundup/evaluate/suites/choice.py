@@ -17,10 +17,9 @@ from groundup.generate.scoring import ScoredText
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fractions of right answers: by the largest log-likelihood, `raw`, and by the largest for each byte, `per_byte`.
+    """Accuracy by the largest log-likelihood, `raw` or `per_byte`; `chance` is guessing's.
 
-    `chance` is the fraction that guessing gets; `cut` counts questions that were too long for the context and lost
-    their beginning.
+    `cut` counts questions too long for the context, which lost their beginning.
     """
 
     raw: Figure
@@ -58,8 +57,8 @@ def measure(inputs: SuiteInputs) -> Choice:
 def choices(engine: Engine, path: Path, advance: Advance = ignored) -> dict[str, Accuracy]:
     """Accuracy on a file of questions (`questions.read`): of all under "", and of each subject under its name.
 
-    A choice is scored as " choice" after "Question: ...\\nAnswer:". `advance` takes numbers of finished choices. Raises
-    InputError for a file that cannot be used, and for a choice that alone is longer than the context.
+    A choice is scored as " choice" after "Question: ...\\nAnswer:". Raises InputError for an unusable file, and for a
+    choice longer than the context.
     """
     marks = _marks(engine, read(path), path, advance)
     groups = {"": marks}

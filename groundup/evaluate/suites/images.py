@@ -76,11 +76,10 @@ def _conversations(inputs: SuiteInputs) -> dict[str, list[Document]]:
 
 
 def ask(engine: Engine, documents: Sequence[Document], name: str, advance: Advance = ignored) -> list[QuestionRow]:
-    """Answer the last message of each conversation greedily; a row for each family and language, in order of first
-    occurrence.
+    """Answer the last message of each conversation greedily; a row a family and language, in order of occurrence.
 
-    Documents are conversations with images that end with the right answer, with `family`, `language` and `level` in
-    their labels; those without labels are the family `name`. `advance` takes numbers of finished questions.
+    Documents are conversations with images that end with the right answer; their labels are `family` (default `name`),
+    `language` and `level`.
     """
     groups: dict[tuple[str, str, int], list[Document]] = {}
     for document in documents:

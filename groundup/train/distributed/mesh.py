@@ -1,8 +1,4 @@
-"""More than one process: sharding applied to the model from outside, and tensors full or in slices.
-
-Parameters are sharded on their first dimension by FSDP2 (arXiv:2304.11277), so a rank's slice is given by its number
-alone.
-"""
+"""The process mesh: FSDP2 (arXiv:2304.11277) shards the first dimension of each parameter by rank."""
 
 import os
 from dataclasses import dataclass
@@ -75,10 +71,7 @@ def join(device: Device) -> ProcessMesh:
 
 
 def shard(learner: LossModule, mesh: ProcessMesh) -> None:
-    """Split every parameter over the processes; each block gathers its own just before it is used.
-
-    Blocks travel in the precision of the computation; embedding and head in fp32, in which their gradients add up.
-    """
+    """Shard every parameter; a block gathers its own in the compute dtype, embedding and head theirs in fp32."""
     if mesh.device_mesh is None:
         return
     policy = MixedPrecisionPolicy(
@@ -90,9 +83,7 @@ def shard(learner: LossModule, mesh: ProcessMesh) -> None:
 
 
 def slice_of(length: int, rank: int, size: int) -> slice:
-    """The rows of a tensor's first dimension that one of `size` processes holds: equal parts, the last ones shorter or
-    empty.
-    """
+    """The rows that one of `size` ranks holds of a first dimension: equal slices, the last ones shorter or empty."""
     each = -(-length // size)
     return slice(min(length, rank * each), min(length, (rank + 1) * each))
 

@@ -17,11 +17,11 @@ MASKED = 0.6  # fraction of the patches that are hidden where masked ones are pr
 
 @dataclass(frozen=True)
 class PatchObjective:
-    """What patches learn, and how images are augmented.
+    """The image objective and augmentation.
 
-    `predict`: "next" patch, after a prefix of random length with bidirectional attention (AIM, arXiv:2401.08541);
-    "masked", hidden patches among visible ones; "none", for instruction tuning: the whole image is visible, and a patch
-    of an annotated image learns its class and box. `classes` are all that the model knows, in order.
+    `predict`: "next" patch, after a bidirectional prefix of random length (AIM, arXiv:2401.08541); "masked" patches
+    among visible ones; "none", for instruction tuning: the whole image is visible, and its patches learn detection.
+    `classes` are all that the model knows, in order.
     """
 
     predict: Literal["next", "masked", "none"]

@@ -1,5 +1,4 @@
-"""What training minimises over packed rows: the cross-entropy of the next token, and of images the next patch and what
-lies where.
+"""Losses over packed rows: cross-entropy of the next token; for images, patch prediction and detection.
 
 Shapes: B rows, T tokens, D width, N patches.
 """
@@ -23,8 +22,7 @@ from groundup.model.losses import linear_cross_entropy
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised
 
-# compilations of a block: one each for full and last batches, held-out ones, and the last layer's columns, in every
-# stage of a run
+# compilations of a block: full, last and held-out batches and the last layer's columns, in every stage of a run
 SIZES = 64
 BACKEND: Any = "inductor"
 
@@ -55,11 +53,7 @@ class ImageTargets:
 
 
 class LossModule(nn.Module):
-    """A model with its loss, as one module, so that sharding and gradients see all of it.
-
-    Pre-training and instruction tuning differ only in the weights of a batch: every token and patch, or the
-    assistant's.
-    """
+    """A model with its loss as one module, which sharding and gradients see as a whole; batch weights mask the loss."""
 
     def __init__(self, model: Transformer):
         super().__init__()
@@ -86,9 +80,7 @@ class LossModule(nn.Module):
 
 
 def _patches(vision: VisionEncoder, x_ND: Tensor, images: ImageInputs, targets: ImageTargets) -> Tensor:
-    """Squared error of the patches predicted, mean over a patch; and for labels cross-entropy, with the error of where
-    things lie.
-    """
+    """Squared error of predicted patches, mean over a patch; for annotations cross-entropy and the box error."""
     loss = x_ND.new_zeros((), dtype=torch.float32)
     if len(chosen_N := targets.weights_N.nonzero()[:, 0]):
         truth_NP = normalised(images.patches_NP[chosen_N + targets.ahead])
@@ -138,10 +130,9 @@ def tensors(batch: Batch, device: torch.device) -> ModelInputs:
 
 
 def speed_up(model: Transformer, device: Device, length: int) -> bool:
-    """Compile the blocks where the device can, all layers sharing one compilation; return whether compiled code will
-    run.
+    """Compile the blocks where the device can, one compilation for all layers; return whether compiled code will run.
 
-    Short rows then use dense attention, which compiled is the faster one (`benchmarks/training.py`).
+    Short rows then use dense attention, which is faster when compiled (`benchmarks/training.py`).
     """
     if not device.compiles:
         return False

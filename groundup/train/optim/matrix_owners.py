@@ -1,7 +1,7 @@
-"""Updates that need all of a matrix, while every process holds only some of its rows.
+"""Updates that need a full matrix, of which every process holds only some rows.
 
-Each matrix has one owner. The rows travel to it and back in one message a peer, so an update computed there has the
-bits that a single process would compute, and the work on all the matrices is shared out.
+Each matrix has one owner, to which the rows travel and back in one message a peer: the update has the bits of a
+single process, and the work is divided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,7 @@ from groundup.train.distributed.mesh import ProcessMesh, local, slice_of
 
 
 class MatrixShardOwners:
-    """Matrices that may be sharded, and `full`: those that this process updates, by name.
-
-    Alone, these are the matrices themselves; among peers, copies of those it owns, filled by `gathered`.
-    """
+    """Matrices, sharded or not, and `full`: those this process updates, by name; `gathered` fills copies if sharded."""
 
     def __init__(self, matrices: dict[str, nn.Parameter], mesh: ProcessMesh):
         self.matrices, self.mesh = list(matrices.values()), mesh
@@ -33,9 +30,7 @@ class MatrixShardOwners:
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Inside, `full` has weights and gradients; behind it, every process has its rows of the new weights. All must
-        call it.
-        """
+        """Inside, `full` has weights and gradients; on exit, each rank gets its updated rows. All must call it."""
         if self.mesh.device_mesh is None:
             yield
             return

@@ -1,7 +1,4 @@
-"""Muon over many matrices at once.
-
-Shapes: N matrices of one shape, R rows, C columns.
-"""
+"""Muon over many matrices at once. Shapes: N matrices of one shape, R rows, C columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +21,9 @@ class _Alike:
 
 
 class Muon:
-    """Momentum, made orthogonal, is each matrix's update (Jordan et al. 2024), with decoupled weight decay.
+    """Muon (Jordan et al. 2024): orthogonalised momentum is a matrix's update, with decoupled weight decay.
 
-    It is `torch.optim.Muon`, but for the order of the work: small matrices of one shape are multiplied together, which
-    a processor does in three fifths of the time (`benchmarks/muon.py`).
+    As `torch.optim.Muon`, but matrices of one shape are multiplied together, in 3/5 of the time (`benchmarks/muon.py`).
     """
 
     def __init__(self, matrices: Mapping[str, Tensor], weight_decay: float, momentum: float = 0.95):

@@ -13,9 +13,8 @@ from groundup.train.optim.muon import Muon
 class Optimizer:
     """Muon and torch's AdamW (arXiv:1711.05101) over one module, with one schedule.
 
-    Rates rise linearly over the first `warmup` share of the steps, stay, and fall linearly to zero over the last
-    `decay` share (warm-up/stable/decay, arXiv:2404.06395). Where parameters are sharded, Muon updates whole copies on
-    their owners.
+    Rates rise linearly over the first `warmup` fraction of the steps, stay, and fall linearly to zero over the last
+    `decay` fraction (warm-up/stable/decay, arXiv:2404.06395). Owners update sharded matrices.
     """
 
     def __init__(self, module: nn.Module, schedule: Schedule, steps: int, mesh: ProcessMesh):
