@@ -54,9 +54,8 @@ def _source_of(module: str) -> str:
 
 def _make(target: Path, commands: Sequence[Sequence[str]], probe: str) -> bool:
     """Compile by the first command whose library passes its probe."""
-    with temporary_folder(
-        target.with_name(f"{target.name}.{platform.node()}")
-    ) as folder:  # other machines may share the cache
+    # Other machines may share the cache.
+    with temporary_folder(target.with_name(f"{target.name}.{platform.node()}")) as folder:
         for number, command in enumerate(commands):
             made = folder / f"{number}.so"
             if not _runs([*command, "-o", str(made)]):

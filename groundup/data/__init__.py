@@ -1,1 +1,1 @@
-"""Data: raw files, or things made, to documents, to packed shards, to the batch of any step."""
+"""Data: raw files, or generated documents, to clean documents, to packed shards, to the batch of any step."""

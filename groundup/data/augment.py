@@ -19,9 +19,9 @@ MIXED = 0.4  # largest weight of the other image of a mixup: below a half, so th
 
 
 def augment(image: TrainingImage, strength: float, random: np.random.Generator) -> TrainingImage:
-    """A random crop, horizontal flip, colour jitter and erased rectangle; boxes move along, the grid stays the same.
+    """A random crop, horizontal flip, colour jitter and erased rectangle; boxes follow, the grid stays.
 
-    The annotation of an object that the crop mostly hides is left out.
+    The annotation of an object that the crop mostly hides is dropped.
     """
     crop = _crop(strength, random)
     height, width = image.pixels.shape[:2]
@@ -90,9 +90,7 @@ def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def mixup(image: TrainingImage, other: Pixels, strength: float, random: np.random.Generator) -> TrainingImage:
-    """By chance a mixup with another image, scaled to the same grid, of which the first has the larger weight
-    (arXiv:1710.09412).
-    """
+    """At random, a mixup with another image scaled to the same grid; the first weighs more (arXiv:1710.09412)."""
     if random.random() >= strength / 4:
         return image
     other = other if other.shape == image.pixels.shape else resized(other, image.grid, image.side)

@@ -1,7 +1,7 @@
 """Batches: `batches[step]` is a pure function of the shards, the mix, the seed and the step.
 
-It does not depend on the process, on how many there are, or on what was asked before, so a run that resumes, or
-goes on with another number of processes, sees the same tokens in the same order.
+It depends neither on earlier calls nor on the number of processes: a run that resumes, or continues with another number
+of processes, trains on the same tokens in the same order.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -30,9 +30,7 @@ class Batch:
     ids: npt.NDArray[np.int64]  # [B, T]
     targets: npt.NDArray[np.int64]  # [B, T], the id that follows in the row
     weights: npt.NDArray[np.float32]  # [B, T], 1 where the target counts in the loss, else 0
-    segments: npt.NDArray[
-        np.int32
-    ]  # [B, T], number of the document in its row: attention stays inside; padding has its own
+    segments: npt.NDArray[np.int32]  # [B, T], number of the document (or padding) in its row: attention stays inside
     positions: npt.NDArray[np.int64]  # [B, T], from 0 in each document
     blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) attend to each other in both directions
     images: tuple[tuple[ImageExample, ...], ...] = ()  # of each row
@@ -66,11 +64,11 @@ class Batch:
 class Batches:
     """The endless training data of one stage.
 
-    `mix` gives the fraction of the tokens of each source; padding is no token, so a source whose rows are less full
-    gives more of them. After any number of rows a source is at most two rows off its fraction, half a row when there
-    are two sources (`order.deviation` is the exact bound). Each source is read in epochs, every row once in an epoch,
-    in an order of its own. With `assistant_only`, tokens count in the loss only where they are flagged LOSS. The
-    objective `images` gives the targets of images; None for sources without any.
+    `mix` gives the fraction of the tokens of each source. Padding is no token: a source with emptier rows gives more
+    rows. After any number of rows a source is at most two rows off its fraction, half a row of two sources
+    (`order.deviation` is the exact bound). Each source is read in epochs, every row once, in an order of its own. With
+    `assistant_only`, only tokens flagged LOSS count in the loss. The image objective `images` gives the targets of
+    images; None for sources without any.
 
     Raises InputError for a source without rows, or shards of different contexts.
     """
@@ -113,10 +111,9 @@ class Batches:
                 )
 
     def require_lessons(self) -> None:
-        """Raise InputError for a source in which there is nothing to learn: it would take its share of the tokens for
-        nothing.
+        """Raise InputError for a source without targets: it would take its fraction of the tokens for nothing.
 
-        Looks at a source's rows until some teach anything, most often the first.
+        Reads each source's rows until some have targets, most often the first.
         """
         for name, part in zip(self.names, self.shards, strict=True):
             if not any(self._teach(part, start) for start in range(0, part.rows, CHECK_ROWS)):
@@ -136,9 +133,7 @@ class Batches:
                 )
 
     def _teach(self, part: Shards, start: int) -> bool:
-        """Whether rows hold anything to learn: patches, targets, and of answers two that differ, as an empty one is its
-        end alone.
-        """
+        """Whether rows have targets: patches, or tokens; in answers two different ones, as an empty one is its end."""
         numbers = np.arange(start, min(start + CHECK_ROWS, part.rows))
         ids, flags = part.take(numbers)
         batch = _batch(ids, flags, self.assistant_only, self._examples([(part, int(each)) for each in numbers], 0))
@@ -154,8 +149,9 @@ class Batches:
         return batch if self._selected is None else replace(batch, selected=_selected(batch, self._selected))
 
     def _examples(self, rows: list[tuple[Shards, int]], first: int) -> tuple[tuple[ImageExample, ...], ...]:
-        """The images of rows, each a shard and a row of it; `first` is the number of the first in the stream: what is
-        random follows from the seed, the number of the row and the position in it.
+        """The images of rows, each a shard and a row of it; `first` is the number of the first row in the stream.
+
+        Augmentation follows from the seed, the row's number and the position in it.
         """
         return tuple(
             tuple(self._example(image, shards, number) for image in shards.images.of(row)) if shards.images else ()
@@ -180,9 +176,7 @@ class Batches:
 
 
 def heldout(name: str, shards: Shards, assistant_only: bool, images: ImageObjective) -> list[Batch]:
-    """Rows of a source's held-out part for the loss while training, in pieces, images without augmentation. Raises
-    InputError where there are none.
-    """
+    """Rows of the held-out part for the loss while training, in pieces, without augmentation; InputError for none."""
     rows = min(HELDOUT_ROWS, shards.rows)
     batches = Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, images.without_augmentation())
     return batches[0].micro(HELDOUT_PIECE)
@@ -224,9 +218,7 @@ def _blocks(images: tuple[tuple[ImageExample, ...], ...], shape: tuple[int, ...]
 
 
 def _rounded(most: int, context: int) -> int | None:
-    """How many columns of a row to select: the same for all batches, as compiled code is for one size; None where it is
-    hardly fewer than all.
-    """
+    """The number of columns to select of each row, constant for compiled code; None if that is nearly all of them."""
     columns = -(-max(most, 1) // SELECTED_STEP) * SELECTED_STEP
     return columns if columns <= 0.75 * context else None
 

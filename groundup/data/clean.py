@@ -26,11 +26,7 @@ def normalised(document: Document) -> Document:
 
 
 def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str, str]] | None:
-    """Content as one normal text: parts are joined, as the chat template joins them, unless there are images among
-    them.
-
-    An assistant that only calls tools has none.
-    """
+    """Content in normal form, text parts joined as in the chat template unless there are images; None stays None."""
     if isinstance(content, list):
         if any(part["type"] == "image" for part in content):
             return [{**part, "text": normalise(part["text"])} if part["type"] == "text" else part for part in content]
@@ -39,9 +35,7 @@ def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str,
 
 
 def clean(documents: Iterator[Document], source: SourceConfig, filtered: Filtered) -> Iterator[Document]:
-    """Normalise each document; filter, counting the reason, documents that are empty, too short, too long or no Unicode
-    text, and conversations without an answer.
-    """
+    """Normalise each document; filter, by reason, empty, short, long and invalid ones, and chats without answer."""
     for document in documents:
         document = normalised(document)
         if reason := _unfit(document, source):
@@ -74,27 +68,25 @@ def _answers(message: dict[str, Any]) -> bool:
 
 
 def is_heldout(digest: bytes, share: float) -> bool:
-    """Whether content with this digest is held out for validation: a pure function of the content and the fraction.
+    """Whether content with this digest is held out: a pure function of the content and the fraction.
 
-    A document therefore stays on its side when others come or go, and its duplicates with it. What a fraction holds
-    out, every larger fraction holds out too.
+    A document stays on its side when others come or go, and so do its duplicates. A larger fraction holds out all that
+    a smaller one does.
     """
     return int.from_bytes(digest[8:16], "big") < share * 2**64
 
 
 def set_aside(share: float, count: int) -> int:
-    """The number of held-out documents to generate beside `count` for training: enough for a held-out loss, and few
-    enough to evaluate quickly.
-    """
+    """The number of held-out documents beside `count` for training: enough for a held-out loss, quick to evaluate."""
     return min(MOST_HELDOUT, max(LEAST_HELDOUT, ceil(share * count)))
 
 
 class DigestSet:
     """A set of digests, 8 bytes each (16 for the moment in which two runs merge).
 
-    Sorted runs, merged when a later one has grown to half the one before it (a log-structured merge): a look-up
-    is a binary search in each of at most log2(n) runs. Among a billion different documents the chance that any two
-    share their 64 bits, and one is taken for a duplicate, is 3 % (the birthday bound, n^2 / 2^65).
+    Sorted runs, merged when a later one has grown to half the one before it (a log-structured merge): a look-up is a
+    binary search in at most log2(n) runs. Among a billion documents the chance that any two share their 64 bits, and
+    one is dropped as a duplicate, is 3 % (the birthday bound, n^2 / 2^65).
     """
 
     def __init__(self) -> None:

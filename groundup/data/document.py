@@ -36,10 +36,9 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Document:
-    """One text or one conversation, with its images, where it came from and under which licence.
+    """One text or one conversation (exactly one is set), with its images, origin and licence.
 
-    Exactly one of `text` and `messages` is set. Images come before a text, and where a conversation has parts of type
-    "image".
+    Images come before a text; in a conversation they are where its parts of type "image" are.
     """
 
     source: str
@@ -145,9 +144,7 @@ def _detections(written: str | None) -> tuple[tuple[Detection, ...], ...] | None
 
 
 def chunks(documents: Iterable[Document], characters: int = 4_000_000, count: int = 16_384) -> Iterator[list[Document]]:
-    """Group documents into lists that reach at most `count`, and `characters` (or bytes of images) by the last of them:
-    bounded memory.
-    """
+    """Group documents into lists of at most `count`, closed at `characters` (or image bytes): bounded memory."""
     chunk: list[Document] = []
     size = 0
     for document in documents:

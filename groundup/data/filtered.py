@@ -8,14 +8,12 @@ from groundup.config.source import FileSourceConfig
 from groundup.core.errors import InputError
 
 EXAMPLES, EXAMPLES_A_REASON = 20, 5
-UNREAD = 100  # names of keys and columns that are told
+UNREAD = 100  # names of keys and columns that are reported
 
 
 @dataclass
 class Filtered:
-    """Counts of dropped documents by reason, with the first examples of each as `where: reason`, and what was not read
-    of the others.
-    """
+    """Counts of filtered documents by reason, first examples of each as `where: reason`, and unread keys or columns."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
@@ -28,7 +26,7 @@ class Filtered:
             self.examples.append(sentence(reason, where, detail))
 
     def pass_over(self, names: Iterable[str]) -> None:
-        """Remember keys or columns that are not read, as many as can be told."""
+        """Remember unread keys or columns, at most UNREAD of them."""
         self.unread.update(name for name in names if len(self.unread) < UNREAD)
 
 
@@ -43,7 +41,7 @@ def sentence(reason: str, where: str, detail: str = "") -> str:
 
 @dataclass
 class Damage:
-    """The damaged files or lines of one source; it refuses the source when they are too large a share of it."""
+    """The damaged files or lines of one source; it refuses the source when their fraction is too large."""
 
     source: FileSourceConfig
     drops: Filtered
@@ -59,7 +57,7 @@ class Damage:
         self.drops.note(reason, where, detail)
 
     def settle(self) -> None:
-        """Raise InputError, naming the first damage, when its share of everything seen is over `bad_share`."""
+        """Raise InputError, with the first damage, when the damaged fraction is over `bad_share`."""
         if self.bad > self.source.bad_share * self.seen:
             raise InputError(
                 f"source {self.source.name!r}: {self.bad} of {self.seen} {self.unit} cannot be used, more than"

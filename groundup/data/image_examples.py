@@ -18,7 +18,7 @@ class ImageExample:
     grid: PatchGrid
     patches: Patches  # [N, P]
     prefix: int  # so many patches, from the first, attend to each other in both directions
-    hidden: npt.NDArray[np.bool_]  # [N], the model does not see the pixels
+    hidden: npt.NDArray[np.bool_]  # [N], the model's input hides the pixels
     ahead: int  # a patch predicts the one so many further on
     weights: npt.NDArray[np.float32]  # [N], 1 where the patch that is predicted counts in the loss
     classes: npt.NDArray[np.int64]  # [N], 0 background, from 1 the classes of the objective, -1 not annotated

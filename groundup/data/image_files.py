@@ -1,6 +1,4 @@
-"""What the sources of images share: which files are images, how one is read and checked, and the lists that hold some
-out or leave some out.
-"""
+"""Shared parts of the image sources: suffixes, reading and checking, and the lists of held-out and left-out images."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +26,7 @@ LEFT_OUT = "listed in without_files"
 
 
 def load(path: Path) -> bytes:
-    """The bytes of an image file, its size judged before it is read; raises BadImage for one that is missing,
-    unreadable or too large.
-    """
+    """The bytes of an image file; raises BadImage if it is missing, unreadable or (before reading) too large."""
     try:
         if not there(path):  # nor is a pipe, which would never end
             raise BadImage("missing image", f"no file {path.name[:80]!r}")
@@ -57,7 +53,7 @@ def contained(folder: Path, name: str) -> Path:
 
 
 def asked(question: str, answer: str) -> list[dict[str, Any]]:
-    """A conversation: a user shows an image and asks a question, and the assistant answers; no question, no answer."""
+    """A conversation: a user's image and question, and the assistant's answer; without a question only the image."""
     if not question:
         return chat.shown()
     return [
@@ -91,16 +87,13 @@ F = TypeVar("F", bound=Found)
 def _by_side(
     found: Callable[[], Iterable[F]], source: ImageFilesConfig, folder: Path, drops: Filtered
 ) -> Iterator[tuple[F, bool]]:
-    """All images of a source, each with whether `heldout_files` lists it, those that it lists first; without those of
-    `without_files`.
+    """All images of a source, each with whether `heldout_files` lists it; those first, none of `without_files`.
 
-    `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for a
-    list that cannot be read, and for a name in it that fits no image, or several, or that is in both lists.
+    `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for an
+    unreadable list, and for a name in it that fits no image or several, or is in both lists.
     """
     heldout, without = _entries(source.heldout_files, source, folder), _entries(source.without_files, source, folder)
-    for part in (
-        (True, False) if heldout or without else (False,)
-    ):  # a list that does not fit is told before images are decoded
+    for part in (True, False) if heldout or without else (False,):  # a bad list is refused before images are decoded
         for each in found():
             held, left = _lists(heldout, each), _lists(without, each)
             if held and left:
@@ -127,7 +120,7 @@ def documents(
     folder: Path,
     damage: Damage,
 ) -> Iterator[Document]:
-    """What `make` makes of each image, knowing whether it is held out; images that it cannot use are damage.
+    """What `make` makes of each image, given whether it is held out; unusable images count as damage.
 
     Raises InputError as `_by_side` does, and for damage over `bad_share`.
     """
@@ -186,9 +179,7 @@ def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict
 
 
 def _lists(entries: dict[str, _Entry], found: Found) -> _Entry | None:
-    """The entry that names an image: by the end of its path, from a whole folder name on, with or without the
-    suffix.
-    """
+    """The entry that names an image: a tail of its path in whole names, with or without the suffix."""
     named = None
     for tail in _tails(found.path) if entries else ():
         if entry := entries.get(tail):

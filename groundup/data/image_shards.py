@@ -1,5 +1,4 @@
-"""The images of a shard: their pixels at the resolution of the model, memory-mapped, with their positions in the rows
-and the objects annotated in them.
+"""The images of a shard, memory-mapped: pixels at the model's resolution, positions in the rows and annotated objects.
 
 Beside the rows of tokens lie `pixels.bin` (RGB, one image after the other), `images.bin` (one IMAGE record each, in the
 order of the rows), `things.bin` (one DETECTION record each) and, in `shards.json`, the names of the classes.
@@ -53,9 +52,7 @@ class ImageResolution:
 
 
 class TrainingImage(NamedTuple):
-    """An image on its way into training: the position of its first patch in its row of tokens, its pixels at the
-    resolution of the model, and its annotations.
-    """
+    """A training image: position of its first patch in the token row, pixels at the model's resolution, annotations."""
 
     position: int
     grid: PatchGrid
@@ -130,9 +127,7 @@ class ShardImages:
 
     @staticmethod
     def open(folder: Path, table: dict[str, Any], map_file: Any) -> "ShardImages":
-        """Map the images of a shard folder whose shards.json holds `table`; `map_file(path, dtype, shape)` maps a file
-        and checks its size.
-        """
+        """Map a shard's images by `table` of its shards.json; `map_file(path, dtype, shape)` checks a file's size."""
         arrays = [
             map_file(folder / name, dtype, (table["bytes"][name] // dtype.itemsize,))
             for name, dtype in zip(FILES, (np.dtype(np.uint8), IMAGE, DETECTION), strict=True)

@@ -13,8 +13,7 @@ LINE_OVERHEAD = 65_536  # bytes a line may have beyond its characters: braces, k
 
 
 def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
-    """Stream the lines of a file with their origin, `name:number`; empty ones and those over the source's limit are
-    dropped and counted.
+    """Stream a file's lines with their origin, `name:number`; empty or too long ones are dropped and counted.
 
     Raises InputError when the file cannot be read.
     """
@@ -39,9 +38,7 @@ def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
 
 
 def record(line: bytes) -> dict[str, Any]:
-    """The object that a line holds. Raises ValueError for a line that holds anything else, or that JSON readers would
-    not read alike.
-    """
+    """The JSON object of a line. Raises ValueError for anything else, or JSON that readers would read differently."""
     value = strict_json.loads(line.decode("utf-8-sig"))
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found {type(value).__name__}")

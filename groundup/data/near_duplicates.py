@@ -1,8 +1,7 @@
-"""Near duplicates: images that a 64-bit perceptual hash finds alike lie on one side of the split.
+"""Near duplicates: images with a similar 64-bit perceptual hash lie on one side of the split.
 
 The difference hash (dHash): an image at 9 x 8 grey pixels, one bit for each pixel that is brighter than its left
-neighbour. Another size, format or compression changes few of its bits, if any. It does not see colour, and flat images
-are all alike to it.
+neighbour. Another size, format or compression changes few bits. It ignores colour, and flat images all hash alike.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,9 +26,7 @@ NEAR_TRAINED = "held out, but near duplicate of a training image of another sour
 
 
 def perceptual_hash(pixels: Pixels) -> int:
-    """64-bit hash of an image [H, W, 3]: the difference hash, or of a tiny image a hash of its pixels, which only equal
-    images share.
-    """
+    """64-bit hash of an image [H, W, 3]: the difference hash, or for a tiny image an exact hash of its pixels."""
     if max(pixels.shape[:2]) < MIN_SIDE:
         return int.from_bytes(sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()[:8], "big")
     return dhash(pixels)
@@ -48,8 +45,8 @@ def dhash(pixels: Pixels) -> int:
 class HashIndex:
     """Hashes of images with the side of the split of each: 9 bytes an image, twice that while the arrays grow.
 
-    A look-up compares with all of them. For 100,000 images this takes seconds in total, far less than decoding them.
-    Unlike an index by parts of the hash it needs no more memory, and it is as fast for any distance.
+    A look-up compares with all: seconds in total for 100,000 images, far less than decoding them. It is as fast for any
+    distance, and needs less memory than an index by parts of the hash.
     """
 
     def __init__(self, bits: int):
@@ -82,10 +79,9 @@ class HashIndex:
 def split(
     groups: Iterator[list[Document]], source: ImageFilesConfig, filtered: Filtered, index: HashIndex
 ) -> Iterator[list[Document]]:
-    """Mark what is held out, so that images near each other lie on one side; `index` holds those of sources before
-    this one.
+    """Mark what is held out, near images on one side; `index` holds those of sources before this one.
 
-    With `heldout_files`, which the source yields first: a training image near a held-out one is dropped, and counted,
+    With `heldout_files`, which the source yields first: a training image near a held-out one is dropped and counted,
     and so is a held-out one that another source trains on. Without: by the content's hash, but an image near an earlier
     one takes its side, and one that is near both sides is dropped.
     """
@@ -102,9 +98,7 @@ def split(
 
 
 def _listed(document: Document, index: HashIndex, share: float) -> bool | None:
-    """Whether a document is held out by a list; None: it is near one on the other side. Of this source only held-out
-    ones are added to the index.
-    """
+    """Whether a list holds a document out; None: an image near it is on the other side. Indexes held-out ones only."""
     near = index.sides(_hash(document))
     if (near != document.heldout).any():
         return None
@@ -114,9 +108,7 @@ def _listed(document: Document, index: HashIndex, share: float) -> bool | None:
 
 
 def _hashed(document: Document, index: HashIndex, share: float) -> bool | None:
-    """Whether a document is held out by its content's hash or that of an earlier one near it; None: there are such on
-    both sides.
-    """
+    """Whether a document is held out by its hash, or that of an earlier image near it; None: both sides are near."""
     near = index.sides(_hash(document))
     if len(near) and near.any() != near.all():
         return None

@@ -1,7 +1,6 @@
-"""The order of the data in closed form: which source gives row n, and which of its rows that is.
+"""The order of the data in closed form: the source of row n of the stream, and the row of that source.
 
-Nothing is stored or stepped through: both questions are answered for any n alone, so every process, of any
-number of processes, finds the same answer at any time.
+Nothing is stored or stepped through: any process computes the same answer for any n, whatever their number.
 """
 
 import hashlib
@@ -17,15 +16,15 @@ ROUNDS = 4
 
 
 class Node(NamedTuple):
-    """A node of the mixing tree: the share of the rows below it, and its source or its two halves."""
+    """A node of the mixing tree: the fraction of the rows below it, and its source or its two halves."""
 
     share: float
     number: int  # of the source at a leaf, or later ones inside; breaks ties when the tree is built
-    halves: "tuple[Node, Node] | None" = None  # the smaller share first
+    halves: "tuple[Node, Node] | None" = None  # the smaller fraction first
 
 
 def mixing_tree(shares: list[float]) -> Node:
-    """The Huffman tree of the shares (each > 0): halves as equal as they can be, large shares near the root."""
+    """The Huffman tree of the fractions (each > 0): halves as equal as they can be, large fractions near the root."""
     heap = [Node(share, number) for number, share in enumerate(shares)]
     heapq.heapify(heap)
     for number in range(len(shares), 2 * len(shares) - 1):
@@ -37,9 +36,9 @@ def mixing_tree(shares: list[float]) -> Node:
 def assign(rows: Indices, tree: Node) -> tuple[Indices, Indices]:
     """The source of each row [n] of the mixed stream, and its index among that source's rows [n].
 
-    At a node whose smaller half has the share q, the first m rows hold round(m q) of that half, at most half a
-    row off. Down the tree the errors shrink with the shares: after any number of rows a source is off by
-    at most 1/2 * sum(p / p_a) over the nodes a from its leaf (p_a = p) up to below the root (`deviation`).
+    At a node whose smaller half has the fraction q, the first m rows hold round(m q) of that half, at most half a row
+    off. Down the tree the errors shrink with the fractions: after any number of rows a source is off by at most
+    1/2 * sum(p / p_a) over the nodes a from its leaf (p_a = p) up to below the root (`deviation`).
     """
     sources, indices = np.zeros_like(rows), rows.copy()
     _descend(tree, np.arange(len(rows)), sources, indices)
@@ -62,13 +61,13 @@ def _descend(node: Node, members: Indices, sources: Indices, indices: Indices) -
 
 
 def deviation(tree: Node, source: int) -> float:
-    """The most rows by which a source can be off its share, after any number of rows (see `assign`)."""
+    """The most rows by which a source can be off its fraction, after any number of rows (see `assign`)."""
     path = _path(tree, source)
     return 0.5 * sum(path[-1] / share for share in path[1:])
 
 
 def _path(node: Node, source: int) -> list[float]:
-    """Shares from the root to the leaf of a source; empty when it is not below."""
+    """Fractions from the root to the leaf of a source; empty when it is not below."""
     if node.halves is None:
         return [node.share] if node.number == source else []
     below = _path(node.halves[0], source) or _path(node.halves[1], source)
@@ -78,9 +77,9 @@ def _path(node: Node, source: int) -> list[float]:
 def shuffled(indices: Indices, rows: int, key: int) -> Indices:
     """The row [n] of a source of `rows` rows at each index [n] of its endless stream.
 
-    Every epoch of `rows` indices visits each row once, in an order of its own. The order is a format-preserving
-    permutation: an alternating Feistel network over the grid a x b >= rows (Black and Rogaway 2002, "Ciphers with
-    Arbitrary Finite Domains"), walked again while it lands outside the rows; no table of the size of the data.
+    Every epoch of `rows` indices visits each row once, in an order of its own: a format-preserving permutation, an
+    alternating Feistel network over the grid a x b >= rows (Black and Rogaway 2002, "Ciphers with Arbitrary Finite
+    Domains"), walked again while it lands outside the rows. It needs no table of the size of the data.
     """
     a = int(np.ceil(np.sqrt(rows)))
     b = -(-rows // a)

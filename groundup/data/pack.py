@@ -22,13 +22,12 @@ class Piece(NamedTuple):
 
 
 class Packer:
-    """Best-fit packing: a piece goes into the open row that it fills most nearly, else into a new row.
+    """Best-fit packing: a piece goes into the open row with the least sufficient space, else into a new row.
 
-    Documents that fit a row are never cut, which keeps facts with the text they follow from (Ding et al. 2024,
-    "Fewer Truncations Improve Language Modeling"); they sort the whole corpus by length first, here a bounded
-    number of rows stays open while documents stream past. When there are too many, the fullest is given up.
-    Open rows are queues by the space they have left; the bits of `_spaces` say which queues have a row, so the
-    best one is found by a shift, and the oldest row of a queue goes first: the same pieces give the same rows.
+    Documents that fit a row are never cut, which keeps facts with the text they follow from (Ding et al. 2024, "Fewer
+    Truncations Improve Language Modeling"). They sort the whole corpus by length first; here documents stream past a
+    bounded number of open rows, and the fullest is closed when there are too many. Rows are queued by free space; the
+    bits of `_spaces` mark filled queues, so a shift finds the best one. Its oldest row goes first: deterministic.
     """
 
     def __init__(self, context: int, most_open: int):
@@ -39,7 +38,7 @@ class Packer:
         self._count = 0
 
     def add(self, piece: Piece) -> list[list[Piece]]:
-        """Place a piece of at most `context` tokens; returns the row that this completed or pushed out, if any."""
+        """Add a piece of at most `context` tokens; returns the row that this completed or pushed out, if any."""
         length = len(piece.ids)
         fitting = self._spaces >> length
         space = length + _lowest_bit(fitting) if fitting else self.context

@@ -14,8 +14,8 @@ from groundup.core.errors import InputError
 def names(source: FileSourceConfig, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """The files of a source's path, sorted: one file, what a glob matches, or what a folder holds under `suffixes`.
 
-    Relative paths start at `folder`, the recipe's; `~` is the home folder. Hidden files match only patterns that spell
-    their dot. As text, a quarter of the size of a Path: there may be millions. Raises InputError when there is none.
+    Relative paths start at `folder`, the recipe's; `~` is the home folder. Hidden files match only an explicit dot.
+    As text, a quarter of the size of a Path: there may be millions. Raises InputError when there is none.
     """
     place = located(source, folder)
     if place.is_dir():
@@ -36,9 +36,7 @@ def names(source: FileSourceConfig, folder: Path, suffixes: tuple[str, ...]) -> 
 
 
 def located(source: FileSourceConfig, folder: Path) -> Path:
-    """The source's path, absolute or from `folder`, with `~` expanded. Raises InputError for one that nobody may look
-    at, or no file can have.
-    """
+    """The source's path, absolute or from `folder`, `~` expanded. Raises InputError if it is unreadable or invalid."""
     place = placed(source.path, folder)
     try:
         place.exists()
@@ -50,9 +48,7 @@ def located(source: FileSourceConfig, folder: Path) -> Path:
 
 
 def placed(name: str, folder: Path) -> Path:
-    """A path of a recipe, absolute or from `folder`, with `~` expanded; raises InputError for the home of a user who is
-    none.
-    """
+    """A recipe's path, absolute or from `folder`, `~` expanded; raises InputError for the home of an unknown user."""
     try:
         return folder / Path(name).expanduser()
     except RuntimeError as error:
@@ -68,19 +64,15 @@ def there(path: Path) -> bool:
 
 
 def shown(path: Path, folder: Path) -> str:
-    """A file's name in reports and origins: relative to the recipe's folder where it lies inside, so that moving both
-    keeps it.
-    """
+    """A file's name in reports: relative to the recipe's folder if inside it, so that moving both keeps it."""
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
-    """What a pattern matches in a folder under `suffixes`: regular files and links (a dangling one is reported, not
-    passed over).
+    """The files in a folder that match a pattern and `suffixes`: regular files and links, dangling ones too. Unordered.
 
-    No folders, pipes, sockets or devices. Links are followed, but `**` comes to each folder once, however many links
-    lead there. In no order. Raises InputError for a folder on the way of `**` that may not be read, and for a name that
-    is no UTF-8, which no record could hold.
+    No folders, pipes, sockets or devices. Links are followed, but `**` enters each folder once. Raises InputError for a
+    folder under `**` that may not be read, and for a name that is no UTF-8, which no record could hold.
     """
     found = dict.fromkeys(name for name in _matching(tuple(pattern.split("/")), folder) if name.endswith(suffixes))
     paths = [path for path in (folder / name for name in found) if _is_matched(path)]
@@ -93,7 +85,7 @@ def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> l
 def _is_matched(path: Path) -> bool:
     try:
         return path.is_file() or (path.is_symlink() and not path.exists())
-    except OSError:  # nobody may look: told where it is read
+    except OSError:  # unreadable: reported where it is read
         return True
 
 
@@ -111,9 +103,7 @@ def _matching(parts: tuple[str, ...], folder: Path) -> Iterator[str]:
 
 
 def _folders(top: Path) -> Iterator[str]:
-    """The folders in one, itself first, as paths from it: each once, those that lie in it before those that links lead
-    to; no hidden ones.
-    """
+    """All folders below `top`, itself first, relative to it: each once, links to folders last; no hidden ones."""
     waiting, linked, seen = deque([""]), deque[str](), set[tuple[int, int]]()
     while waiting or linked:
         name = waiting.popleft() if waiting else linked.popleft()

@@ -31,9 +31,9 @@ def write_documents(
 ) -> DocumentsResult:
     """Read, clean, deduplicate and split one source into `out/documents.parquet`; returns the report.
 
-    `folder` is the recipe's, where relative paths start; `advance` is told of documents as they are written. An image
-    that is near one of the documents files `before` does not lie on the other side of the split. Memory is bounded by
-    one row group (4 million characters) and 8 bytes a document for the duplicates, 25 an image.
+    `folder` is the recipe's, where relative paths start; `advance` gets the number of documents written. An image near
+    one of the documents files `before` stays on its side of the split. Memory is bounded by one row group (4 million
+    characters) and, for the duplicates, 8 bytes a document and 25 an image.
 
     Raises InputError when nothing is left, or nothing to train on.
     """

@@ -31,9 +31,7 @@ class TokenizerResult:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Rows of one split of a source. Conversations longer than the context are `cut`; those without a supervised token
-    left are `lost`.
-    """
+    """Rows of one split of a source; of its conversations, `cut` were too long, `lost` kept no supervised token."""
 
     rows: int
     context: int

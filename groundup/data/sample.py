@@ -12,10 +12,9 @@ VERSION = 1  # raised when the same documents give another tokenizer
 def learn(
     tables: Sequence[Path], megabytes: int, vocab_size: int, specials: Sequence[str], advance: Callable[[int], None]
 ) -> Tokenizer:
-    """A tokenizer of so many ids from the training parts of documents files, which have equal shares in a sample of so
-    many MB.
+    """A tokenizer learned from the training parts of documents files, with equal fractions of a sample of some MB.
 
-    `advance` is told of documents read. Raises InputError as `Tokenizer.learn` does.
+    `advance` gets the number of documents read. Raises InputError as `Tokenizer.learn` does.
     """
     return Tokenizer.learn(_texts(tables, megabytes * 1_000_000 // len(tables), advance), vocab_size, specials)
 

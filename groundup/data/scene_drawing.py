@@ -1,4 +1,4 @@
-"""Scenes: which things lie where, drawn to a PNG with the exact box of each.
+"""Scenes: objects at random positions, drawn to a PNG with the exact box of each.
 
 Nothing is read from disk: shapes are polygons and circles, and the font is the one that Pillow carries.
 """
@@ -23,16 +23,14 @@ COLOURS = {
     "blue": (36, 88, 214),
     "purple": (142, 58, 180),
 }
-LABELS = (
-    "123456789ACDEFGHJKLMNPRTUVWXY"  # without 0 O Q, I, S, B, Z: at 12 pixels each looks like another, O like a ring
-)
+LABELS = "123456789ACDEFGHJKLMNPRTUVWXY"  # without 0 O Q I S B Z, which resemble others at 12 pixels, or a ring
 ASPECTS = ((4, 3), (1, 1), (3, 4))
 
-LEAST_SIDE = 12  # pixels of a thing: fewer, and a cross looks like a circle
-FINER = 4  # times finer than the scene things are drawn, then averaged down: smooth edges
-TRIES = 20  # to find a place for a thing; in a full scene it is left out
+LEAST_SIDE = 12  # pixels of an object: with fewer, a cross resembles a circle
+FINER = 4  # objects are drawn so many times finer, then averaged down: smooth edges
+TRIES = 20  # to place an object; in a full scene it is left out
 SHARED = 0.03  # of the smaller of two squares: keeps the overlap of any two boxes under 0.05
-NO_THINGS, WITH_TEXT = 0.04, 0.35  # shares of the scenes
+NO_THINGS, WITH_TEXT = 0.04, 0.35  # fractions of the scenes
 NOISE = 4.0  # standard deviation in steps of 256
 SHADE = 14  # by how much a colour's channel differs from the palette at most
 EM = 256  # pixels of the glyphs that labels are scaled from
@@ -42,11 +40,11 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A thing to draw: it fits in the square of `side` pixels whose top left corner is `left`, `top`."""
+    """An object to draw: it fits in the square of `side` pixels whose top left corner is `left`, `top`."""
 
     kind: str  # of SHAPES, or "text"
     colour: str
-    label: str  # what a text says, else empty
+    label: str  # the characters of a text, else empty
     left: int
     top: int
     side: int
@@ -64,21 +62,17 @@ class Scene:
 
     @property
     def key(self) -> str:
-        """Which scene this is: what lies where in which colour; of an empty one its background, as there is nothing
-        else.
-        """
+        """The identity of a scene: its objects, positions and colours; for an empty one its background."""
         return repr((self.width, self.height, self.items or self.background))
 
     @property
     def shapes(self) -> tuple[Item, ...]:
-        """The things without the text."""
+        """The objects without the text."""
         return tuple(item for item in self.items if item.kind != "text")
 
 
 def compose(rng: Random, pixels: int, things: int) -> Scene:
-    """Draw a scene at random: at most `things` things on a canvas whose longer side is `pixels`, both sides multiples
-    of 8.
-    """
+    """A random scene of at most `things` objects; its longer side is `pixels`, both sides multiples of 8."""
     width, height = _canvas(rng, pixels)
     base, tint = rng.choice((rng.randint(16, 64), rng.randint(196, 244))), 10
     background = (base + rng.randint(-tint, tint), base + rng.randint(-tint, tint), base + rng.randint(-tint, tint))
@@ -86,7 +80,7 @@ def compose(rng: Random, pixels: int, things: int) -> Scene:
     if rng.random() >= NO_THINGS:
         kinds = [rng.choice(SHAPES) for _ in range(rng.randint(1, things))]
         if rng.random() < WITH_TEXT:
-            kinds[0] = "text"  # the first finds a place for certain
+            kinds[0] = "text"  # the first is always placed
         for kind in kinds:
             if item := _placed(rng, kind, width, height, items):
                 items.append(item)
@@ -101,7 +95,7 @@ def _canvas(rng: Random, pixels: int) -> tuple[int, int]:
 
 
 def _placed(rng: Random, kind: str, width: int, height: int, others: list[Item]) -> Item | None:
-    """A thing of a kind where it hardly covers others, or None where no place was found."""
+    """An object of a class that hardly covers others, or None after TRIES attempts."""
     shorter, longer = min(width, height), max(width, height)
     least = min(shorter, max(LEAST_SIDE, longer // 6))
     if kind == "text":
@@ -125,7 +119,7 @@ def _covers(one: Item, other: Item) -> bool:
 
 
 def render(scene: Scene, rng: Random) -> tuple[bytes, tuple[Detection, ...]]:
-    """The scene as a PNG, and its things with tight boxes; `rng` draws shades and noise."""
+    """The scene as a PNG, and its objects with tight boxes; `rng` draws shades and noise."""
     image = Image.new("RGB", (scene.width, scene.height), scene.background)
     things = []
     for item in scene.items:
@@ -147,7 +141,7 @@ def _shade(rng: Random, colour: Colour) -> Colour:
 
 
 def _box(scene: Scene, item: Item, mask: Image.Image) -> tuple[float, float, float, float]:
-    """The tight box of what was drawn, to a quarter of a pixel, in shares of the scene."""
+    """The tight box of a drawn object, to a quarter of a pixel, in fractions of the scene."""
     left, top, right, bottom = mask.getbbox() or (0, 0, *mask.size)
     return (
         (item.left + left / FINER) / scene.width,
@@ -157,7 +151,7 @@ def _box(scene: Scene, item: Item, mask: Image.Image) -> tuple[float, float, flo
     )
 
 
-# --- masks: 255 where a thing is, in its square, FINER times as large ------------------------------------------------
+# --- masks: 255 where an object is, in its square, FINER times as large ----------------------------------------------
 
 
 def _mask(item: Item) -> Image.Image:

@@ -68,11 +68,9 @@ Fields = dict[str, str]
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of question: `ask` gives what its wordings leave open, and the only right answer; `fits` whether a scene
-    allows it.
+    """A family of questions: `ask` fills a wording and gives the only right answer; `fits`: a scene allows it.
 
-    One that `varies` is about another thing each time; the answer of a `long` one is longer than those of all others
-    together.
+    `varies`: it asks about another object each time; `long`: its answer is longer than all others together.
     """
 
     ask: Callable[[Random, Language, Scene, tuple[Detection, ...]], tuple[Fields, str]]
@@ -83,7 +81,7 @@ class Family:
 
 
 def _describe(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
-    """Every thing with its colour: by kind, then colour, in one fixed order, so that one answer is right."""
+    """Every object with its colour: by class, then colour, in one fixed order, so that one answer is right."""
     if not found.items:
         return {}, "nothing" if language == "en" else "什么也没有"
     counted = Counter((item.kind, item.colour, item.label) for item in found.items)
@@ -93,7 +91,7 @@ def _describe(rng: Random, language: Language, found: Scene, things: tuple[Detec
 
 
 def _count(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
-    """All things, or those of a shape: often one that is there."""
+    """All objects, or those of a shape: often one that is present."""
     kind = rng.choice(("things", rng.choice(SHAPES), *_kinds(found.shapes)[:2]))
     number = len(found.items) if kind == "things" else sum(item.kind == kind for item in found.items)
     return {"kinds": _plural(kind, language)}, str(number)
@@ -113,10 +111,8 @@ def _read(rng: Random, language: Language, found: Scene, things: tuple[Detection
 
 
 def _exists(rng: Random, language: Language, found: Scene, things: tuple[Detection, ...]) -> tuple[Fields, str]:
-    """Yes and no equally often; where no is right, colour or shape are half the time there in another thing."""
-    there = {
-        (item.colour, item.kind): None for item in found.shapes
-    }  # a set would come in another order in every process
+    """Yes and no equally often; for half of the no, another object has the colour or the shape."""
+    there = {(item.colour, item.kind): None for item in found.shapes}  # no set: its order differs by process
     yes = rng.random() < 0.5
     if yes:
         colour, kind = rng.choice(tuple(there))
@@ -131,12 +127,12 @@ def _exists(rng: Random, language: Language, found: Scene, things: tuple[Detecti
 
 
 def _kinds(items: Iterable[Item]) -> tuple[str, ...]:
-    """Their kinds, each once, in order."""
+    """Their classes, each once, in order."""
     return tuple(dict.fromkeys(item.kind for item in items))
 
 
 def _singles(found: Scene) -> list[Item]:
-    """The things that are the only ones of their kind."""
+    """The objects that are the only ones of their class."""
     counted = Counter(item.kind for item in found.items)
     return [item for item in found.items if counted[item.kind] == 1]
 

@@ -1,8 +1,7 @@
 """Shards: packed rows of token ids on disk, memory-mapped when read.
 
-A shard is a folder of three files: `tokens.bin` (ids, row after row, uint16 where the vocabulary fits, else
-uint32, little-endian), `flags.bin` (one byte a token) and `shards.json` (sizes, counts and hashes); and those of
-`data.image_shards` for a model with a vision encoder.
+A shard is a folder: `tokens.bin` (ids, row after row, uint16 where the vocabulary fits, else uint32, little-endian),
+`flags.bin` (one byte a token), `shards.json` (sizes, counts, hashes), and for images the files of `data.image_shards`.
 """
 
 import hashlib
@@ -46,11 +45,11 @@ def write_shards(
 ) -> ShardsResult:
     """Encode and pack a documents file into `out/train` and `out/heldout`.
 
-    A text is closed by <|endoftext|> and cut into pieces where it is longer than `context` tokens; a conversation is
-    rendered by the chat template and loses what lies beyond `context` (counted as `cut`; `longest` is the most tokens
-    that one of them had), as does a text with images. One that so loses all its supervised tokens is left out (and
-    counted as `lost` too). Images are scaled to the `resolution`; no document may have one where that is None.
-    `advance` is told of documents done. Memory is bounded by the tokens and pixels of one chunk and of the open rows.
+    A text ends with <|endoftext|> and is cut into pieces if longer than `context` tokens; a conversation is rendered by
+    the chat template and truncated at `context` (counted as `cut`; `longest` is the most tokens of one), as is a text
+    with images. One that loses all its supervised tokens is left out (counted as `lost` too). Images are scaled to the
+    `resolution`; None: no document may have one. `advance` gets the number of documents done. Memory is bounded by the
+    tokens and pixels of one chunk and of the open rows.
     """
     train, heldout = (
         PackedRows.of(
@@ -202,10 +201,9 @@ def _cores() -> int:
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """Packed rows of one part of one source.
+    """Packed rows of one part of one source: `rows` x `context` tokens, of which `tokens` are no padding.
 
-    `rows` x `context` tokens lie on disk, of which `tokens` are no padding. `supervised` is the most tokens and patches
-    of a row with a loss in instruction tuning, `digest` that of the content.
+    `supervised` is the most tokens and patches of a row with a loss in instruction tuning, `digest` the content's hash.
     """
 
     rows: int

@@ -1,7 +1,7 @@
-"""What a source is: a table of the recipe that says which files it reads, how, and how its documents are split.
+"""Sources: tables of the recipe that say which files are read, how, and how their documents are split.
 
-A source is declared in one file, in `data/sources/`, by an application or by another package: a subclass of `Source`
-with its knobs and `read`, added to `core.tables.SOURCES` under its kind.
+A source is one file, in `data/sources/`, an application or another package: a subclass of `Source` with its knobs and
+`read`, added to `core.tables.SOURCES` under its kind.
 """
 
 from abc import abstractmethod
@@ -25,10 +25,9 @@ class Source(SourceConfig):
 
     @abstractmethod
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream the documents, in the same order every time; what is left out is counted in `drops`.
+        """Stream the documents, always in the same order; filtered ones are counted in `drops`.
 
-        Relative paths start at `folder`, the recipe's. Raises InputError for missing files and for damage over
-        `bad_share`.
+        Relative paths start at `folder`, the recipe's. Raises InputError for missing files and damage over `bad_share`.
         """
 
     def files(self, folder: Path) -> list[Path]:
@@ -40,17 +39,15 @@ class Source(SourceConfig):
         return {}
 
     def heldout(self, per_family: int) -> list[Document]:
-        """Held-out documents made for a measurement, `per_family` for each family and language in their labels.
+        """Held-out documents made for evaluation, `per_family` for each family and language in their labels.
 
-        None for a source of which only the held-out part of its documents file is measured.
+        None for a source that is measured on the held-out part of its documents file only.
         """
         return []
 
     @property
     def split_order(self) -> int | None:
-        """When its documents are split: sources that have a number come one after the other, the lowest first, each
-        kept apart from those before. None: on its own.
-        """
+        """Numbered sources are split in turn, lowest first, each kept apart from those before; None: on its own."""
         return None
 
     def split(
@@ -58,7 +55,7 @@ class Source(SourceConfig):
     ) -> Iterator[list[Document]]:
         """Drop duplicates and mark what is held out; `before` are the documents files of sources split before.
 
-        Here: exact duplicates are dropped, and the hash of the content says what is held out.
+        Here: exact duplicates are dropped, and the hash of the content decides what is held out.
         """
         return split.by_content(groups, self.heldout_share, drops)
 

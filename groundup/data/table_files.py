@@ -17,11 +17,9 @@ _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.str
 
 
 def saved(source: FileSourceConfig, folder: Path) -> list[Path]:
-    """The files of a Hugging Face dataset saved to disk, in the order of its state.json; none when the source's path is
-    no such folder.
+    """The files of a saved Hugging Face dataset, in the order of its state.json; none if the path is no such folder.
 
-    Raises InputError for several splits, a file that is missing or outside the folder, and a state.json of another
-    shape.
+    Raises InputError for several splits, a file that is missing or outside the folder, and a malformed state.json.
     """
     place = located(source, folder)
     if there(place / "dataset_dict.json"):
@@ -80,12 +78,10 @@ def readable(source: FileSourceConfig, path: Path) -> Iterator[None]:
 
 
 def batches(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> Iterator[pa.RecordBatch]:
-    """Stream the columns that `choose` picks of a .parquet or .arrow file, `rows` at a time, or as the .arrow file has
-    them.
+    """Stream the columns that `choose` picks of a .parquet or .arrow file, `rows` at a time, or as in the .arrow file.
 
-    All lengths and places in them are checked, so that damage is told here and never read beyond; but for UTF-8. For
-    use in `readable`, as it raises pyarrow's exceptions, OSError, LookupError and ValueError for files that cannot be
-    read.
+    All lengths and offsets are checked, but for UTF-8, so that damage is never read beyond. For use in `readable`:
+    raises pyarrow's exceptions, OSError, LookupError and ValueError for unreadable files.
     """
     for batch in _parquet(path, choose, rows) if path.suffix.lower() == ".parquet" else _arrow(path, choose):
         for column in batch.columns:
@@ -112,7 +108,7 @@ def _arrow(path: Path, choose: Callable[[pa.Schema], list[str]]) -> Iterator[pa.
 
 
 def of_bytes(column: pa.Array) -> pa.Array:
-    """A column of texts as one of bytes, without a copy, for damaged UTF-8 is told row by row; any other as it is."""
+    """A column of texts as bytes, without a copy, as damaged UTF-8 is reported row by row; any other as it is."""
     if pa.types.is_dictionary(column.type):
         column.indices.validate(full=True)
         column.dictionary.validate()

@@ -1,7 +1,7 @@
-"""A YOLO folder: the names of its classes, and which label file belongs to which image.
+"""A YOLO folder: the names of its classes, and the label file of each image.
 
-Of YAML, data.yaml needs little, so that little is read here and all else under `names` is refused: a list or numbered
-names, in lines or in brackets, plain or quoted.
+Only the YAML that data.yaml needs is read: under `names` a list or numbered names, in lines or in brackets, plain or
+quoted. All else there is refused.
 """
 
 import re
@@ -35,15 +35,11 @@ def label_files(place: Path) -> list[Path]:
 def image_files(images: Path, everything: bool) -> list[Path]:
     """The images in a folder, sorted: `everything`, or those in folders called images."""
     start = "**" if everything else "**/images/**"
-    return sorted(
-        set(map(Path, matching(f"{start}/*", images, SUFFIXES)))
-    )  # folders called images in one another match twice
+    return sorted(set(map(Path, matching(f"{start}/*", images, SUFFIXES))))  # nested images folders match twice
 
 
 def label_of(path: Path, images: Path | None, place: Path) -> Path:
-    """The label file of an image, without its suffix: under labels as the image under `images`, or beside the last
-    folder called images.
-    """
+    """An image's label file without suffix: at its path under labels, or in place of the last `images` folder."""
     if images is not None:
         return (place / "labels" / path.relative_to(images)).with_suffix("")
     parts = list(path.relative_to(place).with_suffix("").parts)
@@ -52,14 +48,11 @@ def label_of(path: Path, images: Path | None, place: Path) -> Path:
 
 
 def classes(source: SourceConfig, place: Path) -> dict[int, str]:
-    """The names of the classes by number; raises InputError for a file that is missing or in which they cannot be
-    read.
-    """
+    """The names of the classes by number; raises InputError for a file that is missing or unreadable."""
     path = _classes_file(source, place)
     try:
-        rows = (
-            path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-        )  # a name may hold what else Unicode ends lines at
+        # A name may hold Unicode's other line separators.
+        rows = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"source {source.name!r}: {path} cannot be read ({error}); save it as UTF-8 text") from None
     names = (
@@ -81,7 +74,7 @@ def _classes_file(source: SourceConfig, place: Path) -> Path:
 
 
 def _from_yaml(path: Path, rows: list[str]) -> dict[int, str]:
-    """What stands under the key `names`."""
+    """The value of the key `names`."""
     starts = [number for number, row in enumerate(rows) if re.match(r"names\s*:(?:\s|$)", row)]
     if len(starts) != 1:
         raise InputError(

@@ -1,7 +1,4 @@
-"""Images with boxes from annotations in COCO, YOLO or line form.
-
-A bad box drops its whole image: one with a label missing would teach that nothing is there.
-"""
+"""Images with boxes in COCO, YOLO or line form. A bad box drops its image, as a missing label would teach absence."""
 
 import json
 import math
@@ -38,16 +35,14 @@ _OF_ANNOTATION = (
     "iscrowd",
 )  # the area follows from the box
 _OF_IMAGE = ("id", "file_name", "width", "height")
-_RESERVED = "<>;"  # in an answer they end a kind
+_RESERVED = "<>;"  # in an answer they end a class name
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass
 class _Listed:
-    """An annotated image that is not loaded yet: its boxes by kind, in shares or, where the annotation says so, in
-    pixels.
-    """
+    """An annotated image, not loaded yet: its boxes by class, in fractions or, if `pixels`, in pixels."""
 
     file: Path
     origin: str
@@ -95,19 +90,16 @@ class BoxesSource(ImageFilesSource):
 
         `path` is, or matches as a pattern,
 
-        - a COCO .json. A box is `bbox` [left, top, width, height] in pixels; of a rotated box, [middle x, middle y,
-          width, height, degrees] or a `segmentation` polygon alone, the bounds along the axes. A crowd is one
-          detection. What is marked `ignore` or has a `rotation` (also among its `attributes`) is damage. Other keys
-          are reported as not read.
-        - a YOLO folder with data.yaml or classes.txt, images in `images` folders, and beside them `labels` folders
-          with lines of `class cx cy w h` or, rotated, `class x1 y1 .. x4 y4`, in fractions of the image (bounds along
-          the axes again). An empty file says that nothing is in the image; an image without a file is left out and
-          counted.
+        - a COCO .json. A box is `bbox` [left, top, width, height] in pixels; a rotated box, [middle x, middle y, width,
+          height, degrees] or a `segmentation` polygon alone, becomes its axis-aligned bounds. A crowd is one detection.
+          `ignore` or `rotation` (also among its `attributes`) is damage. Other keys are reported as not read.
+        - a YOLO folder with data.yaml or classes.txt, images in `images` folders, and beside them `labels` folders with
+          lines of `class cx cy w h` or, rotated, `class x1 y1 .. x4 y4` (bounds again), in fractions of the image. An
+          empty file means an empty image; an image without a file is left out and counted.
         - .jsonl, lines of {"file": ..., "boxes": [{"class": name, "xyxy": [left, top, right, bottom]}]} in fractions.
 
-        Annotations are held in memory, images are not. Unusable images, names without a file and bad boxes are
-        damage. Raises InputError for damage over `bad_share`, annotations of another shape, and lists that do not fit
-        the images.
+        Annotations are held in memory, images are not. Unusable images, names without a file and bad boxes are damage.
+        Raises InputError for damage over `bad_share`, malformed annotations, and lists that do not fit the images.
         """
         damage = Damage(self, drops, "images")
         listed = list(_read(self, folder, damage))
@@ -139,7 +131,7 @@ def _document(source: BoxesSource, each: _Listed, heldout: bool) -> Document:
 
 
 def _kind(name: str) -> str:
-    """A kind as answers spell it."""
+    """A class as answers spell it."""
     kind = " ".join(normalise(name).split())
     if not kind:
         raise BadImage(image_files.NO_CLASS, "every box needs one")
@@ -151,7 +143,7 @@ def _kind(name: str) -> str:
 
 
 def _within(box: Box, size: tuple[int, int]) -> Box:
-    """A box in shares of an image's size, clipped to it."""
+    """A box in fractions of an image's size, clipped to it."""
     if not all(map(math.isfinite, box)):
         raise BadImage("box that is no number", f"{box}")
     left, top, right, bottom = (value / size[place % 2] for place, value in enumerate(box))
@@ -184,7 +176,7 @@ def _annotations(source: BoxesSource, folder: Path) -> list[Path]:
 
 
 def _read(source: BoxesSource, folder: Path, damage: Damage) -> Iterator[_Listed]:
-    """All annotated images; what is broken so that no image can be told from it is counted here."""
+    """All annotated images; annotations that name no image are counted as damage here."""
     place = located(source, folder)
     if place.is_dir():
         yield from _yolo(source, place, folder, damage)
@@ -323,7 +315,7 @@ def _has_id(value: Any, key: str) -> bool:
 
 
 def _unread(value: Any, known: tuple[str, ...]) -> list[str]:
-    """The keys that say something and are not read."""
+    """The keys with a value that are not read."""
     return (
         [key for key, item in value.items() if key not in known and not says_nothing(item)]
         if isinstance(value, dict)

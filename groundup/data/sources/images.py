@@ -56,19 +56,17 @@ class ImagesSource(ImageFilesSource):
         return self.classes == "folders"
 
     def files(self, folder: Path) -> list[Path]:
-        """The files, for hashing: images or tables of them, then its lists. Raises InputError when there are
-        none.
-        """
+        """The files to hash: images or tables of them, then the lists. Raises InputError when there are none."""
         return [*_files(self, folder), *image_files.lists(self, folder)]
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream the images, encoded as they were found and checked; those that `heldout_files` lists first.
+        """Stream the checked images as encoded; those that `heldout_files` lists first.
 
-        With classes = "folders" each is a conversation: the question, and as the answer the image's class: the name of
-        its folder, or the name of its label in a dataset. Images that cannot be used, and those whose class has no
-        name, are damage: those directly in the source's folder, or before the first wildcard of its pattern (unless
-        only the file's name has wildcards). Raises InputError for missing files, damage over `bad_share`, tables
-        without a column of images or names of classes, and lists that do not fit the images.
+        With classes = "folders" each is a conversation: the question, and as the answer the image's class, which is the
+        name of its folder, or of its label in a dataset. Unusable images, and those without a class, are damage: those
+        directly in the source's folder, or before the first wildcard of its pattern (unless only the file's name has
+        wildcards). Raises InputError for missing files, damage over `bad_share`, tables without a column of images or
+        names of classes, and lists that do not fit the images.
         """
         damage = Damage(self, drops, "images")
         yield from image_files.documents(
@@ -161,11 +159,7 @@ def _bytes(value: dict[str, Any]) -> bytes:
 
 
 def _columns(source: ImagesSource, path: Path, drops: Filtered, schema: pa.Schema) -> list[str]:
-    """The column of images and, where classes are asked for, that of the labels: the one with names of classes, or one
-    called label.
-
-    The others are told as not read.
-    """
+    """The column of images and, for classes, that of labels: a ClassLabel, or named label; notes the unread ones."""
     where = f"source {source.name!r}: {path}"
     pictured = [field.name for field in schema if _is_picture(field.type)]
     if len(pictured) != 1:
@@ -199,9 +193,7 @@ def _is_picture(kind: pa.DataType) -> bool:
 
 
 def _kinds(source: ImagesSource, path: Path, schema: pa.Schema) -> dict[int, str]:
-    """What each label stands for, from the metadata that Hugging Face writes; labels that are texts stand for
-    themselves.
-    """
+    """The class of each label, by the metadata of Hugging Face datasets; textual labels name themselves."""
     label = schema.field(1)
     if any(is_text(label.type) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return {}

@@ -18,7 +18,7 @@ from groundup.data.paths import names, shown, there
 from groundup.data.source import Source
 
 CONVERSATION = ("messages", "tools")  # the keys of a conversation's line that make it
-# Keys that say where a line is from, not what it says: not read, and told.
+# Keys of a line's provenance: not read, and reported.
 BOOKKEEPING = (
     "id",
     "uuid",
@@ -74,9 +74,7 @@ class MessagesSource(FileSourceConfig, Source):
 
 
 def _conversation(line: bytes) -> dict[str, Any]:
-    """What a line says, of which no more is known than that its messages are a list. Raises InputError for a key that
-    would not be used.
-    """
+    """The conversation of a line, only `messages` checked to be a list. Raises InputError for an unknown key."""
     value = record(line)
     if "messages" not in value:
         raise InputError(f'expected an object with a key "messages"; it has {", ".join(value) or "no keys"}')
@@ -87,19 +85,16 @@ def _conversation(line: bytes) -> dict[str, Any]:
 
 
 def _unread(conversation: dict[str, Any]) -> list[str]:
-    """What of a conversation's line is not read: bookkeeping, and the names of its speakers, whom only their roles tell
-    apart.
-    """
+    """The keys of a conversation's line that are not read: bookkeeping, and names of speakers."""
     named = ["name of a message"] if any(message.get("name") for message in conversation["messages"]) else []
     return [key for key in BOOKKEEPING if not says_nothing(conversation.get(key))] + named
 
 
 def _with_images(messages: list[Any], folder: Path) -> tuple[list[Any], tuple[bytes, ...]]:
-    """The messages with each image of a user as {"type": "image"}, and the images, in order: from data URIs or files
-    inside `folder`.
+    """The messages with each user image as {"type": "image"}, and the images: from data URIs or files in `folder`.
 
-    Data URIs count for the length of their line, which `max_chars` limits: files have no such limit, but that of all
-    images. Raises InputError for an image that is elsewhere, unusable, or not given.
+    `max_chars` limits data URIs with their line; files have the limit of all images. Raises InputError for an image
+    that is elsewhere, unusable or missing.
     """
     images: list[bytes] = []
 

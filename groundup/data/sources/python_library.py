@@ -39,10 +39,7 @@ class LibrarySource(Source):
         return {"python": python_version()}
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """The parts the source asks for, in its order; each file or topic in the order of its name.
-
-        Raises InputError when this Python has no library on disk (some embedded ones).
-        """
+        """The requested parts in order, files and topics by name. Raises InputError without a library on disk."""
         root = Path(sysconfig.get_path("stdlib"))
         edition = f"python-{python_version()}"
         for part in self.parts:
@@ -68,7 +65,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _topics() -> Iterator[tuple[str, str]]:
-    from pydoc_data.topics import topics  # half a megabyte of text: only when asked for
+    from pydoc_data.topics import topics  # half a megabyte of text: only on request
 
     for name in sorted(topics):
         yield f"topics/{name}", topics[name]
@@ -83,9 +80,7 @@ def _source(path: Path, root: Path, drops: Filtered) -> Iterator[tuple[str, str]
 
 
 def _docstrings(path: Path, root: Path, drops: Filtered) -> Iterator[tuple[str, str]]:
-    """One text for the module and one for each class or function in it, methods included, under their qualified
-    names.
-    """
+    """One text for the module and one for each class or function, methods included, by qualified name."""
     relative = path.relative_to(root)
     try:
         module = ast.parse(path.read_bytes())

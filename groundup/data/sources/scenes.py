@@ -1,8 +1,7 @@
-"""Scenes of shapes, text and numbers, rendered here, with questions about them.
+"""Rendered scenes of shapes, text and numbers, with questions about them.
 
-Each scene comes with a conversation of five questions in one language, as most of what a scene costs are its patches. A
-scene is held out when a hash of what lies where in it says so, hence training and held-out scenes never meet, whatever
-the seed and the language.
+Each scene has a conversation of five questions in one language, as its patches cost most. A hash of its objects decides
+whether it is held out: training and held-out scenes never meet, whatever the seed and the language.
 """
 
 import hashlib
@@ -38,7 +37,7 @@ class ScenesSource(ProceduralSource):
     seed: int = knob(0, "number", "another seed makes other scenes", ge=0)
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream `count` training scenes, then the held-out ones: a `heldout_share` of them, within bounds.
+        """Stream `count` training scenes, then the held-out ones: a fraction `heldout_share`, within bounds.
 
         The first questions take families and languages in turn. Held-out scenes do not depend on count or seed.
         """
@@ -55,9 +54,7 @@ class ScenesSource(ProceduralSource):
 
 
 def scene(source: ScenesSource, number: int, heldout: bool) -> tuple[Scene, Random]:
-    """The scene of a number in one part of the split, and the generator that goes on to draw its pixels and
-    questions.
-    """
+    """The scene of a number in one part of the split, and the generator of its pixels and questions."""
     family, language = _lane(source, number)
     rng = _random("heldout" if heldout else f"training {source.seed}", family, language, str(number))
     while True:
@@ -97,9 +94,7 @@ def _lane(source: ScenesSource, number: int) -> tuple[str, Language]:
 
 
 def _others(found: Scene, family: str, rng: Random, count: int) -> list[str]:
-    """Families of further questions: those with short answers, and twice the ones that are about another thing each
-    time.
-    """
+    """Families of further questions, short ones; those that vary with the object count twice."""
     short = [name for name in FAMILIES if FAMILIES[name].fits(found) and not FAMILIES[name].long]
     possible = [name for name in short if name != family] + [name for name in short if FAMILIES[name].varies]
     return rng.sample(possible, min(count, len(possible)))

@@ -1,6 +1,4 @@
-"""Tables: one document a row of a text column, from Parquet, CSV, JSON lines, Arrow IPC or a Hugging Face dataset saved
-to disk.
-"""
+"""Tables: a document per row of a text column, from Parquet, CSV, JSON lines, Arrow or a saved Hugging Face dataset."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,9 +42,9 @@ class TableSource(FileSourceConfig, Source):
         return saved(self, folder) or [Path(name) for name in names(self, folder, SUFFIXES)]
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream the rows of all files; null is dropped as "empty", what is no UTF-8 as damage.
+        """Stream the rows of all files; null is dropped as "empty", invalid UTF-8 as damage.
 
-        Raises InputError for a file that cannot be read at all, a missing column, and one that holds no text.
+        Raises InputError for an unreadable file, a missing column, and one that holds no text.
         """
         damage = Damage(self, drops, "rows")
         for path in self.files(folder):
@@ -84,8 +82,8 @@ def _column_rows(path: Path, name: str, source: TableSource, damage: Damage) -> 
 def _values(path: Path, source: TableSource, damage: Damage) -> Iterator[bytes | None]:
     """The column's values as bytes: readers do not check UTF-8, so decoding row by row finds the bad ones.
 
-    Without computing on a whole column, which reads the values of nulls too, and those nobody has checked; and a few
-    rows at a time, as a dictionary may hold a long text once for many rows.
+    Nothing is computed on a whole column: that would read unchecked values of nulls. A few rows at a time, as a
+    dictionary may hold a long text once for many rows.
     """
     with readable(source, path):
         for column in _columns(path, source, damage):
@@ -117,7 +115,7 @@ def _columns(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Arr
 
 
 def _present(path: Path, source: TableSource, columns: list[str], damage: Damage) -> str:
-    """The column, which is there; the others are told as not read."""
+    """The column's name, checked; the others are noted as unread."""
     if source.column not in columns:
         raise InputError(
             f"source {source.name!r}: {path} has no column {source.column!r}; it has {', '.join(columns)}; set column"
@@ -133,9 +131,8 @@ def _present(path: Path, source: TableSource, columns: list[str], damage: Damage
 
 
 def _csv(path: Path, source: TableSource, damage: Damage) -> Iterator[pa.Array]:
-    block = min(
-        max(CSV_BLOCK, 8 * source.max_chars), 1 << 30
-    )  # a row must fit in it: text of up to 4 bytes a character, and the other columns
+    # A row must fit in a block: text of up to 4 bytes a character, and the other columns.
+    block = min(max(CSV_BLOCK, 8 * source.max_chars), 1 << 30)
     reading = pacsv.ReadOptions(use_threads=False, block_size=block)
     parsing = pacsv.ParseOptions(
         newlines_in_values=True, invalid_row_handler=partial(_skip_row, path=path, damage=damage)

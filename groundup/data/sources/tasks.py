@@ -24,7 +24,7 @@ HELDOUT_TASKS = 300  # held-out instructions of one source, for its validation l
 
 @dataclass(frozen=True)
 class _Lane:
-    """One family in one language at the level the recipe asks for."""
+    """One family in one language at the recipe's level."""
 
     name: str
     family: Family
@@ -62,7 +62,7 @@ class TasksSource(ProceduralSource):
     def training(self) -> Iterator[Document]:
         """`self.count` conversations, one from each family and language in turn.
 
-        Questions are distinct; where a family has fewer than asked for, all come once before any comes again.
+        Questions are distinct; where a family has too few, all come once before any comes again.
         """
         streams = [(lane, _endless(self, lane)) for lane in self.lanes()]
         for number in range(self.count):
@@ -72,7 +72,7 @@ class TasksSource(ProceduralSource):
     def heldout(self, per_family: int) -> list[Document]:
         """`per_family` different held-out instances of each family and language, or as many as there are.
 
-        They do not depend on count and seed, so that runs with others are measured on the same instances.
+        They do not depend on count and seed, so that all runs are measured on the same instances.
         """
         documents = []
         for lane in self.lanes():
@@ -85,7 +85,7 @@ class TasksSource(ProceduralSource):
         return documents
 
     def lanes(self) -> list[_Lane]:
-        """Families by languages; a family that lacks all the languages asked for comes in its own."""
+        """Families by languages; a family in none of the recipe's languages comes in its own."""
         lanes = []
         for name, level in self.families.items():
             family = self._family(name, level)
@@ -101,9 +101,7 @@ class TasksSource(ProceduralSource):
 
 
 def is_heldout(family: str, payload: str, share: float) -> bool:
-    """Whether an instance belongs to the held-out part: a matter of its content alone, whatever language, level or
-    seed.
-    """
+    """Whether an instance is held out: a function of its content alone, whatever language, level or seed."""
     return int.from_bytes(hashlib.sha256(f"{family}\n{payload}".encode()).digest()[:8]) < share * 2**64
 
 
@@ -122,9 +120,9 @@ def _endless(source: TasksSource, lane: _Lane) -> Iterator[Task]:
 
 
 def _distinct(lane: _Lane, rng: Random, share: float, heldout: bool, key: Callable[[Task], str]) -> Iterator[Task]:
-    """Instances of one part, no key twice, until nothing new turns up.
+    """Instances of one part with distinct keys, until no new one comes.
 
-    A space of n equally likely keys is left with one unseen once in e^10, or 22,000, times.
+    One of n equally likely keys stays unseen with probability e^-10, 1 in 22,000.
     """
     seen: set[str] = set()
     misses, part = 0, share if heldout else 1 - share

@@ -1,7 +1,7 @@
 """Verifiable instructions made by procedures, in English and Chinese.
 
-A `Family` makes `Task`s: a question, its one right answer, and a payload that names the instance. An instance is held
-out when a hash of its family and payload says so, hence training and held-out instances never meet.
+A `Family` makes `Task`s: a question, its one right answer, and a payload that names the instance. A hash of family and
+payload decides what is held out: training and held-out instances never meet.
 """
 
 from groundup.data.tasks.families import FAMILIES, family

@@ -1,4 +1,4 @@
-"""What a task and a family of tasks are, and the small steps that every family shares."""
+"""Tasks and families of tasks, and the small steps that every family shares."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,10 +12,9 @@ Phrases = Mapping[Language, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One verifiable instruction.
+    """One verifiable instruction: question, the only right `answer`, compared exactly, and payload.
 
-    `answer` is the only right answer, compared character by character. `payload` says which instance of its family
-    this is, whatever the wording and, where the instance exists in both, the language.
+    `payload` names the instance in its family, whatever the wording and, if it exists in both, the language.
     """
 
     question: str
@@ -25,7 +24,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of task: `make` draws an instance of a level from 1 to 5, which `levels` describe.
+    """A family of tasks: `make` draws an instance of a level from 1 to 5, which `levels` describe.
 
     `make` consumes the same random numbers for the instance in every language and chooses the wording last.
     """

@@ -1,6 +1,6 @@
-"""A bridge to the package reasoning-gym (extra `gym`): its data sets as families, in English.
+"""The package reasoning-gym (extra `gym`): its English data sets with levels and one right answer, as families.
 
-Offered are the data sets that have levels and one right answer. The question text is the payload.
+The question text is the payload.
 """
 
 import importlib
@@ -26,15 +26,12 @@ _FORGIVING = frozenset(
         "word_sorting",
     }
 )
-_SIZE = 2**31  # data sets make item i from (seed, i) when asked, so a large one costs nothing
+_SIZE = 2**31  # data sets make item i from (seed, i) on demand, so a large one costs nothing
 
 
 @cache
 def family(name: str, level: int) -> Family:
-    """The family `gym-<dataset>` at a level of the data set's own curriculum.
-
-    Raises InputError when reasoning-gym is not installed, or has no such data set or level.
-    """
+    """The family `gym-<dataset>` at a level of its curriculum; InputError without the package, data set or level."""
     dataset = _dataset(name, level)
 
     def make(rng: Random, level: int, language: Language) -> Task:

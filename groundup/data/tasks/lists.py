@@ -125,7 +125,7 @@ def _choosing(rng: Random, level: int, language: Language) -> Task:
 
 
 def _place(place: int, last: bool, language: Language) -> str:
-    """The name of a place counted from 0, from the first item or from the last."""
+    """The ordinal of a position counted from 0, from the first item or from the last."""
     if language == "zh":
         return f"倒数第{chinese(place + 1)}个" if last else f"第{chinese(place + 1)}个"
     if last:

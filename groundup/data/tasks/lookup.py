@@ -1,4 +1,4 @@
-"""The family about looking things up in a given text."""
+"""The family about looking up facts in a given text."""
 
 from random import Random
 
@@ -43,18 +43,16 @@ def _lookup(rng: Random, level: int, language: Language) -> Task:
     facts += [_give(rng, owners) for _ in range(gifts)]
     text = "\n".join(_fact(*fact, language) for fact in facts)
     story = [word for fact in facts for word in fact]
-    thing = rng.choice([thing for _, thing, _ in facts])  # one that was given is asked for more often
+    thing = rng.choice([thing for _, thing, _ in facts])  # a given one is the question more often
     owner, names = owners[thing], {"thing": named(thing, language), "person": named(owners[thing], language)}
-    # What a person has is asked only while everyone has one thing.
+    # A person's possession is the question only while everyone has one.
     if gifts or rng.random() < 0.5:
         return ask(rng, _WHO, language, names["person"], ("who", thing, *story), text=text, **names)
     return ask(rng, _WHAT, language, names["thing"], ("what", owner, *story), text=text, **names)
 
 
 def _line(rng: Random, language: Language) -> Task:
-    """A line by its number: to quote, a model says the number and goes on as it did in the text, the first thing models
-    learn.
-    """
+    """A line by its number: the model quotes it by continuing after the number as in the text, the easiest look-up."""
     numbers, words = rng.sample(range(1, 10), 3), things(rng, 3, 1)
     rows = zip(numbers, words, strict=True)
     lines = {number: _LINE[language].format(number=number, thing=named(word, language)) for number, word in rows}
