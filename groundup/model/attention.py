@@ -1,7 +1,6 @@
-"""Attention: grouped queries over keys and values of the row, or of a KV cache.
+"""Grouped-query attention over keys and values of the row, or of a KV cache.
 
-Shapes: B rows, T tokens, A selected positions, S tokens attended to, D width, H query heads, K key/value heads,
-E features a head.
+Shapes: B rows, T tokens, A selected positions, S keys, D width, H query heads, K key/value heads, E features a head.
 """
 
 from collections.abc import Callable
@@ -22,9 +21,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 @dataclass(frozen=True)
 class KVCacheSpec:
-    """What a layer keeps of each token: keys and values of `heads` heads of `features`; `window`: of how many tokens,
-    None for all.
-    """
+    """A layer's KV cache: `heads` heads of `features` for keys and values; `window` of tokens, None for all."""
 
     heads: int
     features: int
@@ -118,9 +115,7 @@ def dense_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Te
 
 
 class _AttentionWeights(torch.autograd.Function):
-    """Masked softmax of scores, in fp32. Its gradient keeps only the weights, in the precision in which they are
-    multiplied: half the bytes.
-    """
+    """Masked softmax in fp32; for the backward pass it keeps only the weights, in the precision of the product."""
 
     @staticmethod
     def forward(context: Any, scores_BKGTS: Tensor, mask_BTS: Tensor, scale: float) -> Tensor:
@@ -138,10 +133,7 @@ class _AttentionWeights(torch.autograd.Function):
 
 
 def document_mask(segments_BT: Tensor, blocks_BT: Tensor | None = None) -> Tensor:
-    """The attention mask of packed rows, [B, T, T]: causal within each document.
-
-    Patches of one of the `blocks` (numbered from 1) also attend to each other in both directions.
-    """
+    """The attention mask of packed rows, [B, T, T]: causal within a document, bidirectional in an image's `blocks`."""
     same = segments_BT[:, :, None] == segments_BT[:, None, :]
     if blocks_BT is None:
         return same.tril()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class ModelConfig:
     """Every number that fixes a dense decoder in the Qwen3 layout.
 
-    `width` features in the residual stream, `heads` query heads that share `kv_heads` key and value heads of
-    `head_dim` features, `ffn` features inside the gated feed-forward, `vocab` ids, `context` tokens.
+    `width` of the residual stream, `heads` query heads that share `kv_heads` key/value heads of `head_dim` features,
+    `ffn` features of the feed-forward, `vocab` ids, `context` tokens.
     """
 
     depth: int
@@ -42,9 +42,7 @@ class ModelConfig:
         classes: tuple[str, ...] = (),
         tower: VisionTowerConfig | None = None,
     ) -> "ModelConfig":
-        """The config a recipe asks for, with what it leaves out derived from the depth; with eyes if `patch` is not
-        0.
-        """
+        """The config of a recipe's `part`, gaps derived from the depth; with a vision encoder if `patch` is not 0."""
         config = ModelConfig(
             depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base,
             classes=classes,

@@ -49,10 +49,7 @@ def attention_flops(config: ModelConfig, length: int) -> int:
 
 
 def training_flops(config: ModelConfig, length: int | None = None) -> int:
-    """FLOPs a token of forward and backward in rows of `length` tokens, half of them attended to (causal).
-
-    Three times the forward: the backward pass is two products for each one.
-    """
+    """FLOPs a token in causal rows of `length` tokens: forward, and twice that backward (two products for each one)."""
     return 3 * (matrix_flops(config) + attention_flops(config, (length or config.context) // 2))
 
 

@@ -1,8 +1,7 @@
-"""Log-probabilities of tokens and their cross-entropy, of a linear head, without ever holding all logits.
+"""Token log-probabilities and cross-entropy of a linear head, in chunks: the logits are never all in memory.
 
-Training minimises `linear_cross_entropy`, a weighted sum whose gradients come with the loss: one product of states and
-head fewer than through `token_log_probabilities`, which serves where the weights depend on the probabilities.
-
+`linear_cross_entropy` computes gradients with the loss, one product of states and head fewer than through
+`token_log_probabilities`, which serves where the weights depend on the probabilities.
 Shapes: N positions, D width, V vocabulary.
 """
 
@@ -36,9 +35,7 @@ def _chunk(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor) 
 
 
 class _TokenLogProbabilities(torch.autograd.Function):
-    """Recomputes the logits in the backward pass, chunk by chunk, as the gradient of each position is known only
-    there.
-    """
+    """Recomputes the logits in the backward pass, chunk by chunk: a position's gradient is known only there."""
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:

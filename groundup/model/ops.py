@@ -1,8 +1,7 @@
-"""The operations of the forward pass behind one interface: `Ops`, and `TorchOps`, the reference in plain torch.
+"""The operations of the forward pass: the interface `Ops`, and `TorchOps`, the reference in plain torch.
 
-A backend of `groundup.kernels` computes the same in the same precision, summed in another order. It may keep weights in
-a form of its own: it then puts them in the place of the parameters, and gets them back as `weight`.
-
+A backend of `groundup.kernels` computes the same in the same precision, summed in another order. Weights it packs
+replace the parameters and come back as `weight`.
 Shapes: B rows, T tokens, D width, H heads, E features a head, F features of the feed-forward, V vocabulary.
 """
 

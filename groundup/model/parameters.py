@@ -1,8 +1,4 @@
-"""What a module declares of its parameters: which optimizer trains them, and how they are initialised.
-
-A module that owns parameters has `roles`, a role for each of their names. Optimizer, memory prediction and
-initialisation read them through `roles_of`; none matches names or counts dimensions.
-"""
+"""Parameter roles: each parameter's optimizer and initialisation, declared as `roles` by the module that owns it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -14,8 +14,7 @@ from groundup.core.files import temporary_folder
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write contiguous tensors of the host; raises OSError where the system refuses, such as on a full disk.
 
-    The library reports the system's errors as its own kind, makes files that only their owner may read, and writes them
-    under names of its own first, which would stay when it is killed: so it has a folder for itself.
+    The library has its own error class and file mode, and leaves temporary files when killed: it gets its own folder.
     """
     with temporary_folder(path) as folder:
         made = folder / path.name

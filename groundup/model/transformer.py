@@ -1,6 +1,4 @@
-"""The one transformer: a decoder in the Qwen3 layout (arXiv:2505.09388).
-
-Parameter names are those of `Qwen3ForCausalLM`, so a state dict is a Hugging Face checkpoint.
+"""The one transformer: a decoder in the Qwen3 layout (arXiv:2505.09388), its parameters named as `Qwen3ForCausalLM`'s.
 
 Shapes: B rows, T tokens, S tokens attended to, A selected positions, D width, E features a head, V vocabulary.
 """
@@ -49,10 +47,7 @@ class Stack(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole model. `precision` is the dtype of activations; weights stay as they are.
-
-    `ops` is the backend of its operations, `attend` its attention without a cache.
-    """
+    """The model: `precision` is the activations' dtype, `ops` the backend, `attend` its attention without a cache."""
 
     def __init__(self, config: ModelConfig, precision: torch.dtype = torch.float32):
         super().__init__()
@@ -80,10 +75,9 @@ class Transformer(nn.Module):
         images: ImageInputs | ImageEmbeddings | None = None,
         selected_BA: Tensor | None = None,
     ) -> Tensor:
-        """The final, normalised states [B, T, D] of tokens and patches; `logits` makes scores of those of tokens.
+        """Final, normalised states [B, T, D] of tokens and patches; `logits` makes token scores of them.
 
-        With a mask, `selected_BA` may say at which positions of each row they are needed: the last layer then skips
-        the others, whose states are zero.
+        With a mask, the last layer computes only the positions `selected_BA` of each row; other states are zero.
         """
         angles = self.ops.rotary_angles(positions_BT, self.config.head_dim, self.config.rope_base)
         context = Context(self.ops, self.attend, *angles, mask_BTS, cache)

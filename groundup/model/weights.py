@@ -80,9 +80,7 @@ def fill(model: Transformer, folder: Path) -> None:
 
 
 def fill_tower(tower: VisionTower, folder: Path) -> None:
-    """Copy the weights of a SigLIP 2 model, the whole or its vision part, into a tower; its text part and its pooling
-    stay behind.
-    """
+    """Copy a SigLIP 2 model's weights, the whole or its vision part, into a tower, without text part and pooling."""
     _fill(tower, folder, lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
 
 

@@ -1,6 +1,4 @@
-"""Families of published weights, one module each: how they are read and written. Registered in `core.tables.LAYOUTS`
-by the `model_type` of their config.json.
-"""
+"""Layouts of published weights, a module each, in `core.tables.LAYOUTS` by the `model_type` of their config.json."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +9,10 @@ from groundup.model.config import ModelConfig
 
 @dataclass(frozen=True)
 class Layout:
-    """A family: its config.json, and the names of its tensors.
+    """A family of published weights: its config.json, and the names of its tensors.
 
-    `read_config` takes the table and where it stands, and raises InputError for what the model lacks; `write_config`
-    the dtype and the id that ends a text. `stored` and `own` map a parameter's name to the file's and back; None: the
-    file has no such tensor, or the model does not need it.
+    `read_config` takes the table and its path, and raises InputError for an unsupported model; `write_config` the dtype
+    and the end-of-text id. `stored` and `own` map a parameter's name to the file's and back; None: there is none.
     """
 
     read_config: Callable[[dict[str, Any], str], ModelConfig]

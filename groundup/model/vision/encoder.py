@@ -1,6 +1,6 @@
-"""Eyes: patches of images into the model's stream, and out of it the next patch, and what lies where.
+"""The vision encoder: image patches to embeddings, and states to next-patch predictions and detections.
 
-Shapes: N patches of P values, each of Q parts, D width, C scores of a label (nothing, and each kind).
+Shapes: N patches of P values, each of Q squares, D width, C scores (no detection, and each class).
 """
 
 import math
@@ -39,10 +39,9 @@ class ImageEmbeddings:
 
 
 class PatchStem(nn.Module):
-    """What the parts of a patch show, squares of a few pixels: one matrix for all of them, and a bend.
+    """The patch stem: one matrix for every square of a few pixels in a patch, then SiLU (conv stem, arXiv:2106.14881).
 
-    A ViT's single matrix is linear in the pixels, so that an edge or a glint is another one wherever it lies. A
-    beginning of small steps learns faster (arXiv:2106.14881).
+    A ViT's single matrix is linear in the pixels, so features depend on where in a patch an edge lies.
     """
 
     def __init__(self, config: ModelConfig):
@@ -57,11 +56,7 @@ class PatchStem(nn.Module):
 
 
 class VisionEncoder(nn.Module):
-    """Two matrices into the stream, by way of the parts of a patch, and one out of it, with fixed two-dimensional
-    positions.
-
-    With a tower, its features go in by one matrix; what comes out are patches all the same.
-    """
+    """Patch stem or pretrained vision tower, projection to the width, 2-D positions; next-patch and detection heads."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -74,9 +69,7 @@ class VisionEncoder(nn.Module):
         self.classes = len(config.classes)
 
     def forward(self, images: ImageInputs, precision: torch.dtype, recompute: bool = False) -> Tensor:
-        """What the model reads in place of the embeddings of tokens, [N, D]; `recompute` layers of a tower in the
-        backward pass, not to keep them.
-        """
+        """Image embeddings [N, D]; `recompute` the tower's layers in the backward pass to save memory."""
         if self.stem is None:
             assert self.tower is not None, "eyes look at parts or through a tower"
             x_ND = self.embed(self.tower(images.patches_NP, images.frames, images.masked_N, precision, recompute))
@@ -94,9 +87,7 @@ class VisionEncoder(nn.Module):
 
 
 def positions(grid_N2: Tensor, width: int) -> Tensor:
-    """Sines and cosines of row and column, half of the features each, [N, width] (arXiv:1706.03762, in two
-    dimensions).
-    """
+    """Sines and cosines of row and column, half the features each, [N, width] (arXiv:1706.03762, two-dimensional)."""
     count = -(-width // 4)
     waves = torch.exp(torch.arange(count, device=grid_N2.device) * (-math.log(WAVES) / count))
     angles = grid_N2[:, :, None].float() * waves

@@ -1,5 +1,4 @@
-"""A published vision tower, SigLIP 2 in its NaFlex form (arXiv:2502.14786): what it makes of patches, eyes read in
-place of pixels.
+"""A pretrained vision tower, SigLIP 2 in its NaFlex form (arXiv:2502.14786): patch features for the vision encoder.
 
 Parameter names are those of `transformers`' Siglip2VisionModel, without its pooling head.
 Shapes: N patches of P values, I images of at most L patches, W features, H heads.
@@ -32,9 +31,7 @@ ONLY = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3}  # what is compute
 
 @dataclass(frozen=True)
 class VisionTowerConfig:
-    """Every number that fixes a tower, by the names in its config.json; one that is left out there is the published
-    base model's.
-    """
+    """Every number that fixes a tower, named as in its config.json; defaults are the published base model's."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
@@ -46,9 +43,7 @@ class VisionTowerConfig:
 
     @staticmethod
     def of(folder: Path) -> "VisionTowerConfig":
-        """The tower of a SigLIP 2 model's folder, of the whole model or of its vision part; raises InputError for
-        anything else.
-        """
+        """The tower of a SigLIP 2 model's folder, the whole or its vision part. Raises InputError for another model."""
         where = folder / "config.json"
         if not where.exists():
             raise InputError(f"{where}: no such file; give the folder of a SigLIP 2 (NaFlex) model")
@@ -120,9 +115,7 @@ class Positions(nn.Module):
         self.side = isqrt(config.num_patches)
 
     def forward(self, rows: int, columns: int) -> Tensor:
-        """Bilinear and antialiased, as two matrix products: they give the same bits in each run on every device. [N,
-        W], fp32.
-        """
+        """Bilinear, antialiased [N, W] in fp32, as two matrix products: the same bits in each run on every device."""
         down_RS, across_CS = (self._resizing(size).to(self.weight.device) for size in (rows, columns))
         return torch.einsum(
             "rs,ct,stw->rcw", down_RS, across_CS, self.weight.float().view(self.side, self.side, -1)
@@ -222,9 +215,7 @@ class VisionTower(nn.Module):
         self, patches_NP: Tensor, frames: Sequence[Frame], masked_N: Tensor | None, precision: torch.dtype,
         recompute: bool = False
     ) -> Tensor:  # fmt: skip
-        """[N, W] of uint8 patches, the images one after the other as `frames` says. What is hidden shows only its
-        place.
-        """
+        """Features [N, W] of uint8 patches, image after image as in `frames`; masked ones keep only their position."""
         x_NW = self.embeddings((patches_NP.to(precision) - 127.5) / 127.5, frames, masked_N)
         sizes = [frame.patches for frame in frames]
         x_ILW = self.encoder(pad_sequence(x_NW.split(sizes), batch_first=True), _mask(frames, x_NW.device), recompute)
@@ -232,9 +223,7 @@ class VisionTower(nn.Module):
 
 
 def _mask(frames: Sequence[Frame], device: torch.device) -> Tensor:
-    """Who may look at whom, [I, L, L], as in the model: what a patch predicts behind its image's beginning, its
-    features must not show.
-    """
+    """The attention mask [I, L, L], as in the model: patches after the bidirectional prefix stay causal."""
     place_L = torch.arange(max(frame.patches for frame in frames), device=device)
     together_I1 = torch.tensor([[frame.together] for frame in frames], device=device)
     seen_IL = torch.where(place_L < together_I1, together_I1, place_L + 1)
