@@ -1,8 +1,8 @@
-"""Allocates the blocks of the KV cache, and finds those that hold a prefix already (prefix cache).
+"""Allocates the blocks of the KV cache, and finds those that already hold a prefix (prefix cache).
 
-A block holds the keys and values of BLOCK_SIZE tokens; a sequence has a *block table*, its blocks in order. The hash of
-a full block covers all tokens up to its end and the images that reach into it, so equal hashes mean equal content,
-whoever computed it. A block without users keeps its content until it is allocated again, the least recently used first.
+A sequence has a *block table*, its blocks of BLOCK_SIZE tokens in order. The hash of a full block covers all tokens up
+to its end and the images in them, so equal hashes mean equal content. A block without users keeps its content until it
+is allocated again, the least recently used first.
 """
 
 from collections import OrderedDict
@@ -15,10 +15,7 @@ from groundup.kernels.kv_cache import BLOCK_SIZE
 
 
 def block_hashes(ids: Sequence[int], parent: bytes = b"", extra: Sequence[bytes] = ()) -> list[bytes]:
-    """The hash of each full block of a sequence that continues after the block with the hash `parent`.
-
-    `extra` is what else is in each block: the digests of its images.
-    """
+    """The hash of each full block after the block with hash `parent`; `extra` has each block's image digests."""
     hashes = []
     for start in range(0, len(ids) - BLOCK_SIZE + 1, BLOCK_SIZE):
         content = np.asarray(ids[start : start + BLOCK_SIZE], dtype=np.int32).tobytes()

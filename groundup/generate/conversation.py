@@ -26,9 +26,7 @@ class Conversation:
         self._next_images: list[ImageInput] = []
 
     def show(self, file: Path) -> None:
-        """Add an image to the next question. Raises InputError for a model without vision, and for a file that is no
-        image.
-        """
+        """Add an image to the next question. Raises InputError for an invalid image, or a model without vision."""
         self._next_images.append(image_inputs.from_file(self.engine.config, file))
 
     def answer(self, question: str) -> Iterator[str]:

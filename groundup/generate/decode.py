@@ -1,7 +1,4 @@
-"""Decode: the forward of a step in which each sequence computes its newest token.
-
-Shapes: B = 1 row, T sequences (one token each), N sequences, D width, V vocabulary.
-"""
+"""Decode: one new token a sequence. Shapes: B = 1 row, T = N sequences (one token each), D width, V vocabulary."""
 
 import torch
 from torch import Tensor
@@ -13,9 +10,9 @@ from groundup.model.transformer import Transformer
 
 
 class Decoder:
-    """The model's own forward, captured once as a graph of kernel calls and replayed for each step.
+    """The model's forward, captured once as a graph of kernel calls and replayed each step without Python between them.
 
-    Only the Python program around the kernels is left out. Ids below `vocab` may be generated.
+    Ids below `vocab` may be generated.
     """
 
     def __init__(self, model: Transformer, cache: CpuKVCache, backend: CpuBackend, sequences: int, vocab: int):

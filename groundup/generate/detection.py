@@ -1,7 +1,4 @@
-"""Detection: which objects lie where in an image, from per-patch class and box regression.
-
-Shapes: N patches, D width, C classes.
-"""
+"""Detection from per-patch class and box regression. Shapes: N patches, D width, C classes."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,4 @@
-"""Embeddings of texts and images: mean-pooled final hidden states.
-
-Shapes: T tokens, N patches, D width.
-"""
+"""Embeddings of texts and images: mean-pooled final hidden states. Shapes: T tokens, N patches, D width."""
 
 from collections.abc import Sequence
 

@@ -40,10 +40,9 @@ CACHE_BYTES = 1 << 30  # of the KV cache, unless another number is given
 
 
 class Engine:
-    """Generates with a model: `add` requests and call `step` until nothing is left to do, or `complete` and `stream`.
+    """Generates with a model: `add` requests and `step` until nothing is left, or `complete` and `stream`; one thread.
 
-    One thread at a time. Raises InputError when the tokenizer has ids that the model lacks, and for a KV cache that
-    does not hold one context.
+    Raises InputError for a tokenizer with ids that the model lacks, and for a KV cache smaller than one context.
     """
 
     def __init__(
@@ -81,9 +80,9 @@ class Engine:
         weights: Weights = "full",
         cache_bytes: int = CACHE_BYTES,
     ) -> "Engine":
-        """The engine of a model folder; raises InputError as `weights.load`, `Tokenizer.load` and `pack_weights` do.
+        """The engine of a model folder, its matrices in the precision they are multiplied in, or in int8 or int4.
 
-        Matrices are kept in the precision they are multiplied in, or quantised to int8 or int4 (`weights`).
+        Raises InputError as `weights.load`, `Tokenizer.load` and `pack_weights` do.
         """
         model = files.load(folder, device.handle, device.precision(precision))
         backend = cpu_backend(model.config) if device.is_host else None
@@ -105,8 +104,8 @@ class Engine:
     ) -> list[list[int]]:  # fmt: skip
         """Continue each prompt by up to `limit` ids, to <|im_end|>, <|endoftext|> (both left out) or the context's end.
 
-        No continuation depends on the others. `advance` is told of prompts done; `images` are those of each prompt, if
-        any has some; `grammar` constrains each continuation. Raises InputError as `Request.check` does.
+        Continuations are independent; `grammar` constrains each; `images` are by prompt; `advance` takes numbers of
+        finished prompts. Raises InputError as `Request.check` does.
         """
         requests = [
             Request(prompt, limit, sampling, number, grammar=grammar, images=images[number] if images else ())
@@ -167,10 +166,10 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """One forward: the next id of each decoding sequence, and a chunk of prompts. False if nothing was to be done.
+        """One forward: the next id of each decoding sequence, and a chunk of prompts. False if there was no work.
 
-        What the work for one sequence or its callback raises ends that sequence; what the forward raises ends the
-        sequences in it. Raises only what shows that the engine itself is broken.
+        An exception of one sequence or its callback ends that sequence, one of the forward all sequences in it. Raises
+        only if the engine itself is broken.
         """
         pending = [sequence for sequence in self.scheduler.running if sequence.pending_logits is not None]
         chunks = self.scheduler.schedule()
@@ -205,10 +204,7 @@ class Engine:
             self.scheduler.fail(chunk.sequence, error)
 
     def embed(self, ids: list[int], images: Sequence[ImageInput] = ()) -> list[float]:
-        """The embedding of a text or of its images, [D], as `Embedder.embed`.
-
-        Raises InputError for a text that is empty or does not fit, and for images that cannot be seen.
-        """
+        """The embedding [D] of a text or its images (`Embedder.embed`). Raises InputError for unusable input."""
         if not 0 < len(ids) <= self.config.context:
             raise InputError(f"a text of {len(ids)} tokens cannot be embedded; it must have 1 to {self.config.context}")
         check_images(images, len(ids), self.config)

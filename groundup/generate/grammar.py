@@ -1,7 +1,4 @@
-"""Constrained decoding: a JSON schema, a regular expression or a grammar gives a token mask a step (llguidance).
-
-Shapes: V vocabulary.
-"""
+"""Constrained decoding: a JSON schema, regular expression or grammar gives token masks [V] (llguidance)."""
 
 import json
 from dataclasses import dataclass
@@ -23,10 +20,7 @@ class AnyConstraint(Protocol):
     """The state of one sequence in a grammar."""
 
     def token_mask(self) -> NDArray[np.bool_] | None:
-        """The ids that may come next, [V], stop tokens once the grammar is complete; None while it is being computed.
-
-        Raises InputError if the grammar is too complex.
-        """
+        """The ids that may come next, [V]; None while being computed. Raises InputError for too complex a grammar."""
 
     def accept(self, id: int) -> None:
         """Advance by an id that the mask allowed."""
@@ -55,13 +49,11 @@ class Source:
 
 
 class UntrustedGrammar(Source):
-    """A grammar that a client sent. To compile or follow it may take for ever, or all memory, so this happens in a
-    process of its own: `GrammarPool` compiles it to what a `Request` takes.
-    """
+    """A client's grammar, possibly unbounded in time and memory: `GrammarPool` compiles it in a process of its own."""
 
 
 class Grammar(Source):
-    """A grammar that the program itself wrote, compiled in this process, without limits. Never one from a client.
+    """A grammar of the program itself, never a client's: compiled here, without limits.
 
     Made by the functions below, which raise InputError for what is not a grammar.
     """

@@ -1,9 +1,8 @@
 """The grammar process pool: clients' grammars, each compiled and followed in a process of its own.
 
-A request's grammar is compiled before the request enters the engine. The engine's thread then asks for token masks, and
-waits for none longer than it wants to. The state of a sequence is its grammar and its ids: when a worker ends, for
-whatever reason, the sequences that follow its grammar start again in another worker, and get the same masks. Only a
-sequence for which two workers ended fails.
+A grammar is compiled before its request enters the engine, whose thread waits a limited time for a token mask. The
+state of a sequence is its grammar and its ids: when a worker ends, its sequences restart in another and get the same
+masks; a sequence fails when two of its workers have ended.
 """
 
 import asyncio
@@ -151,7 +150,7 @@ class GrammarPool:
         self._closed = False
 
     async def compiled(self, grammar: UntrustedGrammar, client: str = "") -> CompiledGrammar:
-        """Compile a grammar, when it is the client's turn; a caller that is cancelled ends the process that does it.
+        """Compile a grammar in the client's turn; cancelling the caller kills the process.
 
         Raises InputError for one that is too complex, Closing, and Busy.
         """

@@ -1,14 +1,12 @@
 """A worker of the grammar process pool: compiles one grammar and computes its token masks. As a script: the spawner.
 
-It imports nothing of the package and no more than llguidance, so that it starts at once and a fork of it is small. The
-spawner holds the vocabulary and forks a worker for each grammar; it never parses a grammar itself. The system ends a
-worker that takes too long or too much memory: limits count processor time, not the clock's, so that they do not depend
-on what else the machine does.
+It imports only llguidance, so that it starts at once and forks small. The spawner holds the vocabulary, forks a worker
+for each grammar and parses none. The system kills a worker at its limits of memory and processor (not wall) time.
 
-Each message is preceded by its length in 4 bytes. To the spawner: the vocabulary as JSON; then 4 bytes each, 0 with a
-socket for a new worker, or the process id of a worker to kill. To a worker: the grammar as JSON; then as 4-byte numbers
-a session, how many of its ids are known, and its next ids (0 known: it starts again; FORGET: it is released). From a
-worker: a session, one of PID, MASK and ERROR, content.
+Messages start with their length in 4 bytes. To the spawner: the vocabulary as JSON; then 4 bytes each, 0 with a socket
+for a new worker, or the process id of a worker to kill. To a worker: the grammar as JSON; then 4-byte numbers: session,
+count of its known ids, next ids (count 0: restart; FORGET: release). From a worker: session, PID, MASK or ERROR,
+content.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Images in a prompt: one way from encoded files to ids and patches, for the API, the chat and evaluation.
-
-Shapes: N patches of P values.
-"""
+"""Image inputs of a prompt, from encoded files to ids and patches. Shapes: N patches of P values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +22,7 @@ from groundup.model.config import ModelConfig
 
 @dataclass(frozen=True, eq=False)
 class ImageInput:
-    """An image on its way into a model: patches that stand in a prompt in place of the ids from `position` on. `digest`
-    tells the image from any other, wherever it stands.
-    """
+    """A prompt's image input: patches in place of the ids from `position` on; `digest` identifies the image."""
 
     grid: PatchGrid
     patches: npt.NDArray[np.uint8]  # [N, P]
@@ -51,9 +46,7 @@ class ImageInput:
 
 
 def from_bytes(config: ModelConfig, data: bytes) -> ImageInput:
-    """An encoded image at the resolution of a model. Raises BadImage as `codecs.image.decode` does, and InputError for
-    a model without a vision encoder.
-    """
+    """An encoded image at a model's resolution. Raises BadImage, or InputError for a model without vision encoder."""
     require_vision(config)
     return from_pixels(config, decode(data))
 
@@ -65,9 +58,7 @@ def from_pixels(config: ModelConfig, pixels: Pixels) -> ImageInput:
 
 
 def from_file(config: ModelConfig, file: Path) -> ImageInput:
-    """The image of a file at the resolution of a model. Raises InputError that names the file, also for a pipe or a
-    device, which might never end.
-    """
+    """A file's image at a model's resolution. Raises InputError with the file's name, also for a pipe or a device."""
     if not there(file):
         raise InputError(f"{file}: cannot be read (no such file); give an image's file")
     try:
@@ -94,9 +85,7 @@ def prompt(
     images: Sequence[ImageInput],
     tools: list[dict[str, Any]] | None = None,
 ) -> tuple[list[int], tuple[ImageInput, ...]]:
-    """The ids of a conversation up to the assistant's answer, and its images in position. Raises InputError as
-    `codecs.chat.prompt` does.
-    """
+    """Ids of a conversation up to the assistant's answer, and its positioned images. Raises as `codecs.chat.prompt`."""
     return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [image.grid for image in images]), images)
 
 

@@ -1,7 +1,4 @@
-"""Image embeddings of a step: what the vision encoder gives for the patches in the scheduled chunks.
-
-Shapes: N patches, D width.
-"""
+"""Image embeddings of a step: the vision encoder on the patches in the scheduled chunks. Shapes: N patches, D width."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -13,8 +13,7 @@ LOG = logging.getLogger(__name__)
 def isolated(work: Callable[[], T], on_error: Callable[[Exception], object]) -> T | None:
     """The result of one request's work; if it raises, call `on_error` with the exception and return None.
 
-    The only place that catches every exception: an engine works for many requests, and none of them may end it. What is
-    not the fault of the request's input is logged with its traceback.
+    Only here is every exception caught: no request may end the engine. All but InputError are logged with traceback.
     """
     try:
         return work()

@@ -1,7 +1,6 @@
-"""Packs rows of tokens, images and continuations into one batch with its attention mask, and runs them without a cache.
+"""Packs rows of tokens, images and continuations into a batch with its attention mask, and runs it without a KV cache.
 
-Evaluation, detection, embeddings and scoring all come this way. Shapes: B rows, T tokens and patches, D width,
-N patches.
+Shapes: B rows, T tokens and patches, D width, N patches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,10 +49,7 @@ def batches(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 @torch.inference_mode()
 def hidden_states(model: Transformer, rows: Sequence[PackedRow], cache: Cache | None = None) -> Tensor:
-    """Final hidden states of a batch, [B, T, D], T that of the longest row; those of the padding mean nothing.
-
-    A `cache` attends instead of the model's own attention, and gets no mask.
-    """
+    """Final hidden states [B, T, D], padding included; a `cache` attends in place of the model, without a mask."""
     B, T = len(rows), max(row.size for row in rows)
     ids_BT, positions_BT = torch.zeros(B, T, dtype=torch.long), torch.arange(T).repeat(B, 1)
     for index, row in enumerate(rows):
@@ -68,7 +64,7 @@ def hidden_states(model: Transformer, rows: Sequence[PackedRow], cache: Cache | 
 
 
 def attention_mask(rows: Sequence[PackedRow], T: int) -> Tensor | None:
-    """What each position attends to, [B, T, T]; None where that is all before it, as padding stands behind.
+    """The attention mask [B, T, T]; None for plain causal attention, as padding comes last.
 
     Patches of one image attend to each other in both directions; a continuation does not attend to the others.
     """

@@ -1,7 +1,4 @@
-"""Prefill: the forward of a step in which a sequence computes several tokens of its prompt.
-
-Shapes: R tokens of a step, N sequences or patches, D width, V vocabulary.
-"""
+"""Prefill: the forward of a step's prompt tokens. Shapes: R tokens, N sequences or patches, D width, V vocabulary."""
 
 from collections.abc import Mapping
 from functools import partial

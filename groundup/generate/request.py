@@ -16,12 +16,11 @@ MAX_LOGPROBS = 20  # most log-probabilities an id comes with
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to continue.
+    """A prompt to continue by at most `limit` ids, up to the first of the texts `stops`.
 
-    At most `limit` ids are generated, up to the first of the texts `stops`. `grammar` constrains them; one that a
-    client sent is compiled by a `GrammarPool` first. `number` distinguishes several sequences of one prompt: each has
-    random numbers of its own. `logprobs` asks for the log-probability of each id and of that many of the likeliest;
-    `echo` for those of the prompt's ids as well. `images` stand in the prompt, in order.
+    `grammar` constrains the ids; a client's is compiled by a `GrammarPool` first. `number` gives each sequence of a
+    prompt its own random numbers. `logprobs` adds the log-probability of each id and of that many of the likeliest,
+    with `echo` for the prompt too. `images` are in prompt order.
     """
 
     prompt: Sequence[int]
@@ -85,11 +84,9 @@ class TokenLogprob:
 class OutputDelta:
     """What a step adds to the answer of a request.
 
-    `text` is final: whole characters, and nothing that may turn out to be the beginning of a stop text. `ids` are those
-    generated, without the stop token, and `logprobs` theirs. The first delta says how many tokens of the prompt came
-    from the prefix cache (`cached_tokens`), and has the `prompt_logprobs` if asked for (the first id has none: nan).
-    The last has `finish`, with `stop_logprob` if a stop token ended the answer, or `error` with its `fault`: the
-    request, the engine, or "closing".
+    `text` is final: whole characters, no possible beginning of a stop text. `ids` and `logprobs` exclude stop tokens.
+    The first delta has `cached_tokens` (prefix cache) and any `prompt_logprobs` (nan for the first id). The last has
+    `finish`, with `stop_logprob` for a stop token, or `error` and its `fault`: the request, the engine, or "closing".
     """
 
     text: str = ""

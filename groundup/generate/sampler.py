@@ -1,7 +1,4 @@
-"""Samples the next id of each sequence from its logits, under its token mask, and reports it.
-
-Shapes: N sequences, V vocabulary.
-"""
+"""Samples the next id of each sequence from its logits and token mask. Shapes: N sequences, V vocabulary."""
 
 import time
 from functools import partial

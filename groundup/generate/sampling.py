@@ -1,7 +1,4 @@
-"""Sampling: how the next token is chosen from the logits.
-
-Shapes: V vocabulary, N ids.
-"""
+"""Sampling: how the next token is chosen from the logits. Shapes: V vocabulary, N ids."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,15 +17,14 @@ EXTREME = 1e20
 
 @dataclass(frozen=True)
 class Sampling:
-    """Greedy at temperature 0; else a draw from softmax(logits / temperature).
+    """Greedy at temperature 0, or one too small for fp32; else a draw from softmax(logits / temperature).
 
-    The ids are filtered to the `top_k` best (0: all), then to the fewest of these whose probability reaches `top_p`
-    (nucleus sampling, arXiv:1904.09751), then to those with at least `min_p` of the best one's probability
-    (arXiv:2407.01082). Logits are adjusted before that: `bias` is added; `repetition_penalty` divides positive and
-    multiplies negative logits of all ids in prompt and answer (arXiv:1909.05858); `presence_penalty` is subtracted once
-    from each id of the answer, `frequency_penalty` once for each time it came. The same seed, number and logits give
-    the same draws. A temperature so small that fp32 cannot hold the divided logits is greedy, and the best id is always
-    kept. Raises InputError for a value out of range.
+    Filters: the `top_k` best ids (0: all), then the fewest whose probability reaches `top_p` (nucleus sampling,
+    arXiv:1904.09751), then those with at least `min_p` of the best one's probability (arXiv:2407.01082); the best is
+    always kept. Before that, `bias` is added; `repetition_penalty` divides positive and multiplies negative logits of
+    ids in prompt and answer (arXiv:1909.05858); `presence_penalty` is subtracted once from each id of the answer,
+    `frequency_penalty` once an occurrence. The same seed, number and logits give the same draws. Raises InputError for
+    a value out of range.
     """
 
     temperature: float = 0.0

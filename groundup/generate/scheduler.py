@@ -1,8 +1,8 @@
 """Continuous batching: which sequences compute how many tokens in the next step.
 
-Each decoding sequence computes one token a step; prompts are computed in chunks beside them (chunked prefill). A
-sequence is admitted once there are blocks for all of its prompt; a prefix that is in the cache, or that another
-sequence is computing, is shared. When blocks run out, the youngest sequence is preempted and computed again later.
+A decoding sequence computes one token a step; prompts are computed in chunks beside them (chunked prefill). A sequence
+is admitted once there are blocks for its prompt; cached prefixes, and those being computed, are shared. When blocks run
+out, the youngest sequence is preempted and computed again later.
 """
 
 from collections import deque

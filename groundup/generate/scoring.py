@@ -1,4 +1,4 @@
-"""Scores given continuations: their log-probabilities (natural), and what the last token attends to.
+"""Scores given continuations: their log-probabilities (natural), and the last token's attention weights.
 
 Shapes: B rows, T tokens, D width, H query heads, E features a head, N positions, C continuations, V vocabulary.
 """

@@ -15,10 +15,9 @@ OnDelta = Callable[[OutputDelta], None]
 
 
 class SequenceState:
-    """Prompt and generated ids of one request, and how many of them are in the KV cache.
+    """Prompt and generated ids of one request; the first `num_computed_tokens` are in the KV cache (`block_table`).
 
-    Keys and values of the first `num_computed_tokens` ids lie in the blocks of `block_table`. A preempted sequence
-    loses them and computes them again, with the same bits.
+    A preempted sequence loses its blocks and computes them again, with the same bits.
     """
 
     def __init__(self, request: Request, tokenizer: Tokenizer, on_delta: OnDelta):

@@ -46,10 +46,7 @@ class ServiceStats(SchedulerStats):
 
 
 class Service:
-    """Runs an engine until it is closed; at most `queue` requests wait, those that the engine admitted not counted.
-
-    `grammars` compiles those of requests.
-    """
+    """Runs an engine until closed; at most `queue` requests wait for admission. `grammars` compiles theirs."""
 
     def __init__(self, engine: Engine, queue: int = 256):
         self.engine = engine
@@ -74,10 +71,7 @@ class Service:
         return self.engine.tokenizer
 
     def submit(self, request: Request, on_delta: OnDelta) -> Ticket:
-        """Queue a request; `on_delta` is called in the engine's thread and must be quick.
-
-        Raises InputError for a request that cannot be answered, Closing among them, and Busy.
-        """
+        """Queue a request; `on_delta` runs in the engine's thread and must be quick. Raises InputError and Busy."""
         self.engine.check(request)
         ticket = Ticket()
 
@@ -113,9 +107,9 @@ class Service:
         return self.between_steps([partial(self.engine.detect, view) for view in views])
 
     def between_steps(self, jobs: Sequence[Callable[[], T]]) -> "Future[list[T]]":
-        """The results of jobs that run in the engine's thread, one after each step.
+        """The results of jobs that run in the engine's thread, one after each step. Raises Closing and Busy.
 
-        Raises Closing and Busy; the future InputError as the jobs do, and RuntimeError for whatever else they raise.
+        The future raises InputError as the jobs do, and RuntimeError for other exceptions.
         """
         future: Future[list[T]] = Future()
         results: list[T] = []

@@ -1,7 +1,7 @@
-"""The paged KV cache: keys and values of all sequences, in blocks of BLOCK_SIZE tokens. The reference in plain torch.
+"""The paged KV cache of all sequences, in blocks of BLOCK_SIZE tokens: the reference in plain torch.
 
-One forward takes the new tokens of several sequences, one sequence after the other in one long row. Shapes: R tokens of
-the step, N sequences, S positions, L layers, H query heads, K key/value heads, E features a head.
+One forward takes the new tokens of several sequences in one row. Shapes: R tokens of the step, N sequences,
+S positions, L layers, H query heads, K key/value heads, E features a head.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,9 @@ BLOCK_SIZE = 16  # tokens of a block
 
 @dataclass(frozen=True)
 class CacheChunk:
-    """The next tokens of one sequence: `count` from position `start`, with its block table.
+    """The next `count` tokens of one sequence from position `start`, with its block table.
 
-    `image_spans` are begin and end of the images among them, none of which goes on after the last token: patches of an
-    image attend to each other in both directions.
+    `image_spans`: begin and end of the complete images among them, whose patches attend in both directions.
     """
 
     start: int

@@ -1,7 +1,4 @@
-"""The CPU kernel backend: `model.ops.Ops` in C. `pack_weights` gives a model this backend, and packs its matrices.
-
-Shapes as in `model.ops`.
-"""
+"""The CPU kernel backend: `model.ops.Ops` (shapes there) in C. `pack_weights` gives a model this backend."""
 
 import ctypes
 from typing import Any
@@ -21,10 +18,9 @@ GROUP = 8  # query heads that may share a key head
 
 
 class CpuBackend:
-    """`model.ops.Ops` by the kernels; batch-invariant: the bits of a row depend on that row alone.
+    """`model.ops.Ops` by the C kernels; batch-invariant: the bits of a row depend on that row alone.
 
-    Each call runs at once; while a `graph` is set, it is captured as well, to be replayed. Rotary angles are tabulated
-    for `context` positions at first.
+    While `graph` is set, calls are also captured for replay. Rotary angles start as a table of `context` positions.
     """
 
     def __init__(self, kernels: ctypes.CDLL, context: int = 1):
@@ -171,11 +167,9 @@ def cpu_backend(config: ModelConfig) -> CpuBackend | None:
 
 @torch.no_grad()
 def pack_weights(model: Transformer, weights: Weights, backend: CpuBackend | None) -> int:
-    """Pack the matrices of a model, quantised if asked for, and set its backend; returns the bytes of the matrices.
+    """Pack a model's matrices, quantised if requested, and set its backend; returns their bytes. It cannot train then.
 
-    The model cannot be trained afterwards.
-    The head is in int8 at least; the vision encoder stays in full. Raises InputError if integers are asked for and
-    there is no backend.
+    The head is in int8 at least, the vision encoder in full. Raises InputError for integers without a backend.
     """
     if backend is None:
         if weights != "full":

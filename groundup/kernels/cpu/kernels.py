@@ -67,9 +67,7 @@ class Kind(IntEnum):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, with OpenMP or else for one thread; None where no C compiler makes what computes as torch
-    does (`probe`).
-    """
+    """The compiled kernels, with OpenMP or one thread; None where no C compiler gives torch's results (`probe`)."""
     loaded = native.library(SOURCE, (("-ffp-contract=fast", "-fopenmp"), ("-ffp-contract=fast",)), PROBE)
     return None if loaded is None else typed(loaded)
 

@@ -1,7 +1,4 @@
-"""The paged KV cache for the CPU kernels.
-
-Shapes: R tokens of the step, L layers, H query heads, K key/value heads, E features a head.
-"""
+"""The paged KV cache of the CPU kernels. Shapes: R tokens, L layers, H query heads, K key/value heads, E features."""
 
 from collections.abc import Sequence
 
@@ -17,9 +14,9 @@ from groundup.model.config import ModelConfig
 
 
 class CpuKVCache:
-    """Blocks laid out for the CPU kernels, keys [L, blocks, K, E, BLOCK_SIZE] and values [L, blocks, K, BLOCK_SIZE, E].
+    """The kernels' layout: keys [L, blocks, K, E, BLOCK_SIZE], values [L, blocks, K, BLOCK_SIZE, E].
 
-    What `begin` prepares for up to `tokens` tokens stays at the same addresses, so that a captured graph finds it.
+    What `begin` prepares for up to `tokens` tokens keeps its addresses, as a captured graph needs.
     """
 
     def __init__(

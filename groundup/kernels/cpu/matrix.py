@@ -1,7 +1,4 @@
-"""Weights in the form that the kernels multiply.
-
-Shapes: N outputs, K inputs, G inputs that share a scale.
-"""
+"""Weights packed for the kernels. Shapes: N outputs, K inputs, G inputs that share a scale."""
 
 import ctypes
 import math
@@ -25,9 +22,7 @@ def fits(inputs: int) -> bool:
 
 
 class Packed:
-    """A matrix [N, K] for `linear`; it keeps its own copy of the weights, in fp32, bf16, or integers with a scale for
-    each G inputs.
-    """
+    """A copy of a matrix [N, K] for `linear`: fp32, bf16, or integers with a scale for each G inputs."""
 
     def __init__(self, weight_NK: Tensor, weights: Weights):
         N, K = weight_NK.shape
@@ -51,9 +46,7 @@ class Packed:
 
 
 def quantise(weight_NK: Tensor, group: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Whole numbers in -steps..steps, [N, K], and the scale of each group, [N, K/G]: round to the nearest, the largest
-    of a group exact.
-    """
+    """Integers in -steps..steps, [N, K], and each group's scale, [N, K/G]: rounded to nearest, the largest exact."""
     parts = weight_NK.float().view(weight_NK.shape[0], -1, group)
     scales = (parts.abs().amax(-1) / steps).clamp_min(torch.finfo(torch.float32).tiny)
     return (parts / scales[..., None]).round().view(weight_NK.shape), scales

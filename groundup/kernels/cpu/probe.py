@@ -1,7 +1,6 @@
-"""Compares compiled kernels with torch: `python -m groundup.kernels.cpu.probe LIBRARY` ends with 1 where one of them is
-wrong.
+"""Compares compiled kernels with torch: `python -m groundup.kernels.cpu.probe LIBRARY` exits with 1 if one is wrong.
 
-`native.library` runs it once for each new library, in this process of its own, as what is compiled wrong may die.
+`native.library` runs it for each new library, in a process of its own, as miscompiled code may crash.
 """
 
 import ctypes
@@ -22,8 +21,7 @@ from groundup.model.attention import KVCacheSpec
 from groundup.model.config import ModelConfig
 from groundup.model.ops import TORCH
 
-# Largest difference, as part of the largest number: some roundings of a number; whole numbers add that of x to 8 bits,
-# 1/254 of its largest each.
+# Largest difference, relative to the largest number: a few roundings; int8 activations add 1/254 of their largest each.
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 2**-6}
 WHOLE = 0.02
 MATRICES = (
