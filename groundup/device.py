@@ -105,10 +105,7 @@ class Device:
         return lambda: torch.accelerator.max_memory_allocated(self.index) - before
 
     def matrix_peak(self, dtype: torch.dtype) -> float:
-        """FLOP/s of a square matrix product, the best of five, against which training is measured.
-
-        The matrices grow until one product takes two milliseconds, so that launching it costs little beside it.
-        """
+        """FLOP/s of a square matrix product, the best of five, grown until it takes 2 ms: a reference for training."""
         size = 512
         while (seconds := self._product_seconds(dtype, size)) < 0.002 and size < 8192:
             size *= 2

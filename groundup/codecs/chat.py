@@ -187,10 +187,7 @@ def _check_images(messages: list[Message], grids: Sequence[PatchGrid]) -> None:
 
 
 def parse_answer(text: str) -> Message:
-    """An answer as a message: `content`, and `tool_calls` (arguments as JSON text) for the calls that can be parsed.
-
-    A call in the reasoning is ignored; a call whose JSON is broken or not closed stays content.
-    """
+    """An answer as a message: `content`, and `tool_calls` (arguments as JSON text) unless malformed or in reasoning."""
     thought = _THOUGHT.match(text)
     content, calls = thought[0] if thought else "", []
     rest = text[len(content) :]

@@ -96,10 +96,7 @@ class Tokenizer:
 
     @staticmethod
     def load(folder: Path) -> "Tokenizer":
-        """Read a folder's tokenizer.json, saved here or any byte-level BPE with one Split pattern, such as Qwen's.
-
-        Raises InputError that names the file if it is missing or another sort of tokenizer.
-        """
+        """Read a folder's tokenizer.json: byte-level BPE with one Split pattern. Raises InputError for any other."""
         path = folder / "tokenizer.json"
         try:
             table = read_json(path)

@@ -89,10 +89,7 @@ class Directory(NamedTuple):
 
 
 def directories(data: bytes) -> Iterator[Directory]:
-    """The directories of a file, in order; out-of-bounds ones are left out.
-
-    Ends once directories and pictures together would be longer than the file, as in a loop.
-    """
+    """The directories of a file, in order, within bounds; ends when they exceed the file, as in a loop."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
     if not order or len(data) < 8:
         return

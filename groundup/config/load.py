@@ -15,10 +15,7 @@ from groundup.core.tables import SOURCES
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read and check a recipe; `overrides` are `key=value` texts such as `model.depth=6`.
-
-    Raises InputError that names file, line and key for anything unknown, missing or impossible.
-    """
+    """Read and check a recipe with `key=value` overrides; raises InputError with file, line and key of a fault."""
     changes = list(overrides)
     try:
         text = path.read_text(encoding="utf-8")

@@ -9,4 +9,4 @@ class InputError(Exception):
 
 
 class Interrupted(Exception):
-    """The user asked to stop; all work done so far is saved."""
+    """Stopped by the user; all work done so far is saved."""

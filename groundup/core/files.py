@@ -54,10 +54,7 @@ def digest(value: Any) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`: synced and renamed over `path` on success, else removed.
-
-    Raises InputError when the disk is full.
-    """
+    """Yield a temporary path; on success sync and rename it to `path`, else remove it. InputError on a full disk."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)

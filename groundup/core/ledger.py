@@ -78,7 +78,7 @@ class Manifest:
     joules: Amount | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     finished: str = ""
-    # stage, or folder of a model begun with: the record it was made under
+    # stage, or folder of an initial model: the record it was made under
     records: dict[str, str] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)  # declared, of the work that was done
     logs: list[Place] = field(default_factory=list)  # outputs that hold figures of a clock: not in the digest
@@ -208,10 +208,7 @@ def set_aside(folder: Path) -> None:
 
 
 def take_back(folder: Path) -> None:
-    """Put a record back that was set aside, where its outputs are unchanged.
-
-    A newer record replaces it. Else it waits: the stage may reach the same result again.
-    """
+    """Put a set-aside record back where its outputs are unchanged; drop it where a newer one exists, else keep it."""
     if (folder / MANIFEST).exists():
         (folder / ASIDE).unlink(missing_ok=True)
     elif (

@@ -19,10 +19,7 @@ MIXED = 0.4  # largest weight of the other image of a mixup: below a half, so th
 
 
 def augment(image: TrainingImage, strength: float, random: np.random.Generator) -> TrainingImage:
-    """A random crop, horizontal flip, colour jitter and erased rectangle; boxes follow, the grid stays.
-
-    The annotation of an object that the crop mostly hides is dropped.
-    """
+    """A random crop, flip and colour jitter, without boxes also erasing; drops boxes that the crop mostly hides."""
     crop = _crop(strength, random)
     height, width = image.pixels.shape[:2]
     left, top, right, bottom = crop

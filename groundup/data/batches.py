@@ -111,10 +111,7 @@ class Batches:
                 )
 
     def require_lessons(self) -> None:
-        """Raise InputError for a source without targets: it would take its fraction of the tokens for nothing.
-
-        Reads each source's rows until some have targets, most often the first.
-        """
+        """Raise InputError for a source whose rows have no targets: its fraction of the tokens would train nothing."""
         for name, part in zip(self.names, self.shards, strict=True):
             if not any(self._teach(part, start) for start in range(0, part.rows, CHECK_ROWS)):
                 raise InputError(

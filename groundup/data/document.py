@@ -36,10 +36,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Document:
-    """One text or one conversation (exactly one is set), with its images, origin and licence.
-
-    Images come before a text; in a conversation they are where its parts of type "image" are.
-    """
+    """One text or one conversation, with origin and licence; images come before a text, or at parts of type "image"."""
 
     source: str
     origin: str

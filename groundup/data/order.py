@@ -1,7 +1,4 @@
-"""The order of the data in closed form: the source of row n of the stream, and the row of that source.
-
-Nothing is stored or stepped through: any process computes the same answer for any n, whatever their number.
-"""
+"""The order of the data in closed form: source and row at position n, the same in any process, with nothing stored."""
 
 import hashlib
 import heapq

@@ -12,7 +12,7 @@ VERSION = 1  # raised when the same documents give another tokenizer
 def learn(
     tables: Sequence[Path], megabytes: int, vocab_size: int, specials: Sequence[str], advance: Callable[[int], None]
 ) -> Tokenizer:
-    """A tokenizer learned from the training parts of documents files, with equal fractions of a sample of some MB.
+    """A tokenizer learned from a sample of so many MB, in equal parts of each file's training documents.
 
     `advance` gets the number of documents read. Raises InputError as `Tokenizer.learn` does.
     """

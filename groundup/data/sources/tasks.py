@@ -60,20 +60,14 @@ class TasksSource(ProceduralSource):
         return chain(self.training(), self.heldout(per_family))
 
     def training(self) -> Iterator[Document]:
-        """`self.count` conversations, one from each family and language in turn.
-
-        Questions are distinct; where a family has too few, all come once before any comes again.
-        """
+        """`self.count` conversations, families and languages in turn; a family repeats once it is exhausted."""
         streams = [(lane, _endless(self, lane)) for lane in self.lanes()]
         for number in range(self.count):
             lane, tasks = streams[number % len(streams)]
             yield _document(self, lane, next(tasks), str(number // len(streams)), heldout=False)
 
     def heldout(self, per_family: int) -> list[Document]:
-        """`per_family` different held-out instances of each family and language, or as many as there are.
-
-        They do not depend on count and seed, so that all runs are measured on the same instances.
-        """
+        """Up to `per_family` held-out instances of each family and language, independent of count and seed."""
         documents = []
         for lane in self.lanes():
             rng = _random("heldout", lane.name, lane.language)
@@ -120,10 +114,7 @@ def _endless(source: TasksSource, lane: _Lane) -> Iterator[Task]:
 
 
 def _distinct(lane: _Lane, rng: Random, share: float, heldout: bool, key: Callable[[Task], str]) -> Iterator[Task]:
-    """Instances of one part with distinct keys, until no new one comes.
-
-    One of n equally likely keys stays unseen with probability e^-10, 1 in 22,000.
-    """
+    """Distinct instances of one part until new ones cease; of n equally likely keys one is missed 1 in e^10 runs."""
     seen: set[str] = set()
     misses, part = 0, share if heldout else 1 - share
     while misses * part < 100 + 10 * len(seen):

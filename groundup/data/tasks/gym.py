@@ -1,7 +1,4 @@
-"""The package reasoning-gym (extra `gym`): its English data sets with levels and one right answer, as families.
-
-The question text is the payload.
-"""
+"""The package reasoning-gym (extra `gym`): its English data sets with levels and one right answer, as families."""
 
 import importlib
 from functools import cache

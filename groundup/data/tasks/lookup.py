@@ -62,7 +62,7 @@ def _line(rng: Random, language: Language) -> Task:
 
 
 def _give(rng: Random, owners: dict[str, str]) -> tuple[str, str, str]:
-    """Let a thing change its owner; returns giver, thing and receiver."""
+    """Transfer an object to another owner; returns giver, object and receiver."""
     thing = rng.choice(list(owners))
     giver = owners[thing]
     owners[thing] = rng.choice([person for person in owners.values() if person != giver])

@@ -1,4 +1,4 @@
-"""Numbers in words, in English (British usage) and Chinese, and the family that asks for them."""
+"""Numbers in words, in English (British usage) and Chinese, and the family about them."""
 
 from random import Random
 

@@ -7,7 +7,7 @@ from groundup.data.tasks.families import FAMILIES
 
 
 def markdown() -> str:
-    """Two tables: what each level of a family asks, and one instance of level 1 in each language."""
+    """Two tables: what each level of a family demands, and one instance of level 1 in each language."""
     levels = [(name, *family.levels) for name, family in FAMILIES.items()]
     examples = [
         (name, language, task.question.replace("\n", "<br>"), task.answer)

@@ -1,4 +1,4 @@
-"""The words that tasks are made of: things and people with both their names, and words to spell."""
+"""The vocabulary of tasks: objects and people with English and Chinese names, and words to spell."""
 
 import re
 from pathlib import Path
@@ -39,12 +39,12 @@ _CHINESE = THINGS | PEOPLE
 
 
 def things(rng: Random, count: int, level: int) -> list[str]:
-    """Different things, by their English names; at level 1 from a few that are handy, too."""
+    """Different objects, by their English names; at level 1 from a small set."""
     return rng.sample(_FEW if level == 1 else _THING_NAMES, count)
 
 
 def handy_things(rng: Random, count: int) -> list[str]:
-    """Different things that a person can have and give, by their English names."""
+    """Different objects that a person can own and give, by their English names."""
     return rng.sample(_HANDY_NAMES, count)
 
 
@@ -54,5 +54,5 @@ def people(rng: Random, count: int) -> list[str]:
 
 
 def named(word: str, language: Language) -> str:
-    """A thing or a person in a language, from the English name; digits stay digits."""
+    """An object or a person in a language, from the English name; digits stay digits."""
     return word if language == "en" or word.isdigit() else _CHINESE[word]

@@ -42,7 +42,7 @@ def _spelling(rng: Random, level: int, language: Language) -> Task:
     chosen = rng.sample(
         _SHORT[language] if level == 1 else WORDS[language], rng.choice(((1,), (1, 2), (3,), (4,), (5,))[level - 1])
     )
-    # A tokenizer learns small words whole, capitals in pieces: these show a model the letters it is to find.
+    # A tokenizer learns small words whole, capitals in pieces: capitals show a model the single letters.
     words = [word.upper() if level == 1 else word for word in chosen]
     spelled = [" ".join(word) for word in words]
     return ask(rng, _SPELL, language, listing(spelled, language), chosen, text=listing(words, language))
