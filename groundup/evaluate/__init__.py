@@ -1,1 +1,1 @@
-"""Evaluation: what a model is worth, in figures that come with their interval and their number of cases."""
+"""Evaluation of a model: figures with their interval and number of cases."""

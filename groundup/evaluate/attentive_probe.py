@@ -16,7 +16,7 @@ from groundup.evaluate.prompts import prompt_of
 from groundup.evaluate.suite import Advance, ignored
 from groundup.generate.engine import Engine
 
-IMAGES = 2000  # most of each part: their states are in memory
+IMAGES = 2000  # images of each split at most: their states are in memory
 EPOCHS = 20
 BATCH = 64
 RATE, DECAY = 2e-3, 0.05
@@ -24,7 +24,7 @@ SEED = 17
 
 
 class Probe(nn.Module):
-    """A query that attends to the patches of an image, and a classifier of what it gathers."""
+    """A learned query that pools an image's patches by attention, and a linear classifier."""
 
     def __init__(self, width: int, classes: int):
         super().__init__()
@@ -35,7 +35,7 @@ class Probe(nn.Module):
         self.classes = nn.Linear(width, classes)
 
     def forward(self, x_NPD: Tensor, there_NP: Tensor) -> Tensor:
-        """Scores of the classes, [N, C]; `there` is False behind the patches of smaller images."""
+        """Scores of the classes, [N, C]; `there` is False at the padding of smaller images."""
         x_NPD = self.norm(x_NPD.float())
         scores_NP = (self.keys(x_NPD) @ self.query) * x_NPD.shape[-1] ** -0.5
         weights_NP = scores_NP.masked_fill(~there_NP, float("-inf")).softmax(-1)
@@ -43,7 +43,7 @@ class Probe(nn.Module):
         return found
 
 
-States = tuple[Tensor, Tensor, Tensor]  # [N, P, D], which patches are there [N, P], places of the classes [N]
+States = tuple[Tensor, Tensor, Tensor]  # [N, P, D], the padding mask [N, P], class indices [N]
 
 
 def probe(

@@ -22,7 +22,7 @@ MIN_SCORE = 0.5  # of a detection that counts for them; average precision takes 
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """An image's width and height in pixels, its ground truth, and what was detected."""
+    """An image's width and height in pixels, its ground truth and detections."""
 
     size: tuple[int, int]
     truth: Sequence[Detection]
@@ -113,7 +113,7 @@ def average_precision(images: Sequence[ScoredImage]) -> AveragePrecision | None:
 def _coco(
     images: Sequence[ScoredImage], detections: Sequence[Sequence[Detection]], classes: list[str]
 ) -> dict[str, Any]:
-    """One side as COCO's tables, in pixels. Ids begin with 1: COCO's matching takes 0 for none."""
+    """One side as COCO's tables, in pixels. Ids start at 1: COCO's matching takes 0 for none."""
     annotations: list[dict[str, Any]] = []
     for number, (image, inside) in enumerate(zip(images, detections, strict=True), 1):
         for each in inside:

@@ -1,4 +1,4 @@
-"""Held-out documents as cases: in chunks that bound the memory of their images, and what their last message is."""
+"""Held-out documents as cases: in chunks that bound the memory of their images, and their last message."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -152,7 +152,7 @@ def _recall(source: str, entry: Classification) -> Table:
 
 
 def cut(count: int) -> str:
-    """What a caption says of a table that lists only LONGEST of its rows."""
+    """The caption of a table cut to LONGEST rows."""
     return f", the {LONGEST} lowest of {count}" if count > LONGEST else ""
 
 

@@ -1,4 +1,4 @@
-"""What a result displays: headline figures, tables, pictures. Page, card and terminal render these types alone."""
+"""The display of a result: headline figures, tables, pictures, the only types that page, card and terminal render."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields

@@ -13,7 +13,7 @@ from groundup.generate.engine import Engine
 from groundup.generate.grammar import Grammar
 
 MISTAKES = 3  # wrong answers of a family that are kept for the report
-SPARE = 8  # tokens a wrong answer may have beyond the longest right one: enough to see what it is
+SPARE = 8  # tokens of a wrong answer beyond the longest right one
 DISPLAYED = 1  # wrong answers of a family and language that the report displays
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 

@@ -1,4 +1,4 @@
-"""A figure: a value that never travels without its 95 % interval and the number of cases behind it."""
+"""A figure: a value with its 95 % interval and its number of cases."""
 
 import math
 from collections.abc import Sequence

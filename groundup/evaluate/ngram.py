@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 Grams = npt.NDArray[np.uint64]
-BOUNDARY = b"\xff"  # stands around documents: a byte that UTF-8 never uses
+BOUNDARY = b"\xff"  # the document boundary: a byte that UTF-8 never uses
 LEAST = 0.1  # discount of a count
 
 
 @dataclass(frozen=True)
 class _Order:
-    """One order: its grams with discounted counts, and what their contexts (all bytes but the last) leave over."""
+    """One order: grams with discounted counts, and back-off weights of their contexts (all bytes but the last)."""
 
     grams: Grams  # [G], sorted
     discounted: npt.NDArray[np.float64]  # [G], discounted count by the total of the context
@@ -93,6 +93,6 @@ def _discounts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 def _find(table: Grams, wanted: Grams) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Where each wanted number stands in a sorted table, and whether it is there at all."""
+    """The index of each wanted number in a sorted table, and whether it is there."""
     places = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
     return places, table[places] == wanted

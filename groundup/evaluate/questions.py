@@ -20,7 +20,7 @@ _KEYS = ("question", "choices", "answer", "subject")
 
 @dataclass(frozen=True)
 class Question:
-    """One question, its choices, the place of the right one, and its subject ("" if it has none)."""
+    """One question, its choices, the index of the right one, and its subject ("" if it has none)."""
 
     text: str
     choices: tuple[str, ...]

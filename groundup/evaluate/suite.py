@@ -21,7 +21,7 @@ def ignored(done: int) -> None:
 
 @dataclass(frozen=True)
 class SuiteInputs:
-    """What a suite measures, and with what.
+    """The inputs of a suite.
 
     `sources` are those of the recipe, `options` its [evaluate], `home` the base of its paths, `documents` the folder of
     each source (`documents.parquet`). `advance` takes numbers of finished cases, `note` what was not measured.

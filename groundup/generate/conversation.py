@@ -30,7 +30,7 @@ class Conversation:
         self._next_images.append(image_inputs.from_file(self.engine.config, file))
 
     def answer(self, question: str) -> Iterator[str]:
-        """Ask; yields the answer's text as it comes. Raises InputError when the conversation outgrows the context."""
+        """Ask; yields the answer's text as generated. Raises InputError when the conversation outgrows the context."""
         messages, images = [*self.messages, self._message(question)], [*self._images, *self._next_images]
         prompt, looks = image_inputs.prompt(self.engine.tokenizer, messages, images)
         ids: list[int] = []

@@ -6,7 +6,7 @@ from groundup.codecs.text import Tokenizer
 
 
 class Detokenizer:
-    """Turns the ids of one sequence into text, up to the first of `stops`; `stopped` is set once one has come."""
+    """Turns the ids of one sequence into text, up to the first of `stops`, which sets `stopped`."""
 
     def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...] = ()):
         self._tokenizer, self._stops = tokenizer, tuple(filter(None, stops))
@@ -19,7 +19,7 @@ class Detokenizer:
         return self._final(self._decoder.decode(self._tokenizer.token_bytes(id)))
 
     def flush(self) -> str:
-        """What was held back, when no more ids come."""
+        """The text held back, after the last id."""
         text = self._final(self._decoder.decode(b"", final=True))
         text, self._pending = text + ("" if self.stopped else self._pending), ""
         return text

@@ -36,7 +36,7 @@ from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear
 from groundup.model.transformer import Transformer
 
-CACHE_BYTES = 1 << 30  # of the KV cache, unless another number is given
+CACHE_BYTES = 1 << 30  # of the KV cache, by default
 
 
 class Engine:
@@ -135,7 +135,7 @@ class Engine:
     def stream(
         self, prompt: list[int], limit: int, sampling: Sampling = GREEDY, images: tuple[ImageInput, ...] = ()
     ) -> Iterator[int]:
-        """Continue one prompt; yields each id as it comes."""
+        """Continue one prompt; yields each id as it is generated."""
         deltas: list[OutputDelta] = []
         sequence = self.add(Request(prompt, limit, sampling, images=images), deltas.append)
         return self._ids(sequence, deltas)

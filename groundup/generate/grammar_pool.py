@@ -32,7 +32,7 @@ PENDING, PENDING_OF_ONE = 64, 16  # grammars that wait for that, of all clients 
 HELD, HELD_OF_ONE = 64, 16  # grammars in use or soon to be, each with a process: of all clients and of one
 RECENT = 16  # grammars that are kept for the next request; and refusals that are kept
 WALL_SECONDS = 30.0  # for work with a limit of processor time, on an overloaded machine
-LIVES = 2  # workers that may end for one sequence: the first may have been ended by something else
+LIVES = 2  # workers that may end for one sequence: the first may have another cause
 
 
 class RemoteConstraint:
@@ -208,7 +208,7 @@ class GrammarPool:
         if len(own) < HELD_OF_ONE and len(held) < HELD:
             return False
         kept = next((source for source in self._recent if source in own or len(held) >= HELD), None)
-        if kept is not None:  # perhaps nobody follows it any more
+        if kept is not None:  # perhaps no sequence follows it any more
             del self._recent[kept]
         return True
 

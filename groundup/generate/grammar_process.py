@@ -47,7 +47,7 @@ class WorkerSpawner:
             self._stop = finalize(self, _end, self._process, self._control)
             tokenizer = self._tokenizer
             vocabulary = {"table": tokenizer.json, "size": tokenizer.size, "ends": [tokenizer.im_end, tokenizer.end]}
-            with suppress(OSError):  # it has ended at once, and will be found so
+            with suppress(OSError):  # it has ended, as the next read will show
                 self._control.sendall(framed(json.dumps(vocabulary).encode()))
 
     def fork(self, channel: socket.socket) -> None:
@@ -66,7 +66,7 @@ class WorkerSpawner:
 
 
 def _run(control: int) -> "subprocess.Popen[bytes]":
-    paths = os.pathsep.join(path for path in sys.path if path)  # it finds what this process found
+    paths = os.pathsep.join(path for path in sys.path if path)  # same import path as this process
     environment = os.environ | {"PYTHONPATH": paths, "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command, null = [sys.executable, "-P", str(Path(grammar_worker.__file__)), str(control)], subprocess.DEVNULL
     # A Ctrl-C is for the server, which ends it: hence a group of its own.
@@ -103,7 +103,7 @@ class WorkerLink:
         self.send_bytes(struct.pack(f"<{len(numbers)}I", *numbers))
 
     def send_bytes(self, content: bytes) -> None:
-        """Send a message; what the worker does not read at once goes with the next call."""
+        """Send a message; the unsent rest goes with the next call."""
         self._sending += framed(content)
         self._flush()
 

@@ -46,7 +46,7 @@ class ImageEncoder:
 
 
 def image_embeddings(chunks: list[ScheduledChunk], encoded: Mapping[SequenceState, Tensor]) -> ImageEmbeddings | None:
-    """The embeddings of a step's patches with the rows in which they stand; None where there is none."""
+    """The embeddings of a step's patches with their rows; None without patches."""
     vectors, places, row = [], [], 0
     for chunk in chunks:
         if (x_ND := encoded.get(chunk.sequence)) is not None:

@@ -1,4 +1,4 @@
-"""Error isolation between requests: what the work for one of them raises ends that one alone."""
+"""Error isolation between requests: an exception of one request's work ends that request alone."""
 
 import logging
 from collections.abc import Callable

@@ -11,7 +11,7 @@ from groundup.generate.image_inputs import ImageInput, require_vision
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.model.config import ModelConfig
 
-MAX_LOGPROBS = 20  # most log-probabilities an id comes with
+MAX_LOGPROBS = 20  # most log-probabilities an id has
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Request:
 
 
 def check_images(images: Sequence[ImageInput], size: int, config: ModelConfig) -> None:
-    """Raise InputError unless the images stand in order in a prompt of `size` ids, with ids after the last."""
+    """Raise InputError unless the images are in order in a prompt of `size` ids, with ids after the last."""
     before = 0
     for image in images:
         require_vision(config)

@@ -11,7 +11,7 @@ from torch import Tensor
 from groundup.core.errors import InputError
 
 NUCLEUS = 1024  # likeliest ids that top_p is computed on; where they do not hold enough, all are sorted
-# penalties above it or below its inverse do the same as these, and temperatures above it: fp32 holds what comes of them
+# largest temperature, and penalty or its inverse: larger ones have the same effect, and fp32 holds the result
 EXTREME = 1e20
 
 

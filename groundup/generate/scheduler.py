@@ -39,7 +39,7 @@ class ScheduledChunk(CacheChunk):
 
     @property
     def is_decode(self) -> bool:
-        """Whether it computes the one newest token; a prompt whose logits are wanted is prefilled even so."""
+        """Whether it computes the one newest token; a prompt whose logits are requested is prefilled even so."""
         return self.sequence.num_remaining_tokens == 1 and not self.sequence.request.echo
 
     @property
@@ -50,7 +50,7 @@ class ScheduledChunk(CacheChunk):
 
 @dataclass
 class SchedulerStats:
-    """Counters since the start: forwards, tokens by where they came from, and preempted sequences."""
+    """Counters since the start: forwards, tokens by origin, and preempted sequences."""
 
     steps: int = 0
     prefilled_tokens: int = 0
@@ -94,7 +94,7 @@ class Scheduler:
         return [sequence for sequence in decoding if sequence.block_table]
 
     def _admit(self) -> SequenceState | None:
-        """The first in the queue that can start now; one whose prefix is being computed lets those behind it pass."""
+        """The first in the queue that can start now; one whose prefix is being computed is overtaken."""
         for index, sequence in enumerate(self.waiting):
             full = (len(sequence.ids) - 1) // BLOCK_SIZE
             hashes = [] if sequence.request.echo else sequence.block_hashes()[:full]
@@ -158,7 +158,7 @@ class Scheduler:
             isolated(partial(sequence.on_delta, OutputDelta.failed(error)), lambda error: None)
 
     def isolated(self, sequence: SequenceState, work: Callable[[], T]) -> T | None:
-        """The result of a sequence's work; what it raises ends that sequence alone."""
+        """The result of a sequence's work; an exception ends that sequence alone."""
         return isolated(work, partial(self.fail, sequence))
 
     def _preempt(self, sequence: SequenceState) -> None:

@@ -17,7 +17,7 @@ from groundup.model.attention import fused_attention
 from groundup.model.transformer import Transformer
 
 CHUNK = 1024  # positions whose logits are in memory at a time
-TREE_TOKENS = 1024  # tokens of continuations behind one prompt: more of them take several rows
+TREE_TOKENS = 1024  # tokens of continuations of one prompt in a row: more of them take several rows
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _AttentionRecorder:
         return fused_attention(q_BTHE, k_BTKE, v_BTKE, self._mask_BTT)
 
     def weights(self) -> Tensor:
-        """What the last query attended to, mean of the heads, [T]."""
+        """Attention weights of the last query, mean of the heads, [T]."""
         heads, E = self._q_HE.shape
         k_THE = self._k_TKE.repeat_interleave(heads // self._k_TKE.shape[1], 1)
         weights_T: Tensor = (torch.einsum("he,the->ht", self._q_HE, k_THE) * E**-0.5).softmax(-1).mean(0)

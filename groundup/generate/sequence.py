@@ -41,7 +41,7 @@ class SequenceState:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the next id is the argmax of the logits, and no log-probabilities are wanted."""
+        """Whether the next id is the argmax of the logits, and no log-probabilities are requested."""
         request = self.request
         return (
             request.sampling.temperature == 0

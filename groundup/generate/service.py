@@ -195,7 +195,7 @@ class Service:
     def _work_off(self) -> bool:
         """Run what is queued; sleep while the engine is idle. False once all is done and the service closes."""
         while True:
-            for _ in range(len(self._inbox)):  # what these enqueue runs after the next step
+            for _ in range(len(self._inbox)):  # work they enqueue runs after the next step
                 self._inbox.popleft()()
             scheduler = self.engine.scheduler
             if scheduler.running or scheduler.waiting:
@@ -214,5 +214,5 @@ class Service:
 
 
 def report(on_delta: OnDelta, delta: OutputDelta) -> None:
-    """Call a callback; what it raises is logged and ignored."""
+    """Call a callback; its exceptions are logged and ignored."""
     isolated(partial(on_delta, delta), lambda error: None)

@@ -53,7 +53,7 @@ class TorchKVCache:
 
     def __init__(self, spec: KVCacheSpec, layers: int, blocks: int, device: torch.device, dtype: torch.dtype):
         size = (layers, blocks * BLOCK_SIZE, spec.heads, spec.features)
-        # Zeros, as a masked slot has weight 0, and 0 times what memory happens to hold may not be a number.
+        # Zeros: a masked slot has weight 0, and 0 times uninitialised memory may be NaN.
         self._k_LSKE = torch.zeros(size, device=device, dtype=dtype)
         self._v_LSKE = torch.zeros(size, device=device, dtype=dtype)
         self._groups: list[tuple[slice, Tensor, Tensor]] = []

@@ -41,7 +41,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What all layers share in one forward."""
+    """What all layers have in common in one forward."""
 
     ops: Ops
     attend: Attend

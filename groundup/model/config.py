@@ -29,10 +29,10 @@ class ModelConfig:
     tied: bool = True
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-6
-    patch: int = 0  # pixels a side of an image's patches; 0: no eyes
+    patch: int = 0  # pixels a side of an image's patches; 0: no image input
     patches: int = 0  # most an image has
-    classes: tuple[str, ...] = ()  # of things that patches are labelled with
-    tower: VisionTowerConfig | None = None  # through which eyes look; None: at the pixels
+    classes: tuple[str, ...] = ()  # of detections
+    tower: VisionTowerConfig | None = None  # pretrained; None: a patch stem on the pixels
 
     @staticmethod
     def of(
@@ -58,22 +58,22 @@ class ModelConfig:
 
     @property
     def part(self) -> int:
-        """Pixels a side of the parts in which a patch is looked at: 4, or the next more that divides it; 0: no eyes."""
+        """Pixels a side of the patch stem's squares: 4, or the next more that divides a patch; 0: no image input."""
         return next((side for side in range(min(4, self.patch) or 1, self.patch + 1) if self.patch % side == 0), 0)
 
     @property
     def part_features(self) -> int:
-        """Features of a part: four a pixel, a third more than it has values."""
+        """Features of a square of the stem: four a pixel, a third more than its values."""
         return 4 * self.part**2
 
     @property
     def seen_values(self) -> int:
-        """Features by which a patch comes into the stream: those of its parts, or a tower's."""
+        """Input features of a patch: those of its stem, or a tower's."""
         return 4 * self.patch**2 if self.tower is None else self.tower.hidden_size
 
     @property
     def label_values(self) -> int:
-        """Scores of a patch's label (nothing, and each kind) and the four numbers that say where; 0 without classes."""
+        """Outputs of the detection head: class scores (no detection, each class) and a box; 0 without classes."""
         return 1 + len(self.classes) + BOX_VALUES if self.classes else 0
 
     def as_dict(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def _uniform(weight: Tensor, generator: torch.Generator) -> None:
 
 @dataclass(frozen=True)
 class Role:
-    """What a parameter is for."""
+    """The role of a parameter: optimizer and initialisation."""
 
     optimizer: Literal["muon", "adamw"]
     initialise: Callable[[Tensor, torch.Generator], None]

@@ -108,12 +108,12 @@ class Transformer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.model.embed_tokens.weight.device
 
     @property
     def cache_spec(self) -> KVCacheSpec:
-        """What each layer keeps of a token in a KV cache."""
+        """The KV cache of each layer."""
         attention: Attention = self.model.layers[0].self_attn  # type: ignore[assignment]
         return attention.cache_spec
 

@@ -18,7 +18,7 @@ from groundup.model.tensor_file import write_tensors
 from groundup.model.transformer import Transformer
 from groundup.model.vision.tower import VisionTower
 
-WRITTEN = "qwen3"  # the layout of what is trained here
+WRITTEN = "qwen3"  # the layout of models trained here
 _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
 
 
@@ -86,7 +86,7 @@ def fill_tower(tower: VisionTower, folder: Path) -> None:
 
 @torch.no_grad()
 def _fill(module: nn.Module, folder: Path, ours: Callable[[str], str | None]) -> None:
-    """Copy the tensors of a folder into the parameters whose names are `ours`; those that have none stay behind."""
+    """Copy the tensors of a folder into the parameters whose names are `ours`; tensors without a name are skipped."""
     waiting = dict(module.named_parameters())
     for stored, tensor, file in _tensors(folder):
         if (name := ours(stored)) is None:

@@ -31,7 +31,7 @@ def examine(name: str | None) -> dict[str, Any]:
 
 
 def compare(name: str | None, advance: Callable[[float], None]) -> dict[str, str]:
-    """What compiled code makes of a grid of shapes, beside eager code; `advance` is told of each that is done."""
+    """Compare compiled with eager code on a grid of shapes; `advance` is called after each."""
     found: dict[str, str] = {}
     for cell, difference in grid.tried(device.pick(name)):
         off = f"gradients within {difference.gradient:.1g}, rounding explains {difference.limit:.1g}"
@@ -52,7 +52,7 @@ def cells(name: str | None) -> int:
 
 
 def _compiler() -> str:
-    """The C++ compiler, and what is known of it."""
+    """The C++ compiler and its known faults."""
     command = os.environ.get("CXX", "g++")
     faults = [
         f"known to spoil {fault.spoils}; used with {' '.join(fault.flags)}" for fault in compilers.faults(command)

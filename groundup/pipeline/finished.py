@@ -1,4 +1,4 @@
-"""Finished models: where they lie, what made them, and how they measure."""
+"""Finished models: their folders, recipes and figures."""
 
 from pathlib import Path
 from typing import Any

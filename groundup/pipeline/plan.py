@@ -24,18 +24,18 @@ from groundup.train import loop
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what it depends on, and its work."""
+    """One stage: its dependencies and its work."""
 
     name: str
     module: str  # whose code it runs
     versions: dict[str, int]  # declared, of the work that decides the result
-    part: Any  # the recipe's part that the result depends on
+    part: Any  # the part of the recipe in its key
     parents: tuple[str, ...]
     listed: Callable[[], Iterable[Path]]  # the files it reads, as they are now
     work: Callable[[Site], Result]
     trains: bool = False
     reads: tuple[str, ...] = ()  # of its parents' outputs, by name; none: all
-    reads_manifests: bool = False  # of its parents: what they record decides the result as well
+    reads_manifests: bool = False  # of its parents: their records decide the result as well
     files: tuple[Path, ...] = field(init=False)  # as they were when it was planned
 
     def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ def _model(recipe: Recipe) -> dict[str, Any]:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The files of a model to begin with."""
+    """The files of a base model."""
     return [folder / "config.json", *files_of(folder)]
 
 
@@ -166,7 +166,7 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
 
 
 def _suites(recipe: Recipe) -> dict[str, int]:
-    """Versions of what measures a model."""
+    """Versions of the suites that measure a model."""
     assert recipe.evaluate is not None, "a recipe without suites has no such stage"
     makers = {f"source {source.kind}": source.version for source in sources(recipe)}  # suites make instances of some
     suites = {f"suite {name}": SUITES[name].version for name in recipe.evaluate.suites}

@@ -46,7 +46,7 @@ SAMPLE_TOKENS = 32  # longest sample while training
 
 @dataclass(frozen=True)
 class Site:
-    """Where a run happens: its recipe, the folder the recipe lies in, the run's folder, the device and the peers."""
+    """The context of a run: its recipe, the recipe's folder, the run's folder, the device and the process mesh."""
 
     recipe: Recipe
     home: Path
@@ -65,7 +65,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage hands to the ledger."""
+    """The result of a stage, for the ledger."""
 
     outputs: list[str]
     metrics: Any  # the stage's typed result: a frozen dataclass
@@ -84,7 +84,7 @@ def remember(recipe: Recipe, home: Path, root: Path) -> None:
 
 
 def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
-    """Raw files to documents; images are told apart from those of the stages before."""
+    """Raw files to documents; images near one of an earlier stage stay on its side of the split."""
     folder = site.folder(f"documents-{source.name}")
     with console.progress(f"documents {source.name}", None, "documents") as advance:
         report = write_documents(
@@ -307,5 +307,5 @@ def report(site: Site) -> Result:
 
 
 def seeded(site: Site) -> None:
-    """Fix the one global random state that libraries may look at."""
+    """Seed the global random state, which libraries may use."""
     torch.manual_seed(site.recipe.seed)

@@ -44,7 +44,7 @@ def states(
 
 
 def corrupted_state(state: State, corrupted: Mapping[str, str]) -> State:
-    """The state of a stage whose output is not what was written."""
+    """The state of a stage with a corrupted output."""
     return replace(state, reason=f"its {corrupted[state.stage.name]} was changed or damaged")
 
 

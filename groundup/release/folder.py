@@ -1,4 +1,4 @@
-"""An export's folder: written beside its place and put there whole, with the record of how the model came about."""
+"""An export's folder: written aside and moved into place, with the model's lineage."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from groundup.model import weights
 from groundup.release.lineage import LINEAGE, Lineage, company, lineage
 
 STAGE = "export"
-VERSIONS = {"export": 1}  # raised when the same model comes out in other files
+VERSIONS = {"export": 1}  # raised when the same model gives other files
 CARD = "README.md"
 
 

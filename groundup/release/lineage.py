@@ -26,7 +26,7 @@ UNSTATED = "unstated"
 
 @dataclass(frozen=True)
 class File:
-    """A file that went in: its path as it was read, the stage that read it, and the licence it was given under."""
+    """A source file: its path, the stage that read it, and its licence."""
 
     path: str
     stage: str
@@ -102,7 +102,7 @@ class Lineage:
         return self
 
     def as_json(self) -> dict[str, Any]:
-        """The lineage as JSON: what it answers, and the whole manifests as proof."""
+        """The lineage as JSON: its summary, and the full manifests as proof."""
         return {
             "format": FORMAT,
             "model": self.model.stage,
@@ -178,7 +178,7 @@ def _traced(model: Path, report: bool) -> Lineage:
 
 
 def _base(stages: Iterable[Manifest]) -> Lineage | None:
-    """The chain of the weights that training began with, where the folder they came from still holds both."""
+    """The chain of the initial weights, if their folder still holds both."""
     for stage in stages:
         for path in stage.inputs if stage.flops else ():
             folder = Path(path).parent
@@ -188,7 +188,7 @@ def _base(stages: Iterable[Manifest]) -> Lineage | None:
 
 
 def begun_with(files: Iterable[Path]) -> dict[str, str]:
-    """The record of each model on record among whose files are some that training begins with, by folder."""
+    """The records, by folder, of the models whose files training starts from."""
     folders = dict.fromkeys(path.parent for path in files)
     return {str(folder): lineage(folder).model.record for folder in folders if _on_record(folder)}
 
@@ -198,7 +198,7 @@ def _on_record(folder: Path) -> bool:
 
 
 def _begun(stage: Manifest, base: Lineage) -> str | None:
-    """The folder from which a stage read the weights of a model to begin with them, or None."""
+    """The folder of a stage's initial weights, or None."""
     hashes = {(name, output["sha256"]) for name, output in base.model.outputs.items()}
     return next(
         (str(Path(path).parent) for path, sha256 in stage.inputs.items() if (Path(path).name, sha256) in hashes), None
@@ -206,7 +206,7 @@ def _begun(stage: Manifest, base: Lineage) -> str | None:
 
 
 def _unlinked(stages: Iterable[Manifest], base: Lineage | None) -> Iterator[str]:
-    """What breaks the chain between a model and the one whose weights it began with, or in that one's own chain."""
+    """Breaks between a model and its base model, or in the base model's chain."""
     if base is None:
         return
     for stage in stages:
@@ -257,7 +257,7 @@ def company(found: Lineage) -> dict[str, str]:
 
 
 def _uncarried(found: Lineage, path: Path) -> Iterator[str]:
-    """Whether an export, which is no training, has lost or changed what was beside the chain."""
+    """Breaks where an export has lost or changed its evaluation or its base model's chain."""
     there = company(found)
     for name in (EVALUATION, "base"):
         if not found.model.flops and found.model.records.get(name) != there.get(name):

@@ -26,7 +26,7 @@ from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs
 
 GRAPH, CONTRACT = "model.onnx", "model.json"
-TOLERANCE = 1e-4  # of probabilities and box regression: another order of summation differs in the last places of fp32
+TOLERANCE = 1e-4  # of probabilities and box regression: another order of summation differs in the last digits of fp32
 HOW = (
     "Patch n lies in row n // columns and column n % columns. Its box, in patches, has its centre at (column + 0.5 +"
     " values[n][0], row + 0.5 + values[n][1]) and the width and height exp(values[n][2:4]), with the exponents clipped"
@@ -52,7 +52,7 @@ class VisionPath(nn.Module):
         model.model.embed_tokens.weight = nn.Parameter(
             model.model.embed_tokens.weight[used].detach()
         )  # no other is read
-        model.attend = dense_attention  # what the kernel does has no name in ONNX
+        model.attend = dense_attention  # the fused kernel has no ONNX operator
         self.model, self.grid = model, grid
         self.positions_1T = torch.arange(image.end)[None]
         blocks_1T = (self.positions_1T >= image.position).long()
@@ -104,7 +104,7 @@ def write(model: Transformer, tokenizer: Tokenizer, grid: PatchGrid, folder: Pat
 
 
 def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
-    """What a program that runs the graph must know."""
+    """The contract of a program that runs the graph."""
     return {
         "input": {
             "pixels": {

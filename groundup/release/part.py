@@ -24,7 +24,7 @@ class ReportPart:
 
 
 def display(manifest: Manifest | None, folder: Path | None = None) -> Display:
-    """What the result of a stage displays, with the films in its folder where one is given; nothing for None."""
+    """The display of a stage's result, with the films in its folder if given; empty for None."""
     if manifest is None:
         return Display()
     part: ReportPart = REPORTS[manifest.stage]

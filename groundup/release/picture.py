@@ -57,7 +57,7 @@ class Box:
 
 
 def picture(found: Lineage) -> Markup:
-    """The lineage as SVG in the page's colours, described for those who do not see it."""
+    """The lineage as SVG in the page's colours, with a text alternative."""
     boxes = dict(_boxes(found))
     last = 1 + max(box.column for box in boxes.values())
     environment = Environment(
@@ -132,7 +132,7 @@ def _boxes(found: Lineage) -> Iterator[tuple[str, Box]]:
 
 
 def _given(stage: Manifest, row: int) -> Iterator[tuple[str, Box]]:
-    """What a stage took as it was: a tokenizer, or weights to begin with."""
+    """The base artefact of a stage: a tokenizer, or initial weights."""
     if stage.inputs:
         yield f"files of {stage.stage}", Box(FILES, row, f"for {stage.stage}", (f"{_files(stage)}, given",))
 
@@ -169,7 +169,7 @@ def _trained(stage: Manifest) -> tuple[str, ...]:
 
 
 def _edges(found: Lineage, boxes: dict[str, Box]) -> Iterator[tuple[str, str]]:
-    """What was made from what; without training's use of the tokenizer and evaluation's of documents (clutter)."""
+    """The edges of the chain; without training's use of the tokenizer and evaluation's of documents (clutter)."""
     left = {(TOKENIZER, TRAINING), (DOCUMENTS, EVALUATION), (DOCUMENTS, DOCUMENTS)}
     stages = [*found.stages, *([found.evaluation] if found.evaluation else [])]
     for stage in stages:

@@ -19,7 +19,7 @@ Record = dict[str, Any]  # a line of metrics.jsonl
 
 POINTS = 300  # points a curve: about one a pixel; more steps are averaged
 WIDTH, HEIGHT = 4.9, 2.8  # inches of 72 units: near the size it is shown at on a phone, so that its text stays readable
-SERIES = 6  # colours the page has for curves
+SERIES = 6  # the page's colours for curves
 INK, LINE = "#000001", "#000002"  # stand-ins for the page's colours
 _VARIABLES = {INK: "var(--muted)", LINE: "var(--line)"} | {
     f"#0000{number + 16:02x}": f"var(--series-{number + 1})" for number in range(SERIES)
@@ -46,7 +46,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture, what it says in words, and the names of its colours in order."""
+    """A picture, its text alternative, and the names of its colours in order."""
 
     svg: Markup
     title: str
@@ -55,7 +55,7 @@ class Chart:
 
 
 def loss(stage: str, records: Sequence[Record]) -> Chart:
-    """Training loss, and held-out loss of each source, in nats a token over the tokens seen."""
+    """Training loss, and held-out loss of each source, in nats a token, over training tokens."""
     heldout = _heldout(records)
     records = [record for record in records if record["loss"] is not None]  # where nothing counted
     steps = _curve(records, "loss")
@@ -84,7 +84,7 @@ def loss(stage: str, records: Sequence[Record]) -> Chart:
 
 
 def speed(stage: str, records: Sequence[Record]) -> Chart:
-    """Tokens/s over the tokens seen; on the right the same as a fraction of the device's measured matrix peak."""
+    """Tokens/s over training tokens; on the right the same as a fraction of the device's measured matrix peak."""
     tokens, mean, low, high = _curve(records, "tokens_per_second")
     ratio = records[-1]["share_of_peak"] / records[-1]["tokens_per_second"]
     middle = sorted(record["tokens_per_second"] for record in records)[len(records) // 2]

@@ -36,7 +36,7 @@ class ReportResult:
 
 @dataclass(frozen=True)
 class Training:
-    """What the page shows of a training stage."""
+    """A training stage on the page."""
 
     name: str
     charts: list[Chart]

@@ -13,7 +13,7 @@ from groundup.train.result import TrainingResult
 
 
 def sources(found: Lineage) -> Table:
-    """What went in, a row a source."""
+    """The sources, a row each."""
     rows: list[Row] = []
     totals = [0] * 5
     for stage in found.sources:
@@ -106,7 +106,7 @@ def _heldout(losses: dict[str, float]) -> str:
 
 
 def cost(stages: Iterable[Manifest]) -> Table:
-    """What each stage took. Memory is what training added to the program at its peak."""
+    """The cost of each stage. Memory is training's peak without the program itself."""
     stages = list(stages)
     rows = [[stage.stage, *_effort(stage), *_work(stage), units.energy(stage.joules)] for stage in stages]
     energy = [stage.joules for stage in stages]
@@ -175,7 +175,7 @@ def environment(stages: Iterable[Manifest]) -> Table:
 
 
 def digests(stages: Iterable[Manifest]) -> Table:
-    """The chain: what each stage is, and what it was made from."""
+    """The chain: the digest of each stage, and its parents."""
     rows = [
         [
             stage.stage,

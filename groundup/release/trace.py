@@ -1,4 +1,4 @@
-"""A lineage for the terminal: the chain as a tree, then what went in as tables."""
+"""A lineage for the terminal: the chain as a tree, then its sources as tables."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,7 +14,7 @@ FILES_SHOWN = 40  # a corpus can have a million; all of them are in the JSON
 
 
 def render(found: Lineage) -> RenderableType:
-    """The whole answer to "what is in this model?", for a rich console."""
+    """A model's full lineage, for a rich console."""
     parts: list[RenderableType] = [_tree(found), "", _sources(found)]
     if found.files:
         parts += ["", _files(found)]
@@ -29,7 +29,7 @@ def render(found: Lineage) -> RenderableType:
 
 
 def _tree(found: Lineage) -> Tree:
-    """The model at the root, what it was made from below; a stage that was shown is not opened again."""
+    """The model at the root, its parents below; a stage is expanded once."""
     stages = {stage.stage: stage for stage in found.stages}
     shown: set[str] = set()
 

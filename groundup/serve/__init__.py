@@ -1,1 +1,1 @@
-"""The HTTP server: OpenAI-compatible endpoints, operation, and the page."""
+"""The HTTP server: OpenAI-compatible endpoints, operator endpoints, and the page."""

@@ -24,7 +24,7 @@ LOGGED_BODY_BYTES = 64 * 1024  # bytes of a request body that the log may hold
 
 @dataclass
 class _Request:
-    """One request and what is known of it."""
+    """One request and its state."""
 
     scope: Scope
     headers: Headers

@@ -24,7 +24,7 @@ CONCURRENT_REQUESTS = 2  # that decode images: a large image takes 200 MB until 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image of a request: its place in the body, for errors, and its URL."""
+    """An image of a request: its path in the body, for errors, and its URL."""
 
     where: str
     url: str

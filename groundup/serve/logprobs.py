@@ -8,7 +8,7 @@ from typing import Any
 from groundup.codecs.text import Tokenizer
 from groundup.generate.request import TokenLogprob
 
-MIN_LOGPROB = -9999.0  # stands for minus infinity, which JSON cannot express
+MIN_LOGPROB = -9999.0  # for minus infinity, which JSON cannot express
 
 
 def chat_logprobs(tokenizer: Tokenizer, scores: Iterable[TokenLogprob]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from groundup.core.errors import InputError
 from groundup.generate.service import Service, ServiceStats
 
-# What loading may raise: the files may hold anything, and memory may run out.
+# Exceptions of loading: files may have any content, and memory may run out.
 LOAD_ERRORS = (
     *(InputError, OSError, RuntimeError, ValueError, LookupError),
     *(TypeError, AttributeError, ArithmeticError, MemoryError),

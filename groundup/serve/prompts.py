@@ -74,7 +74,7 @@ def require_room(model: ServedModel, ids: list[int], param: str) -> list[int]:
 
 
 def sampling(payload: Generation, tokenizer: Tokenizer, temperature: float) -> Sampling:
-    """Sampling parameters, with the default temperature and a random seed where none is given."""
+    """Sampling parameters, by default with the server's temperature and a random seed."""
     return Sampling(
         temperature=temperature if payload.temperature is None else payload.temperature,
         top_k=payload.top_k,

@@ -65,7 +65,7 @@ class RateLimiter:
     def _bucket(self, client: str, rate: int) -> _Bucket:
         bucket = self._buckets.setdefault(client, _Bucket(rate, self._clock()))
         self._buckets.move_to_end(client)
-        if len(self._buckets) > MAX_CLIENTS:  # evict the least recently seen that has no request in flight
+        if len(self._buckets) > MAX_CLIENTS:  # evict the least recently active without a request in flight
             idle = (name for name, other in self._buckets.items() if not other.running and name != client)
             if (oldest := next(idle, None)) is not None:
                 del self._buckets[oldest]

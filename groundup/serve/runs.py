@@ -39,7 +39,7 @@ DAMAGED = (
     ValueError,
     AttributeError,
     RecursionError,
-)  # what reading a damaged file may raise
+)  # exceptions of reading a damaged file
 POINTS = 500  # of a curve
 THREADS = 2  # that read runs
 LOG_BYTES = 64 << 20  # of a log that are read

@@ -1,4 +1,4 @@
-"""What all endpoints share: the models, the page, limits, defaults, and how a request is answered."""
+"""The context of all endpoints: models, page, limits, defaults; and the response to a request."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Serving:
-    """What endpoints need: the models, the page's folder, limits, and the temperature of requests without one."""
+    """The context of endpoints: models, the page's folder, limits, and the default temperature."""
 
     registry: Registry
     page: Path = PAGE

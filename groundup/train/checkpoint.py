@@ -45,7 +45,7 @@ class Saver:
 
     @property
     def writing(self) -> bool:
-        """Whether this process is still busy with its part."""
+        """Whether this process is still writing."""
         return self.pending is not None and not self.pending[1].done()
 
     def clear(self) -> None:
@@ -167,7 +167,7 @@ def ended(folder: Path, fingerprint: str, weights: Path, mesh: ProcessMesh) -> l
 
 
 def _end(path: Path) -> dict[str, Any] | None:
-    """What `end` wrote, or None where it is gone or damaged."""
+    """The state that `end` wrote, or None if missing or damaged."""
     try:
         state = read_json(path)
     except (InputError, FileNotFoundError):
@@ -183,7 +183,7 @@ def _is_whole(state: Any) -> bool:
 
 
 def _damage(path: Path, mesh: ProcessMesh) -> str | None:
-    """What is wrong with a checkpoint; each process looks at its share of the files."""
+    """The damage of a checkpoint, or None; each process verifies a fraction of the files."""
     try:
         state = read_json(path / "state.json")
     except InputError:
@@ -202,7 +202,7 @@ def _damage(path: Path, mesh: ProcessMesh) -> str | None:
 def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], mesh: ProcessMesh) -> None:
     """Fill tensors, whole or sharded over any number of processes, from a checkpoint of any number."""
     missing = set(tensors)
-    for file in sorted(read_json(checkpoint.folder / "state.json")["files"]):  # and no other: these were looked at
+    for file in sorted(read_json(checkpoint.folder / "state.json")["files"]):  # only these were verified
         with safe_open(checkpoint.folder / file, framework="pt") as stored:
             places = json.loads(stored.metadata()["places"])
             for name in sorted(tensors.keys() & places.keys()):

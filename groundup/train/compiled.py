@@ -14,12 +14,12 @@ from groundup.device import Device
 from groundup.train.distributed.mesh import ProcessMesh, local
 from groundup.train.objectives.packed import LossModule, tensors
 
-PIECES = 4  # in which eager code goes through a batch, as it keeps more of what it computes than compiled code does
+PIECES = 4  # of a batch in eager code, as it keeps more activations than compiled code
 # Compiled code keeps in fp32 what eager code rounds to bf16, and sums in another order. In bf16, gradients of queries
 # and keys (sums with cancellation) differ by 3.5 % of their norm in two layers and 5 % in eight, as independent errors
 # grow with the root of the depth; in fp32 by 4e-6 (`groundup doctor`). A wrongly transposed tile gives 100 %.
 ROUNDING = {torch.bfloat16: 0.08, torch.float32: 1e-4}
-SMALL = 1e-3  # of the norm of all gradients: below it a parameter's own is not told from rounding
+SMALL = 1e-3  # of the norm of all gradients: below it a parameter's gradient may be rounding
 
 Sizes = tuple[Any, ...]
 
@@ -36,7 +36,7 @@ class Difference:
 
     @property
     def right(self) -> bool:
-        """Whether rounding explains it; what is not a number is never right."""
+        """Whether rounding explains it; a NaN is never right."""
         return self.loss <= self.limit and self.gradient <= self.limit
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Checks:
         self.eager_seconds = 0.0
 
     def of(self, batch: Batch) -> AbstractContextManager[Any]:
-        """The context in which to run a batch: eager if compiled code was found to be wrong for its shape."""
+        """The context in which to run a batch: eager if compiled code is wrong for its shape."""
         return eagerly() if _sizes(batch) in self.eager else nullcontext()
 
     def run(self, batches: Iterable[Batch]) -> list[Difference]:
@@ -108,7 +108,7 @@ class Checks:
         return float(loss.detach().item())
 
     def _norms(self) -> dict[str, float]:
-        """Of this process's parts of the gradients there are."""
+        """Norms of this process's slices of the gradients."""
         return {
             name: local(each.grad).float().norm().item()
             for name, each in self.parameters.items()
@@ -122,7 +122,7 @@ def eagerly() -> AbstractContextManager[Any]:
 
 
 def _sizes(batch: Batch) -> Sizes:
-    """What a compilation depends on that differs from batch to batch."""
+    """The sizes in a batch on which a compilation depends."""
     return batch.ids.shape, None if batch.selected is None else batch.selected.shape, torch.is_grad_enabled()
 
 

@@ -1,4 +1,4 @@
-"""Compiled code tried against eager code on shapes of many kinds, for `groundup doctor`."""
+"""Compares compiled with eager code on a grid of shapes, for `groundup doctor`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ VOCAB = 512
 
 @dataclass(frozen=True)
 class Cell:
-    """A model and a batch: what decides how code is vectorised and tiled."""
+    """A model and a batch: sizes that decide how code is vectorised and tiled."""
 
     depth: int
     width: int
@@ -50,7 +50,7 @@ class Cell:
 
 GRID = (
     Cell(2, 128, 2, 1, 64, 64, 32),
-    Cell(2, 128, 2, 1, 64, 128, 32),  # which a compiler was seen to fail at
+    Cell(2, 128, 2, 1, 64, 128, 32),  # a compiler failed here
     Cell(1, 64, 4, 4, 16, 100, 7),  # no whole tiles
     Cell(4, 256, 2, 1, 128, 256, 8),
     Cell(8, 192, 3, 3, 64, 512, 1),
@@ -59,7 +59,7 @@ GRID = (
 
 
 def precisions(device: Device) -> tuple[torch.dtype, ...]:
-    """The one that the machine computes in, and bf16, in which compilers were seen to fail."""
+    """The machine's own precision, and bf16, in which compilers have failed."""
     return tuple(dict.fromkeys((device.precision("auto"), torch.bfloat16)))
 
 

@@ -12,7 +12,7 @@ NUMBERS = (
     "tokens_per_second",
     "share_of_peak",
     "flops",
-)  # that figures and charts of a stage are made of, beside the loss
+)  # of a stage's figures and charts, beside the loss
 LARGEST = 1e30  # more than any training has of anything: sums of such numbers are finite
 ESCAPED = str.maketrans(
     {mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
@@ -56,7 +56,7 @@ class Log:
         return [record for line in lines(self.path) if (record := read(line)) is not None]
 
     def _sorted_out(self) -> tuple[dict[int, bytes], int]:
-        """The first sound line of each step, and how many lines are none."""
+        """The first valid line of each step, and the number of invalid lines."""
         found: dict[int, bytes] = {}
         broken = 0
         for line in lines(self.path):
@@ -74,7 +74,7 @@ def line_of(record: Record) -> bytes:
 
 
 def read(line: bytes) -> Record | None:
-    """The record on a line, or None where that is torn or something else."""
+    """The record on a line, or None if the line is torn or no record."""
     try:
         record = json.loads(line)
         line_of(record)  # not so where a text holds half a character

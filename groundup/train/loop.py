@@ -41,7 +41,7 @@ class TrainingConfig:
 
     title: str
     model: ModelConfig
-    start: Path | None  # folder of weights to begin with; None: from the seed
+    start: Path | None  # folder of the initial weights; None: from the seed
     seed: int
     batches: Batches
     heldout: dict[str, list[Batch]]  # by source
@@ -55,7 +55,7 @@ class TrainingConfig:
     validate_steps: int
     end: int  # id that ends a text, for config.json
     folder: Path
-    tower: Path | None = None  # folder of the vision tower to begin with
+    tower: Path | None = None  # folder of the pretrained vision tower
 
     @property
     def fingerprint(self) -> str:
@@ -75,7 +75,7 @@ class TrainingConfig:
 
 
 class Callbacks(Protocol):
-    """Who looks on."""
+    """Callbacks of training."""
 
     def note(self, text: str) -> None:
         """One sentence for the user."""
@@ -87,7 +87,7 @@ class Callbacks(Protocol):
         """One step is done."""
 
     def sample(self, model: Transformer, step: int) -> list[dict[str, str]]:
-        """Time to let the model speak; returns prompts and texts for the record."""
+        """Sample from the model; returns prompts and texts for the record."""
 
 
 class Trainer:
@@ -140,7 +140,7 @@ class Trainer:
             f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs"
         )
         if self.compiled:
-            self._check_compiled()  # by batch and weights of the beginning, so that a run that resumes finds the same
+            self._check_compiled()  # on the first batch and initial weights, so that a resumed run gets the same result
         done = self._resume()
         self.watch.begin(done)
         start = time.perf_counter()
@@ -203,7 +203,7 @@ class Trainer:
         return losses[-1] if losses else None
 
     def _keep(self, step: int, asked: bool) -> bool:
-        """Save when it is time to, or when a process was asked to stop; whether to stop."""
+        """Save if due or if a process got a stop signal; return whether to stop."""
         stop, writing = self.mesh.any_reduce(asked, self.saver.writing)
         if not writing:
             self.saver.finish()
@@ -254,7 +254,7 @@ class Trainer:
         return next((batch for batch in few if batch.count), self.job.batches[0])
 
     def _micro(self, batch: Batch) -> list[Batch]:
-        """What this process runs of a batch, one forward each."""
+        """This process's micro-batches of a batch, one forward each."""
         return batch.part(self.mesh.rank, self.mesh.size).micro(self.micro_rows)
 
     def _update(self, step: int) -> dict[str, Any]:
@@ -355,7 +355,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        """Held-out loss in nats a token, by source. Every process computes all of it: the parts are small."""
+        """Held-out loss in nats a token, by source. Every process computes all of it, as the sets are small."""
         losses = {}
         for source, batches in self.heldout.items():
             total = 0.0

@@ -87,7 +87,7 @@ def _used(model: Transformer, rows: int, mesh: ProcessMesh) -> int:
 
 
 def _full_of_images(model: Transformer, ids_BT: Tensor) -> ImageInputs | None:
-    """As many patches as the rows hold, in images as large as they may be; None for a model without eyes."""
+    """As many patches as the rows hold, in images of the largest size; None for a model without a vision encoder."""
     if model.vision is None:
         return None
     N, most = ids_BT.numel(), model.config.patches
@@ -99,12 +99,12 @@ def _full_of_images(model: Transformer, ids_BT: Tensor) -> ImageInputs | None:
 
 
 def _drop_gradient(parameter: Tensor) -> None:
-    """Sharded gradients leave as soon as they are there."""
+    """Free a sharded gradient at once."""
     parameter.grad = None
 
 
 class _InUse(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes of all tensors that come out of operations, as long as they live."""
+    """Adds up the bytes of all tensors that operations return, while they live."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

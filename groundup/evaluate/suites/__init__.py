@@ -1,1 +1,1 @@
-"""Evaluation suites, one file each: what a suite needs, how it measures, its typed result, and what that displays."""
+"""Evaluation suites, one file each: requirements, measurement, typed result and display."""

@@ -20,7 +20,7 @@ from groundup.evaluate.suites import tasks
 from groundup.evaluate.texts import conversations
 from groundup.generate.engine import Engine
 
-QUESTIONS = 500  # held-out conversations about images that are asked of a source
+QUESTIONS = 500  # held-out conversations about images of a source
 
 
 @dataclass(frozen=True)

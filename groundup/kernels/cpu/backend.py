@@ -38,7 +38,7 @@ class CpuBackend:
         wide: bool,
         epsilon: float = 0.0,
     ) -> None:
-        """Run a kernel for `tokens` tokens; operands are tensors, or addresses of what outlives the call."""
+        """Run a kernel for `tokens` tokens; operands are tensors, or addresses that outlive the call."""
         addresses = [each.data_ptr() if isinstance(each, Tensor) else each for each in operands]
         call = Call(kind, (ctypes.c_void_p * 5)(*addresses), (ctypes.c_long * 3)(*size), epsilon, wide)
         if self.graph is not None:

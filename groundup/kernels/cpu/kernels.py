@@ -51,7 +51,7 @@ class Call(ctypes.Structure):
 
 
 class Kind(IntEnum):
-    """What a call does."""
+    """The operation of a call."""
 
     LINEAR = 0
     EMBED = 1

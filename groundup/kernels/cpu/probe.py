@@ -30,7 +30,7 @@ MATRICES = (
     (40, 64),
     (33, 208),
     (300, 48),
-)  # outputs and inputs: whole panels and parts of one, whole and odd groups
+)  # outputs and inputs: full and partial panels, even and odd groups
 ROWS = (*range(1, 18), 33)  # each number of rows up to a tile has code of its own
 WIDTHS = (16, 48, 80, 208)
 HEADS = ((4, 4, 16), (8, 2, 32), (6, 2, 48), (8, 1, 64), (3, 1, 80))  # of queries, of keys, features
@@ -40,7 +40,7 @@ LENGTHS = (
     (16, 16),
     (37, 1),
     (33, 9),
-)  # of a sequence before, and of what is new: within a page, across pages
+)  # cached and new tokens of a sequence: within a block, across blocks
 
 
 def main(path: str) -> int:
@@ -61,7 +61,7 @@ def _findings(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
 
 
 def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Whether two results agree; what is not a number agrees with nothing."""
+    """Whether two results agree; a NaN agrees with nothing."""
     return bool((found.float() - expected.float()).abs().max() <= tolerance * expected.float().abs().max())
 
 
@@ -79,7 +79,7 @@ def _products(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
 
 
 def _meant(weight_NK: Tensor, weights: Weights) -> Tensor:
-    """The matrix that is multiplied, in fp32: whole numbers times their scales."""
+    """The matrix that is multiplied, in fp32: integers times their scales."""
     if weights == "full":
         return weight_NK.float()
     group, steps = (
@@ -115,7 +115,7 @@ def _choices(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
 
 
 def _attention(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
-    """Several sequences in one step: what they had before is stored first, then what is new attends to all of it."""
+    """Several sequences in one step: old tokens are stored first, then the new ones attend to all."""
     for heads, kv_heads, features in HEADS:
         config = ModelConfig(
             depth=1, width=16, heads=heads, kv_heads=kv_heads, head_dim=features, ffn=16, vocab=16, context=64

@@ -19,7 +19,7 @@ VISION = (
 
 
 def read_config(table: dict[str, Any], where: str) -> ModelConfig:
-    """Read a `config.json`; raises InputError for one with parts that the model lacks."""
+    """Read a `config.json`; raises InputError for one that this model does not support."""
     vision = table.get("groundup") or {}
     rope = table.get("rope_parameters") or table.get("rope_scaling") or {}
     if rope.get("rope_type", "default") != "default" or table.get("attention_bias") or table.get("use_sliding_window"):

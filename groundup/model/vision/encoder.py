@@ -21,18 +21,18 @@ WAVES = 64  # patches of the longest wave of the positions: grids are rarely lar
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """The patches of one forward, and where in its rows they stand."""
+    """The patches of one forward, and their positions in its rows."""
 
     patches_NP: Tensor  # uint8
     index_N: Tensor  # in the flattened rows: row * T + column
     grid_N2: Tensor  # row and column of each patch in its image
-    masked_N: Tensor | None = None  # True: only its position is seen
+    masked_N: Tensor | None = None  # True: masked, only its position is given
     frames: tuple[Frame, ...] = ()  # the images they are of, in order; a tower reads images as wholes
 
 
 @dataclass(frozen=True)
 class ImageEmbeddings:
-    """What eyes made of patches, and where in the rows of one forward it stands."""
+    """Image embeddings of one forward, and their positions in its rows."""
 
     x_ND: Tensor
     index_N: Tensor
@@ -50,7 +50,7 @@ class PatchStem(nn.Module):
         self.projection = Linear(3 * config.part**2, config.part_features)
 
     def forward(self, x_NP: Tensor) -> Tensor:
-        """Features of all the parts of each patch, [N, Q * features]."""
+        """Features of each patch's squares, [N, Q * features]."""
         rows = x_NP.view(-1, self.count, self.side, self.count, 3 * self.side)
         return F.silu(self.projection(rows.transpose(2, 3).flatten(3))).flatten(1)
 
@@ -80,7 +80,7 @@ class VisionEncoder(nn.Module):
         return self.norm(x_ND + positions(images.grid_N2, x_ND.shape[1]).to(precision))
 
     def detect(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of each patch's label [N, C], and the values that say where its thing lies [N, 4]."""
+        """Class scores [N, C] and box regression [N, 4] of each patch."""
         assert self.detection_head is not None, "a model without kinds labels nothing"
         found = self.detection_head(x_ND).float()
         return found[:, : 1 + self.classes], found[:, 1 + self.classes :]
@@ -95,7 +95,7 @@ def positions(grid_N2: Tensor, width: int) -> Tensor:
 
 
 def normalised(patches_NP: Tensor) -> Tensor:
-    """Patches with mean 0 and deviation 1 each, in fp32: what is predicted of them (as in arXiv:2111.06377)."""
+    """Patches with mean 0 and deviation 1 each, in fp32: the targets of patch prediction (as in arXiv:2111.06377)."""
     values = patches_NP.float()
     deviation, mean = torch.std_mean(values, dim=1, keepdim=True, correction=0)
     return (values - mean) / (deviation + 4.0)  # a patch of one colour has noise, no contents

@@ -25,8 +25,8 @@ from groundup.model.parameters import BIAS, NORM, POSITIONS
 NAMES = {
     "siglip2": "vision_config",
     "siglip2_vision_model": None,
-}  # model_type, and where in its config.json the tower stands
-ONLY = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3}  # what is computed here
+}  # model_type, and the key of the tower in its config.json
+ONLY = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3}  # the supported one
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ class Positions(nn.Module):
         ).flatten(0, 1)
 
     def _resizing(self, size: int) -> Tensor:
-        """The matrix that resizes `side` values to `size`: what becomes of each unit vector."""
+        """The matrix that resizes `side` values to `size`: its columns are the resized unit vectors."""
         units = torch.eye(self.side, device="cpu")[None, None]
         return F.interpolate(units, size=(size, self.side), mode="bilinear", align_corners=False, antialias=True)[0, 0]
 
 
 class Embeddings(nn.Module):
-    """A vector of each patch's pixels, and of its place."""
+    """The embedding of each patch's pixels plus that of its position."""
 
     def __init__(self, config: VisionTowerConfig):
         super().__init__()

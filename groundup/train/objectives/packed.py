@@ -44,7 +44,7 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class ImageTargets:
-    """What patches are trained to predict; fields as in `data.image_examples.ImageExample`."""
+    """Targets of patches; fields as in `data.image_examples.ImageExample`."""
 
     ahead: int
     weights_N: Tensor

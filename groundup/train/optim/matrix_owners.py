@@ -44,7 +44,7 @@ class MatrixShardOwners:
             row.copy_(updated)
 
     def _gather(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """From this process's rows of every matrix, the whole of each that it owns."""
+        """Gather each owned matrix in full from all processes' rows."""
         sent = [[rows[number] for number in numbers] for numbers in self.by_owner]
         received = self._exchange(
             sent, [[self._shape(number, peer) for number in self.owned] for peer in range(self.mesh.size)]
@@ -52,7 +52,7 @@ class MatrixShardOwners:
         return [torch.cat(parts) for parts in zip(*received, strict=True)]
 
     def _scatter(self, full: Sequence[Tensor]) -> list[Tensor]:
-        """From the whole of each matrix that this process owns, its rows of every matrix."""
+        """Scatter the owned full matrices; return this process's rows of every matrix."""
         sent = [
             [matrix[self._rows(number, peer)] for number, matrix in zip(self.owned, full, strict=True)]
             for peer in range(self.mesh.size)
@@ -68,7 +68,7 @@ class MatrixShardOwners:
         return [parts[number] for number in range(len(self.matrices))]
 
     def _exchange(self, sent: list[list[Tensor]], shapes: list[list[tuple[int, int]]]) -> list[list[Tensor]]:
-        """Give `sent[peer]` to each peer, and get from it tensors of `shapes[peer]`."""
+        """All-to-all: send `sent[peer]` to each peer, receive tensors of `shapes[peer]` from it."""
         sizes = [[rows * columns for rows, columns in peer] for peer in shapes]
         nothing = local(self.matrices[0]).new_empty(0)  # for a process that owns no matrix
         packed = torch.cat([nothing, *(tensor.flatten() for tensors in sent for tensor in tensors)])
@@ -91,7 +91,7 @@ class MatrixShardOwners:
 
 
 def _shares(sizes: list[int], owners: int) -> list[list[int]]:
-    """Numbers of the things that each owner gets: the largest first, always to the one with least."""
+    """Indices of each owner's matrices: the largest first, each to the owner with the smallest load."""
     result: list[list[int]] = [[] for _ in range(owners)]
     loads = [0] * owners
     for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
