@@ -41,7 +41,7 @@ class AveragePrecision:
 
 @dataclass(frozen=True)
 class Matches:
-    """Precision, recall and F1 (None: undefined), boxes as independent cases; F1 has no interval, and n images."""
+    """Precision, recall and F1 (None: undefined), boxes as independent cases; F1 has no interval, its n is images."""
 
     precision: Figure | None
     recall: Figure | None

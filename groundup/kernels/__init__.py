@@ -1,1 +1,1 @@
-"""Operations written for one kind of processor."""
+"""Kernel backends: the operations of the forward pass for one type of processor."""

@@ -45,7 +45,7 @@ class KVCache(Protocol):
         """Prepare for a step's tokens; returns their positions, [1, R]."""
 
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
-        """As `model.transformer.Cache`, with B = 1 and T = R."""
+        """As `model.attention.Cache`, with B = 1 and T = R."""
 
 
 class TorchKVCache:

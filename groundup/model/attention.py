@@ -36,7 +36,7 @@ class Cache(Protocol):
     """A KV cache: keeps keys and values between forwards, and attends to them."""
 
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
-        """Store new keys and values; return the attention of the queries over all that they may see, [B, T, H, E]."""
+        """Store new keys and values; return the queries' attention over the keys allowed to them, [B, T, H, E]."""
 
 
 @dataclass(frozen=True)

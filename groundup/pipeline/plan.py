@@ -124,7 +124,7 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
 
 
 def _model(recipe: Recipe) -> dict[str, Any]:
-    """What decides a model's shape: the knobs that are set, and every derived value, as its derivation may change."""
+    """The key of a model's shape: the knobs that are set, and every derived value, as its derivation may change."""
     part = recipe.model
     derived = {"depth": part.depth, "context": part.context, "patch": recipe.patch, **part.dimensions()}
     return part.non_defaults() | derived
@@ -174,7 +174,7 @@ def _suites(recipe: Recipe) -> dict[str, int]:
 
 
 def _questions(recipe: Recipe) -> dict[str, Any]:
-    """What decides the figures of a model: its suites, the sources that they make instances of, and the precision."""
+    """The key of a model's figures: its suites, the sources that they make instances of, and the precision."""
     assert recipe.evaluate is not None, "a recipe without suites has no such stage"
     return recipe.evaluate.non_defaults() | {
         "suites": list(recipe.evaluate.suites),

@@ -234,7 +234,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
 
 
 class _Watch:
-    """Shows training on the console and lets the model speak now and then."""
+    """Callbacks of training: console output, and samples of the model at intervals."""
 
     def __init__(self, site: Site, codec: Tokenizer, stage: StagePart, update: Callable[[int, str], None]):
         self.site, self.codec, self.stage, self.update = site, codec, stage, update

@@ -27,7 +27,7 @@ class State:
 def states(
     recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, corrupted: Mapping[str, str] | None = None
 ) -> Iterator[State]:
-    """The state of each stage in turn, lazily, as its key needs those before it done; `corrupted` names bad outputs."""
+    """The state of each stage in turn, lazily, as its key needs those before it done; `corrupted`: outputs by stage."""
     done: dict[str, Manifest] = {}
     for stage in chain:
         manifest = ledger.read(root / stage.name)

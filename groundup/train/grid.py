@@ -35,7 +35,7 @@ class Cell:
 
     @property
     def config(self) -> ModelConfig:
-        """Of the model."""
+        """The config of the model."""
         return ModelConfig(
             depth=self.depth,
             width=self.width,

@@ -37,7 +37,7 @@ CHECKPOINTS, WEIGHTS = "checkpoints", "model.safetensors"  # in a stage's folder
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """All that one training stage needs to know."""
+    """The config of one training stage."""
 
     title: str
     model: ModelConfig
@@ -249,7 +249,7 @@ class Trainer:
         )
 
     def _first(self) -> Batch:
-        """The first batch that teaches anything, of a few."""
+        """The first batch with a target, of a few."""
         few = (self.job.batches[step] for step in range(min(self.job.steps, FEW)))
         return next((batch for batch in few if batch.count), self.job.batches[0])
 

@@ -167,7 +167,7 @@ def cpu_backend(config: ModelConfig) -> CpuBackend | None:
 
 @torch.no_grad()
 def pack_weights(model: Transformer, weights: Weights, backend: CpuBackend | None) -> int:
-    """Pack a model's matrices, quantised if requested, and set its backend; returns their bytes. It cannot train then.
+    """Pack a model's matrices for inference only, quantised if requested, and set its backend; returns their bytes.
 
     The head is in int8 at least, the vision encoder in full. Raises InputError for integers without a backend.
     """

@@ -1,1 +1,1 @@
-"""How a model sees."""
+"""The vision encoder and the pretrained vision tower."""

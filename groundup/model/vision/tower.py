@@ -178,7 +178,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention, then feed-forward, each on a normalised copy of the stream."""
+    """One layer: attention, then feed-forward, each on a normalised copy of the residual stream."""
 
     def __init__(self, config: VisionTowerConfig):
         super().__init__()

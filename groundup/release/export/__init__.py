@@ -1,1 +1,1 @@
-"""Layouts that other tools read."""
+"""Export formats."""

@@ -1,1 +1,1 @@
-"""Many processes."""
+"""Training on several processes."""

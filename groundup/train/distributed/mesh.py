@@ -17,7 +17,7 @@ from groundup.train.objectives.packed import LossModule
 
 @dataclass(frozen=True)
 class ProcessMesh:
-    """This process among its peers."""
+    """This process in the mesh: its rank and the number of ranks."""
 
     rank: int = 0
     size: int = 1
@@ -61,7 +61,7 @@ class ProcessMesh:
 
 
 def join(device: Device) -> ProcessMesh:
-    """Join the peers that `torchrun` started, or be alone."""
+    """Join the processes that `torchrun` started, or run alone."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         return ProcessMesh()
