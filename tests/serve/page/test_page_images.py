@@ -89,7 +89,7 @@ def test_what_is_no_picture_is_refused(sight):
         ("x.png", "image/png", b"no picture"),
         ("x.svg", "image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
     )
-    sight.page.wait_for_selector(".toast >> text=x.svg is no image")
+    sight.page.wait_for_selector(".toast >> text=x.svg is not an image")
     assert sight.page.locator(".toast").count() == 2
     assert sight.page.locator(".previews li").count() == 0
 
