@@ -61,8 +61,8 @@ def groundup() -> tuple[Callable[[int], float], int]:
     from groundup.model.config import ModelConfig
     from groundup.model.transformer import Transformer
     from groundup.train.loop import Prefetcher
-    from groundup.train.objectives.images import PatchObjective
-    from groundup.train.objectives.packed import LossModule, speed_up, tensors
+    from groundup.train.loss_module import LossModule, speed_up, tensors
+    from groundup.train.patch_objective import PatchObjective
 
     said = [f"user\nWhat?\nassistant\n{name}" for name in CLASSES]
     tokenizer = Tokenizer.learn(said, 256 + len(SEEING) + 28, SEEING)  # a token a word, as a recipe's would have

@@ -40,7 +40,7 @@ def groundup(depth: int, compiled: bool) -> Callable[[], None]:
 
     from groundup import device
     from groundup.model.transformer import Transformer
-    from groundup.train.objectives.packed import LossModule, ModelInputs, speed_up
+    from groundup.train.loss_module import LossModule, ModelInputs, speed_up
 
     here = device.pick()
     model = Transformer(config_of(depth), here.precision("auto")).initialise(0).to(here.handle).train()

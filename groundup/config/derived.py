@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from groundup.config.model import ModelPart
+from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
 
@@ -64,17 +65,17 @@ def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
 
 def _derived_schedule(recipe: Recipe, stage: StagePart) -> dict[str, tuple[Any, str]]:
     context, width = recipe.model.context, recipe.model.dimensions()["width"]
-    rows = max(1, 8192 * recipe.model.depth // 4 // context)
+    rows, chosen = max(1, 8192 * recipe.model.depth // 4 // context), objective(stage.do)
     batch = stage.batch_tokens or rows * context
     return {
         "batch_tokens": (rows * context, "2,048 tokens a layer, in whole rows of the context"),
         "micro_tokens": (min(batch, max(context, 8192)), "8,192 tokens a forward keep a small machine's memory low"),
-        "muon_lr": (0.02 if stage.do == "pretrain" else 0.01, "Muon's update has the same size at every width"),
+        "muon_lr": (chosen.muon_lr, "Muon's update has the same size at every width"),
         "adamw_lr": (0.004 * (768 / width) ** 0.5, "0.004 at width 768, with the inverse root of the width"),
         "weight_decay": (0.01, "mild: most runs see each token few times"),
         "clip": (1.0, "cuts rare bursts, leaves ordinary steps alone"),
         "warmup": (0.02, "Muon needs little"),
-        "decay": (0.4 if stage.do == "pretrain" else 0.6, "a long fall to zero gives the lower loss"),
+        "decay": (chosen.decay, "a long fall to zero gives the lower loss"),
     }
 
 

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from groundup.config.base import NAME, Part, knob
+from groundup.core.tables import OBJECTIVES
 
 
 class StagePart(Part):
     """One training stage: an objective, its data and how to optimise."""
 
-    do: Literal["pretrain", "instruct"] = knob(
+    do: Annotated[str, AfterValidator(OBJECTIVES.known)] = knob(
         ..., "name", "pretrain: every token counts; instruct: only the assistant's"
     )
     name: str | None = knob(

@@ -36,7 +36,7 @@ class ImageExample:
 
 
 class ImageObjective(Protocol):
-    """What a stage learns from images, and how it varies them (`train.objectives.images`)."""
+    """What a stage learns from images, and how it varies them (`train.patch_objective`)."""
 
     def example(self, image: TrainingImage, images: ShardImages, random: np.random.Generator) -> ImageExample:
         """An image of a shard with its targets; all that is random follows from `random`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.config.derived import schedules
+from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
 from groundup.core.errors import InputError
 from groundup.core.extras import require
@@ -118,7 +119,7 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
         parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *classes, *((before,) if before else ()))
         listed = partial(_weights, begun) if before is None and begun is not None else tuple
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
-        versions = {"training": loop.VERSION}
+        versions = {"training": loop.VERSION, f"objective {stage.do}": objective(stage.do).version}
         yield Stage(stage.title, "groundup.train.loop", versions, part, parents, listed, work, trains=True)
         before = stage.title
 

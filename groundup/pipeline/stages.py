@@ -13,6 +13,7 @@ import torch
 from groundup.codecs import chat
 from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
 from groundup.config.derived import Schedule
+from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
 from groundup.core import console, ledger
@@ -37,7 +38,7 @@ from groundup.model.weights import config_of
 from groundup.release.report import ReportResult, write_report
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.loop import Trainer, TrainingConfig
-from groundup.train.objectives.images import PatchObjective
+from groundup.train.patch_objective import PatchObjective
 
 RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
 LOG = "metrics.jsonl"  # of training, a line a step
@@ -184,7 +185,7 @@ def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerCo
 
 def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]) -> Result:
     """Packed rows to weights; `sources` are all that any stage of the run learns from."""
-    recipe, folder = site.recipe, site.folder(stage.title)
+    recipe, folder, chosen = site.recipe, site.folder(stage.title), objective(stage.do)
     codec = Tokenizer.load(site.folder("tokenizer"))
     tower_folder, tower = (None, None) if start is not None else outside_eyes(recipe, site.home)
     config = (
@@ -192,7 +193,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         if start is not None
         else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(site, sources), tower)
     )
-    images = PatchObjective("none" if stage.do == "instruct" else stage.images, stage.augment, config.classes)
+    images = PatchObjective(stage.images if chosen.predicts_patches else "none", stage.augment, config.classes)
     rows = site.mesh.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")
@@ -203,8 +204,8 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         start=start,
         tower=tower_folder,
         seed=recipe.seed,
-        batches=Batches(learnt, stage.mix, rows, recipe.seed, stage.do == "instruct", images),
-        heldout={name: heldout(name, part, stage.do == "instruct", images) for name, part in held.items() if part.rows},
+        batches=Batches(learnt, stage.mix, rows, recipe.seed, chosen.assistant_only, images),
+        heldout={name: heldout(name, part, chosen.assistant_only, images) for name, part in held.items() if part.rows},
         steps=schedule.steps(stage.tokens, recipe.model.context),
         schedule=schedule,
         precision=site.device.precision(recipe.model.precision),
@@ -277,7 +278,7 @@ class _Watch:
         """A text to go on with while pre-training, a question afterwards."""
         return (
             self.codec.encode(prompt)
-            if self.stage.do == "pretrain"
+            if objective(self.stage.do).completes
             else chat.prompt(self.codec, [{"role": "user", "content": prompt}])
         )
 

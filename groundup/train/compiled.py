@@ -12,7 +12,7 @@ import torch
 from groundup.data.batches import Batch
 from groundup.device import Device
 from groundup.train.distributed.mesh import ProcessMesh, local
-from groundup.train.objectives.packed import LossModule, tensors
+from groundup.train.loss_module import LossModule, tensors
 
 PIECES = 4  # of a batch in eager code, as it keeps more activations than compiled code
 # Compiled code keeps in fp32 what eager code rounds to bf16, and sums in another order. In bf16, gradients of queries

@@ -12,7 +12,7 @@ from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.train.compiled import Checks, Difference
 from groundup.train.distributed.mesh import ProcessMesh
-from groundup.train.objectives.packed import LossModule, speed_up
+from groundup.train.loss_module import LossModule, speed_up
 
 VOCAB = 512
 

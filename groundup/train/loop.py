@@ -25,7 +25,7 @@ from groundup.train import checkpoint, memory
 from groundup.train.compiled import Checks, eagerly
 from groundup.train.distributed.mesh import ProcessMesh, full_tensor, local, shard
 from groundup.train.log import Log, Record
-from groundup.train.objectives.packed import LossModule, speed_up, tensors
+from groundup.train.loss_module import LossModule, speed_up, tensors
 from groundup.train.optim.optimizer import Optimizer
 from groundup.train.result import TrainingResult
 

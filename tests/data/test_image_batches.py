@@ -23,7 +23,7 @@ from groundup.data.document import Document
 from groundup.data.image_examples import ImageExample
 from groundup.data.image_shards import ImageResolution, TrainingImage
 from groundup.data.shards import Shards, write_shards
-from groundup.train.objectives.images import PatchObjective
+from groundup.train.patch_objective import PatchObjective
 from tests.data.data_helpers import ignore, write_parquet
 
 SIDE, BUDGET, CONTEXT = 4, 24, 96

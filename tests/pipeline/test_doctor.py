@@ -9,8 +9,8 @@ import torch
 from groundup.device import Device
 from groundup.pipeline import doctor as health
 from groundup.train import grid
+from groundup.train import loss_module as objective
 from groundup.train.grid import GRID, Cell
-from groundup.train.objectives import packed as objective
 
 pytestmark = [  # all inside the compiler
     pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"),

@@ -13,9 +13,9 @@ from torch import Tensor
 from groundup.core.errors import InputError
 from groundup.model.attention import dense_attention
 from groundup.train import loop
+from groundup.train import loss_module as objective
 from groundup.train.compiled import Difference
 from groundup.train.distributed.mesh import ProcessMesh, join
-from groundup.train.objectives import packed as objective
 from tests.train.train_helpers import Eager, Record, logged, make_job, together, train, weights
 
 pytestmark = [  # all inside the compiler

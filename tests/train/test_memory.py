@@ -13,7 +13,7 @@ from groundup.model.parameters import matrices_of
 from groundup.model.transformer import Transformer
 from groundup.train import memory
 from groundup.train.distributed.mesh import ProcessMesh
-from groundup.train.objectives.packed import LossModule
+from groundup.train.loss_module import LossModule
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import CONFIG, CONTEXT, FORKS, SCHEDULE, Eager, make_job, train
 

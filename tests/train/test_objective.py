@@ -10,7 +10,7 @@ from torch import Tensor
 from groundup.data.batches import Batch
 from groundup.model.attention import document_mask
 from groundup.model.transformer import Transformer
-from groundup.train.objectives.packed import LossModule, tensors
+from groundup.train.loss_module import LossModule, tensors
 from tests.train.train_helpers import CONFIG, CONTEXT, bytes_only, make_job
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from groundup.model.transformer import Transformer
 from groundup.train.distributed.mesh import ProcessMesh
-from groundup.train.objectives.packed import LossModule
+from groundup.train.loss_module import LossModule
 from groundup.train.optim import muon
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import CONFIG, SCHEDULE

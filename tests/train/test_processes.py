@@ -17,7 +17,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from groundup.core.errors import InputError
 from groundup.model.transformer import Transformer
 from groundup.train.distributed.mesh import ProcessMesh, full_tensor, join, shard
-from groundup.train.objectives.packed import LossModule
+from groundup.train.loss_module import LossModule
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import (
     CONFIG,

@@ -10,7 +10,7 @@ from groundup.model.config import ModelConfig
 from groundup.model.parameters import matrices_of
 from groundup.model.transformer import Transformer
 from groundup.train.distributed.mesh import ProcessMesh, local, shard, slice_of
-from groundup.train.objectives.packed import LossModule
+from groundup.train.loss_module import LossModule
 from groundup.train.optim.matrix_owners import MatrixShardOwners
 from groundup.train.optim.optimizer import Optimizer
 from tests.train.train_helpers import SCHEDULE, start

@@ -11,8 +11,8 @@ from groundup.data.shards import Shards
 from groundup.model.attention import document_mask
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import normalised
-from groundup.train.objectives.images import PatchObjective
-from groundup.train.objectives.packed import LossModule, tensors
+from groundup.train.loss_module import LossModule, tensors
+from groundup.train.patch_objective import PatchObjective
 from tests.data.test_image_batches import CLASSES, OBJECTIVE, SIDE, shards_of, shown, text, tokenizer
 from tests.train.train_helpers import CONFIG
 

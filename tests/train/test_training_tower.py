@@ -24,8 +24,8 @@ from groundup.model.transformer import Transformer
 from groundup.pipeline.plan import plan
 from groundup.train.distributed.mesh import ProcessMesh, join
 from groundup.train.loop import Trainer, TrainingConfig
-from groundup.train.objectives.images import PatchObjective
-from groundup.train.objectives.packed import LossModule, tensors
+from groundup.train.loss_module import LossModule, tensors
+from groundup.train.patch_objective import PatchObjective
 from tests.data.test_image_batches import CLASSES, OBJECTIVE, SIDE, picture, shards_of, shown, text, tokenizer
 from tests.model.test_tower import SMALL, TOWER_CONFIG, random_tower, written
 from tests.train.train_helpers import CONFIG, Eager, Record, logged, make_job, together, train, weights

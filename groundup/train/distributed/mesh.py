@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from groundup.core.errors import InputError
 from groundup.device import Device
-from groundup.train.objectives.packed import LossModule
+from groundup.train.loss_module import LossModule
 
 
 @dataclass(frozen=True)
