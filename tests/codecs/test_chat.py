@@ -147,6 +147,7 @@ def test_transformers_gives_the_same_ids_for_any_ordinary_content(
 ) -> None:
     transformers = pytest.importorskip("transformers", reason="the judge is not installed: pip install transformers")
     peer = transformers.AutoTokenizer.from_pretrained(folder)
+    contents[2] = normalise(contents[2])  # plain transformers trims an answer before it drops control characters
     messages = [
         {"role": role, "content": content}
         for role, content in zip(["system", "user", "assistant", "user"], contents, strict=True)
