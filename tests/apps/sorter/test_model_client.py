@@ -85,7 +85,7 @@ def test_a_line_sorts_with_either(folder, address):
         "items": 1,
         "setting": "standard",
         "seed": 0,
-        "min_confidence": 80,
+        "sure": 80,
         "record": None,
         "page": False,
         "port": None,
