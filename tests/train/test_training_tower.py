@@ -75,18 +75,10 @@ def batch_of(shards: Shards, objective: PatchObjective) -> Batch:
 def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **changes: Any) -> TrainingConfig:
     batches = Batches({"shown": shards}, {"shown": 1.0}, 2, 1, False, OBJECTIVES["next"])
     own = {"vocab": tokenizer().size, **SEEING}
-    return make_job(
-        data,
-        folder,
-        batches=batches,
-        heldout={},
-        steps=4,
-        checkpoint_steps=1,
-        batch_tokens=192,
-        tower=tower,
-        **own,
-        **changes,
+    job = make_job(
+        data, folder, batches=batches, heldout={}, steps=4, checkpoint_steps=1, batch_tokens=192, **own, **changes
     )
+    return replace(job, tower=tower)  # its folder; the model's config has a tower as well
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
