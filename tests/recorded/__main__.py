@@ -1,38 +1,29 @@
-"""Digests of tiny runs: compare this tree with another, or record them with the versions of their stages.
+"""Compare tiny runs with the record, or record them anew: `python -m tests.recorded [--write] [RUN ...]`."""
 
-`python -m tests.recorded FILE [RUN ...]` writes the digests to a new file, or compares with those of an old one.
-`python -m tests.recorded --write [RUN ...]` records what the test of versions compares with, for this processor.
-"""
-
-import json
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.recorded.record import write
+from tests.recorded.record import broken_promises, write
 from tests.recorded.tiny import RUNS, outcomes
 
 
-def main(file: Path, names: list[str]) -> int:
-    """Write the file where there is none; else print what differs, and return how many stages that are."""
-    found = {}
-    for name in names or RUNS:
+def compare(names: list[str]) -> int:
+    """Go through tiny runs and print what differs from the record; returns how many stages that are."""
+    broken: list[str] = []
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = {stage: outcome.digest for stage, outcome in outcomes(name, Path(folder)).items()}
-        print(name, found[name], flush=True)
-    if not file.exists():
-        file.write_text(json.dumps(found, indent=1) + "\n")
-        return 0
-    before = json.loads(file.read_text())
-    differ = [
-        f"{run}: {stage}" for run in found for stage in before[run] if found[run].get(stage) != before[run][stage]
-    ]
-    print("differ: " + "; ".join(differ) if differ else f"{sum(map(len, found.values()))} stages, the same bits")
-    return len(differ)
+            found = outcomes(name, Path(folder))
+        broken += [f"{name}: {sentence}" for sentence in broken_promises(name, found)]
+        print(f"{name}: {len(found)} stages", flush=True)
+    print(*broken or ["no stage differs"], sep="\n")
+    return len(broken)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--write":
-        write(sys.argv[2:] or list(RUNS))
+    arguments = sys.argv[1:]
+    chosen = [name for name in arguments if name != "--write"] or list(RUNS)
+    if "--write" in arguments:
+        write(chosen)
     else:
-        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+        sys.exit(min(compare(chosen), 1))

@@ -56,6 +56,14 @@ def where(stage: str) -> str:
     return "any" if stage.startswith(PORTABLE) else processor()
 
 
+def broken_promises(name: str, found: dict[str, Outcome]) -> list[str]:
+    """What is wrong with what the stages of a tiny run come to."""
+    recorded = read()[name]
+    broken = [f"{stage}: not in both" for stage in sorted(found.keys() ^ recorded.keys())]
+    both = [stage for stage in found if stage in recorded]
+    return broken + [sentence for stage in both if (sentence := broken_promise(stage, found[stage], recorded[stage]))]
+
+
 def broken_promise(stage: str, outcome: Outcome, entry: dict[str, Any]) -> str | None:
     """What is wrong with what a stage comes to, or None."""
     if outcome.versions != entry["versions"]:
