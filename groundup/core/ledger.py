@@ -125,9 +125,13 @@ def result_of(kind: type[Result], table: Mapping[str, Any]) -> Result:
     try:
         return TypeAdapter(kind).validate_python(dict(table))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"figures are damaged ({place[:80]!r}: {first['msg']}); {REMEDY}") from None
+        raise InputError(f"figures are damaged ({_fault(error)}); {REMEDY}") from None
+
+
+def _fault(error: ValidationError) -> str:
+    """The first field of a wrong form, and what is wrong with it."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))[:80]!r}: {first['msg']}"
 
 
 def key(
@@ -157,9 +161,7 @@ def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
         manifest = Manifest(**values)
         same = (manifest.record, manifest.digest) == (entry["record"], entry["digest"])
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{where}: damaged ({place[:80]!r}: {first['msg']}); {remedy}") from None
+        raise InputError(f"{where}: damaged ({_fault(error)}); {remedy}") from None
     except (UnicodeEncodeError, RecursionError):  # half a character, lists in lists without end
         same = False
     if not same:
