@@ -6,37 +6,9 @@ from typing import NamedTuple
 
 SUBFILE, WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, FORMAT, XMP = 254, 256, 257, 258, 262, 274, 339, 700
 STRIPS, SAMPLES, ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT = 273, 277, 278, 284, 322, 323
-_NEEDED = (
-    WIDTH,
-    HEIGHT,
-    BITS,
-    259,
-    PHOTOMETRIC,
-    266,
-    STRIPS,
-    SAMPLES,
-    ROWS,
-    279,
-    PLANAR,
-    292,
-    293,
-    317,
-    320,
-    *range(322, 326),
-    332,
-    338,
-    FORMAT,
-    347,
-)
-_NEEDED += (
-    *range(322, 326),
-    332,
-    338,
-    FORMAT,
-    347,
-    *range(512, 522),
-    *range(529, 533),
-)  # tiles, inks, JPEG inside, YCbCr
+# Tags that pixels need, from 322 on: tiles, inks, JPEG inside, YCbCr.
+_NEEDED = {WIDTH, HEIGHT, BITS, 259, PHOTOMETRIC, 266, STRIPS, SAMPLES, ROWS, 279, PLANAR, 292, 293, 317, 320}
+_NEEDED |= {*range(322, 326), 332, 338, FORMAT, 347, *range(512, 522), *range(529, 533)}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _LEAST = 64  # bytes of a directory and its picture
