@@ -11,7 +11,7 @@ DeviceName = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Weights = Annotated[
-    Literal["full", "int8", "int4"], typer.Option(help="Weights as they are, or as whole numbers of 8 or 4 bits.")
+    Literal["full", "int8", "int4"], typer.Option(help="Weights as they are, or quantised to int8 or int4.")
 ]
 
 

@@ -55,9 +55,8 @@ class Site:
     device: Device
     mesh: ProcessMesh
     events: bool = False  # TensorBoard event files as well
-    loaded: Callable[[], None] = lambda: (
-        None
-    )  # called by training once it has read its files; raises InputError if they changed meanwhile
+    # called by training once it has read its files; raises InputError if they changed meanwhile
+    loaded: Callable[[], None] = lambda: None
 
     def folder(self, stage: str) -> Path:
         """The folder of a stage."""
