@@ -6,12 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from groundup.codecs.patches import Frame
 from groundup.generate.image_inputs import ImageInput
+from groundup.generate.packing import image_inputs
 from groundup.generate.scheduler import ScheduledChunk, Scheduler
 from groundup.generate.sequence import SequenceState
 from groundup.model.transformer import Transformer
-from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs
+from groundup.model.vision.encoder import ImageEmbeddings
 
 
 class ImageEncoder:
@@ -37,11 +37,7 @@ class ImageEncoder:
     def encode(self, view: ImageInput) -> Tensor:
         """The embeddings of an image, [N, D]: always the whole, as products of fewer rows may differ in bits."""
         assert self._model.vision is not None, "requests with images are checked"
-        patches_NP = torch.tensor(view.patches, device=self._model.device)
-        grid_N2 = torch.from_numpy(view.grid.coordinates()).to(self._model.device)
-        image = Frame(*view.grid, view.grid.patches)
-        inputs = ImageInputs(patches_NP, torch.empty(0), grid_N2, frames=(image,))
-        x_ND: Tensor = self._model.vision(inputs, self._model.precision)
+        x_ND: Tensor = self._model.vision(image_inputs([(0, view)], self._model.device), self._model.precision)
         return x_ND
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundup.codecs.patches import frames
+from groundup.codecs.patches import Frame
 from groundup.generate.image_inputs import ImageInput
 from groundup.model.attention import Cache, document_mask
 from groundup.model.transformer import Transformer
@@ -59,7 +59,8 @@ def hidden_states(model: Transformer, rows: Sequence[PackedRow], cache: Cache | 
             positions_BT[index, : row.size] = torch.cat(positions)
     mask_BTT = attention_mask(rows, T)
     inputs = [each if each is None else each.to(model.device) for each in (ids_BT, positions_BT, mask_BTT)]
-    states: Tensor = model(*inputs, cache, image_inputs(rows, T, model.device))
+    images = [(index * T + image.position, image) for index, row in enumerate(rows) for image in row.images]
+    states: Tensor = model(*inputs, cache, image_inputs(images, model.device) if images else None)
     return states
 
 
@@ -82,17 +83,14 @@ def attention_mask(rows: Sequence[PackedRow], T: int) -> Tensor | None:
     return document_mask(torch.zeros_like(blocks_BT), blocks_BT) & own_BTT
 
 
-def image_inputs(rows: Sequence[PackedRow], T: int, device: torch.device) -> ImageInputs | None:
-    """The images of a batch whose rows are T long; None where there is none."""
-    images = [(index * T + image.position, image) for index, row in enumerate(rows) for image in row.images]
-    if not images:
-        return None
-    patches_NP = np.concatenate([view.patches for _, view in images])
-    index_N = np.concatenate([start + np.arange(view.grid.patches) for start, view in images])
-    grid_N2 = np.concatenate([view.grid.coordinates() for _, view in images])
-    frames_ = frames(grid_N2, np.ones(len(grid_N2), bool))
+def image_inputs(images: Sequence[tuple[int, ImageInput]], device: torch.device) -> ImageInputs:
+    """Images as the model takes them, each with the index of its first patch in the flattened rows."""
+    patches_NP = np.concatenate([image.patches for _, image in images])
+    index_N = np.concatenate([start + np.arange(image.grid.patches) for start, image in images])
+    grid_N2 = np.concatenate([image.grid.coordinates() for _, image in images])
     patches, index, grid = (torch.from_numpy(array).to(device) for array in (patches_NP, index_N, grid_N2))
-    return ImageInputs(patches, index, grid, frames=frames_)
+    frames = tuple(Frame(*image.grid, image.grid.patches) for _, image in images)
+    return ImageInputs(patches, index, grid, frames=frames)
 
 
 def patch_states(model: Transformer, rows: Sequence[PackedRow]) -> Iterator[tuple[int, list[Tensor]]]:

@@ -71,7 +71,7 @@ class VisionEncoder(nn.Module):
     def forward(self, images: ImageInputs, precision: torch.dtype, recompute: bool = False) -> Tensor:
         """Image embeddings [N, D]; `recompute` the tower's layers in the backward pass to save memory."""
         if self.stem is None:
-            assert self.tower is not None, "eyes look at parts or through a tower"
+            assert self.tower is not None, "a vision encoder has a patch stem or a tower"
             x_ND = self.embed(self.tower(images.patches_NP, images.frames, images.masked_N, precision, recompute))
         else:
             x_ND = self.embed(self.stem((images.patches_NP.to(precision) - 127.5) / 64))
@@ -81,7 +81,7 @@ class VisionEncoder(nn.Module):
 
     def detect(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Class scores [N, C] and box regression [N, 4] of each patch."""
-        assert self.detection_head is not None, "a model without kinds labels nothing"
+        assert self.detection_head is not None, "a model without classes has no detection head"
         found = self.detection_head(x_ND).float()
         return found[:, : 1 + self.classes], found[:, 1 + self.classes :]
 
