@@ -37,7 +37,7 @@ def test_hidden_states_are_those_of_each_row_alone(seer, rows):
     (image,) = row.images
     blocks = torch.zeros(1, row.size, dtype=torch.long)
     blocks[0, image.position : image.end] = 1
-    images = image_inputs([row], row.size, torch.device("cpu"))
+    images = image_inputs([(image.position, image)], torch.device("cpu"))
     with torch.inference_mode():
         plain = seer.model(
             torch.tensor([row.ids]),

@@ -85,7 +85,7 @@ def test_a_finished_run_shows_everything(folder):
     (training,) = one["training"]
     assert [point["step"] for point in training["points"]] == list(range(1, training["steps"] + 1))
     assert any("heldout" in point for point in training["points"])
-    assert "answered exactly" in one["figures"][0]["title"]
+    assert "Exact match" in one["figures"][0]["title"]
     assert all(len(row) == len(table["columns"]) for table in one["figures"] for row in table["rows"])
     names = {node["id"] for node in one["lineage"]["nodes"]}
     assert {"source tasks", "documents-tasks", "tokenizer", "pretrain", "evaluate"} <= names

@@ -89,7 +89,7 @@ def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:
     blocks = [sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2) for layer in model.model.layers]
     every = sum(weight.numel() for weight in model.parameters())
     copies = 2 * sum(matrix.numel() for matrix in owners.matrices)
-    meshed: Any = SimpleNamespace(mesh=object(), size=1)
+    meshed: Any = SimpleNamespace(device_mesh=object(), size=1)
     assert memory._gathered(model, meshed) == 4 * (sum(blocks[:2]) + every - sum(blocks) + every + copies)
 
 

@@ -236,7 +236,7 @@ def a_run(name: str = "demo", live: bool = True, steps: int = 400, done: int = 2
         ],
         "figures": [
             {
-                "title": "Held-out tasks answered exactly, 40 of each kind",
+                "title": "Exact match on held-out tasks, 40 cases a family and language",
                 "columns": ["family", "level", "English", "Chinese"],
                 "rows": [
                     ["copying", "1", "100.0 % (91–100)", "100.0 % (91–100)"],
