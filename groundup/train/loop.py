@@ -29,7 +29,7 @@ from groundup.train.loss_module import LossModule, speed_up, tensors
 from groundup.train.optim.optimizer import Optimizer
 from groundup.train.result import TrainingResult
 
-VERSION = 1  # raised when the same rows and schedule give other weights
+VERSION = 2  # raised when the same rows and schedule give other weights
 FEW = 16  # batches, of which the first that teaches anything is the one that compiled code is tried on
 
 CHECKPOINTS, WEIGHTS = "checkpoints", "model.safetensors"  # in a stage's folder
@@ -112,7 +112,7 @@ class Trainer:
         self.learner = LossModule(self.model)
         shard(self.learner, mesh)
         self.checks = Checks(self.learner, device, mesh)
-        self.optimizer = Optimizer(self.learner, job.schedule, job.steps, mesh)
+        self.optimizer = Optimizer(self.learner, job.schedule, job.steps, mesh, device.precision("auto"))
         self.saver = checkpoint.Saver(job.folder / CHECKPOINTS, fingerprint, mesh, job.keep)
         self.micro_rows = max(1, job.schedule.micro_tokens // job.model.context)
         self.peak = device.matrix_peak(job.precision)

@@ -14,16 +14,24 @@ class Optimizer:
     """Muon and torch's AdamW (arXiv:1711.05101) over one module, with one schedule.
 
     Rates rise linearly over the first `warmup` fraction of the steps, stay, and fall linearly to zero over the last
-    `decay` fraction (warm-up/stable/decay, arXiv:2404.06395). Owners update sharded matrices.
+    `decay` fraction (warm-up/stable/decay, arXiv:2404.06395). Owners update sharded matrices. Muon
+    multiplies in `precision`.
     """
 
-    def __init__(self, module: nn.Module, schedule: Schedule, steps: int, mesh: ProcessMesh):
+    def __init__(
+        self,
+        module: nn.Module,
+        schedule: Schedule,
+        steps: int,
+        mesh: ProcessMesh,
+        precision: torch.dtype = torch.bfloat16,
+    ):
         self.schedule, self.steps = schedule, steps
         self.named = dict(module.named_parameters())
         matrices = matrices_of(module)
         others = [parameter for name, parameter in self.named.items() if name not in matrices]
         self.owners = MatrixShardOwners(matrices, mesh)
-        self.muon = Muon(self.owners.full, schedule.weight_decay)
+        self.muon = Muon(self.owners.full, schedule.weight_decay, precision)
         self.adamw = torch.optim.AdamW(others, lr=schedule.adamw_lr, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
 
     def factor(self, step: int) -> float:
