@@ -18,12 +18,17 @@ class Filtered:
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)  # keys and columns that no document takes anything from
+    recognised: Counter[str] = field(default_factory=Counter)  # layouts recognised and things converted: no drops
 
     def note(self, reason: str, where: str, detail: str = "") -> None:
         """Count one drop; `where` is a file, with the line or row inside it."""
         self.counts[reason] += 1
         if self.counts[reason] <= EXAMPLES_A_REASON and len(self.examples) < EXAMPLES:
             self.examples.append(sentence(reason, where, detail))
+
+    def recognise(self, what: str, count: int = 1) -> None:
+        """Count what was taken for something by its form, or converted, as users should know: "12 of it"."""
+        self.recognised[what] += count
 
     def pass_over(self, names: Iterable[str]) -> None:
         """Remember unread keys or columns, at most UNREAD of them."""

@@ -67,6 +67,7 @@ def write_documents(
         images=kept["images"],
         detection_classes=sorted(detection_classes),
         image_classes=sorted(image_classes),
+        recognised=dict(sorted(filtered.recognised.items())),
     )
 
 

@@ -1,7 +1,7 @@
 """The results of the stages that prepare data, as their manifests keep them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -20,6 +20,7 @@ class DocumentsResult:
     images: int
     detection_classes: list[str]  # of the boxes in the images
     image_classes: list[str]  # of whole images
+    recognised: dict[str, int] = field(default_factory=dict)  # layouts recognised and things converted, how often
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
         )
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items()) or "none"
     console.note(f"  {report.documents:,} documents, {report.characters:,} characters; dropped: {dropped}")
+    for what, count in report.recognised.items():
+        console.note(f"  {count:,} {what}")
     if report.unread:
         console.note(f"  not read: {', '.join(map(repr, report.unread))}")
     for warning in report.warnings:

@@ -109,7 +109,9 @@ def test_a_curve_can_be_logarithmic(run):
 
 def test_figures_licences_and_lineage_are_shown(run):
     page = run.page
-    assert page.locator("caption").all_inner_texts()[0] == "Exact match on held-out tasks, 40 cases a family and language"
+    assert (
+        page.locator("caption").all_inner_texts()[0] == "Exact match on held-out tasks, 40 cases a family and language"
+    )
     row = page.locator("tr", has_text="spelling")
     assert row.locator("td").all_inner_texts() == ["1", "100.0 % (91–100)", "90.0 % (77–96)"]
     assert page.locator("tr", has_text="PSF-2.0").locator("td").inner_text() == "1,834"

@@ -1,0 +1,76 @@
+"""What annotations of all formats are made of: an annotated image, and boxes that are checked as they are read."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from groundup.codecs.image import BadImage
+from groundup.data import image_files
+from groundup.data.paths import shown
+
+POLYGONS = "polygons, read as the boxes that bound them"
+ROTATED = "rotated boxes, read as the upright boxes that bound them"
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class AnnotatedImage:
+    """An annotated image, not loaded yet: its boxes by class, in fractions or, if `pixels`, in pixels."""
+
+    file: Path
+    origin: str
+    where: str  # of the annotation
+    boxes: list[tuple[str, Box]] = field(default_factory=list)
+    pixels: bool = False
+    size: tuple[int, int] | None = None  # width and height as annotated
+    problem: BadImage | None = None
+
+    @property
+    def path(self) -> str:
+        """As text, with slashes."""
+        return self.file.as_posix()
+
+    def take(self, boxes: Iterable[tuple[str, Box]]) -> "AnnotatedImage":
+        """Take over boxes; the first that cannot be read is remembered, for when the image turns out to be used."""
+        try:
+            self.boxes = list(boxes)
+        except BadImage as error:
+            self.problem = error
+        return self
+
+
+def annotated(images: Path, name: Any, folder: Path, where: str) -> AnnotatedImage:
+    """An image that an annotation names; raises BadImage when it may not."""
+    if not isinstance(name, str) or not name:
+        raise BadImage("broken annotation", "it names no file")
+    file = image_files.contained(images, name)
+    return AnnotatedImage(file, shown(file, folder), where)
+
+
+def numbers(value: Any, counts: tuple[int, ...]) -> list[float]:
+    """A list of as many numbers as one of `counts`; raises BadImage for any other."""
+    if (
+        not isinstance(value, list)
+        or len(value) not in counts
+        or any(isinstance(each, bool) or not isinstance(each, int | float) for each in value)
+    ):
+        raise BadImage(
+            "broken annotation", f"a box of {json.dumps(value)[:60]}; expected {' or '.join(map(str, counts))} numbers"
+        )
+    return [float(each) if abs(each) < 1e15 else math.nan for each in value]
+
+
+def bounds(points: list[float]) -> Box:
+    """The bounds along the axes of points x1, y1, x2, y2, ..."""
+    if not all(map(math.isfinite, points)):
+        return (math.nan,) * 4
+    return min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])
+
+
+def name_of(value: Any) -> str:
+    """The name of a class; empty, which is refused later, for what is none."""
+    return value if isinstance(value, str) else ""
