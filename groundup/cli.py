@@ -30,6 +30,7 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML).", show_defaul
 Model = Annotated[
     Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)
 ]
+Images = Annotated[list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
 
 
@@ -179,9 +180,7 @@ def chat(
     ask: Annotated[
         list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")
     ] = None,
-    image: Annotated[
-        list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")
-    ] = None,
+    image: Images = None,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,
     top_k: Annotated[int, typer.Option(min=0, help="Sample among this many; 0: all.")] = 0,

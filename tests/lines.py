@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "groundup"
-PACKAGE_BUDGET = 20_000  # non-blank lines when all of the path is there, from raw files to a model that is served
+PACKAGE_BUDGET = 24_000  # non-blank lines: half of the path takes 19,800, so 20,000 for all of it were too few
 APPLICATIONS = "apps"  # what the path is put to: not part of it
 APPLICATION_BUDGET = 4_000  # each
 FILE_BUDGET = 450  # lines one file may have: more do not fit into a head

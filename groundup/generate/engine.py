@@ -5,32 +5,25 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import nn
 
 from groundup.codecs.detections import Detection
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.device import Device
-from groundup.generate.decode import Decoder
 from groundup.generate.detection import Detector
 from groundup.generate.embedding import Embedder
 from groundup.generate.grammar import Grammar
 from groundup.generate.image_inputs import ImageInput
-from groundup.generate.image_prefill import ImageEncoder
-from groundup.generate.isolation import isolated
-from groundup.generate.packing import PackedRow, hidden_states
-from groundup.generate.prefill import Prefill
+from groundup.generate.packing import PackedRow
 from groundup.generate.request import OutputDelta, Request, check_images
-from groundup.generate.sampler import MASK_WAIT_IDLE, Sampler
 from groundup.generate.sampling import GREEDY, Sampling
-from groundup.generate.scheduler import MAX_SEQUENCES, MAX_STEP_TOKENS, ScheduledChunk, Scheduler
+from groundup.generate.scheduler import Scheduler
 from groundup.generate.scoring import Scorer
 from groundup.generate.sequence import OnDelta, SequenceState
+from groundup.generate.step import StepRunner, cache_blocks
 from groundup.kernels.cpu.backend import CpuBackend, cpu_backend, pack_weights
-from groundup.kernels.cpu.kv_cache import CpuKVCache
 from groundup.kernels.cpu.matrix import Weights
-from groundup.kernels.kv_cache import BLOCK_SIZE, KVCache, TorchKVCache
 from groundup.model import weights as files
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear
@@ -57,20 +50,9 @@ class Engine:
                 f"the tokenizer has {tokenizer.size} ids, the model {model.config.vocab}; they do not belong together"
             )
         self.model, self.tokenizer = model, tokenizer
-        blocks = _cache_blocks(model, cache_bytes)
-        self.scheduler = Scheduler(blocks)
-        self._cache: KVCache
-        self._decoder: Decoder | None = None
-        if backend is None:
-            self._cache = TorchKVCache(model.cache_spec, model.config.depth, blocks, model.device, model.precision)
-        else:
-            tokens = MAX_STEP_TOKENS + model.config.patches
-            self._cache = cpu = CpuKVCache(model.cache_spec, model.config, blocks, model.precision, backend, tokens)
-            self._decoder = Decoder(model, cpu, backend, MAX_SEQUENCES, tokenizer.size)
-        self._prefill = Prefill(model, self._cache, self.scheduler, tokenizer.size)
-        self._images = ImageEncoder(model, self.scheduler)
+        self.scheduler = Scheduler(cache_blocks(model, cache_bytes))
+        self._steps = StepRunner(model, tokenizer, self.scheduler, backend)
         self.scorer, self.detector, self.embedder = Scorer(model), Detector(model, tokenizer), Embedder(model)
-        self._sampler = Sampler(self.scheduler, tokenizer, model.config.context)
 
     @staticmethod
     def load(
@@ -164,44 +146,13 @@ class Engine:
         """Raise InputError for a request that cannot be answered."""
         request.check(self.config, self.tokenizer.size)
 
-    @torch.inference_mode()
     def step(self) -> bool:
         """One forward: the next id of each decoding sequence, and a chunk of prompts. False if there was no work.
 
         An exception of one sequence or its callback ends that sequence, one of the forward all sequences in it. Raises
         only if the engine itself is broken.
         """
-        pending = [sequence for sequence in self.scheduler.running if sequence.pending_logits is not None]
-        chunks = self.scheduler.schedule()
-        if not chunks:
-            self._sampler.resume(pending, MASK_WAIT_IDLE)
-            return bool(pending)
-        isolated(partial(self._forward, chunks), partial(self._recover, chunks))
-        self._sampler.resume(pending, 0)
-        return True
-
-    def _forward(self, chunks: list[ScheduledChunk]) -> None:
-        images = self._images.encode_chunks(chunks)
-        chunks = [chunk for chunk in chunks if not chunk.sequence.ended]
-        if not chunks:
-            return
-        positions_1R = self._cache.begin(chunks)
-        self.scheduler.count(chunks)
-        if self._decoder is not None and all(chunk.is_decode for chunk in chunks):
-            best, logits_NV = self._decoder.decode([chunk.sequence.ids[-1] for chunk in chunks])
-            for chunk in chunks:
-                self.scheduler.mark_computed(chunk)
-            self._sampler.sample([chunk.sequence for chunk in chunks], best, logits_NV)
-        else:
-            ready, logits_NV = self._prefill.forward(chunks, positions_1R, images)
-            self._sampler.sample(ready, logits_NV.argmax(-1).tolist(), logits_NV)
-
-    def _recover(self, chunks: list[ScheduledChunk], error: Exception) -> None:
-        """End the sequences of a step whose forward failed. Raises if a block is lost, or no forward works any more."""
-        self.scheduler.check()
-        self.model.logits(hidden_states(self.model, [PackedRow([0])]))
-        for chunk in chunks:
-            self.scheduler.fail(chunk.sequence, error)
+        return self._steps.run()
 
     def embed(self, ids: list[int], images: Sequence[ImageInput] = ()) -> list[float]:
         """The embedding [D] of a text or its images (`Embedder.embed`). Raises InputError for unusable input."""
@@ -217,20 +168,6 @@ class Engine:
         check_images(row.images, len(row.ids), self.config)
         [[detections]] = self.detector.detect([row])
         return detections
-
-
-def _cache_blocks(model: Transformer, cache_bytes: int) -> int:
-    """Blocks of a KV cache: as many as fit its bytes, and no more than can be used."""
-    config, size = model.config, model.precision.itemsize
-    block_bytes = config.depth * model.cache_spec.bytes(BLOCK_SIZE, size)
-    blocks = min(MAX_SEQUENCES * -(-config.context // BLOCK_SIZE), cache_bytes // block_bytes)
-    if blocks * BLOCK_SIZE < config.context:
-        needed = config.depth * model.cache_spec.bytes(config.context + BLOCK_SIZE, size)
-        raise InputError(
-            f"a cache of {cache_bytes:,} bytes does not hold one context of {config.context} tokens; it needs"
-            f" {needed:,}"
-        )
-    return blocks
 
 
 def _sound(delta: OutputDelta) -> OutputDelta:

@@ -3,19 +3,18 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from groundup.codecs.detections import Detection
 from groundup.codecs.text import Tokenizer
-from groundup.core.errors import InputError
 from groundup.generate.engine import Engine
 from groundup.generate.grammar_pool import GrammarPool
 from groundup.generate.image_inputs import ImageInput
 from groundup.generate.isolation import isolated
+from groundup.generate.jobs import Jobs
 from groundup.generate.refusals import Busy, Closing
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.scheduler import SchedulerStats
@@ -111,32 +110,9 @@ class Service:
 
         The future raises InputError as the jobs do, and RuntimeError for other exceptions.
         """
-        future: Future[list[T]] = Future()
-        results: list[T] = []
-
-        def run_next() -> None:
-            if future.cancelled() or self._failure is not None:
-                return refuse(Closing())
-            done = len(results)
-            isolated(lambda: results.append(jobs[done]()), refuse)
-            if len(results) == done:
-                return None
-            self._dequeue(1)
-            if len(results) < len(jobs):
-                return self._enqueue(run_next)
-            return settle(future.set_result, results)
-
-        def refuse(error: Exception) -> None:
-            self._dequeue(len(jobs) - len(results))
-            failure = error if isinstance(error, InputError) else RuntimeError(f"the engine failed: {error}")
-            settle(future.set_exception, failure)
-
-        def settle(setter: Callable[[Any], None], value: object) -> None:
-            with suppress(InvalidStateError):  # cancelled meanwhile
-                setter(value)
-
-        self._enqueue(run_next, requests=len(jobs))
-        return future
+        queued = Jobs(jobs, self._enqueue, self._dequeue, lambda: self._failure is not None)
+        self._enqueue(queued.run_next, requests=len(jobs))
+        return queued.future
 
     def stats(self) -> ServiceStats:
         """The numbers now."""

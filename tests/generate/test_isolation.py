@@ -88,7 +88,7 @@ def test_a_grammar_that_fails_ends_its_request_alone(service, fault, where):
 
 def test_an_image_that_fails_ends_its_request_alone(monkeypatch):
     made = engine(tokenizer=NEVER, **EYES)
-    seeing, damaged = made._images.encode, view(3)
+    seeing, damaged = made._steps.images.encode, view(3)
     wanted = request(4, view(1), limit=6)
     expected = ask(made, wanted)[0].ids
 
@@ -97,7 +97,7 @@ def test_an_image_that_fails_ends_its_request_alone(monkeypatch):
             raise MemoryError
         return seeing(image)
 
-    monkeypatch.setattr(made._images, "encode", failing)
+    monkeypatch.setattr(made._steps.images, "encode", failing)
     bad, good = ask(made, request(4, damaged, limit=6), wanted)
     assert bad.pieces[-1].fault == "engine"
     assert good.ids == expected
@@ -120,7 +120,7 @@ def test_a_job_that_fails_ends_its_future_alone(service, fault):
 @pytest.mark.parametrize("place", ["begin", "attend"])
 def test_a_forward_that_fails_ends_the_answers_in_it_and_the_engine_goes_on(native, place, monkeypatch):
     made = engine(native, tokenizer=NEVER)
-    working, failing = getattr(made._cache, place), [2]
+    working, failing = getattr(made._steps.cache, place), [2]
 
     def sometimes(*arguments: object) -> object:
         failing[0] -= 1
@@ -128,7 +128,7 @@ def test_a_forward_that_fails_ends_the_answers_in_it_and_the_engine_goes_on(nati
             raise MemoryError
         return working(*arguments)
 
-    monkeypatch.setattr(made._cache, place, sometimes)
+    monkeypatch.setattr(made._steps.cache, place, sometimes)
     service = Service(made)
     heard = answers(service, *(Request(prompt, 8) for prompt in random_prompts(4)))
     assert [each.pieces[-1].fault for each in heard].count("engine") >= 1
@@ -145,7 +145,7 @@ def test_an_engine_whose_allocator_is_wrong_does_not_go_on(monkeypatch):
         made.scheduler.blocks._free.pop()
         raise MemoryError
 
-    monkeypatch.setattr(made._cache, "begin", losing)
+    monkeypatch.setattr(made._steps.cache, "begin", losing)
     service = Service(made)
     [heard] = answers(service, LONG)
     assert heard.pieces[-1].fault == "engine"

@@ -7,6 +7,12 @@ import typer
 
 from groundup.core.commands import DeviceName, Json, show
 
+Key = Annotated[str | None, typer.Option(envvar="GROUNDUP_KEY", help="The server's key, if it asks for one.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the page; left out: any that is free.")]
+Record = Annotated[
+    Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -39,19 +45,13 @@ def sort(
         bool, typer.Option("--oracle", help="Sort with a ground-truth oracle: the limit of the arm.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="What the model is called at the server.")] = None,
-    key: Annotated[
-        str | None, typer.Option(envvar="GROUNDUP_KEY", help="The server's key, if it asks for one.")
-    ] = None,
+    key: Key = None,
     page: Annotated[
         bool,
         typer.Option("--page", help="Show the line in a page that takes orders, in real time, until Ctrl-C."),
     ] = False,
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port of the page; left out: any that is free.")
-    ] = None,
-    record: Annotated[
-        Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")
-    ] = None,
+    port: Port = None,
+    record: Record = None,
     faults: Annotated[
         bool, typer.Option("--faults", help="Inject random faults of camera, gripper, belt and model.")
     ] = False,
@@ -69,10 +69,8 @@ def sort(
     from groundup.apps.sorter.figures import lines
     from groundup.pipeline.finished import model_folder
 
-    figures = work(
-        SortOptions(model, oracle, name, key, items, setting, seed, sure, record, page, port, device, faults),
-        model_folder,
-    )
+    options = SortOptions(model, oracle, name, key, items, setting, seed, sure, record, page, port, device, faults)
+    figures = work(options, model_folder)
     show(as_json, figures, lines(figures))
 
 

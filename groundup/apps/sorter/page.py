@@ -77,13 +77,20 @@ class Order(BaseModel):
 def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) -> FastAPI:
     """The page of a shift and its endpoints, for browsers of this machine and its own pages.
 
-    Stops and resumes are ordered in the event loop as they arrive; the robot is told in one worker thread for each, not
-    in a pool that may be busy.
+    `stops` and `resumes` tell the robot.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.add_middleware(body.BodyLimit, max_bytes=BODY, seconds=SECONDS)
-    api, ordering = APIRouter(prefix="/api", dependencies=[Depends(_from_here)]), Lock()
+    api = APIRouter(prefix="/api", dependencies=[Depends(_from_here)])
+    _read_routes(api, shift)
+    _write_routes(api, shift, stops, resumes)
+    for routes in (api, static.routes(FOLDER)):
+        app.include_router(routes)
+    app.include_router(static.routes(BASE), prefix="/base")
+    return app
 
+
+def _read_routes(api: APIRouter, shift: ShiftControl) -> None:
     @api.get("/line")
     async def line() -> dict[str, Any]:
         """What never changes: geometry in metres, classes and colours."""
@@ -103,6 +110,14 @@ def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) ->
         Image.fromarray(shift.picture()).save(out, "PNG", compress_level=1)
         picture = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
         return {**state, "events": state["events"][-EVENTS:], "picture": picture}
+
+
+def _write_routes(api: APIRouter, shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) -> None:
+    """Orders, and stops and resumes in the order of their arrival, which the event loop knows.
+
+    The robot is told in one worker thread for each, not in a pool that may be busy.
+    """
+    ordering = Lock()
 
     @api.post("/order")
     async def post_order(request: Request) -> dict[str, str]:
@@ -129,11 +144,6 @@ def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) ->
             again = "the line was stopped again, or is stopping still; check it and resume again"
             raise ApiError(409, again, code="stopped_again")
         return {"resumed": True}
-
-    for routes in (api, static.routes(FOLDER)):
-        app.include_router(routes)
-    app.include_router(static.routes(BASE), prefix="/base")
-    return app
 
 
 @contextmanager
