@@ -1,4 +1,7 @@
-"""Admission control: host, origin, API key and rate limit of each request; then the access log and the metrics."""
+"""Admission control: host, origin, API key and rate limit of each request; then the access log and the metrics.
+
+A key is a header that no browser adds by itself, so where there are keys, pages of any origin may send one (CORS).
+"""
 
 import math
 import secrets
@@ -7,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundup.serve import request_stats
@@ -41,6 +45,17 @@ class _Request:
             return f"key {self.key.name}"
         address = self.scope.get("client")
         return f"address {address[0] if address else ''}"
+
+
+def for_any_origin(app: ASGIApp) -> ASGIApp:
+    """The app, with the headers by which browsers let pages of other origins use it; cookies are not allowed."""
+    return CORSMiddleware(
+        app,
+        allow_origins=("*",),
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=("x-request-id", "retry-after"),
+    )
 
 
 class AdmissionControl:
@@ -84,24 +99,11 @@ class AdmissionControl:
             self.limiter.release(request.client)
 
     def _admit(self, request: _Request) -> None:
-        """Check host, origin and key. Raises ApiError (401, 403)."""
-        host = request.headers.get("host", "")
-        if self.keys is None and _without_port(host) not in LOCAL_HOSTS:
-            raise ApiError(403, f"this server answers to localhost, not to {host!r}", code="wrong_host")
-        origin = request.headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
-            raise ApiError(403, f"pages of {origin} may not use this server", code="wrong_origin")
-        if self.keys is None or not _under(request.scope["path"], KEY_PATHS):
-            return
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        request.key = self.keys.authenticate(token.strip()) if scheme.lower() == "bearer" else None
-        if request.key is None:
-            raise ApiError(
-                401,
-                "a valid API key is needed: Authorization: Bearer KEY",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+        """Check the key; where there are no keys, host and origin. Raises ApiError (401, 403)."""
+        if self.keys is None:
+            _require_own_page(request.headers.get("host", ""), request.headers.get("origin"))
+        elif _under(request.scope["path"], KEY_PATHS):
+            request.key = _authenticate(self.keys, request.headers.get("authorization", ""))
 
     def _observe_send(self, request: _Request, send: Send) -> Send:
         async def observed(message: Message) -> None:
@@ -133,6 +135,28 @@ class AdmissionControl:
             "seconds": round(seconds, 4),
         }
         self.log.write(entry, stats, bytes(request.body) if self.log.prompts and request.body else None)
+
+
+def _authenticate(keys: Keys, header: str) -> Key:
+    scheme, _, token = header.partition(" ")
+    found = keys.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+    if found is None:
+        raise ApiError(
+            401,
+            "a valid API key is needed: Authorization: Bearer KEY",
+            code="invalid_api_key",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return found
+
+
+def _require_own_page(host: str, origin: str | None) -> None:
+    if _without_port(host) not in LOCAL_HOSTS:
+        raise ApiError(403, f"this server answers to localhost, not to {host!r}", code="wrong_host")
+    if origin is not None and origin.partition("://")[2] != host:
+        raise ApiError(
+            403, f"pages of {origin} may not use this server, as it was started without --keys", code="wrong_origin"
+        )
 
 
 def _under(path: str, prefixes: tuple[str, ...]) -> bool:

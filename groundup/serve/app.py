@@ -3,8 +3,9 @@
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from groundup.serve import chat, completions, detections, embeddings, static
+from groundup.serve import chat, completions, detections, embeddings, responses, static
 from groundup.serve.body import BodyLimit
 from groundup.serve.errors import HANDLERS
 from groundup.serve.models import ServedModel
@@ -14,11 +15,25 @@ from groundup.serve.serving import Serving
 def make_app(serving: Serving) -> FastAPI:
     """The app. FastAPI's generated documentation is off: its page would load scripts from other hosts."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
+    app.state.body_bytes = serving.limits.body_bytes
+    app.add_middleware(Head)
     app.add_middleware(BodyLimit, max_bytes=serving.limits.body_bytes, seconds=serving.limits.body_seconds)
-    endpoints = (chat, completions, embeddings, detections)
+    endpoints = (chat, completions, responses, embeddings, detections)
     for routes in (models(serving), *(each.routes(serving) for each in endpoints), static.routes(serving.page)):
         app.include_router(routes)
     return app
+
+
+class Head:
+    """ASGI middleware: HEAD answers as GET does, without the body, which the server leaves out."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app, with GET in the place of HEAD."""
+        head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self.app({**scope, "method": "GET"} if head else scope, receive, send)
 
 
 def models(serving: Serving) -> APIRouter:

@@ -1,7 +1,9 @@
-"""Request bodies: limits of size and time, and validation against a schema."""
+"""Request bodies: limits of size and time, content codings, and validation against a schema."""
 
 import asyncio
+import codecs
 import time
+import zlib
 from contextlib import suppress
 from typing import TypeVar
 
@@ -13,6 +15,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
+CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # by Content-Encoding: zlib's window bits, and its format
+MARKS = {  # first bytes of what is no JSON in UTF-8
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, which it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+_REMEDIES = {"gzip": "say so with Content-Encoding: gzip", "zstd": "send it as it is, or as gzip"}
 # Over the limit, so much more is read: a connection that closes with unread bytes may lose its response.
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 16, 0.5
 
@@ -79,27 +91,73 @@ async def read(request: Request, model: type[Model]) -> Model:
     if kind != "application/json":
         raise ApiError(415, f"the body is {kind or 'of no stated type'}; send Content-Type: application/json")
     body = await request.body()
-    return await run_in_threadpool(parse, model, body)
+    coding, most = request.headers.get("content-encoding", ""), request.app.state.body_bytes
+    return await run_in_threadpool(lambda: parse(model, text(decompressed(body, coding, most))))
+
+
+def decompressed(body: bytes, coding: str, most: int) -> bytes:
+    """A body without its content coding. Raises ApiError (400, 413, 415)."""
+    name = coding.strip().lower()
+    if name in ("", "identity"):
+        return body
+    if name not in CODINGS:
+        raise ApiError(
+            415,
+            f"the body has Content-Encoding {coding[:40]!r}; send it as it is, or as one of {', '.join(CODINGS)}",
+            code="unsupported_encoding",
+            headers={"Accept-Encoding": ", ".join(CODINGS)},
+        )
+    stream = zlib.decompressobj(CODINGS[name])
+    try:
+        found = stream.decompress(body, most + 1)
+    except zlib.error as error:
+        raise _unreadable(f"the body is not {name} as its Content-Encoding says ({error})") from None
+    if len(found) > most:
+        raise ApiError(413, f"the body has more than {most:,} bytes once its {name} is undone")
+    if not stream.eof or stream.unused_data:
+        raise _unreadable(f"the body is {'more than' if stream.eof else 'only a part of'} one {name} stream")
+    return found
+
+
+def text(body: bytes) -> bytes:
+    """A body in UTF-8, without byte-order mark. Raises ApiError (400) that names another encoding."""
+    for mark, name in MARKS.items():
+        if body.startswith(mark):
+            raise _unreadable(f"the body is {name}; {_REMEDIES.get(name, 'send JSON in UTF-8')}")
+    try:
+        body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(f"the body is not UTF-8 (byte {error.start}); send JSON in UTF-8") from None
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
+def _unreadable(message: str) -> ApiError:
+    return ApiError(400, message, code="invalid_json")
 
 
 def parse(model: type[Model], body: bytes) -> Model:
-    """Validate a body. Raises ApiError (400) that names the first unknown, missing or invalid field."""
+    """Validate a body. Raises ApiError (400) as `refusal`."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        raise refusal(error) from None
+
+
+def refusal(error: ValidationError) -> ApiError:
+    """The error (400) that names the first unknown, missing or invalid field."""
+    first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(map(str, first["loc"]))
     match first["type"]:
         case "json_invalid":
-            raise ApiError(
+            return ApiError(
                 400,
                 f"the body is no JSON that can be read: {first['msg'].removeprefix('Invalid JSON: ')}",
                 code="invalid_json",
             )
         case "extra_forbidden":
-            raise ApiError(400, f"{where} is not supported here; leave it out", where, "unsupported_field")
+            return ApiError(400, f"{where} is not supported here; leave it out", where, "unsupported_field")
         case "missing":
-            raise ApiError(400, f"{where} is missing", where, "missing_field")
-    raise ApiError(
+            return ApiError(400, f"{where} is missing", where, "missing_field")
+    return ApiError(
         400, f"{where or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}", where or None, "invalid_value"
     )

@@ -22,7 +22,7 @@ from groundup.serve.models import ServedModel
 from groundup.serve.prompts import Envelope
 from groundup.serve.schema import MAX_CHOICES, ChatRequest
 from groundup.serve.serving import Serving
-from groundup.serve.stream import unless_disconnected
+from groundup.serve.stream import ResponseWriter, unless_disconnected
 from groundup.serve.tools import ToolCallParser
 
 
@@ -39,17 +39,24 @@ def routes(serving: Serving) -> APIRouter:
 
 
 async def _answer(serving: Serving, request: Request, payload: ChatRequest, model: ServedModel) -> Response:
-    messages, refs = await run_in_threadpool(images.extract, payload.messages)
-    views = await serving.image_loader.load(model.service.config, refs)
-    engine_requests = await run_in_threadpool(
-        requests, payload.model_copy(update={"messages": messages}), model, serving.temperature, views
-    )
-    engine_requests = await _with_grammar(request, payload, model, engine_requests)
+    engine_requests = await prepare(serving, request, payload, model)
     kind = "chat.completion.chunk" if payload.stream else "chat.completion"
     envelope = Envelope.new("chatcmpl", kind, payload.model, engine_requests[0].sampling.seed)
     return await serving.respond(
         request, model, engine_requests, ChatWriter(envelope, payload, model.service.tokenizer), payload.stream
     )
+
+
+async def prepare(
+    serving: Serving, request: Request, payload: ChatRequest, model: ServedModel
+) -> Sequence[engine.Request]:
+    """One engine request a choice of a chat payload, with images and compiled grammar. Raises ApiError (400), Busy."""
+    messages, refs = await run_in_threadpool(images.extract, payload.messages)
+    views = await serving.image_loader.load(model.service.config, refs)
+    engine_requests = await run_in_threadpool(
+        requests, payload.model_copy(update={"messages": messages}), model, serving.temperature, views
+    )
+    return await _with_grammar(request, payload, model, engine_requests)
 
 
 def requests(
@@ -103,12 +110,12 @@ def _limit(payload: ChatRequest) -> int | None:
 
 
 def _logprobs(payload: ChatRequest) -> int | None:
-    if payload.top_logprobs is not None and not payload.logprobs:
+    if payload.top_logprobs and not payload.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs: true", "top_logprobs")
     return (payload.top_logprobs or 0) if payload.logprobs else None
 
 
-class ChatWriter:
+class ChatWriter(ResponseWriter):
     """Writes outputs as a chat completion, or as its chunks."""
 
     def __init__(self, envelope: Envelope, payload: ChatRequest, tokenizer: Tokenizer):

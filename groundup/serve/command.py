@@ -20,7 +20,7 @@ from groundup.generate.service import Service
 from groundup.kernels.cpu.matrix import Weights
 from groundup.serve import connections, health, runs
 from groundup.serve.access_log import AccessLog
-from groundup.serve.admission import AdmissionControl
+from groundup.serve.admission import AdmissionControl, for_any_origin
 from groundup.serve.app import make_app
 from groundup.serve.images import ImageLoader
 from groundup.serve.keys import Keys
@@ -99,9 +99,10 @@ def serve(
             console.note(
                 f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile"
             )
-            with _answer_probes(admission, listener):
+            door = admission if keys is None else for_any_origin(admission)
+            with _answer_probes(door, listener):
                 registry.load()
-            server = SignalledServer(admission, registry, log, options, reload, end_process)
+            server = SignalledServer(door, registry, log, options, reload, end_process)
             _run(server, registry, admission, options, listener)
         finally:
             registry.close(0)

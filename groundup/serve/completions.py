@@ -18,6 +18,7 @@ from groundup.serve.models import ServedModel
 from groundup.serve.prompts import Envelope, Prompt
 from groundup.serve.schema import MAX_CHOICES, MAX_PROMPTS, CompletionRequest
 from groundup.serve.serving import Serving
+from groundup.serve.stream import ResponseWriter
 
 
 def routes(serving: Serving) -> APIRouter:
@@ -72,7 +73,7 @@ def requests(
     ]
 
 
-class CompletionWriter:
+class CompletionWriter(ResponseWriter):
     """Writes outputs as a completion or its chunks; with max_tokens 0 the one token computed is left out."""
 
     def __init__(self, envelope: Envelope, payload: CompletionRequest, found: list[Prompt], tokenizer: Tokenizer):

@@ -11,7 +11,7 @@ from groundup.generate.service import ServiceStats
 from groundup.serve.request_stats import RequestStats
 
 PATHS = (
-    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/detections", "/v1/models"),
+    *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/detections", "/v1/models"),
     *("/api/settings", "/api/runs", "/health", "/ready", "/metrics"),
 )
 _LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -20,6 +20,8 @@ MAX_METADATA = 16  # metadata
 MAX_IMAGES = 16  # of a request
 MAX_IMAGE_BYTES = 8 << 20  # of an image, as a file
 MAX_CHOICES = 128  # of one request: n times the prompts
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
 
 
 def _at_most(count: int) -> Callable[[Any], Any]:
@@ -52,13 +54,32 @@ def _by_type(value: Any) -> Any:
 
 
 class StreamOptions(RequestObject):
-    """Options of a stream."""
+    """Options of a stream. Chunks are never padded (obfuscation)."""
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] = False
 
 
-class Generation(RequestObject):
-    """Fields that chat and completions share."""
+def _not_stored(value: Any) -> Any:
+    if value is True:
+        raise PydanticCustomError("not_stored", "nothing is stored here; leave it out, or send false")
+    return value
+
+
+class Harmless(RequestObject):
+    """Fields of OpenAI's API that change no answer here: accepted without effect."""
+
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    metadata: Annotated[dict[str, Any], BeforeValidator(_at_most(MAX_METADATA))] = {}
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] = "auto"
+    store: Annotated[bool, BeforeValidator(_not_stored)] = False
+
+
+class Sampled(Harmless):
+    """Fields that all endpoints share which generate text."""
 
     model: str
     temperature: float | None = Field(None, ge=0, le=2)
@@ -68,20 +89,21 @@ class Generation(RequestObject):
     repetition_penalty: float = Field(1.0, gt=0, le=10)
     presence_penalty: float = Field(0.0, ge=-2, le=2)
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stream: bool = False
+
+
+class Generation(Sampled):
+    """Fields that chat and completions share."""
+
     logit_bias: Annotated[
         dict[str, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(_at_most(MAX_LOGIT_BIASES))
     ] = {}
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int = Field(1, ge=1, le=MAX_N)
     stop: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]], BeforeValidator(_in_a_list)
     ] = Field([], max_length=MAX_STOPS)
-    stream: bool = False
     stream_options: StreamOptions | None = None
-    user: str | None = None  # this and the following fields are accepted and have no effect
-    metadata: Annotated[dict[str, str], BeforeValidator(_at_most(MAX_METADATA))] = {}
-    store: Literal[False] = False
-    service_tier: Literal["auto"] = "auto"
 
 
 class Function(RequestObject):
@@ -143,6 +165,9 @@ class ChatRequest(Generation):
     tools: list[Tool] = Field([], max_length=MAX_TOOLS)
     tool_choice: Annotated[ToolChoice | None, BeforeValidator(_by_type)] = None
     parallel_tool_calls: bool = True
+    reasoning_effort: Effort | None = None  # this and the following fields are accepted without effect
+    verbosity: Verbosity | None = None
+    modalities: list[Literal["text"]] = Field([], max_length=1)
 
 
 class CompletionRequest(Generation):
@@ -152,6 +177,80 @@ class CompletionRequest(Generation):
     max_tokens: int = Field(16, ge=0)
     logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
     echo: bool = False
+
+
+# --- POST /v1/responses ------------------------------------------------------------------------------------------
+
+
+def _without_history(value: Any) -> Any:
+    raise PydanticCustomError("not_stored", "nothing is stored here; send the whole conversation as input")
+
+
+class _OfTypeFunction(RequestObject):
+    type: Literal["function"]
+
+
+class FlatTool(Function, _OfTypeFunction):
+    """A function that the model may call, without the nesting of chat completions."""
+
+
+class FlatToolChoice(RequestObject):
+    """Whether tools are called: a mode, or one function by its name."""
+
+    type: Literal["none", "auto", "required", "function"]
+    name: str | None = None
+
+
+class TextFormat(RequestObject):
+    """The format of the answer (structured output)."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    description: str | None = None
+    strict: bool = True
+
+
+class TextOptions(RequestObject):
+    """Options of the answer's text; `verbosity` has no effect."""
+
+    format: TextFormat = TextFormat(type="text", schema=None)
+    verbosity: Verbosity | None = None
+
+
+class ReasoningOptions(RequestObject):
+    """Options of reasoning: accepted without effect."""
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class ObfuscationOption(RequestObject):
+    """Option of a stream of events, which are never padded."""
+
+    include_obfuscation: Literal[False] = False
+
+
+class ResponsesRequest(Sampled):
+    """POST /v1/responses. The input is a text or a list of items."""
+
+    input: Any
+    instructions: str | None = None
+    max_output_tokens: int | None = Field(None, ge=1)
+    text: TextOptions = TextOptions()
+    tools: list[FlatTool] = Field([], max_length=MAX_TOOLS)
+    tool_choice: Annotated[FlatToolChoice | None, BeforeValidator(_by_type)] = None
+    parallel_tool_calls: bool = True
+    previous_response_id: Annotated[str | None, BeforeValidator(_without_history)] = None
+    stream_options: ObfuscationOption | None = None
+    background: Literal[False] = False
+    truncation: Literal["disabled"] = "disabled"
+    reasoning: ReasoningOptions = ReasoningOptions()  # this and the following fields are accepted without effect
+    include: list[Literal["reasoning.encrypted_content"]] = Field([], max_length=1)
+    max_tool_calls: int | None = Field(None, ge=1)
+
+
+# --- other endpoints ---------------------------------------------------------------------------------------------
 
 
 class EmbeddingRequest(RequestObject):

@@ -147,13 +147,23 @@ class OutputCollector:
 
 
 class ResponseWriter(Protocol):
-    """Writes outputs in the JSON format of an endpoint."""
+    """Writes outputs in the JSON format of an endpoint; a stream ends with the text `end`."""
+
+    end: str = DONE
+
+    def first_chunks(self) -> list[dict[str, Any]]:
+        """The chunks before the first delta."""
+        return []
 
     def chunks(self, index: int, delta: OutputDelta) -> list[dict[str, Any]]:
         """The chunks of an output delta."""
 
     def last_chunks(self, usage: dict[str, Any]) -> list[dict[str, Any]]:
         """The chunks after the last delta, such as usage."""
+
+    def error_chunks(self, error: ApiError) -> list[dict[str, Any]]:
+        """The chunks that end a stream after an error."""
+        return [error.body]
 
     def response(self, outputs: list[list[OutputDelta]], usage: dict[str, Any]) -> dict[str, Any]:
         """The whole response."""
@@ -241,6 +251,7 @@ class EventStreamResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _texts(self) -> AsyncIterator[str]:
+        yield "".join(map(sse_event, self._writer.first_chunks()))
         try:
             while not self._outputs.done:
                 deltas = await self._outputs.get(self._heartbeat)
@@ -249,10 +260,15 @@ class EventStreamResponse(Response):
                     yield "".join(chunks) or HEARTBEAT
             yield "".join(map(sse_event, self._writer.last_chunks(self._outputs.usage())))
         except ApiError as error:
-            yield sse_event(error.body)
-        yield DONE
+            yield "".join(map(sse_event, self._writer.error_chunks(error)))
+        yield self._writer.end
 
 
 def sse_event(value: dict[str, Any]) -> str:
-    """One server-sent event. The characters in BREAKS are escaped: some clients take them for line ends."""
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':')).translate(BREAKS)}\n\n"
+    """One server-sent event, named after its `type` if it has one.
+
+    The characters in BREAKS are escaped: some clients take them for line ends.
+    """
+    name = f"event: {value['type']}\n" if "type" in value else ""
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(BREAKS)
+    return f"{name}data: {data}\n\n"

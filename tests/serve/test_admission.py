@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from groundup.generate.service import ServiceStats
 from groundup.serve import request_stats
 from groundup.serve.access_log import AccessLog
-from groundup.serve.admission import AdmissionControl
+from groundup.serve.admission import AdmissionControl, for_any_origin
 from groundup.serve.keys import Keys, make
 from groundup.serve.metrics import Metrics
 from groundup.serve.rate_limit import RateLimiter
@@ -86,6 +86,21 @@ def test_another_hosts_name_is_refused_where_only_this_machine_is_served(host, t
 def test_pages_of_others_are_refused(origin):
     refused = Door().get("/v1/chat/completions", method="POST", headers={"Origin": origin})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "wrong_origin")
+
+
+def test_with_keys_a_page_of_another_origin_may_ask_as_it_must_send_one(tmp_path):
+    token = make(tmp_path / "keys", "ann")
+    door = Door(Keys(tmp_path / "keys"))
+    door.gate = for_any_origin(door.gate)
+    origin = {"Origin": "https://chat.example"}
+    wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    preflight = door.get("/v1/chat/completions", method="OPTIONS", headers=origin | wanted)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-headers"] == wanted["Access-Control-Request-Headers"]
+    answers = [door.get("/v1/models", headers=origin | {"Authorization": f"Bearer {key}"}) for key in (token, "x")]
+    assert [answer.status_code for answer in answers] == [200, 401]
+    assert {answer.headers["access-control-allow-origin"] for answer in (preflight, *answers)} == {"*"}
+    assert not any("access-control-allow-credentials" in answer.headers for answer in (preflight, *answers))
 
 
 def test_the_page_itself_may_ask():

@@ -21,6 +21,10 @@ class Sorted(BaseModel):
     sure: bool
 
 
+class Sure(BaseModel):
+    sure: bool
+
+
 TOOL = {
     "type": "function",
     "function": {
@@ -146,13 +150,58 @@ def test_openai_completes_and_embeds(client, tokenizer):
 def test_openai_understands_refusals(client):
     openai = pytest.importorskip("openai")
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="small", messages=USER, reasoning_effort="low")
-    assert (refused.value.param, refused.value.code) == ("reasoning_effort", "unsupported_field")
+        client.chat.completions.create(model="small", messages=USER, functions=[{"name": "f"}])
+    assert (refused.value.param, refused.value.code) == ("functions", "unsupported_field")
     with pytest.raises(openai.NotFoundError, match="no model 'large'"):
         client.chat.completions.create(model="large", messages=USER)
     with pytest.raises(openai.APIError, match="grammar"):
         grammar = {"type": "grammar", "grammar": "start: <no_such_token>"}
         [*client.chat.completions.create(model="small", messages=USER, response_format=grammar, stream=True)]
+
+
+FLAT_TOOL = {"type": "function", **TOOL["function"]}
+
+
+def test_openai_responds_and_streams_the_same(client):
+    fields = {"model": "small", "input": "one two", "instructions": "ten", "extra_body": {"seed": 2}}
+    whole = client.responses.create(**fields, max_output_tokens=30, temperature=0.5)
+    with client.responses.stream(**fields, max_output_tokens=30, temperature=0.5) as stream:
+        events = [*stream]
+        final = stream.get_final_response() if events[-1].type == "response.completed" else events[-1].response
+    assert final.output_text == whole.output_text == "".join(
+        event.delta for event in events if event.type == "response.output_text.delta"
+    )  # fmt: skip
+    assert (events[0].type, final.status) == ("response.created", whole.status)
+    assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens
+
+
+def test_openai_parses_a_response_in_a_format(client):
+    found = client.responses.parse(model="small", input=USER, text_format=Sure)
+    assert isinstance(found.output_parsed, Sure)
+    form = {"type": "json_schema", "name": "bin", "schema": {"enum": ["one", "two"]}}
+    assert json.loads(client.responses.create(model="small", input="one", text={"format": form}).output_text) in (
+        "one",
+        "two",
+    )
+
+
+def test_openai_goes_on_after_the_call_of_a_response(client):
+    fields = {"model": "small", "tools": [FLAT_TOOL], "store": False, "parallel_tool_calls": False}
+    with client.responses.stream(**fields, input=USER, tool_choice="required", extra_body={"seed": 3}) as stream:
+        final = stream.get_final_response()
+    [call] = final.output
+    assert call.parsed_arguments["bin"] in ("one", "two")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "done"}
+    again = client.responses.create(**fields, input=[*USER, call, result], max_output_tokens=5)
+    assert again.output[0].type == "message"
+
+
+def test_openai_understands_refusals_of_responses(client):
+    openai = pytest.importorskip("openai")
+    with pytest.raises(openai.BadRequestError, match="nothing is stored here"):
+        client.responses.create(model="small", input="one", previous_response_id="resp_1")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve("resp_1")
 
 
 # --- LangChain ----------------------------------------------------------------------------------------------
@@ -189,6 +238,19 @@ def test_langchain_calls_tools_and_goes_on_with_the_result(langchain):
     result = stop.invoke(call)
     assert isinstance(result, ToolMessage)
     assert langchain.bind_tools([stop]).invoke([question, answer, result], max_tokens=5).content is not None
+
+
+def test_langchain_uses_the_responses_api(langchain, server):
+    module = pytest.importorskip("langchain_openai")
+    fields = {"base_url": server.url + "/v1", "api_key": "none", "model": "small", "max_retries": 0, "temperature": 0}
+    model = module.ChatOpenAI(**fields, max_tokens=20, use_responses_api=True, store=False)
+    answer = model.invoke([("system", "one"), ("human", "two")])
+    same = langchain.invoke([("system", "one"), ("human", "two")], temperature=0, max_tokens=20)
+    assert answer.text == same.text
+    assert "".join(chunk.text for chunk in model.stream([("system", "one"), ("human", "two")])) == answer.text
+    longer = module.ChatOpenAI(**fields, use_responses_api=True)
+    bound = longer.bind_tools([TOOL], tool_choice="sort", parallel_tool_calls=False).invoke("one")
+    assert bound.tool_calls[0]["args"]["bin"] in ("one", "two")
 
 
 def test_langchain_keeps_to_formats(langchain):

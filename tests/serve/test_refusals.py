@@ -1,7 +1,10 @@
 """What is not supported or cannot be is refused, in OpenAI's shape, naming the field."""
 
+import codecs
+import gzip
 import json
 import threading
+import zlib
 
 import httpx
 import pytest
@@ -30,17 +33,18 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"temprature": 1}, "temprature", "not supported"),
         ({"functions": []}, "functions", "not supported"),
         ({"audio": {}}, "audio", "not supported"),
-        ({"modalities": ["text", "audio"]}, "modalities", "not supported"),
+        ({"modalities": ["text", "audio"]}, "modalities", "at most 1 item"),
+        ({"modalities": ["audio"]}, "modalities.0", "'text'"),
+        ({"reasoning_effort": "loud"}, "reasoning_effort", "'minimal'"),
         ({"prediction": {}}, "prediction", "not supported"),
-        ({"reasoning_effort": "low"}, "reasoning_effort", "not supported"),
         ({"web_search_options": {}}, "web_search_options", "not supported"),
-        ({"verbosity": "low"}, "verbosity", "not supported"),
-        ({"store": True}, "store", "False"),
-        ({"service_tier": "flex"}, "service_tier", "auto"),
+        ({"verbosity": "loud"}, "verbosity", "'low'"),
+        ({"store": True}, "store", "nothing is stored here"),
+        ({"service_tier": "gold"}, "service_tier", "auto"),
         (
             {"stream_options": {"include_obfuscation": True}, "stream": True},
             "stream_options.include_obfuscation",
-            "not supported",
+            "False",
         ),
         ({"stream_options": {"include_usage": True}}, "stream_options", "set stream"),
         ({"model": None}, "model", "missing"),
@@ -152,11 +156,20 @@ def test_a_completion_that_cannot_be_had_is_refused(server, fields, param, words
 def test_what_changes_nothing_is_taken(server):
     fields = {
         "user": "me",
-        "metadata": {"a": "b"},
+        "metadata": {"a": "b", "task": {"chat": 7}},
         "store": False,
         "parallel_tool_calls": True,
-        "service_tier": "auto",
+        "service_tier": "flex",
         "audio": None,
+        "reasoning_effort": "minimal",
+        "verbosity": "low",
+        "modalities": ["text"],
+        "safety_identifier": "me",
+        "prompt_cache_key": "key",
+        "prompt_cache_retention": "24h",
+        "top_logprobs": 0,
+        "tools": [],
+        "stop": [],
     }
     assert server.chat(max_tokens=1, **fields).status_code == 200
 
@@ -219,7 +232,16 @@ def test_only_json_is_read(server, kind):
 
 
 def test_what_is_not_there_is_not_there(server):
-    for path in ("/v2", "/v1", "/v1/responses", "/docs", "/redoc", "/openapi.json", "/v1/models/", "/v1/models/large"):
+    for path in (
+        "/v2",
+        "/v1",
+        "/v1/responses/resp_1",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/v1/models/",
+        "/v1/models/large",
+    ):
         assert error(server.client.get(server.url + path), 404)["type"] == "not_found_error"
     assert error(server.post("/v1/images", {}), 404)
     assert (
@@ -228,6 +250,62 @@ def test_what_is_not_there_is_not_there(server):
     )
     assert error(server.client.delete(server.url + "/v1/models"), 405)
     assert server.client.delete(server.url + "/v1/models").headers["allow"] == "GET"
+
+
+def encoded(server, body: bytes, coding: str = "identity") -> httpx.Response:
+    headers = {"content-type": "application/json", "content-encoding": coding}
+    return server.client.post(server.url + "/v1/chat/completions", content=body, headers=headers)
+
+
+BODY = json.dumps({"model": "small", "messages": [USER | {"content": "\u00e9"}], "max_tokens": 1}, ensure_ascii=False)
+UTF8 = BODY.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (gzip.compress(UTF8), "gzip"),
+        (gzip.compress(UTF8), "X-GZip"),
+        (zlib.compress(UTF8), "deflate"),
+        (codecs.BOM_UTF8 + UTF8, "identity"),
+        (gzip.compress(codecs.BOM_UTF8 + UTF8), "gzip"),
+    ],
+)
+def test_bodies_may_be_compressed_or_begin_with_a_mark(server, body, coding):
+    assert encoded(server, body, coding).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status", "words"),
+    [
+        (UTF8, "br", 415, "Content-Encoding 'br'; send it as it is, or as one of gzip, x-gzip, deflate"),
+        (UTF8, "gzip, gzip", 415, "Content-Encoding 'gzip, gzip'"),
+        (UTF8, "gzip", 400, "is not gzip as its Content-Encoding says"),
+        (gzip.compress(UTF8), "identity", 400, "is gzip; say so with Content-Encoding: gzip"),
+        (b"\x28\xb5\x2f\xfd" + UTF8, "identity", 400, "is zstd; send it as it is, or as gzip"),
+        (gzip.compress(UTF8)[:-9], "gzip", 400, "only a part of one gzip stream"),
+        (gzip.compress(UTF8) * 2, "gzip", 400, "more than one gzip stream"),
+        (gzip.compress(b" " * (5 << 20) + UTF8), "gzip", 413, "more than 4,194,304 bytes once its gzip is undone"),
+        (BODY.encode("utf-16"), "identity", 400, "is UTF-16; send JSON in UTF-8"),
+        (BODY.encode("utf-32"), "identity", 400, "is UTF-32; send JSON in UTF-8"),
+        (BODY.encode("latin-1"), "identity", 400, f"is not UTF-8 (byte {UTF8.index(0xC3)})"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_body_in_another_encoding_is_refused_by_its_name(server, body, coding, status, words):
+    response = encoded(server, body, coding)
+    assert words in error(response, status)["message"]
+    assert ("accept-encoding" in response.headers) == (status == 415)
+
+
+@pytest.mark.parametrize("path", ["/", "/parts/app.js", "/v1/models", "/v1/models/small"])
+def test_head_answers_as_get_does_without_the_body(server, path):
+    head, get = server.client.head(server.url + path), server.client.get(server.url + path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type"):
+        assert head.headers[name] == get.headers[name]
+    assert server.client.head(server.url + "/nowhere").status_code == 404
+    assert server.client.head(server.url + "/v1/chat/completions").status_code == 405
 
 
 def test_models_are_listed(server):

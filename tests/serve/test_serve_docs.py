@@ -30,8 +30,8 @@ def test_the_examples_in_python_run(server, capsys):
     names: dict[str, object] = {}
     exec(compile(code + "\nclient.close()", "docs/serve.md", "exec"), names)
     said = capsys.readouterr().out.splitlines()
-    assert json.loads(said[-4]) in ("paper", "glass", "metal")
-    assert re.fullmatch(r'sort \{"bin": "(paper|glass)"\}', said[-3])
+    assert {'"paper"', '"glass"', '"metal"'} & {*said}
+    assert any(re.fullmatch(r'sort \{"bin": "(paper|glass)"\}', line) for line in said)
     assert said[-2:] == ["0 48", "1 48"]
 
 
