@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from pathlib import Path
 from random import Random
 
 import numpy as np

@@ -94,3 +94,9 @@ def test_a_record_takes_the_times_of_each_answer_apart():
     assert len(record.token_gaps) == 3
     assert record.generated_tokens == 5
     assert record.first_token_seconds is not None
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
+def test_each_endpoint_is_counted_under_its_own_path(path):
+    assert path_label(path) == path
+    assert path_label(path + "x") == "other"
