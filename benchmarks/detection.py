@@ -80,7 +80,7 @@ class Images:
     grid: PatchGrid
     side: int
 
-    def batch(self, number: int, seed: int, strength: float) -> tuple[Tensor, list[np.ndarray]]:
+    def batch(self, number: int, seed: int, strength: float, mirror: bool) -> tuple[Tensor, list[np.ndarray]]:
         """Batch of a step: augmented images [B, 3, H, W], bytes, and their things. Each image once before any comes
         again.
         """
@@ -90,7 +90,7 @@ class Images:
             chosen = np.random.default_rng([seed, turn]).permutation(len(self.pixels))[place_in_turn]
             random = np.random.default_rng([seed, place, 0])
             known = tuple(detection(each, self.names) for each in self.things[chosen])
-            image = augment(TrainingImage(0, self.grid, self.pixels[chosen], known), strength, random)
+            image = augment(TrainingImage(0, self.grid, self.pixels[chosen], known), strength, random, mirror)
             pixels.append(image.pixels)
             things.append(records(image.detections or (), self.names))
         return stacked(pixels), things
@@ -340,10 +340,10 @@ def train(peer: Any, bench: Bench) -> int:
     decayed = [weight for weight in peer.parameters() if weight.dim() > 1]
     plain = [weight for weight in peer.parameters() if weight.dim() <= 1]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}])
-    strength, start, spoken, step = bench.recipe.stage[-1].augment, time.perf_counter(), 0.0, 0
+    stage, start, spoken, step = bench.recipe.stage[-1], time.perf_counter(), 0.0, 0
 
     def make(number: int) -> tuple[Tensor, list[Any]]:
-        images, things = bench.train.batch(number, bench.recipe.seed, strength)
+        images, things = bench.train.batch(number, bench.recipe.seed, stage.augment, stage.mirror)
         return images, [peer.target(each) for each in things]
 
     with ThreadPoolExecutor(1) as maker:

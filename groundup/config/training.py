@@ -36,9 +36,14 @@ class StagePart(Part):
     augment: float = knob(
         0.0,
         "strength",
-        "of random crops, flips, colours, erasing and mixing, 0 to 1: for few images, seen often",
+        "of random crops, colours, erasing and mixing, 0 to 1: for few images, seen often",
         ge=0,
         le=1,
+    )
+    mirror: bool = knob(
+        False,
+        "flag",
+        "half of the images are mirrored, whatever augment is: not where that changes the class, as of digits",
     )
     images: Literal["next", "masked"] = knob(
         "next", "name", "how pre-training learns from images: predict the next patch, or hidden ones"

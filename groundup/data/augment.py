@@ -11,6 +11,7 @@ from groundup.codecs.image import resized
 from groundup.codecs.patches import Pixels
 from groundup.data.image_shards import TrainingImage
 
+VERSION = 2  # raised when the same image, strength and random numbers give another variant
 MIN_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and the most its aspect ratio is stretched
 MIN_VISIBLE = 0.4  # fraction of an object that a crop must leave visible, else its annotation goes
 COLOUR = 0.4  # most that brightness, contrast and saturation change
@@ -18,8 +19,11 @@ ERASED = 0.25  # largest fraction of the image that is erased
 MIXED = 0.4  # largest weight of the other image of a mixup: below a half, so that the text stays true of the first
 
 
-def augment(image: TrainingImage, strength: float, random: np.random.Generator) -> TrainingImage:
-    """A random crop, flip and colour jitter, without boxes also erasing; drops boxes that the crop mostly hides."""
+def augment(image: TrainingImage, strength: float, random: np.random.Generator, mirror: bool) -> TrainingImage:
+    """A random crop and colour jitter, without boxes also erasing; drops boxes that the crop mostly hides.
+
+    With `mirror` also a flip: a choice of its own, as it changes what letters and signs say.
+    """
     crop = _crop(strength, random)
     height, width = image.pixels.shape[:2]
     left, top, right, bottom = crop
@@ -27,7 +31,7 @@ def augment(image: TrainingImage, strength: float, random: np.random.Generator) 
     pixels, detections = resized(image.pixels, image.grid, image.side, box), image.detections
     if detections is not None:
         detections = _cropped(detections, crop)
-    if random.random() < 0.5:
+    if mirror and random.random() < 0.5:
         pixels = pixels[:, ::-1]
         detections = None if detections is None else tuple(map(_flipped, detections))
     pixels = _coloured(pixels, strength, random)

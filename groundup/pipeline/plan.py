@@ -12,7 +12,7 @@ from groundup.config.recipe import Recipe
 from groundup.core.errors import InputError
 from groundup.core.extras import require
 from groundup.core.tables import STAGES, SUITES
-from groundup.data import prepare, sample, shards
+from groundup.data import augment, prepare, sample, shards
 from groundup.data.source import Source, sources
 from groundup.evaluate import runner
 from groundup.model.weights import files_of
@@ -120,6 +120,8 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
         listed = partial(_weights, begun) if before is None and begun is not None else tuple
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
         versions = {"training": loop.VERSION, f"objective {stage.do}": objective(stage.do).version}
+        if stage.augment or stage.mirror:
+            versions["augmentation"] = augment.VERSION
         yield Stage(stage.title, "groundup.train.loop", versions, part, parents, listed, work, trains=True)
         before = stage.title
 

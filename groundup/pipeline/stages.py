@@ -194,7 +194,8 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         if start is not None
         else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(site, sources), tower)
     )
-    images = PatchObjective(stage.images if chosen.predicts_patches else "none", stage.augment, config.classes)
+    predict = stage.images if chosen.predicts_patches else "none"
+    images = PatchObjective(predict, stage.augment, config.classes, stage.mirror)
     rows = site.mesh.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")

@@ -21,17 +21,18 @@ class PatchObjective:
 
     `predict`: "next" patch, after a bidirectional prefix of random length (AIM, arXiv:2401.08541); "masked" patches
     among visible ones; "none", for instruction tuning: the whole image is visible, and its patches learn detection.
-    `classes` are all that the model knows, in order.
+    `classes` are all that the model knows, in order; with `mirror`, augmentation flips too.
     """
 
     predict: Literal["next", "masked", "none"]
     augment: float
     classes: tuple[str, ...]
+    mirror: bool = False
 
     def example(self, image: TrainingImage, images: ShardImages, random: np.random.Generator) -> ImageExample:
         """An image of a shard with its targets; all that is random follows from `random`."""
-        if self.augment:
-            image = augment(image, self.augment, random)
+        if self.augment or self.mirror:
+            image = augment(image, self.augment, random, self.mirror)
             if self.predict == "none" and image.detections is None:  # a mixture is no image to predict or to annotate
                 image = mixup(image, images.random_pixels(random), self.augment, random)
         classes, boxes = self._detection_targets(image)
@@ -55,8 +56,9 @@ class PatchObjective:
 
     def without_augmentation(self) -> "PatchObjective":
         """The same for the held-out loss."""
-        return replace(self, augment=0.0)
+        return replace(self, augment=0.0, mirror=False)
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the examples, by the names that checkpoints know."""
-        return {"predict": self.predict, "augment": self.augment, "kinds": self.classes}
+        variants = {"augment": self.augment} | ({"mirror": True} if self.mirror else {})
+        return {"predict": self.predict, "kinds": self.classes, **variants}

@@ -261,7 +261,7 @@ def annotated(box: tuple[int, int, int, int]) -> TrainingImage:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_box_moves_with_its_pixels(seed: int) -> None:
     box = (20, 24, 36, 44)
-    image = augment(annotated(box), 0.6, np.random.default_rng(seed))
+    image = augment(annotated(box), 0.6, np.random.default_rng(seed), mirror=True)
     if not image.detections:
         return
     rows, columns = np.nonzero(image.pixels[:, :, 0].astype(int) > image.pixels.max() // 2)
@@ -273,15 +273,38 @@ def test_full_strength_keeps_the_grid_and_changes_the_source_in_no_way() -> None
     box = (4, 4, 12, 12)
     image, kept = annotated(box), annotated(box)
     for seed in range(20):
-        assert augment(image, 1.0, np.random.default_rng(seed)).pixels.shape == (64, 64, 3)
+        assert augment(image, 1.0, np.random.default_rng(seed), mirror=True).pixels.shape == (64, 64, 3)
     assert np.array_equal(image.pixels, kept.pixels)
     assert image.detections == kept.detections
 
 
 def test_a_thing_that_a_crop_hides_is_no_longer_said_to_be_there() -> None:
     box = (0, 0, 6, 6)  # in a corner, so that crops leave it out
-    counts = {len(augment(annotated(box), 1.0, np.random.default_rng(seed)).detections or ()) for seed in range(40)}
+    counts = {
+        len(augment(annotated(box), 1.0, np.random.default_rng(seed), mirror=True).detections or ())
+        for seed in range(40)
+    }
     assert counts == {0, 1}
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.6])
+def test_images_are_mirrored_only_where_that_is_chosen(strength: float) -> None:
+    """The left half is white: a crop keeps it on the left."""
+    image = annotated((0, 0, 32, 64))
+
+    def sides(mirror: bool) -> set[bool]:
+        found = [augment(image, strength, np.random.default_rng(seed), mirror).pixels for seed in range(20)]
+        return {bool(pixels[:, :8].mean() > pixels[:, -8:].mean()) for pixels in found}
+
+    assert sides(mirror=False) == {True}
+    assert sides(mirror=True) == {True, False}
+
+
+def test_mirroring_is_a_choice_without_other_augmentation(shards: Shards) -> None:
+    plain, mirrored = (batches(shards, PatchObjective("none", 0.0, CLASSES, mirror)) for mirror in (False, True))
+    assert not same(plain[0], mirrored[0])
+    assert plain.fingerprint != mirrored.fingerprint
+    assert PatchObjective("none", 0.5, CLASSES, True).without_augmentation() == OBJECTIVE
 
 
 def test_of_two_mixed_images_the_first_has_the_larger_share() -> None:
