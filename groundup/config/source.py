@@ -46,6 +46,9 @@ class ImageFilesConfig(FileSourceConfig):
     heldout_files: str | None = knob(
         None, "file", "lists the images to hold out, one path or file name a line; left out: by content hash"
     )
+    heldout_part: Literal["val", "test"] | None = knob(
+        None, "name", "of files in folders train, val and test, the part to hold out; left out: val, without one test"
+    )
     without_files: str | None = knob(
         None, "file", "lists images to leave out, such as a validation part that nothing is chosen by"
     )

@@ -1,5 +1,6 @@
 """Hashes of source files, remembered between runs."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,17 @@ class Hashes:
 
     def of(self, path: Path) -> str:
         """The hash of a file."""
-        stamp, entry = _stamp(path), self.known.get(str(path))
+        name = recorded(path)
+        stamp, entry = _stamp(path), self.known.get(name)
         if entry is None or entry[:-1] != stamp:
             entry = [*stamp, sha256(path)]
-            self.known[str(path)] = entry
+            self.known[name] = entry
             self.changed = True
         return str(entry[-1])
 
     def holds(self, path: Path) -> bool:
         """Whether a file is unchanged since `of` hashed it. It is always read again, whatever is remembered."""
-        entry = self.known[str(path)]
+        entry = self.known[recorded(path)]
         return path.is_file() and entry == [*_stamp(path), sha256(path)] and entry[:-1] == _stamp(path)
 
     def keep(self) -> None:
@@ -41,6 +43,11 @@ class Hashes:
             latest = time.time_ns() - JUST_NOW
             write_json(self.memory, {path: entry for path, entry in self.known.items() if max(entry[1:3]) < latest})
             self.changed = False
+
+
+def recorded(path: Path) -> str:
+    """A path as records hold it; what is no UTF-8 in it as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _remembered(memory: Path) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from groundup.codecs.image import BadImage
 from groundup.data import image_files
-from groundup.data.paths import shown
+from groundup.data.paths import legible, shown
 
 POLYGONS = "polygons, read as the boxes that bound them"
 ROTATED = "rotated boxes, read as the upright boxes that bound them"
@@ -28,11 +28,12 @@ class AnnotatedImage:
     pixels: bool = False
     size: tuple[int, int] | None = None  # width and height as annotated
     problem: BadImage | None = None
+    part: str = ""  # of the split that the files bring along
 
     @property
     def path(self) -> str:
         """As text, with slashes."""
-        return self.file.as_posix()
+        return legible(self.file.as_posix())
 
     def take(self, boxes: Iterable[tuple[str, Box]]) -> "AnnotatedImage":
         """Take over boxes; the first that cannot be read is remembered, for when the image turns out to be used."""
@@ -69,6 +70,15 @@ def bounds(points: list[float]) -> Box:
     if not all(map(math.isfinite, points)):
         return (math.nan,) * 4
     return min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])
+
+
+def rotated_bounds(cx: float, cy: float, width: float, height: float, radians: float) -> Box:
+    """The bounds along the axes of a box that is turned about its middle."""
+    if not math.isfinite(radians):
+        return (math.nan,) * 4
+    cos, sin = abs(math.cos(radians)), abs(math.sin(radians))
+    half_width, half_height = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
+    return cx - half_width, cy - half_height, cx + half_width, cy + half_height
 
 
 def name_of(value: Any) -> str:

@@ -10,7 +10,17 @@ from typing import Any
 from groundup.codecs.image import BadImage
 from groundup.codecs.strict_json import once, says_nothing
 from groundup.core.errors import InputError
-from groundup.data.annotations import POLYGONS, ROTATED, AnnotatedImage, Box, annotated, bounds, name_of, numbers
+from groundup.data.annotations import (
+    POLYGONS,
+    ROTATED,
+    AnnotatedImage,
+    Box,
+    annotated,
+    bounds,
+    name_of,
+    numbers,
+    rotated_bounds,
+)
 from groundup.data.filtered import Damage, Filtered
 from groundup.data.paths import shown
 
@@ -139,9 +149,7 @@ def _box(annotation: dict[str, Any]) -> Box:
     x, y, width, height, *angle = numbers(annotation["bbox"], (4, 5))
     if not angle:
         return x, y, x + width, y + height
-    cos, sin = abs(math.cos(math.radians(angle[0]))), abs(math.sin(math.radians(angle[0])))
-    half_width, half_height = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
-    return x - half_width, y - half_height, x + half_width, y + half_height
+    return rotated_bounds(x, y, width, height, math.radians(angle[0]))
 
 
 def _polygons(value: Any) -> list[float]:

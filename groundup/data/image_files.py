@@ -1,9 +1,11 @@
 """Shared parts of the image sources: suffixes, reading and checking, and the lists of held-out and left-out images."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Protocol, TypeVar
 
 from groundup.codecs import chat, image
@@ -14,10 +16,11 @@ from groundup.core.errors import InputError
 from groundup.core.files import inside
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
-from groundup.data.paths import placed, shown, there
+from groundup.data.given_split import NO_SPLIT, GivenSplit
+from groundup.data.paths import legible, placed, shown, there
 
-_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
-SUFFIXES = tuple(f".{ending}" for ending in (*_ENDINGS, *map(str.upper, _ENDINGS)))
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+UNREAD = (".heic", ".heif", ".avif")  # images of no format that is read: named, not passed over
 NO_CLASS = "class without a name"
 LEFT_OUT = "listed in without_files"
 
@@ -27,11 +30,16 @@ LEFT_OUT = "listed in without_files"
 
 def load(path: Path) -> bytes:
     """The bytes of an image file; raises BadImage if it is missing, unreadable or (before reading) too large."""
+    missing = BadImage("missing image", f"no file {legible(path.name)[:80]!r}")
     try:
-        if not there(path):  # nor is a pipe, which would never end
-            raise BadImage("missing image", f"no file {path.name[:80]!r}")
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise BadImage("too large", f"{size:,} bytes; the most is {MOST_BYTES:,}")
+        file = path.stat()
+    except (OSError, ValueError):  # also for a name that no file can have
+        raise missing from None
+    if not S_ISREG(file.st_mode):  # such as a pipe, which would never end
+        raise missing
+    if file.st_size > MOST_BYTES:
+        raise BadImage("too large", f"{file.st_size:,} bytes; the most is {MOST_BYTES:,}")
+    try:
         return path.read_bytes()
     except OSError as error:
         raise BadImage("unreadable", error.strerror or str(error)) from None
@@ -80,20 +88,26 @@ class Found(Protocol):
     def where(self) -> str:
         """What is to be mended if it cannot be used."""
 
+    @property
+    def part(self) -> str:
+        """Its part of the split that the files bring along (`data.given_split`), or empty."""
+
 
 F = TypeVar("F", bound=Found)
 
 
 def _by_side(
-    found: Callable[[], Iterable[F]], source: ImageFilesConfig, folder: Path, drops: Filtered
+    found: Callable[[], Iterable[F]], given: GivenSplit, source: ImageFilesConfig, folder: Path, drops: Filtered
 ) -> Iterator[tuple[F, bool]]:
-    """All images of a source, each with whether `heldout_files` lists it; those first, none of `without_files`.
+    """All images of a source, each with whether a list or the given split holds it out; those first, none left out.
 
     `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for an
     unreadable list, and for a name in it that fits no image or several, or is in both lists.
     """
     heldout, without = _entries(source.heldout_files, source, folder), _entries(source.without_files, source, folder)
-    for part in (True, False) if heldout or without else (False,):  # a bad list is refused before images are decoded
+    for part in (
+        (True, False) if heldout or without or given.heldout else (False,)
+    ):  # a bad list is refused before images are decoded
         for each in found():
             held, left = _lists(heldout, each), _lists(without, each)
             if held and left:
@@ -101,10 +115,13 @@ def _by_side(
                     f"source {source.name!r}: {held.where} and {left.where} both list {each.origin}; take it out of one"
                     " of them"
                 )
+            side = given.holds_out(each.part) if given.heldout else bool(held)
             if left and not part:
                 drops.note(LEFT_OUT, each.origin)
-            elif not left and bool(held) is part:
-                yield each, part
+            elif not left and (side is part or (side is None and not part)):
+                given.tell(each.part, drops)
+                if side is not None:
+                    yield each, part
         for entry in (*heldout.values(), *without.values()):
             if not entry.origin:
                 raise InputError(
@@ -119,12 +136,13 @@ def documents(
     source: ImageFilesConfig,
     folder: Path,
     damage: Damage,
+    given: GivenSplit = NO_SPLIT,
 ) -> Iterator[Document]:
     """What `make` makes of each image, given whether it is held out; unusable images count as damage.
 
     Raises InputError as `_by_side` does, and for damage over `bad_share`.
     """
-    for each, heldout in _by_side(found, source, folder, damage.drops):
+    for each, heldout in _by_side(found, given, source, folder, damage.drops):
         try:
             document = make(each, heldout)
         except BadImage as error:
@@ -157,7 +175,10 @@ class _Entry:
 
 
 def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict[str, _Entry]:
-    """The names of a list, the first column of each line; empty lines and those that begin with # are passed over."""
+    """The names of a list, one a line; empty lines and those that begin with # are passed over.
+
+    A name goes up to the end of the line if that is an image's suffix, or in quotes; else it is the first column.
+    """
     if listed is None:
         return {}
     path = _list(listed, source, folder)
@@ -171,11 +192,19 @@ def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict
     entries: dict[str, _Entry] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.startswith("#"):
-            name = line.split()[0]
+            name = _named(line.strip())
             entries.setdefault(name.removeprefix("./").lstrip("/"), _Entry(name, f"{shown(path, folder)}:{number}"))
     if not entries:
         raise InputError(f"source {source.name!r}: the list {path} names no image; fill it or leave the key out")
     return entries
+
+
+def _named(line: str) -> str:
+    """The name in a line of a list."""
+    if line.lower().endswith(SUFFIXES):
+        return line
+    quoted = re.match(r"([\"'])(.+?)\1", line)
+    return quoted[2] if quoted else line.split()[0]
 
 
 def _lists(entries: dict[str, _Entry], found: Found) -> _Entry | None:

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from groundup.codecs.patches import Pixels
-from groundup.config.source import ImageFilesConfig
 from groundup.data.clean import is_heldout
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
@@ -77,19 +76,19 @@ class HashIndex:
 
 
 def split(
-    groups: Iterator[list[Document]], source: ImageFilesConfig, filtered: Filtered, index: HashIndex
+    groups: Iterator[list[Document]], given: bool, share: float, filtered: Filtered, index: HashIndex
 ) -> Iterator[list[Document]]:
     """Mark what is held out, near images on one side; `index` holds those of sources before this one.
 
-    With `heldout_files`, which the source yields first: a training image near a held-out one is dropped and counted,
-    and so is a held-out one that another source trains on. Without: by the content's hash, but an image near an earlier
-    one takes its side, and one that is near both sides is dropped.
+    With a `given` split, whose held-out part comes first: a training image near a held-out one is dropped and counted,
+    and so is a held-out one that another source trains on. Without: a `share` is held out by the content's hash, but an
+    image near an earlier one takes its side, and one that is near both sides is dropped.
     """
-    side = _listed if source.heldout_files else _hashed
+    side = _listed if given else _hashed
     for group in groups:
         kept = []
         for document in group:
-            heldout = side(document, index, source.heldout_share)
+            heldout = side(document, index, share)
             if heldout is None:
                 filtered.note(NEAR_TRAINED if document.heldout else NEAR_HELDOUT, document.origin)
             else:

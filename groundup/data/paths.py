@@ -5,8 +5,8 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from stat import S_ISREG
 
-from groundup.codecs.normal import repair_surrogates
 from groundup.config.source import FileSourceConfig
 from groundup.core.errors import InputError
 
@@ -65,26 +65,39 @@ def there(path: Path) -> bool:
 
 def shown(path: Path, folder: Path) -> str:
     """A file's name in reports: relative to the recipe's folder if inside it, so that moving both keeps it."""
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+    return legible((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix())
+
+
+def legible(name: str) -> str:
+    r"""A file's name as text: one that is no UTF-8 read as Latin-1, which gives every byte a character.
+
+    >>> legible(os.fsdecode(b"caf\xe9.png"))
+    'caf\xe9.png'
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
     """The files in a folder that match a pattern and `suffixes`: regular files and links, dangling ones too. Unordered.
 
-    No folders, pipes, sockets or devices. Links are followed, but `**` enters each folder once. Raises InputError for a
-    folder under `**` that may not be read, and for a name that is no UTF-8, which no record could hold.
+    No folders, pipes, sockets or devices. Links are followed, but `**` enters each folder once. Suffixes are in small
+    letters, those of files in any. Raises InputError for a folder under `**` that may not be read.
     """
-    found = dict.fromkeys(name for name in _matching(tuple(pattern.split("/")), folder) if name.endswith(suffixes))
-    paths = [path for path in (folder / name for name in found) if _is_matched(path)]
-    for path in paths:
-        if repair_surrogates(str(path)) != str(path):
-            raise InputError(f"the name of the file {os.fsencode(path)!r} is no UTF-8; rename it")
-    return list(map(str, paths))
+    parts = tuple(pattern.split("/"))
+    found = dict.fromkeys(name for name in _matching(parts, folder) if name.lower().endswith(suffixes))
+    return [path for path in (os.path.join(folder, name) for name in found) if _is_matched(path)]  # noqa: PTH118
 
 
-def _is_matched(path: Path) -> bool:
+def _is_matched(path: str) -> bool:
+    """Whether it is a regular file, or a link to nothing; in one look, as there may be millions."""
     try:
-        return path.is_file() or (path.is_symlink() and not path.exists())
+        return S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except FileNotFoundError:
+        return os.path.islink(path)  # noqa: PTH114
     except OSError:  # unreadable: reported where it is read
         return True
 

@@ -6,6 +6,7 @@ A source is one file, in `data/sources/`, an application or another package: a s
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -92,9 +93,11 @@ class ImageFilesSource(ImageFilesConfig, Source):
         self, groups: Iterator[list[Document]], drops: Filtered, before: Iterable[Path]
     ) -> Iterator[list[Document]]:
         """Drop exact and near duplicates, those of `before` too."""
-        unique = split.unique(groups, drops)
+        first = next(groups, [])
+        given = bool(self.heldout_files) or any(document.heldout for document in first)  # what is held out comes first
+        unique = split.unique(chain([first], groups), drops)
         one_class = split.firsts(unique, split.first_image, "same image, another class", drops)
-        return near.split(one_class, self, drops, near.HashIndex.of(before, self.near_duplicates))
+        return near.split(one_class, given, self.heldout_share, drops, near.HashIndex.of(before, self.near_duplicates))
 
     def nothing_to_train_on(self, documents: int) -> str:
         """What to do when all images are held out."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
-from groundup.core.hashes import Hashes
+from groundup.core.hashes import Hashes, recorded
 from groundup.core.ledger import Manifest
 from groundup.pipeline.plan import Stage
 
@@ -79,7 +79,7 @@ def own_changes(stage: Stage, seed: int, manifest: Manifest) -> list[str]:
 
 def _inputs(stage: Stage, hashes: Hashes) -> dict[str, str]:
     require_files(stage)
-    return {str(path): hashes.of(path) for path in stage.files}
+    return {recorded(path): hashes.of(path) for path in stage.files}
 
 
 def require_files(stage: Stage) -> None:

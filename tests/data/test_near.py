@@ -107,7 +107,9 @@ def split(
     groups = iter([documents[start : start + 3] for start in range(0, len(documents), 3)])
     kept = [
         document
-        for group in near.split(groups, source, drops, known or HashIndex(source.near_duplicates))
+        for group in near.split(
+            groups, bool(source.heldout_files), source.heldout_share, drops, known or HashIndex(source.near_duplicates)
+        )
         for document in group
     ]
     return [(document.origin, document.heldout) for document in kept], drops

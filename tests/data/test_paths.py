@@ -184,13 +184,14 @@ def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, path: str) -> N
 
 
 @pytest.mark.parametrize("name", [b"\xff.txt", b"caf\xe9/a.txt"])
-def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path, name: bytes) -> None:
+def test_a_name_that_is_no_utf8_is_read_as_latin_1(tmp_path: Path, name: bytes) -> None:
     try:
-        save(tmp_path / "t" / os.fsdecode(name), b"a")
+        path = save(tmp_path / "t" / os.fsdecode(name), b"a")
     except OSError:
         pytest.skip("this file system takes no such name")
-    with pytest.raises(InputError, match="is no UTF-8; rename it"):
-        text_source("t").files(tmp_path)
+    source = text_source("t")
+    assert source.files(tmp_path) == [path]
+    assert [each.origin for each in source.read(tmp_path, Filtered())] == [f"t/{name.decode('latin-1')}"]
 
 
 @pytest.mark.parametrize("sealed", ["t", "t/b"])

@@ -31,6 +31,7 @@ class BoxesSource(ImageFilesSource):
     xyxy}]}.
     """
 
+    version = 2  # polygons and rotated boxes of labels are read, and a split that the files bring along is used
     has_boxes = True
 
     images: str | None = knob(None, "folder", "where the images lie; left out: beside the annotations")

@@ -1,4 +1,4 @@
-"""Images from files: folders by class, unlabelled ones, and Hugging Face image datasets saved to disk."""
+"""Images from files: folders by class, unlabelled ones, IDX, and Hugging Face image datasets saved to disk."""
 
 import glob
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -15,11 +15,12 @@ from groundup.codecs.image import BadImage
 from groundup.config.base import knob
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
-from groundup.data import image_files, table_files
+from groundup.data import idx, image_files, table_files
 from groundup.data import near_duplicates as near
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
-from groundup.data.paths import located, names, shown
+from groundup.data.given_split import GivenSplit, part_of, words
+from groundup.data.paths import legible, located, names, shown
 from groundup.data.source import ImageFilesSource
 
 TABLES = (".parquet", ".arrow")
@@ -34,6 +35,7 @@ class _Found:
     origin: str
     kind: str  # its class, if it has one
     load: Callable[[], bytes]
+    part: str = ""  # of the split that the files bring along
 
     @property
     def where(self) -> str:
@@ -41,7 +43,9 @@ class _Found:
 
 
 class ImagesSource(ImageFilesSource):
-    """A folder or glob of images, or a Hugging Face image dataset saved to disk."""
+    """A folder or glob of images or IDX files, or a Hugging Face image dataset saved to disk."""
+
+    version = 2  # a split that the files bring along is used
 
     classes: Literal["folders", "none"] = knob(
         "folders", "name", "folders: the folder an image lies in names its class; none: images alone"
@@ -57,21 +61,27 @@ class ImagesSource(ImageFilesSource):
 
     def files(self, folder: Path) -> list[Path]:
         """The files to hash: images or tables of them, then the lists. Raises InputError when there are none."""
-        return [*_files(self, folder), *image_files.lists(self, folder)]
+        files = _files(self, folder)
+        beside = [idx.labels_of(path) for path in files if _is_idx(path)] if self.has_classes else []
+        beside += [idx.classes_of(path) for path in files if _is_idx(path)] if self.has_classes else []
+        return [*files, *filter(None, dict.fromkeys(beside)), *image_files.lists(self, folder)]
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream the checked images as encoded; those that `heldout_files` lists first.
+        """Stream the checked images as encoded; those that `heldout_files` lists, or a given split holds out, first.
 
         With classes = "folders" each is a conversation: the question, and as the answer the image's class, which is the
-        name of its folder, or of its label in a dataset. Unusable images, and those without a class, are damage: those
+        name of its folder, or of its label in a dataset. Folders or tables called train, val and test are the split
+        (`data.given_split`). Unusable images, and those without a class, are damage: those
         directly in the source's folder, or before the first wildcard of its pattern (unless only the file's name has
         wildcards). Raises InputError for missing files, damage over `bad_share`, tables without a column of images or
         names of classes, and lists that do not fit the images.
         """
         damage = Damage(self, drops, "images")
-        yield from image_files.documents(
-            partial(_found, self, folder, drops), partial(_document, self, damage), self, folder, damage
-        )
+        files = _files(self, folder)
+        places = _places(self, files, _root(self, folder))
+        given = GivenSplit.of(self, (place.part for place in places.values()))
+        found = partial(_found, self, places, folder, drops)
+        yield from image_files.documents(found, partial(_document, self, damage), self, folder, damage, given)
 
 
 def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool) -> Document:
@@ -93,14 +103,53 @@ def _document(source: ImagesSource, damage: Damage, found: _Found, heldout: bool
     )
 
 
-def _found(source: ImagesSource, folder: Path, drops: Filtered) -> Iterator[_Found]:
-    root = _root(source, folder)
-    for path in _files(source, folder):
+def _found(source: ImagesSource, places: dict[Path, "_Place"], folder: Path, drops: Filtered) -> Iterator[_Found]:
+    for path, (part, kind) in places.items():
         if path.suffix.lower() in TABLES:
-            yield from _rows(source, path, shown(path, folder), drops)
+            yield from _rows(source, path, shown(path, folder), drops, part)
+        elif _is_idx(path):
+            yield from _of_idx(source, path, shown(path, folder), part)
         else:
-            kind = "" if path.parent == root else path.parent.name
-            yield _Found(path.as_posix(), shown(path, folder), kind, partial(image_files.load, path))
+            yield _Found(legible(path.as_posix()), shown(path, folder), kind, partial(image_files.load, path), part)
+
+
+def _of_idx(source: ImagesSource, path: Path, name: str, part: str) -> Iterator[_Found]:
+    """The images of an IDX file, each with its label."""
+    kinds = idx.labels(path) if source.has_classes else None
+    for number, image in enumerate(idx.images(path), 1):
+        if kinds is not None and number > len(kinds):
+            raise InputError(f"source {source.name!r}: {name} has more images than its {len(kinds):,} labels")
+        kind = "" if kinds is None else kinds[number - 1]
+        yield _Found(f"image {number}", f"{name}:{number}", kind, partial(bytes, image), part)
+
+
+class _Place(NamedTuple):
+    """What the place of a file says: its part of the split, and the class of an image."""
+
+    part: str
+    kind: str
+
+
+def _places(source: ImagesSource, files: list[Path], root: Path) -> dict[Path, _Place]:
+    """The place of each file: parts are folders below the root, but for those of classes, or words in tables' names."""
+    folders = {folder: _below(root, folder) for folder in {path.parent for path in files}}
+    of_class = 1 if source.has_classes else 0
+    parts = {folder: part_of(names[: len(names) - of_class]) for folder, names in folders.items()}
+    kinds = {folder: legible(folder.name) if folder != root else "" for folder in folders}
+    if any(parts.values()):  # else a class may be called train
+        for folder, names in folders.items():
+            if not parts[folder] and (part := part_of(names)):  # beside the folders of its classes
+                parts[folder], kinds[folder] = part, ""
+    return {path: _Place(parts[path.parent] or _by_name(path), kinds[path.parent]) for path in files}
+
+
+def _below(root: Path, folder: Path) -> tuple[str, ...]:
+    return folder.relative_to(root).parts if folder.is_relative_to(root) else ()
+
+
+def _by_name(path: Path) -> str:
+    """The part that a file of many images has in its name."""
+    return part_of(words(path.stem)) if path.suffix.lower() in TABLES or _is_idx(path) else ""
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -110,14 +159,20 @@ def _files(source: ImagesSource, folder: Path) -> list[Path]:
     """Images, or tables of images."""
     if saved := table_files.saved(source, folder):
         return saved
-    found = [Path(name) for name in names(source, folder, (*image_files.SUFFIXES, *TABLES))]
-    of_tables = [path for path in found if path.suffix.lower() in TABLES]
-    if of_tables and len(of_tables) < len(found):
-        raise InputError(
-            f"source {source.name!r}: path {source.path!r} holds both images and tables, such as {of_tables[0].name}; "
-            "name one kind with a pattern, such as *.parquet"
-        )
+    kinds = (*image_files.SUFFIXES, *image_files.UNREAD)
+    found = [Path(name) for name in names(source, folder, (*kinds, *TABLES, *idx.SUFFIXES))]
+    for form, which in (("tables", lambda path: path.suffix.lower() in TABLES), ("IDX files", _is_idx)):
+        of_form = list(filter(which, found))
+        if of_form and len(of_form) < len(found):
+            raise InputError(
+                f"source {source.name!r}: path {source.path!r} holds both images and {form}, such as"
+                f" {of_form[0].name}; name one kind with a pattern, such as *{of_form[0].suffix}"
+            )
     return found
+
+
+def _is_idx(path: Path) -> bool:
+    return path.name.lower().endswith(idx.SUFFIXES)
 
 
 def _root(source: ImagesSource, folder: Path) -> Path:
@@ -133,7 +188,7 @@ def _root(source: ImagesSource, folder: Path) -> Path:
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _rows(source: ImagesSource, path: Path, name: str, drops: Filtered) -> Iterator[_Found]:
+def _rows(source: ImagesSource, path: Path, name: str, drops: Filtered, part: str) -> Iterator[_Found]:
     """The images of a table, in its order."""
     number = 0
     with table_files.readable(source, path):
@@ -149,6 +204,7 @@ def _rows(source: ImagesSource, path: Path, name: str, drops: Filtered) -> Itera
                     f"{name}:{number}",
                     kind,
                     partial(_bytes, value),
+                    part,
                 )
 
 

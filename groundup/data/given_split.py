@@ -1,0 +1,78 @@
+"""The split that files bring along: folders, tables or annotations called train, val and test.
+
+One part is held out, val where there is one, else test; the other of the two is left out. Names count above the folder
+of a class, in any case, and with a year behind them, as COCO's train2017.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from groundup.config.source import ImageFilesConfig
+from groundup.core.errors import InputError
+from groundup.data.filtered import Filtered
+
+TRAIN, VAL, TEST = "train", "val", "test"
+_PARTS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
+    **dict.fromkeys(("test", "testing", "t10k"), TEST),
+}
+_WORD = re.compile(r"([a-z]+|t10k)(?:[12][0-9]{3})?")
+
+
+def part_of(names: Iterable[str]) -> str:
+    """The part that the first of some names stands for; empty for none.
+
+    >>> part_of(["photos", "Validation"]), part_of(["train2017"]), part_of(["cats"])
+    ('val', 'train', '')
+    """
+    matches = (_WORD.fullmatch(name.lower()) for name in names)
+    return next((_PARTS[match[1]] for match in matches if match and match[1] in _PARTS), "")
+
+
+def words(stem: str) -> list[str]:
+    """The words of a file's name, one of which may be a part: `instances_val2017`, `t10k-images`, `train-0-of-2`."""
+    return re.findall(r"[A-Za-z0-9]+", stem)
+
+
+@dataclass(frozen=True)
+class GivenSplit:
+    """Which part is held out; empty: no split is given, and the hash of the content decides."""
+
+    heldout: str = ""
+
+    @staticmethod
+    def of(source: ImageFilesConfig, parts: Iterable[str]) -> "GivenSplit":
+        """The split of a source whose images are of these parts; a list of what is held out goes before it.
+
+        Raises InputError where the part to hold out is not among them.
+        """
+        found = set(parts) - {""}
+        if source.heldout_files:
+            return GivenSplit()
+        if source.heldout_part and not {TRAIN, source.heldout_part} <= found:
+            raise InputError(
+                f"source {source.name!r}: heldout_part = {source.heldout_part!r}, but its files are of"
+                f" {' and '.join(sorted(found)) or 'no part'}; call their folders train and {source.heldout_part}, or"
+                " leave the key out"
+            )
+        heldout = str(source.heldout_part or "") or next((part for part in (VAL, TEST) if part in found), "")
+        return GivenSplit(heldout if TRAIN in found else "")
+
+    def holds_out(self, part: str) -> bool | None:
+        """Whether a part is held out; None: it is left out."""
+        if not self.heldout or part == TRAIN:
+            return False
+        return True if part == self.heldout else None
+
+    def tell(self, part: str, drops: Filtered) -> None:
+        """Count an image by what its part means."""
+        if not self.heldout:
+            return
+        side = self.holds_out(part)
+        use = "left out: neither trained on nor held out" if side is None else "held out" if side else "trained on"
+        drops.recognise(f"images of {part or 'no part of the split'}: {use}")
+
+
+NO_SPLIT = GivenSplit()
