@@ -4,12 +4,14 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from groundup.codecs.image import BadImage
 from groundup.data import image_files
-from groundup.data.paths import legible, shown
+from groundup.data.given_split import words
+from groundup.data.paths import legible, shown, there
 
 POLYGONS = "polygons, read as the boxes that bound them"
 ROTATED = "rotated boxes, read as the upright boxes that bound them"
@@ -24,6 +26,7 @@ class AnnotatedImage:
     file: Path
     origin: str
     where: str  # of the annotation
+    name: str = ""  # of the image, as the annotation has it
     boxes: list[tuple[str, Box]] = field(default_factory=list)
     pixels: bool = False
     size: tuple[int, int] | None = None  # width and height as annotated
@@ -49,7 +52,23 @@ def annotated(images: Path, name: Any, folder: Path, where: str) -> AnnotatedIma
     if not isinstance(name, str) or not name:
         raise BadImage("broken annotation", "it names no file")
     file = image_files.contained(images, name)
-    return AnnotatedImage(file, shown(file, folder), where)
+    return AnnotatedImage(file, shown(file, folder), where, name)
+
+
+def images_beside(path: Path, chosen: Path | None, names: Iterable[str]) -> Path:
+    """The folder of the images of an annotation file: of several, the first that holds one of their first `names`.
+
+    These are the `chosen` one, or that of the file, `images` beside it, and the one above, as COCO has it; and in them
+    folders that the file's name has a word of: `train2017` of `instances_train2017.json`.
+    """
+    own = path.parent
+    places = [own, own / "images", own.parent, own.parent / "images"] if chosen is None else [chosen]
+    places += [place / word for place in places for word in words(path.stem)]
+    for name in islice(names, 20):
+        for place in places:
+            if there(place / name):
+                return place
+    return places[0]
 
 
 def numbers(value: Any, counts: tuple[int, ...]) -> list[float]:

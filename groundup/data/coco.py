@@ -17,6 +17,7 @@ from groundup.data.annotations import (
     Box,
     annotated,
     bounds,
+    images_beside,
     name_of,
     numbers,
     rotated_bounds,
@@ -36,10 +37,11 @@ _OF_ANNOTATION = (
 _OF_IMAGE = ("id", "file_name", "width", "height")
 
 
-def read(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
+def read(path: Path, images: Path | None, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
     """Stream the images of a file; annotations of none are counted as damage. Raises InputError for another form."""
     root = _root(path)
     name = shown(path, folder)
+    images = images_beside(path, images, filter(None, map(_file_name, root["images"])))
     kinds = _kinds(path, root["categories"])
     annotations = defaultdict(list)
     for number, annotation in enumerate(root["annotations"]):
@@ -60,9 +62,7 @@ def read(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[Ann
                 raise BadImage("broken annotation", "an image needs an id of its own")
             taken.add(id)
             damage.drops.pass_over(_unread(image, _OF_IMAGE))
-            yield _image(
-                image, annotations.get(id, []), kinds, annotated(images, image.get("file_name"), folder, where)
-            )
+            yield _image(image, annotations.get(id, []), kinds, annotated(images, _file_name(image), folder, where))
         except BadImage as error:
             damage.note(error.reason, where, error.detail)
     for id in annotations.keys() - taken:
@@ -102,6 +102,11 @@ def _id(value: Any, key: str) -> int | str | None:
     if isinstance(id, float):
         return int(id) if id.is_integer() else None
     return id if isinstance(id, int) and not isinstance(id, bool) else None
+
+
+def _file_name(image: Any) -> str | None:
+    name = image.get("file_name") if isinstance(image, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _unread(value: Any, known: tuple[str, ...]) -> list[str]:

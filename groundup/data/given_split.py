@@ -4,9 +4,11 @@ One part is held out, val where there is one, else test; the other of the two is
 of a class, in any case, and with a year behind them, as COCO's train2017.
 """
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from groundup.config.source import ImageFilesConfig
 from groundup.core.errors import InputError
@@ -34,6 +36,14 @@ def part_of(names: Iterable[str]) -> str:
 def words(stem: str) -> list[str]:
     """The words of a file's name, one of which may be a part: `instances_val2017`, `t10k-images`, `train-0-of-2`."""
     return re.findall(r"[A-Za-z0-9]+", stem)
+
+
+def parts_of_files(paths: Sequence[Path]) -> dict[Path, str]:
+    """The part of each file by the folders it lies in, below the one that is common to all."""
+    folders = {path.parent for path in paths}
+    shared = Path(os.path.commonpath(folders))
+    parts = {folder: part_of(folder.relative_to(shared).parts) for folder in folders}
+    return {path: parts[path.parent] for path in paths}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ _REST = r"\s*(?:\s#.*)?$"
 _ITEM = re.compile(r"\s*-\s+" + _SCALAR + _REST)
 _NUMBERED = re.compile(r"\s+(?P<number>\d{1,6}):\s+" + _SCALAR + _REST)
 _BETWEEN = re.compile(r"\s*(?:(?P<number>\d{1,6})\s*:\s+)?" + _SCALAR + r"\s*(?:,\s*|$)")
+_CLASSES = ("data.yaml", "data.yml", "classes.txt", "labels/classes.txt")
 _QUIET = re.compile(r"\s*(?:#.*)?$")
 
 
@@ -63,8 +64,13 @@ def classes(source: SourceConfig, place: Path) -> dict[int, str]:
     return names
 
 
+def is_one(place: Path) -> bool:
+    """Whether a folder has the names of classes."""
+    return any(there(place / name) for name in _CLASSES)
+
+
 def _classes_file(source: SourceConfig, place: Path) -> Path:
-    for name in ("data.yaml", "data.yml", "classes.txt", "labels/classes.txt"):
+    for name in _CLASSES:
         if there(place / name):
             return place / name
     raise InputError(

@@ -145,7 +145,8 @@ def test_yolo_parts_with_folders_of_their_own_are_found(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "valid" / "images" / "b.png", 1)
     save(tmp_path / "in" / "valid" / "labels" / "b.txt", b"1 0.5 0.5 0.5 0.6\n")
     save(tmp_path / "in" / "labels" / "classes.txt", b"of another program\n")
-    assert things(read(boxes_source("in"), tmp_path)[0]) == [[("cup", HALF)], [("plate", HALF)]]
+    found = things(read(boxes_source("in"), tmp_path)[0])
+    assert found == [[("plate", HALF)], [("cup", HALF)]]  # valid is held out, and first
 
 
 NAMES = {
@@ -421,9 +422,9 @@ def test_a_label_file_without_image_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_annotation_is_refused(tmp_path: Path) -> None:
-    save(tmp_path / "boxes.xml", b"<x/>")
-    with pytest.raises(InputError, match=r"boxes.xml is no annotation; expected a COCO .json"):
-        read(boxes_source("boxes.xml"), tmp_path)
+    save(tmp_path / "boxes.yml", b"<x/>")
+    with pytest.raises(InputError, match=r"boxes.yml is no annotation; expected a COCO .json"):
+        read(boxes_source("boxes.yml"), tmp_path)
 
 
 # --- lists and the account ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Images with boxes in COCO, YOLO or line form. A bad box drops its image, as a missing label would teach absence."""
+"""Images with boxes in several forms. A bad box drops its image, as a missing label would teach absence."""
 
 import math
 from collections.abc import Iterator
@@ -13,22 +13,24 @@ from groundup.codecs.strict_json import only
 from groundup.config.base import knob
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
-from groundup.data import coco, image_files, yolo
+from groundup.data import coco, image_files, voc, yolo, yolo_split
 from groundup.data import near_duplicates as near
 from groundup.data.annotations import POLYGONS, ROTATED, AnnotatedImage, Box, annotated, bounds, name_of, numbers
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
+from groundup.data.given_split import GivenSplit, part_of, parts_of_files, words
 from groundup.data.lines import lines, record
-from groundup.data.paths import located, names, placed, shown, there
+from groundup.data.paths import located, matching, names, placed, shown, there
 from groundup.data.source import ImageFilesSource
 
+FORMS = (".json", ".jsonl", ".xml")
 BEYOND = 0.01  # of the image's side: how far a box may stick out, by rounding, and is clipped
 _RESERVED = "<>;"  # in an answer they end a class name
 
 
 class BoxesSource(ImageFilesSource):
-    """Images with boxes: COCO (a .json file), YOLO (a folder with data.yaml) or JSON lines of {file, boxes: [{class,
-    xyxy}]}.
+    """Images with boxes: COCO (.json), YOLO (a folder with data.yaml), Pascal VOC (.xml) or JSON lines of {file, boxes:
+    [{class, xyxy}]}.
     """
 
     version = 2  # polygons and rotated boxes of labels are read, and a split that the files bring along is used
@@ -45,12 +47,13 @@ class BoxesSource(ImageFilesSource):
         """The files, for hashing: annotations, the images that they name and that are there, and its lists."""
         listed = _read(self, folder, Damage(self, Filtered(), "images"))
         images = dict.fromkeys(each.file for each in listed if there(each.file))
-        return [*_annotations(self, folder), *images, *image_files.lists(self, folder)]
+        annotations = _annotations(self, folder)
+        return [*annotations, *voc.sets(annotations), *images, *image_files.lists(self, folder)]
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
         """Stream the annotated images, each with the question, and its boxes as the answer and as detections.
 
-        `path` is, or matches as a pattern,
+        `path` is, matches as a pattern, or is a folder with
 
         - a COCO .json. A box is `bbox` [left, top, width, height] in pixels; a rotated box, [middle x, middle y, width,
           height, degrees] or a `segmentation` polygon alone, becomes its axis-aligned bounds. A crowd is one detection.
@@ -58,14 +61,17 @@ class BoxesSource(ImageFilesSource):
         - a YOLO folder with data.yaml or classes.txt, images in `images` folders, and beside them `labels` folders with
           lines of `class cx cy w h` or, rotated or as polygons, `class x1 y1 .. xn yn` (bounds again), in fractions of
           the image. An empty file means an empty image; an image without a file is left out and counted.
+        - Pascal VOC's .xml, a file an image, the images beside them or in a folder JPEGImages.
         - .jsonl, lines of {"file": ..., "boxes": [{"class": name, "xyxy": [left, top, right, bottom]}]} in fractions.
 
+        Folders or files called train, val and test are the split, as are the parts in data.yaml and VOC's ImageSets.
         Annotations are held in memory, images are not. Unusable images, names without a file and bad boxes are damage.
         Raises InputError for damage over `bad_share`, malformed annotations, and lists that do not fit the images.
         """
         damage = Damage(self, drops, "images")
         listed = list(_read(self, folder, damage))
-        yield from image_files.documents(lambda: listed, partial(_document, self), self, folder, damage)
+        given = GivenSplit.of(self, (each.part for each in listed))
+        yield from image_files.documents(lambda: listed, partial(_document, self), self, folder, damage, given)
 
 
 def _document(source: BoxesSource, each: AnnotatedImage, heldout: bool) -> Document:
@@ -124,35 +130,54 @@ def _within(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _annotations(source: BoxesSource, folder: Path) -> list[Path]:
+    """The files of annotations, all of one form."""
     place = located(source, folder)
-    if place.is_dir():
-        return yolo.files(source, place)
-    found = [Path(name) for name in names(source, folder, ())]
-    for path in found:
-        if path.suffix.lower() not in (".json", ".jsonl"):
-            raise InputError(
-                f"source {source.name!r}: {path} is no annotation; expected a COCO .json, a .jsonl or a YOLO folder"
-                " with data.yaml"
-            )
+    if _is_yolo(place):
+        return [*yolo.files(source, place), *yolo_split.lists(place)]
+    found = [Path(name) for name in names(source, folder, FORMS)]
+    forms = sorted({path.suffix.lower() for path in found})
+    if odd := [path for path in found if path.suffix.lower() not in FORMS]:
+        raise InputError(
+            f"source {source.name!r}: {odd[0]} is no annotation; expected a COCO .json, Pascal VOC's .xml, a .jsonl or"
+            " a YOLO folder with data.yaml"
+        )
+    if len(forms) > 1:
+        raise InputError(
+            f"source {source.name!r}: path {source.path!r} holds annotations of several forms, {' and '.join(forms)};"
+            f" name those of one with a pattern, such as **/*{forms[0]}"
+        )
     return found
+
+
+def _is_yolo(place: Path) -> bool:
+    """Whether a path is a YOLO folder, or one without any annotations, which then has to become one."""
+    return place.is_dir() and (yolo.is_one(place) or not matching("**/*", place, FORMS))
 
 
 def _read(source: BoxesSource, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
     """All annotated images; annotations that name no image are counted as damage here."""
     place = located(source, folder)
-    if place.is_dir():
+    if _is_yolo(place):
         yield from _yolo(source, place, folder, damage)
         return
-    for path in _annotations(source, folder):
-        images = path.parent if source.images is None else placed(source.images, folder)
+    images = None if source.images is None else placed(source.images, folder)
+    found = _annotations(source, folder)
+    parts = parts_of_files(found)
+    if found[0].suffix.lower() == ".xml":
+        yield from voc.read(found, parts, images, folder, damage)
+        return
+    for path in found:
         reader = _lines if path.suffix.lower() == ".jsonl" else coco.read
-        yield from reader(path, images, folder, damage)
+        for each in reader(path, images, folder, damage):
+            each.part = parts[path] or part_of(words(path.stem)) or part_of(each.name.split("/")[:-1])
+            yield each
 
 
 # --- JSON lines ---------------------------------------------------------------------------------------------
 
 
-def _lines(path: Path, images: Path, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
+def _lines(path: Path, images: Path | None, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
+    images = path.parent if images is None else images
     for origin, line in lines(path, shown(path, folder), damage):
         try:
             yield _line(line, images, folder, origin)
@@ -184,14 +209,14 @@ def _line_box(box: Any) -> tuple[str, Box]:
 def _yolo(source: BoxesSource, place: Path, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
     kinds = yolo.classes(source, place)
     images = place if source.images is None else placed(source.images, folder)
+    part = yolo_split.parts(place, images)
     labels = {path.with_suffix("").as_posix(): path for path in yolo.label_files(place)}
     for path in yolo.image_files(images, everything=source.images is not None):
         label = yolo.label_of(path, images if source.images is not None else None, place)
         if file := labels.pop(label.as_posix(), None):
             damage.seen += 1
-            yield AnnotatedImage(path, shown(path, folder), shown(file, folder)).take(
-                _yolo_boxes(file, kinds, damage.drops)
-            )
+            listed = AnnotatedImage(path, shown(path, folder), shown(file, folder), part=part(path))
+            yield listed.take(_yolo_boxes(file, kinds, damage.drops))
         else:
             damage.drops.note("image without label file", shown(path, folder))
     for path in labels.values():
