@@ -24,7 +24,7 @@ from common import machine, table  # noqa: E402
 
 from groundup.codecs.detections import Floats, from_predictions  # noqa: E402
 from groundup.codecs.patches import PatchGrid  # noqa: E402
-from groundup.codecs.text import SEEING, Tokenizer  # noqa: E402
+from groundup.codecs.text import VISION_TOKENS, Tokenizer  # noqa: E402
 from groundup.device import pick  # noqa: E402
 from groundup.generate.engine import Engine  # noqa: E402
 from groundup.generate.image_inputs import from_pixels  # noqa: E402
@@ -51,7 +51,7 @@ def contestants(folder: Path, frame: np.ndarray, threads: int) -> dict[str, Call
 
     from groundup.release import onnx_graph as onnx
 
-    tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
+    tokenizer = Tokenizer.learn(TEXTS, 256 + len(VISION_TOKENS) + 20, VISION_TOKENS)
     config = ModelConfig(6, 192, 6, 3, 32, 512, tokenizer.size, 512, patch=8, patches=GRID.patches, classes=KINDS)
     weights.save(random_model(config), folder, tokenizer.im_end)
     tokenizer.save(folder)

@@ -52,7 +52,7 @@ def groundup() -> tuple[Callable[[int], float], int]:
     import torch
 
     from groundup import device
-    from groundup.codecs.text import SEEING, Tokenizer
+    from groundup.codecs.text import VISION_TOKENS, Tokenizer
     from groundup.config.model import ModelPart
     from groundup.data.batches import Batches
     from groundup.data.document import SCHEMA, Document
@@ -65,7 +65,9 @@ def groundup() -> tuple[Callable[[int], float], int]:
     from groundup.train.patch_objective import PatchObjective
 
     said = [f"user\nWhat?\nassistant\n{name}" for name in CLASSES]
-    tokenizer = Tokenizer.learn(said, 256 + len(SEEING) + 28, SEEING)  # a token a word, as a recipe's would have
+    tokenizer = Tokenizer.learn(
+        said, 256 + len(VISION_TOKENS) + 28, VISION_TOKENS
+    )  # a token a word, as a recipe's would have
     documents = []
     for number, data in enumerate(pictures(4 * ROWS)):
         content = [{"type": "image"}, {"type": "text", "text": "What?"}]

@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from common import machine, table  # noqa: E402
 
 from groundup import device  # noqa: E402
-from groundup.codecs.text import SPECIALS, Tokenizer  # noqa: E402
+from groundup.codecs.text import SPECIAL_TOKENS, Tokenizer  # noqa: E402
 from groundup.config.derived import Schedule  # noqa: E402
 from groundup.data.batches import Batches  # noqa: E402
 from groundup.data.document import SCHEMA, Document  # noqa: E402
@@ -79,7 +79,7 @@ def shards(text: str, folder: Path) -> dict[str, Shards]:
         for part, heldout in ((text[:cut], False), (text[cut:], True))
     ]
     pq.write_table(pa.Table.from_pylist([part.row() for part in parts], SCHEMA), folder / "documents.parquet")
-    tokenizer = Tokenizer.learn([text], 256 + len(SPECIALS))
+    tokenizer = Tokenizer.learn([text], 256 + len(SPECIAL_TOKENS))
     write_shards(folder / "documents.parquet", tokenizer, CONTEXT, folder / "shards", lambda _: None)
     return {name: Shards.open(folder / "shards" / name) for name in ("train", "heldout")}
 
@@ -100,7 +100,7 @@ def ours(text: str, steps: int) -> list[tuple[int, float, float]]:
                 kv_heads=4,
                 head_dim=32,
                 ffn=352,
-                vocab=256 + len(SPECIALS),
+                vocab=256 + len(SPECIAL_TOKENS),
                 context=CONTEXT,
             ),
             start=None,

@@ -132,7 +132,7 @@ def learn_there(texts: list[str], size: int) -> "tokenizers.Tokenizer":
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 
-    from groundup.codecs.text import PATTERN, SPECIALS
+    from groundup.codecs.text import PATTERN, SPECIAL_TOKENS
 
     peer = tokenizers.Tokenizer(models.BPE())
     split = pre_tokenizers.Split(tokenizers.Regex(PATTERN), "isolated")
@@ -141,7 +141,7 @@ def learn_there(texts: list[str], size: int) -> "tokenizers.Tokenizer":
     )
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=alphabet, special_tokens=list(SPECIALS), show_progress=False
+        vocab_size=size, initial_alphabet=alphabet, special_tokens=list(SPECIAL_TOKENS), show_progress=False
     )
     peer.train_from_iterator(texts, trainer)
     return peer

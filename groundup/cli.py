@@ -100,7 +100,7 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
     found = list(states(recipe, plan(recipe, home), root, Hashes(root / "hashes.json")))
     values = derivations(recipe)
     config = ModelConfig.of(
-        recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.outside_eyes(recipe, home)[1]
+        recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.pretrained_tower(recipe, home)[1]
     )
     tokens = sum(stage.tokens for stage in recipe.stage)
     table = {

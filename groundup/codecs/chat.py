@@ -18,25 +18,32 @@ from groundup.codecs.detections import LOCATIONS
 from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, to_json
 from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.patches import PatchGrid
-from groundup.codecs.text import CHAT_TEMPLATE, SEEING, SIGHT, SPECIALS, SPOKEN, Tokenizer
+from groundup.codecs.text import (
+    ANSWER_TOKENS,
+    CHAT_TEMPLATE,
+    IMAGE_TOKENS,
+    SPECIAL_TOKENS,
+    VISION_TOKENS,
+    Tokenizer,
+)
 from groundup.core.errors import InputError
 
 _START, _END = "<|im_start|>", "<|im_end|>"
 _ANSWER = _START + "assistant\n"
 
-_IMAGE = "".join((SIGHT[0], SIGHT[2], SIGHT[1]))
+_IMAGE = "".join((IMAGE_TOKENS[0], IMAGE_TOKENS[2], IMAGE_TOKENS[1]))
 
 # Literals that must stay text are written with a mark while the template is filled in; the mark itself too.
 _MARK = "\ue000"
-_HIDDEN = {literal: _MARK + chr(0xE001 + place) for place, literal in enumerate((_MARK, *SEEING))}
+_HIDDEN = {literal: _MARK + chr(0xE001 + place) for place, literal in enumerate((_MARK, *VISION_TOKENS))}
 _SHOWN = {hidden: literal for literal, hidden in _HIDDEN.items()}
-_MARKED = re.compile(f"{_MARK}[\ue001-{chr(0xE001 + len(SEEING))}]")
+_MARKED = re.compile(f"{_MARK}[\ue001-{chr(0xE001 + len(VISION_TOKENS))}]")
 _LOCATION = r"<loc(?:0|[1-9][0-9]{0,2})>"  # any of LOCATIONS
-_SPECIAL = re.compile("(" + "|".join([*map(re.escape, (*SPECIALS, *SIGHT)), _LOCATION]) + ")")
+_SPECIAL = re.compile("(" + "|".join([*map(re.escape, (*SPECIAL_TOKENS, *IMAGE_TOKENS)), _LOCATION]) + ")")
 _THOUGHT = re.compile(r"\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _CLOSING = re.compile(r"\s*</tool_call>")
 _FOREIGN = re.compile("|".join([*(re.escape(literal) for literal in _HIDDEN if literal not in LOCATIONS), _LOCATION]))
-_FOREIGN_IN_ANSWER = re.compile("|".join(re.escape(literal) for literal in _HIDDEN if literal not in SPOKEN))
+_FOREIGN_IN_ANSWER = re.compile("|".join(re.escape(literal) for literal in _HIDDEN if literal not in ANSWER_TOKENS))
 
 
 def encode(
@@ -75,13 +82,13 @@ def shown(images: int = 1) -> list[Message]:
 
 def image(tokenizer: Tokenizer, grid: PatchGrid) -> list[int]:
     """The ids of an image: one a patch, and one before and after."""
-    start, end, pad = map(tokenizer.special, SIGHT)
+    start, end, pad = map(tokenizer.special, IMAGE_TOKENS)
     return [start, *[pad] * grid.patches, end]
 
 
 def image_positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     """Where the patches of each image begin."""
-    start = tokenizer.special(SIGHT[0]) if tokenizer.sees else -1
+    start = tokenizer.special(IMAGE_TOKENS[0]) if tokenizer.sees else -1
     return [place + 1 for place, id in enumerate(ids) if id == start]
 
 
@@ -107,7 +114,7 @@ def _stretches(turn: str) -> list[tuple[str, bool]]:
 def _spell(tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid]) -> list[int]:
     ids: list[int] = []
     for place, piece in enumerate(_SPECIAL.split(rendered)):
-        if piece == SIGHT[2] and place % 2:
+        if piece == IMAGE_TOKENS[2] and place % 2:
             ids += [tokenizer.special(piece)] * next(grids).patches
         elif place % 2 and (tokenizer.knows(piece) or piece not in LOCATIONS):
             ids.append(tokenizer.special(piece))

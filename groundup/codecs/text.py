@@ -22,14 +22,17 @@ from groundup.codecs.tokenizer_json import Vocabulary
 from groundup.core.errors import InputError
 from groundup.core.files import digest, read_json, write_json
 
-SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
-SIGHT = (
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
+IMAGE_TOKENS = (
     "<|vision_start|>",
     "<|vision_end|>",
     "<|image_pad|>",
 )  # image tokens: around an image, and one a patch
-SEEING = (*SPECIALS, *SIGHT, *LOCATIONS)  # the specials of a vision-language vocabulary
-SPOKEN = (*SPECIALS[3:], *LOCATIONS)  # the specials inside an assistant's answer, not of the template around it
+VISION_TOKENS = (*SPECIAL_TOKENS, *IMAGE_TOKENS, *LOCATIONS)  # special tokens of a vision-language vocabulary
+ANSWER_TOKENS = (
+    *SPECIAL_TOKENS[3:],
+    *LOCATIONS,
+)  # special tokens inside an assistant's answer
 CHAT_TEMPLATE = Path(__file__).with_name("chat.jinja")
 BYTES = 256
 
@@ -64,7 +67,7 @@ class Tokenizer:
             ) from None
 
     @staticmethod
-    def learn(texts: Iterable[str], vocab_size: int, specials: Sequence[str] = SPECIALS) -> "Tokenizer":
+    def learn(texts: Iterable[str], vocab_size: int, specials: Sequence[str] = SPECIAL_TOKENS) -> "Tokenizer":
         """Learn a vocabulary of exactly `vocab_size` ids: the same for the same texts, on any number of threads.
 
         Texts stream: memory grows with the number of different words. Raises InputError if `vocab_size` cannot hold
@@ -128,7 +131,7 @@ class Tokenizer:
     @cached_property
     def _table(self) -> dict[str, Any]:
         if self._loaded is None:
-            return tokenizer_json.compose(self._vocabulary, SPOKEN)
+            return tokenizer_json.compose(self._vocabulary, ANSWER_TOKENS)
         return self._loaded | {"normalizer": NORMALIZER}
 
     @property
@@ -197,7 +200,7 @@ class Tokenizer:
     @property
     def sees(self) -> bool:
         """Whether it has the special tokens of images."""
-        return all(map(self.knows, SIGHT))
+        return all(map(self.knows, IMAGE_TOKENS))
 
     @property
     def end(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from groundup.config.recipe import ApplicationPart
 from groundup.core.extras import require
-from groundup.pipeline.stages import Result, Site
+from groundup.pipeline.stages import Result, StageContext
 
 P = TypeVar("P", bound=ApplicationPart)
 
@@ -24,7 +24,7 @@ class ApplicationStage(Generic[P]):
     part: type[P]
     module: str
     extra: str
-    work: Callable[[Site, Path, P], Result]
+    work: Callable[[StageContext, Path, P], Result]
     packages: tuple[str, ...] = field(default=())
     shown: tuple[str, ...] = field(default=())
     version: int = 1

@@ -12,7 +12,7 @@ from groundup.core.errors import InputError
 from groundup.core.files import read_json
 from groundup.kernels.cpu.matrix import Weights
 from groundup.pipeline import stages
-from groundup.pipeline.stages import RECIPE, Site
+from groundup.pipeline.stages import RECIPE, StageContext
 from groundup.train.distributed.mesh import ProcessMesh
 
 
@@ -50,8 +50,10 @@ def evaluate(
             f"{recipe.name}: its recipe has no [evaluate]; name one with --recipe, or a file with --choice"
         )
     recipe = recipe.model_copy(update={"evaluate": part})
-    site = Site(recipe, home, root, device.pick(name), ProcessMesh())
-    figures: dict[str, Any] = stages.measure(site, folder, [source.name for source in recipe.source], weights).metrics
+    context = StageContext(recipe, home, root, device.pick(name), ProcessMesh())
+    figures: dict[str, Any] = stages.measure(
+        context, folder, [source.name for source in recipe.source], weights
+    ).metrics
     return figures
 
 

@@ -18,7 +18,7 @@ from groundup.evaluate import runner
 from groundup.model.weights import files_of
 from groundup.pipeline import stages
 from groundup.pipeline.application import ApplicationStage
-from groundup.pipeline.stages import LOG, Result, Site
+from groundup.pipeline.stages import LOG, Result, StageContext
 from groundup.release import report
 from groundup.train import loop
 
@@ -33,7 +33,7 @@ class Stage:
     part: Any  # the part of the recipe in its key
     parents: tuple[str, ...]
     listed: Callable[[], Iterable[Path]]  # the files it reads, as they are now
-    work: Callable[[Site], Result]
+    work: Callable[[StageContext], Result]
     trains: bool = False
     reads: tuple[str, ...] = ()  # of its parents' outputs, by name; none: all
     reads_manifests: bool = False  # of its parents: their records decide the result as well
@@ -107,7 +107,7 @@ def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
 
 def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
     start = None if recipe.model.start is None else (home / recipe.model.start).expanduser()
-    begun = start if start is not None else stages.outside_eyes(recipe, home)[0]
+    begun = start if start is not None else stages.pretrained_tower(recipe, home)[0]
     before: str | None = None
     for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
         part = {
@@ -138,8 +138,10 @@ def _weights(folder: Path) -> list[Path]:
     return [folder / "config.json", *files_of(folder)]
 
 
-def _train(site: Site, stage: Any, schedule: Any, before: str | None, start: Path | None, sources: list[str]) -> Result:
-    return stages.train(site, stage, schedule, site.folder(before) if before else start, sources)
+def _train(
+    context: StageContext, stage: Any, schedule: Any, before: str | None, start: Path | None, sources: list[str]
+) -> Result:
+    return stages.train(context, stage, schedule, context.folder(before) if before else start, sources)
 
 
 def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) -> Iterator[Stage]:
@@ -186,9 +188,9 @@ def _questions(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _measure(site: Site, model: str, sources: list[str]) -> Result:
-    return stages.measure(site, site.folder(model), sources)
+def _measure(context: StageContext, model: str, sources: list[str]) -> Result:
+    return stages.measure(context, context.folder(model), sources)
 
 
-def _apply(site: Site, model: str, stage: ApplicationStage[Any], part: Any) -> Result:
-    return stage.work(site, site.folder(model), part)
+def _apply(context: StageContext, model: str, stage: ApplicationStage[Any], part: Any) -> Result:
+    return stage.work(context, context.folder(model), part)

@@ -19,7 +19,7 @@ from groundup.core.ledger import Manifest
 from groundup.core.source_code import code_version
 from groundup.pipeline import stages
 from groundup.pipeline.plan import Stage, plan
-from groundup.pipeline.stages import RECIPE, Site, remember
+from groundup.pipeline.stages import RECIPE, StageContext, remember
 from groundup.pipeline.states import (
     State,
     corrupted_outputs,
@@ -58,7 +58,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     mesh = join(chosen)
     if not mesh.is_main:
         console.silence()
-    site = Site(recipe, home, root, chosen, mesh, options.tensorboard)
+    context = StageContext(recipe, home, root, chosen, mesh, options.tensorboard)
     with full_disk(root), locked(root) if mesh.is_main else nothing():
         hashes = Hashes(root / "hashes.json")
         if mesh.is_main:
@@ -72,7 +72,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
                 continue
             _guard(state, root, options.retrain)
             console.note(f"{state.stage.name}: {state.reason}")
-            _perform(site, state, hashes, options.retrain)
+            _perform(context, state, hashes, options.retrain)
         if not mesh.is_main:
             return {}
         remember(recipe, home, root)
@@ -142,28 +142,28 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
         )
 
 
-def _perform(site: Site, state: State, hashes: Hashes, retrain: bool) -> None:
+def _perform(context: StageContext, state: State, hashes: Hashes, retrain: bool) -> None:
     """Run one stage and record it. Stages that do not train run on the first process alone."""
-    stage, folder = state.stage, site.folder(state.stage.name)
-    if site.mesh.is_main:
-        _begin(site, state, retrain)
+    stage, folder = state.stage, context.folder(state.stage.name)
+    if context.mesh.is_main:
+        _begin(context, state, retrain)
         hashes.keep()
-    site.mesh.barrier()
+    context.mesh.barrier()
     try:
-        _work(site, state, hashes)
+        _work(context, state, hashes)
     finally:
-        if site.mesh.is_main:
+        if context.mesh.is_main:
             ledger.take_back(folder)
-    if stage.trains and site.mesh.is_main:
+    if stage.trains and context.mesh.is_main:
         discard(folder / CHECKPOINTS)
-    site.mesh.barrier()
+    context.mesh.barrier()
 
 
-def _begin(site: Site, state: State, retrain: bool) -> None:
+def _begin(context: StageContext, state: State, retrain: bool) -> None:
     """Prepare a stage's folder: set its record aside, and drop another training's checkpoints before a new one."""
-    folder = site.folder(state.stage.name)
-    if not (site.root / RECIPE).exists():
-        remember(site.recipe, site.home, site.root)
+    folder = context.folder(state.stage.name)
+    if not (context.root / RECIPE).exists():
+        remember(context.recipe, context.home, context.root)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     ledger.set_aside(folder)
@@ -180,20 +180,20 @@ def _own(checkpoints: Path, key: str, retrain: bool) -> None:
         write_json(begun, key)
 
 
-def _work(site: Site, state: State, hashes: Hashes) -> None:
+def _work(context: StageContext, state: State, hashes: Hashes) -> None:
     """The work of a stage, and its manifest."""
-    stage, folder = state.stage, site.folder(state.stage.name)
+    stage, folder = state.stage, context.folder(state.stage.name)
     began, joules = time.perf_counter(), device.energy()
     parents = {
-        parent: manifest for parent in stage.parents if (manifest := ledger.read(site.folder(parent))) is not None
+        parent: manifest for parent in stage.parents if (manifest := ledger.read(context.folder(parent))) is not None
     }
     records = begun_with(stage.files) if stage.trains else {}
-    stages.seeded(site)
-    if not stage.trains and not site.mesh.is_main:
+    stages.seeded(context)
+    if not stage.trains and not context.mesh.is_main:
         return
     same = partial(require_unchanged, stage, hashes)
-    result = stage.work(replace(site, loaded=same))
-    if not site.mesh.is_main:
+    result = stage.work(replace(context, loaded=same))
+    if not context.mesh.is_main:
         return
     if not stage.trains:
         same()
@@ -207,11 +207,11 @@ def _work(site: Site, state: State, hashes: Hashes) -> None:
         part=stage.part,
         code=code_version(stage.module),
         inputs=state.inputs,
-        seed=site.recipe.seed,
+        seed=context.recipe.seed,
         outputs=ledger.outputs(folder, result.outputs),
         licences=result.licences,
         libraries=ledger.libraries(),
-        device={"kind": site.device.kind, "name": site.device.name, "processes": site.mesh.size},
+        device={"kind": context.device.kind, "name": context.device.name, "processes": context.mesh.size},
         flops=result.flops,
         seconds=time.perf_counter() - began,
         joules=None if joules is None or spent is None else spent - joules,
@@ -221,7 +221,7 @@ def _work(site: Site, state: State, hashes: Hashes) -> None:
         versions=stage.versions,
         logs=result.logs,
     )
-    remember(site.recipe, site.home, site.root)
+    remember(context.recipe, context.home, context.root)
     ledger.write(folder, manifest)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from groundup.codecs import chat
-from groundup.codecs.text import SEEING, SPECIALS, Tokenizer
+from groundup.codecs.text import SPECIAL_TOKENS, VISION_TOKENS, Tokenizer
 from groundup.config.derived import Schedule
 from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
@@ -46,7 +46,7 @@ SAMPLE_TOKENS = 32  # longest sample while training
 
 
 @dataclass(frozen=True)
-class Site:
+class StageContext:
     """The context of a run: its recipe, the recipe's folder, the run's folder, the device and the process mesh."""
 
     recipe: Recipe
@@ -83,12 +83,12 @@ def remember(recipe: Recipe, home: Path, root: Path) -> None:
     write_json(root / RECIPE, table)
 
 
-def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
+def documents(context: StageContext, source: Source, before: tuple[str, ...]) -> Result:
     """Raw files to documents; images near one of an earlier stage stay on its side of the split."""
-    folder = site.folder(f"documents-{source.name}")
+    folder = context.folder(f"documents-{source.name}")
     with console.progress(f"documents {source.name}", None, "documents") as advance:
         report = write_documents(
-            source, site.home, folder, advance, [site.folder(stage) / "documents.parquet" for stage in before]
+            source, context.home, folder, advance, [context.folder(stage) / "documents.parquet" for stage in before]
         )
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items()) or "none"
     console.note(f"  {report.documents:,} documents, {report.characters:,} characters; dropped: {dropped}")
@@ -101,34 +101,38 @@ def documents(site: Site, source: Source, before: tuple[str, ...]) -> Result:
     return Result(["documents.parquet"], report, licences=report.licences)
 
 
-def tokenizer(site: Site, sources: list[str]) -> Result:
+def tokenizer(context: StageContext, sources: list[str]) -> Result:
     """Documents to a vocabulary, or one that is given."""
-    part, folder = site.recipe.tokenizer, site.folder("tokenizer")
-    given = part.path or site.recipe.model.start
+    part, folder = context.recipe.tokenizer, context.folder("tokenizer")
+    given = part.path or context.recipe.model.start
     if given is not None:
-        learned = Tokenizer.load((site.home / given).expanduser())
+        learned = Tokenizer.load((context.home / given).expanduser())
     else:
-        tables = [site.folder(f"documents-{source}") / "documents.parquet" for source in sources]
+        tables = [context.folder(f"documents-{source}") / "documents.parquet" for source in sources]
         with console.progress("tokenizer", None, "documents") as advance:
             learned = sample.learn(
-                tables, part.sample_megabytes, part.vocab_size, SEEING if site.recipe.patch else SPECIALS, advance
+                tables,
+                part.sample_megabytes,
+                part.vocab_size,
+                VISION_TOKENS if context.recipe.patch else SPECIAL_TOKENS,
+                advance,
             )
     learned.save(folder)
     return Result(["tokenizer.json", "tokenizer_config.json"], TokenizerResult(learned.size))
 
 
-def shards(site: Site, source: str) -> Result:
+def shards(context: StageContext, source: str) -> Result:
     """Documents to packed rows."""
-    folder = site.folder(f"shards-{source}")
-    table = site.folder(f"documents-{source}")
-    total = _documents(site, source).documents
+    folder = context.folder(f"shards-{source}")
+    table = context.folder(f"documents-{source}")
+    total = _documents(context, source).documents
     with console.progress(f"shards {source}", total, "documents") as advance:
-        codec, resolution = Tokenizer.load(site.folder("tokenizer")), _image_resolution(site.recipe)
+        codec, resolution = Tokenizer.load(context.folder("tokenizer")), _image_resolution(context.recipe)
         report = write_shards(
-            table / "documents.parquet", codec, site.recipe.model.context, folder, advance, resolution
+            table / "documents.parquet", codec, context.recipe.model.context, folder, advance, resolution
         )
     console.note(f"  {report.train.tokens:,} tokens in {report.train.rows:,} rows, {report.train.fill:.1%} full")
-    if warning := cut_off(source, total, report, site.recipe.model.context):
+    if warning := cut_off(source, total, report, context.recipe.model.context):
         console.warn(warning)
     files = ("tokens.bin", "flags.bin", "shards.json", *(() if resolution is None else FILES))
     names = [f"{part}/{name}" for part in ("train", "heldout") for name in files]
@@ -156,21 +160,21 @@ def _image_resolution(recipe: Recipe) -> ImageResolution | None:
     return ImageResolution(recipe.patch, recipe.model.patches) if recipe.patch else None
 
 
-def _documents(site: Site, source: str) -> DocumentsResult:
+def _documents(context: StageContext, source: str) -> DocumentsResult:
     """The result of a source's documents."""
-    manifest = ledger.read(site.folder(f"documents-{source}"))
+    manifest = ledger.read(context.folder(f"documents-{source}"))
     assert manifest is not None, "documents come before what is made of them"
     return manifest.result(DocumentsResult)
 
 
-def _classes(site: Site, sources: list[str]) -> tuple[str, ...]:
+def _classes(context: StageContext, sources: list[str]) -> tuple[str, ...]:
     """The classes of all detections in the images of some sources."""
-    if not site.recipe.patch:
+    if not context.recipe.patch:
         return ()
-    return detection_classes(site.folder(f"documents-{name}") / "documents.parquet" for name in sources)
+    return detection_classes(context.folder(f"documents-{name}") / "documents.parquet" for name in sources)
 
 
-def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerConfig | None]:
+def pretrained_tower(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerConfig | None]:
     """Folder and shape of the recipe's vision tower. Raises InputError for one that does not fit its patches."""
     if recipe.model.vision_tower is None:
         return None, None
@@ -184,21 +188,24 @@ def outside_eyes(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerCo
     return folder, tower
 
 
-def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]) -> Result:
+def train(
+    context: StageContext, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]
+) -> Result:
     """Packed rows to weights; `sources` are all that any stage of the run learns from."""
-    recipe, folder, chosen = site.recipe, site.folder(stage.title), objective(stage.do)
-    codec = Tokenizer.load(site.folder("tokenizer"))
-    tower_folder, tower = (None, None) if start is not None else outside_eyes(recipe, site.home)
+    recipe, folder, chosen = context.recipe, context.folder(stage.title), objective(stage.do)
+    codec = Tokenizer.load(context.folder("tokenizer"))
+    tower_folder, tower = (None, None) if start is not None else pretrained_tower(recipe, context.home)
     config = (
         config_of(start)
         if start is not None
-        else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(site, sources), tower)
+        else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(context, sources), tower)
     )
     predict = stage.images if chosen.predicts_patches else "none"
     images = PatchObjective(predict, stage.augment, config.classes, stage.mirror)
-    rows = site.mesh.divide(schedule.rows(recipe.model.context))
+    rows = context.mesh.divide(schedule.rows(recipe.model.context))
     learnt, held = (
-        {name: Shards.open(site.folder(f"shards-{name}") / part) for name in stage.mix} for part in ("train", "heldout")
+        {name: Shards.open(context.folder(f"shards-{name}") / part) for name in stage.mix}
+        for part in ("train", "heldout")
     )
     job = TrainingConfig(
         title=stage.title,
@@ -210,7 +217,7 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         heldout={name: heldout(name, part, chosen.assistant_only, images) for name, part in held.items() if part.rows},
         steps=schedule.steps(stage.tokens, recipe.model.context),
         schedule=schedule,
-        precision=site.device.precision(recipe.model.precision),
+        precision=context.device.precision(recipe.model.precision),
         recompute=stage.recompute,
         checkpoint_steps=stage.checkpoint_steps,
         keep=stage.keep,
@@ -220,12 +227,12 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
         folder=folder,
     )
     with console.training(stage.title, job.steps) as update:
-        trainer = Trainer(job, site.device, site.mesh, _Watch(site, codec, stage, update))
-        site.loaded()
+        trainer = Trainer(job, context.device, context.mesh, _TrainingCallbacks(context, codec, stage, update))
+        context.loaded()
         outcome = trainer.run()
-    if site.mesh.is_main:
+    if context.mesh.is_main:
         for name in ("tokenizer.json", "tokenizer_config.json"):
-            write_with(folder / name, partial(shutil.copyfile, site.folder("tokenizer") / name))
+            write_with(folder / name, partial(shutil.copyfile, context.folder("tokenizer") / name))
     loss = "lost" if outcome.loss is None else f"{outcome.loss:.3f}"
     console.note(
         f"  loss {loss} after {outcome.tokens:,} tokens in {outcome.seconds:.0f} s; {outcome.tokens_per_second:,.0f}"
@@ -236,19 +243,19 @@ def train(site: Site, stage: StagePart, schedule: Schedule, start: Path | None, 
     return Result(names, outcome, outcome.flops, logs=[LOG])
 
 
-class _Watch:
+class _TrainingCallbacks:
     """Callbacks of training: console output, and samples of the model at intervals."""
 
-    def __init__(self, site: Site, codec: Tokenizer, stage: StagePart, update: Callable[[int, str], None]):
-        self.site, self.codec, self.stage, self.update = site, codec, stage, update
-        self.events = _events(site.folder(stage.title)) if site.events and site.mesh.is_main else None
+    def __init__(self, context: StageContext, codec: Tokenizer, stage: StagePart, update: Callable[[int, str], None]):
+        self.context, self.codec, self.stage, self.update = context, codec, stage, update
+        self.events = _events(context.folder(stage.title)) if context.events and context.mesh.is_main else None
 
     def note(self, text: str) -> None:
         console.note(f"  {text}")
 
     def begin(self, done: int) -> None:
-        if self.site.mesh.is_main:
-            remember(self.site.recipe, self.site.home, self.site.root)
+        if self.context.mesh.is_main:
+            remember(self.context.recipe, self.context.home, self.context.root)
         self.update(done, "")
 
     def step(self, record: dict[str, Any]) -> None:
@@ -266,7 +273,7 @@ class _Watch:
             console.note(f"  step {record['step']:,}: {text}  held out: {shown}")
 
     def sample(self, model: Transformer, step: int) -> list[dict[str, str]]:
-        prompts = self.site.recipe.evaluate.prompts if self.site.recipe.evaluate else ()
+        prompts = self.context.recipe.evaluate.prompts if self.context.recipe.evaluate else ()
         asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < model.config.context}
         answers = Engine(model, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)
         samples = [
@@ -295,20 +302,20 @@ def _events(folder: Path) -> Any:
     return SummaryWriter(str(folder / "events"))
 
 
-def measure(site: Site, model: Path, sources: list[str], weights: Weights = "full") -> Result:
+def measure(context: StageContext, model: Path, sources: list[str], weights: Weights = "full") -> Result:
     """Weights to figures."""
     with console.progress("evaluate", None, "items") as advance:
-        documents = {name: site.folder(f"documents-{name}") for name in sources}
-        figures = evaluate(model, site.recipe, site.home, documents, site.device, advance, weights)
+        documents = {name: context.folder(f"documents-{name}") for name in sources}
+        figures = evaluate(model, context.recipe, context.home, documents, context.device, advance, weights)
     return Result([], figures.as_json())
 
 
-def report(site: Site) -> Result:
+def report(context: StageContext) -> Result:
     """Manifests to a page."""
-    write_report(site.root, site.recipe, site.folder("report") / "report.html")
+    write_report(context.root, context.recipe, context.folder("report") / "report.html")
     return Result(["report.html"], ReportResult())
 
 
-def seeded(site: Site) -> None:
+def seeded(context: StageContext) -> None:
     """Seed the global random state, which libraries may use."""
-    torch.manual_seed(site.recipe.seed)
+    torch.manual_seed(context.recipe.seed)

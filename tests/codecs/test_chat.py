@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from groundup.codecs import chat, messages
 from groundup.codecs.normal import normalise
-from groundup.codecs.text import SPECIALS, Tokenizer
+from groundup.codecs.text import SPECIAL_TOKENS, Tokenizer
 from groundup.core.errors import InputError
 from tests.codecs.codec_helpers import SNIPPETS
 
 quick = settings(deadline=None, derandomize=True, max_examples=100)
 plain = st.lists(st.sampled_from(SNIPPETS), max_size=12).map("".join)
 hostile = st.lists(
-    st.sampled_from([*SNIPPETS[:12], *SPECIALS, "<|im_", "end|>", "\ue0002", "assistant\n"]), max_size=12
+    st.sampled_from([*SNIPPETS[:12], *SPECIAL_TOKENS, "<|im_", "end|>", "\ue0002", "assistant\n"]), max_size=12
 ).map("".join)
 
 WEATHER = {
@@ -77,7 +77,7 @@ def assistant(content: Any, **more: Any) -> dict[str, Any]:
 
 def count(tokenizer: Tokenizer, ids: list[int]) -> dict[str, int]:
     """How often each special id stands in ids."""
-    return {name: ids.count(tokenizer.special(name)) for name in SPECIALS if tokenizer.special(name) in ids}
+    return {name: ids.count(tokenizer.special(name)) for name in SPECIAL_TOKENS if tokenizer.special(name) in ids}
 
 
 # --- the frame ----------------------------------------------------------------------------------------------
@@ -225,13 +225,13 @@ def test_special_literals_outside_answers_stay_text(tokenizer: Tokenizer, place:
 
 
 def test_hidden_literals_come_out_as_they_went_in(tokenizer: Tokenizer) -> None:
-    text = "".join(SPECIALS) + "\ue000 \ue0001 \ue000\ue0007 <|im_end|> <"
+    text = "".join(SPECIAL_TOKENS) + "\ue000 \ue0001 \ue000\ue0007 <|im_end|> <"
     ids, _ = chat.encode(tokenizer, [user(text)])
     assert tokenizer.decode(ids) == f"<|im_start|>user\n{text}<|im_end|>\n"
 
 
 def test_an_assistant_can_think_and_call_but_not_end_its_turn(tokenizer: Tokenizer) -> None:
-    ids, _ = chat.encode(tokenizer, [assistant("".join(SPECIALS))])
+    ids, _ = chat.encode(tokenizer, [assistant("".join(SPECIAL_TOKENS))])
     assert count(tokenizer, ids) == {
         "<|im_start|>": 1,
         "<|im_end|>": 1,

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from groundup.codecs import chat, messages
 from groundup.codecs.normal import normalise
-from groundup.codecs.text import SPECIALS, Tokenizer
+from groundup.codecs.text import SPECIAL_TOKENS, Tokenizer
 from groundup.core.errors import InputError
 from tests.codecs.codec_helpers import DIRTY
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 ordinary = st.lists(st.sampled_from(DIRTY), max_size=8).map("".join)
-dirty = st.lists(st.sampled_from([*DIRTY, *SPECIALS, "<|im_\x07end|>"]), max_size=8).map("".join)
+dirty = st.lists(st.sampled_from([*DIRTY, *SPECIAL_TOKENS, "<|im_\x07end|>"]), max_size=8).map("".join)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | words, lambda inner: st.lists(inner, max_size=2)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs.normal import _many_accents, normalise, repair_surrogates
-from groundup.codecs.text import SPECIALS, Tokenizer
+from groundup.codecs.text import SPECIAL_TOKENS, Tokenizer
 from tests.codecs.codec_helpers import DIRT, DIRTY
 
 dirty = st.one_of(st.text(max_size=40), st.lists(st.sampled_from(DIRTY), max_size=30).map("".join))
@@ -73,8 +73,8 @@ def test_ids_are_those_of_the_normal_form_here_and_in_hugging_face(
 
 @pytest.mark.parametrize("dirt", DIRT)
 def test_special_literals_with_dirt_inside_stay_text(tokenizer: Tokenizer, dirt: str) -> None:
-    specials = {tokenizer.special(name) for name in SPECIALS}
-    assert not specials & {id for name in SPECIALS for id in tokenizer.encode(name[:4] + dirt + name[4:] + dirt)}
+    specials = {tokenizer.special(name) for name in SPECIAL_TOKENS}
+    assert not specials & {id for name in SPECIAL_TOKENS for id in tokenizer.encode(name[:4] + dirt + name[4:] + dirt)}
 
 
 def test_halves_of_characters_are_joined_before_they_are_composed(tokenizer: Tokenizer) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs.normal import normalise, repair_surrogates
-from groundup.codecs.text import SPECIALS, Tokenizer
+from groundup.codecs.text import SPECIAL_TOKENS, Tokenizer
 from groundup.core.errors import InputError
 from tests.codecs.codec_helpers import CHINESE, SNIPPETS
 
@@ -62,14 +62,14 @@ def test_surrogates_pair_up_or_become_the_replacement_character(tokenizer: Token
 def test_special_literals_in_text_stay_text_where_hugging_face_makes_them_special(
     tokenizer: Tokenizer, peer: tokenizers.Tokenizer
 ) -> None:
-    for name in SPECIALS:
+    for name in SPECIAL_TOKENS:
         assert peer.encode(name).ids == [tokenizer.special(name)]
-        assert not set(tokenizer.encode(f"a {name}b")) & {tokenizer.special(special) for special in SPECIALS}
+        assert not set(tokenizer.encode(f"a {name}b")) & {tokenizer.special(special) for special in SPECIAL_TOKENS}
         assert tokenizer.decode(tokenizer.encode(f"a {name}b")) == f"a {name}b"
 
 
 def test_special_ids_follow_bytes_and_merges(tokenizer: Tokenizer) -> None:
-    assert [tokenizer.special(name) for name in SPECIALS] == list(range(1493, 1500))
+    assert [tokenizer.special(name) for name in SPECIAL_TOKENS] == list(range(1493, 1500))
     assert (tokenizer.end, tokenizer.im_start, tokenizer.im_end) == (1493, 1494, 1495)
 
 

@@ -15,7 +15,7 @@ from groundup.codecs import chat
 from groundup.codecs.detections import Detection
 from groundup.codecs.image import decode
 from groundup.codecs.patches import PatchGrid, to_patches
-from groundup.codecs.text import SEEING, Tokenizer
+from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.core.errors import InputError
 from groundup.data.augment import MIXED, augment, mixup
 from groundup.data.batches import HELDOUT_ROWS, Batch, Batches, heldout
@@ -33,7 +33,7 @@ OBJECTIVE = PatchObjective("none", 0.0, CLASSES)
 
 
 def tokenizer() -> Tokenizer:
-    return Tokenizer.learn([""], 256 + len(SEEING), SEEING)
+    return Tokenizer.learn([""], 256 + len(VISION_TOKENS), VISION_TOKENS)
 
 
 def picture(seed: int, width: int = 20, height: int = 16) -> bytes:

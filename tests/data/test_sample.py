@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from groundup.codecs.text import SPECIALS
+from groundup.codecs.text import SPECIAL_TOKENS
 from groundup.data import sample
 from groundup.data.document import Document
 from tests.data.data_helpers import write_parquet
@@ -20,7 +20,7 @@ def test_each_source_has_its_share_of_the_sample_and_what_is_held_out_has_none(t
         write_parquet(tmp_path / "b.parquet", texts("b", "lantern " * 50, 5)),
     ]
     read: list[int] = []
-    tokenizer = sample.learn(tables, 1, 256 + len(SPECIALS) + 14, SPECIALS, read.append)
+    tokenizer = sample.learn(tables, 1, 256 + len(SPECIAL_TOKENS) + 14, SPECIAL_TOKENS, read.append)
     assert sum(read) == 2 + 5  # half a MB of the first, and all of the second
     assert [len(tokenizer.encode(word)) for word in (" harbour", " lantern")] == [1, 1]
     assert len(tokenizer.encode(" secret")) > 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groundup.codecs.text import SEEING, Tokenizer
+from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.data.document import Document
 from groundup.generate.engine import Engine
 from tests.random_models import random_model
@@ -27,7 +27,7 @@ def engine(tokenizer: Tokenizer) -> Engine:
 
 @pytest.fixture(scope="session")
 def seeing_tokenizer() -> Tokenizer:
-    return Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
+    return Tokenizer.learn(TEXTS, 256 + len(VISION_TOKENS) + 20, VISION_TOKENS)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from groundup.cli import app
-from groundup.codecs.text import SEEING, Tokenizer
+from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate import image_inputs
 from groundup.generate.conversation import Conversation
@@ -24,7 +24,9 @@ from tests.random_models import random_model
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     tokenizer = Tokenizer.learn(
-        ["one two three four five six seven eight nine ten " * 20], 256 + len(SEEING) + 20, SEEING
+        ["one two three four five six seven eight nine ten " * 20],
+        256 + len(VISION_TOKENS) + 20,
+        VISION_TOKENS,
     )
     tokenizer.save(folder)
     weights.save(random_model(vocab=tokenizer.size, context=256, patch=4, patches=16, classes=("a", "b")), folder, None)

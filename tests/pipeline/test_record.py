@@ -21,7 +21,7 @@ from groundup.pipeline import stages
 from groundup.pipeline.finished import recall
 from groundup.pipeline.run import Options
 from groundup.pipeline.run import run as run_stages
-from groundup.pipeline.stages import Result, Site
+from groundup.pipeline.stages import Result, StageContext
 from groundup.release.lineage import lineage
 
 WORDS = ["river", "stone", "cloud", "lamp", "paper", "glass", "winter", "garden", "letter", "bridge"]
@@ -39,11 +39,11 @@ TABLE: dict[str, Any] = {
 }
 
 
-def make(site: Site, title: str) -> Result:
+def make(context: StageContext, title: str) -> Result:
     """A training stage that takes no time."""
-    site.loaded()
+    context.loaded()
     for name in TRAINED:
-        (site.folder(title) / name).write_text(f"{name} of {title}")
+        (context.folder(title) / name).write_text(f"{name} of {title}")
     return Result(list(TRAINED), {"parameters": 1}, 1.0)
 
 
@@ -55,14 +55,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         words = random.Random(number).choices(WORDS, k=60)
         (tmp_path / "notes" / f"{number:02}.txt").write_text(" ".join(words))
     (tmp_path / "choice.jsonl").write_text("{}")
-    monkeypatch.setattr(stages, "train", lambda site, stage, *_: make(site, stage.title))
+    monkeypatch.setattr(stages, "train", lambda context, stage, *_: make(context, stage.title))
     monkeypatch.setattr(stages, "measure", lambda *_: Result([], {"figure": 0.5}))
     monkeypatch.setattr(stages, "report", made_up_report)
     return tmp_path
 
 
-def made_up_report(site: Site) -> Result:
-    (site.folder("report") / "report.html").write_text("a page")
+def made_up_report(context: StageContext) -> Result:
+    (context.folder("report") / "report.html").write_text("a page")
     return Result(["report.html"], {})
 
 
@@ -433,8 +433,8 @@ def test_weights_that_change_while_they_are_loaded_end_the_run(
 def test_weights_may_go_once_they_are_loaded(
     home: Path, begun: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(site: Site, stage: Any, *_: Any) -> Result:
-        result = make(site, stage.title)
+    def train(context: StageContext, stage: Any, *_: Any) -> Result:
+        result = make(context, stage.title)
         (home / "start" / "model.safetensors").unlink(missing_ok=True)
         return result
 

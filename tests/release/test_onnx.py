@@ -8,7 +8,7 @@ import pytest
 
 from groundup.codecs.detections import from_predictions
 from groundup.codecs.patches import PatchGrid
-from groundup.codecs.text import SEEING, Tokenizer
+from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.core.errors import InputError
 from groundup.device import pick
 from groundup.generate.engine import Engine
@@ -32,7 +32,7 @@ HEIGHT, WIDTH = 16, 24  # 4 rows of 6 patches
 def model(home: Path, **changes: object) -> Path:
     """A finished stage whose model has random weights and eyes of 24 patches of 4 pixels."""
     run = Run(home / "runs" / "seer")
-    tokenizer = Tokenizer.learn(TEXTS, 256 + len(SEEING) + 20, SEEING)
+    tokenizer = Tokenizer.learn(TEXTS, 256 + len(VISION_TOKENS) + 20, VISION_TOKENS)
     eyes = {
         "depth": 2,
         "patch": 4,

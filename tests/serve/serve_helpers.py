@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from groundup.codecs.text import SEEING, Tokenizer
+from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.generate.engine import Engine
 from groundup.generate.service import Service
 from groundup.serve import connections, request_stats
@@ -107,7 +107,7 @@ def small_tokenizer() -> Tokenizer:
 
 
 def seeing_tokenizer() -> Tokenizer:
-    return Tokenizer.learn([WORDS * 20], 256 + len(SEEING) + 20, SEEING)
+    return Tokenizer.learn([WORDS * 20], 256 + len(VISION_TOKENS) + 20, VISION_TOKENS)
 
 
 def small_engine(tokenizer: Tokenizer | None = None, **changes: Any) -> Engine:

@@ -7,15 +7,15 @@ from groundup.apps.sorter.report import FILM
 from groundup.core import console
 from groundup.core.tables import STAGES
 from groundup.pipeline.application import ApplicationStage
-from groundup.pipeline.stages import Result, Site
+from groundup.pipeline.stages import Result, StageContext
 
 
-def work(site: Site, model: Path, part: LinePart) -> Result:
+def work(context: StageContext, model: Path, part: LinePart) -> Result:
     """Run the line in each setting, with the model of a folder and with an oracle."""
     from groundup.apps.sorter.trial import trial  # it needs an extra of its own
 
     with console.progress("line", 2 * len(part.settings) * part.items, "items") as advance:
-        result = trial(model, part, site.recipe.seed, site.device, site.folder("line") / FILM, advance)
+        result = trial(model, part, context.recipe.seed, context.device, context.folder("line") / FILM, advance)
     return Result([FILM], result)
 
 

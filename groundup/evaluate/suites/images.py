@@ -31,7 +31,7 @@ class QuestionRow(Row):
 
 
 @dataclass(frozen=True)
-class Questions:
+class ImageQuestions:
     """The questions of one source."""
 
     average: Figure
@@ -43,7 +43,7 @@ class Images:
     """The result, by source."""
 
     images: dict[str, Classification] = field(default_factory=dict)
-    questions: dict[str, Questions] = field(default_factory=dict)
+    questions: dict[str, ImageQuestions] = field(default_factory=dict)
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def measure(inputs: SuiteInputs) -> Images:
             classes[name] = found
     for name, documents in _conversations(inputs).items():
         if rows := ask(inputs.engine, documents, name, inputs.advance):
-            questions[name] = Questions(average(rows), rows)
+            questions[name] = ImageQuestions(average(rows), rows)
     return Images(classes, questions)
 
 
@@ -129,11 +129,11 @@ def display(result: Images) -> Display:
     )
 
 
-def _headline(source: str, entry: Questions) -> Headline:
+def _headline(source: str, entry: ImageQuestions) -> Headline:
     return Headline(f"Exact match, {source}", units.percent(entry.average.value), "questions about held-out images")
 
 
-def _boxes(questions: dict[str, Questions]) -> Table:
+def _boxes(questions: dict[str, ImageQuestions]) -> Table:
     """Boxes written in answers, a row a family and language."""
     rows = [
         [source, row.family, row.language, str(row.exact_match.n), *row.boxes.cells()]

@@ -12,7 +12,7 @@ from groundup.evaluate.suite import Suite, SuiteInputs
 
 
 @dataclass(frozen=True)
-class Matches:
+class ExactMatches:
     """The exact matches of one source, and their mean over families and languages."""
 
     average: Figure
@@ -23,7 +23,7 @@ class Matches:
 class Tasks:
     """The result, by source."""
 
-    tasks: dict[str, Matches] = field(default_factory=dict)
+    tasks: dict[str, ExactMatches] = field(default_factory=dict)
 
 
 def measure(inputs: SuiteInputs) -> Tasks:
@@ -33,7 +33,7 @@ def measure(inputs: SuiteInputs) -> Tasks:
     for source in inputs.sources:
         if source.holds == "conversations" and source.exact_answers:
             rows = exact_match(inputs.engine, source.heldout(inputs.options.per_family), inputs.advance)
-            found[source.name] = Matches(average(rows), rows)
+            found[source.name] = ExactMatches(average(rows), rows)
     return Tasks(found)
 
 

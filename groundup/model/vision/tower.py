@@ -51,7 +51,7 @@ class VisionTowerConfig:
         kind = config.get("model_type") if isinstance(config, dict) else None
         if kind not in NAMES:
             raise InputError(
-                f"{where}: model_type is {kind!r}; only {' and '.join(map(repr, NAMES))} are loaded as eyes"
+                f"{where}: model_type is {kind!r}; only {' and '.join(map(repr, NAMES))} are loaded as vision towers"
             )
         part = config if (inner := NAMES[kind]) is None else config.get(inner) or {}
         for name, wanted in ONLY.items():
