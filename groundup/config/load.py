@@ -18,12 +18,14 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read and check a recipe with `key=value` overrides; raises InputError with file, line and key of a fault."""
     changes = list(overrides)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         table = tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(f"{path}: no such recipe; `groundup new NAME --like demo` makes one") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file ({error})") from error
+    except RecursionError:
+        raise InputError(f"{path}: not a readable TOML file (it is nested too deep); write it flatter") from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no TOML, or a number of thousands of digits
+        raise InputError(f"{path}: not a readable TOML file ({_few_words(error)}); mend it") from None
     for change in changes:
         _override(table, change)
     try:
@@ -76,6 +78,13 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"--set {text[:40]}: no value of a recipe ({_few_words(error)})") from None
+
+
+def _few_words(error: Exception) -> str:
+    """What was wrong, without advice about Python's own settings."""
+    return str(error).partition("; use sys.")[0]
 
 
 def _explain(path: Path, text: str, table: dict[str, Any], changes: list[str], error: ValidationError) -> str:

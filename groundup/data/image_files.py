@@ -21,6 +21,7 @@ from groundup.data.paths import legible, placed, shown, there
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 UNREAD = (".heic", ".heif", ".avif")  # images of no format that is read: named, not passed over
+_NAMED = re.compile(rf".*(?:{'|'.join(map(re.escape, SUFFIXES))})(?=[\s,]|$)", re.IGNORECASE)
 NO_CLASS = "class without a name"
 LEFT_OUT = "listed in without_files"
 
@@ -175,10 +176,7 @@ class _Entry:
 
 
 def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict[str, _Entry]:
-    """The names of a list, one a line; empty lines and those that begin with # are passed over.
-
-    A name goes up to the end of the line if that is an image's suffix, or in quotes; else it is the first column.
-    """
+    """The names of a list, one a line; empty lines and those that begin with # are passed over."""
     if listed is None:
         return {}
     path = _list(listed, source, folder)
@@ -192,19 +190,28 @@ def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict
     entries: dict[str, _Entry] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.startswith("#"):
-            name = _named(line.strip())
-            entries.setdefault(name.removeprefix("./").lstrip("/"), _Entry(name, f"{shown(path, folder)}:{number}"))
+            keys = [name.removeprefix("./").lstrip("/") for name in _written(line)]
+            known = next((entries[key] for key in keys if key in entries), None)
+            entry = known or _Entry(_written(line)[0], f"{shown(path, folder)}:{number}")
+            entries |= {key: entry for key in keys if key not in entries}
     if not entries:
         raise InputError(f"source {source.name!r}: the list {path} names no image; fill it or leave the key out")
     return entries
 
 
-def _named(line: str) -> str:
-    """The name in a line of a list."""
-    if line.lower().endswith(SUFFIXES):
-        return line
-    quoted = re.match(r"([\"'])(.+?)\1", line)
-    return quoted[2] if quoted else line.split()[0]
+def _written(line: str) -> list[str]:
+    """The name on a line of a list, in quotes or not, columns after it left out.
+
+    Without quotes and suffix it is the line, or its first word.
+
+    >>> _written("in/my cat.JPG 3"), _written("my cat"), _written("'my cat' 3")
+    (['in/my cat.JPG'], ['my cat', 'my'], ['my cat'])
+    """
+    first = line.strip().split("\t")[0]
+    if quoted := re.match(r"([\"'])(.+?)\1", first):
+        return [quoted[2]]
+    named = _NAMED.match(first)
+    return [named[0]] if named else list(dict.fromkeys((first, first.split()[0])))
 
 
 def _lists(entries: dict[str, _Entry], found: Found) -> _Entry | None:

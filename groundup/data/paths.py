@@ -14,8 +14,9 @@ from groundup.core.errors import InputError
 def names(source: FileSourceConfig, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """The files of a source's path, sorted: one file, what a glob matches, or what a folder holds under `suffixes`.
 
-    Relative paths start at `folder`, the recipe's; `~` is the home folder. Hidden files match only an explicit dot.
-    As text, a quarter of the size of a Path: there may be millions. Raises InputError when there is none.
+    `suffixes` are lower-case, and match in any case. Relative paths start at `folder`, the recipe's; `~` is the home
+    folder. Hidden files match only an explicit dot. As text, a quarter of the size of a Path: there may be millions.
+    Raises InputError when there is none.
     """
     place = located(source, folder)
     if place.is_dir():
@@ -25,7 +26,9 @@ def names(source: FileSourceConfig, folder: Path, suffixes: tuple[str, ...]) -> 
         found = [str(place)] if place.is_file() else []
         problem = "no regular file"
     else:
-        found = matching(str(Path(source.path).expanduser()), folder)
+        pattern = str(Path(source.path).expanduser())
+        literal = pattern.replace("[", "[[]")  # brackets stand in names more often than for one of several characters
+        found = matching(literal, folder) or matching(pattern, folder)
         problem = "matches no file" if glob.has_magic(source.path) else "no such file"
     if not found:
         raise InputError(

@@ -149,6 +149,33 @@ def test_what_is_no_toml_is_refused(recipe: Path, text: str) -> None:
         load(recipe)
 
 
+UNREADABLE = {
+    "nested": ("x = " + "[" * 5000, "it is nested too deep"),
+    "nested tables": ("x = " + "{a=" * 5000, "it is nested too deep"),
+    "a long number": ("x = " + "9" * 5000, "Exceeds the limit (4300 digits) for integer string conversion"),
+    "another encoding": (b"name = 'caf\xe9'", "'utf-8' codec can't decode byte 0xe9"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_no_reader_of_toml_takes_is_one_sentence(recipe: Path, kind: str) -> None:
+    content, words = UNREADABLE[kind]
+    recipe.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as refusal:
+        load(recipe)
+    assert words in str(refusal.value) and str(recipe) in str(refusal.value)
+    assert "\n" not in str(refusal.value) and "sys." not in str(refusal.value)
+    if isinstance(content, str):
+        recipe.write_text(GOOD)
+        with pytest.raises(InputError, match="--set"):
+            load(recipe, [f"model.depth={content.removeprefix('x = ')}"])
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(recipe: Path) -> None:
+    recipe.write_text(GOOD, encoding="utf-8-sig")
+    assert load(recipe).name == "small"
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such recipe"):
         load(tmp_path / "none.toml")

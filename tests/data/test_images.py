@@ -141,6 +141,18 @@ def test_listed_images_are_held_out_and_come_first(tmp_path: Path) -> None:
     assert [each.heldout for each in documents] == [True] * 3 + [False] * 3
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["my cat 1.JPG", "cats/my cat 1.JPG 2", "my cat 1.JPG\t2", "./cats/my cat 1.JPG,2", "my cat 1", " my cat 1 "],
+)
+def test_listed_names_may_have_spaces(tmp_path: Path, line: str) -> None:
+    animals(tmp_path)
+    save(tmp_path / "cats" / "my cat 1.JPG", encoded(50))
+    (tmp_path / "test.txt").write_text(f"{line}\nd1 2\n")
+    documents, _ = read(images_source(".", heldout_files="test.txt"), tmp_path)
+    assert [each.origin for each in documents if each.heldout] == ["cats/my cat 1.JPG", "dogs/d1.png"]
+
+
 def test_images_to_leave_out_are_counted_and_never_read(tmp_path: Path) -> None:
     animals(tmp_path)
     save(tmp_path / "cats" / "bad.png", b"")
