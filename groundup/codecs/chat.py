@@ -15,7 +15,7 @@ from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from groundup.codecs.detections import LOCATIONS
-from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, to_json
+from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, supervised, to_json
 from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.patches import PatchGrid
 from groundup.codecs.text import (
@@ -52,7 +52,7 @@ def encode(
     tools: list[dict[str, Any]] | None = None,
     grids: Sequence[PatchGrid] = (),
 ) -> tuple[list[int], list[bool]]:
-    """The ids of a conversation, and the loss mask: the assistant's answers, each with the <|im_end|> after it.
+    """The ids of a conversation, and the loss mask: the assistant's answers of weight 1, each with its <|im_end|>.
 
     `tools` are JSON descriptions of functions (OpenAI). `grids` are those of the images, in order; an image becomes one
     <|image_pad|> a patch between <|vision_start|> and <|vision_end|>. Raises InputError as `check` does, for images
@@ -60,7 +60,8 @@ def encode(
     """
     check(messages, tools)
     _check_images(messages, grids)
-    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=False), iter(grids))
+    learnt = [supervised(message) for message in messages if message["role"] == "assistant"]
+    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=False), iter(grids), iter(learnt))
 
 
 def prompt(
@@ -72,7 +73,7 @@ def prompt(
     """The ids of a prompt: the first of `encode`'s for the same messages and any answer. Raises InputError likewise."""
     check(messages, tools)
     _check_images(messages, grids)
-    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True), iter(grids))[0]
+    return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True), iter(grids), iter(()))[0]
 
 
 def shown(images: int = 1) -> list[Message]:
@@ -92,23 +93,26 @@ def image_positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     return [place + 1 for place, id in enumerate(ids) if id == start]
 
 
-def _walk(tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid]) -> tuple[list[int], list[bool]]:
+def _walk(
+    tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid], learnt: Iterator[bool]
+) -> tuple[list[int], list[bool]]:
+    """The ids of a rendered conversation and their loss mask; `learnt` says of each answer whether it is in it."""
     ids: list[int] = []
-    answers: list[bool] = []
+    mask: list[bool] = []
     for turn in rendered.split(_START)[1:]:
-        for text, trained in _stretches(_START + turn):
+        for text, trained in _stretches(_START + turn, learnt):
             stretch = _spell(tokenizer, text, grids)
             ids += stretch
-            answers += [trained] * len(stretch)
-    return ids, answers
+            mask += [trained] * len(stretch)
+    return ids, mask
 
 
-def _stretches(turn: str) -> list[tuple[str, bool]]:
-    """A turn in stretches that are all the assistant's, True, or all not."""
+def _stretches(turn: str, learnt: Iterator[bool]) -> list[tuple[str, bool]]:
+    """A turn in stretches that are all in the loss mask, True, or all not."""
     if not turn.startswith(_ANSWER):
         return [(turn, False)]
     answer, end, rest = turn.removeprefix(_ANSWER).partition(_END)
-    return [(_ANSWER, False), (answer + end, True), (rest, False)]
+    return [(_ANSWER, False), (answer + end, next(learnt, False)), (rest, False)]
 
 
 def _spell(tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid]) -> list[int]:

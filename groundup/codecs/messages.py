@@ -10,14 +10,14 @@ from groundup.core.errors import InputError
 
 Message = dict[str, Any]
 
+_COMMON = ("role", "content", "name", "weight")
 KEYS = {
-    "system": ("role", "content", "name"),
-    "developer": ("role", "content", "name"),  # the system's other name
-    "user": ("role", "content", "name"),
-    "assistant": ("role", "content", "name", "tool_calls"),
-    "tool": ("role", "content", "name", "tool_call_id"),
+    "system": _COMMON,
+    "developer": _COMMON,  # the system's other name
+    "user": _COMMON,
+    "assistant": (*_COMMON, "tool_calls"),
+    "tool": (*_COMMON, "tool_call_id"),
 }
-OPENING = ("system", "developer")  # roles of a first message
 PARTS = {"text": ("type", "text"), "image": ("type",)}
 DETAILS = ("auto", "low", "high")  # of an image: accepted without effect, as the model's budget sets the resolution
 CALL, CALLED = ("id", "type", "function", "index"), ("name", "arguments")
@@ -29,9 +29,9 @@ def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) ->
     """Check a conversation and its tools; raises InputError that names the message or tool, and the fault.
 
     Content is a text or a list of parts: texts, and for a user images as {"type": "image"}; an assistant may call tools
-    after a text, or instead. A system message comes first, a tool's result after its call. Names of speakers and ids of
-    calls are not shown to the model; ids give the order of the results. A function's `strict` binds answers, and is not
-    shown. Any other key is refused, unless its value is empty.
+    after a text, or instead. A tool's result comes after its call. Names of speakers and ids of calls are not shown to
+    the model; ids give the order of the results. An assistant's `weight` 0 takes it out of the loss mask. A function's
+    `strict` binds answers, and is not shown. Any other key is refused, unless its value is empty.
     """
     if not isinstance(messages, list) or not messages:
         raise InputError("the conversation has no messages; give at least one")
@@ -39,14 +39,17 @@ def check(messages: list[Message], tools: list[dict[str, Any]] | None = None) ->
     for number, message in enumerate(messages, 1):
         where = f"message {number}"
         _check_message(where, message)
-        if message["role"] in OPENING and number > 1:
-            raise InputError(f"{where}: a system message after others; put it first")
         if message["role"] == "tool":
             _check_result(where, message, calls)
         else:
             calls = message.get("tool_calls") or []
     if not says_nothing(tools):
         _check_tools(tools)
+
+
+def supervised(message: Message) -> bool:
+    """Whether a message is in the loss mask: an assistant's, unless its weight is 0."""
+    return message["role"] == "assistant" and message.get("weight") != 0
 
 
 def images(messages: list[Message]) -> int:
@@ -77,7 +80,9 @@ def in_order(messages: list[Message]) -> list[Message]:
 def arguments(function: dict[str, Any]) -> Any:
     """The arguments of a called function, also if given as JSON text. Raises ValueError for text that is no JSON."""
     found = function.get("arguments")
-    return strict_json.loads(found) if isinstance(found, str) else found
+    if isinstance(found, str):
+        return strict_json.loads(found) if found.strip() else {}
+    return found
 
 
 def _check_message(where: str, message: Message) -> None:
@@ -86,6 +91,7 @@ def _check_message(where: str, message: Message) -> None:
         raise InputError(f"{where}: unknown role {role!r}; the roles are {', '.join(KEYS)}")
     _only(where, message, KEYS[role], f"a message of role {role}")
     _check_texts(where, message, ("name", "tool_call_id"))
+    _check_weight(where, message)
     calls = message.get("tool_calls")
     if not says_nothing(calls):
         _check_calls(where, calls)
@@ -105,6 +111,18 @@ def _check_texts(where: str, value: dict[str, Any], keys: tuple[str, ...]) -> No
     for key in keys:
         if not isinstance(value.get(key), str | None):
             raise InputError(f"{where}: {key} is {_kind(value[key])}; it must be a text")
+
+
+def _check_weight(where: str, message: Message) -> None:
+    weight = message.get("weight")
+    if says_nothing(weight):
+        return
+    if weight not in (0, 1):
+        raise InputError(f"{where}: weight is {str(weight)[:20]!r}; it must be 0 or 1")
+    if weight and message["role"] != "assistant":
+        raise InputError(
+            f"{where}: weight 1 of a message of role {message['role']}; only the assistant's are learnt, so take it out"
+        )
 
 
 def _check_parts(where: str, role: str, content: Any) -> None:

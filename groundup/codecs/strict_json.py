@@ -9,6 +9,7 @@ from typing import Any
 
 from groundup.core.errors import InputError
 
+MOST_DIGITS = 1000  # of a whole number: parsing takes time quadratic in them
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -35,11 +36,17 @@ def _finite(text: str) -> float:
     return value
 
 
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
 def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number in JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=once, parse_float=_finite, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=once, parse_float=_finite, parse_int=_whole, parse_constant=_no_number)
 
 
 # --- objects of known keys ----------------------------------------------------------------------------------

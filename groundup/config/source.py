@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, model_validator
 
 from groundup.config.base import NAME, InvalidCombination, Part, knob
 from groundup.core.tables import SOURCES
@@ -38,13 +38,42 @@ class FileSourceConfig(SourceConfig):
     )
 
 
+def _known(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except (LookupError, ValueError):
+        raise ValueError(f"there is no encoding {encoding[:40]!r}; known are utf-8, latin-1, gb18030, ...") from None
+    return encoding
+
+
+class TextFilesConfig(FileSourceConfig):
+    """The knobs of a source that reads files of text, tables or conversations."""
+
+    encoding: Annotated[str, AfterValidator(_known)] = knob(
+        "utf-8",
+        "name",
+        "of text, CSV and JSON files, such as latin-1; a byte-order mark decides first",
+    )
+    heldout_path: str | None = knob(
+        None, "path or glob", "files of the same kind that are the validation part; left out: by content hash"
+    )
+
+    @model_validator(mode="after")
+    def _one_split(self) -> "TextFilesConfig":
+        if self.heldout_path is not None and self.heldout_share and "heldout_share" in self.model_fields_set:
+            raise InvalidCombination(("heldout_share",), "heldout_path already says what is held out; keep one of them")
+        return self
+
+
 class ImageFilesConfig(FileSourceConfig):
     """The knobs of a source that reads images from files."""
 
     holds = "images"
 
     heldout_files: str | None = knob(
-        None, "file", "lists the images to hold out, one path or file name a line; left out: by content hash"
+        None,
+        "file",
+        "lists the images to hold out, one path or file name a line; left out: by content hash",
     )
     heldout_part: Literal["val", "test"] | None = knob(
         None, "name", "of files in folders train, val and test, the part to hold out; left out: val, without one test"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from groundup.codecs.messages import supervised
 from groundup.codecs.normal import normalise
 from groundup.config.source import SourceConfig
 from groundup.data.document import Document, said
@@ -63,8 +64,8 @@ def _unfit(document: Document, source: SourceConfig) -> str | None:
 
 
 def _answers(message: dict[str, Any]) -> bool:
-    """Whether a message is an answer: text or tool calls of the assistant, the only supervised tokens."""
-    return message["role"] == "assistant" and bool(said(message).strip() or message.get("tool_calls"))
+    """Whether a message is an answer: text or tool calls of the assistant in the loss mask."""
+    return supervised(message) and bool(said(message).strip() or message.get("tool_calls"))
 
 
 def is_heldout(digest: bytes, share: float) -> bool:

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 
 from groundup.config.source import FileSourceConfig
 from groundup.core.errors import InputError
+from groundup.data.streams import guessed
 
 EXAMPLES, EXAMPLES_A_REASON = 20, 5
 UNREAD = 100  # names of keys and columns that are reported
+SAMPLE = 1 << 16  # bytes by which an encoding is guessed
 
 
 @dataclass
 class Filtered:
-    """Counts of filtered documents by reason, first examples of each as `where: reason`, and unread keys or columns."""
+    """Filtered documents by reason, first examples of each as `where: reason`, unread keys or columns, and formats."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
@@ -54,6 +56,8 @@ class Damage:
     seen: int = 0
     bad: int = 0
     first: str = ""
+    undecoded: int = 0  # of the bad ones, those that are no UTF-8
+    sample: bytes = b""  # of their bytes
 
     def note(self, reason: str, where: str, detail: str = "") -> None:
         """Count one damaged file or line, and remember the first."""
@@ -61,11 +65,26 @@ class Damage:
         self.first = self.first or sentence(reason, where, detail)
         self.drops.note(reason, where, detail)
 
+    def note_undecodable(self, where: str, error: UnicodeDecodeError) -> None:
+        """Count a file, line or row that is no UTF-8, nor in the encoding that the source names."""
+        start = error.object.rfind(b"\n", 0, error.start) + 1
+        self.sample += error.object[start : start + SAMPLE - len(self.sample)] + b"\n"
+        self.undecoded += 1
+        self.note("invalid UTF-8", where, f"byte {error.start}")
+
     def settle(self) -> None:
         """Raise InputError, with the first damage, when the damaged fraction is over `bad_share`."""
         if self.bad > self.source.bad_share * self.seen:
             raise InputError(
-                f"source {self.source.name!r}: {self.bad} of {self.seen} {self.unit} cannot be used, more than"
-                f" bad_share = {self.source.bad_share:g} allows; the first is {self.first}; mend or remove them, or"
-                " raise bad_share"
+                f"source {self.source.name!r}: {self.bad:,} of {self.seen:,} {self.unit} cannot be used, more than"
+                f" bad_share = {self.source.bad_share:g} allows; the first is {self.first}; {self._encoding()}mend or"
+                " remove them, or raise bad_share"
             )
+
+    def _encoding(self) -> str:
+        """What to do about those that are in another encoding."""
+        if not self.undecoded:
+            return ""
+        guess = guessed(self.sample)
+        looks = f" and look like {guess}" if guess else ""
+        return f'{self.undecoded:,} are no UTF-8{looks}: set encoding = "{guess or "cp1252"}" or what they are in, or '

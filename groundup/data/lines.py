@@ -1,15 +1,34 @@
-"""JSON lines, read so that one endless line cannot fill memory."""
+"""JSON objects of a file, one a line or in an array, read so that one endless line cannot fill memory."""
 
+import codecs
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from groundup.codecs import strict_json
 from groundup.core.errors import InputError
 from groundup.data.filtered import Damage
+from groundup.data.streams import CHUNK, opened
 
 LONGEST_ESCAPE = 12  # bytes of one character in JSON: an escaped surrogate pair
 LINE_OVERHEAD = 65_536  # bytes a line may have beyond its characters: braces, keys, numbers
+
+_ENDS = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)  # finds where a value ends, and no more
+_BETWEEN = " \t\r\n,"
+
+
+def records(path: Path, name: str, damage: Damage, encoding: str = "utf-8") -> Iterator[tuple[str, bytes]]:
+    """Stream the JSON objects of a file with their origin: those of an array, or one a line.
+
+    Too long lines are dropped and counted; in an array, what follows a broken object cannot be found, so it is refused.
+    Raises InputError for that, and when the file cannot be read.
+    """
+    with _reading(path, damage), opened(path, encoding) as file:
+        first = file.peek().removeprefix(codecs.BOM_UTF8).lstrip()
+        whole = first.startswith(b"[") or first.split(b"\n")[0].strip() == b"{"  # an array, or over several lines
+        yield from _elements(file, path, name, damage) if whole else _lines(file, name, damage)
 
 
 def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
@@ -17,23 +36,17 @@ def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
 
     Raises InputError when the file cannot be read.
     """
-    limit = LONGEST_ESCAPE * damage.source.max_chars + LINE_OVERHEAD
+    with _reading(path, damage), opened(path) as file:
+        yield from _lines(file, name, damage)
+
+
+@contextmanager
+def _reading(path: Path, damage: Damage) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(limit):
-                number += 1
-                damage.seen += 1
-                if len(line) == limit and not line.endswith(b"\n"):
-                    damage.drops.note("too long", f"{name}:{number}")
-                    _skip_line(file, limit)
-                elif not line.strip():
-                    damage.drops.note("empty", f"{name}:{number}")
-                else:
-                    yield f"{name}:{number}", line
+        yield
     except OSError as error:
         raise InputError(
-            f"source {damage.source.name!r}: {path} cannot be read ({error.strerror}); mend or remove it"
+            f"source {damage.source.name!r}: {path} cannot be read ({error.strerror or error}); mend or remove it"
         ) from error
 
 
@@ -45,6 +58,94 @@ def record(line: bytes) -> dict[str, Any]:
     return value
 
 
+def _limit(damage: Damage) -> int:
+    return LONGEST_ESCAPE * damage.source.max_chars + LINE_OVERHEAD
+
+
+def _lines(file: IO[bytes], name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
+    number, limit = 0, _limit(damage)
+    while line := file.readline(limit):
+        number += 1
+        damage.seen += 1
+        if len(line) == limit and not line.endswith(b"\n"):
+            damage.drops.note("too long", f"{name}:{number}")
+            _skip_line(file, limit)
+        elif not line.strip():
+            damage.drops.note("empty", f"{name}:{number}")
+        else:
+            yield f"{name}:{number}", line
+
+
 def _skip_line(file: IO[bytes], limit: int) -> None:
     while (rest := file.readline(limit)) and not rest.endswith(b"\n"):
         pass
+
+
+def _elements(file: IO[bytes], path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
+    """The objects of an array, or one after another, with their number."""
+    text, number = _Ahead(file), 0
+    array = text.starts("[")
+    text.at += array
+    while text.starts(""):
+        if array and text.starts("]"):
+            text.at += 1
+            if not text.starts(""):
+                return
+            raise _broken(path, damage, text.line, "text after the end of the array")
+        value = text.value(_limit(damage))
+        if value is None:
+            raise _broken(path, damage, text.line, f"object {number + 1} is broken or too long for max_chars")
+        number += 1
+        damage.seen += 1
+        yield f"{name}:{number}", value.encode(errors="surrogateescape")
+    if array:
+        raise _broken(path, damage, text.line, "the array does not end: part of the file is missing")
+
+
+def _broken(path: Path, damage: Damage, line: int, what: str) -> InputError:
+    return InputError(f"source {damage.source.name!r}: {path}:{line}: {what}; mend it, or write one object a line")
+
+
+class _Ahead:
+    """The text of a file, a chunk ahead of what has been read; bytes that are no UTF-8 are kept as surrogates."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self._more = file, True
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
+        self.text, self.at, self._before = "", 0, 1
+
+    @property
+    def line(self) -> int:
+        """The number of the line that is reached."""
+        return self._before + self.text.count("\n", 0, self.at)
+
+    def starts(self, start: str) -> bool:
+        """Whether more than blanks and commas are left, and begin so."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in _BETWEEN:
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text.startswith(start, self.at)
+            if not self._fill():
+                return False
+
+    def value(self, limit: int) -> str | None:
+        """The JSON value that begins here, as it is written; None if it is broken or longer than `limit`."""
+        while True:
+            try:
+                end = _ENDS.raw_decode(self.text, self.at)[1]
+            except (ValueError, RecursionError):
+                if len(self.text) - self.at > limit or not self._fill():
+                    return None
+            else:
+                start, self.at = self.at, end
+                return self.text[start:end]
+
+    def _fill(self) -> bool:
+        """Read as much again as is left, so that a long value is parsed few times; whether there was more."""
+        if self._more:
+            self._before = self.line
+            chunk = self._file.read(max(CHUNK, len(self.text) - self.at))
+            self.text, self.at = self.text[self.at :] + self._decode(chunk, not chunk), 0
+            self._more = bool(chunk)
+        return self._more

@@ -19,10 +19,10 @@ VERSION = 1  # raised when the same knobs and files give other documents
 REMEDIES = {
     "too short": "lower min_chars",
     "too long": "raise max_chars",
-    "no answer": "add a message of the assistant that says or calls something",
+    "no answer": "add a message of the assistant, of weight 1, that says or calls something",
     "empty": "look at the files or the column",
-    "binary": "save the files as UTF-8 text",
-    "invalid UTF-8": "save the files as UTF-8 text",
+    "binary": "save the files as text",
+    "invalid UTF-8": "save the files as UTF-8, or set encoding to theirs",
 }
 
 
@@ -99,9 +99,5 @@ def _warnings(source: Source, kept: Counter[str], filtered: Filtered) -> Iterato
             f"source {source.name!r}: {unanswered:,} conversations in which the assistant says nothing were dropped, as"
             f" nothing is learnt from them; {REMEDIES['no answer']}"
         )
-    if source.heldout_share and not kept["heldout"]:  # a list that holds out is never empty
-        yield (
-            f"source {source.name!r}: none of its {kept['documents']} documents was held out (heldout_share ="
-            f" {source.heldout_share:g}), so it has no validation loss; split it into more documents or raise"
-            " heldout_share"
-        )
+    if not kept["heldout"] and (warning := source.nothing_held_out(kept["documents"])):
+        yield f"source {source.name!r}: {warning}"

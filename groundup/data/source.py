@@ -6,12 +6,13 @@ A source is one file, in `data/sources/`, an application or another package: a s
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar, cast
 
 from groundup.config.recipe import Recipe
-from groundup.config.source import ImageFilesConfig, SourceConfig
+from groundup.config.source import ImageFilesConfig, SourceConfig, TextFilesConfig
 from groundup.data import near_duplicates as near
 from groundup.data import split
 from groundup.data.document import Document
@@ -67,6 +68,15 @@ class Source(SourceConfig):
             " heldout_share or add documents"
         )
 
+    def nothing_held_out(self, documents: int) -> str:
+        """The warning when no document is held out; "" where none was wanted."""
+        if not self.heldout_share:
+            return ""
+        return (
+            f"none of its {documents} documents was held out (heldout_share = {self.heldout_share:g}), so it has no"
+            " validation loss; split it into more documents or raise heldout_share"
+        )
+
 
 class ProceduralSource(Source):
     """A source whose documents are made by a procedure, which says of each whether it is held out.
@@ -79,6 +89,53 @@ class ProceduralSource(Source):
     ) -> Iterator[list[Document]]:
         """All documents as they are."""
         return groups
+
+
+class TextFilesSource(TextFilesConfig, Source):
+    """A source that reads text, tables or conversations from files; another path may name its validation part."""
+
+    @abstractmethod
+    def paths(self, folder: Path) -> list[Path]:
+        """The files that `path` means, in order. Raises InputError for none."""
+
+    @abstractmethod
+    def documents(self, paths: list[Path], folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream the documents of files, as `read` does."""
+
+    def files(self, folder: Path) -> list[Path]:
+        """The files of the validation part, then the others."""
+        return [path for paths in self._parts(folder).values() for path in paths]
+
+    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream the documents, those of the validation part first, so that their duplicates are not trained on."""
+        for heldout, paths in self._parts(folder).items():
+            for document in self.documents(paths, folder, drops):
+                yield replace(document, heldout=heldout)
+
+    def _parts(self, folder: Path) -> dict[bool, list[Path]]:
+        """Files by whether they are held out; a file in both parts is."""
+        if self.heldout_path is None:
+            return {False: self.paths(folder)}
+        heldout = self.model_copy(update={"path": self.heldout_path}).paths(folder)
+        return {True: heldout, False: [path for path in self.paths(folder) if path not in set(heldout)]}
+
+    def split(
+        self, groups: Iterator[list[Document]], drops: Filtered, before: Iterable[Path]
+    ) -> Iterator[list[Document]]:
+        """Drop exact duplicates; what is held out is what the validation part holds, or by content."""
+        return super().split(groups, drops, before) if self.heldout_path is None else split.unique(groups, drops)
+
+    def nothing_to_train_on(self, documents: int) -> str:
+        """What to do when all documents are held out."""
+        if self.heldout_path is None:
+            return super().nothing_to_train_on(documents)
+        return f"all {documents} documents that are left stand in heldout_path; add others to path"
+
+    def nothing_held_out(self, documents: int) -> str:
+        """The warning when no document is held out."""
+        if self.heldout_path is None:
+            return super().nothing_held_out(documents)
+        return f"none of its {documents} documents is of heldout_path, so it has no validation loss; look at its files"
 
 
 class ImageFilesSource(ImageFilesConfig, Source):

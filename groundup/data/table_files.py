@@ -1,19 +1,95 @@
-"""Tables in files: Parquet, Arrow IPC, and Hugging Face datasets saved to disk, a few rows at a time."""
+"""Tables in files: Parquet, Arrow IPC, CSV, and Hugging Face datasets saved to disk, a few rows at a time."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from groundup.config.source import FileSourceConfig
+from groundup.config.source import FileSourceConfig, TextFilesConfig
 from groundup.core.errors import InputError
 from groundup.core.files import inside, read_json
-from groundup.data.paths import located, there
+from groundup.data.filtered import Damage
+from groundup.data.paths import located, names, there
+from groundup.data.streams import opened, packed, suffix
 
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON = (".jsonl", ".ndjson", ".json")
+PLAIN = (*_DELIMITERS, *JSON)  # those that are text
+SUFFIXES = (".parquet", ".arrow", *packed(PLAIN))
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of datasets, no rows
+CSV_BLOCK = 1 << 23  # bytes parsed at once
+
+Choose = Callable[[list[str]], list[str]]  # the columns to read, of those there are
+
+
+def paths(source: TextFilesConfig, folder: Path) -> list[Path]:
+    """The files of tables that a source's path means; of a saved dataset, those of its state.json, in its order."""
+    if found := saved(source, folder):
+        return found
+    found = [Path(name) for name in names(source, folder, SUFFIXES) if Path(name).name not in _DESCRIPTIONS]
+    if strange := next((path for path in found if not path.name.lower().endswith(SUFFIXES)), None):
+        known = f"{', '.join((*SUFFIXES[:2], *PLAIN))}, packed or not"
+        raise InputError(f"source {source.name!r}: {strange}: a table is one of {known}; convert it")
+    return found
+
+
+def columns(path: Path, source: TextFilesConfig, choose: Choose, rows: int, damage: Damage) -> Iterator[pa.RecordBatch]:
+    """Stream the columns that `choose` picks of a table that is no JSON.
+
+    Raises InputError for a table that cannot be read, or has one of the columns twice.
+    """
+
+    def chosen(there: list[str]) -> list[str]:
+        found = choose(there)
+        twice = next((name for name, count in Counter(there).items() if count > 1 and name in found), None)
+        if twice is not None:
+            raise InputError(
+                f"source {source.name!r}: {path} has {there.count(twice)} columns {twice!r}; rename all but one"
+            )
+        return found
+
+    with readable(source, path):
+        if suffix(path) in _DELIMITERS:
+            yield from _csv(path, source, chosen, damage)
+        else:
+            yield from batches(path, lambda schema: chosen(schema.names), rows)
+
+
+def _csv(path: Path, source: TextFilesConfig, choose: Choose, damage: Damage) -> Iterator[pa.RecordBatch]:
+    """The columns as bytes, as damaged UTF-8 is reported row by row."""
+    # A row must fit in a block: text of up to 4 bytes a character, and the other columns.
+    block = min(max(CSV_BLOCK, 8 * source.max_chars), 1 << 30)
+    reading = pacsv.ReadOptions(use_threads=False, block_size=block)
+    parse = partial(pacsv.ParseOptions, delimiter=_DELIMITERS[suffix(path)], newlines_in_values=True)
+    with (
+        opened(path, source.encoding) as file,
+        pacsv.open_csv(file, reading, parse(invalid_row_handler=lambda row: "skip")) as header,
+    ):
+        chosen = choose(header.schema.names)
+    converting = pacsv.ConvertOptions(include_columns=chosen, column_types=dict.fromkeys(chosen, pa.large_binary()))
+    skipping = parse(invalid_row_handler=partial(_skip_row, path=path, damage=damage))
+    with (
+        opened(path, source.encoding) as file,
+        pacsv.open_csv(file, reading, skipping, converting) as reader,
+    ):
+        yield from reader
+
+
+def _skip_row(row: Any, path: Path, damage: Damage) -> str:
+    damage.seen += 1
+    damage.note(
+        "broken row",
+        f"{path}: row {row.number}",
+        f"{row.actual_columns} columns where {row.expected_columns} are expected",
+    )
+    return "skip"
 
 
 def saved(source: FileSourceConfig, folder: Path) -> list[Path]:
@@ -70,7 +146,7 @@ def readable(source: FileSourceConfig, path: Path) -> Iterator[None]:
     """Turn what readers of tables raise into an InputError that names source and file."""
     try:
         yield
-    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+    except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
         why = " ".join(str(error).split())  # some are of several lines
         raise InputError(
             f"source {source.name!r}: {path} cannot be read as a table ({why}); mend or remove it"

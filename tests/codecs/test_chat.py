@@ -257,7 +257,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "message 2: unknown role 'bot'; the roles are system, developer, user, assistant, tool",
     ),
     "a list as role": ([{"role": ["user"], "content": "x"}], "message 1: unknown role ['user']"),
-    "an unknown key": ([user("x") | {"weight": 0}], "message 1: unknown key 'weight' in a message of role user"),
+    "an unknown key": ([user("x") | {"score": 0}], "message 1: unknown key 'score' in a message of role user"),
+    "half a weight": ([QUESTION, assistant("x", weight=0.5)], "message 2: weight is '0.5'; it must be 0 or 1"),
+    "a weight of a user": ([user("x") | {"weight": 1}], "message 1: weight 1 of a message of role user; only the"),
     "no content": ([{"role": "user"}], "message 1: content is missing"),
     "a number as content": ([user(5)], "message 1: content is int"),
     "an answer of nothing": ([assistant(None)], "message 1: content is missing"),
@@ -267,10 +269,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a text as part": ([user(["x"])], "message 1: a content part of type 'str'"),
     "a part without text": ([user([{"type": "text"}])], "message 1: a text part whose text is missing"),
-    "a late system message": (
-        [QUESTION, {"role": "system", "content": "x"}],
-        "message 2: a system message after others",
-    ),
     "a result at once": ([{"role": "tool", "content": "x"}], "message 1: a tool's result without a call"),
     "a result without call": (
         [QUESTION, assistant("x"), {"role": "tool", "content": "x"}],

@@ -213,7 +213,7 @@ PLACES: dict[str, Any] = {
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("weight", 0), ("train", False), ("loss", 1.0), ("reasoning_content", "hm"), ("images", ["a.png"])],
+    [("score", 0), ("train", False), ("loss", 1.0), ("reasoning_content", "hm"), ("images", ["a.png"])],
 )
 def test_a_key_that_would_not_be_used_is_refused_by_name(place: str, key: str, value: Any) -> None:
     with pytest.raises(
@@ -299,3 +299,33 @@ def test_what_is_nested_as_deep_as_may_be_is_rendered(tokenizer: Tokenizer) -> N
 def test_a_call_that_json_cannot_hold_stays_what_the_model_says(arguments: str) -> None:
     text = f'<tool_call>\n{{"name": "f", "arguments": {arguments}}}\n</tool_call>'
     assert chat.parse_answer(text) == {"role": "assistant", "content": text}
+
+
+# --- weights, later system messages, calls without arguments ------------------------------------------------
+
+
+def test_an_answer_of_weight_0_is_shown_and_not_learnt(tokenizer: Tokenizer) -> None:
+    talk = [QUESTION, {"role": "assistant", "content": "Rain."}, QUESTION, {"role": "assistant", "content": "Sun."}]
+    ids, mask = chat.encode(tokenizer, talk)
+    weighed = [talk[0], talk[1] | {"weight": 0}, talk[2] | {"weight": 0}, talk[3] | {"weight": 1}]
+    same, kept = chat.encode(tokenizer, weighed)
+    assert same == ids
+    assert tokenizer.decode([id for id, learnt in zip(ids, mask, strict=True) if learnt]).count("<|im_end|>") == 2
+    assert tokenizer.decode([id for id, learnt in zip(ids, kept, strict=True) if learnt]) == "Sun.<|im_end|>"
+
+
+def test_a_later_system_message_stands_where_it_is(tokenizer: Tokenizer) -> None:
+    talk = [
+        QUESTION,
+        {"role": "assistant", "content": "Rain."},
+        {"role": "developer", "content": "Be brief."},
+        QUESTION,
+    ]
+    text = tokenizer.decode(chat.prompt(tokenizer, talk))
+    assert "Rain.<|im_end|>\n<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user" in text
+
+
+def test_a_call_with_empty_arguments_has_none(tokenizer: Tokenizer) -> None:
+    calls = [{"function": {"name": "f", "arguments": given}} for given in ("", " ", "{}", {})]
+    talks = [[QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]}] for call in calls]
+    assert len({tuple(chat.encode(tokenizer, talk)[0]) for talk in talks}) == 1

@@ -66,6 +66,27 @@ def test_brackets_in_the_recipes_folder_are_no_pattern(tmp_path: Path) -> None:
     assert len(documents) == 1
 
 
+@pytest.mark.parametrize("path", ["notes [2024]", "notes [2024]/*.txt", "*[2024]/a*.txt", "notes [2024]/**/*"])
+def test_brackets_in_a_path_are_those_of_a_name_where_there_is_one(tmp_path: Path, path: str) -> None:
+    (tmp_path / "notes [2024]").mkdir()
+    (tmp_path / "notes [2024]" / "a [1].txt").write_text("a")
+    assert [document.origin for document in read(text_source(path), tmp_path)[0]] == ["notes [2024]/a [1].txt"]
+
+
+def test_brackets_mean_one_of_their_characters_where_there_is_no_such_name(tmp_path: Path) -> None:
+    for name in ("a1.txt", "a2.txt", "a3.txt"):
+        (tmp_path / name).write_text(name)
+    assert [document.text for document in read(text_source("a[12].txt"), tmp_path)[0]] == ["a1.txt", "a2.txt"]
+    (tmp_path / "a[12].txt").write_text("this one")
+    assert [document.text for document in read(text_source("a[12].txt"), tmp_path)[0]] == ["this one"]
+
+
+def test_suffixes_in_a_folder_are_known_in_any_case(tmp_path: Path) -> None:
+    for name in ("A.TXT", "b.Md", "c.txt", "d.TXT~"):
+        (tmp_path / name).write_text(name)
+    assert [document.text for document in read(text_source("."), tmp_path)[0]] == ["A.TXT", "b.Md", "c.txt"]
+
+
 @pytest.mark.parametrize("path", ["missing.txt", "missing/**/*.md", "empty"])
 def test_a_path_without_files_is_refused_naming_it(tmp_path: Path, path: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -75,7 +96,7 @@ def test_a_path_without_files_is_refused_naming_it(tmp_path: Path, path: str) ->
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"caf\xe9", "invalid UTF-8"), (b"a\0b", "binary"), ("text".encode("utf-16"), "binary"), (None, "unreadable")],
+    [(b"caf\xe9", "invalid UTF-8"), (b"a\0b", "binary"), ("text".encode("utf-16-le"), "binary"), (None, "unreadable")],
 )
 def test_a_damaged_file_is_counted_under_the_share_and_named(
     tmp_path: Path, content: bytes | None, reason: str
@@ -151,7 +172,7 @@ def test_a_broken_line_is_counted_under_the_share_and_named(tmp_path: Path, kind
 
 def test_broken_lines_over_the_share_refuse_the_source_naming_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(line() * 49 + "{broken\n" * 2)
-    with pytest.raises(InputError, match=r"2 of 51 lines cannot be used.*first is a.jsonl:50: broken line"):
+    with pytest.raises(InputError, match=r"2 of 51 rows cannot be used.*first is a.jsonl:50: broken line"):
         read(messages_source("a.jsonl"), tmp_path)
 
 

@@ -1,6 +1,8 @@
 """Tables to documents: every format, and each way in which one can be wrong."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import pytest
 
 from groundup.core.errors import InputError
 from groundup.data.filtered import Filtered
-from tests.data.data_helpers import table_source
+from groundup.data.results import DocumentsResult
+from tests.data.data_helpers import messages_source, table_source
+
+Prepare = Callable[..., DocumentsResult]
 
 TEXTS = ["one", "two\nlines, and a comma", 'with "quotes"', "最后"]
 
@@ -106,9 +111,13 @@ def test_a_column_of_numbers_is_refused(tmp_path: Path) -> None:
         read("t.parquet", tmp_path, column="id")
 
 
-def test_a_null_is_an_empty_text(tmp_path: Path) -> None:
-    save_parquet(tmp_path / "t.parquet", table(["a", None]))
-    assert read("t.parquet", tmp_path)[0] == [("t.parquet:1", "a"), ("t.parquet:2", "")]
+@pytest.mark.parametrize(("name", "save"), [*SAVERS.items(), ("t.jsonl", save_lines)])
+def test_a_null_is_dropped_as_empty_in_each_format(
+    tmp_path: Path, prepare: Prepare, name: str, save: Callable[..., None]
+) -> None:
+    save(tmp_path / name, table(["a", None, "b"]))
+    report = prepare(table_source(name))
+    assert (report.documents, report.dropped) == (2, {"empty": 1})
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
@@ -174,7 +183,10 @@ def test_a_csv_row_may_be_as_long_as_the_source_allows(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_of_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"a table is one of \.parquet, \.csv, \.jsonl, \.arrow"):
+    with pytest.raises(
+        InputError,
+        match=r"a table is one of \.parquet, \.arrow, \.csv, \.tsv, \.jsonl, \.ndjson, \.json, packed or not",
+    ):
         read("t.xlsx", tmp_path)
 
 
@@ -189,7 +201,17 @@ def test_what_hugging_face_datasets_saves_is_read(tmp_path: Path) -> None:
     assert [text for _, text in read("set/train", tmp_path)[0]] == [f"row {number}" for number in range(100, 2600)]
 
 
-def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("text,text\nwhich of the two,is meant here\n")
-    with pytest.raises(InputError, match="has 2 columns 'text'; rename all but one"):
-        list(table_source("a.csv").read(tmp_path, Filtered()))
+@pytest.mark.parametrize("name", SAVERS)
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
+    twice = pa.Table.from_arrays([pa.array(["which of the two"]), pa.array(["is meant"])], names=["text", "text"])
+    SAVERS[name](tmp_path / name, twice)
+    for source in (table_source, partial(messages_source, ignore=["id"])):
+        with pytest.raises(InputError, match="has 2 columns 'text'; rename all but one"):
+            list(source(name).read(tmp_path, Filtered()))
+
+
+@pytest.mark.parametrize("name", SAVERS)
+def test_another_column_may_stand_twice(tmp_path: Path, name: str) -> None:
+    columns = [pa.array(["a"]), pa.array(["good"]), pa.array(["b"])]
+    SAVERS[name](tmp_path / name, pa.Table.from_arrays(columns, names=["x", "text", "x"]))
+    assert [text for _, text in read(name, tmp_path)[0]] == ["good"]

@@ -1,93 +1,116 @@
-"""Conversations as JSON lines in the OpenAI shape, with images from files or data URIs."""
+"""Conversations in the formats in which they are published, with images from files or data URIs."""
 
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 from groundup.codecs import image
 from groundup.codecs.messages import DETAILS, check
-from groundup.codecs.strict_json import only, says_nothing
-from groundup.config.source import FileSourceConfig
+from groundup.codecs.strict_json import only
+from groundup.config.base import knob
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
-from groundup.data import image_files
+from groundup.data import image_files, table_files
+from groundup.data.chat_formats import PreferencePair, conversation
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
-from groundup.data.lines import lines, record
-from groundup.data.paths import names, shown, there
-from groundup.data.source import Source
+from groundup.data.lines import record, records
+from groundup.data.paths import shown, there
+from groundup.data.source import TextFilesSource
+from groundup.data.streams import CHUNK, opened, suffix
 
-CONVERSATION = ("messages", "tools")  # the keys of a conversation's line that make it
-# Keys of a line's provenance: not read, and reported.
-BOOKKEEPING = (
-    "id",
-    "uuid",
-    "conversation_id",
-    "prompt_id",
-    "source",
-    "dataset",
-    "category",
-    "language",
-    "url",
-    "created",
-    "timestamp",
-    "metadata",
-)
-REMEDIES = {
-    "system": "write it as the first message, with the role system",
-    "images": 'show each in a user\'s content, as {"type": "image_url", "image_url": {"url": ...}}',
-    "functions": 'describe them in tools, as {"type": "function", "function": {...}}',
-}
+BATCH_ROWS = 256  # of a table
+_IMAGE_URL = b"image_url"
 
 
-class MessagesSource(FileSourceConfig, Source):
-    """Conversations: JSON lines with `messages` (and `tools`) in the OpenAI shape."""
+class MessagesSource(TextFilesSource):
+    """Conversations as they are published, recognised by their keys: JSON, CSV, Parquet, Arrow, saved datasets."""
 
+    version = 2
     holds = "conversations"
 
+    ignore: tuple[str, ...] = knob(
+        (), "keys", "keys or columns that are passed over, though they may change what a row means, such as a score"
+    )
+
+    def paths(self, folder: Path) -> list[Path]:
+        """The files of conversations."""
+        return table_files.paths(self, folder)
+
     def files(self, folder: Path) -> list[Path]:
-        """The files of conversations, then those of their images; a broken line is reported when it is read."""
-        files = [Path(name) for name in names(self, folder, (".jsonl",))]
+        """The files of conversations, then those of their images; a broken row is reported when it is read."""
+        files = super().files(folder)
         found: dict[Path, None] = {}
         for path in files:
-            for _, line in lines(path, shown(path, folder), Damage(self, Filtered(), "lines")):
-                if b'"image_url"' in line:
-                    found |= dict.fromkeys(_image_files(line, path.parent))
+            damage = Damage(self, Filtered(), "rows")
+            for _, row in _rows(self, path, folder, damage) if _shows_images(self, path) else ():
+                found |= dict.fromkeys(_image_files(self, row, path.parent))
         return [*files, *found]
 
-    def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream the conversations with their images; a line that is no conversation is damage."""
-        damage = Damage(self, drops, "lines")
-        for path in map(Path, names(self, folder, (".jsonl",))):
-            for origin, line in lines(path, shown(path, folder), damage):
+    def documents(self, paths: list[Path], folder: Path, drops: Filtered) -> Iterator[Document]:
+        """Stream the conversations with their images; a row that is no conversation is damage.
+
+        Raises InputError for preference pairs, for damage over `bad_share` and for a file that cannot be read.
+        """
+        damage = Damage(self, drops, "rows")
+        for path in paths:
+            for origin, row in _rows(self, path, folder, damage):
                 try:
-                    value = _conversation(line)
-                    tools = None if says_nothing(value.get("tools")) else value["tools"]
-                    messages, shown_images = _with_images(value["messages"], path.parent)
-                    check(messages, tools)
+                    talk = conversation(_record(row), self.ignore)
+                    messages, shown_images = _with_images(talk.messages, path.parent)
+                    check(messages, talk.tools)
+                except PreferencePair as error:
+                    raise InputError(f"source {self.name!r}: {origin}: {error}") from None
+                except UnicodeDecodeError as error:
+                    damage.note_undecodable(origin, error)
                 except (InputError, ValueError) as error:
                     damage.note("broken line", origin, str(error))
                 else:
-                    drops.pass_over(_unread(value))
-                    yield Document(self.name, origin, self.licence, messages=messages, tools=tools, images=shown_images)
+                    drops.pass_over(talk.unread)
+                    drops.recognise(f"rows as {talk.form}")
+                    yield Document(
+                        self.name, origin, self.licence, messages=messages, tools=talk.tools, images=shown_images
+                    )
         damage.settle()
 
 
-def _conversation(line: bytes) -> dict[str, Any]:
-    """The conversation of a line, only `messages` checked to be a list. Raises InputError for an unknown key."""
-    value = record(line)
-    if "messages" not in value:
-        raise InputError(f'expected an object with a key "messages"; it has {", ".join(value) or "no keys"}')
-    only(value, (*CONVERSATION, *BOOKKEEPING), "a conversation", REMEDIES)
-    if not isinstance(value["messages"], list):
-        raise InputError('"messages" must be a list')
-    return value
+Unread = bytes | dict[str, Any]  # a row: JSON as it is written, or a table's
 
 
-def _unread(conversation: dict[str, Any]) -> list[str]:
-    """The keys of a conversation's line that are not read: bookkeeping, and names of speakers."""
-    named = ["name of a message"] if any(message.get("name") for message in conversation["messages"]) else []
-    return [key for key in BOOKKEEPING if not says_nothing(conversation.get(key))] + named
+def _rows(source: MessagesSource, path: Path, folder: Path, damage: Damage) -> Iterator[tuple[str, Unread]]:
+    """The rows of a file, with their origin."""
+    name = shown(path, folder)
+    if suffix(path) in table_files.JSON:
+        yield from records(path, name, damage, source.encoding)
+        return
+    number = 0
+
+    def choose(columns: list[str]) -> list[str]:
+        return [column for column in columns if column not in source.ignore]
+
+    for batch in table_files.columns(path, source, choose, BATCH_ROWS, damage):
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            with table_files.readable(source, path):
+                rows = batch.slice(start, BATCH_ROWS).to_pylist()
+            for row in rows:
+                number += 1
+                damage.seen += 1
+                yield f"{name}:{number}", row
+
+
+def _record(row: Unread) -> dict[str, Any]:
+    """A row as keys and values. Raises ValueError for what is no JSON object or no UTF-8."""
+    if isinstance(row, bytes):
+        return record(row)
+    return {key: value.decode() if isinstance(value, bytes) else _without_nulls(value) for key, value in row.items()}
+
+
+def _without_nulls(value: Any) -> Any:
+    """A value of a table, in which each object has the keys of all."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _with_images(messages: list[Any], folder: Path) -> tuple[list[Any], tuple[bytes, ...]]:
@@ -145,9 +168,19 @@ def _elsewhere(url: str) -> bool:
     return "://" in url[:40]
 
 
-def _image_files(line: bytes, folder: Path) -> list[Path]:
+def _shows_images(source: MessagesSource, path: Path) -> bool:
+    """Whether a file mentions images anywhere: most do not, and are not parsed for them."""
+    if suffix(path) in table_files.PLAIN:
+        with table_files.readable(source, path), opened(path, source.encoding) as file:
+            pieces = iter(lambda: file.read(CHUNK), b"")
+            return any(_IMAGE_URL in before + piece for before, piece in pairwise(chain([b""], pieces)))
+    batches = table_files.columns(path, source, list, BATCH_ROWS, Damage(source, Filtered(), "rows"))
+    return any("image_url" in str(batch.schema) or _IMAGE_URL in batch.serialize().to_pybytes() for batch in batches)
+
+
+def _image_files(source: MessagesSource, row: Unread, folder: Path) -> list[Path]:
     try:
-        messages = _conversation(line)["messages"]
+        messages = conversation(_record(row), source.ignore).messages
         contents = [
             message["content"]
             for message in messages

@@ -1,0 +1,231 @@
+"""The formats in which conversations are published, recognised by their keys: OpenAI, ShareGPT, Alpaca, pairs.
+
+A row becomes messages in the OpenAI form. A key that is neither used nor bookkeeping is refused by name: it may change
+the meaning of the row.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from groundup.codecs import strict_json
+from groundup.codecs.chat import parse_answer
+from groundup.codecs.messages import Message
+from groundup.codecs.strict_json import says_nothing
+from groundup.core.errors import InputError
+
+Row = dict[str, Any]
+
+TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")  # keys of a list of turns
+QUESTIONS = ("instruction", "prompt", "question", "query", "problem", "input", "inputs", "user", "human")
+CONTEXTS = ("input", "context")  # beside a question: what it is about
+ANSWERS = ("output", "completion", "response", "answer", "chosen", "solution", "target", "targets", "assistant")
+SYSTEMS = ("system", "system_prompt")
+REASONING = ("reasoning_content", "reasoning", "thinking")
+PREFERENCES = (
+    *("rejected", "rejected_response", "non_preferred_output", "preferred_output", "chosen_response"),
+    *("kto_tag", "score_rejected", "rejected_score"),
+)
+# Keys of a row's provenance: not read, and reported. The index that pandas writes has no name, or one of two.
+BOOKKEEPING = (
+    *("id", "uuid", "idx", "index", "hash", "conversation_id", "prompt_id", "conversation_hash", "turn", "num_turns"),
+    *("source", "dataset", "dataset_name", "data_source", "subset", "split", "category", "task", "domain", "topic"),
+    *("title", "language", "lang", "url", "created", "created_at", "date", "timestamp", "metadata", "meta"),
+    *("model", "model_name", "views", "avatarUrl", "text", "parallel_tool_calls"),
+    *("", "Unnamed: 0", "__index_level_0__"),
+)
+_CALLS = ("function_call", "tool_call")  # roles of ShareGPT whose text is the JSON of a call
+_ROLES = {
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "ai", "bing", "bard", *_CALLS), "assistant"),
+    **dict.fromkeys(("observation", "function", "function_response", "tool_response", "ipython"), "tool"),
+}
+_REMEDIES = {
+    "images": 'show each in a user\'s content, as {"type": "image_url", "image_url": {"url": ...}}',
+}
+
+
+class Conversation(NamedTuple):
+    """A conversation in the OpenAI form, the name of the format it came in, and the keys that were not read."""
+
+    form: str
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None
+    unread: list[str]
+
+
+class PreferencePair(InputError):
+    """A row of preference learning in a source of conversations."""
+
+
+def conversation(row: Row, ignore: Collection[str] = ()) -> Conversation:
+    """The conversation of a row; keys in `ignore` are passed over.
+
+    Raises PreferencePair for a chosen and a rejected answer, and InputError for a row that is no conversation or has a
+    key that is not used.
+    """
+    rest = {key: value for key, value in row.items() if key not in ignore and not says_nothing(value)}
+    if pair := [key for key in PREFERENCES if key in rest]:
+        raise PreferencePair(
+            f"{pair[0]!r} makes it a preference pair, which is for preference learning, not for instruction tuning; to"
+            f" learn the chosen answers alone, set ignore = {pair} in the source"
+        )
+    tools = _tools(rest)
+    system = next((rest.pop(key) for key in SYSTEMS if isinstance(rest.get(key), str)), None)
+    form, messages = _messages(rest)
+    if any(isinstance(message, dict) and message.get("content") == rest.get("prompt", ()) for message in messages):
+        del rest["prompt"]  # once more what is among the messages
+    unread = [key for key in BOOKKEEPING if rest.pop(key, None) is not None]
+    _refuse(rest, "a conversation", 'take it out, or pass over it with ignore = ["{}"] in the source')
+    if any(isinstance(message, dict) and message.get("name") for message in messages):
+        unread.append("name of a message")
+    return Conversation(form, _opened(system, messages), tools, unread)
+
+
+def _refuse(rest: Row, what: str, remedy: str = "take it out") -> None:
+    """Raise InputError for the first key that is left."""
+    if rest:
+        key = next(iter(rest))[:60]
+        raise InputError(f"unknown key {key!r} in {what}; {_REMEDIES.get(key, remedy.format(key))}")
+
+
+def _messages(rest: Row) -> tuple[str, list[Any]]:
+    """The format and the messages; takes the keys it uses out of `rest`."""
+    if key := next((key for key in TURNS if key in rest), None):
+        turns = _structure(rest.pop(key), key)
+        if not isinstance(turns, list):
+            raise InputError(f'"{key}" must be a list of turns, found {type(turns).__name__}')
+        if turns and all(isinstance(turn, dict) and not turn.keys() & {"role", "from"} for turn in turns):
+            return f"{key} of pairs", [message for turn in turns for message in _pair(dict(turn), f"a turn of {key}")]
+        return ("ShareGPT" if any("from" in turn for turn in turns if isinstance(turn, dict)) else f"OpenAI {key}"), [
+            _turn(turn) for turn in turns
+        ]
+    names = [next((key for key in keys if key in rest), "") for keys in (QUESTIONS, ANSWERS)]
+    if isinstance(rest.get(names[1]), list) and _is_whole(rest[names[1]]):
+        return names[1], _said(rest.pop(names[1]), names[1], "")
+    if not all(names):
+        raise InputError(
+            f"no conversation: its keys are {', '.join(rest)[:200] or 'none'}; known are messages (OpenAI),"
+            " conversations (ShareGPT), instruction with output (Alpaca), prompt with completion or response, question"
+            " with answer"
+        )
+    return "Alpaca" if names == ["instruction", "output"] else "/".join(names), list(_pair(rest))
+
+
+def _is_whole(answer: list[Any]) -> bool:
+    """Whether what stands in the place of an answer begins with its question."""
+    first = _turn(answer[0]) if answer else None
+    return isinstance(first, dict) and first["role"] != "assistant"
+
+
+def _pair(rest: Row, where: str = "") -> Iterator[Any]:
+    """A question and its answer, texts or messages, after their history; `where` is named if other keys are left."""
+    if isinstance(system := rest.pop("system", None), str) and system:
+        yield {"role": "system", "content": system}
+    question, answer = (next((key for key in keys if key in rest), None) for keys in (QUESTIONS, ANSWERS))
+    asked = [_said(rest.pop(question), question, "user")] if question else [[]]
+    context = next((rest.pop(key) for key in CONTEXTS if isinstance(rest.get(key), str)), "") if question else ""
+    for before in _structure(rest.pop("history", None) or [], "history"):
+        if not isinstance(before, list | tuple) or len(before) != 2:
+            raise InputError('"history" must be a list of [question, answer]')
+        yield from _said(before[0], "history", "user") + _said(before[1], "history", "assistant")
+    if context and isinstance(asked[0][-1].get("content"), str):
+        asked[0][-1]["content"] += f"\n\n{context}"
+    # What a list of messages says before the completion is given, not learnt (as TRL has it).
+    yield from ({**each, "weight": 0} if each.get("role") == "assistant" else each for each in asked[0])
+    yield from _said(rest.pop(answer), answer, "assistant") if answer else []
+    if where:
+        _refuse(rest, where)
+
+
+def _said(value: Any, key: str, role: str) -> list[Message]:
+    """A text as a message of a role, or the messages that stand in its place."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    turns = value if isinstance(value, list) else [value]
+    if not turns or not all(isinstance(turn, dict) for turn in turns):
+        raise InputError(f'"{key}" must be a text or a list of messages, found {type(value).__name__}')
+    return [_turn(turn) for turn in turns]
+
+
+def _opened(system: str | None, messages: list[Any]) -> list[Any]:
+    """The messages after a system prompt that stood beside them."""
+    if system is None:
+        return messages
+    if messages and isinstance(messages[0], dict) and messages[0].get("role") in ("system", "developer"):
+        if messages[0].get("content") == system:
+            return messages
+        raise InputError("a system prompt beside messages that begin with another; take one of them out")
+    return [{"role": "system", "content": system}, *messages]
+
+
+# --- one turn -----------------------------------------------------------------------------------------------
+
+
+def _turn(turn: Any) -> Any:
+    """A turn as a message in the OpenAI form, as far as it is known; the rest is left for `messages.check`."""
+    if not isinstance(turn, dict):
+        return turn
+    message = {key: value for key, value in turn.items() if not says_nothing(value) or key in ("role", "content")}
+    given = message.pop("from", message.get("role")) if "role" not in message else message["role"]
+    content = next((message.pop(key) for key in ("content", "value") if key in message), None)
+    message |= {"role": _ROLES.get(given, given) if isinstance(given, str) else given, "content": content}
+    if isinstance(given, str) and given in _CALLS:
+        message |= {"content": None, "tool_calls": _calls(content)}
+    elif message["role"] == "assistant":
+        message = _answer(message)
+    return message
+
+
+def _answer(message: Message) -> Message:
+    """An assistant's message with its reasoning and its calls in the places of today."""
+    if isinstance(called := message.get("function_call"), dict):
+        message = {key: value for key, value in message.items() if key != "function_call"}
+        message["tool_calls"] = [*(message.get("tool_calls") or []), {"type": "function", "function": called}]
+    content = message["content"]
+    if isinstance(content, str) and "<tool_call>" in content and not message.get("tool_calls"):
+        message = message | parse_answer(content)
+    for key in REASONING:
+        if isinstance(thought := message.get(key), str):
+            message = {other: value for other, value in message.items() if other != key}
+            message["content"] = _thought(thought, message["content"])
+    return message
+
+
+def _thought(thought: str, content: Any) -> Any:
+    """Content after the reasoning, which the model writes between <think> and </think>."""
+    written = f"<think>\n{thought.strip()}\n</think>\n\n"
+    return [{"type": "text", "text": written}, *content] if isinstance(content, list) else written + (content or "")
+
+
+def _calls(content: Any) -> list[dict[str, Any]]:
+    """The calls of a ShareGPT turn: the JSON of one or several."""
+    calls = _structure(content, "function_call")
+    return [{"type": "function", "function": call} for call in (calls if isinstance(calls, list) else [calls])]
+
+
+# --- tools --------------------------------------------------------------------------------------------------
+
+
+def _tools(rest: Row) -> list[dict[str, Any]] | None:
+    """The tools of a row, also as JSON text, as bare functions, or under the old key `functions`."""
+    key = next((key for key in ("tools", "functions") if key in rest), None)
+    if key is None:
+        return None
+    found = _structure(rest.pop(key), key)
+    tools = [_structure(tool, key) for tool in found] if isinstance(found, list) else found
+    return None if says_nothing(tools) else [_wrapped(tool) for tool in tools] if isinstance(tools, list) else tools
+
+
+def _wrapped(tool: Any) -> Any:
+    bare = isinstance(tool, dict) and isinstance(tool.get("name"), str) and "function" not in tool
+    return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}} if bare else tool
+
+
+def _structure(value: Any, key: str) -> Any:
+    """A list or object, also if given as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return strict_json.loads(value)
+    except ValueError as error:
+        raise InputError(f'"{key}" is a text that is no JSON ({error})') from None
