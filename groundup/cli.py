@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from groundup.core.tables import APPLICATIONS, EXPORTS, REPORTS
 if TYPE_CHECKING:
     from groundup.config.recipe import Recipe
     from groundup.generate.conversation import Conversation
+    from groundup.release.about import About
 
 app = typer.Typer(
     name="groundup",
@@ -48,6 +50,8 @@ def main() -> None:
     except KeyboardInterrupt:
         console.note("stopped; the same command goes on from the last finished work")
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the interpreter ends: a second Ctrl-C leaves at once
 
 
 @app.command()
@@ -200,8 +204,10 @@ def chat(
     from groundup.generate.engine import Engine
     from groundup.generate.sampling import Sampling
     from groundup.pipeline.finished import model_folder
+    from groundup.release.about import about
 
-    engine = Engine.load(model_folder(model), devices.pick(device))
+    folder = model_folder(model)
+    engine = Engine.load(folder, devices.pick(device))
     talk = Conversation(engine, system, Sampling(temperature, top_k, top_p, seed), tokens)
     for file in image or []:
         talk.show(file)
@@ -213,6 +219,7 @@ def chat(
         if as_json:
             print(json.dumps(talk.messages, ensure_ascii=False))
         return
+    _introduce(about(folder))
     console.note(
         "/image FILE shows an image, /reset begins anew, /exit leaves, \\ at the end of a line goes on in the next"
     )
@@ -225,6 +232,14 @@ def chat(
             for piece in talk.answer(line):
                 _stream(piece)
             _stream("\n")
+
+
+def _introduce(stated: "About") -> None:
+    """Say what a model is for, with prompts to try."""
+    if stated.purpose:
+        console.note(stated.purpose)
+    if stated.examples:
+        console.note("\n".join(("for example:", *(f"  {example}" for example in stated.examples))))
 
 
 def _show(talk: "Conversation", file: Path) -> None:
@@ -243,13 +258,16 @@ def _line() -> str | None:
         line = input("you> ")
         while line.endswith("\\"):
             line = f"{line[:-1]}\n{input('...> ')}"
+        line.encode()  # where the locale is C, what is no UTF-8 comes as surrogates
     except EOFError:
         return None
+    except UnicodeError as error:
+        raise InputError(f"standard input is not UTF-8 ({error}); convert it, such as with iconv -t utf-8") from None
     return None if line.strip() == "/exit" else line.strip()
 
 
 def _stream(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(console.visible(text))
     sys.stdout.flush()
 
 

@@ -13,6 +13,8 @@ from groundup.config.recipe import Recipe, recipe_class
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
 
+RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
+
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read and check a recipe with `key=value` overrides; raises InputError with file, line and key of a fault."""

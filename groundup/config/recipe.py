@@ -7,9 +7,9 @@ and key. What a recipe leaves out is derived from `model.depth`; `derivations` l
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import create_model, model_validator
+from pydantic import Field, StringConstraints, create_model, model_validator
 
 from groundup.config.base import NAME, InvalidCombination, Part, knob
 from groundup.config.evaluation import EvaluatePart
@@ -30,10 +30,16 @@ class ApplicationPart(Part):
 P = TypeVar("P", bound=ApplicationPart)
 
 
+Purpose = Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\n]*$")]
+Examples = Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...], Field(max_length=8)]
+
+
 class Recipe(Part):
     """A whole recipe."""
 
     name: str = knob(..., "name", "names the run's folder", pattern=NAME)
+    purpose: Purpose = knob("", "sentence", "what the model is for: shown by chat, page, API, report and card")
+    examples: Examples = knob((), "prompts", "to try first: shown by chat, page and API; they train nothing")
     seed: int = knob(17, "number", "every random choice follows from it", ge=0, lt=2**63)
     source: tuple[AnySource, ...] = knob(..., "tables", "where the data comes from", min_length=1)
     tokenizer: TokenizerPart = TokenizerPart()

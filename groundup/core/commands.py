@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from groundup.core.console import visible
+
 DeviceName = Annotated[
     str | None,
     typer.Option("--device", help="Where to compute; left out: the accelerator that is there, else the processor."),
@@ -20,4 +22,4 @@ def show(as_json: bool, table: Any, lines: list[str]) -> None:
     if as_json:
         print(json.dumps(table, ensure_ascii=False, indent=2))
     else:
-        print("\n".join(lines))
+        print(visible("\n".join(lines)))

@@ -1,13 +1,55 @@
-"""Progress and warnings for the user, on standard error; standard output is for results."""
+"""Progress and warnings for the user, on standard error; standard output is for results.
+
+Names of files and texts of models are shown with their control characters escaped: they steer no terminal.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderHook
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 
-console = Console(stderr=True, highlight=False)
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROL |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}  # of file names that are no UTF-8
+
+
+def visible(text: str) -> str:
+    """A text with its control characters escaped, line ends and tabs left out; what is no Unicode likewise.
+
+    >>> visible("a\x1b[31m b")
+    'a\\\\x1b[31m b'
+    """
+    return text.translate(_CONTROL)
+
+
+class _Visible:
+    """Shows what another renderable does, with control characters in its texts escaped."""
+
+    def __init__(self, shown: RenderableType):
+        self.shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.shown, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+class _Escaping(RenderHook):
+    """Shows everything that a console prints so."""
+
+    def process_renderables(self, renderables: list[Any]) -> list[Any]:
+        return [_Visible(shown) for shown in renderables]
+
+
+def _console(**options: Any) -> Console:
+    made = Console(highlight=False, **options)
+    made.push_render_hook(_Escaping())
+    return made
+
+
+console = _console(stderr=True)
 
 
 def silence() -> None:
@@ -17,7 +59,7 @@ def silence() -> None:
 
 def result(what: RenderableType) -> None:
     """Show a table or tree on standard output; in a pipe as wide as most tables need."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(what)
+    _console(width=None if sys.stdout.isatty() else 120).print(what)
 
 
 def note(text: str) -> None:

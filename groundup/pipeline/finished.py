@@ -5,14 +5,14 @@ from typing import Any
 
 from groundup import device
 from groundup.config.evaluation import EvaluatePart
-from groundup.config.load import load, stored
+from groundup.config.load import RECIPE, load, stored
 from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
 from groundup.kernels.cpu.matrix import Weights
 from groundup.pipeline import stages
-from groundup.pipeline.stages import RECIPE, StageContext
+from groundup.pipeline.stages import StageContext
 from groundup.train.distributed.mesh import ProcessMesh
 
 

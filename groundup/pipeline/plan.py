@@ -165,9 +165,14 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
             shown += stage.shown
     parents, versions = (*all_names, *ending), {"report": report.VERSION}
     yield Stage(
-        "report", "groundup.release.report", versions, recipe.name, parents, tuple, stages.report, reads=shown,
+        "report", "groundup.release.report", versions, _named(recipe), parents, tuple, stages.report, reads=shown,
         reads_manifests=True,
     )  # fmt: skip
+
+
+def _named(recipe: Recipe) -> dict[str, Any]:
+    """The key of a run's report beside its stages: the run's name, and the model's purpose where it is stated."""
+    return recipe.model_dump(mode="json", include={"name", "purpose"}, exclude_defaults=True)
 
 
 def _suites(recipe: Recipe) -> dict[str, int]:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from groundup import device
+from groundup.config.load import RECIPE
 from groundup.config.recipe import Recipe
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
@@ -19,7 +20,7 @@ from groundup.core.ledger import Manifest
 from groundup.core.source_code import code_version
 from groundup.pipeline import stages
 from groundup.pipeline.plan import Stage, plan
-from groundup.pipeline.stages import RECIPE, StageContext, remember
+from groundup.pipeline.stages import StageContext, remember
 from groundup.pipeline.states import (
     State,
     corrupted_outputs,

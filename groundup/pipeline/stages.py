@@ -13,6 +13,7 @@ import torch
 from groundup.codecs import chat
 from groundup.codecs.text import SPECIAL_TOKENS, VISION_TOKENS, Tokenizer
 from groundup.config.derived import Schedule
+from groundup.config.load import RECIPE
 from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
@@ -40,7 +41,6 @@ from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.loop import Trainer, TrainingConfig
 from groundup.train.patch_objective import PatchObjective
 
-RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
 LOG = "metrics.jsonl"  # of training, a line a step
 SAMPLE_TOKENS = 32  # longest sample while training
 

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from groundup.core import units
 from groundup.evaluate.display import Cell, Table
 from groundup.release import tables
+from groundup.release.about import About
 from groundup.release.lineage import UNSTATED, Lineage
 from groundup.release.part import display
 from groundup.train.result import TrainingResult
@@ -15,8 +16,8 @@ from groundup.train.result import TrainingResult
 _MARKED = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
-def card(found: Lineage) -> str:
-    """The card of a model, the text of its README.md."""
+def card(found: Lineage, stated: About) -> str:
+    """The card of a model, the text of its README.md, with what its recipe states."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -27,6 +28,10 @@ def card(found: Lineage) -> str:
     model = found.trainings[-1]
     return environment.get_template("card.md.jinja").render(
         model=model,
+        name=stated.name or model.stage,
+        purpose=stated.purpose,
+        examples=stated.examples,
+        kind=tables.kind(found),
         shape=model.part["model"],
         total=units.short(sum(model.result(TrainingResult).parameters.values())),
         dtype=found.model.part["dtype"],

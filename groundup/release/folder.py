@@ -11,16 +11,17 @@ from groundup.core.files import disk_errors, sync, temporary_folder, write_json,
 from groundup.core.ledger import Manifest
 from groundup.core.source_code import code_version
 from groundup.model import weights
+from groundup.release.about import ABOUT, About, about
 from groundup.release.lineage import LINEAGE, Lineage, company, lineage
 
 STAGE = "export"
-VERSIONS = {"export": 1}  # raised when the same model gives other files
+VERSIONS = {"export": 2}  # raised when the same model gives other files
 CARD = "README.md"
 
 
 def release(
-    model: Path, out: Path, part: dict[str, Any], module: str, write: Callable[[Path], None], card: Callable[[Lineage],
-    str] | None = None
+    model: Path, out: Path, part: dict[str, Any], module: str, write: Callable[[Path], None], card: Callable[[Lineage,
+    About], str] | None = None
 ) -> list[Path]:  # fmt: skip
     """Export a finished stage's model to `out`; return the files. A failed export leaves `out` as it was.
 
@@ -28,12 +29,13 @@ def release(
     `out` holds other files, the model's record is broken, its files have changed, or the model is itself an export.
     """
     _require_free(out)
-    found = _sound(model)
+    found, stated = _sound(model), about(model)
     with disk_errors(out), temporary_folder(out.resolve()) as folder:  # "." has no name to write beside
         write(folder)
+        write_json(folder / ABOUT, stated.model_dump(mode="json"))
         link = _manifest(found, folder, part, module)
         if card is not None:
-            write_text(folder / CARD, card(_ended(found, link)))
+            write_text(folder / CARD, card(_ended(found, link), stated))
             link = replace(link, outputs=link.outputs | ledger.outputs(folder, [CARD]))
         write_json(folder / LINEAGE, _ended(found, link).as_json())
         return _put(folder, out)

@@ -24,7 +24,7 @@ from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
 from groundup.train.result import TrainingResult
 
-VERSION = 1  # raised when the same manifests and logs should be shown anew
+VERSION = 2  # raised when the same manifests and logs should be shown anew
 HERE = Path(__file__).parent
 SAMPLES = 6  # moments of training whose samples are shown
 
@@ -72,7 +72,8 @@ def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]], display
     return {
         "name": recipe.name,
         "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        "lead": _lead(found),
+        "purpose": recipe.purpose,
+        "lead": _lead(found, recipe.name),
         "headline": [*join(displays).headline, *_size(found), *_effort(found.timed)],
         "warnings": [
             *found.breaks,
@@ -100,14 +101,14 @@ def _measured(found: Lineage) -> list[Manifest]:
 # --- the header ------------------------------------------------------------------------------------------------
 
 
-def _lead(found: Lineage) -> str:
+def _lead(found: Lineage, name: str) -> str:
     model = found.trainings[-1]
     total = units.short(sum(model.result(TrainingResult).parameters.values()))
     sources = units.listed([stage.part["name"] for stage in found.sources])
     start = "" if found.base is None else f" and the weights of {found.base.model.stage}"
     stages = ", then ".join(stage.stage for stage in found.trainings)
     return (
-        f"A language model of {total} parameters, grown from {sources}{start} by {stages}, on"
+        f"{name} is a {tables.kind(found)} of {total} parameters, grown from {sources}{start} by {stages}, on"
         f" {model.device.get('name', 'an unnamed device')}."
     )
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from groundup.config.source import SourceConfig
 from groundup.core import units
 from groundup.core.ledger import Manifest
+from groundup.core.tables import SOURCES
 from groundup.data.results import DocumentsResult
 from groundup.evaluate.display import Cell, Row, Table
 from groundup.release.lineage import UNSTATED, Lineage
@@ -62,6 +64,15 @@ def model(found: Lineage) -> Table:
     groups = found.trainings[-1].result(TrainingResult).parameters
     rows = [[name, f"{count:,}"] for name, count in groups.items() if count]
     return Table("Parameters by group", ("group", ">parameters"), rows, ["total", f"{sum(groups.values()):,}"])
+
+
+def kind(found: Lineage) -> str:
+    """What a model is by what it takes in: a language model, a vision model, or one of both."""
+    if not found.trainings[-1].part["model"].get("patch"):
+        return "language model"
+    kinds = [SOURCES[name] for stage in found.sources if (name := stage.part["kind"]) in SOURCES]
+    others = any(issubclass(kind, SourceConfig) and kind.holds != "images" for kind in kinds)
+    return "multimodal model" if others else "vision model"
 
 
 def training(found: Lineage) -> Table:

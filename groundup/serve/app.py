@@ -54,11 +54,12 @@ def models(serving: Serving) -> APIRouter:
 def _model_json(model: ServedModel) -> dict[str, Any]:
     config = model.service.config
     sight = {"patch": config.patch, "patches": config.patches, "kinds": config.classes}
-    facts = {
+    facts: dict[str, Any] = {
         "id": model.name,
         "object": "model",
         "created": model.created,
         "owned_by": "groundup",
         "context": model.context,
     }
+    facts |= model.about.stated()
     return facts | {"images": bool(config.patch)} | ({"sight": sight} if config.patch else {})

@@ -49,6 +49,7 @@ def routes(
                     "weights": weights,
                     "parameters": cost.total(model.service.config),
                 }
+                | model.about.stated()
                 for model in registry.list()
             ],
             "limits": {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from groundup.core.errors import InputError
 from groundup.generate.service import Service, ServiceStats
+from groundup.release.about import ABOUT, About, about
 
 # Exceptions of loading: files may have any content, and memory may run out.
 LOAD_ERRORS = (
@@ -19,7 +20,7 @@ Version = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded model: its folder, the time it was written (seconds since 1970), and its context in tokens."""
+    """A loaded model: its folder, the time it was written (seconds since 1970), its context in tokens, its purpose."""
 
     name: str
     folder: Path
@@ -27,6 +28,7 @@ class ServedModel:
     created: int
     context: int
     version: Version
+    about: About
 
 
 class Registry:
@@ -90,10 +92,10 @@ class Registry:
 
     def _load_model(self, name: str) -> ServedModel:
         folder = self._find(self._sources[name])
-        found = version_of(folder)
+        found, stated = version_of(folder), about(folder)
         service = self._load(folder)
         created = max(stamp for _, _, stamp in found) // 1_000_000_000
-        return ServedModel(name, folder, service, created, service.config.context, found)
+        return ServedModel(name, folder, service, created, service.config.context, found, stated)
 
     def close(self, seconds: float | None = None) -> None:
         """Stop all engines once their sequences have ended, or after so many seconds."""
@@ -103,7 +105,14 @@ class Registry:
 
 def version_of(folder: Path) -> Version:
     """The version of a model: names, sizes and times of its files. Raises InputError when there are none."""
-    files = sorted([*folder.glob("model*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer*.json")])
+    files = sorted(
+        [
+            *folder.glob("model*.safetensors"),
+            *folder.glob("config.json"),
+            *folder.glob("tokenizer*.json"),
+            *folder.glob(ABOUT),
+        ]
+    )
     try:
         stats = [(file.name, file.stat()) for file in files]
     except OSError as error:

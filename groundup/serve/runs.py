@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from groundup.config.base import NAME
 from groundup.config.derived import schedules
-from groundup.config.load import stored
+from groundup.config.load import RECIPE, stored
 from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
@@ -96,7 +96,7 @@ def read_or(read: Callable[[], T], default: U) -> T | U:
 def run_folders(runs: Path) -> list[Path]:
     """The folders of runs, by name; links out of the folder are left out."""
     inside = runs.resolve()
-    found = [path for path in _folders(runs) if (path / "recipe.json").is_file()]
+    found = [path for path in _folders(runs) if (path / RECIPE).is_file()]
     return [path for path in found if path.resolve().is_relative_to(inside)]
 
 
@@ -168,7 +168,7 @@ def _manifest(root: Path, stage: str) -> Manifest | None:
 
 
 def _recipe(root: Path) -> Recipe | None:
-    return read_or(lambda: stored(read_json(_file(root, "recipe.json"))["recipe"]), None)
+    return read_or(lambda: stored(read_json(_file(root, RECIPE))["recipe"]), None)
 
 
 def _training_titles(recipe: Recipe | None) -> list[str]:

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +15,13 @@ from typer.testing import CliRunner
 from groundup.cli import app
 from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.core.errors import InputError
+from groundup.core.files import write_json
 from groundup.generate import image_inputs
 from groundup.generate.conversation import Conversation
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import GREEDY
 from groundup.model import weights
+from groundup.release.about import ABOUT
 from tests.random_models import random_model
 
 
@@ -96,3 +101,18 @@ def test_images_are_shown_within_a_conversation(model, images):
     assert "cannot be read" in run.stderr
     said = [line.removeprefix("you> ") for line in run.stdout.replace("you> ", "\n").splitlines() if line]
     assert said[0] == said[3] != said[2]
+
+
+def test_chat_begins_with_what_the_model_is_for(model, tmp_path):
+    told = Path(shutil.copytree(model, tmp_path / "told"))
+    write_json(told / ABOUT, {"name": "run", "purpose": "Counts things.", "examples": ["one two", "three"]})
+    run = CliRunner().invoke(app, ["chat", str(told)], input="/exit\n")
+    assert "Counts things.\nfor example:\n  one two\n  three\n" in run.stderr
+    assert "for example" not in CliRunner().invoke(app, ["chat", str(model)], input="/exit\n").stderr
+
+
+@pytest.mark.parametrize("line", [b"caf\xe9\n", b"one\\\n\xff\xfe\n"])
+def test_questions_that_are_no_utf8_are_refused_in_one_sentence(model, line):
+    run = CliRunner().invoke(app, ["chat", str(model)], input=line)
+    assert isinstance(run.exception, InputError)
+    assert re.match(r"standard input is not UTF-8 \(.*\); convert it", str(run.exception))

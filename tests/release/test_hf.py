@@ -24,6 +24,7 @@ FILES = {
     "tokenizer.json",
     "tokenizer_config.json",
     "README.md",
+    "about.json",
     "lineage.json",
 }
 CONVERSATION = [

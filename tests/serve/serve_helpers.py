@@ -15,6 +15,7 @@ import httpx
 from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.generate.engine import Engine
 from groundup.generate.service import Service
+from groundup.release.about import About
 from groundup.serve import connections, request_stats
 from groundup.serve.app import make_app
 from groundup.serve.protocol import Protocol
@@ -23,6 +24,7 @@ from groundup.serve.serving import Limits, Serving
 from tests.random_models import random_model
 
 IMAGE_MODEL: dict[str, Any] = {"patch": 4, "patches": 16, "classes": ("a", "b")}
+NOTHING = About()
 WORDS = "one two three four five six seven eight nine ten "
 
 
@@ -31,6 +33,7 @@ class Model:
     name: str
     service: Service
     created: int = 1_800_000_000
+    about: About = NOTHING
 
     @property
     def context(self) -> int:

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from groundup.model import cost
+from groundup.release.about import About
 from groundup.serve import health
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import ServedModel
@@ -31,7 +32,7 @@ class FakeRegistry:
 @pytest.fixture
 def entry(tokenizer):
     service = small_service(tokenizer)
-    yield ServedModel("small", Path("small"), service, 0, service.config.context, ())
+    yield ServedModel("small", Path("small"), service, 0, service.config.context, (), About())
     service.close(0)
 
 

@@ -9,11 +9,13 @@ import httpx
 import pytest
 
 from groundup.core.errors import InputError
+from groundup.core.files import write_json
 from groundup.device import Device
 from groundup.generate.engine import Engine
 from groundup.generate.request import Request
 from groundup.generate.service import Service
 from groundup.model import weights
+from groundup.release.about import ABOUT
 from groundup.serve.app import make_app
 from groundup.serve.models import Registry, version_of
 from groundup.serve.serving import Serving
@@ -174,3 +176,21 @@ def test_a_version_that_is_still_being_written_is_left_alone(registry, tmp_path,
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no model"):
         version_of(tmp_path)
+
+
+def test_a_model_says_what_it_is_for(tmp_path):
+    write_json(write(tmp_path / "one", 1) / ABOUT, {"name": "run", "purpose": "Counts.", "examples": ["one two"]})
+    write(tmp_path / "two", 2)
+    made = Registry({"one": tmp_path / "one", "two": tmp_path / "two"}, lambda path: path, load)
+    made.load()
+    with listening(make_app(Serving(made))) as port:
+        found = httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).json()["data"]
+    made.close(0)
+    assert (found[0]["purpose"], found[0]["examples"]) == ("Counts.", ["one two"])
+    assert found[1].keys() & {"purpose", "examples"} == set()
+
+
+def test_a_damaged_purpose_ends_the_start_in_one_sentence(tmp_path):
+    (write(tmp_path / "one", 1) / ABOUT).write_text('{"examples": 7}')
+    with pytest.raises(InputError, match=r"about.json: examples: input should be a valid"):
+        Registry({"one": tmp_path / "one"}, lambda path: path, load).load()

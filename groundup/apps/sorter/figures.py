@@ -146,6 +146,7 @@ def lines(figures: Mapping[str, Any]) -> list[str]:
     """The figures of a shift as text, a line each."""
     count = "in {arrived} = sorted {sorted} + by hand {manual} + passed {passed} + on the line {on}".format(**figures)
     rows = {
+        "line": "simulated",
         "picks a minute": f"{figures['picks_a_minute']:.1f} over {figures['seconds']:.0f} s",
         "purity": _interval(figures["purity"]),
         "recovery": _interval(figures["recovery"]),

@@ -8,15 +8,17 @@ import io
 import json
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 
 from groundup.apps.sorter import orders
 from groundup.apps.sorter.policy import PATTERN
 from groundup.codecs.detections import Detection
 from groundup.codecs.patches import Pixels
+from groundup.core.console import visible
 from groundup.core.errors import InputError
 from groundup.device import Device
 from groundup.generate.engine import Engine
@@ -27,6 +29,10 @@ from groundup.generate.service import Service
 
 DETECTION_TIMEOUT = 5.0  # seconds, over HTTP: the line has stopped long before
 ORDER_TIMEOUT = 1.0  # seconds that an operator waits for a sentence to be interpreted
+MAX_ANSWER = 4 << 20  # bytes of an answer of a model server
+_OTHER = "give the address of a `groundup serve`"
+Fraction = Annotated[float, Field(ge=0, le=1)]  # NaN is neither
+Answer = TypeVar("Answer", bound=BaseModel)
 MAX_TOKENS = 96  # of an order: three clauses have some thirty
 
 
@@ -104,8 +110,8 @@ class RemoteModel:
     def detect(self, picture: Pixels) -> list[Detection]:
         """Detections from `POST /v1/detections`. Raises InputError for what the server refuses."""
         body = {"model": self._name, "input": {"image": _data_uri(picture)}, "least": 0.05}
-        answer = self._detecting.post("/v1/detections", body)
-        return [Detection(each["kind"], tuple(each["box"]), each["score"]) for each in answer["data"][0]["things"]]
+        [found] = self._detecting.post("/v1/detections", body, _Detections).data
+        return [Detection(each.kind, each.box, each.score) for each in found.things]
 
     def interpret(self, text: str) -> str:
         """The order from `POST /v1/chat/completions`. Raises InputError for what the server refuses, and
@@ -117,12 +123,47 @@ class RemoteModel:
             "response_format": {"type": "regex", "pattern": PATTERN},
         }
         body = {"model": self._name, "messages": orders.prompt(text), **options}
-        return str(self._interpreting.post("/v1/chat/completions", body)["choices"][0]["message"]["content"])
+        [choice] = self._interpreting.post("/v1/chat/completions", body, _Completion).choices
+        return choice.message.content
 
     def close(self) -> None:
         """Close the connections."""
         self._detecting.close()
         self._interpreting.close()
+
+
+class _Item(BaseModel):
+    kind: Annotated[str, Field(max_length=100)]
+    box: tuple[Fraction, Fraction, Fraction, Fraction]
+    score: Fraction
+
+
+class _Items(BaseModel):
+    things: Annotated[list[_Item], Field(max_length=10_000)]
+
+
+class _Detections(BaseModel):
+    data: Annotated[list[_Items], Field(min_length=1, max_length=1)]
+
+
+class _Message(BaseModel):
+    content: str
+
+
+class _Choice(BaseModel):
+    message: _Message
+
+
+class _Completion(BaseModel):
+    choices: Annotated[list[_Choice], Field(min_length=1, max_length=1)]
+
+
+class _Error(BaseModel):
+    message: str
+
+
+class _Refusal(BaseModel):
+    error: _Error
 
 
 class _Connection:
@@ -132,21 +173,31 @@ class _Connection:
         self._host, self._headers, self._timeout = host, {"Content-Type": "application/json", **headers}, timeout
         self._http: http.client.HTTPConnection | None = None
 
-    def post(self, path: str, value: Any) -> Any:
-        """The JSON answer to a JSON body. Raises InferenceTimeout for no answer, InputError for a refusal."""
+    def post(self, path: str, value: Any, kind: type[Answer]) -> Answer:
+        """The answer to a JSON body. Raises InferenceTimeout for no answer, InputError for a refusal or another."""
         try:
             connection = self._http = self._http or http.client.HTTPConnection(*self._host, timeout=self._timeout)
             connection.request("POST", path, json.dumps(value), self._headers)
             response = connection.getresponse()
-            answer = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            answer = response.read(MAX_ANSWER + 1)
+        except (OSError, http.client.HTTPException) as error:
             self.close()
             raise InferenceTimeout(f"the model server does not answer: {error}") from None
         if response.status >= 500:
             raise InferenceTimeout(f"the model server answered {response.status}")
-        if response.status != 200:
-            raise InputError(f"the model server refused: {answer['error']['message']}")
-        return answer
+        if len(answer) > MAX_ANSWER:
+            self.close()  # the rest was not read
+            raise InputError(f"the model server answered {path} with more than {MAX_ANSWER:,} bytes; {_OTHER}")
+        try:
+            if response.status != 200:
+                message = _Refusal.model_validate_json(answer).error.message
+                raise InputError(f"the model server refused: {visible(message[:500])}")
+            return kind.model_validate_json(answer)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the answer"
+            told = f"{response.status}, and {where} is not as expected ({visible(first['msg'][:200])})"
+            raise InputError(f"the model server answered {path} with {told}; {_OTHER}") from None
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

@@ -28,7 +28,9 @@ def table(result: LineResult) -> Table:
         for row in result.rows
     ]
     until = f"until {units.number(result.items)} items have left it"
-    caption = f"At work on the sorting line {until}; items below {result.sure} % confidence go to manual sorting"
+    caption = (
+        f"At work on the simulated sorting line {until}; items below {result.sure} % confidence go to manual sorting"
+    )
     return Table(
         caption,
         ("line", "model", ">picks a minute", ">purity", ">recovery", ">by hand", ">passed", ">ms an image"),
@@ -39,7 +41,8 @@ def table(result: LineResult) -> Table:
 def headline(result: LineResult) -> list[Headline]:
     """The figures of the first setting, beside those of the oracle."""
     model, oracle = map(_headline, result.rows[:2])
-    return [Headline(title, model[title], f"{oracle[title]} with a ground-truth oracle") for title in model]
+    words = "on a simulated line; {} with a ground-truth oracle"
+    return [Headline(title, model[title], words.format(oracle[title])) for title in model]
 
 
 def _headline(row: LineRow) -> dict[str, str]:
@@ -59,9 +62,9 @@ def display(work: dict[str, Any], folder: Path | None) -> Display:
 def film(folder: Path) -> Film:
     """The film of a stage's folder."""
     return Film(
-        "A film of its work",
+        "A film of its work on the simulated line",
         "data:image/webp;base64," + base64.b64encode((folder / FILM).read_bytes()).decode(),
-        "The camera's image of the belt with detections, and the line from above: arm, bins and their contents",
+        "The simulated camera's image with detections, and the line from above: arm, bins and their contents",
         "A box has the colour of the bin decided on, grey is manual sorting; the numbers count the items in each bin.",
     )
 

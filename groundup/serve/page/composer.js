@@ -44,7 +44,15 @@ export class Composer {
       h("p", { id: "composer-hint", class: "note" }, h("span", { class: "keys" }, t("composerHint")), this.meter),
     );
     for (const name of ["shown", "changed", "ended"]) session.addEventListener(name, () => this.show(), { signal });
+    session.addEventListener("proposed", ({ detail }) => this.#propose(detail), { signal });
     this.show();
+  }
+
+  #propose(text) {
+    this.field.value = text;
+    this.#grow();
+    this.#fullness();
+    this.focus();
   }
 
   /** Show what belongs to the conversation: its draft, what the model can take, whether an answer is under way. */

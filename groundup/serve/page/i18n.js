@@ -97,6 +97,7 @@ const en = {
   "weights.int8": "int8 weights",
   "weights.int4": "int4 weights",
   seesImages: "image input",
+  examples: "Examples",
   // The field.
   message: "Message",
   send: "Send",
@@ -310,6 +311,7 @@ const zh = {
   "weights.int8": "int8 量化",
   "weights.int4": "int4 量化",
   seesImages: "支持图片",
+  examples: "示例",
   message: "输入消息",
   send: "发送",
   stop: "停止",

@@ -1,7 +1,7 @@
 /**
  * The chat session: sending, stopping, regenerating and editing in conversations. Views listen to its events:
  * "shown" (another conversation, or another branch), "grown" (detail: the message that got longer), "ended" (detail: the message),
- * "listed" (the list of conversations changed), "unkept" (detail: the error, when a conversation could not be kept).
+ * "listed" (the list of conversations changed), "proposed" (detail: a text for the message field), "unkept" (detail: the error, when a conversation could not be kept).
  */
 
 import { generate } from "./generate.js";
@@ -108,6 +108,11 @@ export class ChatSession extends EventTarget {
   /** Append a message to the shown branch and generate an answer. */
   send(text, images = []) {
     this.#say(tree.path(this.current).at(-1)?.id ?? null, { role: "user", content: text, ...(images.length ? { images } : {}) });
+  }
+
+  /** Put a text into the message field of the shown conversation. */
+  propose(text) {
+    this.dispatchEvent(new CustomEvent("proposed", { detail: text }));
   }
 
   /** Say something else in a message's place; the old one stays on its branch. Of an answer only the text is put in place. */

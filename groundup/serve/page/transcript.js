@@ -119,6 +119,13 @@ export class Transcript {
     this.jump.hidden = this.#follows;
   }
 
+  /** Prompts to try: a press puts one into the message field. */
+  #examples(examples) {
+    const propose = (text) => this.session.propose(text);
+    const item = (text) => h("li", {}, h("button", { class: "example", type: "button", onclick: () => propose(text) }, text));
+    return h("ul", { class: "examples", "aria-label": t("examples") }, examples.map(item));
+  }
+
   #welcome() {
     const { model } = this.session;
     const facts = model && [
@@ -132,7 +139,9 @@ export class Transcript {
       "div",
       { class: "welcome" },
       head,
+      model?.purpose && h("p", { class: "purpose" }, model.purpose),
       facts && h("p", {}, facts.filter(Boolean).join(" · ")),
+      model?.examples && this.#examples(model.examples),
       !this.session.kept && h("p", { class: "error" }, icon("warn"), t("keepsNothing")),
     );
   }

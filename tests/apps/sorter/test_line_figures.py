@@ -37,7 +37,7 @@ def test_a_row_has_the_figures_of_each_model_with_intervals():
 
 def test_the_first_setting_is_the_headline_beside_the_oracle():
     titles = {title: (value, note) for title, value, note in line.headline(WORK)}
-    assert titles["Purity"] == ("90.0 %", "99.0 % with a ground-truth oracle")
+    assert titles["Purity"] == ("90.0 %", "on a simulated line; 99.0 % with a ground-truth oracle")
     assert list(titles) == ["Picks a minute", "Purity", "Recovery"]
 
 

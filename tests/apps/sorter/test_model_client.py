@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,68 @@ def test_a_model_without_detection_classes_is_refused(tmp_path):
     seeing_tokenizer().save(tmp_path)
     with pytest.raises(InputError, match="detects nothing in images"):
         LocalModel(tmp_path, Device("cpu"))
+
+
+class Odd(BaseHTTPRequestHandler):
+    """A server that answers what a test says."""
+
+    answer: tuple[int, bytes] = (200, b"")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        status, body = self.answer
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def odd() -> Iterator[RemoteModel]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        with closing(RemoteModel(f"http://127.0.0.1:{server.server_port}", "small")) as client:
+            yield client
+        server.shutdown()
+        thread.join()
+
+
+BOX = b'{"kind": "can", "box": [0, 0, 0.5, 0.5], "score": 0.9}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b"<html>", "is not as expected"),
+        (200, b"[]", "the answer is not as expected"),
+        (200, b"{}", "data is not as expected"),
+        (200, b'{"data": []}', "data is not as expected"),
+        (200, b'{"data": [{"objects": []}]}', "data.0.things is not"),
+        (200, b'{"data": [{"things": [%s]}]}' % BOX.replace(b"0.9", b"9"), "data.0.things.0.score"),
+        (200, b'{"data": [{"things": [%s]}]}' % BOX.replace(b"0.9", b"NaN"), "data.0.things.0.score"),
+        (200, b'{"data": [{"things": [%s]}]}' % BOX.replace(b"0.5, ", b""), "data.0.things.0.box"),
+        (200, b"[" * 100_000, "is not as expected"),
+        (200, b" " * (clients.MAX_ANSWER + 1), "more than 4,194,304 bytes"),
+        (404, b'{"detail": "Not Found"}', "404, and error is not as expected"),
+        (400, b'{"error": {"message": "no \\u001b[2J"}}', r"refused: no \\x1b\[2J"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_server_that_answers_otherwise_is_named_in_one_sentence(odd, monkeypatch, status, body, words):
+    monkeypatch.setattr(Odd, "answer", (status, body))
+    with pytest.raises(InputError, match=words) as refused:
+        odd.detect(PICTURE)
+    assert "\n" not in str(refused.value)
+    monkeypatch.setattr(Odd, "answer", (200, b'{"data": [{"things": [%s]}]}' % BOX))
+    assert [thing.class_name for thing in odd.detect(PICTURE)] == ["can"]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"choices": []}', b'{"choices": [{"message": {"content": null}}]}'])
+def test_an_order_that_comes_otherwise_is_named_in_one_sentence(odd, monkeypatch, body):
+    monkeypatch.setattr(Odd, "answer", (200, body))
+    with pytest.raises(InputError, match="/v1/chat/completions with 200, and choices"):
+        odd.interpret(TEXTS[0])

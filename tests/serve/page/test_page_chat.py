@@ -36,6 +36,23 @@ def answers(chat):
     return [text.strip() for text in chat.page.locator(".message.assistant .prose").all_inner_texts()]
 
 
+def test_a_model_says_what_it_is_for_and_an_example_goes_into_the_field(visit, host):
+    host.settings["models"][0] |= {"purpose": "Counts <b>legs</b>.", "examples": ["Three cats?", "<i>Two</i>\ndogs?"]}
+    chat = visit()
+    page = chat.open()
+    assert page.locator(".welcome .purpose").inner_text() == "Counts <b>legs</b>."
+    buttons = page.get_by_role("list", name="Examples").get_by_role("button")
+    assert buttons.all_inner_texts() == ["Three cats?", "<i>Two</i> dogs?"]
+    buttons.nth(1).click()
+    assert page.input_value("#composer") == "<i>Two</i>\ndogs?"
+    assert page.evaluate("document.activeElement.id") == "composer"
+    assert host.asked == []
+    page.keyboard.press("Enter")
+    chat.settle()
+    assert [message["content"] for message in host.asked[0]["messages"]] == ["<i>Two</i>\ndogs?"]
+    assert page.locator(".examples").count() == 0
+
+
 def test_an_answer_comes_piece_by_piece(chat, host):
     gate = threading.Event()
 

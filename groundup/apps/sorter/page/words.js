@@ -3,7 +3,7 @@
 import { prefer, preference } from "./base/preferences.js";
 
 const WORDS = {
-  title: ["The sorter", "分拣线"],
+  title: ["The sorter, simulated", "分拣线（仿真）"],
   stop: ["Stop", "停止"],
   stopKey: ["Stop the line (Esc)", "停止生产线（Esc）"],
   resume: ["Resume", "恢复运行"],
@@ -25,7 +25,7 @@ const WORDS = {
   line: ["The line from above", "生产线俯视图"],
   lineWords: ["Belt, camera's view, bins and arm", "传送带、相机视野、箱子和机械臂"],
   armAt: ["Arm at", "机械臂位置"],
-  figures: ["Figures", "指标"],
+  figures: ["Figures on the simulated line", "仿真生产线的指标"],
   picks: ["Picks a minute", "每分钟拣选数"],
   purity: ["Purity", "纯度"],
   recovery: ["Recovery", "回收率"],
