@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import Any
 
 from groundup.codecs.image import BadImage
 from groundup.data import image_files
+from groundup.data.filtered import Damage
 from groundup.data.given_split import words
 from groundup.data.paths import legible, shown, there
 
 POLYGONS = "polygons, read as the boxes that bound them"
-ROTATED = "rotated boxes, read as the upright boxes that bound them"
+ROTATED = "rotated boxes"
+DIFFICULT = "boxes marked as difficult, read like all others"
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, ...]  # left, top, right, bottom, or of a rotated one x1, y1 to x4, y4
 
 
 @dataclass
@@ -91,13 +93,43 @@ def bounds(points: list[float]) -> Box:
     return min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])
 
 
-def rotated_bounds(cx: float, cy: float, width: float, height: float, radians: float) -> Box:
-    """The bounds along the axes of a box that is turned about its middle."""
-    if not math.isfinite(radians):
-        return (math.nan,) * 4
-    cos, sin = abs(math.cos(radians)), abs(math.sin(radians))
-    half_width, half_height = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
-    return cx - half_width, cy - half_height, cx + half_width, cy + half_height
+def rotated_box(cx: float, cy: float, width: float, height: float, clockwise: float) -> Box:
+    """The corners of a box that is turned about its middle by radians; raises BadImage for one without area."""
+    if width <= 0 or height <= 0:
+        raise BadImage("box of no area", f"its sides are {width:g} and {height:g}")
+    if not math.isfinite(clockwise):
+        return (math.nan,) * 8
+    cos, sin = math.cos(clockwise) / 2, math.sin(clockwise) / 2
+    steps = ((-width, -height), (width, -height), (width, height), (-width, height))
+    return tuple(value for w, h in steps for value in (cx + w * cos - h * sin, cy + w * sin + h * cos))
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a label file that are not empty, with their numbers; raises BadImage for one that is no text."""
+    try:
+        rows = file.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadImage("broken annotation", f"it cannot be read as text ({error})") from None
+    return ((number, row) for number, row in enumerate(rows, 1) if row.strip())
+
+
+def paired(
+    images: dict[Path, str],
+    labels: dict[str, Path],
+    read: Callable[[Path], Iterator[tuple[str, Box]]],
+    folder: Path,
+    damage: Damage,
+) -> Iterator[AnnotatedImage]:
+    """Images with the boxes of their label files, which have the same key; what has no partner is counted."""
+    for path, key in images.items():
+        if file := labels.pop(key, None):
+            damage.seen += 1
+            yield AnnotatedImage(path, shown(path, folder), shown(file, folder)).take(read(file))
+        else:
+            damage.drops.note("image without label file", shown(path, folder))
+    for path in labels.values():
+        damage.seen += 1
+        damage.note("label file without image", shown(path, folder))
 
 
 def name_of(value: Any) -> str:

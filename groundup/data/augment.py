@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from groundup.codecs import rotated_boxes
 from groundup.codecs.detections import Detection
 from groundup.codecs.image import resized
 from groundup.codecs.patches import Pixels
@@ -50,6 +51,8 @@ def _crop(strength: float, random: np.random.Generator) -> tuple[float, float, f
 
 
 def _cropped(detections: tuple[Detection, ...], crop: tuple[float, float, float, float]) -> tuple[Detection, ...]:
+    if any(each.corners for each in detections):
+        return _cropped_outlines(detections, crop)
     left, top, right, bottom = crop
     boxes = np.array([each.box for each in detections], np.float32).reshape(-1, 4)
     scale = np.array([right - left, bottom - top] * 2, np.float32)
@@ -60,7 +63,20 @@ def _cropped(detections: tuple[Detection, ...], crop: tuple[float, float, float,
     return tuple(Detection(detections[n].class_name, _box(visible[n])) for n in np.flatnonzero(kept))
 
 
+def _cropped_outlines(
+    detections: tuple[Detection, ...], crop: tuple[float, float, float, float]
+) -> tuple[Detection, ...]:
+    """Rotated boxes in a crop; they keep their angles, so what it cuts off of them stays."""
+    left, top, right, bottom = crop
+    outlines = (np.array([each.outline for each in detections]) - [left, top]) / [right - left, bottom - top]
+    visible = rotated_boxes.intersections(rotated_boxes.upright(np.array([[0, 0, 1, 1]]))[0], outlines)
+    kept = visible > MIN_VISIBLE * rotated_boxes.areas(outlines)
+    return tuple(Detection.rotated(detections[n].class_name, outlines[n]) for n in np.flatnonzero(kept))
+
+
 def _flipped(detection: Detection) -> Detection:
+    if detection.corners:
+        return Detection.rotated(detection.class_name, (detection.outline * [-1, 1] + [1, 0])[::-1])
     left, top, right, bottom = np.array(detection.box, np.float32)
     return Detection(detection.class_name, _box(np.array([1 - right, top, 1 - left, bottom], np.float32)))
 

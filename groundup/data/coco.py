@@ -20,7 +20,7 @@ from groundup.data.annotations import (
     images_beside,
     name_of,
     numbers,
-    rotated_bounds,
+    rotated_box,
 )
 from groundup.data.filtered import Damage, Filtered
 from groundup.data.paths import shown
@@ -154,7 +154,7 @@ def _box(annotation: dict[str, Any]) -> Box:
     x, y, width, height, *angle = numbers(annotation["bbox"], (4, 5))
     if not angle:
         return x, y, x + width, y + height
-    return rotated_bounds(x, y, width, height, math.radians(angle[0]))
+    return rotated_box(x, y, width, height, -math.radians(angle[0]))  # theirs is counter-clockwise
 
 
 def _polygons(value: Any) -> list[float]:

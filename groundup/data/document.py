@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("heldout", pa.bool_()),  # belongs to the validation part
     ]
 )
+UPRIGHT = 5  # values of a detection in the column `things`: its class and its box; corners follow
 
 
 @dataclass(frozen=True)
@@ -114,28 +115,36 @@ def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
                 yield Document(**row | {"images": tuple(row["images"])}, perceptual_hash=hashed, detections=detections)
 
 
-def detection_classes(paths: Iterable[Path]) -> tuple[str, ...]:
-    """The classes of all detections in some Parquet files of documents, sorted."""
+def detection_classes(paths: Iterable[Path]) -> tuple[tuple[str, ...], bool]:
+    """The classes of all detections in some Parquet files of documents, sorted, and whether any box is rotated."""
     found: set[str] = set()
+    rotated = False
     for path in paths:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=["things"]):
                 for written in batch["things"].drop_null().to_pylist():
-                    found |= {detection[0] for image in json.loads(written) for detection in image}
-    return tuple(sorted(found))
+                    detections = [detection for image in json.loads(written) for detection in image]
+                    found |= {detection[0] for detection in detections}
+                    rotated = rotated or any(len(detection) > UPRIGHT for detection in detections)
+    return tuple(sorted(found)), rotated
 
 
 def _written(detections: tuple[tuple[Detection, ...], ...] | None) -> str | None:
     if detections is None:
         return None
-    return json.dumps([[[each.class_name, *each.box] for each in of_image] for of_image in detections])
+    return json.dumps(
+        [[[each.class_name, *each.box, *(each.corners or ())] for each in of_image] for of_image in detections]
+    )
 
 
 def _detections(written: str | None) -> tuple[tuple[Detection, ...], ...] | None:
     if written is None:
         return None
     return tuple(
-        tuple(Detection(name, (left, top, right, bottom)) for name, left, top, right, bottom in of_image)
+        tuple(
+            Detection(name, (left, top, right, bottom), corners=tuple(corners) or None)
+            for name, left, top, right, bottom, *corners in of_image
+        )
         for of_image in json.loads(written)
     )
 

@@ -32,6 +32,7 @@ IMAGE = np.dtype(
     ]
 )
 DETECTION = np.dtype([("class", "<i4"), ("box", "<f4", 4)])  # number of the class from 0; box in fractions of the image
+ROTATED = np.dtype([*DETECTION.descr, ("corners", "<f4", 8)])  # in a shard with a rotated box
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class TrainingImage(NamedTuple):
 class ImageWriter:
     """Writes the images of the rows as they come; a context manager."""
 
-    def __init__(self, out: Path):
+    def __init__(self, out: Path, rotated: bool = False):
         self._out, self._stack = out, ExitStack()
+        self._rotated, self._record = rotated, ROTATED if rotated else DETECTION
         self._hashes = {name: hashlib.sha256() for name in FILES}
         self._sizes = dict.fromkeys(FILES, 0)
         self._classes: dict[str, int] = {}
@@ -86,19 +88,19 @@ class ImageWriter:
     def write(self, row: int, start: int, images: Sequence[TrainingImage]) -> None:
         """Append the images of a piece that begins at `start` of a row."""
         for position, grid, pixels, detections in images:
-            known = [
-                (self._classes.setdefault(each.class_name, len(self._classes)), each.box) for each in detections or ()
-            ]
-            first = self._sizes["things.bin"] // DETECTION.itemsize
+            known = [self._numbered(each) for each in detections or ()]
+            first = self._sizes["things.bin"] // self._record.itemsize
             count = -1 if detections is None else len(known)
             record = (row, start + position, *grid, self._sizes["pixels.bin"], first, count)
             self._append("images.bin", np.array([record], IMAGE))
-            self._append("things.bin", np.array(known, DETECTION))
+            self._append("things.bin", np.array(known, self._record))
             self._append("pixels.bin", pixels)
             self.count += 1
 
-    def _number(self, class_name: str) -> int:
-        return self._classes.setdefault(class_name, len(self._classes))
+    def _numbered(self, detection: Detection) -> tuple[Any, ...]:
+        number = self._classes.setdefault(detection.class_name, len(self._classes))
+        corners = (detection.outline.flatten(),) if self._rotated else ()
+        return number, detection.box, *corners
 
     def _append(self, name: str, array: npt.NDArray[Any]) -> None:
         data = array.tobytes()
@@ -108,7 +110,8 @@ class ImageWriter:
 
     def table(self, side: int) -> dict[str, Any]:
         """The entry `images` of shards.json."""
-        return {"count": self.count, "side": side, "kinds": list(self._classes), "bytes": self._sizes}
+        table = {"count": self.count, "side": side, "kinds": list(self._classes), "bytes": self._sizes}
+        return table | ({"rotated": True} if self._rotated else {})
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each file."""
@@ -128,9 +131,10 @@ class ShardImages:
     @staticmethod
     def open(folder: Path, table: dict[str, Any], map_file: Any) -> "ShardImages":
         """Map a shard's images by `table` of its shards.json; `map_file(path, dtype, shape)` checks a file's size."""
+        dtypes = (np.dtype(np.uint8), IMAGE, ROTATED if table.get("rotated") else DETECTION)
         arrays = [
             map_file(folder / name, dtype, (table["bytes"][name] // dtype.itemsize,))
-            for name, dtype in zip(FILES, (np.dtype(np.uint8), IMAGE, DETECTION), strict=True)
+            for name, dtype in zip(FILES, dtypes, strict=True)
         ]
         return ShardImages(table["side"], tuple(table["kinds"]), *arrays)
 
@@ -155,6 +159,6 @@ class ShardImages:
             return None
         found = self._detections[record["first"] : record["first"] + record["detections"]]
         return tuple(
-            Detection(self.classes[number], (left, top, right, bottom))
-            for number, (left, top, right, bottom) in found.tolist()
+            Detection(self.classes[number], (left, top, right, bottom), corners=tuple(*corners) or None)
+            for number, (left, top, right, bottom), *corners in found.tolist()
         )

@@ -23,7 +23,7 @@ from groundup.codecs.patches import PatchGrid, Pixels
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.core.files import digest, read_json, replacing, write_json
-from groundup.data.document import Document, chunks, read
+from groundup.data.document import Document, chunks, detection_classes, read
 from groundup.data.image_shards import ImageResolution, ImageWriter, ShardImages, TrainingImage
 from groundup.data.pack import Piece, pack
 from groundup.data.results import PackedRows, ShardsResult
@@ -51,9 +51,12 @@ def write_shards(
     `resolution`; None: no document may have one. `advance` gets the number of documents done. Memory is bounded by the
     tokens and pixels of one chunk and of the open rows.
     """
+    rotated = resolution is not None and detection_classes([documents])[1]
     train, heldout = (
         PackedRows.of(
-            _write_part(read(documents, part == "heldout"), tokenizer, context, out / part, advance, resolution)
+            _write_part(
+                read(documents, part == "heldout"), tokenizer, context, out / part, advance, resolution, rotated
+            )
         )
         for part in ("train", "heldout")
     )
@@ -67,13 +70,14 @@ def _write_part(
     out: Path,
     advance: Callable[[int], None],
     resolution: ImageResolution | None,
+    rotated: bool,
 ) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     pieces = _pieces(documents, tokenizer, context, counts, advance, resolution)
     dtype = np.dtype("<u2" if tokenizer.size <= 1 << 16 else "<u4")
     (out / "shards.json").unlink(missing_ok=True)  # first gone, last written: a folder with it is complete
     rows = pack(pieces, context, images=resolution is not None)
-    with ImageWriter(out) if resolution is not None else nullcontext() as writer:
+    with ImageWriter(out, rotated) if resolution is not None else nullcontext() as writer:
         hashes = _write_rows(rows, out, context, dtype, tokenizer.end, counts, writer)
     table = {
         "rows": counts["rows"],

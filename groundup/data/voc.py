@@ -12,13 +12,12 @@ from xml.parsers import expat
 from groundup.codecs.image import BadImage
 from groundup.core.errors import InputError
 from groundup.data import image_files
-from groundup.data.annotations import ROTATED, AnnotatedImage, Box, rotated_bounds
+from groundup.data.annotations import DIFFICULT, ROTATED, AnnotatedImage, Box, rotated_box
 from groundup.data.filtered import Damage, Filtered
 from groundup.data.given_split import TEST, TRAIN, VAL
 from groundup.data.paths import shown, there
 
 MOST_BYTES, MOST_DEPTH = 8 << 20, 32  # of a file: the largest of known sets has some hundred objects, 5 deep
-DIFFICULT = "boxes marked as difficult, read like all others"
 _SETS = (("train", TRAIN), ("val", VAL), ("test", TEST), ("trainval", TRAIN))  # of VOC; the last only where no other is
 
 
@@ -132,7 +131,7 @@ def _object(found: Element, drops: Filtered) -> tuple[str, Box]:
     if (turned := found.find("robndbox")) is not None:
         drops.recognise(ROTATED)
         cx, cy, width, height, angle = (_number(turned, key) for key in ("cx", "cy", "w", "h", "angle"))
-        return name, rotated_bounds(cx, cy, width, height, angle)
+        return name, rotated_box(cx, cy, width, height, angle)
     box = found.find("bndbox")
     left, top, right, bottom = (_number(box, key) for key in ("xmin", "ymin", "xmax", "ymax"))
     left, top = (value - 1 if value >= 1 else value for value in (left, top))  # some programs count from 0

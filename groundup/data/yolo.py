@@ -75,7 +75,7 @@ def _classes_file(source: SourceConfig, place: Path) -> Path:
             return place / name
     raise InputError(
         f"source {source.name!r}: the folder {place} has neither data.yaml nor classes.txt with the names of classes; "
-        "add one, or set path to a COCO .json or a .jsonl"
+        "add one, or set path to a COCO .json, a .jsonl or a DOTA folder with labelTxt"
     )
 
 

@@ -1,17 +1,20 @@
 """Object detection metrics: COCO's average precision; precision, recall and F1 at one IoU and one `min_score`.
 
-Boxes are left, top, right, bottom as fractions of the image; IoU is intersection over union.
+Boxes are left, top, right, bottom as fractions of the image; IoU is intersection over union, that of rotated boxes
+where the ground truth or a detection is one. All else is as for upright ones, as COCO has it.
 """
 
 import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from groundup.codecs.detections import Detection, box_iou
+from groundup.codecs import rotated_boxes
+from groundup.codecs.detections import Detection, iou
 from groundup.core.errors import InputError
 from groundup.evaluate.display import Cell, interval
 from groundup.evaluate.figure import Figure, proportion
@@ -53,10 +56,10 @@ class Matches:
         return [cell.text if isinstance(cell, Cell) else cell for cell in cells]
 
 
-def matches(images: Sequence[ScoredImage], min_score: float = MIN_SCORE, iou: float = IOU) -> Matches:
+def matches(images: Sequence[ScoredImage], min_score: float = MIN_SCORE, min_iou: float = IOU) -> Matches:
     """Match detections from `min_score` up, sorted by score, to the free box of their class with the largest IoU."""
     kept = [[each for each in image.detections if each.score >= min_score] for image in images]
-    right = sum(_matched(image.truth, found, iou) for image, found in zip(images, kept, strict=True))
+    right = sum(_matched(image.truth, found, min_iou) for image, found in zip(images, kept, strict=True))
     detected, truth = sum(map(len, kept)), sum(len(image.truth) for image in images)
     return Matches(
         proportion(right, detected) if detected else None,
@@ -65,14 +68,14 @@ def matches(images: Sequence[ScoredImage], min_score: float = MIN_SCORE, iou: fl
     )
 
 
-def _matched(truth: Sequence[Detection], detections: Sequence[Detection], iou: float) -> int:
+def _matched(truth: Sequence[Detection], detections: Sequence[Detection], min_iou: float) -> int:
     free, right = list(truth), 0
     for detection in sorted(detections, key=lambda each: -each.score):
         same = [other for other in free if other.class_name == detection.class_name]
         if not same:
             continue
-        ious = box_iou(np.array(detection.box, np.float32), np.array([other.box for other in same], np.float32))
-        if ious.max() >= iou:
+        ious = iou(detection, same)
+        if ious.max() >= min_iou:
             free.remove(same[int(ious.argmax())])
             right += 1
     return right
@@ -102,12 +105,29 @@ def average_precision(images: Sequence[ScoredImage]) -> AveragePrecision | None:
             side.createIndex()
             sides.append(side)
         judged = judge(*sides, iouType="bbox")
+        if rotated(images):
+            judged.computeIoU = partial(_rotated_iou, judged)
         judged.evaluate()
         judged.accumulate()
     precision = judged.eval["precision"][..., 0, -1]  # [IoU, recall, class]
     recall = judged.eval["recall"][..., 0, -1]  # [IoU, class]
     by_class = {name: float(precision[0, :, number].mean()) for number, name in enumerate(classes)}
     return AveragePrecision(float(precision.mean()), float(precision[0].mean()), float(recall.mean()), by_class)
+
+
+def rotated(images: Sequence[ScoredImage]) -> bool:
+    """Whether any box is rotated."""
+    return any(each.corners for image in images for side in (image.truth, image.detections) for each in side)
+
+
+def _rotated_iou(judged: Any, image: int, category: int) -> Any:
+    """IoU of the best detections of a class in an image, by score, with its ground truth, as COCOeval asks for it."""
+    truth, found = judged._gts[image, category], judged._dts[image, category]
+    order = np.argsort([-each["score"] for each in found], kind="mergesort")[: judged.params.maxDets[-1]]
+    if not truth or not found:
+        return []
+    others = np.array([each["outline"] for each in truth])
+    return np.array([rotated_boxes.iou(found[n]["outline"], others) for n in order])
 
 
 def _coco(
@@ -123,6 +143,7 @@ def _coco(
             box = [left, top, right - left, bottom - top]
             ids = {"id": len(annotations) + 1, "image_id": number, "category_id": classes.index(each.class_name) + 1}
             annotations.append(ids | {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "score": each.score})
+            annotations[-1]["outline"] = each.outline
     return {
         "images": [
             {"id": number, "width": image.size[0], "height": image.size[1]} for number, image in enumerate(images, 1)

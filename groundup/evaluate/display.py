@@ -74,8 +74,17 @@ class Rectangle:
 
 
 @dataclass(frozen=True)
+class Polygon:
+    """A polygon in a picture's units, "x,y x,y ...", with a tooltip; `style` as a rectangle's."""
+
+    points: str
+    title: str
+    style: str
+
+
+@dataclass(frozen=True)
 class Picture:
-    """An image and overlay of one size (data URIs; others are dropped) with rectangles; `label` is alternative text."""
+    """An image and overlay of one size (data URIs; others are dropped) with shapes; `label` is alternative text."""
 
     width: float
     height: float
@@ -84,6 +93,7 @@ class Picture:
     image: str = ""
     overlay: str = ""
     rectangles: tuple[Rectangle, ...] = ()
+    polygons: tuple[Polygon, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("image", "overlay"):

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from groundup.codecs import rotated_boxes
 from groundup.codecs.detections import BOX_VALUES
 from groundup.model.vision.tower import VisionTowerConfig
 
@@ -33,6 +34,7 @@ class ModelConfig:
     patches: int = 0  # most an image has
     classes: tuple[str, ...] = ()  # of detections
     tower: VisionTowerConfig | None = None  # pretrained; None: a patch stem on the pixels
+    rotated: bool = False  # the boxes of detections
 
     @staticmethod
     def of(
@@ -41,12 +43,14 @@ class ModelConfig:
         patch: int = 0,
         classes: tuple[str, ...] = (),
         tower: VisionTowerConfig | None = None,
+        rotated: bool = False,
     ) -> "ModelConfig":
         """The config of a recipe's `part`, gaps derived from the depth; with a vision encoder if `patch` is not 0."""
         config = ModelConfig(
             depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base,
             classes=classes,
             tower=tower,
+            rotated=rotated,
             **part.dimensions(),
         )  # fmt: skip
         return replace(config, patch=patch, patches=part.patches) if patch else config
@@ -74,8 +78,13 @@ class ModelConfig:
     @property
     def label_values(self) -> int:
         """Outputs of the detection head: class scores (no detection, each class) and a box; 0 without classes."""
-        return 1 + len(self.classes) + BOX_VALUES if self.classes else 0
+        return 1 + len(self.classes) + self.box_values if self.classes else 0
+
+    @property
+    def box_values(self) -> int:
+        """Values that are regressed of a box."""
+        return rotated_boxes.VALUES if self.rotated else BOX_VALUES
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The fields by name; `rotated` only where it holds, as checkpoints of upright boxes know no such field."""
+        return {name: value for name, value in asdict(self).items() if name != "rotated" or value}

@@ -167,10 +167,10 @@ def _documents(context: StageContext, source: str) -> DocumentsResult:
     return manifest.result(DocumentsResult)
 
 
-def _classes(context: StageContext, sources: list[str]) -> tuple[str, ...]:
-    """The classes of all detections in the images of some sources."""
+def _classes(context: StageContext, sources: list[str]) -> tuple[tuple[str, ...], bool]:
+    """The classes of all detections in the images of some sources, and whether any box is rotated."""
     if not context.recipe.patch:
-        return ()
+        return (), False
     return detection_classes(context.folder(f"documents-{name}") / "documents.parquet" for name in sources)
 
 
@@ -195,13 +195,16 @@ def train(
     recipe, folder, chosen = context.recipe, context.folder(stage.title), objective(stage.do)
     codec = Tokenizer.load(context.folder("tokenizer"))
     tower_folder, tower = (None, None) if start is not None else pretrained_tower(recipe, context.home)
+    classes, rotated = _classes(context, sources)
     config = (
         config_of(start)
         if start is not None
-        else ModelConfig.of(recipe.model, codec.size, recipe.patch, _classes(context, sources), tower)
+        else ModelConfig.of(recipe.model, codec.size, recipe.patch, classes, tower, rotated)
     )
+    if rotated and not config.rotated:
+        console.warn(f"{stage.title}: the weights regress upright boxes; of rotated ones they learn the upright bounds")
     predict = stage.images if chosen.predicts_patches else "none"
-    images = PatchObjective(predict, stage.augment, config.classes, stage.mirror)
+    images = PatchObjective(predict, stage.augment, config.classes, stage.mirror, config.rotated)
     rows = context.mesh.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(context.folder(f"shards-{name}") / part) for name in stage.mix}

@@ -13,7 +13,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
-from groundup.codecs.detections import BOX_VALUES, MAX_IOU, MIN_SCORE
+from groundup.codecs.detections import MAX_IOU, MIN_SCORE
 from groundup.codecs.patches import Frame, PatchGrid
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
@@ -27,18 +27,32 @@ from groundup.model.vision.encoder import ImageInputs
 
 GRAPH, CONTRACT = "model.onnx", "model.json"
 TOLERANCE = 1e-4  # of probabilities and box regression: another order of summation differs in the last digits of fp32
-HOW = (
+PLACE = (
     "Patch n lies in row n // columns and column n % columns. Its box, in patches, has its centre at (column + 0.5 +"
-    " values[n][0], row + 0.5 + values[n][1]) and the width and height exp(values[n][2:4]), with the exponents clipped"
-    " to -4 and 6. Left and right divided by columns, top and bottom by rows, clipped to 0 and 1, are fractions of the"
-    " image. For each class, every patch whose score is at least `least` proposes its box. Non-maximum suppression:"
+    " values[n][0], row + 0.5 + values[n][1])"
+)
+SUPPRESSION = (
+    " For each class, every patch whose score is at least `least` proposes its box. Non-maximum suppression:"
     " of the boxes that overlap the one with the highest score by more than `overlap` (intersection over union) one"
     " detection is kept, with that score and the mean of their boxes weighted by score; and so on."
+)
+HOW = (
+    f"{PLACE} and the width and height exp(values[n][2:4]), with the exponents clipped"
+    " to -4 and 6. Left and right divided by columns, top and bottom by rows, clipped to 0 and 1, are fractions of the"
+    f" image.{SUPPRESSION}"
+)
+HOW_ROTATED = (
+    f"{PLACE} and is turned clockwise by the angle a. Let (s, e, o, c, q) = values[n][2:7]. Of the four angles"
+    " atan2(q, c) / 4 + k * pi / 2, a is the one nearest to atan2(o, e) / 2, modulo pi. With"
+    " r = e * cos(2 * a) + o * sin(2 * a), the side along a is exp(s + r / 2) and the other exp(s - r / 2), with the"
+    " exponents clipped to -4 and 6. x of a corner divided by columns and y by rows are fractions of the image."
+    f"{SUPPRESSION} The overlap is that of the rotated boxes, and the mean is taken of the values, the centres in"
+    " patches, of which the kept box is computed as above."
 )
 
 
 class VisionPath(nn.Module):
-    """Pixels [H, W, 3] to per-patch class probabilities [N, 1 + K] and box regression [N, 4], as the engine's detector.
+    """Pixels [H, W, 3] to per-patch class probabilities [N, 1 + K] and box regression [N, 4 or 7], as the engine does.
 
     Takes the model over; of the token embeddings it keeps those of the ids before the image.
     """
@@ -60,7 +74,7 @@ class VisionPath(nn.Module):
         self.index_N, self.grid_N2 = torch.arange(image.position, image.end), torch.from_numpy(grid.coordinates())
 
     def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores [N, 1 + K] and values [N, 4] of uint8 pixels."""
+        """Scores [N, 1 + K] and values [N, 4], of rotated boxes [N, 7], of uint8 pixels."""
         (rows, columns), side, vision = self.grid, self.model.config.patch, self.model.vision
         assert vision is not None, "a model that detects has a vision encoder"
         patches_NP = pixels_HW3.reshape(rows, side, columns, side, 3).transpose(1, 2).reshape(rows * columns, -1)
@@ -121,14 +135,15 @@ def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, i
             },
             "values": {
                 "dtype": "float32",
-                "shape": [grid.patches, BOX_VALUES],
-                "is": "box regression: centre offset and log extent of the box that a patch lies in",
+                "shape": [grid.patches, config.box_values],
+                "is": "box regression: centre offset and log extent of the box that a patch lies in"
+                + (", and its orientation" if config.rotated else ""),
             },
         },
         "kinds": config.classes,
         "patch": config.patch,
         "grid": grid._asdict(),
-        "boxes": {"least": MIN_SCORE, "overlap": MAX_IOU, "how": HOW},
+        "boxes": {"least": MIN_SCORE, "overlap": MAX_IOU, "how": HOW_ROTATED if config.rotated else HOW},
         "largest_difference": off,
     }
 

@@ -53,7 +53,8 @@ def models(serving: Serving) -> APIRouter:
 
 def _model_json(model: ServedModel) -> dict[str, Any]:
     config = model.service.config
-    sight = {"patch": config.patch, "patches": config.patches, "kinds": config.classes}
+    rotated = {"rotated": True} if config.rotated else {}
+    sight = {"patch": config.patch, "patches": config.patches, "kinds": config.classes} | rotated
     facts: dict[str, Any] = {
         "id": model.name,
         "object": "model",

@@ -1,4 +1,4 @@
-"""POST /v1/detections: images in, detections (class, box, score) out. OpenAI has no such endpoint."""
+"""POST /v1/detections: images in, detections (class, box, score; corners of rotated ones) out. OpenAI has none such."""
 
 from functools import partial
 
@@ -51,6 +51,7 @@ async def _answer(serving: Serving, request: Request, payload: DetectionRequest,
 def _json(detections: list[Detection], min_score: float) -> list[dict[str, object]]:
     return [
         {"kind": each.class_name, "box": [*each.box], "score": each.score}
+        | ({"corners": each.outline.tolist()} if each.corners else {})
         for each in detections
         if each.score >= min_score
     ]

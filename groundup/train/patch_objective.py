@@ -6,7 +6,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from groundup.codecs.detections import BOX_VALUES, to_targets
+from groundup.codecs import rotated_boxes
+from groundup.codecs.detections import BOX_VALUES, to_rotated_targets, to_targets
 from groundup.codecs.patches import to_patches
 from groundup.data.augment import augment, mixup
 from groundup.data.image_examples import ImageExample
@@ -21,13 +22,15 @@ class PatchObjective:
 
     `predict`: "next" patch, after a bidirectional prefix of random length (AIM, arXiv:2401.08541); "masked" patches
     among visible ones; "none", for instruction tuning: the whole image is visible, and its patches learn detection.
-    `classes` are all that the model knows, in order; with `mirror`, augmentation flips too.
+    `classes` are all that the model knows, in order; with `mirror`, augmentation flips too; `rotated` boxes or upright
+    ones are regressed.
     """
 
     predict: Literal["next", "masked", "none"]
     augment: float
     classes: tuple[str, ...]
     mirror: bool = False
+    rotated: bool = False
 
     def example(self, image: TrainingImage, images: ShardImages, random: np.random.Generator) -> ImageExample:
         """An image of a shard with its targets; all that is random follows from `random`."""
@@ -50,8 +53,11 @@ class PatchObjective:
     def _detection_targets(self, image: TrainingImage) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         N, found = image.grid.patches, image.detections
         if self.predict != "none" or found is None or not self.classes:
-            return np.full(N, -1, np.int64), np.zeros((N, BOX_VALUES), np.float32)
+            values = rotated_boxes.VALUES if self.rotated else BOX_VALUES
+            return np.full(N, -1, np.int64), np.zeros((N, values), np.float32)
         numbers = np.array([self.classes.index(each.class_name) + 1 for each in found], np.int64)
+        if self.rotated:
+            return to_rotated_targets(np.array([each.outline for each in found]), numbers, image.grid)
         return to_targets(np.array([each.box for each in found], np.float32), numbers, image.grid)
 
     def without_augmentation(self) -> "PatchObjective":
@@ -61,4 +67,5 @@ class PatchObjective:
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the examples, by the names that checkpoints know."""
         variants = {"augment": self.augment} | ({"mirror": True} if self.mirror else {})
-        return {"predict": self.predict, "kinds": self.classes, **variants}
+        rotated = {"rotated": True} if self.rotated else {}
+        return {"predict": self.predict, "kinds": self.classes, **variants, **rotated}

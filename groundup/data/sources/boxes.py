@@ -1,4 +1,4 @@
-"""Images with boxes in several forms. A bad box drops its image, as a missing label would teach absence."""
+"""Images with boxes, upright or rotated. A bad box drops its image, as a missing label would teach absence."""
 
 import math
 from collections.abc import Iterator
@@ -6,6 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from groundup.codecs import rotated_boxes
 from groundup.codecs.detections import Detection, to_text
 from groundup.codecs.image import BadImage
 from groundup.codecs.normal import normalise
@@ -13,9 +16,20 @@ from groundup.codecs.strict_json import only
 from groundup.config.base import knob
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
-from groundup.data import coco, image_files, voc, yolo, yolo_split
+from groundup.data import coco, dota, image_files, voc, yolo, yolo_split
 from groundup.data import near_duplicates as near
-from groundup.data.annotations import POLYGONS, ROTATED, AnnotatedImage, Box, annotated, bounds, name_of, numbers
+from groundup.data.annotations import (
+    POLYGONS,
+    ROTATED,
+    AnnotatedImage,
+    Box,
+    annotated,
+    bounds,
+    name_of,
+    numbers,
+    paired,
+    read_rows,
+)
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
 from groundup.data.given_split import GivenSplit, part_of, parts_of_files, words
@@ -25,15 +39,18 @@ from groundup.data.source import ImageFilesSource
 
 FORMS = (".json", ".jsonl", ".xml")
 BEYOND = 0.01  # of the image's side: how far a box may stick out, by rounding, and is clipped
+MIN_INSIDE = 0.5  # of a rotated box's area
+UPRIGHT = 4  # numbers of a box; a rotated one has eight
+WHOLE = rotated_boxes.upright(np.array([[0, 0, 1, 1]]))[0]  # the image
 _RESERVED = "<>;"  # in an answer they end a class name
 
 
 class BoxesSource(ImageFilesSource):
-    """Images with boxes: COCO (.json), YOLO (a folder with data.yaml), Pascal VOC (.xml) or JSON lines of {file, boxes:
-    [{class, xyxy}]}.
+    """Images with boxes, upright or rotated: COCO (.json), YOLO (a folder with data.yaml), DOTA (one with labelTxt),
+    Pascal VOC (.xml) or JSON lines of {file, boxes: [{class, xyxy}]}.
     """
 
-    version = 2  # polygons and rotated boxes of labels are read, and a split that the files bring along is used
+    version = 2  # polygons and corners of labels are read, and a split that the files bring along is used
     has_boxes = True
 
     images: str | None = knob(None, "folder", "where the images lie; left out: beside the annotations")
@@ -42,6 +59,7 @@ class BoxesSource(ImageFilesSource):
         "text",
         "asked of each image, with boxes as the answer; empty: only the patches are labelled",
     )
+    rotated: bool = knob(True, "flag", "rotated boxes keep their corners; false: upright boxes around them")
 
     def files(self, folder: Path) -> list[Path]:
         """The files, for hashing: annotations, the images that they name and that are there, and its lists."""
@@ -55,14 +73,18 @@ class BoxesSource(ImageFilesSource):
 
         `path` is, matches as a pattern, or is a folder with
 
-        - a COCO .json. A box is `bbox` [left, top, width, height] in pixels; a rotated box, [middle x, middle y, width,
-          height, degrees] or a `segmentation` polygon alone, becomes its axis-aligned bounds. A crowd is one detection.
-          `ignore` or `rotation` (also among its `attributes`) is damage. Other keys are reported as not read.
+        - a COCO .json. A box is `bbox` [left, top, width, height] in pixels; a rotated box is [middle x, middle y,
+          width, height, degrees counter-clockwise]; a `segmentation` polygon alone becomes its axis-aligned bounds. A
+          crowd is one detection. `ignore` or `rotation` (also among its `attributes`) is damage. Other keys are
+          reported as not read.
         - a YOLO folder with data.yaml or classes.txt, images in `images` folders, and beside them `labels` folders with
-          lines of `class cx cy w h` or, rotated or as polygons, `class x1 y1 .. xn yn` (bounds again), in fractions of
-          the image. An empty file means an empty image; an image without a file is left out and counted.
+          lines of `class cx cy w h` or, rotated, `class x1 y1 .. x4 y4`, in fractions of the image. Where there are
+          polygons of more or fewer points, all of them become their bounds. An empty file means an empty image; an
+          image without a file is left out and counted.
+        - a DOTA folder of `images` and `labelTxt` (`data.dota`).
         - Pascal VOC's .xml, a file an image, the images beside them or in a folder JPEGImages.
-        - .jsonl, lines of {"file": ..., "boxes": [{"class": name, "xyxy": [left, top, right, bottom]}]} in fractions.
+        - .jsonl, lines of {"file": ..., "boxes": [{"class": name, "xyxy": [left, top, right, bottom]}]} in fractions;
+          "corners": [x1, y1, ..., x4, y4] instead of "xyxy" is a rotated box.
 
         Folders or files called train, val and test are the split, as are the parts in data.yaml and VOC's ImageSets.
         Annotations are held in memory, images are not. Unusable images, names without a file and bad boxes are damage.
@@ -71,10 +93,12 @@ class BoxesSource(ImageFilesSource):
         damage = Damage(self, drops, "images")
         listed = list(_read(self, folder, damage))
         given = GivenSplit.of(self, (each.part for each in listed))
-        yield from image_files.documents(lambda: listed, partial(_document, self), self, folder, damage, given)
+        rotated = self.rotated and POLYGONS not in drops.recognised  # then those of four points are polygons too
+        make = partial(_document, self, rotated)
+        yield from image_files.documents(lambda: listed, make, self, folder, damage, given)
 
 
-def _document(source: BoxesSource, each: AnnotatedImage, heldout: bool) -> Document:
+def _document(source: BoxesSource, rotated: bool, each: AnnotatedImage, heldout: bool) -> Document:
     if each.problem:
         raise each.problem
     data = image_files.load(each.file)
@@ -85,7 +109,8 @@ def _document(source: BoxesSource, each: AnnotatedImage, heldout: bool) -> Docum
             "not of the annotated size",
             f"{each.file.name} has {size[0]} x {size[1]} pixels upright, its annotation says {each.size}",
         )
-    things = tuple(Detection(_kind(kind), _within(box, size if each.pixels else (1, 1))) for kind, box in each.boxes)
+    unit = size if each.pixels else (1, 1)
+    things = tuple(_detection(_kind(kind), box, unit, rotated) for kind, box in each.boxes)
     return Document(
         source.name,
         each.origin,
@@ -96,6 +121,30 @@ def _document(source: BoxesSource, each: AnnotatedImage, heldout: bool) -> Docum
         perceptual_hash=near.perceptual_hash(pixels),
         heldout=heldout,
     )
+
+
+def _detection(kind: str, box: Box, size: tuple[int, int], rotated: bool) -> Detection:
+    if len(box) == UPRIGHT:
+        return Detection(kind, _within(box, size))
+    if not rotated:
+        return Detection(kind, _within(bounds(list(box)), size))
+    return Detection.rotated(kind, _outline(box, size))
+
+
+def _outline(box: Box, size: tuple[int, int]) -> rotated_boxes.Array:
+    """The corners of a rotated box in fractions of an image's size, in order. They may lie outside of it."""
+    if not all(map(math.isfinite, box)):
+        raise BadImage("box that is no number", f"{box}")
+    corners = rotated_boxes.ordered(np.array(box).reshape(4, 2) / size)
+    if corners is None:
+        raise BadImage("corners of no box", f"one lies between the others: {box}")
+    if not (area := rotated_boxes.areas(corners[None])[0]) > rotated_boxes.TINY:
+        raise BadImage("box of no area", f"its corners are {box}")
+    if rotated_boxes.intersections(WHOLE, corners[None])[0] < MIN_INSIDE * area:
+        raise BadImage(
+            "box outside its image", f"less than half of it lies in an image of {size[0]} x {size[1]}: {box}"
+        )
+    return corners
 
 
 def _kind(name: str) -> str:
@@ -110,7 +159,7 @@ def _kind(name: str) -> str:
     return kind
 
 
-def _within(box: Box, size: tuple[int, int]) -> Box:
+def _within(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """A box in fractions of an image's size, clipped to it."""
     if not all(map(math.isfinite, box)):
         raise BadImage("box that is no number", f"{box}")
@@ -132,14 +181,16 @@ def _within(box: Box, size: tuple[int, int]) -> Box:
 def _annotations(source: BoxesSource, folder: Path) -> list[Path]:
     """The files of annotations, all of one form."""
     place = located(source, folder)
+    if labels := _dota_labels(place):
+        return labels
     if _is_yolo(place):
         return [*yolo.files(source, place), *yolo_split.lists(place)]
     found = [Path(name) for name in names(source, folder, FORMS)]
     forms = sorted({path.suffix.lower() for path in found})
     if odd := [path for path in found if path.suffix.lower() not in FORMS]:
         raise InputError(
-            f"source {source.name!r}: {odd[0]} is no annotation; expected a COCO .json, Pascal VOC's .xml, a .jsonl or"
-            " a YOLO folder with data.yaml"
+            f"source {source.name!r}: {odd[0]} is no annotation; expected a COCO .json, Pascal VOC's .xml, a .jsonl, a"
+            " YOLO folder with data.yaml or a DOTA folder with labelTxt"
         )
     if len(forms) > 1:
         raise InputError(
@@ -154,9 +205,17 @@ def _is_yolo(place: Path) -> bool:
     return place.is_dir() and (yolo.is_one(place) or not matching("**/*", place, FORMS))
 
 
+def _dota_labels(place: Path) -> list[Path]:
+    """The label files of a DOTA folder; none of any other path."""
+    return [] if not place.is_dir() or yolo.is_one(place) else dota.label_files(place)
+
+
 def _read(source: BoxesSource, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
     """All annotated images; annotations that name no image are counted as damage here."""
     place = located(source, folder)
+    if labels := _dota_labels(place):
+        yield from dota.read(labels, place, placed(source.images or source.path, folder), folder, damage)
+        return
     if _is_yolo(place):
         yield from _yolo(source, place, folder, damage)
         return
@@ -198,9 +257,9 @@ def _line(line: bytes, images: Path, folder: Path, origin: str) -> AnnotatedImag
 def _line_box(box: Any) -> tuple[str, Box]:
     if not isinstance(box, dict):
         raise BadImage("broken annotation", 'a box is no {"class": ..., "xyxy": [...]}')
-    only(box, ("class", "xyxy"), "a box")
-    left, top, right, bottom = numbers(box.get("xyxy"), (4,))
-    return name_of(box.get("class")), (left, top, right, bottom)
+    form, count = ("corners", 8) if "corners" in box else ("xyxy", UPRIGHT)
+    only(box, ("class", form), "a box")
+    return name_of(box.get("class")), tuple(numbers(box.get(form), (count,)))
 
 
 # --- YOLO ---------------------------------------------------------------------------------------------------
@@ -211,27 +270,17 @@ def _yolo(source: BoxesSource, place: Path, folder: Path, damage: Damage) -> Ite
     images = place if source.images is None else placed(source.images, folder)
     part = yolo_split.parts(place, images)
     labels = {path.with_suffix("").as_posix(): path for path in yolo.label_files(place)}
-    for path in yolo.image_files(images, everything=source.images is not None):
-        label = yolo.label_of(path, images if source.images is not None else None, place)
-        if file := labels.pop(label.as_posix(), None):
-            damage.seen += 1
-            listed = AnnotatedImage(path, shown(path, folder), shown(file, folder), part=part(path))
-            yield listed.take(_yolo_boxes(file, kinds, damage.drops))
-        else:
-            damage.drops.note("image without label file", shown(path, folder))
-    for path in labels.values():
-        damage.seen += 1
-        damage.note("label file without image", shown(path, folder))
+    root = images if source.images is not None else None
+    pictures = yolo.image_files(images, everything=root is not None)
+    keys = {path: yolo.label_of(path, root, place).as_posix() for path in pictures}
+    for each in paired(keys, labels, partial(_yolo_boxes, kinds=kinds, drops=damage.drops), folder, damage):
+        each.part = part(each.file)
+        yield each
 
 
 def _yolo_boxes(file: Path, kinds: dict[int, str], drops: Filtered) -> Iterator[tuple[str, Box]]:
-    try:
-        rows = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadImage("broken annotation", f"it cannot be read as text ({error})") from None
-    for number, row in enumerate(rows, 1):
-        if row.strip():
-            yield _yolo_box(row, number, kinds, drops)
+    for number, row in read_rows(file):
+        yield _yolo_box(row, number, kinds, drops)
 
 
 def _yolo_box(row: str, number: int, kinds: dict[int, str], drops: Filtered) -> tuple[str, Box]:
@@ -246,9 +295,10 @@ def _yolo_box(row: str, number: int, kinds: dict[int, str], drops: Filtered) -> 
         )
     if kind not in kinds:
         raise BadImage(image_files.NO_CLASS, f"line {number}: class {kind:g}; the names go from 0 to {max(kinds)}")
-    if len(values) > 4:
-        drops.recognise(ROTATED if len(values) == 8 else POLYGONS)
-        return kinds[int(kind)], bounds(values)
+    if len(values) > UPRIGHT:
+        rotated = len(values) == 8
+        drops.recognise(ROTATED if rotated else POLYGONS)
+        return kinds[int(kind)], tuple(values) if rotated else bounds(values)
     x, y, width, height = values
     return kinds[int(kind)], (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 

@@ -21,7 +21,7 @@ from groundup.evaluate.average_precision import (
 )
 from groundup.evaluate.cases import chunks
 from groundup.evaluate.classification import LONGEST, cut
-from groundup.evaluate.display import Cell, Display, Gallery, Headline, Picture, Rectangle, Row, Table
+from groundup.evaluate.display import Cell, Display, Gallery, Headline, Picture, Polygon, Rectangle, Row, Table
 from groundup.evaluate.figure import Figure
 from groundup.evaluate.prompts import prompt_of
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
@@ -33,10 +33,10 @@ PICTURES = 8  # images that are kept with their boxes
 
 @dataclass(frozen=True)
 class Box:
-    """A box of a picture: left, top, right, bottom as fractions of it, and its class and score."""
+    """A box of a picture, its class and score: left, top, right, bottom as fractions of it, or x1, y1 to x4, y4."""
 
     class_name: Annotated[str, Field(alias="kind")]
-    box: tuple[float, float, float, float]
+    box: tuple[float, ...]
     score: float
 
 
@@ -131,7 +131,7 @@ def _kept(data: bytes, truth: Sequence[Detection], detections: Sequence[Detectio
     image, size = thumbnail(data)
     sides = (truth, [each for each in detections if each.score >= MIN_SCORE])
     return DetectedImage(
-        image, size, *([Box(each.class_name, each.box, each.score) for each in side] for side in sides)
+        image, size, *([Box(each.class_name, each.corners or each.box, each.score) for each in side] for side in sides)
     )
 
 
@@ -149,7 +149,7 @@ def display(result: Boxes) -> Display:
 
 
 def _headline(source: str, entry: Detections) -> Headline:
-    note = f"{units.percent(entry.ap50.value)} at an IoU of 0.5"
+    note = f"{units.percent(entry.ap50.value)} at {'a rotated' if _is_rotated(entry) else 'an'} IoU of 0.5"
     return Headline(f"Average precision, {source}", units.percent(entry.ap.value), note)
 
 
@@ -166,7 +166,14 @@ def _table(entries: dict[str, Detections]) -> Table:
     columns = ("source", ">images", ">AP", ">AP at IoU 0.5", ">recall of 100", ">precision", ">recall", ">F1")
     scores = sorted({entry.min_score for entry in entries.values()})
     at = f", of detections with a score of {scores[0]:g} or more" if scores else ""
+    if rotated := [source for source, entry in entries.items() if _is_rotated(entry)]:
+        at += f"; IoU is that of rotated boxes in {units.listed(rotated)}"
     return Table(f"Detection in held-out images; precision, recall and F1 at an IoU of 0.5{at}", columns, rows)
+
+
+def _is_rotated(entry: Detections) -> bool:
+    """Whether its boxes were compared as rotated ones."""
+    return any(len(box.box) > 4 for picture in entry.pictures for box in (*picture.truth, *picture.detections))
 
 
 def _by_class(source: str, entry: Detections) -> Table:
@@ -184,11 +191,13 @@ def _gallery(source: str, entry: Detections) -> Gallery:
 
 def _picture(image: DetectedImage) -> Picture:
     sides = (("truth", image.truth), ("detection", image.detections))
-    rectangles = tuple(_rectangle(box, *image.size, side) for side, boxes in sides for box in boxes)
+    drawn = [(box, side) for side, boxes in sides for box in boxes]
+    rectangles = tuple(_rectangle(box, *image.size, side) for box, side in drawn if len(box.box) == 4)
+    polygons = tuple(_polygon(box, *image.size, side) for box, side in drawn if len(box.box) > 4)
     truth, detections = (units.listed([box.class_name for box in boxes]) or "nothing" for _, boxes in sides)
     caption = f"{len(image.truth)} in the ground truth, {len(image.detections)} detected"
     label = f"Ground truth: {truth}; detections: {detections}"
-    return Picture(*image.size, label, caption, image.image, rectangles=rectangles)
+    return Picture(*image.size, label, caption, image.image, rectangles=rectangles, polygons=polygons)
 
 
 def _rectangle(box: Box, width: float, height: float, side: str) -> Rectangle:
@@ -196,8 +205,16 @@ def _rectangle(box: Box, width: float, height: float, side: str) -> Rectangle:
     x, y, w, h = (
         round(value, 2) for value in (left * width, top * height, (right - left) * width, (bottom - top) * height)
     )
-    note = units.percent(box.score, 0) if side == "detection" else "ground truth"
-    return Rectangle(x, y, w, h, f"{box.class_name}, {note}", side)
+    return Rectangle(x, y, w, h, _told(box, side), side)
+
+
+def _polygon(box: Box, width: float, height: float, side: str) -> Polygon:
+    points = zip(box.box[::2], box.box[1::2], strict=True)
+    return Polygon(" ".join(f"{x * width:.2f},{y * height:.2f}" for x, y in points), _told(box, side), side)
+
+
+def _told(box: Box, side: str) -> str:
+    return f"{box.class_name}, {units.percent(box.score, 0) if side == 'detection' else 'ground truth'}"
 
 
 SUITES.add(

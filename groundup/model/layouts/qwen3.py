@@ -46,7 +46,8 @@ def read_config(table: dict[str, Any], where: str) -> ModelConfig:
 def _vision_fields(stored: dict[str, Any]) -> dict[str, Any]:
     """The fields of the vision encoder, as `ModelConfig` names them."""
     tower = VisionTowerConfig(**stored["tower"]) if "tower" in stored else None
-    return {"patch": stored["patch"], "patches": stored["patches"], "classes": tuple(stored["kinds"]), "tower": tower}
+    shape = {"patch": stored["patch"], "patches": stored["patches"], "classes": tuple(stored["kinds"])}
+    return shape | {"tower": tower, "rotated": bool(stored.get("rotated", False))}
 
 
 def write_config(config: ModelConfig, dtype: str, end: int | None) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def write_config(config: ModelConfig, dtype: str, end: int | None) -> dict[str, 
 
 def _vision(config: ModelConfig) -> dict[str, Any]:
     tower = {} if config.tower is None else {"tower": asdict(config.tower)}
-    return {"patch": config.patch, "patches": config.patches, "kinds": list(config.classes)} | tower
+    rotated = {"rotated": True} if config.rotated else {}
+    return {"patch": config.patch, "patches": config.patches, "kinds": list(config.classes)} | tower | rotated
 
 
 def stored(config: ModelConfig, name: str) -> str | None:

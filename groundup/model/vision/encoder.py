@@ -80,7 +80,7 @@ class VisionEncoder(nn.Module):
         return self.norm(x_ND + positions(images.grid_N2, x_ND.shape[1]).to(precision))
 
     def detect(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """Class scores [N, C] and box regression [N, 4] of each patch."""
+        """Class scores [N, C] and box regression of each patch: [N, 4], or [N, 7] of rotated boxes."""
         assert self.detection_head is not None, "a model without classes has no detection head"
         found = self.detection_head(x_ND).float()
         return found[:, : 1 + self.classes], found[:, 1 + self.classes :]
