@@ -184,10 +184,15 @@ def _answer(message: Message) -> Message:
     content = message["content"]
     if isinstance(content, str) and "<tool_call>" in content and not message.get("tool_calls"):
         message = message | parse_answer(content)
+    return with_reasoning(message)
+
+
+def with_reasoning(message: Message) -> Message:
+    """An assistant's message whose reasoning stands in its content, where the model writes it."""
     for key in REASONING:
-        if isinstance(thought := message.get(key), str):
+        if isinstance(thought := message.get(key), str) and thought.strip():
             message = {other: value for other, value in message.items() if other != key}
-            message["content"] = _thought(thought, message["content"])
+            message["content"] = _thought(thought, message.get("content"))
     return message
 
 

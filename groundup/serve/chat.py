@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
+from groundup.data.chat_formats import with_reasoning
 from groundup.generate import image_inputs
 from groundup.generate import request as engine
 from groundup.generate.image_inputs import ImageInput
@@ -51,7 +52,7 @@ async def prepare(
     serving: Serving, request: Request, payload: ChatRequest, model: ServedModel
 ) -> Sequence[engine.Request]:
     """One engine request a choice of a chat payload, with images and compiled grammar. Raises ApiError (400), Busy."""
-    messages, refs = await run_in_threadpool(images.extract, payload.messages)
+    messages, refs = await run_in_threadpool(images.extract, [_reasoned(each) for each in payload.messages])
     views = await serving.image_loader.load(model.service.config, refs)
     engine_requests = await run_in_threadpool(
         requests, payload.model_copy(update={"messages": messages}), model, serving.temperature, views
@@ -89,6 +90,11 @@ async def _with_grammar(
             request.receive, stats, model.service.grammars.compiled(grammar, stats.client)
         )
     return [replace(each, grammar=compiled) for each in engine_requests]
+
+
+def _reasoned(message: dict[str, Any]) -> dict[str, Any]:
+    """A message of an earlier turn; other servers and their clients keep its reasoning apart."""
+    return with_reasoning(message) if message.get("role") == "assistant" else message
 
 
 def _visible_tools(payload: ChatRequest) -> list[dict[str, Any]] | None:

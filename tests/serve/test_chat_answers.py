@@ -164,6 +164,28 @@ def test_a_developer_is_the_system(server):
     assert answers[0]["choices"] == answers[1]["choices"]
 
 
+def test_what_clients_keep_of_earlier_turns_is_read(server):
+    """Their answers come back with keys that say nothing, reasoning apart, and empty arguments of a call."""
+    call = {"id": "a", "type": "function", "function": {"name": "stop", "arguments": ""}}
+    plain = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "<think>\nso\n</think>\n\ntwo", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "done"},
+        {"role": "system", "content": "three"},
+        {"role": "user", "content": "four"},
+    ]
+    kept = {"refusal": None, "annotations": [], "audio": None, "function_call": None, "reasoning": ""}
+    answer = {"role": "assistant", "content": "two", "reasoning_content": "so", "tool_calls": [call]} | kept
+    fields = {"tools": [STOP], "seed": 1, "max_tokens": 8}
+    usage = [
+        server.chat(messages=messages, **fields).json()["usage"]["prompt_tokens"]
+        for messages in (plain, [plain[0], answer, *plain[2:]])
+    ]
+    assert usage[0] == usage[1]
+    first, second = (server.chat(messages=messages, **fields) for messages in (plain, [plain[0], answer, *plain[2:]]))
+    assert first.json()["choices"] == second.json()["choices"]
+
+
 def test_an_answer_without_a_limit_ends_with_the_context(server, tokenizer):
     never = {str(id): -100 for id in (tokenizer.im_end, tokenizer.end)}
     answer = server.chat(logit_bias=never).json()

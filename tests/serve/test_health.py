@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from groundup.model import cost
 from groundup.release.about import About
 from groundup.serve import health
+from groundup.serve.app import make_app
 from groundup.serve.metrics import Metrics
 from groundup.serve.models import ServedModel
 from groundup.serve.serving import Limits, Serving
@@ -49,6 +50,17 @@ def test_a_server_that_ends_is_alive_and_not_ready(entry):
     stopping = get(shelf, "/ready", ready=lambda: False)
     assert (stopping.status_code, stopping.headers["retry-after"]) == (503, "1")
     assert get(shelf, "/health", ready=lambda: False).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/api/settings"])
+def test_probes_may_ask_for_the_head_alone(entry, tmp_path, path):
+    shelf = FakeRegistry(entry)
+    serving = Serving(shelf)
+    app = make_app(serving)
+    app.include_router(health.routes(serving, shelf, Metrics(shelf.states), lambda: True, "full", tmp_path))
+    with listening(app) as port:
+        found = httpx.head(f"http://127.0.0.1:{port}{path}", trust_env=False)
+    assert (found.status_code, found.content) == (200, b"")
 
 
 def test_a_server_with_a_dead_engine_is_neither(entry, tokenizer):

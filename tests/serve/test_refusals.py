@@ -56,7 +56,7 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"messages": [USER | {"mood": "good"}]}, "messages", "unknown key 'mood'"),
         ({"messages": [IMAGE]}, "messages[0].content[0]", "no eyes"),
         ({"messages": [{"role": "user"}]}, "messages", "content is missing"),
-        ({"messages": [USER, {"role": "system", "content": "one"}]}, "messages", "put it first"),
+        ({"messages": [USER | {"reasoning_content": "two"}]}, "messages", "unknown key 'reasoning_content'"),
         ({"messages": [{"role": "tool", "content": "one"}]}, "messages", "without a call"),
         ({"n": 0}, "n", "greater"),
         ({"n": 17}, "n", "16"),
