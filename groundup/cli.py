@@ -16,6 +16,7 @@ from groundup.core.errors import InputError, Interrupted
 from groundup.core.tables import APPLICATIONS, EXPORTS, REPORTS
 
 if TYPE_CHECKING:
+    from groundup.config.evaluation import EvaluatePart
     from groundup.config.recipe import Recipe
     from groundup.generate.conversation import Conversation
     from groundup.release.about import About
@@ -277,6 +278,13 @@ def evaluate(
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe with the suites; left out: the one the model was grown by.")
     ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="Text to measure bits per byte and perplexity a word on instead; may be repeated."),
+    ] = None,
+    questions: Annotated[
+        list[Path] | None, typer.Option(help="JSONL with question and answer to measure instead; may be repeated.")
+    ] = None,
     choice: Annotated[
         list[Path] | None, typer.Option(help="Multiple-choice JSONL to measure instead; may be repeated.")
     ] = None,
@@ -285,16 +293,30 @@ def evaluate(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Measure a model by the suites of its recipe, or on multiple-choice files."""
+    """Measure a model by the suites of its recipe, or on files of your own: text, questions, multiple choice."""
     from groundup.evaluate.runner import Evaluation
-    from groundup.pipeline.finished import evaluate as measure
+    from groundup.pipeline import finished
     from groundup.release.terminal import render
 
-    result = measure(model, recipe, choice or [], device, runs, weights)
+    if options := _own_files(text or [], questions or [], choice or []):
+        if recipe is not None:
+            raise InputError("--recipe and files of your own are two measurements; give one of them")
+        result = finished.evaluate_files(model, options, device, weights)
+    else:
+        result = finished.evaluate(model, recipe, device, runs, weights)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
         console.result(render(Evaluation.from_json(result).display()))
+
+
+def _own_files(text: list[Path], questions: list[Path], choice: list[Path]) -> "EvaluatePart | None":
+    """The suites of files that are given, or None without a file."""
+    from groundup.config.evaluation import EvaluatePart
+
+    files = {"text": text, "questions": questions, "choice": choice}
+    given = {suite: tuple(map(str, paths)) for suite, paths in files.items() if paths}
+    return EvaluatePart.model_validate({"suites": tuple(given), **given}) if given else None
 
 
 @app.command()

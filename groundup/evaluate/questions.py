@@ -5,6 +5,7 @@ A line: {"question": text, "choices": [text, ...], "answer": index from 0 or let
 
 import json
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,35 +31,49 @@ class Question:
 
 def read(path: Path) -> list[Question]:
     """The questions of a file. Raises InputError that names a wrong line, or for an empty or missing file."""
+    return [_question(value, where) for where, value in records(path, _KEYS)]
+
+
+def records(path: Path, keys: Sequence[str] | None) -> list[tuple[str, dict[str, Any]]]:
+    """The place `file:line` and the JSON object of each line; with `keys`, an object has no others.
+
+    Raises InputError that names a wrong line, or for an empty or missing file.
+    """
     try:
         rows = lines(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSONL file of questions") from None
-    questions = [_question(line, f"{path}:{number}") for number, line in enumerate(rows, 1) if line.strip()]
-    if not questions:
-        raise InputError(f"{path}: holds no questions; give one JSON object a line")
-    return questions
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSONL file") from None
+    found = [_record(line, f"{path}:{number}", keys) for number, line in enumerate(rows, 1) if line.strip()]
+    if not found:
+        raise InputError(f"{path}: holds no lines; give one JSON object a line")
+    return found
 
 
-def _question(line: bytes, where: str) -> Question:
+def _record(line: bytes, where: str, keys: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
     try:
         value = record(line)
     except ValueError as error:
         raise InputError(f"{where}: not a JSON object ({error}); mend or remove the line") from None
     try:
-        only(value, _KEYS, "a question")
+        if keys is not None:
+            only(value, keys, "a question")
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    return where, value
+
+
+def _question(value: dict[str, Any], where: str) -> Question:
     choices = _choices(value.get("choices"), where)
     return Question(
-        _text(value, "question", where),
+        text(value, "question", where),
         choices,
         _answer(value.get("answer"), len(choices), where),
-        _text(value, "subject", where, ""),
+        text(value, "subject", where, ""),
     )
 
 
-def _text(value: dict[str, Any], key: str, where: str, default: str | None = None) -> str:
+def text(value: dict[str, Any], key: str, where: str, default: str | None = None) -> str:
+    """The text under a key in normal form. Raises InputError for another type, or none without a default."""
     found = value.get(key, default)
     if not isinstance(found, str):
         raise InputError(f"{where}: {key!r} must be a text, found {json.dumps(found)}")

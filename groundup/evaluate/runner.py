@@ -72,13 +72,25 @@ def evaluate(
     `documents` has the folder of each source; recipe paths start at `home`; `weights` is that of `Engine.load`. Raises
     InputError for an unusable model, documents or questions.
     """
-
-    options = recipe.evaluate or EvaluatePart()
     engine = Engine.load(model, device, recipe.model.precision, weights)
     notes: list[str] = []
-    inputs = SuiteInputs(engine, sources(recipe), options, home, documents, advance, notes.append)
+    options = recipe.evaluate or EvaluatePart()
+    return _evaluate(SuiteInputs(engine, sources(recipe), options, home, documents, advance, notes.append), notes)
+
+
+def evaluate_files(
+    model: Path, options: EvaluatePart, device: Device, advance: Advance, weights: Weights = "full"
+) -> Evaluation:
+    """Measure the model in a folder on the files of `options` alone; it needs no recipe. Raises as `evaluate`."""
+    notes: list[str] = []
+    engine = Engine.load(model, device, weights=weights)
+    return _evaluate(SuiteInputs(engine, (), options, Path(), {}, advance, notes.append), notes)
+
+
+def _evaluate(inputs: SuiteInputs, notes: list[str]) -> Evaluation:
+    options = inputs.options
     results: dict[str, Any] = {name: _measure(name, SUITES[name], inputs, notes) for name in options.suites}
-    return Evaluation(results, _answers(engine, options.prompts, advance), notes)
+    return Evaluation(results, _answers(inputs.engine, options.prompts, inputs.advance), notes)
 
 
 def _measure(name: str, suite: Suite[Any], inputs: SuiteInputs, notes: list[str]) -> Any:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -27,19 +28,28 @@ def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
     return [text for _, text in sorted(kept, reverse=True)]
 
 
-def conversations(documents: Path, heldout: bool, limit: int) -> Iterator[Document]:
-    """Stream at most `limit` conversations with images of one part of a documents file: those of the lowest digests."""
+def conversations(documents: Path, heldout: bool, limit: int, images: bool) -> Iterator[Document]:
+    """Stream at most `limit` conversations of one part of a documents file: those of the lowest digests.
+
+    They are those with `images`, or those without.
+    """
     lowest: list[bytes] = []
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(columns=["digest", "heldout", "messages"]):
-            seen = pc.and_(pc.equal(batch["heldout"], heldout), pc.match_substring(batch["messages"], _SHOWN))
+            seen = pc.and_(pc.equal(batch["heldout"], heldout), _shows(batch["messages"], images))
             lowest = heapq.nsmallest(limit, [*lowest, *batch["digest"].filter(seen).to_pylist()])
     chosen = set(lowest)
     return (
         document
         for document in read(documents, heldout)
-        if document.messages and document.images and document.digest in chosen
+        if document.messages and bool(document.images) == images and document.digest in chosen
     )
+
+
+def _shows(messages: pa.Array, images: bool) -> pa.Array:
+    """Where a conversation is one with images, or one without."""
+    shows = pc.match_substring(messages, _SHOWN)
+    return pc.fill_null(shows if images else pc.invert(shows), False)
 
 
 def answers(documents: Path) -> list[str]:

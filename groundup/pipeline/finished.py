@@ -7,13 +7,16 @@ from groundup import device
 from groundup.config.evaluation import EvaluatePart
 from groundup.config.load import RECIPE, load, stored
 from groundup.config.recipe import Recipe
-from groundup.core import ledger
+from groundup.core import console, ledger
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
+from groundup.evaluate import runner
 from groundup.kernels.cpu.matrix import Weights
 from groundup.pipeline import stages
 from groundup.pipeline.stages import StageContext
 from groundup.train.distributed.mesh import ProcessMesh
+
+A_FILE = "a file with --text, --questions or --choice"
 
 
 def model_folder(path: Path) -> Path:
@@ -29,10 +32,8 @@ def model_folder(path: Path) -> Path:
     )
 
 
-def evaluate(
-    model: Path, recipe_file: Path | None, choice: list[Path], name: str | None, runs: Path, weights: Weights
-) -> dict[str, Any]:
-    """Measure a finished model: by its recipe's suites, by another recipe's, or on multiple-choice files alone."""
+def evaluate(model: Path, recipe_file: Path | None, name: str | None, runs: Path, weights: Weights) -> dict[str, Any]:
+    """Measure a finished model by its recipe's suites, or by another recipe's."""
     folder = model_folder(model)
     if recipe_file is not None:
         recipe, home = load(recipe_file), recipe_file.parent
@@ -40,30 +41,25 @@ def evaluate(
     else:
         root = folder.parent
         recipe, home = recall(root)
-    part = (
-        EvaluatePart(suites=("choice",), choice=tuple(str(path.resolve()) for path in choice))
-        if choice
-        else recipe.evaluate
-    )
-    if part is None:
-        raise InputError(
-            f"{recipe.name}: its recipe has no [evaluate]; name one with --recipe, or a file with --choice"
-        )
-    recipe = recipe.model_copy(update={"evaluate": part})
+    if recipe.evaluate is None:
+        raise InputError(f"{recipe.name}: its recipe has no [evaluate]; name one with --recipe, or {A_FILE}")
     context = StageContext(recipe, home, root, device.pick(name), ProcessMesh())
-    figures: dict[str, Any] = stages.measure(
-        context, folder, [source.name for source in recipe.source], weights
-    ).metrics
+    sources = [source.name for source in recipe.source]
+    figures: dict[str, Any] = stages.measure(context, folder, sources, weights).metrics
     return figures
+
+
+def evaluate_files(model: Path, options: EvaluatePart, name: str | None, weights: Weights) -> dict[str, Any]:
+    """Measure a finished model, whatever its recipe, on files alone."""
+    with console.progress("evaluate", None, "items") as advance:
+        return runner.evaluate_files(model_folder(model), options, device.pick(name), advance, weights).as_json()
 
 
 def recall(root: Path) -> tuple[Recipe, Path]:
     """The recipe a run's folder was made by, and the folder its paths are relative to."""
     path = root / RECIPE
     if not path.exists():
-        raise InputError(
-            f"{path}: not there, so the model's recipe is unknown; name one with --recipe, or a file with --choice"
-        )
+        raise InputError(f"{path}: not there, so the model's recipe is unknown; name one with --recipe, or {A_FILE}")
     table = read_json(path)
     try:
         return stored(table["recipe"]), Path(table["home"])

@@ -151,7 +151,7 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
         for extra in {suite.extra for name in recipe.evaluate.suites if (suite := SUITES[name]).extra}:
             require(extra)
         parents = (model, *(f"documents-{name}" for name in names))
-        files = tuple((home / path).expanduser() for path in recipe.evaluate.choice)
+        files = tuple((home / path).expanduser() for path in recipe.evaluate.files)
         work = partial(_measure, model=model, sources=names)
         versions, questions = _suites(recipe), _questions(recipe)
         yield Stage("evaluate", "groundup.evaluate.runner", versions, questions, parents, lambda: files, work)

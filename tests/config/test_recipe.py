@@ -99,7 +99,7 @@ def test_every_knob_has_unit_and_reason(part: type) -> None:
         ("model.head_dim=7", "head_dim 7 is odd"),
         (
             "evaluate.suites=['guess']",
-            "evaluate.suites.0: 'guess' is none of bits-per-byte, boxes, choice, images, orders, probe, tasks",
+            "evaluate.suites.0: 'guess' is none of bits-per-byte, boxes, choice, conversations, images, orders, probe,",
         ),
         ("source.made.name=lib", "two sources are called 'lib'"),
         ("stage.instruct.do=pretrain", "two stages are called 'pretrain'"),

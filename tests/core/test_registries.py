@@ -156,7 +156,10 @@ def test_a_plug_in_brings_a_source_a_suite_and_an_application(home: Path) -> Non
     [
         ("source.cats.kind=guess", "known are boxes, images, messages, orders, python-library, rhymes, scenes"),
         ("source.cats.count=0", "source.0.count: input should be greater than or equal to 1"),
-        ("evaluate.suites=['guess']", "'guess' is none of bits-per-byte, boxes, choice, images, letters, orders"),
+        (
+            "evaluate.suites=['guess']",
+            "'guess' is none of bits-per-byte, boxes, choice, conversations, images, letters,",
+        ),
         ("poem.line=3", "unknown key poem.line; known there: lines"),
     ],
 )

@@ -126,6 +126,9 @@ def test_the_table_is_json_and_every_figure_has_its_interval_and_number(home):
         "boxes",
         "probe",
         "orders",
+        "conversations",
+        "text_files",
+        "open_questions",
         "prompts",
         "notes",
     }

@@ -76,15 +76,17 @@ def bits_per_byte(engine: Engine, texts: Iterable[str], advance: Advance = ignor
     costs nothing. A text longer than the context is read in windows that overlap by half, so after the first window
     every token has at least half a context before it. Raises InputError without text.
     """
-    bits: list[float] = []
-    sizes: list[float] = []
-    for group in _groups(texts):
-        bits += _bits(engine, [engine.tokenizer.encode(text) for text in group])
-        sizes += [len(text.encode()) for text in group]
-        advance(len(group))
-    if not bits:
+    lengths = list(code_lengths(engine, texts, advance))
+    if not lengths:
         raise InputError("there is no text to measure bits per byte on; keep some held out (heldout_share)")
-    return ratio(bits, sizes)
+    return ratio([bits for _, bits in lengths], [len(text.encode()) for text, _ in lengths])
+
+
+def code_lengths(engine: Engine, texts: Iterable[str], advance: Advance = ignored) -> Iterator[tuple[str, float]]:
+    """Each text that is not empty, in normal form, with its code length in bits as `bits_per_byte` tells it."""
+    for group in _groups(texts):
+        yield from zip(group, _bits(engine, [engine.tokenizer.encode(text) for text in group]), strict=True)
+        advance(len(group))
 
 
 def windows(ids: list[int], context: int) -> Iterator[ScoredText]:

@@ -69,7 +69,7 @@ def _conversations(inputs: SuiteInputs) -> dict[str, list[Document]]:
         if source.holds == "images" and source.exact_answers
     }
     return made | {
-        source.name: list(conversations(file, heldout=True, limit=QUESTIONS))
+        source.name: list(conversations(file, heldout=True, limit=QUESTIONS, images=True))
         for source, file in inputs.files()
         if source.holds == "conversations" and not source.exact_answers
     }

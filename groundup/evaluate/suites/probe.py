@@ -24,7 +24,7 @@ def measure(inputs: SuiteInputs) -> Probe:
 
     found = {}
     for name, file, classes in labelled(inputs):
-        training, heldout = (conversations(file, part, IMAGES) for part in (False, True))
+        training, heldout = (conversations(file, part, IMAGES, images=True) for part in (False, True))
         if accuracy := probe(inputs.engine, training, heldout, classes, inputs.advance):
             found[name] = accuracy
     return Probe(found)
