@@ -58,16 +58,20 @@ class PreferencePair(InputError):
 
 
 def conversation(row: Row, ignore: Collection[str] = ()) -> Conversation:
-    """The conversation of a row; keys in `ignore` are passed over.
+    """The conversation of a row; keys in `ignore` are passed over, in its turns too.
 
     Raises PreferencePair for a chosen and a rejected answer, and InputError for a row that is no conversation or has a
     key that is not used.
     """
-    rest = {key: value for key, value in row.items() if key not in ignore and not says_nothing(value)}
+    rest = {
+        key: _passing_over(ignore, _structure(value, key) if key in TURNS else value)
+        for key, value in row.items()
+        if key not in ignore and not says_nothing(value)
+    }
     if pair := [key for key in PREFERENCES if key in rest]:
         raise PreferencePair(
             f"{pair[0]!r} makes it a preference pair, which is for preference learning, not for instruction tuning; to"
-            f" learn the chosen answers alone, set ignore = {pair} in the source"
+            f" learn the chosen answers alone, set ignore = {[*ignore, *pair]} in the source"
         )
     tools = _tools(rest)
     system = next((rest.pop(key) for key in SYSTEMS if isinstance(rest.get(key), str)), None)
@@ -75,23 +79,33 @@ def conversation(row: Row, ignore: Collection[str] = ()) -> Conversation:
     if any(isinstance(message, dict) and message.get("content") == rest.get("prompt", ()) for message in messages):
         del rest["prompt"]  # once more what is among the messages
     unread = [key for key in BOOKKEEPING if rest.pop(key, None) is not None]
-    _refuse(rest, "a conversation", 'take it out, or pass over it with ignore = ["{}"] in the source')
+    _refuse(rest, "a conversation", f"take it out, or pass over it with ignore = {[*ignore, *rest]} in the source")
     if any(isinstance(message, dict) and message.get("name") for message in messages):
         unread.append("name of a message")
     return Conversation(form, _opened(system, messages), tools, unread)
+
+
+def _passing_over(ignore: Collection[str], value: Any) -> Any:
+    """A list of turns without some of their keys; any other value as it is."""
+    if not ignore or not isinstance(value, list):
+        return value
+    return [
+        {key: item for key, item in turn.items() if key not in ignore} if isinstance(turn, dict) else turn
+        for turn in value
+    ]
 
 
 def _refuse(rest: Row, what: str, remedy: str = "take it out") -> None:
     """Raise InputError for the first key that is left."""
     if rest:
         key = next(iter(rest))[:60]
-        raise InputError(f"unknown key {key!r} in {what}; {_REMEDIES.get(key, remedy.format(key))}")
+        raise InputError(f"unknown key {key!r} in {what}; {_REMEDIES.get(key, remedy)}")
 
 
 def _messages(rest: Row) -> tuple[str, list[Any]]:
     """The format and the messages; takes the keys it uses out of `rest`."""
     if key := next((key for key in TURNS if key in rest), None):
-        turns = _structure(rest.pop(key), key)
+        turns = rest.pop(key)
         if not isinstance(turns, list):
             raise InputError(f'"{key}" must be a list of turns, found {type(turns).__name__}')
         if turns and all(isinstance(turn, dict) and not turn.keys() & {"role", "from"} for turn in turns):

@@ -86,5 +86,5 @@ class Damage:
         if not self.undecoded:
             return ""
         guess = guessed(self.sample)
-        looks = f" and look like {guess}" if guess else ""
-        return f'{self.undecoded:,} are no UTF-8{looks}: set encoding = "{guess or "cp1252"}" or what they are in, or '
+        looks = f", by their letters {guess}: set encoding = {guess!r}" if guess else ": set encoding to theirs"
+        return f"{self.undecoded:,} of them no UTF-8{looks}, or "

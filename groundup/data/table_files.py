@@ -19,7 +19,7 @@ from groundup.data.paths import located, names, there
 from groundup.data.streams import opened, packed, suffix
 
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}  # the first that stands in the line of the columns' names
 JSON = (".jsonl", ".ndjson", ".json")
 PLAIN = (*_DELIMITERS, *JSON)  # those that are text
 SUFFIXES = (".parquet", ".arrow", *packed(PLAIN))
@@ -67,7 +67,8 @@ def _csv(path: Path, source: TextFilesConfig, choose: Choose, damage: Damage) ->
     # A row must fit in a block: text of up to 4 bytes a character, and the other columns.
     block = min(max(CSV_BLOCK, 8 * source.max_chars), 1 << 30)
     reading = pacsv.ReadOptions(use_threads=False, block_size=block)
-    parse = partial(pacsv.ParseOptions, delimiter=_DELIMITERS[suffix(path)], newlines_in_values=True)
+    delimiter = _delimiter(path, source)
+    parse = partial(pacsv.ParseOptions, delimiter=delimiter, newlines_in_values=True)
     with (
         opened(path, source.encoding) as file,
         pacsv.open_csv(file, reading, parse(invalid_row_handler=lambda row: "skip")) as header,
@@ -80,6 +81,14 @@ def _csv(path: Path, source: TextFilesConfig, choose: Choose, damage: Damage) ->
         pacsv.open_csv(file, reading, skipping, converting) as reader,
     ):
         yield from reader
+
+
+def _delimiter(path: Path, source: TextFilesConfig) -> str:
+    """What stands between the columns: a comma, or what spreadsheets write where that is the decimal point."""
+    with opened(path, source.encoding) as file:
+        names = file.peek().split(b"\n")[0].decode(errors="replace")
+    known = _DELIMITERS[suffix(path)]
+    return next((each for each in known if each in names), known[0])
 
 
 def _skip_row(row: Any, path: Path, damage: Damage) -> str:

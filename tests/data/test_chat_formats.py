@@ -214,6 +214,15 @@ def test_a_row_that_cannot_be_mapped_is_named_with_file_row_and_key(tmp_path: Pa
     assert words in str(refusal.value) and "a.json:2" in str(refusal.value)
 
 
+def test_all_keys_that_may_be_passed_over_are_named_and_passed_over_in_turns_too(tmp_path: Path) -> None:
+    row = {"messages": [ASK | {"toxic": False}, ANSWER | {"toxic": True}], "toxic": True, "score": 0.5}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=r"ignore = \['toxic', 'score'\] in the source"):
+        list(messages_source("a.jsonl").read(tmp_path, Filtered()))
+    [document] = messages_source("a.jsonl", ignore=["toxic", "score"]).read(tmp_path, Filtered())
+    assert document.messages == TALK
+
+
 PREFERENCES: dict[str, dict[str, Any]] = {
     "texts": {"prompt": "2+2?", "chosen": "4", "rejected": "5"},
     "messages": {"prompt": [ASK], "chosen": [ANSWER], "rejected": [said("assistant", "5")]},

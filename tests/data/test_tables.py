@@ -210,6 +210,15 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path, name: str) -> Non
             list(source(name).read(tmp_path, Filtered()))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", "id;text\n1;a, b\n"), ("a.csv", "id\ttext\n1\ta, b\n"), ("a.tsv", "id\ttext\n1\ta, b\n")],
+)
+def test_columns_are_parted_as_their_names_are(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert [text for _, text in read(name, tmp_path)[0]] == ["a, b"]
+
+
 @pytest.mark.parametrize("name", SAVERS)
 def test_another_column_may_stand_twice(tmp_path: Path, name: str) -> None:
     columns = [pa.array(["a"]), pa.array(["good"]), pa.array(["b"])]
