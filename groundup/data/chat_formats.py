@@ -204,9 +204,10 @@ def _answer(message: Message) -> Message:
 def with_reasoning(message: Message) -> Message:
     """An assistant's message whose reasoning stands in its content, where the model writes it."""
     for key in REASONING:
-        if isinstance(thought := message.get(key), str) and thought.strip():
+        if isinstance(thought := message.get(key), str):
             message = {other: value for other, value in message.items() if other != key}
-            message["content"] = _thought(thought, message.get("content"))
+            if thought.strip():
+                message["content"] = _thought(thought, message.get("content"))
     return message
 
 

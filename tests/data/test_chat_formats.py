@@ -152,6 +152,11 @@ FORMATS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
         "OpenAI messages",
         [ASK, said("assistant", "<think>\nTwo and two.\n</think>\n\n4")],
     ),
+    "reasoning of blanks": (
+        {"messages": [ASK, ANSWER | {"reasoning_content": "\n", "thinking": None}]},
+        "OpenAI messages",
+        TALK,
+    ),
     "reasoning before a call": (
         {"messages": [ASK, said("assistant", None, thinking="Hm.", tool_calls=CALL)]},
         "OpenAI messages",
