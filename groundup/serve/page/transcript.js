@@ -29,6 +29,7 @@ export class Transcript {
     this.element = h("div", { class: "transcript" }, this.log, this.jump);
     this.log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     session.addEventListener("shown", () => this.show(), { signal });
+    session.addEventListener("changed", () => this.log.classList.contains("empty") && this.show(), { signal }); // another model
     session.addEventListener("grown", ({ detail }) => this.#grow(detail.node), { signal });
     session.addEventListener("ended", ({ detail }) => this.#ended(detail), { signal });
     this.show();
@@ -122,7 +123,7 @@ export class Transcript {
   /** Prompts to try: a press puts one into the message field. */
   #examples(examples) {
     const propose = (text) => this.session.propose(text);
-    const item = (text) => h("li", {}, h("button", { class: "example", type: "button", onclick: () => propose(text) }, text));
+    const item = (text) => h("li", {}, h("button", { class: "plain example", type: "button", onclick: () => propose(text) }, text));
     return h("ul", { class: "examples", "aria-label": t("examples") }, examples.map(item));
   }
 

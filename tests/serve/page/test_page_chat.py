@@ -43,6 +43,10 @@ def test_a_model_says_what_it_is_for_and_an_example_goes_into_the_field(visit, h
     assert page.locator(".welcome .purpose").inner_text() == "Counts <b>legs</b>."
     buttons = page.get_by_role("list", name="Examples").get_by_role("button")
     assert buttons.all_inner_texts() == ["Three cats?", "<i>Two</i> dogs?"]
+    page.get_by_label("Model").select_option("seer")
+    assert page.locator(".welcome h2").inner_text() == "Chat with seer"
+    assert page.locator(".purpose, .examples").count() == 0
+    page.get_by_label("Model").select_option("demo")
     buttons.nth(1).click()
     assert page.input_value("#composer") == "<i>Two</i>\ndogs?"
     assert page.evaluate("document.activeElement.id") == "composer"
