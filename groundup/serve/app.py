@@ -15,7 +15,6 @@ from groundup.serve.serving import Serving
 def make_app(serving: Serving) -> FastAPI:
     """The app. FastAPI's generated documentation is off: its page would load scripts from other hosts."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
-    app.state.body_bytes = serving.limits.body_bytes
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, max_bytes=serving.limits.body_bytes, seconds=serving.limits.body_seconds)
     endpoints = (chat, completions, responses, embeddings, detections)

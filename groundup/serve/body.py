@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
+LIMIT = "groundup.body_bytes"  # ASGI scope key: the most bytes of a body, decompressed as well
 CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # by Content-Encoding: zlib's window bits, and its format
 MARKS = {  # first bytes of what is no JSON in UTF-8
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, which it begins with
@@ -39,6 +40,7 @@ class BodyLimit:
         """Call the app with a limited `receive`."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        scope[LIMIT] = self.max_bytes
         left, until, whole = self.max_bytes, time.monotonic() + self.seconds, False
 
         async def limited() -> Message:
@@ -91,7 +93,7 @@ async def read(request: Request, model: type[Model]) -> Model:
     if kind != "application/json":
         raise ApiError(415, f"the body is {kind or 'of no stated type'}; send Content-Type: application/json")
     body = await request.body()
-    coding, most = request.headers.get("content-encoding", ""), request.app.state.body_bytes
+    coding, most = request.headers.get("content-encoding", ""), request.scope[LIMIT]
     return await run_in_threadpool(lambda: parse(model, text(decompressed(body, coding, most))))
 
 
