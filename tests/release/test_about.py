@@ -1,6 +1,7 @@
 """What a model is for: from the recipe beside its run, and with its export."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from groundup.core.errors import InputError
 from groundup.core.files import write_json
 from groundup.pipeline import stages
 from groundup.pipeline.plan import plan
+from groundup.release import tables
 from groundup.release.about import ABOUT, About, about
 from groundup.release.export.hf import export
+from groundup.release.lineage import lineage
 from tests.release.release_helpers import RECIPE as TABLE
 
 STATED = {"purpose": "Answers *questions* about cats.", "examples": ["the cat", "two\nlines"]}
@@ -65,6 +68,20 @@ def test_what_is_no_purpose_is_refused_in_one_sentence(told, tmp_path, table, wo
     write_json(told.parent / RECIPE, {"recipe": table})
     with pytest.raises(InputError, match=words):
         about(told)
+
+
+def test_a_model_is_named_by_what_it_takes_in(original):
+    found = lineage(original / "instruct")
+
+    def seeing(*kinds: str) -> str:
+        parts = {each.stage: {"kind": kind} for each, kind in zip(found.sources, kinds, strict=True)}
+        parts |= {each.stage: {"model": {"patch": 8}} for each in found.trainings}
+        stages = tuple(replace(each, part=parts.get(each.stage, each.part)) for each in found.stages)
+        return tables.kind(replace(found, stages=stages))
+
+    assert tables.kind(found) == "language model"
+    assert seeing("text", "images", "tasks") == "multimodal model"
+    assert seeing("boxes", "images", "scenes") == "vision model"
 
 
 def test_a_purpose_trains_nothing(tmp_path):

@@ -400,6 +400,8 @@ def test_nothing_that_is_said_is_carried_out(visit, line):
     page.keyboard.press("Enter")
     page.wait_for_selector("output >> text=Question")
     assert page.title() == "Ground Up: the sorter"
+    assert page.locator("h1").inner_text() == "The sorter, simulated"
+    assert page.get_by_role("heading", name="Figures on the simulated line").count() == 1
     assert page.locator("#sorter script, #sorter img:not(.camera img)").count() == 0
     for selector in (".policy", ".log", ".detections", ".bins tbody", "output", ".status"):
         assert EVIL in page.locator(selector).inner_text(), selector
