@@ -1,8 +1,9 @@
 """Read a recipe from its file, with overrides; errors name file, line and key."""
 
+import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,10 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read and check a recipe with `key=value` overrides; raises InputError with file, line and key of a fault."""
     changes = list(overrides)
     try:
+        str(path.absolute().parent).encode()
+    except UnicodeEncodeError:  # no record could hold it
+        raise InputError(f"the recipe's folder {os.fsencode(path.parent)!r} is no UTF-8; rename it") from None
+    try:
         text = path.read_text(encoding="utf-8-sig")
         table = tomllib.loads(text)
     except FileNotFoundError:
@@ -30,10 +35,21 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(f"{path}: not a readable TOML file ({_few_words(error)}); mend it") from None
     for change in changes:
         _override(table, change)
+    if long := next((value for value in _numbers(table) if value.bit_length() > 63), None):
+        raise InputError(f"{path}: the number {str(long)[:20]}… has more than 64 bits; write a smaller one")
     try:
         return Recipe.of(table)
     except ValidationError as error:
         raise InputError(_explain(path, text, table, changes, error)) from None
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """All whole numbers in a table."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
+    elif isinstance(value, int):
+        yield value
 
 
 def stored(table: Any) -> Recipe:

@@ -138,9 +138,10 @@ def _pair(rest: Row, where: str = "") -> Iterator[Any]:
     question, answer = (next((key for key in keys if key in rest), None) for keys in (QUESTIONS, ANSWERS))
     asked = [_said(rest.pop(question), question, "user")] if question else [[]]
     context = next((rest.pop(key) for key in CONTEXTS if isinstance(rest.get(key), str)), "") if question else ""
-    for before in _structure(rest.pop("history", None) or [], "history"):
-        if not isinstance(before, list | tuple) or len(before) != 2:
-            raise InputError('"history" must be a list of [question, answer]')
+    history = _structure(rest.pop("history", None) or [], "history")
+    if not isinstance(history, list) or not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
+        raise InputError('"history" must be a list of [question, answer]')
+    for before in history:
         yield from _said(before[0], "history", "user") + _said(before[1], "history", "assistant")
     if context and isinstance(asked[0][-1].get("content"), str):
         asked[0][-1]["content"] += f"\n\n{context}"
@@ -204,10 +205,11 @@ def _answer(message: Message) -> Message:
 def with_reasoning(message: Message) -> Message:
     """An assistant's message whose reasoning stands in its content, where the model writes it."""
     for key in REASONING:
-        if isinstance(thought := message.get(key), str):
+        thought, content = message.get(key), message.get("content")
+        if isinstance(thought, str) and isinstance(content, str | list | None):
             message = {other: value for other, value in message.items() if other != key}
             if thought.strip():
-                message["content"] = _thought(thought, message.get("content"))
+                message["content"] = _thought(thought, content)
     return message
 
 

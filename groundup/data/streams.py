@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,9 @@ _MARKS = (  # byte-order marks, longer ones first: one begins as another
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8"),
 )
-_DAMAGE = "groundup-damage"
+_WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+_DAMAGE, MARKED = "groundup-damage", "groundup-marked"  # what happens to bytes that an encoding does not know
+MARK = "\ufdd0"  # no character, and never one of texts
 
 
 def _damage(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -29,7 +32,22 @@ def _damage(error: UnicodeError) -> tuple[str | bytes, int]:
     return "\udcff", error.end
 
 
+def _marked(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What cannot be decoded becomes UTF-8 for readers that take nothing else; `unmarked` gives it back."""
+    if isinstance(error, UnicodeEncodeError):
+        return (MARK + "\u01ff").encode(), error.end
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(MARK + chr(0x100 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+def unmarked(content: bytes) -> bytes:
+    """Content that was read with MARKED, with the bytes that could not be decoded."""
+    return _MARKED_BYTE.sub(lambda found: bytes([ord(found[1].decode()) - 0x100]), content)
+
+
+_MARKED_BYTE = re.compile(MARK.encode() + rb"([\xc4-\xc7][\x80-\xbf])")
 codecs.register_error(_DAMAGE, _damage)
+codecs.register_error(MARKED, _marked)
 
 
 def suffix(path: Path) -> str:
@@ -48,28 +66,29 @@ def packed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(path: Path, encoding: str = "utf-8") -> Iterator[io.BufferedReader]:
+def opened(path: Path, encoding: str = "utf-8", errors: str = _DAMAGE) -> Iterator[io.BufferedReader]:
     """A file's content as UTF-8; a byte-order mark decides over `encoding`. Raises OSError.
 
-    Bytes that the encoding does not know stay as bytes that are no UTF-8.
+    Bytes that the encoding does not know stay bytes that are no UTF-8, or are MARKED.
     """
     packing = PACKINGS.get(path.suffix.lower())
     raw: Any = pa.input_stream(str(path), packing) if packing else path.open("rb", 0)
     with io.BufferedReader(raw, CHUNK) as file:
         start = file.peek(4)[:4]
-        found = next((name for mark, name in _MARKS if start.startswith(mark)), encoding)
-        if codecs.lookup(found).name == "utf-8":
+        found = next((name for mark, name in _MARKS if start.startswith(mark)), "")
+        found = found or _WITHOUT_MARK.get(codecs.lookup(encoding).name, encoding)
+        if codecs.lookup(found).name == "utf-8" and errors == _DAMAGE:
             yield file
         else:
-            yield io.BufferedReader(_Recoded(file, found), CHUNK)
+            yield io.BufferedReader(_Recoded(file, found, errors), CHUNK)
 
 
 class _Recoded(io.RawIOBase):
     """A stream in another encoding, read as UTF-8."""
 
-    def __init__(self, stream: io.BufferedReader, encoding: str):
-        self._stream, self._left = stream, b""
-        self._decoder = codecs.getincrementaldecoder(encoding)(_DAMAGE)
+    def __init__(self, stream: io.BufferedReader, encoding: str, errors: str):
+        self._stream, self._errors, self._left = stream, errors, b""
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
 
     def readable(self) -> bool:
         """It is."""
@@ -79,7 +98,10 @@ class _Recoded(io.RawIOBase):
         """Fill a buffer; returns the number of bytes, 0 at the end."""
         while not self._left:
             chunk = self._stream.read(CHUNK)
-            self._left = self._decoder.decode(chunk, not chunk).encode(errors=_DAMAGE)
+            try:
+                self._left = self._decoder.decode(chunk, not chunk).encode(errors=self._errors)
+            except UnicodeError as error:  # of codecs that take no handler
+                raise OSError(f"{error}") from None
             if not chunk:
                 break
         count = min(len(buffer), len(self._left))

@@ -16,7 +16,7 @@ from groundup.core.errors import InputError
 from groundup.core.files import inside, read_json
 from groundup.data.filtered import Damage
 from groundup.data.paths import located, names, there
-from groundup.data.streams import opened, packed, suffix
+from groundup.data.streams import MARK, MARKED, guessed, opened, packed, suffix, unmarked
 
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 _DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}  # the first that stands in the line of the columns' names
@@ -70,17 +70,31 @@ def _csv(path: Path, source: TextFilesConfig, choose: Choose, damage: Damage) ->
     delimiter = _delimiter(path, source)
     parse = partial(pacsv.ParseOptions, delimiter=delimiter, newlines_in_values=True)
     with (
-        opened(path, source.encoding) as file,
+        opened(path, source.encoding, MARKED) as file,
         pacsv.open_csv(file, reading, parse(invalid_row_handler=lambda row: "skip")) as header,
     ):
-        chosen = choose(header.schema.names)
+        there = header.schema.names
+    if bad := next((name for name in there if MARK in name), None):
+        guess = guessed(unmarked(bad.encode()))
+        raise InputError(
+            f"source {source.name!r}: {path}: the names of its columns are no {source.encoding}; set encoding to"
+            f" theirs, perhaps {guess!r}"
+        )
+    chosen = choose(there)
     converting = pacsv.ConvertOptions(include_columns=chosen, column_types=dict.fromkeys(chosen, pa.large_binary()))
     skipping = parse(invalid_row_handler=partial(_skip_row, path=path, damage=damage))
     with (
-        opened(path, source.encoding) as file,
+        opened(path, source.encoding, MARKED) as file,
         pacsv.open_csv(file, reading, skipping, converting) as reader,
     ):
-        yield from reader
+        for batch in reader:
+            yield batch if MARK.encode() not in batch.serialize().to_pybytes() else _unmarked(batch)
+
+
+def _unmarked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Columns of bytes with those that could not be decoded as they were."""
+    values = [[each and unmarked(each) for each in column.to_pylist()] for column in batch.columns]
+    return pa.RecordBatch.from_arrays([pa.array(each, pa.large_binary()) for each in values], batch.schema.names)
 
 
 def _delimiter(path: Path, source: TextFilesConfig) -> str:

@@ -1,5 +1,6 @@
 """Recipes: what is refused, in which words, and which knobs there are."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,17 @@ def test_what_no_reader_of_toml_takes_is_one_sentence(recipe: Path, kind: str) -
         recipe.write_text(GOOD)
         with pytest.raises(InputError, match="--set"):
             load(recipe, [f"model.depth={content.removeprefix('x = ')}"])
+
+
+def test_a_folder_whose_name_no_record_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the recipe's folder b'.*caf\\xe9' is no UTF-8; rename it"):
+        load(tmp_path / os.fsdecode(b"caf\xe9") / "small.toml")
+
+
+def test_a_number_of_more_than_64_bits_is_refused(recipe: Path) -> None:
+    recipe.write_text(GOOD)
+    with pytest.raises(InputError, match="the number 10000000000000000000… has more than 64 bits"):
+        load(recipe, [f"stage.0.tokens=1{'0' * 400}"])
 
 
 def test_a_recipe_may_begin_with_a_byte_order_mark(recipe: Path) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from groundup.core.errors import InputError
 from groundup.data.filtered import Filtered
 from groundup.data.source import Source
-from groundup.data.streams import guessed, opened, suffix
+from groundup.data.streams import guessed, opened, suffix, unmarked
 from tests.data.data_helpers import messages_source, table_source, text_source
 
 GERMAN = "Grüße aus München, schöne Tage und süße Früchte. Die Straße führt über die Brücke."
@@ -150,3 +150,30 @@ def test_a_recoded_stream_is_the_same_in_pieces(tmp_path: Path) -> None:
     with opened(tmp_path / "a.txt") as file:
         pieces = [file.read(7), file.readline(), file.read(100_001), file.read()]
     assert b"".join(pieces).decode() == text
+
+
+# --- damage beside other damage -----------------------------------------------------------------------------
+
+
+def test_the_bytes_of_a_damaged_cell_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,text\n1,\xff\x81\xfe\n2,good\n3,caf\xe9,more\n")
+    drops = Filtered()
+    documents = list(table_source("a.csv", bad_share=1.0).read(tmp_path, drops))
+    assert [document.text for document in documents] == ["good"]
+    assert drops.counts == {"invalid UTF-8": 1, "broken row": 1}
+    assert unmarked("a\ufdd0\u01ff\ufdd0\u0181z".encode()) == b"a\xff\x81z"
+
+
+def test_names_of_columns_in_another_encoding_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("text,Größe der Straße\na,1\n".encode("latin-1"))
+    with pytest.raises(InputError, match="names of its columns are no utf-8; set encoding to theirs, perhaps 'cp125"):
+        texts(table_source("a.csv"), tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_text_without_its_mark_is_little_endian_or_damage(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes(GERMAN.encode(f"{encoding}-le"))
+    assert texts(text_source("a.txt", encoding=encoding), tmp_path) == [GERMAN]
+    (tmp_path / "a.txt").write_bytes(b"\xff\xff\xff\xdc\xff\xff\xff")
+    with pytest.raises(InputError, match=r"a\.txt: (invalid UTF-8|unreadable)"):
+        texts(text_source("a.txt", encoding=encoding), tmp_path)
