@@ -8,7 +8,7 @@ The images are made here, as a YOLO-OBB folder: planks, bricks and tiles (sides 
 angle and shade on noise, one to five in 96 x 96 pixels. Both models have the same images, shape and steps, and are run
 through the command line.
 
-    python benchmarks/rotated.py [--images 1500] [--tokens 1600000]
+    python benchmarks/rotated.py [--images 1500] [--tokens 700000]
 """
 
 import argparse
@@ -131,7 +131,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1500)
-    parser.add_argument("--tokens", type=int, default=1_600_000)
+    parser.add_argument("--tokens", type=int, default=700_000)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)

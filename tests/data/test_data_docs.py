@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from groundup.cli import app
 from groundup.config.load import load
+from tests.data.data_helpers import encoded, save
 
 DOCS = Path(__file__).parents[2] / "docs"
 RECIPES = [
@@ -51,7 +52,9 @@ def test_a_short_way_reads_the_printed_files_and_says_what_the_page_says(
     tmp_path: Path, section: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _, name, encoding, content in BLOCK.findall(WAYS[section]):
-        (tmp_path / name).write_bytes(content.encode(encoding or "utf-8"))
+        save(tmp_path / name, content.encode(encoding or "utf-8"))
+    for number, name in enumerate(re.findall(r"`(\S+\.png)`", WAYS[section])):
+        save(tmp_path / name, encoded(number, (64, 48)))
     for recipe, after in RUN.findall(WAYS[section]):
         said = ""
         for source in load(tmp_path / recipe).source:

@@ -89,6 +89,46 @@ def test_figures_are_those_that_cocos_own_summary_prints():
     assert 0 < found.ap < found.ap50 < 1
 
 
+BAR = np.array([[0.1, 0.2], [0.2, 0.1], [0.9, 0.8], [0.8, 0.9]])  # a long one, turned by 45 degrees
+
+
+def outlined(detection):
+    return Detection.rotated(detection.class_name, detection.outline, detection.score)
+
+
+def test_boxes_that_are_rotated_by_nothing_have_the_figures_of_upright_ones():
+    pytest.importorskip("pycocotools")
+    images = [
+        ScoredImage(image.size, [*map(outlined, image.truth)], [*map(outlined, image.detections)]) for image in IMAGES
+    ]
+    upright, rotated = average_precision(IMAGES), average_precision(images)
+    assert (rotated.ap, rotated.ap50, rotated.ar) == pytest.approx((upright.ap, upright.ap50, upright.ar))
+    assert rotated.classes == pytest.approx(upright.classes)
+    assert matches(images) == matches(IMAGES)
+
+
+def test_a_rotated_box_is_found_by_its_angle_not_by_its_bounds():
+    pytest.importorskip("pycocotools")
+    truth = Detection.rotated("bar", BAR)
+    across = Detection.rotated("bar", BAR * [-1, 1] + [1, 0], 0.9)
+    assert across.box == pytest.approx(truth.box)
+    for found, right in ((truth, 1), (across, 0), (Detection("bar", truth.box, 0.9), 0)):
+        image = ScoredImage((64, 48), [truth], [found])
+        assert average_precision([image]).ap == pytest.approx(right)
+        assert matches([image]).recall.value == right
+
+
+def test_kept_pictures_show_corners(seer, pictured):
+    pytest.importorskip("pycocotools")
+    found = boxes.detect(seer, [pictured(detections=((Detection.rotated("a", BAR),),))])
+    shown = boxes.display(boxes.Boxes({"bars": found}))
+    assert found.pictures[0].truth[0].box == pytest.approx(tuple(BAR.flatten()))
+    width, height = found.pictures[0].size
+    assert shown.galleries[0].pictures[0].polygons[0].points.split()[0] == f"{0.1 * width:.2f},{0.2 * height:.2f}"
+    assert "a rotated IoU of 0.5" in shown.headline[0].note
+    assert "IoU is that of rotated boxes in bars" in shown.tables[0].caption
+
+
 def test_nothing_prints_and_no_detection_has_0(capsys):
     pytest.importorskip("pycocotools")
     found = average_precision([ScoredImage(image.size, image.truth, []) for image in IMAGES])

@@ -62,6 +62,21 @@ def edge(seer: Path) -> Path:
 
 @pytest.mark.slow
 def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
+    agree(seer, edge)
+
+
+@pytest.mark.slow
+def test_onnxruntime_finds_the_rotated_boxes_that_the_engine_finds(tmp_path):
+    seer, out = model(tmp_path, rotated=True), tmp_path / "out"
+    onnx.export(seer, out, f"{WIDTH}x{HEIGHT}")
+    contract = json.loads((out / "model.json").read_text(encoding="utf-8"))
+    assert contract["outputs"]["values"]["shape"] == [24, 7]
+    assert "turned clockwise" in contract["boxes"]["how"]
+    agree(seer, out)
+
+
+def agree(seer, edge):
+    """The graph's outputs, and the detections that follow, are those of the engine."""
     engine = Engine.load(seer, pick("cpu"), "fp32")
     session = onnxruntime.InferenceSession(edge / "model.onnx", providers=["CPUExecutionProvider"])
     contract = json.loads((edge / "model.json").read_text(encoding="utf-8"))
@@ -77,6 +92,8 @@ def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
         ours = from_predictions(scores, values, PatchGrid(**contract["grid"]), contract["kinds"])
         assert len(ours) > 1 and [thing.class_name for thing in ours] == [thing.class_name for thing in theirs]
         np.testing.assert_allclose([thing.box for thing in ours], [thing.box for thing in theirs], atol=1e-5)
+        outlines = [np.array([thing.corners or () for thing in side]) for side in (ours, theirs)]
+        np.testing.assert_allclose(*outlines, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -207,6 +207,21 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
     assert any(item["things"] for item in found["data"])
 
 
+def test_rotated_things_have_their_corners(seeing, page):
+    service = small_service(seeing, vocab=seeing.size, **IMAGE_MODEL | {"rotated": True})
+    with serving(service, page) as running:
+        payload = {"model": "small", "least": 0.05, "input": {"image": uri()}}
+        [item] = running.post("/v1/detections", payload).json()["data"]
+        assert running.client.get(running.url + "/v1/models/small").json()["sight"]["rotated"] is True
+    document = Document("here", "0", "CC0-1.0", images=(png(),), detections=((),))
+    [[expected]] = service.engine.detector.detect([prompt_of(service.engine, document)])
+    service.close(0)
+    assert len(item["things"]) == len(expected) > 0
+    for thing, other in zip(item["things"], expected, strict=True):
+        assert thing["box"] == pytest.approx([*other.box], abs=1e-4)
+        assert [value for corner in thing["corners"] for value in corner] == pytest.approx(other.corners, abs=1e-3)
+
+
 def test_a_thing_is_told_from_the_score_on_that_was_asked_for(server):
     payload = {"model": "small", "input": {"image": uri()}}
     scores = [

@@ -44,6 +44,24 @@ def test_boxes_are_drawn_over_the_image_and_told_in_words(sight, host):
     sight.shoot("boxes")
 
 
+def test_a_rotated_box_is_drawn_by_its_corners(sight, host):
+    pen = "pen" + "".join(f"<loc{place}>" for place in (500, 200, 750, 500, 500, 800, 250, 500))
+    host.script = says(pen[:40], pen[40:], f"; {CUP}", pause=0.2)
+    sight.say("What is where?", wait=False)
+    seen = set()
+    while sight.page.locator(".round.stop").count():
+        seen.update(sight.page.locator(".message.assistant .boxes li").all_inner_texts())
+    answer = sight.page.locator(".message.assistant")
+    told = "pen: corners at 50 % / 20 %, 75 % / 50 %, 50 % / 80 %, 25 % / 50 % (from the left / from the top)"
+    assert answer.locator(".boxes li").all_inner_texts() == [told, TEXTS[0]]
+    assert seen <= {told, TEXTS[0]}  # no upright box of half of its corners
+    image, box = (answer.locator(place).bounding_box() for place in (".boxed img", ".boxed polygon:last-of-type"))
+    assert box["x"] == pytest.approx(image["x"] + 0.25 * image["width"], abs=6)
+    assert box["y"] == pytest.approx(image["y"] + 0.2 * image["height"], abs=6)
+    assert box["height"] == pytest.approx(0.6 * image["height"], abs=12)  # with the corners of its line
+    sight.shoot("boxes-rotated")
+
+
 def test_a_later_answer_is_drawn_over_the_last_image(sight, host):
     sight.say("Look.")
     attach(sight, ("b.png", "image/png", png(40, 90)))
