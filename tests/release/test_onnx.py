@@ -98,7 +98,7 @@ def agree(seer, edge):
 
 @pytest.mark.slow
 def test_a_graph_carries_its_record_and_no_more_than_it_needs(seer, edge):
-    assert {path.name for path in edge.iterdir()} == {"model.onnx", "model.json", "lineage.json"}
+    assert {path.name for path in edge.iterdir()} == {"model.onnx", "model.json", "about.json", "lineage.json"}
     found = lineage(edge, verify=True).require()
     assert [stage.stage for stage in found.stages] == ["instruct", "export"] and found.model.part["grid"] == [4, 6]
     model = weights.load(seer, pick("cpu").handle)
