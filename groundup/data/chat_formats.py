@@ -23,7 +23,7 @@ SYSTEMS = ("system", "system_prompt")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 PREFERENCES = (
     *("rejected", "rejected_response", "non_preferred_output", "preferred_output", "chosen_response"),
-    *("kto_tag", "score_rejected", "rejected_score"),
+    *("score_rejected", "rejected_score"),
 )
 # Keys of a row's provenance: not read, and reported. The index that pandas writes has no name, or one of two.
 BOOKKEEPING = (
@@ -39,7 +39,10 @@ _ROLES = {
     **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "ai", "bing", "bard", *_CALLS), "assistant"),
     **dict.fromkeys(("observation", "function", "function_response", "tool_response", "ipython"), "tool"),
 }
+_MARKED = "it marks good and bad answers, which is for preference learning; keep the good ones, and take it out"
 _REMEDIES = {
+    "label": _MARKED,
+    "kto_tag": _MARKED,
     "images": 'show each in a user\'s content, as {"type": "image_url", "image_url": {"url": ...}}',
 }
 
@@ -185,10 +188,29 @@ def _turn(turn: Any) -> Any:
     content = next((message.pop(key) for key in ("content", "value") if key in message), None)
     message |= {"role": _ROLES.get(given, given) if isinstance(given, str) else given, "content": content}
     if isinstance(given, str) and given in _CALLS:
-        message |= {"content": None, "tool_calls": _calls(content)}
-    elif message["role"] == "assistant":
-        message = _answer(message)
-    return message
+        return message | {"content": None, "tool_calls": _calls(content)}
+    if isinstance(content, list) and _is_typed(content):
+        message |= _typed(content)
+    return _answer(message) if message["role"] == "assistant" else message
+
+
+def _is_typed(content: list[Any]) -> bool:
+    """Whether content is a list of {"type": text, reasoning or tool_call, "value": text}."""
+    return all(
+        isinstance(part, dict) and part.keys() == {"type", "value"} and isinstance(part["value"], str)
+        and part["type"] in ("text", "reasoning", "tool_call")
+        for part in content
+    )  # fmt: skip
+
+
+def _typed(content: list[dict[str, str]]) -> Message:
+    """What a message says, thinks and calls, of typed parts."""
+    said, thought, called = (
+        [part["value"] for part in content if part["type"] == kind] for kind in ("text", "reasoning", "tool_call")
+    )
+    more: Message = {"reasoning_content": "\n\n".join(thought)} if thought else {}
+    more |= {"tool_calls": [call for each in called for call in _calls(each)]} if called else {}
+    return {"content": "".join(said) if said or not called else None} | more
 
 
 def _answer(message: Message) -> Message:

@@ -10,10 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from groundup.codecs.messages import check
 from groundup.core.errors import InputError
-from groundup.data.chat_formats import PreferencePair, conversation
+from groundup.data.chat_formats import ANSWERS, QUESTIONS, REASONING, TURNS, PreferencePair, conversation
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 from groundup.data.results import DocumentsResult
@@ -23,7 +25,7 @@ from tests.data.test_tables import save_dataset
 Prepare = Callable[..., DocumentsResult]
 
 
-def said(role: str, content: str | None, **more: Any) -> dict[str, Any]:
+def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
 
 
@@ -162,6 +164,24 @@ FORMATS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
         "OpenAI messages",
         [ASK, said("assistant", "<think>\nHm.\n</think>\n\n", tool_calls=CALL)],
     ),
+    "typed parts": (
+        {
+            "messages": [
+                said("user", [{"type": "text", "value": "2+2?"}]),
+                said(
+                    "assistant",
+                    [
+                        {"type": "reasoning", "value": "Hm."},
+                        {"type": "tool_call", "value": '{"name": "add", "arguments": {"a": 2}}'},
+                    ],
+                ),
+                said("tool", [{"type": "text", "value": "4"}]),
+                said("assistant", [{"type": "text", "value": "4"}]),
+            ]
+        },
+        "OpenAI messages",
+        [ASK, said("assistant", "<think>\nHm.\n</think>\n\n", tool_calls=CALL), said("tool", "4"), ANSWER],
+    ),
     "a weight": (
         {"messages": [*TALK, ASK, ANSWER | {"weight": 0}]},
         "OpenAI messages",
@@ -192,7 +212,7 @@ def test_tools_are_read_in_each_form(given: Any) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "another key": ({"prompt": "a", "completion": "b", "label": True}, "unknown key 'label' in a conversation; take"),
+    "another key": ({"prompt": "a", "completion": "b", "label": True}, "unknown key 'label' in a conversation; it"),
     "two questions": ({"prompt": "a", "question": "b", "answer": "c"}, "unknown key 'question'"),
     "two answers": ({"prompt": "a", "response": "b", "answer": "c"}, "unknown key 'answer'"),
     "no answer's key": ({"prompt": "a", "tongue": "b"}, "no conversation: its keys are prompt, tongue; known are"),
@@ -364,3 +384,28 @@ def test_what_hugging_face_datasets_saves_is_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "set")
     assert [document.messages for document in read(tmp_path, "set")] == EXPECTED
+
+
+# --- anything -----------------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    ["", "hi", "human", "gpt", "assistant", "tool", "function_call", "[]", '{"name": "f"}', "\ud800"]
+)
+NAMES = st.sampled_from(
+    [*TURNS, *QUESTIONS, *ANSWERS, *REASONING, "history", "tools", "from", "role", "value", "content"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4), st.lists(NAMES, max_size=1))
+@settings(deadline=None, derandomize=True, max_examples=300)
+def test_any_row_is_a_conversation_or_one_sentence(row: dict[str, Any], ignore: list[str]) -> None:
+    try:
+        found = conversation(row, ignore)
+        check(found.messages, found.tools)
+    except InputError as error:
+        assert "\n" not in str(error)
