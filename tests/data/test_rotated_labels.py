@@ -161,6 +161,8 @@ def test_cocos_angle_is_counter_clockwise(tmp_path: Path) -> None:
         ("10 10 20 10 20 sixteen 10 16 ship 0", "broken annotation"),
         ("10 10 20 10 20 nan 10 16 ship 0", "box that is no number"),
         ("10 10 20 10 20 1e999 10 16 ship 0", "box that is no number"),
+        ("10 10 20 10 20 1e308 10 16 ship 0", "box that is no number"),
+        ("10 10 20 10 20 9e14 10 16 ship 0", "box outside its image"),
         ("10 10 20 10 30 10 35 10 ship 0", "box of no area"),
         ("10 4 30 4 10 16 14 8 ship 0", "corners of no box"),
         ("35 4 55 4 55 16 35 16 ship 0", "box outside its image"),

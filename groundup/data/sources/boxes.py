@@ -39,6 +39,7 @@ from groundup.data.source import ImageFilesSource
 
 FORMS = (".json", ".jsonl", ".xml")
 BEYOND = 0.01  # of the image's side: how far a box may stick out, by rounding, and is clipped
+MOST = 1e15  # of a coordinate; areas of larger ones are no numbers
 MIN_INSIDE = 0.5  # of a rotated box's area
 UPRIGHT = 4  # numbers of a box; a rotated one has eight
 WHOLE = rotated_boxes.upright(np.array([[0, 0, 1, 1]]))[0]  # the image
@@ -133,7 +134,7 @@ def _detection(kind: str, box: Box, size: tuple[int, int], rotated: bool) -> Det
 
 def _outline(box: Box, size: tuple[int, int]) -> rotated_boxes.Array:
     """The corners of a rotated box in fractions of an image's size, in order. They may lie outside of it."""
-    if not all(map(math.isfinite, box)):
+    if not all(abs(value) < MOST for value in box):
         raise BadImage("box that is no number", f"{box}")
     corners = rotated_boxes.ordered(np.array(box).reshape(4, 2) / size)
     if corners is None:
