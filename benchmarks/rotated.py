@@ -2,7 +2,7 @@
 
     rotated         trained on the corners, answers with rotated boxes
     its upright     the same detections, read as the upright boxes around them
-    upright         trained in the same time on upright boxes around the objects (`rotated = false`)
+    upright         trained for as many steps on upright boxes around the objects (`rotated = false`)
 
 The images are made here, as a YOLO-OBB folder: planks, bricks and tiles (sides of 5:1, 2:1, 1:1) of random size, place,
 angle and shade on noise, one to five in 96 x 96 pixels. Both models have the same images, shape and steps, and are run
