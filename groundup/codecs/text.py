@@ -68,10 +68,10 @@ class Tokenizer:
 
     @staticmethod
     def learn(texts: Iterable[str], vocab_size: int, specials: Sequence[str] = SPECIAL_TOKENS) -> "Tokenizer":
-        """Learn a vocabulary of exactly `vocab_size` ids: the same for the same texts, on any number of threads.
+        """Learn a vocabulary of `vocab_size` ids, or fewer where the texts do not support that many merges.
 
-        Texts stream: memory grows with the number of different words. Raises InputError if `vocab_size` cannot hold
-        the bytes and the `specials`, or if the texts do not support that many merges.
+        The same for the same texts, on any number of threads. Texts stream: memory grows with the number of different
+        words. Raises InputError if `vocab_size` cannot hold the bytes and the `specials`.
         """
         merged = vocab_size - len(specials)
         if merged < BYTES:
@@ -88,12 +88,6 @@ class Tokenizer:
             pattern=_engine_pattern(PATTERN),
         )
         ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
-        if len(ranks) < merged:
-            supported = len(ranks) + len(specials)
-            raise InputError(
-                f"the text supports a vocabulary of {supported} ids, and {vocab_size} are asked for; ask for fewer or"
-                " add text"
-            )
         ids = {name: len(ranks) + place for place, name in enumerate(specials)}
         return Tokenizer(Vocabulary.of(PATTERN, ranks, ids), "the learned vocabulary")
 

@@ -91,13 +91,18 @@ def derivations(recipe: Recipe) -> list[Derivation]:
         for key, value in recipe.model.dimensions().items()
     ]
     if recipe.patch:
-        origin: Literal["set", "derived"] = "derived" if recipe.model.patch is None else "set"
-        model.append(
-            Derivation(
-                "model.patch",
-                recipe.patch,
-                origin,
-                "pixels a side, as a source has images" if origin == "derived" else "by the recipe",
-            )
-        )
+        model.append(_of_patch(recipe))
+    model += [
+        Derivation(key, getattr(recipe.model, key.partition(".")[2]), "derived", reason)
+        for key, reason in recipe.reasons.items()
+        if key != "model.patch"
+    ]
     return model + [note for _, notes in schedules(recipe) for note in notes]
+
+
+def _of_patch(recipe: Recipe) -> Derivation:
+    if reason := recipe.reasons.get("model.patch"):
+        return Derivation("model.patch", recipe.patch, "derived", reason)
+    if recipe.model.patch is None:
+        return Derivation("model.patch", recipe.patch, "derived", "pixels a side, as a source has images")
+    return Derivation("model.patch", recipe.patch, "set", "by the recipe")

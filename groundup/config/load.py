@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from groundup.config.base import InvalidCombination, Part
+from groundup.config.images import settled
 from groundup.config.recipe import Recipe, recipe_class
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
@@ -18,7 +19,10 @@ RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read and check a recipe with `key=value` overrides; raises InputError with file, line and key of a fault."""
+    """Read and check a recipe with `key=value` overrides; its images, where they are there, give some defaults.
+
+    Raises InputError with file, line and key of a fault.
+    """
     changes = list(overrides)
     try:
         str(path.absolute().parent).encode()
@@ -38,9 +42,10 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     if long := next((value for value in _numbers(table) if value.bit_length() > 63), None):
         raise InputError(f"{path}: the number {str(long)[:20]}… has more than 64 bits; write a smaller one")
     try:
-        return Recipe.of(table)
+        recipe = Recipe.of(table)
     except ValidationError as error:
         raise InputError(_explain(path, text, table, changes, error)) from None
+    return settled(recipe, path.parent)
 
 
 def _numbers(value: Any) -> Iterator[int]:

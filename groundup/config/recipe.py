@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, StringConstraints, create_model, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, create_model, model_validator
 
 from groundup.config.base import NAME, InvalidCombination, Part, knob
 from groundup.config.evaluation import EvaluatePart
@@ -46,6 +46,18 @@ class Recipe(Part):
     model: ModelPart = ModelPart()
     stage: tuple[StagePart, ...] = knob((), "tables", "training stages, in order")
     evaluate: EvaluatePart | None = None
+    _reasons: dict[str, str] = PrivateAttr(default_factory=dict)  # of values of the model that its images gave
+
+    def derive(self, model: ModelPart, reasons: dict[str, str]) -> "Recipe":
+        """The recipe with values of the model that follow from its data, each with its reason."""
+        derived = self.model_copy(update={"model": model})
+        derived._reasons = reasons
+        return derived
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why values of the model were derived from the data, by their keys."""
+        return self._reasons
 
     @staticmethod
     def of(table: Any) -> "Recipe":

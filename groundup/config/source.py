@@ -1,11 +1,19 @@
 """The recipe's source tables: the knobs that all sources have, and validation of a table by its kind."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, model_validator
 
 from groundup.config.base import NAME, InvalidCombination, Part, knob
 from groundup.core.tables import SOURCES
+
+
+class ImageShape(NamedTuple):
+    """What a source's images are like: pixels of the longer side, and tokens beside one where a word is one."""
+
+    side: int
+    words: int | None  # None: unknown, or long
 
 
 class SourceConfig(Part):
@@ -22,6 +30,10 @@ class SourceConfig(Part):
         1_000_000, "characters", "longer documents are dropped and counted: one bad file must not fill memory", ge=1
     )
     kind: str
+
+    def image_shape(self, folder: Path) -> ImageShape | None:
+        """The shape of its images, for the model's defaults; None: it has none, or its recipe knows what they need."""
+        return None
 
     @property
     def has_classes(self) -> bool:

@@ -117,6 +117,8 @@ def tokenizer(context: StageContext, sources: list[str]) -> Result:
                 VISION_TOKENS if context.recipe.patch else SPECIAL_TOKENS,
                 advance,
             )
+        if learned.size < part.vocab_size:
+            console.note(f"  the text supports {learned.size:,} ids of tokenizer.vocab_size = {part.vocab_size:,}")
     learned.save(folder)
     return Result(["tokenizer.json", "tokenizer_config.json"], TokenizerResult(learned.size))
 

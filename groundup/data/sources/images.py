@@ -2,17 +2,21 @@
 
 import glob
 import json
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
+from groundup.codecs import image
 from groundup.codecs.image import BadImage
 from groundup.config.base import knob
+from groundup.config.source import ImageShape
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
 from groundup.data import idx, image_files, table_files
@@ -24,6 +28,8 @@ from groundup.data.paths import legible, located, names, shown
 from groundup.data.source import ImageFilesSource
 
 TABLES = (".parquet", ".arrow")
+SAMPLES = 32  # images that are measured for defaults
+TEMPLATE, ALONE = 12, 3  # tokens of the chat template around a question with an image, and around an image alone
 BATCH_ROWS = 16  # few, since one row may be an image of many megabytes
 
 
@@ -65,6 +71,18 @@ class ImagesSource(ImageFilesSource):
         beside = [idx.labels_of(path) for path in files if _is_idx(path)] if self.has_classes else []
         beside += [idx.classes_of(path) for path in files if _is_idx(path)] if self.has_classes else []
         return [*files, *filter(None, dict.fromkeys(beside)), *image_files.lists(self, folder)]
+
+    def image_shape(self, folder: Path) -> ImageShape | None:
+        """By some of the images, and by the longest name of a class, where folders or labels name them."""
+        places = _places(self, _files(self, folder), _root(self, folder))
+        sides = [max(image.measure(data)) for data in _samples(self, places, folder)]
+        if not sides:
+            return None
+        if not self.has_classes:
+            return ImageShape(sorted(sides)[len(sides) // 2], ALONE)
+        classes = _classes(places)
+        words = TEMPLATE + _words(self.question) + max(map(_words, classes)) if classes else None
+        return ImageShape(sorted(sides)[len(sides) // 2], words)
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
         """Stream the checked images as encoded; those that `heldout_files` lists, or a given split holds out, first.
@@ -116,11 +134,39 @@ def _found(source: ImagesSource, places: dict[Path, "_Place"], folder: Path, dro
 def _of_idx(source: ImagesSource, path: Path, name: str, part: str) -> Iterator[_Found]:
     """The images of an IDX file, each with its label."""
     kinds = idx.labels(path) if source.has_classes else None
-    for number, image in enumerate(idx.images(path), 1):
+    for number, encoded in enumerate(idx.images(path), 1):
         if kinds is not None and number > len(kinds):
             raise InputError(f"source {source.name!r}: {name} has more images than its {len(kinds):,} labels")
         kind = "" if kinds is None else kinds[number - 1]
-        yield _Found(f"image {number}", f"{name}:{number}", kind, partial(bytes, image), part)
+        yield _Found(f"image {number}", f"{name}:{number}", kind, partial(bytes, encoded), part)
+
+
+# --- defaults -----------------------------------------------------------------------------------------------
+
+
+def _samples(source: ImagesSource, places: dict[Path, "_Place"], folder: Path) -> Iterator[bytes]:
+    """Some good images, spread over the files, of each file of many its first."""
+    chosen = list(places)[:: max(1, len(places) // SAMPLES)]
+    for found in chosen:
+        some = islice(_found(source, {found: places[found]}, folder, Filtered()), 1)
+        with suppress(BadImage):
+            for data in [each.load() for each in some]:
+                image.measure(data)
+                yield data
+
+
+def _classes(places: dict[Path, "_Place"]) -> set[str]:
+    """The names of the classes, but for those inside tables."""
+    of_idx = (kind for path in places if _is_idx(path) for kind in set(idx.labels(path)))
+    return {*of_idx, *(place.kind for path, place in places.items() if path.suffix.lower() in image_files.SUFFIXES)}
+
+
+def _words(text: str) -> int:
+    """About the tokens of a text whose words all are in the vocabulary."""
+    return len(re.findall(r"[^\W\d_]+|\d|_|[^\w\s]", text))
+
+
+# --- places -------------------------------------------------------------------------------------------------
 
 
 class _Place(NamedTuple):
