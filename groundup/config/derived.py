@@ -81,23 +81,25 @@ def _derived_schedule(recipe: Recipe, stage: StagePart) -> dict[str, tuple[Any, 
 
 def derivations(recipe: Recipe) -> list[Derivation]:
     """Every derived, inherited or set value of model and stages, with its reason."""
-    fields = ModelPart.model_fields
-    model = [
-        (
-            Derivation(f"model.{key}", value, "set", "by the recipe")
-            if getattr(recipe.model, key) is not None
-            else Derivation(f"model.{key}", value, "derived", str(fields[key].description))
-        )
-        for key, value in recipe.model.dimensions().items()
-    ]
+    shape = recipe.model.dimensions()
+    model = [_of_shape(recipe, key, value) for key, value in shape.items()]
     if recipe.patch:
         model.append(_of_patch(recipe))
     model += [
         Derivation(key, getattr(recipe.model, key.partition(".")[2]), "derived", reason)
         for key, reason in recipe.reasons.items()
-        if key != "model.patch"
+        if key.partition(".")[2] not in {"patch", *shape}
     ]
     return model + [note for _, notes in schedules(recipe) for note in notes]
+
+
+def _of_shape(recipe: Recipe, name: str, value: int) -> Derivation:
+    key = f"model.{name}"
+    if reason := recipe.reasons.get(key):
+        return Derivation(key, value, "derived", reason)
+    if getattr(recipe.model, name) is not None:
+        return Derivation(key, value, "set", "by the recipe")
+    return Derivation(key, value, "derived", str(ModelPart.model_fields[name].description))
 
 
 def _of_patch(recipe: Recipe) -> Derivation:

@@ -13,6 +13,7 @@ from groundup.config.source import ImageShape, SourceConfig
 from groundup.core.errors import InputError
 
 PATCHES = ((16, 2), (48, 4), (math.inf, 8))  # pixels of a picture below which its patches have a side: some 49 of them
+SMALL, WIDTH, HEAD = 48, 32, 32  # pixels; features a layer, and of a head, of a model of small pictures alone
 SPARE = 4  # tokens, for words that the vocabulary splits
 STEP = 8  # tokens: contexts that kernels like
 
@@ -55,4 +56,10 @@ def _derived(recipe: Recipe, shapes: list[ImageShape]) -> dict[str, tuple[Any, s
     if len(lengths) == len(recipe.source):  # no text, which wants longer rows
         context = math.ceil((patches + max(lengths) + SPARE) / STEP) * STEP
         values["context"] = (context, "one picture with its question and answer")
+        if side < SMALL and not given & {"width", "head_dim", "heads"}:
+            values["width"] = (
+                WIDTH * model.depth,
+                f"{WIDTH} a layer: more pictures in the same time",
+            )
+            values["head_dim"] = (HEAD, "several heads in a narrow model")
     return {key: value for key, value in values.items() if key not in given}

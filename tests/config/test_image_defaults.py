@@ -62,6 +62,15 @@ def test_with_text_beside_them_the_context_stays(tmp_path: Path) -> None:
     assert shape(recipe(tmp_path, source=notes)) == (4, 49, 512)
 
 
+def test_a_model_of_small_pictures_alone_is_narrow_unless_its_shape_is_set(tmp_path: Path) -> None:
+    pictures(tmp_path, (28, 28))
+    assert recipe(tmp_path).model.dimensions()["width"] == 128
+    assert recipe(tmp_path, "depth = 3").model.dimensions()["width"] == 96
+    assert recipe(tmp_path, "head_dim = 64").model.dimensions()["width"] == 256
+    pictures(tmp_path, (320, 240))
+    assert recipe(tmp_path).model.dimensions()["width"] == 256
+
+
 def test_missing_files_change_nothing(tmp_path: Path) -> None:
     assert shape(recipe(tmp_path)) == (8, 196, 512)
 
@@ -76,6 +85,11 @@ def test_each_value_is_shown_with_its_reason_and_kept_with_the_run(tmp_path: Pat
     pictures(tmp_path, (28, 28))
     found = recipe(tmp_path, "patches = 49")
     shown = {each.key: (each.value, each.origin) for each in derivations(found) if each.key in found.reasons}
-    assert shown == {"model.patch": (4, "derived"), "model.context": (72, "derived")}
+    assert shown == {
+        "model.width": (128, "derived"),
+        "model.head_dim": (32, "derived"),
+        "model.patch": (4, "derived"),
+        "model.context": (72, "derived"),
+    }
     assert "28" in found.reasons["model.patch"]
     assert shape(stored(found.model_dump(mode="json"))) == shape(found)
