@@ -25,16 +25,18 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("groundup.device.Device.compiles", False)
 
 
-def printed(kind: str) -> str:
-    """The page's recipe with a source of a kind."""
-    return next(text for text in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL) if f'kind = "{kind}"' in text)
+def printed(name: str) -> str:
+    """The page's recipe of a name."""
+    return next(
+        text for text in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL) if text.startswith(f'name = "{name}"')
+    )
 
 
 def walk(
-    folder: Path, kind: str, capsys: pytest.CaptureFixture[str], **changes: Any
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str], **changes: Any
 ) -> tuple[Recipe, dict[str, Manifest], str]:
     """Run the printed recipe in a folder, with a small model and few steps; the recipe, manifests and what is said."""
-    (folder / "recipe.toml").write_text(printed(kind))
+    (folder / "recipe.toml").write_text(printed(name))
     stage = {"stage.instruct.tokens": 600, "stage.instruct.batch_tokens": 300, "stage.instruct.sample_steps": 0}
     recipe = load(folder / "recipe.toml", [f"{key}={value}" for key, value in (TINY | stage | changes).items()])
     manifests = run(recipe, folder, folder / "runs", Options(device="cpu"))
@@ -51,7 +53,7 @@ def test_folders_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         for place, kind in enumerate(("seven", "eight")):
             for copy in range(3):
                 picture(tmp_path / "digits" / part / kind / f"{copy}.png", 100 * number + 10 * place + copy)
-    recipe, manifests, said = walk(tmp_path, "images", capsys)
+    recipe, manifests, said = walk(tmp_path, "digits", capsys)
     assert (recipe.patch, recipe.model.patches, recipe.model.context) == (4, 49, 72)
     result = manifests["documents-pictures"].metrics
     assert (result["documents"], result["heldout"]) == (12, 6)
@@ -67,7 +69,7 @@ def test_idx_as_mnist_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
         (tmp_path / "digits" / f"{part}-images-idx3-ubyte").write_bytes(packed(pixels))
         (tmp_path / "digits" / f"{part}-labels-idx1-ubyte").write_bytes(packed(np.arange(count, dtype=np.uint8) % 2))
-    _, manifests, said = walk(tmp_path, "images", capsys)
+    _, manifests, said = walk(tmp_path, "digits", capsys)
     assert "4 images of test: held out" in said
     assert manifests["evaluate"].metrics["images"]["pictures"]["accuracy"]["n"] == 4
 
@@ -111,7 +113,7 @@ def voc(folder: Path) -> None:
 def test_boxes_of_each_form(tmp_path: Path, form: Any, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycocotools")
     form(tmp_path / "shelves")
-    _, manifests, said = walk(tmp_path, "boxes", capsys)
+    _, manifests, said = walk(tmp_path, "shelves", capsys)
     result = manifests["documents-shelves"].metrics
     assert (result["documents"], result["heldout"], result["detection_classes"]) == (2, 1, ["cup"])
     assert "1 images of val: held out" in said
