@@ -133,7 +133,7 @@ def serving(
     shelf, records = FakeRegistry(Model("small", service)), []
     app = make_app(Serving(shelf, page, limits))
     app.add_middleware(KeepStats, kept=records)
-    with listening(app, protocol) as port, httpx.Client(timeout=60, trust_env=False) as client:
+    with listening(app, protocol) as port, httpx.Client(timeout=300, trust_env=False) as client:
         yield Server(port, shelf, client, records)
 
 
