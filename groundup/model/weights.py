@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from groundup.core.errors import InputError
 from groundup.core.files import read_json, write_json, write_with
 from groundup.core.tables import LAYOUTS
+from groundup.model import cost
 from groundup.model.config import ModelConfig
+from groundup.model.config_file import ConfigFile
 from groundup.model.layouts import Layout
 from groundup.model.tensor_file import write_tensors
 from groundup.model.transformer import Transformer
@@ -53,7 +55,8 @@ def config_of(folder: Path) -> ModelConfig:
 
 def _layout(table: dict[str, Any], folder: Path) -> Layout:
     """The layout of a folder's weights; raises InputError for one that is not known."""
-    if not isinstance(kind := table.get("model_type"), str) or kind not in LAYOUTS:
+    kind = ConfigFile(table, str(folder / "config.json")).table.get("model_type")
+    if not isinstance(kind, str) or kind not in LAYOUTS:
         raise InputError(f"{folder / 'config.json'}: model_type is {kind!r}; loaded are {', '.join(LAYOUTS)}")
     return LAYOUTS[kind]
 
@@ -64,6 +67,7 @@ def load(folder: Path, device: torch.device, precision: torch.dtype = torch.floa
     Raises InputError for a missing or damaged file, another architecture, or tensors that do not fit.
     """
     config = config_of(folder)
+    _check_size(config, folder)
     with torch.device("meta"):
         model = Transformer(config, precision)
     model.to_empty(device=device)
@@ -71,6 +75,16 @@ def load(folder: Path, device: torch.device, precision: torch.dtype = torch.floa
         model.lm_head.weight = model.model.embed_tokens.weight
     fill(model, folder)
     return model.eval()
+
+
+def _check_size(config: ModelConfig, folder: Path) -> None:
+    """Raise InputError before a model is allocated for a config that has more weights than its files have bytes."""
+    wanted, there = cost.total(config), sum(file.stat().st_size for file in files_of(folder))
+    if wanted > there:
+        raise InputError(
+            f"{folder}: config.json describes {wanted:,} weights, its files hold {there:,} bytes; they do not belong"
+            " together"
+        )
 
 
 def fill(model: Transformer, folder: Path) -> None:

@@ -1,7 +1,11 @@
 """What a config says of itself equals what is built and counted."""
 
+import json
+import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from groundup.config.model import ModelPart
 from groundup.core.errors import InputError
-from groundup.model import cost
+from groundup.model import cost, weights
 from groundup.model.attention import dense_attention
 from groundup.model.config import ModelConfig
 from groundup.model.layouts import qwen3
@@ -108,3 +112,25 @@ def test_a_config_that_lacks_a_key_is_refused_by_its_name():
     del config["num_key_value_heads"]
     with pytest.raises(InputError, match="num_key_value_heads"):
         qwen3.read_config(config, "config.json")
+
+
+CASES = sorted((Path(__file__).parent / "configs").glob("*.json"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_a_config_of_another_shape_is_refused_in_one_sentence(case: Path, tmp_path: Path) -> None:
+    weights.save(random_model(), tmp_path, None)
+    shutil.copy(case, tmp_path / "config.json")
+    with pytest.raises(InputError, match=r"^[^\n]*config\.json[^\n]*$"):
+        weights.load(tmp_path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "huge", [{"num_hidden_layers": 9_999}, {"vocab_size": 1 << 27}, {"intermediate_size": 1 << 20}]
+)
+def test_a_config_that_its_files_cannot_hold_is_refused_before_it_is_allocated(huge: Any, tmp_path: Path) -> None:
+    weights.save(random_model(), tmp_path, None)
+    table = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(table | huge))
+    with pytest.raises(InputError, match=r"describes [0-9,]+ weights, its files hold [0-9,]+ bytes"):
+        weights.load(tmp_path, torch.device("cpu"))

@@ -132,7 +132,7 @@ def test_a_tower_is_read_from_a_whole_model_and_from_its_vision_part(tmp_path: P
         ({"model_type": "siglip"}, "model_type is 'siglip'; only 'siglip2'"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu_pytorch_tanh'"),
         ({"num_channels": 1}, "num_channels is 1; only 3"),
-        ({"patch_size": [4, 4]}, r"patch_size is \[4, 4\]; expected a number like 16"),
+        ({"patch_size": [4, 4]}, r"patch_size is \[4, 4\]; expected a whole number"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
         ({"num_attention_heads": 5}, "hidden_size 32 does not divide into num_attention_heads 5"),
         ({"num_patches": 15}, "num_patches is 15, which is no square"),

@@ -57,12 +57,8 @@ def measure(inputs: SuiteInputs) -> OpenQuestions:
 
 
 def ask(engine: Engine, path: Path, advance: Advance = ignored) -> dict[str, Answered]:
-    """The answers to a file of questions: all under "", and each subject under its name.
-
-    A line: {"question": text, "answer": text, number or list of right ones, "match": "exact", "set" or "numeric",
-    "subject": text}; the last two are optional. Raises InputError for an unusable file.
-    """
-    questions = [_question(value, where) for where, value in records(path, _KEYS)]
+    """The answers to a file of questions: all under "", and each subject under its name. Raises as `read`."""
+    questions = read(path)
     prompts = [PackedRow(chat.prompt(engine.tokenizer, [{"role": "user", "content": each.text}])) for each in questions]
     longest = max(len(supervised_ids(engine.tokenizer, right)) for each in questions for right in each.answers)
     groups: dict[str, list[tuple[OpenQuestion, str]]] = {"": []}
@@ -70,6 +66,15 @@ def ask(engine: Engine, path: Path, advance: Advance = ignored) -> dict[str, Ans
         for subject in dict.fromkeys(("", question.subject)):
             groups.setdefault(subject, []).append((question, found))
     return {subject: _answered(group) for subject, group in groups.items()}
+
+
+def read(path: Path) -> list[OpenQuestion]:
+    """The questions of a file. Raises InputError that names a wrong line, or for an empty or missing file.
+
+    A line: {"question": text, "answer": text, number or list of right ones, "match": "exact", "set" or "numeric",
+    "subject": text}; the last two are optional.
+    """
+    return [_question(value, where) for where, value in records(path, _KEYS)]
 
 
 def _answered(group: list[tuple[OpenQuestion, str]]) -> Answered:

@@ -6,6 +6,7 @@ from typing import Any
 from groundup.core.errors import InputError
 from groundup.core.tables import LAYOUTS
 from groundup.model.config import ModelConfig
+from groundup.model.config_file import LENGTH, ConfigFile
 from groundup.model.layouts import Layout
 from groundup.model.vision.tower import VisionTowerConfig
 
@@ -20,34 +21,40 @@ VISION = (
 
 def read_config(table: dict[str, Any], where: str) -> ModelConfig:
     """Read a `config.json`; raises InputError for one that this model does not support."""
-    vision = table.get("groundup") or {}
-    rope = table.get("rope_parameters") or table.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default" or table.get("attention_bias") or table.get("use_sliding_window"):
+    file = ConfigFile(table, where)
+    rope = file.part("rope_parameters", "rope_scaling")
+    scaled = rope.table.get("rope_type", "default") != "default"
+    if scaled or file.flag("attention_bias") or file.flag("use_sliding_window"):
         raise InputError(f"{where}: scaled rotary positions, attention biases and sliding windows are not supported")
-    try:
-        return ModelConfig(
-            depth=table["num_hidden_layers"],
-            width=table["hidden_size"],
-            heads=table["num_attention_heads"],
-            kv_heads=table["num_key_value_heads"],
-            head_dim=table["head_dim"],
-            ffn=table["intermediate_size"],
-            vocab=table["vocab_size"],
-            context=table["max_position_embeddings"],
-            tied=table.get("tie_word_embeddings", False),
-            rope_base=float(rope.get("rope_theta") or table.get("rope_theta", 10_000.0)),
-            norm_epsilon=table.get("rms_norm_eps", 1e-6),
-            **(_vision_fields(vision) if vision else {}),
+    config = ModelConfig(
+        depth=file.count("num_hidden_layers", 10_000),
+        width=file.count("hidden_size"),
+        heads=file.count("num_attention_heads"),
+        kv_heads=file.count("num_key_value_heads"),
+        head_dim=file.count("head_dim"),
+        ffn=file.count("intermediate_size"),
+        vocab=file.count("vocab_size", LENGTH),
+        context=file.count("max_position_embeddings", LENGTH),
+        tied=file.flag("tie_word_embeddings"),
+        rope_base=rope.number("rope_theta", file.number("rope_theta", 10_000.0)),
+        norm_epsilon=file.number("rms_norm_eps", 1e-6),
+        **_vision_fields(file.part("groundup")),
+    )
+    if config.heads % config.kv_heads or config.head_dim % 2:
+        raise InputError(
+            f"{where}: {config.heads} heads do not share {config.kv_heads} key/value heads, or head_dim"
+            f" {config.head_dim} is odd"
         )
-    except KeyError as missing:
-        raise InputError(f"{where}: the key {missing} is missing; a Qwen3 config.json has it") from None
+    return config
 
 
-def _vision_fields(stored: dict[str, Any]) -> dict[str, Any]:
+def _vision_fields(file: ConfigFile) -> dict[str, Any]:
     """The fields of the vision encoder, as `ModelConfig` names them."""
-    tower = VisionTowerConfig(**stored["tower"]) if "tower" in stored else None
-    shape = {"patch": stored["patch"], "patches": stored["patches"], "classes": tuple(stored["kinds"])}
-    return shape | {"tower": tower, "rotated": bool(stored.get("rotated", False))}
+    if not file.table:
+        return {}
+    shape = {"patch": file.count("patch", 1024), "patches": file.count("patches"), "classes": file.texts("kinds")}
+    tower = VisionTowerConfig.read(file.part("tower")) if "tower" in file.table else None
+    return shape | {"tower": tower, "rotated": file.flag("rotated")}
 
 
 def write_config(config: ModelConfig, dtype: str, end: int | None) -> dict[str, Any]:

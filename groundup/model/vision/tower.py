@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import isqrt
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from groundup.codecs.patches import Frame
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
+from groundup.model.config_file import ConfigFile
 from groundup.model.linear import Linear
 from groundup.model.parameters import BIAS, NORM, POSITIONS
 
@@ -53,30 +54,34 @@ class VisionTowerConfig:
             raise InputError(
                 f"{where}: model_type is {kind!r}; only {' and '.join(map(repr, NAMES))} are loaded as vision towers"
             )
-        part = config if (inner := NAMES[kind]) is None else config.get(inner) or {}
+        part = ConfigFile(config, str(where))
+        if (inner := NAMES[kind]) is not None:
+            part = part.part(inner)
         for name, wanted in ONLY.items():
-            if part.get(name, wanted) != wanted:
-                raise InputError(f"{where}: {name} is {part[name]!r}; only {wanted!r} is loaded")
-        config = VisionTowerConfig(
-            **{field.name: part[field.name] for field in fields(VisionTowerConfig) if field.name in part}
-        )
-        config._check(where)
-        return config
+            if part.table.get(name, wanted) != wanted:
+                raise InputError(f"{where}: {name} is {part.table[name]!r}; only {wanted!r} is loaded")
+        return VisionTowerConfig.read(part)
 
-    def _check(self, where: Path) -> None:
-        for name, usual in vars(VisionTowerConfig()).items():
-            if type(value := getattr(self, name)) is not type(usual) or value <= 0:
-                raise InputError(f"{where}: {name} is {value!r}; expected a number like {usual}")
-        if self.hidden_size % self.num_attention_heads:
+    @staticmethod
+    def read(file: ConfigFile) -> "VisionTowerConfig":
+        """The tower of an object of a config.json. Raises InputError for a value of another type or range."""
+        values: dict[str, Any] = {
+            field.name: file.count(field.name) if isinstance(field.default, int) else file.number(field.name, 0)
+            for field in fields(VisionTowerConfig)
+            if field.name in file.table
+        }
+        config = VisionTowerConfig(**values)
+        if config.hidden_size % config.num_attention_heads:
             raise InputError(
-                f"{where}: hidden_size {self.hidden_size} does not divide into num_attention_heads"
-                f" {self.num_attention_heads}"
+                f"{file.where}: hidden_size {config.hidden_size} does not divide into num_attention_heads"
+                f" {config.num_attention_heads}"
             )
-        if isqrt(self.num_patches) ** 2 != self.num_patches:
+        if isqrt(config.num_patches) ** 2 != config.num_patches:
             raise InputError(
-                f"{where}: num_patches is {self.num_patches}, which is no square; positions were learnt on a square"
-                " grid"
+                f"{file.where}: num_patches is {config.num_patches}, which is no square; positions were learnt on a"
+                " square grid"
             )
+        return config
 
     @property
     def matrices(self) -> int:
