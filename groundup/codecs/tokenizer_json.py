@@ -37,7 +37,7 @@ def _read(name: str) -> bytes:
 # --- the parts of the file that decide ids ------------------------------------------------------------------
 
 
-_Id = Annotated[StrictInt, Field(ge=0)]
+_Id = Annotated[StrictInt, Field(ge=0, lt=1 << 31)]
 
 
 class _Added(BaseModel):

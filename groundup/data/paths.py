@@ -66,6 +66,14 @@ def there(path: Path) -> bool:
         return False
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file or a folder of a path; also for names that none can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def shown(path: Path, folder: Path) -> str:
     """A file's name in reports: relative to the recipe's folder if inside it, so that moving both keeps it."""
     return legible((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix())

@@ -8,7 +8,7 @@ from pathlib import Path
 from groundup.core.errors import InputError
 from groundup.core.files import stays_inside
 from groundup.data.given_split import TEST, TRAIN, VAL, part_of
-from groundup.data.paths import there
+from groundup.data.paths import exists, there
 
 _KEY = re.compile(r"(train|val|test)\s*:(?:\s+(.*))?$")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"|([^\s,\[\]'\"#][^,\[\]#]*)")
@@ -68,7 +68,7 @@ def _found(place: Path, value: str) -> Path | None:
     """The folder or list of a value, from the folder of data.yaml; some programs write one folder too many above it."""
     inner = re.sub(r"^(\.{0,2}/)+", "", value.replace("\\", "/"))
     names = Path(inner).parts if stays_inside(inner) else ()
-    return next((place.joinpath(*names[at:]) for at in range(len(names)) if place.joinpath(*names[at:]).exists()), None)
+    return next(filter(exists, (place.joinpath(*names[at:]) for at in range(len(names)))), None)
 
 
 def _entries(path: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests.fuzz import served
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets import TARGETS, Target, attempt
 
@@ -55,6 +56,7 @@ def work(name: str, first: int, seconds: float, channel: Connection) -> None:
             except Exception:  # noqa: BLE001  every kind of it is a finding
                 channel.send(("failed", traceback.format_exc()))
             seed += 1
+    served.stop()
 
 
 def main() -> int:
