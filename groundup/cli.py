@@ -84,7 +84,7 @@ def run(
 
     table = load(recipe, overrides or [])
     if dry_run:
-        show(as_json, *_plan(table, recipe.parent, runs / table.name))
+        show(as_json, *_plan(table, recipe.parent, runs / table.name, device))
         return
     manifests = run_stages(table, recipe.parent, runs / table.name, Options(until, retrain, device, tensorboard))
     if as_json and manifests:
@@ -93,20 +93,22 @@ def run(
         _closing(runs / table.name, table.stage[-1].title, manifests)
 
 
-def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], list[str]]:
+def _plan(recipe: "Recipe", home: Path, root: Path, device: str | None) -> tuple[dict[str, Any], list[str]]:
     from groundup.config.derived import derivations
+    from groundup.core import units
     from groundup.core.hashes import Hashes
+    from groundup.device import pick
     from groundup.model import cost
-    from groundup.model.config import ModelConfig
     from groundup.pipeline import stages
+    from groundup.pipeline.estimate import training_seconds
     from groundup.pipeline.plan import plan
     from groundup.pipeline.states import states
 
+    chosen = pick(device)
     found = list(states(recipe, plan(recipe, home), root, Hashes(root / "hashes.json")))
     values = derivations(recipe)
-    config = ModelConfig.of(
-        recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=stages.pretrained_tower(recipe, home)[1]
-    )
+    config = stages.planned_config(recipe, home)
+    seconds = training_seconds(recipe, config, chosen)
     tokens = sum(stage.tokens for stage in recipe.stage)
     table = {
         "stages": {state.stage.name: state.reason or "fresh" for state in found},
@@ -115,6 +117,7 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
         },
         "parameters": {**cost.parameters(config), "total": cost.total(config)},
         "training_flops": tokens * cost.training_flops(config),
+        "training_seconds": seconds,
     }
     lines = ["stages"] + [f"  {state.stage.name:<28} {state.reason or 'fresh'}" for state in found]
     lines += ["values"] + [
@@ -124,7 +127,8 @@ def _plan(recipe: "Recipe", home: Path, root: Path) -> tuple[dict[str, Any], lis
         f"parameters  {cost.total(config):,}: "
         + ", ".join(f"{name} {count:,}" for name, count in cost.parameters(config).items())
     ]
-    lines += [f"training    {tokens:,} tokens, {tokens * cost.training_flops(config):.2e} FLOPs"]
+    time = "" if seconds is None else f", about {units.duration(seconds)} on {chosen.name} without compilation"
+    lines += [f"training    {tokens:,} tokens, {tokens * cost.training_flops(config):.2e} FLOPs{time}"]
     return table, lines
 
 

@@ -190,6 +190,14 @@ def pretrained_tower(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTow
     return folder, tower
 
 
+def planned_config(recipe: Recipe, home: Path) -> ModelConfig:
+    """The config as far as it is known before documents are read: of the weights that are given, or the recipe's."""
+    if recipe.model.start is not None:
+        return config_of((home / recipe.model.start).expanduser())
+    tower = pretrained_tower(recipe, home)[1]
+    return ModelConfig.of(recipe.model, recipe.tokenizer.vocab_size, recipe.patch, tower=tower)
+
+
 def train(
     context: StageContext, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]
 ) -> Result:

@@ -79,14 +79,14 @@ def _try(cell: Cell, precision: torch.dtype, device: Device) -> Difference | Non
     model.initialise(0)
     if not speed_up(model, device, cell.context):
         return None
-    return Checks(LossModule(model), device, ProcessMesh()).run([_batch(cell)])[0]
+    return Checks(LossModule(model), device, ProcessMesh()).run([random_batch(cell.rows, cell.context, VOCAB)])[0]
 
 
-def _batch(cell: Cell) -> Batch:
+def random_batch(rows: int, context: int, vocab: int) -> Batch:
     """Rows of three documents of random ids."""
-    size = cell.rows, cell.context
-    ids = np.random.default_rng(0).integers(0, VOCAB, size)
-    columns, each = np.arange(cell.context), -(-cell.context // 3)
+    size = rows, context
+    ids = np.random.default_rng(0).integers(0, vocab, size)
+    columns, each = np.arange(context), -(-context // 3)
     zeros = np.zeros(size, np.int32)
     return Batch(
         ids=ids,

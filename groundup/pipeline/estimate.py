@@ -1,0 +1,75 @@
+"""How long a recipe will train on the device at hand: two models with few of its layers are timed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from groundup.config.derived import Schedule, schedules
+from groundup.config.recipe import Recipe
+from groundup.device import Device, free_memory
+from groundup.model import cost
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
+from groundup.train.distributed.mesh import ProcessMesh
+from groundup.train.grid import random_batch
+from groundup.train.loss_module import LossModule, tensors
+from groundup.train.optim.optimizer import Optimizer
+
+SCHEDULE = Schedule(1, 1, muon_lr=0.0, adamw_lr=0.0, weight_decay=0.0, clip=1.0, warmup=0.0, decay=0.0)
+TOKENS = 512  # of a timed forward, in whole rows
+PATIENCE = 5.0  # seconds that timing may take; a model for which it takes longer has no estimate
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of a forward and backward pass a token, and of an update a batch."""
+
+    token: float
+    update: float
+
+
+def training_seconds(recipe: Recipe, config: ModelConfig, device: Device) -> float | None:
+    """Seconds of all training stages by eager code, without their image encoder; None for a model too large to time."""
+    precision = device.precision(recipe.model.precision)
+    largest = _layers(config, 2)
+    work = 4 * max(TOKENS, config.context) * cost.training_flops(largest)
+    if 24 * cost.total(largest) > free_memory() or work / device.matrix_peak(precision) > PATIENCE:
+        return None
+    one, two = (timed(_layers(config, depth), precision, device) for depth in (1, 2))
+    token, update = (
+        first + (config.depth - 1) * max(0.0, second - first)
+        for first, second in ((one.token, two.token), (one.update, two.update))
+    )
+    return sum(
+        stage.tokens * token + schedule.steps(stage.tokens, config.context) * update
+        for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True)
+    )
+
+
+def timed(config: ModelConfig, precision: torch.dtype, device: Device) -> Seconds:
+    """Build a model and train it twice on random ids; the second time counts."""
+    with device.handle:
+        model = Transformer(config, precision).train()
+    learner = LossModule(model.initialise(0))
+    rows = max(1, TOKENS // config.context)
+    inputs = tensors(random_batch(rows, config.context, config.vocab), device.handle)
+    optimizer = Optimizer(learner, SCHEDULE, 1, ProcessMesh(), device.precision("auto"))
+    for _ in range(2):
+        passed = _once(lambda: learner(inputs).backward(), device)
+        updated = _once(lambda: optimizer.step(0), device)
+    return Seconds(passed / (rows * config.context), updated)
+
+
+def _layers(config: ModelConfig, depth: int) -> ModelConfig:
+    """The config with so many layers, and without image inputs."""
+    return replace(config, depth=depth, patch=0, patches=0, classes=(), tower=None, rotated=False)
+
+
+def _once(work: Callable[[], object], device: Device) -> float:
+    device.synchronise()
+    began = time.perf_counter()
+    work()
+    device.synchronise()
+    return time.perf_counter() - began
