@@ -165,23 +165,15 @@ def completion() -> bytes:
 def requests() -> dict[str, bytes]:
     """A body for each endpoint that takes one."""
     ask = [{"role": "user", "content": "one"}]
-    tool = {
-        "type": "function",
-        "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}},
-    }
+    parameters = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": parameters}}
     small = {"model": "small", "max_tokens": 3, "temperature": 0.5, "seed": 1}
-    schema = {
-        "type": "json_schema",
-        "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"a": {"enum": [1]}}}},
+    bodies = {
+        "chat": small | {"messages": ask, "tools": tools, "logprobs": True, "top_logprobs": 2, "stop": ["x"]},
+        "streamed chat": small | {"messages": ask, "response_format": schema, "stream": True},
+        "completions": small | {"prompt": ["one", "two"], "logit_bias": {"5": -1}, "n": 2, "stop": "x"},
+        "embeddings": {"model": "small", "input": ["one", "two"], "encoding_format": "base64"},
+        "responses": {"model": "small", "input": ask, "tools": tools[:0], "max_output_tokens": 3},
     }
-    return {
-        "chat/completions": json_bytes(
-            small | {"messages": ask, "tools": [tool], "logprobs": True, "top_logprobs": 2, "stop": ["x"]}
-        ),
-        "chat/completions ": json_bytes(small | {"messages": ask, "response_format": schema, "stream": True}),
-        "completions": json_bytes(small | {"prompt": ["one", "two"], "logit_bias": {"5": -1}, "n": 2, "stop": "x"}),
-        "embeddings": json_bytes({"model": "small", "input": ["one", "two"], "encoding_format": "base64"}),
-        "responses": json_bytes(
-            {"model": "small", "input": [{"role": "user", "content": "one"}], "max_output_tokens": 3}
-        ),
-    }
+    return {name: json_bytes(body) for name, body in bodies.items()}
