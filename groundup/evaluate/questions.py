@@ -34,7 +34,7 @@ def read(path: Path) -> list[Question]:
     return [_question(value, where) for where, value in records(path, _KEYS)]
 
 
-def records(path: Path, keys: Sequence[str] | None) -> list[tuple[str, dict[str, Any]]]:
+def records(path: Path, keys: Sequence[str] | None, what: str = "questions") -> list[tuple[str, dict[str, Any]]]:
     """The place `file:line` and the JSON object of each line; with `keys`, an object has no others.
 
     Raises InputError that names a wrong line, or for an empty or missing file.
@@ -45,7 +45,7 @@ def records(path: Path, keys: Sequence[str] | None) -> list[tuple[str, dict[str,
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a JSONL file") from None
     found = [_record(line, f"{path}:{number}", keys) for number, line in enumerate(rows, 1) if line.strip()]
     if not found:
-        raise InputError(f"{path}: holds no lines; give one JSON object a line")
+        raise InputError(f"{path}: holds no {what}; give one JSON object a line")
     return found
 
 

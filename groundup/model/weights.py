@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +80,18 @@ def load(folder: Path, device: torch.device, precision: torch.dtype = torch.floa
 
 
 def _check_size(config: ModelConfig, folder: Path) -> None:
-    """Raise InputError before a model is allocated for a config that has more weights than its files have bytes."""
-    wanted, there = cost.total(config), sum(file.stat().st_size for file in files_of(folder))
-    if wanted > there:
+    """Raise InputError before a model is allocated for a config with more than twice the weights of its files."""
+    wanted, there = cost.total(config), sum(map(_weights_in, files_of(folder)))
+    if wanted > 2 * there:
         raise InputError(
-            f"{folder}: config.json describes {wanted:,} weights, its files hold {there:,} bytes; they do not belong"
-            " together"
+            f"{folder}: config.json describes {wanted:,} weights, its files hold {there:,}; they do not belong together"
         )
+
+
+def _weights_in(file: Path) -> int:
+    """The number of weights that a file's header lists."""
+    with _opened(file) as tensors:
+        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - not a mapping
 
 
 def fill(model: Transformer, folder: Path) -> None:
@@ -125,9 +132,16 @@ def files_of(folder: Path) -> list[Path]:
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Tensor, Path]]:
     for file in files_of(folder):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                    yield name, tensors.get_tensor(name), file
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{file}: damaged or not a safetensors file ({error})") from error
+        with _opened(file) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                yield name, tensors.get_tensor(name), file
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A safetensors file. Raises InputError for another or a damaged one, while it is read too."""
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: damaged or not a safetensors file ({error})") from error

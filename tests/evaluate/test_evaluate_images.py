@@ -137,7 +137,7 @@ def home(tmp_path_factory, seer, pictured):
     seer.tokenizer.save(home / "model")
     zoo = [pictured(CLASSES[seed % 3], seed=seed, heldout=seed % 2 == 1) for seed in range(12)]
     written(home / "zoo", zoo)
-    things = tuple(SimpleNamespace(class_name=kind, box=(0.0, 0.0, 0.5, 0.5)) for kind in "ab")
+    things = tuple(SimpleNamespace(class_name=kind, box=(0.0, 0.0, 0.5, 0.5), corners=None) for kind in "ab")
     written(home / "streets", [pictured("nothing", seed=seed, heldout=True, detections=(things,)) for seed in range(3)])
     blind = replace(
         zoo[1],
@@ -190,8 +190,8 @@ def test_what_is_not_there_is_said(home):
 
 def test_few_conversations_are_those_of_the_lowest_digests(home):
     file = home / "zoo/documents.parquet"
-    everything = list(conversations(file, True, 100))
+    everything = list(conversations(file, True, 100, images=True))
     assert len(everything) == 6
-    few = {document.digest for document in conversations(file, True, 2)}
+    few = {document.digest for document in conversations(file, True, 2, images=True)}
     assert few == set(sorted(document.digest for document in everything)[:2])
     assert answers(file) == CLASSES

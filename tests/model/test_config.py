@@ -132,5 +132,5 @@ def test_a_config_that_its_files_cannot_hold_is_refused_before_it_is_allocated(h
     weights.save(random_model(), tmp_path, None)
     table = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(table | huge))
-    with pytest.raises(InputError, match=r"describes [0-9,]+ weights, its files hold [0-9,]+ bytes"):
+    with pytest.raises(InputError, match=r"describes [0-9,]+ weights, its files hold [0-9,]+;"):
         weights.load(tmp_path, torch.device("cpu"))

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -149,6 +150,7 @@ def command(arguments: list[str], said: Path) -> int:
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.argv = ["groundup", *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # an ended command has given it back to the system
     try:
         cli.main()
     except SystemExit as end:

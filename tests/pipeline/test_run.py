@@ -279,7 +279,6 @@ def test_two_runs_in_one_folder_are_told_so(home: Path) -> None:
     [
         (("notes/*.txt", "nothing/*.txt"), "nothing"),
         (("copying = 1", "copyin = 1"), "copying"),
-        (("vocab_size = 320", "vocab_size = 60000"), "60000"),
         (("pretrain", "pretrian"), "stage.0.do"),
         (('do = "pretrain"', 'do = "pretrain"\nname = "tokenizer"'), "two stages are called 'tokenizer'"),
     ],

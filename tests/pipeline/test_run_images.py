@@ -234,7 +234,7 @@ def test_the_run_ends_with_the_line_at_work_its_figures_a_film_and_the_way_to_it
     )
     said = (sorted_ / "said.txt").read_text(encoding="utf-8")
     sort = f"sort    groundup sort runs/sorter --sure {work['sure']} --page"
-    for part in ("At work on the sorting line", "film    runs/sorter/line/line.webp", sort):
+    for part in ("At work on the simulated sorting line", "film    runs/sorter/line/line.webp", sort):
         assert part in said, part
 
 

@@ -78,7 +78,7 @@ def _texts(path: Path) -> list[str]:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {units.size(LARGEST)}; measure a part of it")
         if path.suffix.lower() == ".jsonl":
-            return [text(value, "text", where) for where, value in records(path, None)]
+            return [text(value, "text", where) for where, value in records(path, None, "texts")]
         return [path.read_bytes().decode("utf-8-sig")]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a text file") from None
