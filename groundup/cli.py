@@ -34,6 +34,7 @@ Model = Annotated[
     Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)
 ]
 Images = Annotated[list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")]
+Questions = Annotated[list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
 
 
@@ -186,9 +187,7 @@ def _recipes() -> Path:
 @app.command()
 def chat(
     model: Model,
-    ask: Annotated[
-        list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")
-    ] = None,
+    ask: Questions = None,
     image: Images = None,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,

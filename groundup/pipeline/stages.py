@@ -40,6 +40,7 @@ from groundup.release.report import ReportResult, write_report
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.loop import Trainer, TrainingConfig
 from groundup.train.patch_objective import PatchObjective
+from groundup.train.result import TrainingResult
 
 LOG = "metrics.jsonl"  # of training, a line a step
 SAMPLE_TOKENS = 32  # longest sample while training
@@ -246,14 +247,19 @@ def train(
     if context.mesh.is_main:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             write_with(folder / name, partial(shutil.copyfile, context.folder("tokenizer") / name))
+    console.note(f"  {_summary(outcome)}")
+    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
+    return Result(names, outcome, outcome.flops, logs=[LOG])
+
+
+def _summary(outcome: TrainingResult) -> str:
+    """A training's loss, speed and memory in one line."""
     loss = "lost" if outcome.loss is None else f"{outcome.loss:.3f}"
-    console.note(
-        f"  loss {loss} after {outcome.tokens:,} tokens in {outcome.seconds:.0f} s; {outcome.tokens_per_second:,.0f}"
+    return (
+        f"loss {loss} after {outcome.tokens:,} tokens in {outcome.seconds:.0f} s; {outcome.tokens_per_second:,.0f}"
         f" tokens/s, {outcome.share_of_peak:.0%} of peak; memory {outcome.peak_memory / 2**20:,.0f} MiB, predicted"
         f" {outcome.predicted_memory / 2**20:,.0f}"
     )
-    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
-    return Result(names, outcome, outcome.flops, logs=[LOG])
 
 
 class _TrainingCallbacks:

@@ -8,6 +8,9 @@ import typer
 from groundup.core.commands import DeviceName, Json, show
 
 Key = Annotated[str | None, typer.Option(envvar="GROUNDUP_KEY", help="The server's key, if it asks for one.")]
+Items = Annotated[
+    int | None, typer.Option(min=1, help="Items that leave the line before it ends; left out: 500, with --page none.")
+]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the page; left out: any that is free.")]
 Record = Annotated[
     Path | None, typer.Option(help="Folder to record the episode in, in the layout of LeRobot data sets.")
@@ -27,10 +30,7 @@ def sort(
             help="A model that detects items in images, or http://HOST:PORT of a server.", show_default=False
         ),
     ] = None,
-    items: Annotated[
-        int | None,
-        typer.Option(min=1, help="Items that leave the line before it ends; left out: 500, with --page none."),
-    ] = None,
+    items: Items = None,
     setting: Annotated[
         str, typer.Option(help="standard, or the line under a domain shift, such as dark.")
     ] = "standard",
