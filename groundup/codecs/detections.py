@@ -48,8 +48,8 @@ class Detection:
     def outline(self) -> rotated_boxes.Array:
         """The corners, [4, 2], also of an upright box."""
         if self.corners is None:
-            left, top, right, bottom = self.box
-            return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+            [outline] = rotated_boxes.upright(np.array([self.box]))
+            return np.asarray(outline, np.float64)
         return np.array(self.corners, np.float64).reshape(4, 2)
 
 

@@ -22,6 +22,9 @@ def upright(boxes: npt.NDArray[np.floating]) -> Array:
     return corners
 
 
+WHOLE = upright(np.array([[0, 0, 1, 1]]))[0]  # an image, in fractions of its sides
+
+
 def bounds(corners_K42: Array) -> Array:
     """Left, top, right and bottom of the smallest upright box around each, [K, 4]."""
     return np.concatenate([corners_K42.min(1), corners_K42.max(1)], 1)

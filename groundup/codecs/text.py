@@ -29,10 +29,7 @@ IMAGE_TOKENS = (
     "<|image_pad|>",
 )  # image tokens: around an image, and one a patch
 VISION_TOKENS = (*SPECIAL_TOKENS, *IMAGE_TOKENS, *LOCATIONS)  # special tokens of a vision-language vocabulary
-ANSWER_TOKENS = (
-    *SPECIAL_TOKENS[3:],
-    *LOCATIONS,
-)  # special tokens inside an assistant's answer
+ANSWER_TOKENS = (*SPECIAL_TOKENS[3:], *LOCATIONS)  # special tokens inside an assistant's answer
 CHAT_TEMPLATE = Path(__file__).with_name("chat.jinja")
 BYTES = 256
 

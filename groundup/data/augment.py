@@ -69,7 +69,7 @@ def _cropped_outlines(
     """Rotated boxes in a crop; they keep their angles, so what it cuts off of them stays."""
     left, top, right, bottom = crop
     outlines = (np.array([each.outline for each in detections]) - [left, top]) / [right - left, bottom - top]
-    visible = rotated_boxes.intersections(rotated_boxes.upright(np.array([[0, 0, 1, 1]]))[0], outlines)
+    visible = rotated_boxes.intersections(rotated_boxes.WHOLE, outlines)
     kept = visible > MIN_VISIBLE * rotated_boxes.areas(outlines)
     return tuple(Detection.rotated(detections[n].class_name, outlines[n]) for n in np.flatnonzero(kept))
 

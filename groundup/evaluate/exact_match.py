@@ -5,12 +5,16 @@ from dataclasses import asdict, dataclass
 
 from groundup.codecs import chat
 from groundup.data.document import Document
+from groundup.evaluate.cases import answer_of, question_of
 from groundup.evaluate.display import Cell, interval
 from groundup.evaluate.display import Row as TableRow
 from groundup.evaluate.figure import Figure, mean, proportion
+from groundup.evaluate.matching import exact
+from groundup.evaluate.prompts import answer
 from groundup.evaluate.suite import Advance, ignored
 from groundup.generate.engine import Engine
 from groundup.generate.grammar import Grammar
+from groundup.generate.packing import PackedRow
 
 MISTAKES = 3  # wrong answers of a family that are kept for the report
 SPARE = 8  # tokens of a wrong answer beyond the longest right one
@@ -41,11 +45,6 @@ class Row:
 Same = Callable[[str, str], bool]
 
 
-def equal(answer: str, expected: str) -> bool:
-    """Equal character by character; the chat template drops white space around an answer, so it does not count."""
-    return answer.strip() == expected.strip()
-
-
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
@@ -53,7 +52,7 @@ def exact_match(
     engine: Engine,
     documents: list[Document],
     advance: Advance = ignored,
-    same: Same = equal,
+    same: Same = exact,
     grammar: Grammar | None = None,
 ) -> list[Row]:
     """Answer the last message of each task greedily; a row for each family and language, in order of first occurrence.
@@ -62,9 +61,9 @@ def exact_match(
     question too long for the context counts as answered with nothing; `same` compares answers; `grammar` constrains.
     """
     groups: dict[tuple[str, str, int], list[Case]] = {}
-    for document, answer in zip(documents, _answers(engine, documents, advance, grammar), strict=True):
+    for document, answered in zip(documents, _answers(engine, documents, advance, grammar), strict=True):
         messages, labels = document.messages or [], document.labels
-        case = Case(messages[-2]["content"], messages[-1]["content"], answer)
+        case = Case(messages[-2]["content"], messages[-1]["content"], answered)
         groups.setdefault((labels["family"], labels["language"], labels["level"]), []).append(case)
     return [row_of(key, cases, same) for key, cases in groups.items()]
 
@@ -90,7 +89,18 @@ def _answers(engine: Engine, documents: list[Document], advance: Advance, gramma
     return answers
 
 
-def row_of(key: tuple[str, str, int], cases: list[Case], same: Same = equal) -> Row:
+def greedy_cases(
+    engine: Engine, documents: Sequence[Document], prompts: Sequence[PackedRow], longest: int, advance: Advance
+) -> list[Case]:
+    """The last message of each conversation, of at most `longest` tokens, beside the greedy answer to its prompt."""
+    answers = answer(engine, prompts, longest + SPARE, advance)
+    return [
+        Case(question_of(document), answer_of(document), text)
+        for document, text in zip(documents, answers, strict=True)
+    ]
+
+
+def row_of(key: tuple[str, str, int], cases: list[Case], same: Same = exact) -> Row:
     """The row of the cases of one family, language and level, in this order in the key."""
     wrong = [case for case in cases if not same(case.answer, case.expected)]
     return Row(*key, proportion(len(cases) - len(wrong), len(cases)), wrong[:MISTAKES])
@@ -120,10 +130,11 @@ def largest(rows: Sequence[Row]) -> int:
     return max((row.exact_match.n for row in rows), default=0)
 
 
+def cells(case: Case) -> list[Cell]:
+    """Question, right answer and answer as they are written."""
+    return [Cell(text, verbatim=True) for text in asdict(case).values()]
+
+
 def mistakes(rows: Iterable[Row]) -> list[TableRow]:
     """Some wrong answers of each family and language, as rows of a display's `mistakes`."""
-    return [
-        [row.family, *(Cell(text, verbatim=True) for text in asdict(case).values())]
-        for row in rows
-        for case in row.mistakes[:DISPLAYED]
-    ]
+    return [[row.family, *cells(case)] for row in rows for case in row.mistakes[:DISPLAYED]]

@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d
 
 
 def exact(answer: str, expected: str) -> bool:
-    """Equal character by character, white space around it apart."""
+    """Equal character by character; the chat template drops white space around an answer, so it does not count."""
     return answer.strip() == expected.strip()
 
 

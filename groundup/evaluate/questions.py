@@ -5,10 +5,10 @@ A line: {"question": text, "choices": [text, ...], "answer": index from 0 or let
 
 import json
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.strict_json import only
@@ -16,6 +16,7 @@ from groundup.core.errors import InputError
 from groundup.core.files import lines
 from groundup.data.lines import record
 
+T = TypeVar("T")
 _KEYS = ("question", "choices", "answer", "subject")
 
 
@@ -47,6 +48,15 @@ def records(path: Path, keys: Sequence[str] | None, what: str = "questions") -> 
     if not found:
         raise InputError(f"{path}: holds no {what}; give one JSON object a line")
     return found
+
+
+def by_subject(items: Iterable[T], subject: Callable[[T], str]) -> dict[str, list[T]]:
+    """All items under "", and those of each subject, if they have one, under its name."""
+    groups: dict[str, list[T]] = {"": []}
+    for item in items:
+        for name in dict.fromkeys(("", subject(item))):
+            groups.setdefault(name, []).append(item)
+    return groups
 
 
 def _record(line: bytes, where: str, keys: Sequence[str] | None) -> tuple[str, dict[str, Any]]:

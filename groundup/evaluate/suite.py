@@ -1,6 +1,6 @@
 """An evaluation suite: its declaration, in a file of its name that adds a `Suite` to `SUITES`, and its inputs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -38,6 +38,10 @@ class SuiteInputs:
     def of(self, kind: type[AnySource]) -> Iterator[AnySource]:
         """The sources of a class, for a suite that belongs to them; others choose by what a source declares."""
         return (source for source in self.sources if isinstance(source, kind))
+
+    def paths(self, names: Sequence[str]) -> dict[str, Path]:
+        """Files that the options name, by these names."""
+        return {name: (self.home / name).expanduser() for name in names}
 
     def file(self, source: Source) -> Path | None:
         """The documents of a source, or None where the run has none."""

@@ -53,11 +53,16 @@ def _by_type(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
-class StreamOptions(RequestObject):
-    """Options of a stream. Chunks are never padded (obfuscation)."""
+class ObfuscationOption(RequestObject):
+    """Option of a stream of events, which are never padded."""
+
+    include_obfuscation: Literal[False] = False
+
+
+class StreamOptions(ObfuscationOption):
+    """Options of a stream of chunks."""
 
     include_usage: bool = False
-    include_obfuscation: Literal[False] = False
 
 
 def _not_stored(value: Any) -> Any:
@@ -223,12 +228,6 @@ class ReasoningOptions(RequestObject):
 
     effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
-
-
-class ObfuscationOption(RequestObject):
-    """Option of a stream of events, which are never padded."""
-
-    include_obfuscation: Literal[False] = False
 
 
 class ResponsesRequest(Sampled):

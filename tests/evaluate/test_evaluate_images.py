@@ -14,11 +14,10 @@ from groundup.core.ledger import figures as to_json
 from groundup.core.ledger import result_of
 from groundup.data.document import SCHEMA
 from groundup.device import Device
-from groundup.evaluate import classification
+from groundup.evaluate import classification, exact_match
 from groundup.evaluate.attentive_probe import probe
 from groundup.evaluate.classification import Classification, classify
 from groundup.evaluate.runner import Evaluation, evaluate
-from groundup.evaluate.suites import images
 from groundup.evaluate.suites.images import ask
 from groundup.evaluate.texts import answers, conversations
 from groundup.generate.scoring import Scorer
@@ -72,7 +71,7 @@ def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
     labels = {"family": "count", "language": "en", "level": 1}
     documents = [pictured(str(number), f"{number}?", number, labels=labels) for number in range(3)] + [pictured("x")]
     said = iter([["0", " 1\n", "7"], ["y"]])
-    monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: next(said))
+    monkeypatch.setattr(exact_match, "answer", lambda engine, rows, limit, advance: next(said))
     rows = [to_json(each) for each in ask(seer, documents, "talks")]
     assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in rows] == [
         ("count", "en", 3),
@@ -86,7 +85,7 @@ def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
 def test_boxes_of_an_answer_are_measured_as_boxes(seer, pictured, monkeypatch):
     right = "a<loc0><loc0><loc500><loc500>; b<loc500><loc500><loc999><loc999>"
     near = "b<loc510><loc500><loc999><loc990>"
-    monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: [right, near])
+    monkeypatch.setattr(exact_match, "answer", lambda engine, rows, limit, advance: [right, near])
     (row,) = ask(seer, [pictured(right), pictured(right, seed=1)], "talks")
     assert row.exact_match.value == 0.5
     assert (row.boxes.precision.value, row.boxes.recall.value, row.boxes.f1.value) == pytest.approx((1, 3 / 4, 6 / 7))
@@ -94,7 +93,9 @@ def test_boxes_of_an_answer_are_measured_as_boxes(seer, pictured, monkeypatch):
 
 def test_an_answer_may_be_longer_than_the_longest_right_one(seer, pictured, monkeypatch):
     limits: list[int] = []
-    monkeypatch.setattr(images, "answer", lambda engine, rows, limit, advance: limits.append(limit) or [""] * len(rows))
+    monkeypatch.setattr(
+        exact_match, "answer", lambda engine, rows, limit, advance: limits.append(limit) or [""] * len(rows)
+    )
     ask(seer, [pictured("a<loc0><loc0><loc500><loc500>")], "talks")
     assert limits == [1 + 4 + 1 + 8]  # the kind, four locations, the end, and what is spare
 

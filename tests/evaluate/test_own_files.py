@@ -12,6 +12,7 @@ from groundup.config.evaluation import EvaluatePart
 from groundup.core.errors import InputError
 from groundup.data.document import Document
 from groundup.device import Device
+from groundup.evaluate import exact_match
 from groundup.evaluate.matching import MATCHINGS
 from groundup.evaluate.prompts import prompt_of, supervised_ids
 from groundup.evaluate.runner import Evaluation, evaluate_files
@@ -162,7 +163,7 @@ def test_conversations_have_the_loss_of_their_last_answer(engine: Engine) -> Non
 
 
 def test_what_the_model_answers_is_an_exact_match(engine: Engine, monkeypatch: Any) -> None:
-    monkeypatch.setattr(conversations, "answer", lambda *arguments: ["cat", "cat"])
+    monkeypatch.setattr(exact_match, "answer", lambda *arguments: ["cat", "cat"])
     found = conversations.last_answers(engine, [talk("cat"), talk("dog")])
     assert found.exact_match.value == 0.5
     assert [case.expected for case in found.mistakes] == ["dog"]

@@ -42,7 +42,6 @@ BEYOND = 0.01  # of the image's side: how far a box may stick out, by rounding, 
 MOST = 1e15  # of a coordinate; areas of larger ones are no numbers
 MIN_INSIDE = 0.5  # of a rotated box's area
 UPRIGHT = 4  # numbers of a box; a rotated one has eight
-WHOLE = rotated_boxes.upright(np.array([[0, 0, 1, 1]]))[0]  # the image
 _RESERVED = "<>;"  # in an answer they end a class name
 
 
@@ -141,7 +140,7 @@ def _outline(box: Box, size: tuple[int, int]) -> rotated_boxes.Array:
         raise BadImage("corners of no box", f"one lies between the others: {box}")
     if not (area := rotated_boxes.areas(corners[None])[0]) > rotated_boxes.TINY:
         raise BadImage("box of no area", f"its corners are {box}")
-    if rotated_boxes.intersections(WHOLE, corners[None])[0] < MIN_INSIDE * area:
+    if rotated_boxes.intersections(rotated_boxes.WHOLE, corners[None])[0] < MIN_INSIDE * area:
         raise BadImage(
             "box outside its image", f"less than half of it lies in an image of {size[0]} x {size[1]}: {box}"
         )
@@ -186,6 +185,11 @@ def _annotations(source: BoxesSource, folder: Path) -> list[Path]:
         return labels
     if _is_yolo(place):
         return [*yolo.files(source, place), *yolo_split.lists(place)]
+    return _of_one_form(source, folder)
+
+
+def _of_one_form(source: BoxesSource, folder: Path) -> list[Path]:
+    """The files of COCO, VOC or JSON lines; raises InputError for those of several forms, or of another one."""
     found = [Path(name) for name in names(source, folder, FORMS)]
     forms = sorted({path.suffix.lower() for path in found})
     if odd := [path for path in found if path.suffix.lower() not in FORMS]:
@@ -221,7 +225,7 @@ def _read(source: BoxesSource, folder: Path, damage: Damage) -> Iterator[Annotat
         yield from _yolo(source, place, folder, damage)
         return
     images = None if source.images is None else placed(source.images, folder)
-    found = _annotations(source, folder)
+    found = _of_one_form(source, folder)
     parts = parts_of_files(found)
     if found[0].suffix.lower() == ".xml":
         yield from voc.read(found, parts, images, folder, damage)

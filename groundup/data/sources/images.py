@@ -68,21 +68,22 @@ class ImagesSource(ImageFilesSource):
     def files(self, folder: Path) -> list[Path]:
         """The files to hash: images or tables of them, then the lists. Raises InputError when there are none."""
         files = _files(self, folder)
-        beside = [idx.labels_of(path) for path in files if _is_idx(path)] if self.has_classes else []
-        beside += [idx.classes_of(path) for path in files if _is_idx(path)] if self.has_classes else []
+        arrays = list(filter(_is_idx, files)) if self.has_classes else []
+        beside = [of(path) for of in (idx.labels_of, idx.classes_of) for path in arrays]
         return [*files, *filter(None, dict.fromkeys(beside)), *image_files.lists(self, folder)]
 
     def image_shape(self, folder: Path) -> ImageShape | None:
         """By some of the images, and by the longest name of a class, where folders or labels name them."""
         places = _places(self, _files(self, folder), _root(self, folder))
-        sides = [max(image.measure(data)) for data in _samples(self, places, folder)]
+        sides = sorted(max(image.measure(data)) for data in _samples(self, places, folder))
         if not sides:
             return None
+        side = sides[len(sides) // 2]
         if not self.has_classes:
-            return ImageShape(sorted(sides)[len(sides) // 2], ALONE)
+            return ImageShape(side, ALONE)
         classes = _classes(places)
         words = TEMPLATE + _words(self.question) + max(map(_words, classes)) if classes else None
-        return ImageShape(sorted(sides)[len(sides) // 2], words)
+        return ImageShape(side, words)
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
         """Stream the checked images as encoded; those that `heldout_files` lists, or a given split holds out, first.

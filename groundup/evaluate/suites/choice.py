@@ -9,7 +9,7 @@ from groundup.core.errors import InputError
 from groundup.core.tables import SUITES
 from groundup.evaluate.display import Cell, Display, Row, Table, interval
 from groundup.evaluate.figure import Figure, proportion
-from groundup.evaluate.questions import Question, read
+from groundup.evaluate.questions import Question, by_subject, read
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.generate.engine import Engine
 from groundup.generate.scoring import ScoredText
@@ -50,7 +50,7 @@ class _Mark:
 
 def measure(inputs: SuiteInputs) -> Choice:
     """Answer the files that the recipe names."""
-    files = {path: (inputs.home / path).expanduser() for path in inputs.options.choice}
+    files = inputs.paths(inputs.options.choice)
     return Choice({path: choices(inputs.engine, file, inputs.advance) for path, file in files.items()})
 
 
@@ -61,10 +61,7 @@ def choices(engine: Engine, path: Path, advance: Advance = ignored) -> dict[str,
     choice longer than the context.
     """
     marks = _marks(engine, read(path), path, advance)
-    groups = {"": marks}
-    for mark in marks:
-        if mark.question.subject:
-            groups.setdefault(mark.question.subject, []).append(mark)
+    groups = by_subject(marks, lambda mark: mark.question.subject)
     return {subject: _accuracy(group) for subject, group in groups.items()}
 
 

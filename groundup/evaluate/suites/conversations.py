@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from groundup.core import units
 from groundup.core.tables import SUITES
 from groundup.data.document import Document
-from groundup.evaluate.cases import answer_of, question_of
+from groundup.evaluate.cases import answer_of
 from groundup.evaluate.display import Cell, Display, Headline, Table, interval
-from groundup.evaluate.exact_match import MISTAKES, SPARE, Case
+from groundup.evaluate.exact_match import MISTAKES, Case, cells, greedy_cases
 from groundup.evaluate.figure import Figure, proportion, ratio
 from groundup.evaluate.matching import exact
-from groundup.evaluate.prompts import answer, prompt_of, supervised_ids
+from groundup.evaluate.prompts import prompt_of, supervised_ids
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.evaluate.texts import conversations
 from groundup.generate.engine import Engine
@@ -60,20 +60,15 @@ def measure(inputs: SuiteInputs) -> Conversations:
 def last_answers(engine: Engine, documents: Sequence[Document], advance: Advance = ignored) -> Answers:
     """The loss and the exact match of conversations that end with an answer."""
     prompts = [prompt_of(engine, document) for document in documents]
-    expected = [answer_of(document) for document in documents]
-    targets = [supervised_ids(engine.tokenizer, each) for each in expected]
+    targets = [supervised_ids(engine.tokenizer, answer_of(document)) for document in documents]
     scored = [
         ScoredText(prompt.ids + ids, len(prompt.ids))
         for prompt, ids in zip(prompts, targets, strict=True)
         if len(prompt.ids) + len(ids) <= engine.config.context + 1
     ]
     losses = engine.scorer.negative_log_likelihoods(scored)
-    found = answer(engine, prompts, max(map(len, targets)) + SPARE, advance)
-    wrong = [
-        Case(question_of(document), right, text)
-        for document, right, text in zip(documents, expected, found, strict=True)
-        if not exact(text, right)
-    ]
+    cases = greedy_cases(engine, documents, prompts, max(map(len, targets)), advance)
+    wrong = [case for case in cases if not exact(case.answer, case.expected)]
     return Answers(
         ratio(losses, [len(each.ids) - each.first for each in scored]) if scored else None,
         proportion(len(documents) - len(wrong), len(documents)),
@@ -103,11 +98,7 @@ def display(result: Conversations) -> Display:
         Headline(f"Exact match, {source}", units.percent(entry.exact_match.value), "last answers, held out")
         for source, entry in entries
     ]
-    mistakes = [
-        [Cell(each, verbatim=True) for each in (source, case.question, case.expected, case.answer)]
-        for source, entry in entries
-        for case in entry.mistakes
-    ]
+    mistakes = [[Cell(source, verbatim=True), *cells(case)] for source, entry in entries for case in entry.mistakes]
     return Display(headline, [Table("Held-out conversations: the last answer", columns, rows)], mistakes=mistakes)
 
 

@@ -9,12 +9,12 @@ from groundup.core.tables import SUITES
 from groundup.data.document import Document, read
 from groundup.evaluate import classification
 from groundup.evaluate.average_precision import Matches, ScoredImage, matches
-from groundup.evaluate.cases import answer_of, chunks, question_of
+from groundup.evaluate.cases import answer_of, chunks
 from groundup.evaluate.classification import Classification, classify, labelled
 from groundup.evaluate.display import Display, Headline, Table
-from groundup.evaluate.exact_match import SPARE, Case, Row, average, mistakes, row_of
+from groundup.evaluate.exact_match import Case, Row, average, greedy_cases, mistakes, row_of
 from groundup.evaluate.figure import Figure
-from groundup.evaluate.prompts import answer, prompt_of, supervised_ids
+from groundup.evaluate.prompts import prompt_of, supervised_ids
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.evaluate.suites import tasks
 from groundup.evaluate.texts import conversations
@@ -94,10 +94,8 @@ def ask(engine: Engine, documents: Sequence[Document], name: str, advance: Advan
 def _cases(engine: Engine, documents: list[Document], advance: Advance) -> list[Case]:
 
     rows = [prompt_of(engine, document) for document in documents]
-    expected = [answer_of(document) for document in documents]
-    longest = max(len(supervised_ids(engine.tokenizer, text)) for text in expected)
-    answers = answer(engine, rows, longest + SPARE, advance)
-    return [Case(*each) for each in zip(map(question_of, documents), expected, answers, strict=True)]
+    longest = max(len(supervised_ids(engine.tokenizer, answer_of(document))) for document in documents)
+    return greedy_cases(engine, documents, rows, longest, advance)
 
 
 def _row(key: tuple[str, str, int], cases: list[Case]) -> QuestionRow:

@@ -10,11 +10,11 @@ from groundup.core import units
 from groundup.core.errors import InputError
 from groundup.core.tables import SUITES
 from groundup.evaluate.display import Cell, Display, Headline, Table, interval
-from groundup.evaluate.exact_match import MISTAKES, SPARE, Case
+from groundup.evaluate.exact_match import MISTAKES, SPARE, Case, cells
 from groundup.evaluate.figure import Figure, proportion
 from groundup.evaluate.matching import MATCHINGS, Matching, has_number
 from groundup.evaluate.prompts import answer, supervised_ids
-from groundup.evaluate.questions import records, text
+from groundup.evaluate.questions import by_subject, records, text
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.generate.engine import Engine
 from groundup.generate.packing import PackedRow
@@ -52,7 +52,7 @@ class OpenQuestions:
 
 def measure(inputs: SuiteInputs) -> OpenQuestions:
     """Ask the files that the recipe names."""
-    files = {path: (inputs.home / path).expanduser() for path in inputs.options.questions}
+    files = inputs.paths(inputs.options.questions)
     return OpenQuestions({path: ask(inputs.engine, file, inputs.advance) for path, file in files.items()})
 
 
@@ -61,10 +61,8 @@ def ask(engine: Engine, path: Path, advance: Advance = ignored) -> dict[str, Ans
     questions = read(path)
     prompts = [PackedRow(chat.prompt(engine.tokenizer, [{"role": "user", "content": each.text}])) for each in questions]
     longest = max(len(supervised_ids(engine.tokenizer, right)) for each in questions for right in each.answers)
-    groups: dict[str, list[tuple[OpenQuestion, str]]] = {"": []}
-    for question, found in zip(questions, answer(engine, prompts, longest + SPARE, advance), strict=True):
-        for subject in dict.fromkeys(("", question.subject)):
-            groups.setdefault(subject, []).append((question, found))
+    answered = zip(questions, answer(engine, prompts, longest + SPARE, advance), strict=True)
+    groups = by_subject(answered, lambda pair: pair[0].subject)
     return {subject: _answered(group) for subject, group in groups.items()}
 
 
@@ -123,7 +121,7 @@ def display(result: OpenQuestions) -> Display:
         for path, subjects in result.open_questions.items()
     ]
     mistakes = [
-        [Cell(each, verbatim=True) for each in (path, case.question, case.expected, case.answer)]
+        [Cell(path, verbatim=True), *cells(case)]
         for path, subjects in result.open_questions.items()
         for case in subjects[""].mistakes
     ]

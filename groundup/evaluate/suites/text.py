@@ -40,7 +40,7 @@ class TextFiles:
 
 def measure(inputs: SuiteInputs) -> TextFiles:
     """Measure the files that the recipe names."""
-    files = {path: (inputs.home / path).expanduser() for path in inputs.options.text}
+    files = inputs.paths(inputs.options.text)
     return TextFiles({path: of_file(inputs.engine, file, inputs.advance) for path, file in files.items()})
 
 

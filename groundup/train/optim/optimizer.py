@@ -14,8 +14,8 @@ class Optimizer:
     """Muon and torch's AdamW (arXiv:1711.05101) over one module, with one schedule.
 
     Rates rise linearly over the first `warmup` fraction of the steps, stay, and fall linearly to zero over the last
-    `decay` fraction (warm-up/stable/decay, arXiv:2404.06395). Owners update sharded matrices. Muon
-    multiplies in `precision`.
+    `decay` fraction (warm-up/stable/decay, arXiv:2404.06395). Owners update sharded matrices. Muon multiplies in
+    `precision`.
     """
 
     def __init__(
