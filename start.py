@@ -24,7 +24,8 @@ CHECKS = (
     ["mypy"],
     ["lint-imports"],
     ["python", "-m", "tests.lines"],
-    ["pytest", "-q"],
+    # a process a core, a file's tests in one of them; four are as much as the files can be shared out evenly
+    ["pytest", "-q", "-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"],
 )
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from groundup.config.model import ModelPart
-from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
+from groundup.core.tables import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
 
 def _derived_schedule(recipe: Recipe, stage: StagePart) -> dict[str, tuple[Any, str]]:
     context, width = recipe.model.context, recipe.model.dimensions()["width"]
-    rows, chosen = max(1, 8192 * recipe.model.depth // 4 // context), objective(stage.do)
+    rows, chosen = max(1, 8192 * recipe.model.depth // 4 // context), OBJECTIVES[stage.do]
     batch = stage.batch_tokens or rows * context
     return {
         "batch_tokens": (rows * context, "2,048 tokens a layer, in whole rows of the context"),

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from groundup.core.tables import OBJECTIVES
-
 
 @dataclass(frozen=True)
 class Objective:
@@ -19,10 +17,3 @@ class Objective:
     completes: bool  # samples while training continue the prompts as text; else they answer them
     muon_lr: float  # default of the peak rate
     decay: float  # default of the fraction of the steps in which the rate falls
-
-
-def objective(name: str) -> Objective:
-    """The objective of a name. Raises InputError that lists the known ones."""
-    found = OBJECTIVES[name]
-    assert isinstance(found, Objective), f"{name} adds no Objective to the table of objectives"
-    return found

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from groundup.core.errors import InputError
 
 if TYPE_CHECKING:
+    # for the types of the tables alone: at run time this room imports none above it
     from pydantic import BaseModel
+
+    from groundup.config.objective import Objective
+    from groundup.evaluate.suite import Suite
+    from groundup.model.layouts import Layout
+    from groundup.pipeline.application import ApplicationStage
+    from groundup.release.exporter import Export
+    from groundup.release.part import ReportPart
 
 Entry = TypeVar("Entry")
 
@@ -112,9 +120,9 @@ class Application:
 
 APPLICATIONS: Table[Application] = Table("groundup.applications", "groundup.apps")
 SOURCES: Table["type[BaseModel]"] = Table("groundup.sources", "groundup.data.sources")
-OBJECTIVES: Table[Any] = Table("groundup.objectives", "groundup.train.objectives")
-SUITES: Table[Any] = Table("groundup.suites", "groundup.evaluate.suites")
-LAYOUTS: Table[Any] = Table("groundup.layouts", "groundup.model.layouts")
-EXPORTS: Table[Any] = Table("groundup.exports", "groundup.release.export")
-STAGES: Table[Any] = Table("groundup.stages")  # `pipeline.application.ApplicationStage`, of applications
-REPORTS: Table[Any] = Table("groundup.reports", "groundup.release.parts")  # parts of the report, by stage
+OBJECTIVES: Table["Objective"] = Table("groundup.objectives", "groundup.train.objectives")
+SUITES: Table["Suite[Any]"] = Table("groundup.suites", "groundup.evaluate.suites")
+LAYOUTS: Table["Layout"] = Table("groundup.layouts", "groundup.model.layouts")
+EXPORTS: Table["Export"] = Table("groundup.exports", "groundup.release.export")
+STAGES: Table["ApplicationStage[Any]"] = Table("groundup.stages")  # of applications
+REPORTS: Table["ReportPart"] = Table("groundup.reports", "groundup.release.parts")  # parts of the report, by stage

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from groundup.config.derived import schedules
-from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
 from groundup.core.errors import InputError
 from groundup.core.extras import require
-from groundup.core.tables import STAGES, SUITES
+from groundup.core.tables import OBJECTIVES, STAGES, SUITES
 from groundup.data import augment, prepare, sample, shards
 from groundup.data.source import Source, sources
 from groundup.evaluate import runner
@@ -119,7 +118,7 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
         parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *classes, *((before,) if before else ()))
         listed = partial(_weights, begun) if before is None and begun is not None else tuple
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
-        versions = {"training": loop.VERSION, f"objective {stage.do}": objective(stage.do).version}
+        versions = {"training": loop.VERSION, f"objective {stage.do}": OBJECTIVES[stage.do].version}
         if stage.augment or stage.mirror:
             versions["augmentation"] = augment.VERSION
         yield Stage(stage.title, "groundup.train.loop", versions, part, parents, listed, work, trains=True)

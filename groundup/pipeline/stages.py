@@ -14,12 +14,12 @@ from groundup.codecs import chat
 from groundup.codecs.text import SPECIAL_TOKENS, VISION_TOKENS, Tokenizer
 from groundup.config.derived import Schedule
 from groundup.config.load import RECIPE
-from groundup.config.objective import objective
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
 from groundup.core.files import read_json, write_json, write_with
+from groundup.core.tables import OBJECTIVES
 from groundup.data import sample
 from groundup.data.batches import Batches, heldout
 from groundup.data.document import detection_classes
@@ -203,7 +203,7 @@ def train(
     context: StageContext, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]
 ) -> Result:
     """Packed rows to weights; `sources` are all that any stage of the run learns from."""
-    recipe, folder, chosen = context.recipe, context.folder(stage.title), objective(stage.do)
+    recipe, folder, chosen = context.recipe, context.folder(stage.title), OBJECTIVES[stage.do]
     codec = Tokenizer.load(context.folder("tokenizer"))
     tower_folder, tower = (None, None) if start is not None else pretrained_tower(recipe, context.home)
     classes, rotated = _classes(context, sources)
@@ -306,7 +306,7 @@ class _TrainingCallbacks:
         """A text to go on with while pre-training, a question afterwards."""
         return (
             self.codec.encode(prompt)
-            if objective(self.stage.do).completes
+            if OBJECTIVES[self.stage.do].completes
             else chat.prompt(self.codec, [{"role": "user", "content": prompt}])
         )
 

@@ -26,7 +26,7 @@ def export(name: str, model: Path, out: Path, options: Mapping[str, str]) -> lis
 
     Raises InputError for an unknown format, a missing extra, a refused option, and as the format's `write` does.
     """
-    chosen: Export = EXPORTS[name]
+    chosen = EXPORTS[name]
     if chosen.extra is not None:
         require(chosen.extra)
     for option, value in options.items():

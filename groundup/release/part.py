@@ -27,5 +27,4 @@ def display(manifest: Manifest | None, folder: Path | None = None) -> Display:
     """The display of a stage's result, with the films in its folder if given; empty for None."""
     if manifest is None:
         return Display()
-    part: ReportPart = REPORTS[manifest.stage]
-    return part.display(manifest.metrics, folder)
+    return REPORTS[manifest.stage].display(manifest.metrics, folder)

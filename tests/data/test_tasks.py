@@ -55,7 +55,7 @@ def test_answer_is_canonical(name, level, language):
         assert "{" not in task.question
 
 
-@pytest.mark.parametrize("name", set(FAMILIES) - {"spelling"})
+@pytest.mark.parametrize("name", sorted(set(FAMILIES) - {"spelling"}))
 def test_both_languages_tell_the_same_instance(name):
     for level in range(1, 6):
         for seed in range(30):

@@ -6,7 +6,7 @@ import pytest
 
 from groundup.config.derived import schedules
 from groundup.config.load import load
-from groundup.config.objective import Objective, objective
+from groundup.config.objective import Objective
 from groundup.core.errors import InputError
 from groundup.core.tables import OBJECTIVES
 
@@ -43,6 +43,6 @@ def test_an_objective_of_another_package_gives_its_stage_a_loss_mask_and_a_sched
     mine = Objective(version=3, assistant_only=True, predicts_patches=False, completes=False, muon_lr=0.005, decay=0.5)
     monkeypatch.setitem(OBJECTIVES._entries, "mine", mine)
     loaded = load(recipe(tmp_path, "mine"))
-    assert objective(loaded.stage[0].do) is mine
+    assert OBJECTIVES[loaded.stage[0].do] is mine
     schedule, _ = schedules(loaded)[0]
     assert (schedule.muon_lr, schedule.decay) == (0.005, 0.5)
