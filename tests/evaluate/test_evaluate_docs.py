@@ -1,4 +1,4 @@
-"""What `your-own-data.md` says about own evaluation and about going on with a model is done as it stands there."""
+"""The commands in `your-own-data.md` for own evaluation and for continuing to train a model work as printed."""
 
 import json
 import re
@@ -54,8 +54,8 @@ def test_own_evaluation(home: Path) -> None:
     assert table["open_questions"]["exam.jsonl"][""]["right"]["n"] == 3
 
 
-def test_going_on_with_a_model(home: Path) -> None:
-    text = section("Going on with a model")
+def test_continuing_to_train_a_model(home: Path) -> None:
+    text = section("Continuing to train a model")
     (home / "letters").mkdir()
     (home / "letters/a.txt").write_text("dear cat\n" * 500)
     (home / "more.toml").write_text(block(text, "toml"))
