@@ -18,7 +18,7 @@ class Part(BaseModel):
 
 
 def knob(default: Any, unit: str, reason: str, **limits: Any) -> Any:
-    """Declare one knob: its default, its unit, and what it decides and why that default.
+    """Declare one knob: its default, its unit, and its effect with the reason for the default.
 
     >>> knob(8192, "ids", "vocabulary", ge=258).json_schema_extra
     {'unit': 'ids'}

@@ -9,14 +9,14 @@ from groundup.core.tables import SUITES
 
 
 class EvaluatePart(Part):
-    """What is measured on the grown model."""
+    """What is measured on the trained model."""
 
     suites: tuple[Annotated[str, AfterValidator(SUITES.known)], ...] = knob(
-        ("bits-per-byte",), "names", "measurements to make"
+        ("bits-per-byte",), "names", "evaluation suites to run"
     )
     per_family: int = knob(50, "instances", "held-out instances a task family and language", ge=1)
     choice: tuple[str, ...] = knob((), "paths", "multiple-choice JSONL files: question, choices, answer")
-    questions: tuple[str, ...] = knob((), "paths", "JSONL files of own questions: question, answer, match")
+    questions: tuple[str, ...] = knob((), "paths", "JSONL files of your own questions: question, answer, match")
     text: tuple[str, ...] = knob((), "paths", "text files to measure bits per byte and perplexity a word on")
     baselines: bool = knob(False, "flag", "gzip, xz and an n-gram model beside the bits per byte")
     validation_megabytes: float = knob(1.0, "MB", "held-out text a source for bits per byte", gt=0)

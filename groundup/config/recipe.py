@@ -38,9 +38,9 @@ class Recipe(Part):
     """A whole recipe."""
 
     name: str = knob(..., "name", "names the run's folder", pattern=NAME)
-    purpose: Purpose = knob("", "sentence", "what the model is for: shown by chat, page, API, report and card")
-    examples: Examples = knob((), "prompts", "to try first: shown by chat, page and API; they train nothing")
-    seed: int = knob(17, "number", "every random choice follows from it", ge=0, lt=2**63)
+    purpose: Purpose = knob("", "sentence", "the purpose of the model, shown by chat, page, API, report and card")
+    examples: Examples = knob((), "prompts", "example prompts, shown by chat, page and API; not used in training")
+    seed: int = knob(17, "number", "seed of every random choice", ge=0, lt=2**63)
     source: tuple[AnySource, ...] = knob(..., "tables", "where the data comes from", min_length=1)
     tokenizer: TokenizerPart = TokenizerPart()
     model: ModelPart = ModelPart()

@@ -22,12 +22,12 @@ class SourceConfig(Part):
     holds: ClassVar[Literal["text", "conversations", "images"]] = "text"  # text is measured in bits per byte
     has_boxes: ClassVar[bool] = False  # its images come with the boxes of what they show
     exact_answers: ClassVar[bool] = False  # an answer is right when it equals the document's, character by character
-    name: str = knob(..., "name", "what mixes and reports call this source", pattern=NAME)
-    licence: str = knob("unstated", "SPDX id", "recorded for every document; unstated is warned about")
-    heldout_share: float = knob(0.01, "share", "documents kept for validation, chosen by content hash", ge=0, le=0.5)
-    min_chars: int = knob(1, "characters", "shorter documents are dropped and counted", ge=1)
+    name: str = knob(..., "name", "name of this source in mixes and reports", pattern=NAME)
+    licence: str = knob("unstated", "SPDX id", "recorded for every document; without one there is a warning")
+    heldout_share: float = knob(0.01, "fraction", "documents held out for validation, by content hash", ge=0, le=0.5)
+    min_chars: int = knob(1, "characters", "shorter documents are filtered and counted", ge=1)
     max_chars: int = knob(
-        1_000_000, "characters", "longer documents are dropped and counted: one bad file must not fill memory", ge=1
+        1_000_000, "characters", "longer documents are filtered and counted: one bad file must not fill memory", ge=1
     )
     kind: str
 
@@ -44,10 +44,8 @@ class SourceConfig(Part):
 class FileSourceConfig(SourceConfig):
     """The knobs of a source that reads files."""
 
-    path: str = knob(..., "path or glob", "files to read, relative to the recipe's folder; ** crosses folders")
-    bad_share: float = knob(
-        0.01, "share", "unreadable files or lines tolerated before the source is refused", ge=0, le=1
-    )
+    path: str = knob(..., "path or glob", "files to read, relative to the recipe's folder; ** matches any subfolders")
+    bad_share: float = knob(0.01, "fraction", "of damaged files or rows above which the source is refused", ge=0, le=1)
 
 
 def _known(encoding: str) -> str:
@@ -64,10 +62,10 @@ class TextFilesConfig(FileSourceConfig):
     encoding: Annotated[str, AfterValidator(_known)] = knob(
         "utf-8",
         "name",
-        "of text, CSV and JSON files, such as latin-1; a byte-order mark decides first",
+        "encoding of text, CSV and JSON files, such as latin-1; a byte-order mark overrides it",
     )
     heldout_path: str | None = knob(
-        None, "path or glob", "files of the same kind that are the validation part; left out: by content hash"
+        None, "path or glob", "files of the same kind that are the held-out part; default: split by content hash"
     )
 
     @model_validator(mode="after")
@@ -85,16 +83,14 @@ class ImageFilesConfig(FileSourceConfig):
     heldout_files: str | None = knob(
         None,
         "file",
-        "lists the images to hold out, one path or file name a line; left out: by content hash",
+        "list of the images to hold out, one path or file name a line; default: split by content hash",
     )
     heldout_part: Literal["val", "test"] | None = knob(
-        None, "name", "of files in folders train, val and test, the part to hold out; left out: val, without one test"
+        None, "name", "which of the folders train, val and test is held out; default: val, or test if there is no val"
     )
-    without_files: str | None = knob(
-        None, "file", "lists images to leave out, such as a validation part that nothing is chosen by"
-    )
+    without_files: str | None = knob(None, "file", "list of images to leave out, such as a published validation part")
     near_duplicates: int = knob(
-        3, "bits", "images whose 64-bit hashes differ by no more are one: never on both sides of a split", ge=0, le=16
+        3, "bits", "images whose 64-bit hashes differ by no more are never on both sides of a split", ge=0, le=16
     )
 
 

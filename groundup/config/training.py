@@ -12,47 +12,47 @@ class StagePart(Part):
     """One training stage: an objective, its data and how to optimise."""
 
     do: Annotated[str, AfterValidator(OBJECTIVES.known)] = knob(
-        ..., "name", "pretrain: every token counts; instruct: only the assistant's"
+        ..., "name", "objective; pretrain: every token is in the loss; instruct: only the assistant's"
     )
-    name: str | None = knob(
-        None, "name", "name of the stage's folder; the objective's name when left out", pattern=NAME
-    )
-    tokens: int = knob(..., "tokens", "how much to train", ge=1)
+    name: str | None = knob(None, "name", "name of the stage's folder; default: the objective's name", pattern=NAME)
+    tokens: int = knob(..., "tokens", "length of the training", ge=1)
     mix: dict[str, Annotated[float, Field(gt=0)]] = knob(
-        ..., "source: weight", "shares of the tokens seen", min_length=1
+        ..., "source: weight", "fraction of the training tokens from each source", min_length=1
     )
     batch_tokens: int | None = knob(None, "tokens", "tokens a step, all processes together", ge=8)
     micro_tokens: int | None = knob(
-        None, "tokens", "tokens a forward on one process: less needs less memory, the numbers stay", ge=8
+        None, "tokens", "tokens a forward on one process; less needs less memory and gives the same result", ge=8
     )
-    muon_lr: float | None = knob(None, "rate", "peak rate of Muon, for the matrices of the blocks", gt=0)
-    adamw_lr: float | None = knob(None, "rate", "peak rate of AdamW, for embedding, head and norms", gt=0)
-    weight_decay: float | None = knob(None, "rate", "pull towards zero, on matrices only", ge=0)
-    clip: float | None = knob(None, "norm", "largest norm of the whole gradient", gt=0)
-    warmup: float | None = knob(None, "share", "of the steps, rate rising from zero", ge=0, le=1)
+    muon_lr: float | None = knob(None, "rate", "peak learning rate of Muon, for the matrices of the blocks", gt=0)
+    adamw_lr: float | None = knob(None, "rate", "peak learning rate of AdamW, for embedding, head and norms", gt=0)
+    weight_decay: float | None = knob(None, "rate", "decoupled weight decay, of matrices only", ge=0)
+    clip: float | None = knob(
+        None, "norm", "largest norm of the gradient of all parameters; larger ones are clipped", gt=0
+    )
+    warmup: float | None = knob(None, "fraction", "of the steps in which the learning rate rises from zero", ge=0, le=1)
     decay: float | None = knob(
-        None, "share", "of the steps, rate falling to zero; between them it is stable", ge=0, le=1
+        None, "fraction", "of the steps in which the rate falls to zero; before, it is constant", ge=0, le=1
     )
     augment: float = knob(
         0.0,
         "strength",
-        "of random crops, colours, erasing and mixing, 0 to 1: for few images, seen often",
+        "of random crops, colours, erasing and mixing, 0 to 1: for few images that are read often",
         ge=0,
         le=1,
     )
     mirror: bool = knob(
         False,
         "flag",
-        "half of the images are mirrored, whatever augment is: not where that changes the class, as of digits",
+        "mirrors half of the images, whatever augment is; not if that changes the class, as of digits",
     )
     images: Literal["next", "masked"] = knob(
-        "next", "name", "how pre-training learns from images: predict the next patch, or hidden ones"
+        "next", "name", "image objective of pre-training: predict the next patch, or masked patches"
     )
-    recompute: bool = knob(False, "flag", "gradient checkpointing: a third more work, far less memory")
-    checkpoint_steps: int = knob(200, "steps", "between checkpoints: the most work a crash can cost", ge=1)
-    keep: int = knob(2, "checkpoints", "last ones kept; the one before serves when the last is damaged", ge=1)
-    sample_steps: int = knob(500, "steps", "between samples of the model's text; 0 for none", ge=0)
-    validate_steps: int = knob(250, "steps", "between looks at the held-out loss; 0 for none", ge=0)
+    recompute: bool = knob(False, "flag", "gradient checkpointing: a third more compute, far less memory")
+    checkpoint_steps: int = knob(200, "steps", "between checkpoints; a crash loses at most so many", ge=1)
+    keep: int = knob(2, "checkpoints", "number kept; if the last one is damaged, the one before is used", ge=1)
+    sample_steps: int = knob(500, "steps", "between generated samples in the log; 0: none", ge=0)
+    validate_steps: int = knob(250, "steps", "between measurements of the held-out loss; 0: none", ge=0)
 
     @property
     def title(self) -> str:

@@ -228,13 +228,10 @@ def test_the_run_ends_with_the_line_at_work_its_figures_a_film_and_the_way_to_it
     with Image.open(sorted_ / "runs/sorter/line/line.webp") as film:
         assert film.is_animated
     report = (sorted_ / "runs/sorter/report/report.html").read_text(encoding="utf-8")
-    assert (
-        "At work on the simulated sorting line until 2 items" in report
-        and '<img src="data:image/webp;base64,' in report
-    )
+    assert "Sorting on the simulated line until 2 items" in report and '<img src="data:image/webp;base64,' in report
     said = (sorted_ / "said.txt").read_text(encoding="utf-8")
     sort = f"sort    groundup sort runs/sorter --sure {work['sure']} --page"
-    for part in ("At work on the simulated sorting line", "film    runs/sorter/line/line.webp", sort):
+    for part in ("Sorting on the simulated line", "film    runs/sorter/line/line.webp", sort):
         assert part in said, part
 
 

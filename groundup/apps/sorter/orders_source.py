@@ -27,13 +27,13 @@ class OrdersSource(ProceduralSource):
 
     licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
     heldout_share: float = knob(
-        0.03, "share", "of so many more, in phrasings that are not trained on, for the held-out loss", ge=0.001, le=0.5
+        0.03, "fraction", "held-out conversations, in other phrasings, beside the training ones", ge=0.001, le=0.5
     )
-    count: int = knob(..., "conversations", "how many to make to train on", ge=1)
+    count: int = knob(..., "conversations", "number of training conversations", ge=1)
     languages: dict[Literal["en", "zh"], Annotated[int, Field(ge=1, le=100)]] = knob(
         {"en": 1, "zh": 1},
         "language: number",
-        "languages of the orders, and how many of each come in turn",
+        "languages of the orders, and how many of each in turn",
         min_length=1,
     )
 

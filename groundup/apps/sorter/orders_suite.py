@@ -117,14 +117,16 @@ def display(result: Orders) -> Display:
 def _headline(source: str, rows: list[Row]) -> Headline:
     known = average(row for row in rows if row.family == "heldout")
     return Headline(
-        f"Orders understood, {source}", units.percent(known.value), "sentences in other words than those trained on"
+        f"Orders translated exactly, {source}",
+        units.percent(known.value),
+        "sentences in other words than those in training",
     )
 
 
 def _table(source: str, rows: list[Row]) -> Table:
     caption = (
-        f"Orders understood in {source}: {largest(rows)} sentences of each kind and language, none of whose clauses was"
-        " trained on"
+        f"Orders translated exactly, source {source}: {largest(rows)} sentences of each kind and language, no clause of"
+        " which is in training"
     )
     families = dict.fromkeys(row.family for row in rows)
     cells = [[PHRASINGS[family], *by_language(rows, family)] for family in families]

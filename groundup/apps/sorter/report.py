@@ -28,9 +28,7 @@ def table(result: LineResult) -> Table:
         for row in result.rows
     ]
     until = f"until {units.number(result.items)} items have left it"
-    caption = (
-        f"At work on the simulated sorting line {until}; items below {result.sure} % confidence go to manual sorting"
-    )
+    caption = f"Sorting on the simulated line {until}; items below {result.sure} % confidence go to manual sorting"
     return Table(
         caption,
         ("line", "model", ">picks a minute", ">purity", ">recovery", ">by hand", ">passed", ">ms an image"),

@@ -43,9 +43,9 @@ class SimulatorSource(ProceduralSource):
 
     licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
     heldout_share: float = knob(
-        0.03, "share", "of so many more images, kept for evaluation: from seeds of their own", ge=0.001, le=0.5
+        0.03, "fraction", "held-out images, with other seeds, beside the training ones", ge=0.001, le=0.5
     )
-    count: int = knob(..., "images", "how many to make to train on", ge=1)
+    count: int = knob(..., "images", "number of training images", ge=1)
     world: SimulatorConfig = SimulatorConfig()
 
     def made_by(self) -> dict[str, str]:

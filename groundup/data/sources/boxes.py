@@ -53,11 +53,11 @@ class BoxesSource(ImageFilesSource):
     version = 2  # polygons and corners of labels are read, and a split that the files bring along is used
     has_boxes = True
 
-    images: str | None = knob(None, "folder", "where the images lie; left out: beside the annotations")
+    images: str | None = knob(None, "folder", "folder of the images; default: beside the annotations")
     question: str = knob(
         "What lies where?",
         "text",
-        "asked of each image, with boxes as the answer; empty: only the patches are labelled",
+        "question about each image, with boxes as the answer; empty: only the detection head is trained",
     )
     rotated: bool = knob(True, "flag", "rotated boxes keep their corners; false: upright boxes around them")
 

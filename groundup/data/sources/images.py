@@ -54,10 +54,10 @@ class ImagesSource(ImageFilesSource):
     version = 2  # a split that the files bring along is used
 
     classes: Literal["folders", "none"] = knob(
-        "folders", "name", "folders: the folder an image lies in names its class; none: images alone"
+        "folders", "name", "folders: the folder of an image names its class; none: unlabelled images"
     )
     question: str = knob(
-        "What is this?", "text", "what a user asks of each image; its class is the answer", min_length=1
+        "What is this?", "text", "question of the user about each image; its class is the answer", min_length=1
     )
 
     @property

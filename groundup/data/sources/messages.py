@@ -31,7 +31,7 @@ class MessagesSource(TextFilesSource):
     holds = "conversations"
 
     ignore: tuple[str, ...] = knob(
-        (), "keys", "keys or columns that are passed over, though they may change what a row means, such as a score"
+        (), "keys", "keys or columns to skip although they may change the meaning of a row, such as a score"
     )
 
     def paths(self, folder: Path) -> list[Path]:

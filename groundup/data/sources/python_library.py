@@ -31,7 +31,10 @@ class LibrarySource(Source):
 
     licence: str = knob("PSF-2.0", "SPDX id", "the licence of CPython and its library")
     parts: tuple[Literal["docstrings", "source", "topics"], ...] = knob(
-        ("docstrings", "topics"), "names", "prose first: code is much larger and harder", min_length=1
+        ("docstrings", "topics"),
+        "names",
+        "default: prose alone, as source code is much larger and harder",
+        min_length=1,
     )
 
     def made_by(self) -> dict[str, str]:

@@ -29,12 +29,12 @@ class ScenesSource(ProceduralSource):
     exact_answers = True
 
     licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
-    heldout_share: float = knob(0.05, "share", "scenes kept for evaluation, chosen by content hash", ge=0.001, le=0.5)
-    count: int = knob(..., "scenes", "how many to make", ge=1)
+    heldout_share: float = knob(0.05, "fraction", "scenes held out for evaluation, by content hash", ge=0.001, le=0.5)
+    count: int = knob(..., "scenes", "number of training scenes", ge=1)
     pixels: int = knob(64, "pixels", "the longer side of a scene", ge=16, le=1024)
-    things: int = knob(4, "things", "most in one scene", ge=1, le=12)
+    things: int = knob(4, "objects", "most objects of one scene", ge=1, le=12)
     languages: tuple[Literal["en", "zh"], ...] = knob(("en",), "names", "languages of the questions", min_length=1)
-    seed: int = knob(0, "number", "another seed makes other scenes", ge=0)
+    seed: int = knob(0, "number", "seed of the training scenes", ge=0)
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
         """Stream `count` training scenes, then the held-out ones: a fraction `heldout_share`, within bounds.

@@ -39,15 +39,15 @@ class TasksSource(ProceduralSource):
     exact_answers = True
 
     licence: str = knob("CC0-1.0", "SPDX id", "made by this program, free to all")
-    heldout_share: float = knob(0.1, "share", "instances kept for evaluation, chosen by content hash", ge=0.01, le=0.5)
-    count: int = knob(..., "conversations", "how many training instances to make", ge=1)
+    heldout_share: float = knob(0.1, "fraction", "instances held out for evaluation, by content hash", ge=0.01, le=0.5)
+    count: int = knob(..., "conversations", "number of training instances", ge=1)
     languages: tuple[Literal["en", "zh"], ...] = knob(
         ("en", "zh"), "names", "languages of the instructions", min_length=1
     )
     families: dict[str, Annotated[int, Field(ge=1, le=5)]] = knob(
-        ..., "family: level", "task families and their difficulty, 1 to 5", min_length=1
+        ..., "family: level", "task families and their levels of difficulty, 1 to 5", min_length=1
     )
-    seed: int = knob(0, "number", "another seed makes other instances", ge=0)
+    seed: int = knob(0, "number", "seed of the training instances", ge=0)
 
     def files(self, folder: Path) -> list[Path]:
         """None. Raises InputError for a family that does not exist or cannot be made here."""

@@ -1,4 +1,4 @@
-"""Orders understood: what counts as right is what a line does, and only lines of the language are written."""
+"""The suite "orders": an answer is scored by its effect on policies, and decoded under the grammar of the language."""
 
 from random import Random
 
@@ -118,5 +118,5 @@ def test_orders_have_a_row_for_each_kind_of_phrasing_and_a_column_for_each_langu
 
 def test_the_headline_is_what_was_understood_in_other_words_and_mistakes_are_displayed():
     found = display(orders())
-    assert [(title, value) for title, value, _ in found.headline] == [("Orders understood, said", "85.0 %")]
+    assert [(title, value) for title, value, _ in found.headline] == [("Orders translated exactly, said", "85.0 %")]
     assert len(found.mistakes) == 4
