@@ -1,4 +1,4 @@
-"""The front door: one verb a stage. Heavy imports wait until a verb needs them, so that help is instant."""
+"""The command line: `groundup COMMAND`. A command imports heavy modules only when it runs, so that help is instant."""
 
 import json
 import os
@@ -39,7 +39,7 @@ Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the ru
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 bad input (one sentence says what), 130 stopped by the user."""
+    """Run the command line. Exit codes: 0 success, 2 bad input (explained in one sentence), 130 stopped by the user."""
     process.configure_process()
     try:
         app()
@@ -53,7 +53,7 @@ def main() -> None:
         console.note("stopped; the same command goes on from the last finished work")
         sys.exit(130)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the interpreter ends: a second Ctrl-C leaves at once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the interpreter exits: a second Ctrl-C kills it at once
 
 
 @app.command()
@@ -134,7 +134,7 @@ def _plan(recipe: "Recipe", home: Path, root: Path, device: str | None) -> tuple
 
 
 def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:
-    """Figures, answers, the report and the lines that start a chat, a server or an application."""
+    """Print figures, answers, the report's path and the commands that start a chat, a server or an application."""
     from groundup.evaluate.display import join
     from groundup.release.part import display
     from groundup.release.terminal import render
@@ -239,7 +239,7 @@ def chat(
 
 
 def _introduce(stated: "About") -> None:
-    """Say what a model is for, with prompts to try."""
+    """Print the purpose of a model, with example prompts."""
     if stated.purpose:
         console.note(stated.purpose)
     if stated.examples:
@@ -247,7 +247,7 @@ def _introduce(stated: "About") -> None:
 
 
 def _show(talk: "Conversation", file: Path) -> None:
-    """Attach an image to the next question, or say why not: a wrong name ends no conversation."""
+    """Attach an image to the next question, or print why not: a wrong file name does not end the conversation."""
     try:
         talk.show(file)
     except InputError as error:
@@ -257,12 +257,12 @@ def _show(talk: "Conversation", file: Path) -> None:
 
 
 def _line() -> str | None:
-    """What the user says, or None to leave; a line that ends in a backslash goes on in the next."""
+    """Read the user's message; None to exit. A line that ends in a backslash continues on the next."""
     try:
         line = input("you> ")
         while line.endswith("\\"):
             line = f"{line[:-1]}\n{input('...> ')}"
-        line.encode()  # where the locale is C, what is no UTF-8 comes as surrogates
+        line.encode()  # in the C locale, invalid UTF-8 is read as surrogates
     except EOFError:
         return None
     except UnicodeError as error:
@@ -314,7 +314,7 @@ def evaluate(
 
 
 def _own_files(text: list[Path], questions: list[Path], choice: list[Path]) -> "EvaluatePart | None":
-    """The suites of files that are given, or None without a file."""
+    """The evaluation options of the given files, or None if there is none."""
     from groundup.config.evaluation import EvaluatePart
 
     files = {"text": text, "questions": questions, "choice": choice}

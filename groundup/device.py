@@ -1,4 +1,4 @@
-"""What this machine's device can do. The only file that names a type of device."""
+"""The device of this machine and its capabilities. The only file that names a type of device."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ from groundup.core.errors import InputError
 
 @dataclass(frozen=True)
 class Device:
-    """A device as a value: what to compute on and what it can do."""
+    """A device as a value: its handle in torch and its capabilities."""
 
     kind: str
     index: int = 0
@@ -31,7 +31,7 @@ class Device:
 
     @property
     def is_host(self) -> bool:
-        """Whether tensors of this device lie in the processor's own memory."""
+        """Whether tensors of this device are in the host's memory."""
         return self.kind == "cpu"
 
     @property
@@ -62,12 +62,12 @@ class Device:
 
     @property
     def collectives(self) -> str:
-        """The back end of `torch.distributed` for tensors of this device."""
+        """The `torch.distributed` backend for tensors of this device."""
         return {"cuda": "nccl", "xpu": "xccl"}.get(self.kind, "gloo")
 
     @property
     def compiles(self) -> bool:
-        """Whether `torch.compile` produces code for it: on a processor that needs a C++ compiler."""
+        """Whether `torch.compile` works for it: on a CPU only with a C++ compiler."""
         if not self.is_host and self.kind not in ("cuda", "xpu"):
             return False
         inductor.settle()
@@ -82,7 +82,7 @@ class Device:
 
     @property
     def dense_attention_length(self) -> int:
-        """Longest row for which attention as plain matrix products, compiled, beats the library's fused kernel."""
+        """Longest row for which compiled attention as plain matrix products beats torch's fused kernel."""
         return 512 if self.is_host else 0
 
     def synchronise(self) -> None:
@@ -97,7 +97,7 @@ class Device:
         return host_memory()
 
     def memory_growth(self) -> Callable[[], int]:
-        """Begin to measure memory; the returned function gives the largest growth since then, in bytes."""
+        """Begin to measure memory; the returned function gives the peak growth since then, in bytes."""
         if self.kind not in ("cuda", "xpu"):
             return _host_growth()
         torch.accelerator.reset_peak_memory_stats(self.index)
@@ -147,13 +147,13 @@ def host_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that could be had now without swapping."""
+    """Bytes of memory that can be allocated now without swapping."""
     return _meminfo("MemAvailable")
 
 
 def _host_growth() -> Callable[[], int]:
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # what earlier stages freed is no part of what comes now
+        libc.malloc_trim(0)  # memory that earlier stages freed must not count
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak starts again
         before = _own_memory("VmRSS")
@@ -164,7 +164,7 @@ def _host_growth() -> Callable[[], int]:
 
 
 def _own_memory(key: str) -> int:
-    """Bytes by a line of this process's status, without mapped files: the system reclaims those when it needs to."""
+    """Bytes in a line of this process's status, without mapped files, which the system can reclaim."""
     return _bytes_of("/proc/self/status", key) - _bytes_of("/proc/self/status", "RssFile")
 
 
@@ -174,7 +174,7 @@ def _largest_ever() -> int:
 
 
 def energy() -> float | None:
-    """Joules counted by the processor since some moment in the past, or None where it cannot be read."""
+    """Joules on the processor's energy counter, or None if it cannot be read; only differences are meaningful."""
     counters = sorted(Path("/sys/class/powercap").glob("*-rapl:?/energy_uj"))
     try:
         return sum(int(counter.read_text()) for counter in counters) / 1e6 if counters else None
@@ -193,7 +193,7 @@ def _meminfo(key: str) -> int:
 
 
 def _bytes_of(table: str, key: str) -> int:
-    """A line such as `MemTotal: 1024 kB` of a file in /proc, in bytes."""
+    """The value of a line such as `MemTotal: 1024 kB` of a file in /proc, in bytes."""
     line = next(line for line in Path(table).read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) * 1024
 

@@ -1,4 +1,4 @@
-"""What every table of a recipe is made of: knobs with unit and reason, ranges, and the error for values that clash."""
+"""Base of every table of a recipe: knobs with unit and reason, ranges, and the error for invalid combinations."""
 
 from typing import Annotated, Any
 
@@ -8,12 +8,12 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
 class Part(BaseModel):
-    """A table of the recipe: immutable, and closed to unknown keys."""
+    """A table of the recipe: immutable; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def non_defaults(self, exclude: set[str] | None = None) -> dict[str, Any]:
-        """The knobs that are set to another value than their default: what a stage's key holds of a table."""
+        """The knobs whose value differs from their default; these are part of a stage's cache key."""
         return self.model_dump(mode="json", exclude_defaults=True, exclude=exclude)
 
 
@@ -36,7 +36,7 @@ Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
 class InvalidCombination(ValueError):
-    """A combination of values that cannot work, with the key of the one to change."""
+    """An invalid combination of values, with the key of the value to change."""
 
     def __init__(self, place: tuple[str | int, ...], message: str):
         super().__init__(message)

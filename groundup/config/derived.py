@@ -1,4 +1,4 @@
-"""What a recipe leaves out: every derived value, with its reason."""
+"""Derived values: every value that the recipe does not set, with its reason."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from groundup.core.tables import OBJECTIVES
 
 @dataclass(frozen=True)
 class Derivation:
-    """One value of the finished recipe and how it came about."""
+    """One value of the complete recipe and its origin: set, inherited or derived."""
 
     key: str
     value: Any
@@ -21,7 +21,7 @@ class Derivation:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The optimisation of one stage, every value settled."""
+    """The hyperparameters of optimisation of one stage, all known."""
 
     batch_tokens: int
     micro_tokens: int
@@ -37,7 +37,7 @@ class Schedule:
         return max(1, self.batch_tokens // context)
 
     def steps(self, tokens: int, context: int) -> int:
-        """Training steps for so many tokens, in whole batches."""
+        """Number of training steps for so many tokens, in whole batches."""
         return max(1, -(-tokens // (self.rows(context) * context)))
 
 

@@ -1,4 +1,4 @@
-"""The recipe's table of what is measured."""
+"""The recipe's table `[evaluate]`."""
 
 from typing import Annotated
 

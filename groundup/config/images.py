@@ -1,6 +1,6 @@
-"""What a recipe of images leaves out, by the images: patch, patches and context that fit small pictures.
+"""Defaults that depend on the images of a recipe: patch, patches and context that fit small pictures.
 
-Large pictures keep the general defaults. What a recipe sets stays.
+Large pictures keep the general defaults. Values that the recipe sets are kept.
 """
 
 import math
@@ -12,16 +12,20 @@ from groundup.config.recipe import Recipe
 from groundup.config.source import ImageShape, SourceConfig
 from groundup.core.errors import InputError
 
-PATCHES = ((16, 2), (48, 4), (math.inf, 8))  # pixels of a picture below which its patches have a side: some 49 of them
-SMALL, WIDTH, HEAD = 48, 32, 32  # pixels; features a layer, and of a head, of a model of small pictures alone
+PATCHES = (
+    (16, 2),
+    (48, 4),
+    (math.inf, 8),
+)  # pixels of a picture, and the patch side for smaller ones: about 49 patches
+SMALL, WIDTH, HEAD = 48, 32, 32  # pixels; width a layer and head_dim of a model of small pictures alone
 SPARE = 4  # tokens, for words that the vocabulary splits
 STEP = 8  # tokens: contexts that kernels like
 
 
 def settled(recipe: Recipe, home: Path) -> Recipe:
-    """The recipe with patch, patches and context derived from its images, with reasons; as it is without any.
+    """The recipe with patch, patches and context derived from its images, with reasons; unchanged without images.
 
-    Files that are missing or cannot be read are left to those who read them.
+    Missing or unreadable files are ignored here; reading the source reports them.
     """
     if recipe.model.start or recipe.model.vision_tower:
         return recipe
@@ -53,7 +57,7 @@ def _derived(recipe: Recipe, shapes: list[ImageShape]) -> dict[str, tuple[Any, s
         "patches": (patches, f"as many as pictures of {side} pixels a side have"),
     }
     lengths = [shape.words for shape in shapes if shape.words is not None]
-    if len(lengths) == len(recipe.source):  # no text, which wants longer rows
+    if len(lengths) == len(recipe.source):  # no text, which needs longer rows
         context = math.ceil((patches + max(lengths) + SPARE) / STEP) * STEP
         values["context"] = (context, "one picture with its question and answer")
         if side < SMALL and not given & {"width", "head_dim", "heads"}:

@@ -15,18 +15,18 @@ from groundup.config.recipe import Recipe, recipe_class
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
 
-RECIPE = "recipe.json"  # in a run's folder: the recipe it was made by
+RECIPE = "recipe.json"  # in a run's folder: the recipe of the run
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read and check a recipe with `key=value` overrides; its images, where they are there, give some defaults.
+    """Read and check a recipe with `key=value` overrides; its images, if they exist, decide some defaults.
 
-    Raises InputError with file, line and key of a fault.
+    Raises InputError with file, line and key of an error.
     """
     changes = list(overrides)
     try:
         str(path.absolute().parent).encode()
-    except UnicodeEncodeError:  # no record could hold it
+    except UnicodeEncodeError:  # a JSON record cannot hold it
         raise InputError(f"the recipe's folder {os.fsencode(path.parent)!r} is no UTF-8; rename it") from None
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -35,7 +35,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(f"{path}: no such recipe; `groundup new NAME --like demo` makes one") from None
     except RecursionError:
         raise InputError(f"{path}: not a readable TOML file (it is nested too deep); write it flatter") from None
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no TOML, or a number of thousands of digits
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, not TOML, or a number of thousands of digits
         raise InputError(f"{path}: not a readable TOML file ({_few_words(error)}); mend it") from None
     for change in changes:
         _override(table, change)
@@ -58,7 +58,7 @@ def _numbers(value: Any) -> Iterator[int]:
 
 
 def stored(table: Any) -> Recipe:
-    """The recipe that a run keeps as JSON, where null means left out. Raises ValidationError."""
+    """The recipe that a run stores as JSON, in which null means "not set". Raises ValidationError."""
     return Recipe.of(_without_nulls(table))
 
 
@@ -106,7 +106,7 @@ def _value(text: str) -> Any:
 
 
 def _few_words(error: Exception) -> str:
-    """What was wrong, without advice about Python's own settings."""
+    """The first line of an error, without Python's advice about its own settings."""
     return str(error).partition("; use sys.")[0]
 
 

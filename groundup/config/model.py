@@ -50,7 +50,7 @@ class ModelPart(Part):
     )
 
     def dimensions(self) -> dict[str, int]:
-        """Width, head_dim, heads, kv_heads and ffn of a model: as set, else from the depth."""
+        """Width, head_dim, heads, kv_heads and ffn of a model: as set, else derived from the depth."""
         width = self.width or 64 * self.depth
         head_dim = self.head_dim or (width // self.heads if self.heads else min(64, width))
         heads = self.heads or max(1, width // head_dim)

@@ -1,19 +1,19 @@
-"""What a training objective declares."""
+"""A training objective: the loss mask, image objective and default schedule that it declares."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Objective:
-    """How the tokens and patches of a batch are weighted in the loss, and the schedule that suits it.
+    """The loss mask of tokens and patches, and the default schedule.
 
-    The loss of a stage is the sum of weight times negative log-likelihood, over tokens, and of the image losses, over
-    patches (`train/loss_module.py`). `version` is raised when the same batches come to other weights.
+    The loss of a stage is the sum over tokens of weight times cross-entropy, plus the image losses of patches
+    (`train/loss_module.py`). `version` is raised when training on the same batches gives other model weights.
     """
 
     version: int
-    assistant_only: bool  # the loss mask keeps the assistant's tokens alone; else every token counts
-    predicts_patches: bool  # images are learnt from as the stage's `images` says
-    completes: bool  # samples while training continue the prompts as text; else they answer them
-    muon_lr: float  # default of the peak rate
-    decay: float  # default of the fraction of the steps in which the rate falls
+    assistant_only: bool  # the loss mask keeps only the assistant's tokens; else every token
+    predicts_patches: bool  # patches of images are predicted, next or masked as the stage's `images` says
+    completes: bool  # samples during training continue the prompts as text; else they answer them in the chat template
+    muon_lr: float  # default peak learning rate of Muon
+    decay: float  # default fraction of the steps in which the learning rate falls

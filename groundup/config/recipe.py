@@ -1,7 +1,7 @@
-"""The recipe: every knob a user can turn, typed, with its unit, default and reason.
+"""The recipe: every knob, typed, with its unit, default and reason.
 
-A recipe is one TOML file. `load` checks it before anything runs and refuses it in one sentence that names file, line
-and key. What a recipe leaves out is derived from `model.depth`; `derivations` lists each derived value and the reason.
+A recipe is one TOML file. `load` checks it before anything runs; its errors name file, line and key. Values that a
+recipe does not set are derived from `model.depth`; `derivations` lists each derived value with its reason.
 """
 
 from collections.abc import Iterable
@@ -46,17 +46,17 @@ class Recipe(Part):
     model: ModelPart = ModelPart()
     stage: tuple[StagePart, ...] = knob((), "tables", "training stages, in order")
     evaluate: EvaluatePart | None = None
-    _reasons: dict[str, str] = PrivateAttr(default_factory=dict)  # of values of the model that its images gave
+    _reasons: dict[str, str] = PrivateAttr(default_factory=dict)  # of model values that are derived from its images
 
     def derive(self, model: ModelPart, reasons: dict[str, str]) -> "Recipe":
-        """The recipe with values of the model that follow from its data, each with its reason."""
+        """The recipe with model values that are derived from its data, each with its reason."""
         derived = self.model_copy(update={"model": model})
         derived._reasons = reasons
         return derived
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why values of the model were derived from the data, by their keys."""
+        """Reasons of the model values that were derived from the data, by key."""
         return self._reasons
 
     @staticmethod
@@ -65,7 +65,7 @@ class Recipe(Part):
         return recipe_class().model_validate(table)
 
     def application(self, kind: type[P]) -> P | None:
-        """The table that an application declared as a class, or None where the recipe has none."""
+        """The recipe's table of an application, by its class; None if the recipe has none."""
         return next((part for part in vars(self).values() if isinstance(part, kind)), None)
 
     @property

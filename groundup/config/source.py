@@ -10,18 +10,18 @@ from groundup.core.tables import SOURCES
 
 
 class ImageShape(NamedTuple):
-    """What a source's images are like: pixels of the longer side, and tokens beside one where a word is one."""
+    """The shape of a source's images: pixels of the longer side, and text tokens of a conversation about one image."""
 
     side: int
-    words: int | None  # None: unknown, or long
+    words: int | None  # text tokens if each word is one token; None: unknown, or many
 
 
 class SourceConfig(Part):
-    """The knobs that every source has, and what its documents hold: what decides how they are used and measured."""
+    """The knobs that every source has, and the declared content of its documents, by which suites choose sources."""
 
     holds: ClassVar[Literal["text", "conversations", "images"]] = "text"  # text is measured in bits per byte
-    has_boxes: ClassVar[bool] = False  # its images come with the boxes of what they show
-    exact_answers: ClassVar[bool] = False  # an answer is right when it equals the document's, character by character
+    has_boxes: ClassVar[bool] = False  # its images have annotated boxes
+    exact_answers: ClassVar[bool] = False  # an answer is right if it equals the document's, character by character
     name: str = knob(..., "name", "name of this source in mixes and reports", pattern=NAME)
     licence: str = knob("unstated", "SPDX id", "recorded for every document; without one there is a warning")
     heldout_share: float = knob(0.01, "fraction", "documents held out for validation, by content hash", ge=0, le=0.5)
@@ -32,7 +32,7 @@ class SourceConfig(Part):
     kind: str
 
     def image_shape(self, folder: Path) -> ImageShape | None:
-        """The shape of its images, for the model's defaults; None: it has none, or its recipe knows what they need."""
+        """The shape of its images, for the model's defaults; None if no default follows from them."""
         return None
 
     @property

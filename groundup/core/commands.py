@@ -1,4 +1,4 @@
-"""Shared parts of the command line: options, and how a result is printed."""
+"""Shared parts of the command line: common options, and printing of results."""
 
 import json
 from typing import Annotated, Any, Literal

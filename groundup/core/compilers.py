@@ -1,4 +1,4 @@
-"""C and C++ compilers that are known to make wrong code, and the flags under which they make right code."""
+"""C and C++ compilers with known code generation bugs, and the flags that avoid them."""
 
 import subprocess
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of a compiler: versions known to have it, its effect, and the remedy."""
+    """A bug of a compiler: the versions that have it, its effect, and the flags that avoid it."""
 
     family: str  # "gcc" or "clang"
     first: Version
-    fixed: Version  # the first version that is not known to be wrong
-    target: str  # macro that the compiler defines where it aims at a processor that is concerned
+    fixed: Version  # the first version without the bug
+    target: str  # macro that the compiler defines for processors that are affected
     flags: tuple[str, ...]
     spoils: str
     reason: str
 
     def concerns(self, found: "Compiler") -> bool:
-        """Whether it is a fault of this compiler, on this processor."""
+        """Whether this compiler has the bug on this processor."""
         return found.family == self.family and self.first <= found.version < self.fixed and self.target in found.macros
 
 
@@ -41,7 +41,7 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Compiler:
-    """What a compiler reports about itself when it targets this processor."""
+    """Family, version and macros that a compiler reports when it targets this processor."""
 
     family: str
     version: Version
@@ -53,7 +53,7 @@ class Compiler:
 
 @cache
 def identify(command: str) -> Compiler | None:
-    """The family and version of a compiler, by the macros it defines, not by its name; None where it has none."""
+    """The family and version of a compiler, by the macros it defines, not by its name; None if unknown."""
     try:
         done = subprocess.run(
             [command, "-march=native", "-dM", "-E", "-x", "c", "/dev/null"], capture_output=True, check=False,
@@ -75,11 +75,11 @@ def identify(command: str) -> Compiler | None:
 
 
 def faults(command: str) -> list[Fault]:
-    """The known faults of a compiler on this processor."""
+    """The known bugs of a compiler on this processor."""
     found = identify(command)
     return [fault for fault in FAULTS if found is not None and fault.concerns(found)]
 
 
 def flags(command: str) -> tuple[str, ...]:
-    """The flags that a compiler needs on this processor to make right code."""
+    """The flags that avoid the known bugs of a compiler on this processor."""
     return tuple(dict.fromkeys(flag for fault in faults(command) for flag in fault.flags))

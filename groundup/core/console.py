@@ -1,6 +1,6 @@
 """Progress and warnings for the user, on standard error; standard output is for results.
 
-Names of files and texts of models are shown with their control characters escaped: they steer no terminal.
+In file names and texts of models control characters are escaped, so that they cannot send terminal commands.
 """
 
 import sys
@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.segment import Segment
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-_CONTROL |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}  # of file names that are no UTF-8
+_CONTROL |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}  # surrogates, in file names that are not UTF-8
 
 
 def visible(text: str) -> str:
-    """A text with its control characters escaped, line ends and tabs left out; what is no Unicode likewise.
+    """A text with control characters (except line ends and tabs) and surrogates escaped.
 
     >>> visible("a\x1b[31m b")
     'a\\\\x1b[31m b'
@@ -26,7 +26,7 @@ def visible(text: str) -> str:
 
 
 class _Visible:
-    """Shows what another renderable does, with control characters in its texts escaped."""
+    """A renderable that renders another one with control characters escaped."""
 
     def __init__(self, shown: RenderableType):
         self.shown = shown
@@ -37,7 +37,7 @@ class _Visible:
 
 
 class _Escaping(RenderHook):
-    """Shows everything that a console prints so."""
+    """Escapes control characters in everything that a console prints."""
 
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
         return [_Visible(shown) for shown in renderables]
@@ -53,28 +53,28 @@ console = _console(stderr=True)
 
 
 def silence() -> None:
-    """Silence this process: of several, one reports for all."""
+    """Silence this process: of several processes, only the main one reports."""
     console.quiet = True
 
 
 def result(what: RenderableType) -> None:
-    """Show a table or tree on standard output; in a pipe as wide as most tables need."""
+    """Print a table or tree on standard output; in a pipe with a width that fits most tables."""
     _console(width=None if sys.stdout.isatty() else 120).print(what)
 
 
 def note(text: str) -> None:
-    """One sentence about what happens."""
+    """Print one sentence of information."""
     console.print(text, markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """One sentence the user should act on."""
+    """Print one sentence that the user should act on."""
     console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(title: str, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar with the time left; yields the function that advances it."""
+    """Show a progress bar with the time left; yields the function that advances it."""
     with _bars(TextColumn(f"{{task.completed:,.0f}} {unit}")) as bars:
         task = bars.add_task(title, total=total, text="")
         yield lambda amount: bars.advance(task, amount)
@@ -82,7 +82,7 @@ def progress(title: str, total: float | None, unit: str) -> Iterator[Callable[[f
 
 @contextmanager
 def training(title: str, steps: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar for training; yields the function that sets the steps done and the text behind the bar."""
+    """Show a progress bar for training; yields the function that sets the steps done and the text after the bar."""
     with _bars(TextColumn("{task.completed:.0f}/{task.total:.0f} steps")) as bars:
         task = bars.add_task(title, total=steps, text="")
         yield lambda done, text: bars.update(task, completed=done, text=text)

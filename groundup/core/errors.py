@@ -1,10 +1,10 @@
-"""What ends a command early and is no fault of the program."""
+"""Exceptions that end a command early and are not errors of the program."""
 
 
 class InputError(Exception):
-    """Input that cannot be used: one sentence with the file, line or key, what is there, and the remedy.
+    """Invalid input: one sentence with the file, line or key, the value found, and the remedy.
 
-    The command line prints it and exits with code 2; nothing half-written is left behind.
+    The command line prints it and exits with code 2; no half-written file is left.
     """
 
 

@@ -1,4 +1,4 @@
-"""The optional dependencies of the package, by extra: which are installed, and which a command needs."""
+"""The optional dependencies of the package, by extra: which are installed and which are missing."""
 
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
@@ -9,7 +9,7 @@ from groundup.core.errors import InputError
 
 
 def missing() -> dict[str, str]:
-    """What each extra lacks here, or "complete"."""
+    """The missing packages of each extra, or "complete"."""
     lacking: dict[str, list[str]] = {}
     for line in requires("groundup") or []:
         requirement = Requirement(line)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old content or the new, never a mixture."""
+"""Atomic writing of files: after a crash a file has either the old content or the new, never a mixture."""
 
 import errno
 import fcntl
@@ -16,11 +16,11 @@ from groundup.core.errors import InputError
 
 IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # of NAME, by the process of that number
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.tmp", re.DOTALL)  # .NAME.PID.tmp
 
 
 def stays_inside(name: object) -> bool:
-    """Whether a file name from foreign data stays below its folder: relative, no `..`, zero bytes or backslashes."""
+    """Whether a file name in a user's data stays in its folder: relative, without `..`, zero bytes and backslashes."""
     return (
         isinstance(name, str)
         and bool(name)
@@ -31,11 +31,11 @@ def stays_inside(name: object) -> bool:
 
 
 def inside(folder: Path, name: object) -> Path:
-    """The file of a folder that foreign data name. Raises InputError for a name, or link, that leads out of it."""
+    """The file in a folder that a user's data names. Raises InputError for a name or link that leads out of it."""
     try:
         if stays_inside(name) and (path := folder / str(name)).resolve().is_relative_to(folder.resolve()):
             return path
-    except (OSError, ValueError, RuntimeError):  # no file's name, or links in a circle
+    except (OSError, ValueError, RuntimeError):  # an invalid file name, or a loop of links
         pass
     raise InputError(f"{str(name)[:80]!r} does not lie in {folder.name or folder}")
 
@@ -69,7 +69,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`, on the same disk, gone at the end unless it was moved."""
+    """Yield a new folder beside `path`, on the same disk; it is removed at the end unless it was moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = _beside(path)
     folder.mkdir()
@@ -80,24 +80,24 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder, if it exists, atomically: it is renamed first, so that a crash never leaves a part of it."""
+    """Remove a folder, if it exists, atomically: it is renamed first, so that a crash never leaves half of it."""
     if folder.exists():
         gone = _beside(folder)
         folder.rename(gone)
-        if gone.is_symlink():  # what it leads to is not ours to remove
+        if gone.is_symlink():  # remove the link, not its target
             gone.unlink()
         else:
             shutil.rmtree(gone)
 
 
 def _beside(path: Path) -> Path:
-    """This process's temporary name for `path`; removes what killed processes left for the same path."""
+    """This process's temporary name for `path`; removes temporary files of killed processes for the same path."""
     clear(path.parent, path.name)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def clear(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left half-written in a folder for the file `name`, or for any: `.NAME.PID.tmp`."""
+    """Remove temporary files of killed processes (`.NAME.PID.tmp`) in a folder, for the file `name` or for any."""
     for path in folder.iterdir():
         found = _TEMPORARY.fullmatch(path.name)
         if found and name in (None, found[1]) and not _is_at_work(int(found[2])):
@@ -108,7 +108,7 @@ def clear(folder: Path, name: str | None = None) -> None:
 
 
 def _is_at_work(process: int) -> bool:
-    """Whether another process of this number runs; this process itself has nothing half-written."""
+    """Whether another process with this id runs. Not this process: it has no unfinished file."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -119,12 +119,12 @@ def _is_at_work(process: int) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Wait until the content of a file, or the names in a folder, would survive a power cut."""
+    """Sync the content of a file, or the names in a folder, to disk, so that it survives a power cut."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of systems that cannot sync a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # errors of systems that cannot sync a folder
             raise
     finally:
         os.close(number)
@@ -132,7 +132,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, so that it can be read, changed and replaced. Leaves `.NAME.lock` beside it."""
+    """Hold the lock of `path` while it is read, changed and replaced. Leaves `.NAME.lock` beside it."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(f".{path.name}.lock").open("w")
@@ -143,7 +143,7 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors in writing `path` that a user can mend into InputError."""
+    """Turn the system's errors in writing `path` that a user can fix into InputError."""
     try:
         yield
     except OSError as error:
@@ -152,7 +152,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """The same for a full disk, and for a file or folder of the wrong type in the way, also where files are read."""
+    """Turn a full disk, and a file in the place of a folder or vice versa, into InputError; also for reading."""
     try:
         yield
     except OSError as error:
@@ -164,7 +164,7 @@ def full_disk(path: Path) -> Iterator[None]:
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
-    """An InputError for the failures a user can mend (disk full, no permission); else the error itself."""
+    """An InputError for failures that a user can fix (disk full, no permission); else the error itself."""
     if error.errno in FULL:
         return InputError(
             f"{path}: the disk is full ({error.strerror}); free some space and run the same command again"
@@ -197,7 +197,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def json_text(value: Any) -> str:
-    """The one way in which JSON is written: indented, keys in the order given."""
+    """JSON in the canonical layout of all files: indented, keys in the given order."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -207,14 +207,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises InputError naming the file when it is not JSON, or no file that can be read."""
+    """Read JSON. Raises InputError that names the file if it cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); move away what stands there, or make it a file you may read"
         ) from error
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists in lists without end
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists nested without end
         raise InputError(f"{path}: not valid JSON ({error}); remove it and run the same command again") from error
 
 

@@ -1,4 +1,4 @@
-"""Hashes of source files, remembered between runs."""
+"""Hashes of source files, cached between runs."""
 
 import os
 import time
@@ -8,13 +8,13 @@ from typing import Any
 from groundup.core.errors import InputError
 from groundup.core.files import read_json, sha256, write_json
 
-JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice without another time of change
+JUST_NOW = 2_000_000_000  # nanoseconds in which a file may change twice and keep its ctime
 
 
 class Hashes:
-    """SHA-256 of source files, remembered by path, size and mtime and ctime, so that a large corpus is read once.
+    """SHA-256 of source files, cached by path, size, mtime and ctime, so that a large corpus is hashed once.
 
-    The system sets ctime itself: a copy that is given the old mtime back is hashed again.
+    Only the system sets ctime: a changed file whose mtime was set back is hashed again.
     """
 
     def __init__(self, memory: Path):
@@ -33,12 +33,12 @@ class Hashes:
         return str(entry[-1])
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is unchanged since `of` hashed it. It is always read again, whatever is remembered."""
+        """Whether a file is unchanged since `of` hashed it. The file is always read again, without the cache."""
         entry = self.known[recorded(path)]
         return path.is_file() and entry == [*_stamp(path), sha256(path)] and entry[:-1] == _stamp(path)
 
     def keep(self) -> None:
-        """Write what was learned, but for files that changed just now, whose next change might have the same time."""
+        """Write the cache, without files that changed just now: their next change might have the same time."""
         if self.changed:
             latest = time.time_ns() - JUST_NOW
             write_json(self.memory, {path: entry for path, entry in self.known.items() if max(entry[1:3]) < latest})
@@ -46,12 +46,12 @@ class Hashes:
 
 
 def recorded(path: Path) -> str:
-    """A path as records hold it; what is no UTF-8 in it as escapes."""
+    """A path as records hold it, with bytes that are not UTF-8 escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _remembered(memory: Path) -> dict[str, list[Any]]:
-    """What is remembered of files and can be understood: the rest is read again."""
+    """The valid entries of the cache; files without one are hashed again."""
     try:
         known = read_json(memory)
     except (InputError, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""torch's compiler, prepared for this process alone: where it keeps code, and the flags its C++ compiler needs."""
+"""Configures torch's inductor for this process: the folder of its code cache, and flags for its C++ compiler."""
 
 import os
 import shlex
@@ -13,14 +13,14 @@ from pathlib import Path
 from groundup.core import compilers, native
 from groundup.core.files import digest, write_with
 
-CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}  # what lies there is loaded and run
+CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}  # the code there is loaded and run
 
 
 @cache
 def settle() -> None:
-    """Give torch a code cache that no other user can write, and its C++ compiler the flags of `compilers`.
+    """Set torch's code cache to a folder that no other user can write, and add the compiler flags of `compilers`.
 
-    A cache that the user named stays where that is safe. Call it before anything else imports `torch._inductor`.
+    A cache folder that the user named is kept if it is safe. Call this before any import of `torch._inductor`.
     """
     folder = native.folder("torch")
     for variable, name in CACHES.items():
@@ -31,7 +31,7 @@ def settle() -> None:
     with _temporary(folder):
         from torch._inductor import codecache, config  # noqa: F401 - see _temporary
 
-        with suppress(ImportError):  # a part that not every version has
+        with suppress(ImportError):  # not in every version of torch
             from torch._inductor.runtime.caching import memoizers  # noqa: F401
     if already:
         config.cpp_cache_precompile_headers = False
@@ -42,7 +42,7 @@ def settle() -> None:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[None]:
-    """Replace the temporary folder while torch is imported: some of its modules keep code there, variables or not."""
+    """Replace the temporary folder while torch is imported: some modules always cache code there."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
@@ -51,7 +51,10 @@ def _temporary(folder: Path) -> Iterator[None]:
 
 
 def _with_flags(compiler: str, flags: tuple[str, ...], folder: Path) -> Path:
-    """A wrapper script with our compiler flags, as torch has no setting. Its path, a cache key, holds their hash."""
+    """The path of a wrapper script that adds compiler flags, since torch has no setting for them.
+
+    The path is part of inductor's cache key, so it contains the hash of the flags.
+    """
     script = f'#!/bin/sh\nexec {shlex.join([compiler, *flags])} "$@"\n'
     path = folder / f"compiler-{digest([script, str(compilers.identify(compiler))])[:16]}" / Path(compiler).name
     if not native.is_private(path):

@@ -1,10 +1,10 @@
-"""The ledger: the inputs and outputs of every stage, and so whether it has to run again.
+"""The ledger: manifests with the inputs and outputs of every stage, which decide whether a stage has to run again.
 
-A stage's *key* hashes all that its result depends on: name, part of the recipe, seed, declared versions, input files
+A stage's *key* hashes everything its result depends on: name, part of the recipe, seed, declared versions, input files
 and the digests of the stages before it. Its *digest* hashes its outputs alone, and is part of the next stage's key: a
 chain from the model back to every file and licence. A stage with unchanged outputs leaves later stages fresh (early
-cutoff). Its *record* hashes the whole manifest, with time, licences and figures; later manifests name it, so that no
-earlier one can be edited unnoticed.
+cutoff). Its *record* hashes the whole manifest, with time, licences and figures; later manifests name it, so that an
+edit of an earlier manifest is detected.
 """
 
 import json
@@ -81,12 +81,12 @@ class Manifest:
     # stage, or folder of an initial model: the record it was made under
     records: dict[str, str] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)  # declared, of the work that was done
-    logs: list[Place] = field(default_factory=list)  # outputs that hold figures of a clock: not in the digest
+    logs: list[Place] = field(default_factory=list)  # outputs that contain times: not in the digest
     earlier: list[str] = field(default_factory=list)  # records of manifests with the same digest that this one replaced
 
     @property
     def digest(self) -> str:
-        """Identity of the result: the hash of every output but the logs."""
+        """Identity of the result: the hash of all outputs except the logs."""
         return digest({name: output["sha256"] for name, output in self.outputs.items() if name not in self.logs})
 
     @property
@@ -95,7 +95,7 @@ class Manifest:
         return digest(self._table())
 
     def was(self, record: str) -> bool:
-        """Whether a record is that of this manifest, or of one with the same digest that it replaced."""
+        """Whether a record belongs to this manifest, or to one with the same digest that it replaced."""
         return record == self.record or record in self.earlier
 
     def entry(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Manifest:
         return {"record": self.record, "digest": self.digest, **self._table()}
 
     def result(self, kind: type[Result]) -> Result:
-        """The stage's figures as its typed result. Raises InputError where they have another shape."""
+        """The stage's figures as its typed result. Raises InputError if they have another shape."""
         return result_of(kind, self.metrics)
 
     def _table(self) -> dict[str, Any]:
@@ -115,13 +115,13 @@ _Form: Any = create_model("_Form", __config__=ConfigDict(strict=True, extra="for
 
 
 def figures(result: Any) -> dict[str, Any]:
-    """A stage's typed result as its manifest keeps it."""
+    """A stage's typed result as the table in its manifest."""
     table: dict[str, Any] = TypeAdapter(type(result)).dump_python(result, mode="json", by_alias=True)
     return table
 
 
 def result_of(kind: type[Result], table: Mapping[str, Any]) -> Result:
-    """The typed result that `figures` made a table of; other keys are passed over. Raises InputError."""
+    """The typed result of a table that `figures` made; unknown keys are ignored. Raises InputError."""
     try:
         return TypeAdapter(kind).validate_python(dict(table))
     except ValidationError as error:
@@ -129,7 +129,7 @@ def result_of(kind: type[Result], table: Mapping[str, Any]) -> Result:
 
 
 def _fault(error: ValidationError) -> str:
-    """The first field of a wrong form, and what is wrong with it."""
+    """The first invalid field, and what is wrong with it."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))[:80]!r}: {first['msg']}"
 
@@ -151,7 +151,7 @@ def named(inputs: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
-    """The manifest of an entry; `where` names it. Raises InputError for another form, or if it was changed since."""
+    """The manifest of an entry; `where` names it in errors. Raises InputError if it is invalid or was changed since."""
     names = {each.name for each in fields(Manifest)}
     if not isinstance(entry, dict) or set(entry) != names | {"record", "digest"}:
         raise InputError(f"{where}: not a manifest of this version; {remedy}")
@@ -162,7 +162,7 @@ def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
         same = (manifest.record, manifest.digest) == (entry["record"], entry["digest"])
     except ValidationError as error:
         raise InputError(f"{where}: damaged ({_fault(error)}); {remedy}") from None
-    except (UnicodeEncodeError, RecursionError):  # half a character, lists in lists without end
+    except (UnicodeEncodeError, RecursionError):  # lone surrogates; lists nested without end
         same = False
     if not same:
         raise InputError(f"{where}: changed since it was written; {remedy}")
@@ -170,16 +170,16 @@ def parse(entry: Any, where: str, remedy: str = REMEDY) -> Manifest:
 
 
 def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
-    """The manifest of a stage's folder, or None. Raises InputError when it is damaged or any byte was changed."""
+    """The manifest in a stage's folder, or None. Raises InputError if it is damaged or any byte was changed."""
     path = folder / name
     if not path.exists():
         return None
     manifest = parse(read_json(path), str(path))
     try:
         same = json_text(manifest.entry()).encode() == path.read_bytes()
-    except RecursionError:  # no recipe is nested so deeply
+    except RecursionError:  # deeper than any recipe is nested
         same = False
-    if not same:  # the same content, spelt another way
+    if not same:  # the same content in other bytes
         raise InputError(f"{path}: changed since it was written; {REMEDY}")
     return manifest
 
@@ -187,8 +187,8 @@ def read(folder: Path, name: str = MANIFEST) -> Manifest | None:
 def write(folder: Path, manifest: Manifest) -> None:
     """Record a finished stage; the manifest is written last, so a folder that has one is complete.
 
-    An earlier manifest with the same key and outputs stays in force: later ones name its record. A new manifest with
-    another key and the same digest names the earlier one's record.
+    An earlier manifest with the same key and outputs is kept, since later manifests name its record. A new manifest
+    with another key and the same digest lists the earlier one's record.
     """
     before = _aside(folder)
     if before is not None and (before.key, before.outputs) == (manifest.key, manifest.outputs):
@@ -197,20 +197,20 @@ def write(folder: Path, manifest: Manifest) -> None:
         return
     if before is not None and manifest.outputs and before.digest == manifest.digest:
         manifest = replace(manifest, earlier=[*before.earlier, before.record])
-    table: dict[str, Any] = json.loads(json.dumps(manifest.entry()))  # its record is that of what will be read
+    table: dict[str, Any] = json.loads(json.dumps(manifest.entry()))  # the record of the manifest as it will be read
     manifest = Manifest(**{name: value for name, value in table.items() if name not in ("record", "digest")})
     write_json(folder / MANIFEST, manifest.entry())
 
 
 def set_aside(folder: Path) -> None:
-    """Move a stage's record out of the way while its outputs may change."""
+    """Move a stage's manifest aside while its outputs may change."""
     if (folder / MANIFEST).exists():
         (folder / MANIFEST).replace(folder / ASIDE)
         sync(folder)
 
 
 def take_back(folder: Path) -> None:
-    """Put a set-aside record back where its outputs are unchanged; drop it where a newer one exists, else keep it."""
+    """Restore a manifest that was set aside if its outputs are unchanged; delete it if a newer one exists."""
     if (folder / MANIFEST).exists():
         (folder / ASIDE).unlink(missing_ok=True)
     elif (
@@ -235,7 +235,7 @@ def outputs(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def missing(folder: Path, manifest: Manifest) -> str | None:
-    """The first output that is gone or has another size, or None."""
+    """The first output that is missing or has another size, or None."""
     for name, output in manifest.outputs.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != output["bytes"]:
@@ -244,7 +244,7 @@ def missing(folder: Path, manifest: Manifest) -> str | None:
 
 
 def damaged(folder: Path, manifest: Manifest, names: Collection[str] | None = None) -> str | None:
-    """The first output, of all or of those named, whose content is not the one recorded, or None; reads everything."""
+    """The first output, of all or of `names`, whose hash differs from the recorded one, or None; reads all of them."""
     for name, output in manifest.outputs.items():
         if (names is None or name in names) and (
             not (folder / name).is_file() or sha256(folder / name) != output["sha256"]
@@ -259,5 +259,5 @@ def now() -> str:
 
 
 def libraries() -> dict[str, str]:
-    """Versions of Python and of what a result depends on."""
+    """Versions of Python and of the libraries that a result depends on."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

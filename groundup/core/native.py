@@ -19,16 +19,16 @@ from groundup.core import compilers
 from groundup.core.console import warn
 from groundup.core.files import digest, temporary_folder
 
-# Two passes of GCC take minutes over vectors of 512 bits on a processor that has none, and make nothing faster.
+# Two passes of GCC take minutes for 512-bit vectors on a processor without them, and make nothing faster.
 SLOW_PASSES = ("-fno-gcse", "-fno-gcse-after-reload")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", *SLOW_PASSES)
 
 
 def library(source: Path, choices: Sequence[Sequence[str]], probe: str) -> ctypes.CDLL | None:
-    """The compiled `source`, with `FLAGS` and the first of `choices` that works; None where no C compiler does.
+    """Compile and load `source` with `FLAGS` and the first of `choices` that works; None if no C compiler works.
 
-    `probe` is a module that a process of its own runs with a new library's path: if it fails or dies, the next choice
-    is tried. It runs once: a cached library has passed it.
+    `probe` is a module that a separate process runs with a new library's path: if it fails or crashes, the next choice
+    is tried. It runs once for each library: a cached library has passed it.
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -54,7 +54,7 @@ def _source_of(module: str) -> str:
 
 def _make(target: Path, commands: Sequence[Sequence[str]], probe: str) -> bool:
     """Compile by the first command whose library passes its probe."""
-    # Other machines may share the cache.
+    # The cache may be shared with other machines.
     with temporary_folder(target.with_name(f"{target.name}.{platform.node()}")) as folder:
         for number, command in enumerate(commands):
             made = folder / f"{number}.so"
@@ -82,7 +82,7 @@ def _runs(command: Sequence[str]) -> bool:
 
 @cache
 def folder(name: str) -> Path:
-    """A private folder of this name for compiled code; where it cannot be kept, it is removed with the process."""
+    """A private folder of this name for compiled code; if no safe place exists, a temporary one."""
     stack = ExitStack()
     atexit.register(stack.close)
     made = stack.enter_context(_folder()) / name
@@ -96,7 +96,7 @@ def folder(name: str) -> Path:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder for compiled code that only this user may write: the cache, or where it is not safe, a temporary one."""
+    """A folder for compiled code that only this user may write: the cache if it is safe, else a temporary one."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup"
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def is_private(path: Path) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether something is there that belongs to this user, is no link, and cannot be changed by others."""
+    """Whether a path exists, belongs to this user, is not a link, and cannot be changed by others."""
     try:
         found = path.lstat()
     except OSError:
@@ -126,7 +126,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _holds(folder: Path) -> bool:
-    """Whether a folder keeps its entries: owned by this user or the system, not writable by others or sticky."""
+    """Whether others cannot replace a folder's entries: owned by this user or the system, not writable or sticky."""
     found = folder.stat()
     return found.st_uid in (0, os.geteuid()) and (not found.st_mode & 0o002 or bool(found.st_mode & stat.S_ISVTX))
 

@@ -1,4 +1,4 @@
-"""The process: threads and memory are configured before torch is imported, and it stops when a signal asks it to."""
+"""Process settings: threads and memory, configured before torch is imported; and stopping on a signal."""
 
 import ctypes
 import os
@@ -12,13 +12,13 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
 
 
 def configure_process() -> None:
-    """Make threads spin briefly and then sleep, and keep freed memory in the process.
+    """Make OpenMP threads spin briefly and then sleep, and keep freed memory in the process.
 
     Threads that spin for long lose most of their speed when another program is busy; threads that sleep at once take 50
-    microseconds to wake, at every operation. GNU's OpenMP lets threads beyond the number of processors sleep at once
+    microseconds to wake, at each operation. GNU OpenMP lets threads beyond the number of processors sleep at once
     unless the policy is "active": an engine in a second thread took 5 ms a step instead of 2. Buffers returned to the
     system cost page faults at the next step; keeping them makes eager training on a CPU about 1.4x faster
-    (`benchmarks/training.py`). Has no effect without glibc.
+    (`benchmarks/training.py`). Without glibc this has no effect.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "ACTIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a few microseconds: most of the gaps between two operations
@@ -32,7 +32,7 @@ def configure_process() -> None:
 
 @contextmanager
 def stoppable(*numbers: signal.Signals) -> Iterator[Callable[[], bool]]:
-    """Turn the first of these signals into a flag, so that the step ends; the second interrupts. Main thread only."""
+    """Turn the first stop signal into a flag, so that the step ends; the second interrupts. Main thread only."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:

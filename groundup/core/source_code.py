@@ -1,4 +1,4 @@
-"""The hash of the code that a stage ran: evidence in its manifest."""
+"""The hash of the code that a stage ran, recorded in its manifest."""
 
 import ast
 import importlib.util

@@ -1,7 +1,7 @@
-"""The registries: tables of the sources, objectives, suites and so on that exist, by the names that recipes use.
+"""The registries: tables of all sources, objectives, suites and so on, by the names that recipes use.
 
-A module adds its entry when it is imported. The entry's name is known before, so that recipes are checked and help is
-printed without torch. It is declared in one of three ways:
+A module adds its entry when it is imported. The entry's name is known without an import, so that checking a recipe and
+printing help need no torch. The name is declared in one of three ways:
 
 - a module of the table's own folder: `groundup/data/sources/python_library.py` adds the source `python-library`
   (modules whose name begins with _ declare nothing);
@@ -60,7 +60,7 @@ class Table(Generic[Entry]):
         return name
 
     def __iter__(self) -> Iterator[str]:
-        """The names, in the order of the alphabet; imports nothing but the applications' declarations."""
+        """The names in alphabetical order; imports only the applications' declarations."""
         return iter(sorted({*self._modules, *self._entries}))
 
     def __contains__(self, name: object) -> bool:
@@ -106,7 +106,7 @@ class Table(Generic[Entry]):
 
 @dataclass(frozen=True)
 class Application:
-    """What the command line, the recipe and the other tables know of an application before the rest of it is imported.
+    """The declaration of an application, which command line, recipe and tables use before they import its modules.
 
     `commands`: the module whose `register(app)` adds commands to the Typer application. `modules`: by the group of a
     table and the name of an entry, the module that adds it. `recipe`: by the key of a top-level recipe table, its

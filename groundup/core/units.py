@@ -1,4 +1,4 @@
-"""Quantities as text, with units: the one format of figures on pages, cards and terminal."""
+"""Format quantities as text with units, the same on pages, cards and in the terminal."""
 
 import math
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def size(count: float) -> str:
 
 
 def energy(joules: float | None) -> str:
-    """Energy in kWh or Wh; None was not measured.
+    """Energy in kWh or Wh; None means "not measured".
 
     >>> energy(None), energy(90_000), energy(7_200_000)
     ('not measured', '25 Wh', '2 kWh')
