@@ -1,1 +1,1 @@
-"""Generation: the key/value cache, sampling, and the engine that batches prompts. No HTTP here."""
+"""The inference engine: KV cache, continuous batching, prefill, decode and sampling. No HTTP here."""

@@ -1,8 +1,8 @@
-"""Allocates the blocks of the KV cache, and finds those that already hold a prefix (prefix cache).
+"""Allocates the blocks of the KV cache, and finds blocks that already hold a prefix (prefix cache).
 
-A sequence has a *block table*, its blocks of BLOCK_SIZE tokens in order. The hash of a full block covers all tokens up
-to its end and the images in them, so equal hashes mean equal content. A block without users keeps its content until it
-is allocated again, the least recently used first.
+A sequence has a *block table*: its blocks of BLOCK_SIZE tokens, in order. The hash of a full block covers all tokens up
+to its end and the images among them, so equal hashes mean equal content. A block without users keeps its content until
+it is allocated again, the least recently used first.
 """
 
 from collections import OrderedDict
@@ -47,7 +47,7 @@ class BlockAllocator:
         return len(self._idle)
 
     def match_prefix(self, hashes: Sequence[bytes]) -> list[int]:
-        """The blocks of the longest cached prefix; the caller uses them from now on."""
+        """The blocks of the longest cached prefix; adds a reference to each for the caller."""
         blocks = []
         for each in hashes:
             if (block := self._block.get(each)) is None:
@@ -70,12 +70,12 @@ class BlockAllocator:
         return block
 
     def register(self, block: int, block_hash: bytes) -> None:
-        """Share a full block under its hash, unless another block has the same content."""
+        """Add a full block to the prefix cache under its hash, unless another block has the same content."""
         if block_hash not in self._block:
             self._block[block_hash], self._hash[block] = block, block_hash
 
     def free(self, blocks: Iterable[int]) -> None:
-        """Give up a sequence's blocks, in order: the end of a text is evicted before its beginning."""
+        """Release a sequence's blocks, given in order, so that the end of a text is evicted before its beginning."""
         for block in reversed(list(blocks)):
             self._users[block] -= 1
             if self._users[block] == 0:

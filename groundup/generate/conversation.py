@@ -12,7 +12,7 @@ from groundup.generate.sampling import Sampling
 
 
 class Conversation:
-    """Keeps the messages and their images; each answer is generated from all of them."""
+    """A conversation: all messages with their images; each answer is generated from all of them."""
 
     def __init__(self, engine: Engine, system: str | None, sampling: Sampling, limit: int):
         self.engine, self.sampling, self.limit = engine, sampling, limit
@@ -30,7 +30,7 @@ class Conversation:
         self._next_images.append(image_inputs.from_file(self.engine.config, file))
 
     def answer(self, question: str) -> Iterator[str]:
-        """Ask; yields the answer's text as generated. Raises InputError when the conversation outgrows the context."""
+        """Stream the answer to a question. Raises InputError when the conversation is too long for the context."""
         messages, images = [*self.messages, self._message(question)], [*self._images, *self._next_images]
         prompt, looks = image_inputs.prompt(self.engine.tokenizer, messages, images)
         ids: list[int] = []

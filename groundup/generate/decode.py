@@ -10,9 +10,9 @@ from groundup.model.transformer import Transformer
 
 
 class Decoder:
-    """The model's forward, captured once as a graph of kernel calls and replayed each step without Python between them.
+    """The model's forward with one token a sequence, captured once as a graph of kernel calls and replayed each step.
 
-    Ids below `vocab` may be generated.
+    No Python runs between the kernels. Only ids below `vocab` are generated.
     """
 
     def __init__(self, model: Transformer, cache: CpuKVCache, backend: CpuBackend, sequences: int, vocab: int):
@@ -28,7 +28,10 @@ class Decoder:
         self._graph.instantiate(backend)
 
     def decode(self, ids: list[int]) -> tuple[list[int], Tensor]:
-        """The argmax after each id of the step that the cache has begun, and the logits [N, V], until the next call."""
+        """Decode one token a sequence: the argmax after each id, and the logits [N, V], valid until the next call.
+
+        The KV cache has begun the step (`KVCache.begin`).
+        """
         self._ids[: len(ids)] = ids
         self._graph.replay(len(ids))
         return self._best_N[: len(ids)].tolist(), self._logits_NV[: len(ids)]

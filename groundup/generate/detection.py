@@ -14,7 +14,7 @@ from groundup.model.transformer import Transformer
 
 
 class Detector:
-    """The detection head of a model, on images as a user shows them or within a prompt."""
+    """Runs the detection head of a model, on single images or on the images of a prompt."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer):
         self._model, self._tokenizer = model, tokenizer
@@ -25,7 +25,7 @@ class Detector:
             raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
 
     def row(self, view: ImageInput) -> PackedRow:
-        """An image as a user shows it, up to its end."""
+        """The prompt of a user's turn with one image, up to the end of the image."""
         return PackedRow(*user_turn(self._tokenizer, view))
 
     def detect(self, rows: Sequence[PackedRow]) -> list[list[list[Detection]]]:

@@ -1,4 +1,4 @@
-"""Incremental detokenisation: whole characters only, and nothing of a stop text."""
+"""Incremental detokenisation: emits whole characters only, and no part of a stop string."""
 
 from codecs import getincrementaldecoder
 
@@ -6,7 +6,7 @@ from groundup.codecs.text import Tokenizer
 
 
 class Detokenizer:
-    """Turns the ids of one sequence into text, up to the first of `stops`, which sets `stopped`."""
+    """Decodes the ids of one sequence to text, up to the first of the strings `stops`, which sets `stopped`."""
 
     def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...] = ()):
         self._tokenizer, self._stops = tokenizer, tuple(filter(None, stops))
@@ -19,7 +19,7 @@ class Detokenizer:
         return self._final(self._decoder.decode(self._tokenizer.token_bytes(id)))
 
     def flush(self) -> str:
-        """The text held back, after the last id."""
+        """The text that was held back; call it after the last id."""
         text = self._final(self._decoder.decode(b"", final=True))
         text, self._pending = text + ("" if self.stopped else self._pending), ""
         return text
@@ -38,5 +38,5 @@ class Detokenizer:
 
 
 def overlap(text: str, stop: str) -> int:
-    """How many characters at the end of a text may be the beginning of a stop text."""
+    """How many characters at the end of a text may be the beginning of a stop string."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

@@ -11,14 +11,14 @@ from groundup.model.transformer import Transformer
 
 
 class Embedder:
-    """Reads embeddings from a model's final hidden states."""
+    """Computes embeddings from a model's final hidden states."""
 
     def __init__(self, model: Transformer):
         self._model = model
 
     @torch.inference_mode()
     def embed(self, row: PackedRow) -> list[float]:
-        """The mean state of a row's tokens, or of its images' patches if it has any, scaled to length 1, [D]."""
+        """The mean state of a row's tokens, or of its patches if it has images, normalised to length 1, [D]."""
         if row.images:
             [(_, images)] = patch_states(self._model, [row])
             x_ND = torch.cat(images)

@@ -1,4 +1,4 @@
-"""The engine: requests in, output deltas out, many sequences at a time (continuous batching). No HTTP here."""
+"""The inference engine: takes requests and gives output deltas, for many sequences at a time (continuous batching)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -33,7 +33,7 @@ CACHE_BYTES = 1 << 30  # of the KV cache, by default
 
 
 class Engine:
-    """Generates with a model: `add` requests and `step` until nothing is left, or `complete` and `stream`; one thread.
+    """Generates with a model: `add` requests and `step` until none is left, or `complete` or `stream`. One thread only.
 
     Raises InputError for a tokenizer with ids that the model lacks, and for a KV cache smaller than one context.
     """
@@ -62,7 +62,7 @@ class Engine:
         weights: Weights = "full",
         cache_bytes: int = CACHE_BYTES,
     ) -> "Engine":
-        """The engine of a model folder, its matrices in the precision they are multiplied in, or in int8 or int4.
+        """Load the engine of a model folder, with matrices in the precision of the products, or in int8 or int4.
 
         Raises InputError as `weights.load`, `Tokenizer.load` and `pack_weights` do.
         """
@@ -76,7 +76,7 @@ class Engine:
 
     @property
     def config(self) -> ModelConfig:
-        """The model's numbers."""
+        """The model's config."""
         return self.model.config
 
     def complete(
@@ -86,8 +86,8 @@ class Engine:
     ) -> list[list[int]]:  # fmt: skip
         """Continue each prompt by up to `limit` ids, to <|im_end|>, <|endoftext|> (both left out) or the context's end.
 
-        Continuations are independent; `grammar` constrains each; `images` are by prompt; `advance` takes numbers of
-        finished prompts. Raises InputError as `Request.check` does.
+        `grammar` constrains each continuation; `images` has the images of each prompt; `advance` is called with the
+        number of newly finished prompts. Raises InputError as `Request.check` does.
         """
         requests = [
             Request(prompt, limit, sampling, number, grammar=grammar, images=images[number] if images else ())
@@ -132,14 +132,14 @@ class Engine:
             self.cancel(sequence)
 
     def add(self, request: Request, on_delta: OnDelta) -> SequenceState:
-        """Queue a request; `on_delta` is called with its output. Raises InputError for one that cannot be answered."""
+        """Queue a request; `on_delta` is called with its output deltas. Raises InputError as `check` does."""
         self.check(request)
         sequence = SequenceState(request, self.tokenizer, on_delta)
         self.scheduler.waiting.append(sequence)
         return sequence
 
     def cancel(self, sequence: SequenceState) -> None:
-        """End a sequence without a word; its blocks are free at once."""
+        """End a sequence without a further delta; its cache blocks are free at once."""
         self.scheduler.finish(sequence)
 
     def check(self, request: Request) -> None:
@@ -147,10 +147,10 @@ class Engine:
         request.check(self.config, self.tokenizer.size)
 
     def step(self) -> bool:
-        """One forward: the next id of each decoding sequence, and a chunk of prompts. False if there was no work.
+        """Run one forward: decode the next id of each sequence and prefill a chunk of prompts. False without work.
 
-        An exception of one sequence or its callback ends that sequence, one of the forward all sequences in it. Raises
-        only if the engine itself is broken.
+        An exception in the work or callback of one sequence ends that sequence; one in the forward ends all sequences
+        of the step. Raises only if the engine itself is broken.
         """
         return self._steps.run()
 
@@ -171,7 +171,7 @@ class Engine:
 
 
 def _sound(delta: OutputDelta) -> OutputDelta:
-    """A delta without error. Raises InputError for one of the request's, RuntimeError for one of the engine's."""
+    """The delta if it has no error. Raises InputError for an error of the request, RuntimeError for the engine's."""
     if delta.error is not None:
         raise InputError(delta.error) if delta.fault == "request" else RuntimeError(delta.error)
     return delta

@@ -13,20 +13,20 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.generate import grammar_worker as worker
 
-LARGEST = 64 * 1024  # characters of a grammar
+LARGEST = 64 * 1024  # most characters of a grammar
 
 
 class AnyConstraint(Protocol):
     """The state of one sequence in a grammar."""
 
     def token_mask(self) -> NDArray[np.bool_] | None:
-        """The ids that may come next, [V]; None while being computed. Raises InputError for too complex a grammar."""
+        """The allowed next ids, [V]; None while it is computed. Raises InputError for a grammar that is too complex."""
 
     def accept(self, id: int) -> None:
         """Advance by an id that the mask allowed."""
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable when `token_mask` may be known; -1 if it always is."""
+        """A file descriptor that becomes readable when `token_mask` may be ready; -1 if it is always ready."""
 
     def close(self) -> None:
         """Release the state."""
@@ -49,13 +49,13 @@ class Source:
 
 
 class UntrustedGrammar(Source):
-    """A client's grammar, possibly unbounded in time and memory: `GrammarPool` compiles it in a process of its own."""
+    """A client's grammar, which may take any time and memory: `GrammarPool` compiles it in a separate process."""
 
 
 class Grammar(Source):
-    """A grammar of the program itself, never a client's: compiled here, without limits.
+    """A trusted grammar of the program itself, never a client's: compiled in this process, without limits.
 
-    Made by the functions below, which raise InputError for what is not a grammar.
+    The constructors below raise InputError for an invalid grammar.
     """
 
     @staticmethod
@@ -79,7 +79,7 @@ class Grammar(Source):
 
 
 class Constraint:
-    """The state of a sequence, in this process; its mask is always known. Raises InputError as `token_mask` does."""
+    """The state of a sequence, in this process; its mask is always ready. Raises InputError as `token_mask` does."""
 
     def __init__(self, grammar: Grammar, tokenizer: Tokenizer):
         self._matcher = _matcher(grammar, tokenizer).deep_copy()

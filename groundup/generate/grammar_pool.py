@@ -1,8 +1,8 @@
-"""The grammar process pool: clients' grammars, each compiled and followed in a process of its own.
+"""The grammar process pool: each client's grammar is compiled and evaluated in a worker process of its own.
 
-A grammar is compiled before its request enters the engine, whose thread waits a limited time for a token mask. The
+A grammar is compiled before its request enters the engine, whose thread waits only a limited time for a token mask. The
 state of a sequence is its grammar and its ids: when a worker ends, its sequences restart in another and get the same
-masks; a sequence fails when two of its workers have ended.
+masks. A sequence fails when two of its workers have ended.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from groundup.generate.grammar_process import WorkerLink, WorkerSpawner, framed
 from groundup.generate.refusals import Busy, Closing
 
 T = TypeVar("T")
-COMPILING = 2  # grammars that are compiled at a time, of one client no more than one
-PENDING, PENDING_OF_ONE = 64, 16  # grammars that wait for that, of all clients and of one
-HELD, HELD_OF_ONE = 64, 16  # grammars in use or soon to be, each with a process: of all clients and of one
-RECENT = 16  # grammars that are kept for the next request; and refusals that are kept
-WALL_SECONDS = 30.0  # for work with a limit of processor time, on an overloaded machine
-LIVES = 2  # workers that may end for one sequence: the first may have another cause
+COMPILING = 2  # grammars that are compiled at a time, at most one of each client
+PENDING, PENDING_OF_ONE = 64, 16  # grammars that wait to be compiled: of all clients, of one
+HELD, HELD_OF_ONE = 64, 16  # grammars that are in use or about to be, each with a process: of all clients, of one
+RECENT = 16  # compiled grammars, and refusals, that are cached for later requests
+WALL_SECONDS = 30.0  # wall time for work that has a limit of CPU time, on an overloaded machine
+LIVES = 2  # a sequence fails when so many of its workers have ended: the first may have another cause
 
 
 class RemoteConstraint:
-    """The state of one sequence in a grammar of another process."""
+    """The state of one sequence under a grammar that a worker process evaluates."""
 
     def __init__(self, grammar: "CompiledGrammar", session: int, first: bytes, size: int):
         self.session, self.ids = session, list[int]()
@@ -70,7 +70,7 @@ class RemoteConstraint:
 
 
 class CompiledGrammar:
-    """A grammar that was compiled, with its worker process: what a `Request` takes. For the engine's thread."""
+    """A compiled grammar with its worker process, as a `Request` takes it. For the engine's thread."""
 
     def __init__(self, source: UntrustedGrammar, client: str, spawner: WorkerSpawner, link: WorkerLink, first: bytes):
         self.source, self.client = source, client
@@ -128,7 +128,7 @@ class CompiledGrammar:
 
 
 def wait(constraints: Sequence[AnyConstraint], seconds: float) -> None:
-    """Return when one of the masks may be known, or after so many seconds."""
+    """Wait until one of the masks may be ready, at most so many seconds."""
     poller = poll()
     for constraint in constraints:
         if constraint.fileno() >= 0:
@@ -137,7 +137,7 @@ def wait(constraints: Sequence[AnyConstraint], seconds: float) -> None:
 
 
 class GrammarPool:
-    """Compiles grammars for one vocabulary; made in any thread, used in one event loop."""
+    """Compiles grammars for one vocabulary; created in any thread, used in one event loop."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._spawner = WorkerSpawner(tokenizer)
@@ -150,9 +150,9 @@ class GrammarPool:
         self._closed = False
 
     async def compiled(self, grammar: UntrustedGrammar, client: str = "") -> CompiledGrammar:
-        """Compile a grammar in the client's turn; cancelling the caller kills the process.
+        """Compile a grammar when it is the client's turn; cancelling the caller kills the process.
 
-        Raises InputError for one that is too complex, Closing, and Busy.
+        Raises InputError for a grammar that is too complex, Closing, and Busy.
         """
         if not self._spawner.runs:
             await asyncio.to_thread(self._spawner.start)
@@ -182,7 +182,7 @@ class GrammarPool:
 
     @contextmanager
     def _waiting(self, client: str) -> Iterator[asyncio.Lock]:
-        """Count a client's grammars that wait, and give the lock that lets one of them go on."""
+        """Count a client's waiting grammars; yields the lock under which one of them is compiled."""
         if self._pending.total() >= PENDING or self._pending[client] >= PENDING_OF_ONE:
             raise Busy(worker.COMPILE_SECONDS, "too many grammars wait to be compiled")
         self._pending[client] += 1
@@ -208,7 +208,7 @@ class GrammarPool:
         if len(own) < HELD_OF_ONE and len(held) < HELD:
             return False
         kept = next((source for source in self._recent if source in own or len(held) >= HELD), None)
-        if kept is not None:  # perhaps no sequence follows it any more
+        if kept is not None:  # perhaps no sequence uses it any more
             del self._recent[kept]
         return True
 
@@ -250,7 +250,7 @@ class GrammarPool:
 
 
 async def _readable(channel: socket.socket) -> None:
-    """Return once something can be read."""
+    """Wait until the channel is readable."""
     loop, news = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(channel, news.set)
     try:

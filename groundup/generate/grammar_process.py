@@ -1,4 +1,4 @@
-"""The grammar processes as the server sees them: the spawner that forks workers, and a link to each worker."""
+"""The server's side of the grammar processes: the spawner that forks workers, and a link to each worker."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from weakref import finalize
 from groundup.codecs.text import Tokenizer
 from groundup.generate import grammar_worker
 
-PATIENCE = 30.0  # seconds that a socket may take a few bytes, and a process to end
-Message = tuple[int, int, bytes]  # a session, one of PID, MASK and ERROR, content
+PATIENCE = 30.0  # seconds for a few bytes on a socket, and for a process to end
+Message = tuple[int, int, bytes]  # session; PID, MASK or ERROR; content
 
 
 class WorkerSpawner:
@@ -35,7 +35,7 @@ class WorkerSpawner:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it unless it runs; forks wait until it is ready, which takes seconds for a large vocabulary."""
+        """Start it unless it runs. It is ready after loading the vocabulary, which may take seconds; forks wait."""
         with self._starting:
             if self.runs:
                 return
@@ -47,7 +47,7 @@ class WorkerSpawner:
             self._stop = finalize(self, _end, self._process, self._control)
             tokenizer = self._tokenizer
             vocabulary = {"table": tokenizer.json, "size": tokenizer.size, "ends": [tokenizer.im_end, tokenizer.end]}
-            with suppress(OSError):  # it has ended, as the next read will show
+            with suppress(OSError):  # it has ended; the next read detects that
                 self._control.sendall(framed(json.dumps(vocabulary).encode()))
 
     def fork(self, channel: socket.socket) -> None:
@@ -69,7 +69,7 @@ def _run(control: int) -> "subprocess.Popen[bytes]":
     paths = os.pathsep.join(path for path in sys.path if path)  # same import path as this process
     environment = os.environ | {"PYTHONPATH": paths, "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command, null = [sys.executable, "-P", str(Path(grammar_worker.__file__)), str(control)], subprocess.DEVNULL
-    # A Ctrl-C is for the server, which ends it: hence a group of its own.
+    # A process group of its own: Ctrl-C goes to the server alone, which ends this process.
     return subprocess.Popen(
         command, stdin=null, stdout=null, stderr=null, pass_fds=[control], env=environment, process_group=0
     )
@@ -85,7 +85,7 @@ def _end(process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
 
 
 class WorkerLink:
-    """The channel to a new worker, never blocking. The worker ends when its link is collected."""
+    """The non-blocking channel to a new worker. The worker ends when its link is garbage-collected."""
 
     def __init__(self, spawner: WorkerSpawner):
         self._spawner = spawner
@@ -103,7 +103,7 @@ class WorkerLink:
         self.send_bytes(struct.pack(f"<{len(numbers)}I", *numbers))
 
     def send_bytes(self, content: bytes) -> None:
-        """Send a message; the unsent rest goes with the next call."""
+        """Send a message; the next call sends what remains unsent."""
         self._sending += framed(content)
         self._flush()
 

@@ -1,7 +1,7 @@
 """A worker of the grammar process pool: compiles one grammar and computes its token masks. As a script: the spawner.
 
-It imports only llguidance, so that it starts at once and forks small. The spawner holds the vocabulary, forks a worker
-for each grammar and parses none. The system kills a worker at its limits of memory and processor (not wall) time.
+It imports only llguidance, so that it starts fast and forks have little memory. The spawner holds the vocabulary and
+forks a worker for each grammar; it parses no grammar. The system kills a worker that exceeds its memory or CPU time.
 
 Messages start with their length in 4 bytes. To the spawner: the vocabulary as JSON; then 4 bytes each, 0 with a socket
 for a new worker, or the process id of a worker to kill. To a worker: the grammar as JSON; then 4-byte numbers: session,
@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# Processor time of a grammar and its first mask, of any other mask, and of all masks of a sequence.
+# Seconds of CPU time of a grammar and its first mask, of any other mask, and of all masks of a sequence.
 COMPILE_SECONDS, MASK_SECONDS, ANSWER_SECONDS = 1.0, 0.5, 20.0
 MEMORY = 128 << 20  # bytes that a worker may allocate beyond those it starts with
 PID, MASK, ERROR = 0, 1, 2
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 def vocabulary(table: str, size: int, ends: list[int]) -> Any:
-    """llguidance's form of a tokenizer.json with `size` ids, of which `ends` end an answer."""
+    """llguidance's tokenizer from a tokenizer.json with `size` ids, of which `ends` end an answer."""
     from llguidance import LLTokenizer
 
     return LLTokenizer(table, n_vocab=size, eos_token=ends)
@@ -67,7 +67,7 @@ def matcher(kind: str, text: str, tokens: Any) -> Any:
 
 
 def _written(kind: str, text: str) -> str:
-    """A grammar in llguidance's own syntax."""
+    """The grammar in llguidance's own syntax."""
     from llguidance import LLMatcher
 
     try:
@@ -82,7 +82,7 @@ def _unusable(kind: str, problem: str) -> Refused:
 
 
 def mask(following: Any) -> bytes:
-    """The token mask, one bit an id, lowest first. Raises Refused if it is too complex."""
+    """The token mask, one bit for each id, lowest first. Raises Refused for a grammar that is too complex."""
     bits: bytes = following.compute_bitmask()
     if following.is_error():
         raise Refused(f"the grammar cannot be followed: {_first_line(following.get_error())}")
@@ -121,7 +121,7 @@ def _exactly(channel: socket.socket, size: int) -> bytes:
 
 
 class Worker:
-    """One grammar and the sequences that follow it. Work beyond the limits ends the process."""
+    """One grammar and the sequences that it constrains. Work beyond the limits ends the process."""
 
     def __init__(self, channel: socket.socket, tokens: Any):
         self._channel = channel
@@ -171,7 +171,7 @@ def _limit_memory() -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """End the process by a signal once it has computed for so long from now on."""
+    """End the process by a signal after so many more seconds of CPU time."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 

@@ -22,7 +22,7 @@ from groundup.model.config import ModelConfig
 
 @dataclass(frozen=True, eq=False)
 class ImageInput:
-    """A prompt's image input: patches in place of the ids from `position` on; `digest` identifies the image."""
+    """An image input of a prompt: its patches replace the ids from `position` on; `digest` identifies the image."""
 
     grid: PatchGrid
     patches: npt.NDArray[np.uint8]  # [N, P]
@@ -46,19 +46,19 @@ class ImageInput:
 
 
 def from_bytes(config: ModelConfig, data: bytes) -> ImageInput:
-    """An encoded image at a model's resolution. Raises BadImage, or InputError for a model without vision encoder."""
+    """Decode and scale an image for a model. Raises BadImage, or InputError for a model without a vision encoder."""
     require_vision(config)
     return from_pixels(config, decode(data))
 
 
 def from_pixels(config: ModelConfig, pixels: Pixels) -> ImageInput:
-    """A decoded image, [H, W, 3], at the resolution of a model."""
+    """Scale a decoded image, [H, W, 3], for a model."""
     grid, scaled = ImageResolution(config.patch, config.patches).scale(pixels)
     return ImageInput.of(grid, to_patches(scaled, config.patch))
 
 
 def from_file(config: ModelConfig, file: Path) -> ImageInput:
-    """A file's image at a model's resolution. Raises InputError with the file's name, also for a pipe or a device."""
+    """Read an image file for a model. Raises InputError with the file's name, also for a pipe or a device."""
     if not there(file):
         raise InputError(f"{file}: cannot be read (no such file); give an image's file")
     try:
@@ -85,24 +85,24 @@ def prompt(
     images: Sequence[ImageInput],
     tools: list[dict[str, Any]] | None = None,
 ) -> tuple[list[int], tuple[ImageInput, ...]]:
-    """Ids of a conversation up to the assistant's answer, and its positioned images. Raises as `codecs.chat.prompt`."""
+    """Ids of a conversation up to the assistant's answer, and its images with positions. Raises as `chat.prompt`."""
     return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [image.grid for image in images]), images)
 
 
 def user_turn(tokenizer: Tokenizer, image: ImageInput) -> tuple[list[int], tuple[ImageInput, ...]]:
-    """An image in a user's turn, up to its end: patches attend to nothing after it."""
+    """The prompt of a user's turn with one image, up to the end of the image; patches attend to nothing after it."""
     ids, images = prompt(tokenizer, chat.shown(), [image])
     return ids[: images[0].end + 1], images
 
 
 def alone(tokenizer: Tokenizer, image: ImageInput) -> tuple[list[int], tuple[ImageInput, ...]]:
-    """An image without a turn around it."""
+    """An image alone, without the chat template."""
     return placed(tokenizer, chat.image(tokenizer, image.grid), [image])
 
 
 def placed(
     tokenizer: Tokenizer, ids: list[int], images: Sequence[ImageInput]
 ) -> tuple[list[int], tuple[ImageInput, ...]]:
-    """Ids, and the images at their positions among them."""
+    """The ids, and the images with their positions among them."""
     positions = chat.image_positions(tokenizer, ids) if images else []
     return ids, tuple(image.at(position) for position, image in zip(positions, images, strict=True))

@@ -35,14 +35,14 @@ class ImageEncoder:
         return torch.cat([self.encode(image)[max(0, chunk.start - image.position) :] for image in images])
 
     def encode(self, view: ImageInput) -> Tensor:
-        """The embeddings of an image, [N, D]: always the whole, as products of fewer rows may differ in bits."""
+        """The embeddings of a whole image, [N, D]: products of fewer rows might differ in bits."""
         assert self._model.vision is not None, "requests with images are checked"
         x_ND: Tensor = self._model.vision(image_inputs([(0, view)], self._model.device), self._model.precision)
         return x_ND
 
 
 def image_embeddings(chunks: list[ScheduledChunk], encoded: Mapping[SequenceState, Tensor]) -> ImageEmbeddings | None:
-    """The embeddings of a step's patches with their rows; None without patches."""
+    """The embeddings of a step's patches with their positions in the packed row; None without patches."""
     vectors, places, row = [], [], 0
     for chunk in chunks:
         if (x_ND := encoded.get(chunk.sequence)) is not None:

@@ -1,4 +1,4 @@
-"""Error isolation between requests: an exception of one request's work ends that request alone."""
+"""Error isolation between requests: an exception in the work of one request ends that request alone."""
 
 import logging
 from collections.abc import Callable
@@ -11,9 +11,10 @@ LOG = logging.getLogger(__name__)
 
 
 def isolated(work: Callable[[], T], on_error: Callable[[Exception], object]) -> T | None:
-    """The result of one request's work; if it raises, call `on_error` with the exception and return None.
+    """Run the work of one request and return its result; on an exception call `on_error` and return None.
 
-    Only here is every exception caught: no request may end the engine. All but InputError are logged with traceback.
+    This is the only place that catches every exception, so that no request ends the engine. All exceptions except
+    InputError are logged with traceback.
     """
     try:
         return work()

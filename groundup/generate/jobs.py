@@ -14,9 +14,10 @@ T = TypeVar("T")
 
 
 class Jobs(Generic[T]):
-    """Runs jobs, one a call of `run_next`, and settles `future` with their results or the error of the first to fail.
+    """Runs one job with each call of `run_next`, and sets `future` to all results or to the first error.
 
-    `enqueue` queues the next call; `dequeue` takes numbers of jobs that wait no longer; `failed` tells a dead engine.
+    `enqueue` queues the next call; `dequeue` is called with the number of jobs that no longer wait; `failed` says
+    whether the engine has failed.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Jobs(Generic[T]):
         self._enqueue, self._dequeue, self._failed = enqueue, dequeue, failed
 
     def run_next(self) -> None:
-        """Run the next job; then queue the one after it, or settle the future."""
+        """Run the next job; then queue the one after it, or set the future."""
         if self.future.cancelled() or self._failed():
             return self._refuse(Closing())
         done = len(self._results)

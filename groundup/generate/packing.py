@@ -39,7 +39,7 @@ class PackedRow:
 
 
 def batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of rows of these sizes, in batches of similar size and about MAX_TOKENS, longest first."""
+    """Group rows of these sizes into batches of similar rows and about MAX_TOKENS tokens, longest first; indices."""
     order = sorted(range(len(sizes)), key=lambda index: -sizes[index])
     while order:
         count = max(1, MAX_TOKENS // sizes[order[0]])
@@ -49,7 +49,7 @@ def batches(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 @torch.inference_mode()
 def hidden_states(model: Transformer, rows: Sequence[PackedRow], cache: Cache | None = None) -> Tensor:
-    """Final hidden states [B, T, D], padding included; a `cache` attends in place of the model, without a mask."""
+    """Final hidden states [B, T, D], padding included. A `cache` replaces the model's attention and its mask."""
     B, T = len(rows), max(row.size for row in rows)
     ids_BT, positions_BT = torch.zeros(B, T, dtype=torch.long), torch.arange(T).repeat(B, 1)
     for index, row in enumerate(rows):
@@ -84,7 +84,7 @@ def attention_mask(rows: Sequence[PackedRow], T: int) -> Tensor | None:
 
 
 def image_inputs(images: Sequence[tuple[int, ImageInput]], device: torch.device) -> ImageInputs:
-    """Images as the model takes them, each with the index of its first patch in the flattened rows."""
+    """The model's inputs for images; each comes with the index of its first patch in the flattened rows."""
     patches_NP = np.concatenate([image.patches for _, image in images])
     index_N = np.concatenate([start + np.arange(image.grid.patches) for start, image in images])
     grid_N2 = np.concatenate([image.grid.coordinates() for _, image in images])
@@ -94,7 +94,7 @@ def image_inputs(images: Sequence[tuple[int, ImageInput]], device: torch.device)
 
 
 def patch_states(model: Transformer, rows: Sequence[PackedRow]) -> Iterator[tuple[int, list[Tensor]]]:
-    """Index of each row, and the final hidden states [N, D] of each of its images, batch by batch."""
+    """Yield the index of each row with the final hidden states [N, D] of each of its images, batch by batch."""
     for batch in batches([row.size for row in rows]):
         for index, states_TD in zip(batch, hidden_states(model, [rows[index] for index in batch]), strict=True):
             yield index, [states_TD[image.position : image.end] for image in rows[index].images]

@@ -19,7 +19,7 @@ ECHO_CHUNK = 64  # prompt positions whose logits are in memory at a time
 
 
 class Prefill:
-    """Runs the model over one row that holds the chunks of all sequences of a step, one after the other."""
+    """Prefills: runs the model over one row that holds the chunks of all sequences of a step, one after the other."""
 
     def __init__(self, model: Transformer, cache: KVCache, scheduler: Scheduler, vocab: int):
         self._model, self._cache, self._scheduler, self._vocab = model, cache, scheduler, vocab
@@ -27,7 +27,10 @@ class Prefill:
     def forward(
         self, chunks: list[ScheduledChunk], positions_1R: Tensor, images: Mapping[SequenceState, Tensor]
     ) -> tuple[list[SequenceState], Tensor]:
-        """Compute chunks that the cache has begun; returns the sequences that are complete, and their logits [N, V]."""
+        """Prefill the chunks of a step; returns the sequences that are fully prefilled, and their next logits [N, V].
+
+        The KV cache has begun the step (`KVCache.begin`).
+        """
         ids_1R = torch.tensor([[id for chunk in chunks for id in chunk.ids]], device=self._model.device)
         x_RD = self._model(ids_1R, positions_1R, cache=self._cache, images=image_embeddings(chunks, images))[0]
         ready, last, row = [], [], 0
@@ -49,7 +52,7 @@ class Prefill:
         return logits_NV
 
     def _echo(self, chunk: ScheduledChunk, x_RD: Tensor) -> None:
-        """Add the log-probabilities of the prompt's ids that these states predict; the first id has none (nan)."""
+        """Add the log-probabilities of the prompt ids that these states predict (`echo`); nan for the first id."""
         sequence, start = chunk.sequence, chunk.start
         targets = sequence.ids[start + 1 : min(start + 1 + len(x_RD), sequence.num_prompt_tokens)]
         logprobs = [] if start else [TokenLogprob(sequence.ids[0], nan)]

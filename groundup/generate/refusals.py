@@ -1,4 +1,4 @@
-"""Why a service takes no request at present."""
+"""Exceptions with which a service refuses a request."""
 
 from groundup.core.errors import InputError
 

@@ -11,12 +11,12 @@ from groundup.generate.image_inputs import ImageInput, require_vision
 from groundup.generate.sampling import GREEDY, Sampling
 from groundup.model.config import ModelConfig
 
-MAX_LOGPROBS = 20  # most log-probabilities an id has
+MAX_LOGPROBS = 20  # most alternative ids with log-probabilities at a position
 
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to continue by at most `limit` ids, up to the first of the texts `stops`.
+    """A prompt to continue by at most `limit` ids, up to the first of the strings `stops`.
 
     `grammar` constrains the ids; a client's is compiled by a `GrammarPool` first. `number` gives each sequence of a
     prompt its own random numbers. `logprobs` adds the log-probability of each id and of that many of the likeliest,
@@ -82,9 +82,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class OutputDelta:
-    """What a step adds to the answer of a request.
+    """The output that a step adds to the answer of a request.
 
-    `text` is final: whole characters, no possible beginning of a stop text. `ids` and `logprobs` exclude stop tokens.
+    `text` is final: whole characters, no possible beginning of a stop string. `ids` and `logprobs` exclude stop tokens.
     The first delta has `cached_tokens` (prefix cache) and any `prompt_logprobs` (nan for the first id). The last has
     `finish`, with `stop_logprob` for a stop token, or `error` and its `fault`: the request, the engine, or "closing".
     """

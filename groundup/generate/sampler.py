@@ -13,19 +13,19 @@ from groundup.generate.request import OutputDelta, TokenLogprob
 from groundup.generate.scheduler import Scheduler
 from groundup.generate.sequence import SequenceState
 
-MASK_WAIT = 0.005  # seconds a step waits for token masks of grammars while other sequences go on
-MASK_WAIT_IDLE = 0.02  # while none does
+MASK_WAIT = 0.005  # seconds a step waits for token masks of grammars while other sequences can continue
+MASK_WAIT_IDLE = 0.02  # the same while no other can
 
 
 class Sampler:
-    """Turns logits into ids; ends a sequence at a stop token, a stop text, its limit, or the end of the context."""
+    """Samples ids from logits; ends a sequence at a stop token, a stop string, its limit, or the end of the context."""
 
     def __init__(self, scheduler: Scheduler, tokenizer: Tokenizer, context: int):
         self._scheduler, self._context = scheduler, context
         self._stop_ids = frozenset((tokenizer.im_end, tokenizer.end))
 
     def sample(self, sequences: list[SequenceState], best: list[int], logits_NV: Tensor) -> None:
-        """Sample an id for each sequence, knowing the argmax; those without a token mask keep their logits."""
+        """Sample the next id of each sequence (`best`: the argmax); sequences that await a mask keep their logits."""
         for index, sequence in enumerate(sequences):
             if sequence.is_greedy:
                 self._scheduler.isolated(sequence, partial(self._append, sequence, best[index], ()))
@@ -38,7 +38,7 @@ class Sampler:
                 sequence.pending_logits = sequence.pending_logits.clone()  # the next step writes over the logits
 
     def resume(self, sequences: list[SequenceState], seconds: float) -> None:
-        """Sample from pending logits where the token mask is known, after waiting for masks at most so long."""
+        """Sample from pending logits whose token mask is ready, after waiting for masks at most so many seconds."""
         until = time.monotonic() + seconds
         while True:
             for sequence in sequences:
@@ -51,7 +51,7 @@ class Sampler:
             wait(waiting, remaining)
 
     def _sample(self, sequence: SequenceState, logits_V: Tensor) -> None:
-        """Sample the next id, unless its token mask is not known yet."""
+        """Sample the next id, unless its token mask is not ready yet."""
         request, adjusted_V = sequence.request, logits_V
         mask = None if sequence.constraint is None else sequence.constraint.token_mask()
         if sequence.constraint is not None and mask is None:
@@ -70,7 +70,7 @@ class Sampler:
         self._append(sequence, id, logprobs)
 
     def _append(self, sequence: SequenceState, id: int, logprobs: tuple[TokenLogprob, ...]) -> None:
-        """Add an id to a sequence and report it; end the sequence if it is the last."""
+        """Append an id to a sequence and emit its delta; end the sequence if the id is its last."""
         cached = (sequence.num_prefix_hits or 0) if len(sequence.ids) == sequence.num_prompt_tokens else 0
         prompt_logprobs, sequence.prompt_logprobs = tuple(sequence.prompt_logprobs), []
         if id in self._stop_ids:

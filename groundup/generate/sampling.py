@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groundup.core.errors import InputError
 
-NUCLEUS = 1024  # likeliest ids that top_p is computed on; where they do not hold enough, all are sorted
+NUCLEUS = 1024  # top_p is computed on so many likeliest ids; if their probability is too small, all ids are sorted
 # largest temperature, and penalty or its inverse: larger ones have the same effect, and fp32 holds the result
 EXTREME = 1e20
 
@@ -56,7 +56,7 @@ class Sampling:
         return bool(self.bias or self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
 
     def random(self, number: int) -> Random:
-        """The random numbers of one sequence: its own, so that no other sequence of a batch changes them."""
+        """The random number generator of one sequence, independent of the other sequences of a batch."""
         return Random(f"{self.seed}/{number}")
 
     def adjust(self, logits_V: Tensor, prompt: Sequence[int], answer: Sequence[int]) -> None:
@@ -97,7 +97,7 @@ class Sampling:
             total = weights.sum()
         else:
             total = (logits_V - best[0]).exp().sum()
-        above = weights.cumsum(-1) - weights  # sum of the ids before this one
+        above = weights.cumsum(-1) - weights  # total probability of the ids before this one
         kept = torch.where((above < self.top_p * total) & (weights >= self.min_p), weights, 0.0)
         kept[0] = weights[0]  # however small top_p is
         return int(ids[_draw(kept, draw)])

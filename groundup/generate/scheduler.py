@@ -1,4 +1,4 @@
-"""Continuous batching: which sequences compute how many tokens in the next step.
+"""Continuous batching: schedules which sequences compute how many tokens in the next step (prefill and decode).
 
 A decoding sequence computes one token a step; prompts are computed in chunks beside them (chunked prefill). A sequence
 is admitted once there are blocks for its prompt; cached prefixes, and those being computed, are shared. When blocks run
@@ -18,9 +18,9 @@ from groundup.generate.sequence import SequenceState
 from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk
 
 T = TypeVar("T")
-MAX_SEQUENCES = 128  # at a time: more make a step longer and hardly more of it useful
+MAX_SEQUENCES = 128  # running at a time: more make a step longer and raise the throughput little
 PREFILL_CHUNK = 128  # prompt tokens a step while sequences decode; four times that when none does
-MAX_STEP_TOKENS = 4 * PREFILL_CHUNK + MAX_SEQUENCES  # that no step exceeds, but for the rest of an image
+MAX_STEP_TOKENS = 4 * PREFILL_CHUNK + MAX_SEQUENCES  # limit of tokens a step, except for the rest of an image
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ScheduledChunk(CacheChunk):
 
     @property
     def is_decode(self) -> bool:
-        """Whether it computes the one newest token; a prompt whose logits are requested is prefilled even so."""
+        """Whether only the newest token is computed (decode); a request with `echo` is always prefilled."""
         return self.sequence.num_remaining_tokens == 1 and not self.sequence.request.echo
 
     @property
@@ -50,7 +50,7 @@ class ScheduledChunk(CacheChunk):
 
 @dataclass
 class SchedulerStats:
-    """Counters since the start: forwards, tokens by origin, and preempted sequences."""
+    """Counters since the start: steps, tokens by origin, and preempted sequences."""
 
     steps: int = 0
     prefilled_tokens: int = 0
@@ -83,7 +83,7 @@ class Scheduler:
         return chunks
 
     def _decoding(self) -> list[SequenceState]:
-        """Sequences that need one id, oldest first, each with a block for it; the youngest may be preempted for it."""
+        """Decoding sequences, oldest first, each with a block for its token; may preempt the youngest for that."""
         decoding = [sequence for sequence in self.running if sequence.num_remaining_tokens == 1]
         for sequence in decoding:
             while len(sequence.block_table) * BLOCK_SIZE <= sequence.num_computed_tokens and sequence in self.running:
@@ -94,7 +94,7 @@ class Scheduler:
         return [sequence for sequence in decoding if sequence.block_table]
 
     def _admit(self) -> SequenceState | None:
-        """The first in the queue that can start now; one whose prefix is being computed is overtaken."""
+        """Admit the first waiting sequence that can start; skip those whose prefix another sequence is computing."""
         for index, sequence in enumerate(self.waiting):
             full = (len(sequence.ids) - 1) // BLOCK_SIZE
             hashes = [] if sequence.request.echo else sequence.block_hashes()[:full]
@@ -121,7 +121,7 @@ class Scheduler:
         self.running.append(sequence)
 
     def count(self, chunks: list[ScheduledChunk]) -> None:
-        """Count a step in the statistics, before it is marked as computed."""
+        """Count a step in the statistics; call it before `mark_computed`."""
         self.stats.steps += 1
         for chunk in chunks:
             sequence = chunk.sequence
@@ -130,7 +130,7 @@ class Scheduler:
             self.stats.prefilled_tokens += min(chunk.count, max(0, sequence.num_prompt_tokens - chunk.start))
 
     def mark_computed(self, chunk: ScheduledChunk) -> None:
-        """Note that the KV cache holds a chunk, and share the blocks that it filled."""
+        """Mark a chunk as computed in the KV cache, and add the blocks that it filled to the prefix cache."""
         sequence, first = chunk.sequence, chunk.start // BLOCK_SIZE
         sequence.num_computed_tokens += chunk.count
         for index in range(first, sequence.num_computed_tokens // BLOCK_SIZE):
@@ -140,7 +140,7 @@ class Scheduler:
                 del self._computing[block_hash]
 
     def finish(self, sequence: SequenceState) -> None:
-        """End a sequence; its blocks are free at once. Nothing happens if it has ended."""
+        """End a sequence and free its blocks at once. Does nothing if it has ended."""
         if sequence.ended:
             return
         if sequence in self.running:
@@ -151,14 +151,14 @@ class Scheduler:
         sequence.close()
 
     def fail(self, sequence: SequenceState, error: Exception) -> None:
-        """End a sequence whose work raised, and report it unless it has ended: then its own callback raised."""
+        """End a sequence whose work raised, and emit the error unless the sequence has ended (its callback raised)."""
         ended = sequence.ended
         self.finish(sequence)
         if not ended:
             isolated(partial(sequence.on_delta, OutputDelta.failed(error)), lambda error: None)
 
     def isolated(self, sequence: SequenceState, work: Callable[[], T]) -> T | None:
-        """The result of a sequence's work; an exception ends that sequence alone."""
+        """Run the work of one sequence and return its result; an exception ends that sequence alone."""
         return isolated(work, partial(self.fail, sequence))
 
     def _preempt(self, sequence: SequenceState) -> None:
@@ -174,6 +174,6 @@ class Scheduler:
             del self._computing[each]
 
     def check(self) -> None:
-        """Raise AssertionError unless every block is where the block tables say."""
+        """Raise AssertionError unless allocator and block tables agree about every block."""
         self.blocks.check(sequence.block_table for sequence in self.running)
         assert set(self._computing.values()) <= set(self.running), "a block is being computed by no sequence"

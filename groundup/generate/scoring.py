@@ -38,7 +38,7 @@ class Scorer:
     def negative_log_likelihoods(
         self, texts: Sequence[ScoredText], advance: Callable[[int], None] = lambda done: None
     ) -> list[float]:
-        """-log p(ids[first:] | ids[:first]) of each text. `advance` is told of texts done."""
+        """-log p(ids[first:] | ids[:first]) of each text. `advance` is called with numbers of finished texts."""
         sums = [0.0] * len(texts)
         for batch in batches([len(text.ids) for text in texts]):
             for index, value in zip(batch, self._batch([texts[index] for index in batch]), strict=True):
@@ -77,7 +77,7 @@ class Scorer:
         return torch.cat([self._tree(rows, group) for group in groups], 1)
 
     def _tree(self, rows: Sequence[PackedRow], continuations: Sequence[list[int]]) -> Tensor:
-        branches = tuple(ids[:-1] for ids in continuations)  # nothing follows the last id
+        branches = tuple(ids[:-1] for ids in continuations)  # the last id predicts nothing
         targets_N = torch.tensor([id for ids in continuations for id in ids], device=self._model.device)
         owner_N = torch.tensor([index for index, ids in enumerate(continuations) for _ in ids])
         sums_BC = torch.zeros(len(rows), len(continuations))
@@ -101,13 +101,13 @@ class Scorer:
 
 
 class _AttentionRecorder:
-    """A cache that keeps no past: it attends under a mask, and remembers queries and keys of the layer before."""
+    """A `Cache` without past tokens: it attends under a mask, and records queries and keys of the last layer called."""
 
     def __init__(self, mask_BTT: Tensor | None):
         self._mask_BTT = mask_BTT
 
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
-        """Attention of the library, as without a cache."""
+        """Plain attention within the row."""
         self._q_HE, self._k_TKE = q_BTHE[0, -1].float(), k_BTKE[0].float()
         return fused_attention(q_BTHE, k_BTKE, v_BTKE, self._mask_BTT)
 
@@ -120,7 +120,7 @@ class _AttentionRecorder:
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Neighbours that are together at most TREE_TOKENS long, or one."""
+    """Group neighbouring continuations of at most TREE_TOKENS tokens in all; a longer one is alone."""
     start, total = 0, 0
     for index, size in enumerate(sizes):
         if index > start and total + size > TREE_TOKENS:

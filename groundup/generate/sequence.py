@@ -31,12 +31,12 @@ class SequenceState:
         self.detokenizer = Detokenizer(tokenizer, request.stops)
         self.constraint = None if request.grammar is None else request.grammar.constraint(tokenizer)
         self.ended = False
-        self.pending_logits: Tensor | None = None  # of the next id, while its token mask is not known
+        self.pending_logits: Tensor | None = None  # of the next id, while its token mask is not ready
         self._hashes: list[bytes] = []
 
     @property
     def num_remaining_tokens(self) -> int:
-        """Ids that are not in the KV cache: one while decoding."""
+        """Number of ids that are not in the KV cache: one while decoding."""
         return len(self.ids) - self.num_computed_tokens
 
     @property
@@ -61,7 +61,7 @@ class SequenceState:
         return self._hashes
 
     def _image_digests(self, block: int) -> bytes:
-        """The images that reach into a block: patches attend to each other, so each depends on its whole image."""
+        """Digests of the images that reach into a block: patches attend to each other, so all of them count."""
         images = self.images_within(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
         return b"".join(image.position.to_bytes(8, "little") + image.digest for image in images)
 
@@ -70,7 +70,7 @@ class SequenceState:
         return tuple(image for image in self.request.images if image.position < end and start < image.end)
 
     def chunk_size(self, budget: int) -> int:
-        """Ids to compute next: at most `budget`, and more only to the end of an image (chunked prefill)."""
+        """Number of ids to compute next: at most `budget`, except to reach the end of an image (chunked prefill)."""
         end = self.num_computed_tokens + min(budget, self.num_remaining_tokens)
         ends = (image.end for image in self.request.images if image.position < end)
         return max([end, *ends]) - self.num_computed_tokens

@@ -34,7 +34,7 @@ class Ticket:
 
 @dataclass(kw_only=True)
 class ServiceStats(SchedulerStats):
-    """Sequences and cache blocks now, beside the scheduler's counters since the start."""
+    """Current numbers of sequences and cache blocks, and the scheduler's counters since the start."""
 
     running: int
     waiting: int
@@ -45,7 +45,7 @@ class ServiceStats(SchedulerStats):
 
 
 class Service:
-    """Runs an engine until closed; at most `queue` requests wait for admission. `grammars` compiles theirs."""
+    """Runs an engine until closed; at most `queue` requests wait for admission. `grammars` compiles their grammars."""
 
     def __init__(self, engine: Engine, queue: int = 256):
         self.engine = engine
@@ -61,12 +61,12 @@ class Service:
 
     @property
     def config(self) -> ModelConfig:
-        """The numbers of the model it serves."""
+        """The config of the served model."""
         return self.engine.config
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """That of the model."""
+        """The tokenizer of the served model."""
         return self.engine.tokenizer
 
     def submit(self, request: Request, on_delta: OnDelta) -> Ticket:
@@ -106,16 +106,16 @@ class Service:
         return self.between_steps([partial(self.engine.detect, view) for view in views])
 
     def between_steps(self, jobs: Sequence[Callable[[], T]]) -> "Future[list[T]]":
-        """The results of jobs that run in the engine's thread, one after each step. Raises Closing and Busy.
+        """Run jobs in the engine's thread, one after each step; a future of their results. Raises Closing and Busy.
 
-        The future raises InputError as the jobs do, and RuntimeError for other exceptions.
+        The future raises InputError if a job does, and RuntimeError for other exceptions.
         """
         queued = Jobs(jobs, self._enqueue, self._dequeue, lambda: self._failure is not None)
         self._enqueue(queued.run_next, requests=len(jobs))
         return queued.future
 
     def stats(self) -> ServiceStats:
-        """The numbers now."""
+        """The current statistics."""
         scheduler = self.engine.scheduler
         blocks, stats = scheduler.blocks, scheduler.stats
         return ServiceStats(
@@ -129,7 +129,7 @@ class Service:
         )
 
     def close(self, seconds: float | None = None) -> None:
-        """Refuse new requests, finish those accepted within so many seconds (None: all of them), and stop."""
+        """Refuse new requests, finish accepted ones for at most so many seconds (None: without a limit), and stop."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -140,7 +140,7 @@ class Service:
         self.grammars.close()
 
     def _enqueue(self, work: Callable[[], None], requests: int = 0) -> None:
-        """Run work in the engine's thread; new requests only while it accepts them and the queue has room."""
+        """Queue work for the engine's thread; new requests only while it accepts them and the queue has room."""
         with self._wake:
             waiting = len(self.engine.scheduler.waiting) + self._pending
             if requests and (self._closing or not self._thread.is_alive()):
@@ -169,7 +169,7 @@ class Service:
             raise
 
     def _work_off(self) -> bool:
-        """Run what is queued; sleep while the engine is idle. False once all is done and the service closes."""
+        """Run the queued work; sleep while the engine is idle. False once all work is done and the service closes."""
         while True:
             for _ in range(len(self._inbox)):  # work they enqueue runs after the next step
                 self._inbox.popleft()()

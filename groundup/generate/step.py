@@ -1,4 +1,4 @@
-"""A step of the engine: one forward for all scheduled sequences, and their next ids."""
+"""A step of the engine: one forward (prefill or decode) for all scheduled sequences, then sampling of next ids."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ from groundup.model.transformer import Transformer
 
 
 class StepRunner:
-    """Runs a scheduler's chunks through the model: by kernels of the processor if there is a `backend`, else torch."""
+    """Runs a scheduler's chunks through the model: with the C kernels if there is a `backend`, else with torch."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, scheduler: Scheduler, backend: CpuBackend | None):
         self._model, self._scheduler = model, scheduler
@@ -39,7 +39,7 @@ class StepRunner:
 
     @torch.inference_mode()
     def run(self) -> bool:
-        """One step, as `Engine.step` tells it."""
+        """Run one step, as `Engine.step` documents."""
         pending = [sequence for sequence in self._scheduler.running if sequence.pending_logits is not None]
         chunks = self._scheduler.schedule()
         if not chunks:
@@ -66,7 +66,7 @@ class StepRunner:
             self._sampler.sample(ready, logits_NV.argmax(-1).tolist(), logits_NV)
 
     def _recover(self, chunks: list[ScheduledChunk], error: Exception) -> None:
-        """End the sequences of a step whose forward failed. Raises if a block is lost, or no forward works any more."""
+        """End the sequences of a step whose forward raised. Raises if a block is lost or a test forward fails too."""
         self._scheduler.check()
         self._model.logits(hidden_states(self._model, [PackedRow([0])]))
         for chunk in chunks:
@@ -74,7 +74,7 @@ class StepRunner:
 
 
 def cache_blocks(model: Transformer, cache_bytes: int) -> int:
-    """Blocks of a KV cache: as many as fit its bytes, no more than can be used. Raises InputError for too few."""
+    """Number of blocks of a KV cache: as many as fit, at most the usable ones. Raises InputError for too few."""
     config, size = model.config, model.precision.itemsize
     block_bytes = config.depth * model.cache_spec.bytes(BLOCK_SIZE, size)
     blocks = min(MAX_SEQUENCES * -(-config.context // BLOCK_SIZE), cache_bytes // block_bytes)

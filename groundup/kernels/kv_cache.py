@@ -31,7 +31,7 @@ class CacheChunk:
     image_spans: Sequence[tuple[int, int]] = ()
 
     def attended(self) -> np.ndarray:
-        """How many positions each of the tokens attends to; it never falls, on which the kernels rely."""
+        """How many positions each of the tokens attends to; never decreasing, on which the kernels rely."""
         attended = np.arange(self.start, self.start + self.count) + 1
         for first, last in self.image_spans:
             attended[max(0, first - self.start) : last - self.start] = last
@@ -39,7 +39,7 @@ class CacheChunk:
 
 
 class KVCache(Protocol):
-    """A cache as the engine uses it: `begin` a step, then the model calls `attend` layer by layer."""
+    """The engine's interface of a KV cache: `begin` a step, then the model calls `attend` layer by layer."""
 
     def begin(self, chunks: Sequence[CacheChunk]) -> Tensor:
         """Prepare for a step's tokens; returns their positions, [1, R]."""
@@ -59,7 +59,7 @@ class TorchKVCache:
         self._groups: list[tuple[slice, Tensor, Tensor]] = []
 
     def begin(self, chunks: Sequence[CacheChunk]) -> Tensor:
-        """Neighbouring sequences with one new token each are attended to together."""
+        """Prepare the step; neighbouring sequences with one new token each attend in one batch."""
         device = self._k_LSKE.device
         positions = np.concatenate([np.arange(chunk.start, chunk.start + chunk.count) for chunk in chunks])
         slots = [_slots(chunk.block_table, chunk.start + chunk.count) for chunk in chunks]
@@ -101,7 +101,7 @@ def _slots(block_table: list[int], length: int) -> np.ndarray:
 
 
 def _runs(counts: list[int]) -> list[tuple[int, int]]:
-    """Groups of sequences that attend together: neighbours with one new token each; any other alone."""
+    """Groups of sequences whose attention is one batch: neighbours with one new token each; any other alone."""
     runs, start = [], 0
     for index in range(1, len(counts) + 1):
         if index == len(counts) or not counts[index] == counts[start] == 1:

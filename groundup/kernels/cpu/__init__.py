@@ -1,1 +1,1 @@
-"""The kernel backend for CPUs, in C; everything works without it, more slowly."""
+"""The kernel backend for CPUs, in C; without it the model runs on plain torch, more slowly."""

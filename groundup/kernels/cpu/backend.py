@@ -46,7 +46,7 @@ class CpuBackend:
         self.kernels.run(ctypes.byref(call), 1, tokens, self.threads)
 
     def embedding(self, ids_BT: Tensor, weight: Tensor, precision: torch.dtype) -> Tensor:
-        """The table is kept in the precision."""
+        """As `Ops`; the table is kept in the precision."""
         ids_BT, width = ids_BT.contiguous(), weight.shape[1]
         x_BTD = torch.empty((*ids_BT.shape, width), dtype=precision)
         self.call(Kind.EMBED, ids_BT.numel(), (ids_BT, weight, x_BTD), (1, width), precision == torch.float32)
@@ -75,7 +75,7 @@ class CpuBackend:
         return cos_BTE, sin_BTE
 
     def _tables(self, positions: int, features: int, base: float) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [S, E] of at least so many positions; evaluation scores rows beyond the context."""
+        """Cosines and sines [S, E] of at least so many positions; evaluation scores rows longer than the context."""
         known = self._angles.get((features, base))
         if known is None or len(known[0]) < positions:
             cos, sin = TORCH.rotary_angles(torch.arange(positions)[None], features, base)
@@ -114,7 +114,7 @@ class CapturedGraph:
         self._kept.append(operands)
 
     def keep(self, operand: Any) -> None:
-        """Keep alive something the calls need."""
+        """Keep an object alive that the calls use."""
         self._kept.append(operand)
 
     def instantiate(self, backend: CpuBackend) -> None:
@@ -123,7 +123,7 @@ class CapturedGraph:
         self._row = (Call * self._count)(*self._calls)
 
     def replay(self, tokens: int) -> None:
-        """Run the calls again, for the first `tokens` tokens of those that were captured."""
+        """Run the captured calls again, for the first `tokens` tokens."""
         self._backend.kernels.run(self._row, self._count, tokens, self._backend.threads)
 
 
@@ -157,7 +157,7 @@ def paged_attention(
 
 
 def cpu_backend(config: ModelConfig) -> CpuBackend | None:
-    """The backend for models of a config, or None: no compiler, or rows that are not whole vectors."""
+    """The backend for models of a config; None without a C compiler, or if rows are not whole vectors."""
     widths = (config.width, config.ffn, config.head_dim, config.heads * config.head_dim)
     if not all(map(fits, widths)) or config.heads // config.kv_heads > GROUP:
         return None
@@ -169,7 +169,8 @@ def cpu_backend(config: ModelConfig) -> CpuBackend | None:
 def pack_weights(model: Transformer, weights: Weights, backend: CpuBackend | None) -> int:
     """Pack a model's matrices for inference only, quantised if requested, and set its backend; returns their bytes.
 
-    The head is in int8 at least, the vision encoder in full. Raises InputError for integers without a backend.
+    With int4 the head is int8; the vision encoder is never quantised. Raises InputError for int8 or int4 without a
+    backend.
     """
     if backend is None:
         if weights != "full":

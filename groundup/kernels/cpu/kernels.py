@@ -1,4 +1,4 @@
-"""`kernels.c` and the structures that it is called with."""
+"""Loads `kernels.c`; the structures of its calls."""
 
 import ctypes
 from enum import IntEnum
@@ -73,6 +73,6 @@ def library() -> ctypes.CDLL | None:
 
 
 def typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
-    """A compiled `kernels.c` that knows the types of its arguments."""
+    """A compiled `kernels.c` with the argument types of its functions set."""
     loaded.run.argtypes, loaded.run.restype = (ctypes.POINTER(Call), LONG, LONG, INT), None
     return loaded

@@ -16,7 +16,7 @@ from groundup.model.config import ModelConfig
 class CpuKVCache:
     """The kernels' layout: keys [L, blocks, K, E, BLOCK_SIZE], values [L, blocks, K, BLOCK_SIZE, E].
 
-    What `begin` prepares for up to `tokens` tokens keeps its addresses, as a captured graph needs.
+    The tables that `begin` fills, for up to `tokens` tokens, keep their addresses, as a captured graph needs.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class Packed:
         self.bytes = self._content.nbytes + (0 if self._scales is None else self._scales.nbytes)
         self._matrix = Matrix(N, K, kind, group, self._content.data_ptr(), scales_at)
         self.address = ctypes.addressof(self._matrix)
-        self.row_bytes = 4 * K + (8 * K // group if group else 0)  # of `space` that linear needs for a row
+        self.row_bytes = 4 * K + (8 * K // group if group else 0)  # scratch bytes that linear needs for a row
 
 
 def quantise(weight_NK: Tensor, group: int, steps: int) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ def quantise(weight_NK: Tensor, group: int, steps: int) -> tuple[Tensor, Tensor]
 
 
 def _group(inputs: int, most: int) -> int:
-    """Inputs that share a scale: as many as divide the row, at most so many."""
+    """Inputs that share a scale: the largest number up to `most` that divides the row."""
     return math.gcd(inputs, most)
 
 

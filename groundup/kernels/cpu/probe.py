@@ -21,7 +21,7 @@ from groundup.model.attention import KVCacheSpec
 from groundup.model.config import ModelConfig
 from groundup.model.ops import TORCH
 
-# Largest difference, relative to the largest number: a few roundings; int8 activations add 1/254 of their largest each.
+# Tolerance relative to the largest number: a few roundings; int8 activations add 1/254 of their largest.
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 2**-6}
 WHOLE = 0.02
 MATRICES = (
@@ -31,7 +31,7 @@ MATRICES = (
     (33, 208),
     (300, 48),
 )  # outputs and inputs: full and partial panels, even and odd groups
-ROWS = (*range(1, 18), 33)  # each number of rows up to a tile has code of its own
+ROWS = (*range(1, 18), 33)  # the kernels have separate code for each number of rows up to a tile
 WIDTHS = (16, 48, 80, 208)
 HEADS = ((4, 4, 16), (8, 2, 32), (6, 2, 48), (8, 1, 64), (3, 1, 80))  # of queries, of keys, features
 LENGTHS = (
@@ -79,7 +79,7 @@ def _products(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
 
 
 def _meant(weight_NK: Tensor, weights: Weights) -> Tensor:
-    """The matrix that is multiplied, in fp32: integers times their scales."""
+    """The dequantised matrix in fp32: integers times their scales."""
     if weights == "full":
         return weight_NK.float()
     group, steps = (
@@ -96,7 +96,7 @@ def _rows(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
         x, y = torch.randn(1, 11, width).to(dtype), 20 * torch.randn(1, 11, width).to(dtype)
         yield _close(backend.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), CLOSE[dtype])
         yield _close(backend.swiglu(y, x), TORCH.swiglu(y, x), CLOSE[dtype])
-        yield torch.equal(backend.residual_add(x, y), x + y)  # one rounding, which is the same everywhere
+        yield torch.equal(backend.residual_add(x, y), x + y)  # one rounding, so the bits are equal
         ids = torch.randint(0, 23, (2, 7))
         yield torch.equal(backend.embedding(ids, table, dtype), TORCH.embedding(ids, table, dtype))
     for heads, _, features in HEADS:
@@ -109,7 +109,7 @@ def _rows(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
 
 def _choices(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
     scores = torch.randn(40, 300).to(dtype)
-    scores[3, 17] = scores[3, 250] = 9.0  # of equals the first
+    scores[3, 17] = scores[3, 250] = 9.0  # of equal values, argmax is the first
     for width in (1, 15, 16, 290, 300):
         yield torch.equal(cpu.argmax(backend, scores, width), scores[:, :width].argmax(-1))
 
