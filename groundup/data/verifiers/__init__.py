@@ -1,0 +1,1 @@
+"""Verifiers: whether an answer is right, by rule. Rewards and evaluation share them."""
