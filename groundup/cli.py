@@ -291,17 +291,21 @@ def evaluate(
     choice: Annotated[
         list[Path] | None, typer.Option(help="Multiple-choice JSONL to measure instead; may be repeated.")
     ] = None,
+    programs: Annotated[
+        list[Path] | None,
+        typer.Option(help="Programming tasks (JSONL as HumanEval) to measure instead, in a sandbox; may be repeated."),
+    ] = None,
     weights: Weights = "full",
     device: DeviceName = None,
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Measure a model by the suites of its recipe, or on files of your own: text, questions, multiple choice."""
+    """Measure a model by the suites of its recipe, or on files of your own: text, questions, choices, programs."""
     from groundup.evaluate.runner import Evaluation
     from groundup.pipeline import finished
     from groundup.release.terminal import render
 
-    if options := _own_files(text or [], questions or [], choice or []):
+    if options := _own_files(text=text, questions=questions, choice=choice, programs=programs):
         if recipe is not None:
             raise InputError("--recipe and files of your own are two measurements; give one of them")
         result = finished.evaluate_files(model, options, device, weights)
@@ -313,11 +317,10 @@ def evaluate(
         console.result(render(Evaluation.from_json(result).display()))
 
 
-def _own_files(text: list[Path], questions: list[Path], choice: list[Path]) -> "EvaluatePart | None":
-    """The evaluation options of the given files, or None if there is none."""
+def _own_files(**files: list[Path] | None) -> "EvaluatePart | None":
+    """The evaluation options of the files given by suite, or None if there is none."""
     from groundup.config.evaluation import EvaluatePart
 
-    files = {"text": text, "questions": questions, "choice": choice}
     given = {suite: tuple(map(str, paths)) for suite, paths in files.items() if paths}
     return EvaluatePart.model_validate({"suites": tuple(given), **given}) if given else None
 

@@ -16,7 +16,7 @@ from groundup.pipeline import stages
 from groundup.pipeline.stages import StageContext
 from groundup.train.distributed.mesh import ProcessMesh
 
-A_FILE = "a file with --text, --questions or --choice"
+A_FILE = "a file with --text, --questions, --choice or --programs"
 
 
 def model_folder(path: Path) -> Path:

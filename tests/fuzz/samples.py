@@ -148,6 +148,12 @@ def questions() -> bytes:
     return lines({"question": "3 + 4?", "answer": 7, "match": "numeric"}, {"question": "which?", "answer": ["a", "b"]})
 
 
+def programs() -> bytes:
+    """Programming tasks."""
+    test = "assert candidate(1) == 2\nassert abs(candidate(0.5) - 1.5) < 1e-6"
+    return lines({"prompt": "def f(x):\n", "entry_point": "f", "test": test, "language": "python"})
+
+
 def detections() -> bytes:
     """What a model server answers about an image."""
     return json_bytes(

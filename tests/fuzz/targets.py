@@ -16,7 +16,7 @@ from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
 from groundup.data.filtered import Filtered
 from groundup.data.shards import Shards
-from groundup.evaluate.suites import choice, questions
+from groundup.evaluate.suites import choice, programs, questions
 from groundup.model import weights
 from groundup.pipeline.finished import model_folder
 from groundup.release.about import about
@@ -198,6 +198,9 @@ TARGETS = [
     Target("lineage", _export, _carried, ("lineage.json", "about.json")),
     Target("multiple choice", _written({"q.jsonl": samples.choices()}), lambda folder: choice.read(folder / "q.jsonl")),
     Target("questions", _written({"q.jsonl": samples.questions()}), lambda folder: questions.read(folder / "q.jsonl")),
+    Target(
+        "programming tasks", _written({"q.jsonl": samples.programs()}), lambda folder: programs.read(folder / "q.jsonl")
+    ),
     Target("detections", _written({"answer.json": samples.detections()}), _answer(model_client._Detections)),
     *(
         Target(
