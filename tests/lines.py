@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "groundup"
-PACKAGE_BUDGET = 24_000  # non-blank lines: half of the path takes 19,800, so 20,000 for all of it were too few
+PACKAGE_BUDGET = 28_000  # non-blank lines: two thirds of the path take 23,100, each further part about 1,200
 APPLICATIONS = "apps"  # what the path is put to: not part of it
 APPLICATION_BUDGET = 4_000  # each
 FILE_BUDGET = 450  # lines one file may have: more do not fit into a head
