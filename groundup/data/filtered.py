@@ -86,5 +86,5 @@ class Damage:
         if not self.undecoded:
             return ""
         guess = guessed(self.sample)
-        looks = f", by their letters {guess}: set encoding = {guess!r}" if guess else ": set encoding to theirs"
-        return f"{self.undecoded:,} of them no UTF-8{looks}, or "
+        hint = f", by their letters {guess}: set encoding = {guess!r}" if guess else ": set encoding to theirs"
+        return f"{self.undecoded:,} of them no UTF-8{hint}, or "

@@ -188,7 +188,8 @@ def _encoded(chunk: list[Document], tokenizer: Tokenizer, resolution: ImageResol
 def _decoded(document: Document, image: bytes, resolution: ImageResolution | None) -> tuple[PatchGrid, Pixels]:
     if resolution is None:
         raise InputError(
-            f"source {document.source!r}: {document.origin} has an image, and the model has no eyes; set model.patch"
+            f"source {document.source!r}: {document.origin} has an image, but the model has no vision encoder;"
+            " set model.patch"
         )
     return resolution.decode(image)
 

@@ -32,11 +32,11 @@ class Conversation:
     def answer(self, question: str) -> Iterator[str]:
         """Stream the answer to a question. Raises InputError when the conversation is too long for the context."""
         messages, images = [*self.messages, self._message(question)], [*self._images, *self._next_images]
-        prompt, looks = image_inputs.prompt(self.engine.tokenizer, messages, images)
+        prompt, placed = image_inputs.prompt(self.engine.tokenizer, messages, images)
         ids: list[int] = []
 
         def kept() -> Iterator[int]:
-            for token in self.engine.stream(prompt, self.limit, self.sampling, looks):
+            for token in self.engine.stream(prompt, self.limit, self.sampling, placed):
                 ids.append(token)
                 yield token
 

@@ -22,27 +22,27 @@ class Detector:
     def require(self) -> None:
         """Raise InputError for a model without a detection head."""
         if self._model.vision is None or not self._model.config.classes:
-            raise InputError("the model names nothing in images; ask one that was tuned on a source of boxes")
+            raise InputError("the model has no detection head; use one that was tuned on a source of boxes")
 
-    def row(self, view: ImageInput) -> PackedRow:
+    def row(self, image: ImageInput) -> PackedRow:
         """The prompt of a user's turn with one image, up to the end of the image."""
-        return PackedRow(*user_turn(self._tokenizer, view))
+        return PackedRow(*user_turn(self._tokenizer, image))
 
     def detect(self, rows: Sequence[PackedRow]) -> list[list[list[Detection]]]:
         """Detections in each image of each row, sorted by score; raises InputError as `require` does."""
         self.require()
         detections: list[list[list[Detection]]] = [[] for _ in rows]
-        for index, images in patch_states(self._model, rows):
-            for image, x_ND in zip(rows[index].images, images, strict=True):
+        for index, states in patch_states(self._model, rows):
+            for image, x_ND in zip(rows[index].images, states, strict=True):
                 detections[index].append(
                     from_predictions(*self._head(x_ND), image.grid, list(self._model.config.classes))
                 )
         return detections
 
-    def per_patch(self, view: ImageInput) -> tuple[Floats, Floats]:
+    def per_patch(self, image: ImageInput) -> tuple[Floats, Floats]:
         """Class probabilities [N, 1 + C] and box values [N, 4] of an image's patches. Raises as `require`."""
         self.require()
-        [(_, [x_ND])] = patch_states(self._model, [self.row(view)])
+        [(_, [x_ND])] = patch_states(self._model, [self.row(image)])
         return self._head(x_ND)
 
     @torch.inference_mode()

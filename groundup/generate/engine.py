@@ -161,10 +161,10 @@ class Engine:
         check_images(images, len(ids), self.config)
         return self.embedder.embed(PackedRow(ids, tuple(images)))
 
-    def detect(self, view: ImageInput) -> list[Detection]:
+    def detect(self, image: ImageInput) -> list[Detection]:
         """The detections in one image, sorted by score; raises InputError for a model without a detection head."""
         self.detector.require()
-        row = self.detector.row(view)
+        row = self.detector.row(image)
         check_images(row.images, len(row.ids), self.config)
         [[detections]] = self.detector.detect([row])
         return detections

@@ -75,7 +75,7 @@ def require_vision(config: ModelConfig) -> None:
     """Raise InputError for a model without a vision encoder."""
     if not config.patch:
         raise InputError(
-            "the model has no eyes, it reads only text; leave the image out, or ask a model that was grown with images"
+            "the model has no vision encoder; leave the image out, or use a model that was trained on images"
         )
 
 

@@ -34,10 +34,10 @@ class ImageEncoder:
         images = chunk.sequence.images_within(chunk.start, chunk.start + chunk.count)
         return torch.cat([self.encode(image)[max(0, chunk.start - image.position) :] for image in images])
 
-    def encode(self, view: ImageInput) -> Tensor:
+    def encode(self, image: ImageInput) -> Tensor:
         """The embeddings of a whole image, [N, D]: products of fewer rows might differ in bits."""
         assert self._model.vision is not None, "requests with images are checked"
-        x_ND: Tensor = self._model.vision(image_inputs([(0, view)], self._model.device), self._model.precision)
+        x_ND: Tensor = self._model.vision(image_inputs([(0, image)], self._model.device), self._model.precision)
         return x_ND
 
 

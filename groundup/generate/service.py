@@ -101,9 +101,9 @@ class Service:
             [partial(self.engine.embed, ids, images[number] if images else ()) for number, ids in enumerate(rows)]
         )
 
-    def detect(self, views: Sequence[ImageInput]) -> "Future[list[list[Detection]]]":
+    def detect(self, images: Sequence[ImageInput]) -> "Future[list[list[Detection]]]":
         """The detections in each image. Raises as `between_steps` does."""
-        return self.between_steps([partial(self.engine.detect, view) for view in views])
+        return self.between_steps([partial(self.engine.detect, image) for image in images])
 
     def between_steps(self, jobs: Sequence[Callable[[], T]]) -> "Future[list[T]]":
         """Run jobs in the engine's thread, one after each step; a future of their results. Raises Closing and Busy.

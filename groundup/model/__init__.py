@@ -1,1 +1,1 @@
-"""The model: its config and cost, the transformer, the loss of its head, and weights in and out."""
+"""The model: config and cost, the transformer, cross-entropy of its head, and loading and saving of weights."""

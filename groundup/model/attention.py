@@ -1,4 +1,4 @@
-"""Grouped-query attention over keys and values of the row, or of a KV cache.
+"""Grouped-query attention over the keys and values of the row, or of a KV cache; the attention mask of packed rows.
 
 Shapes: B rows, T tokens, A selected positions, S keys, D width, H query heads, K key/value heads, E features a head.
 """
@@ -41,7 +41,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What all layers have in common in one forward."""
+    """The inputs that all layers share in one forward."""
 
     ops: Ops
     attend: Attend
@@ -49,7 +49,7 @@ class Context:
     sin_BTE: Tensor
     mask_BTS: Tensor | None  # True where a query attends to a key; None: causal
     cache: Cache | None
-    selected_BA: Tensor | None = None  # positions that go on through the layer; None: all
+    selected_BA: Tensor | None = None  # positions that the layer computes; None: all
 
     def select(self, x_BTX: Tensor) -> Tensor:
         """The selected positions of a tensor, [B, A, X]."""
@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
 
 def fused_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
-    """Attention by torch's kernel, which never holds all attention weights: right for long rows."""
+    """Attention by torch's fused kernel, which never stores all attention weights: suits long rows."""
     mask = None if mask_BTS is None else mask_BTS[:, None]
     q, k, v = (each.transpose(1, 2) for each in (q_BTHE, k_BSKE, v_BSKE))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True).transpose(
@@ -102,7 +102,7 @@ def fused_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Te
 
 
 def dense_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
-    """Attention as two matrix products around a softmax: faster than the kernel for short rows, once compiled.
+    """Attention as two matrix products around a softmax: if compiled, faster than the kernel for short rows.
 
     The query heads that share a key head are stacked into one taller matrix.
     """
@@ -115,7 +115,7 @@ def dense_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Te
 
 
 class _AttentionWeights(torch.autograd.Function):
-    """Masked softmax in fp32; for the backward pass it keeps only the weights, in the precision of the product."""
+    """Masked softmax in fp32; for the backward pass it stores only the weights, in the precision of the product."""
 
     @staticmethod
     def forward(context: Any, scores_BKGTS: Tensor, mask_BTS: Tensor, scale: float) -> Tensor:

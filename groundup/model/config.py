@@ -1,4 +1,4 @@
-"""The config of a model: every number that fixes it."""
+"""The config of a model: all hyperparameters of its shape."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Every number that fixes a dense decoder in the Qwen3 layout.
+    """The shape of a dense decoder in the Qwen3 layout.
 
     `width` of the residual stream, `heads` query heads that share `kv_heads` key/value heads of `head_dim` features,
     `ffn` features of the feed-forward, `vocab` ids, `context` tokens.
@@ -31,10 +31,10 @@ class ModelConfig:
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-6
     patch: int = 0  # pixels a side of an image's patches; 0: no image input
-    patches: int = 0  # most an image has
+    patches: int = 0  # most patches of an image
     classes: tuple[str, ...] = ()  # of detections
-    tower: VisionTowerConfig | None = None  # pretrained; None: a patch stem on the pixels
-    rotated: bool = False  # the boxes of detections
+    tower: VisionTowerConfig | None = None  # pretrained vision tower; None: a patch stem on the pixels
+    rotated: bool = False  # whether detections have rotated boxes
 
     @staticmethod
     def of(
@@ -45,7 +45,7 @@ class ModelConfig:
         tower: VisionTowerConfig | None = None,
         rotated: bool = False,
     ) -> "ModelConfig":
-        """The config of a recipe's `part`, gaps derived from the depth; with a vision encoder if `patch` is not 0."""
+        """The config of a recipe's `[model]`; values not set follow from the depth; `patch` > 0: vision encoder."""
         config = ModelConfig(
             depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base,
             classes=classes,
@@ -62,17 +62,17 @@ class ModelConfig:
 
     @property
     def part(self) -> int:
-        """Pixels a side of the patch stem's squares: 4, or the next more that divides a patch; 0: no image input."""
+        """Pixels a side of the patch stem's squares: 4, or the next larger divisor of the patch; 0: no image input."""
         return next((side for side in range(min(4, self.patch) or 1, self.patch + 1) if self.patch % side == 0), 0)
 
     @property
     def part_features(self) -> int:
-        """Features of a square of the stem: four a pixel, a third more than its values."""
+        """Features of a square of the patch stem: four a pixel, a third more than its colour values."""
         return 4 * self.part**2
 
     @property
     def seen_values(self) -> int:
-        """Input features of a patch: those of its stem, or a tower's."""
+        """Input features of a patch: those of the patch stem, or of the vision tower."""
         return 4 * self.patch**2 if self.tower is None else self.tower.hidden_size
 
     @property
@@ -82,9 +82,9 @@ class ModelConfig:
 
     @property
     def box_values(self) -> int:
-        """Values that are regressed of a box."""
+        """Number of box regression values."""
         return rotated_boxes.VALUES if self.rotated else BOX_VALUES
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name; `rotated` only where it holds, as checkpoints of upright boxes know no such field."""
+        """The fields by name; `rotated` only if true, as older checkpoints of upright boxes lack the field."""
         return {name: value for name, value in asdict(self).items() if name != "rotated" or value}

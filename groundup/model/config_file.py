@@ -1,4 +1,4 @@
-"""Reads the values of a foreign `config.json` by type and range; each fault is one sentence that names the key."""
+"""Reads values of a published `config.json` by type and range; each error is one sentence that names the key."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ LENGTH = 1 << 28  # the largest vocabulary or context
 
 
 class ConfigFile:
-    """The object of a `config.json`, or a part of it. Raises InputError for something else than an object."""
+    """The object of a `config.json`, or a part of it. Raises InputError for any other value."""
 
     def __init__(self, table: Any, where: str):
         if not isinstance(table, dict):
@@ -18,7 +18,7 @@ class ConfigFile:
         self.table, self.where = table, where
 
     def part(self, *keys: str) -> "ConfigFile":
-        """The object under the first of these keys that holds something; an empty one without."""
+        """The object under the first of these keys that is not empty; else an empty one."""
         key = next((key for key in keys if self.table.get(key)), None)
         return ConfigFile({} if key is None else self.table[key], f"{self.where}: {key}")
 

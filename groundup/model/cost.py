@@ -1,17 +1,17 @@
-"""What a model of a config costs: parameters, FLOPs, bytes of its KV cache. Nothing is built here."""
+"""The cost of a config: parameters, FLOPs, bytes of the KV cache, computed without building the model."""
 
 from groundup.model.attention import KVCacheSpec
 from groundup.model.config import ModelConfig
 
 
 def _vision_matrices(config: ModelConfig) -> int:
-    """Weights of the matrices between patches, or a tower's features, and the residual stream."""
+    """Weights of the matrices between the residual stream and patches, or a vision tower's features."""
     parts = 3 * config.part**2 * config.part_features if config.tower is None else 0
     return parts + config.width * (config.seen_values + config.patch_values)
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:
-    """Parameters by group; the groups sum to the whole."""
+    """Parameters by group; the sum of the groups is the total."""
     inner, shared = config.heads * config.head_dim, config.kv_heads * config.head_dim
     vision = {"vision": _vision_matrices(config) + config.width * (config.label_values + 1)} if config.patch else {}
     tower = {"tower": config.tower.parameters} if config.tower is not None else {}
@@ -49,7 +49,7 @@ def attention_flops(config: ModelConfig, length: int) -> int:
 
 
 def training_flops(config: ModelConfig, length: int | None = None) -> int:
-    """FLOPs a token in causal rows of `length` tokens: forward, and twice that backward (two products for each one)."""
+    """FLOPs a token in causal rows of `length` tokens: the forward, and twice as many in the backward pass."""
     return 3 * (matrix_flops(config) + attention_flops(config, (length or config.context) // 2))
 
 

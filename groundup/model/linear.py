@@ -1,4 +1,4 @@
-"""Matrix and norm: the modules that own most parameters."""
+"""Linear layer, RMS norm and embedding: the modules that own most parameters."""
 
 from typing import ClassVar
 

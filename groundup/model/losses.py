@@ -1,7 +1,7 @@
 """Token log-probabilities and cross-entropy of a linear head, in chunks: the logits are never all in memory.
 
-`linear_cross_entropy` computes gradients with the loss, one product of states and head fewer than through
-`token_log_probabilities`, which serves where the weights depend on the probabilities.
+`linear_cross_entropy` computes gradients together with the loss, which saves one product of states and head.
+`token_log_probabilities` is for losses whose weights depend on the probabilities.
 Shapes: N positions, D width, V vocabulary.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512  # positions at a time: their logits stay in the processor's cache
+CHUNK = 512  # positions at a time: their logits fit the processor's cache
 
 
 def _scores(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +35,7 @@ def _chunk(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor) 
 
 
 class _TokenLogProbabilities(torch.autograd.Function):
-    """Recomputes the logits in the backward pass, chunk by chunk: a position's gradient is known only there."""
+    """Recomputes the logits in the backward pass, chunk by chunk: only there the gradient of each position is known."""
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The operations of the forward pass: the interface `Ops`, and `TorchOps`, the reference in plain torch.
 
-A backend of `groundup.kernels` computes the same in the same precision, summed in another order. Weights it packs
-replace the parameters and come back as `weight`.
+A backend of `groundup.kernels` computes the same in the same precision, with another order of summation. Its packed
+weights replace the parameters, and modules pass them as `weight`.
 Shapes: B rows, T tokens, D width, H heads, E features a head, F features of the feed-forward, V vocabulary.
 """
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 
 class Ops(Protocol):
-    """What a backend computes. Results have the dtype of `x`."""
+    """The interface of a backend. Results have the dtype of `x`."""
 
     def embedding(self, ids_BT: Tensor, weight: Any, precision: torch.dtype) -> Tensor:
-        """Rows of a table, [B, T, D], in a precision."""
+        """Token embeddings: rows of a table, [B, T, D], in a precision."""
 
     def linear(self, x: Tensor, weight: Any) -> Tensor:
         """x weight^T; a weight is [outputs, inputs]."""

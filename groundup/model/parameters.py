@@ -34,7 +34,7 @@ class Role:
 
 
 MATRIX = Role("muon", _uniform)
-OUTPUT_MATRIX = Role("muon", _zeros)  # out of a block: each block starts as the identity
+OUTPUT_MATRIX = Role("muon", _zeros)  # output of attention or feed-forward: each block starts as the identity
 EMBEDDING = Role("adamw", _normal)
 POSITIONS = Role("adamw", _uniform)
 HEAD = Role("adamw", _zeros)

@@ -1,4 +1,4 @@
-"""Writing safetensors files that fail, and may be read, like other files."""
+"""Writes safetensors files with the error class and file mode of ordinary files."""
 
 import os
 import re
@@ -12,9 +12,10 @@ from groundup.core.files import temporary_folder
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write contiguous tensors of the host; raises OSError where the system refuses, such as on a full disk.
+    """Write contiguous tensors in host memory. Raises OSError if the system refuses, such as on a full disk.
 
-    The library has its own error class and file mode, and leaves temporary files when killed: it gets its own folder.
+    The library has its own error class and file mode, and leaves temporary files when killed; so it writes in a
+    temporary folder.
     """
     with temporary_folder(path) as folder:
         made = folder / path.name

@@ -30,7 +30,7 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         ops, norms = context.ops, (self.input_layernorm, self.post_attention_layernorm)
-        residual_BTD = context.select(x_BTD)  # first: autograd adds up gradients in the order of use
+        residual_BTD = context.select(x_BTD)  # selected first: autograd sums gradients in the order of use
         attended_BTD = self.self_attn(ops.rms_norm(x_BTD, norms[0].weight, norms[0].epsilon), context)
         x_BTD = ops.residual_add(residual_BTD, attended_BTD)
         return ops.residual_add(x_BTD, self.mlp(ops.rms_norm(x_BTD, norms[1].weight, norms[1].epsilon), ops))
@@ -47,7 +47,7 @@ class Stack(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The model: `precision` is the activations' dtype, `ops` the backend, `attend` its attention without a cache."""
+    """The model: `precision` is the dtype of activations, `ops` the backend, `attend` attention without a KV cache."""
 
     def __init__(self, config: ModelConfig, precision: torch.dtype = torch.float32):
         super().__init__()
@@ -75,9 +75,9 @@ class Transformer(nn.Module):
         images: ImageInputs | ImageEmbeddings | None = None,
         selected_BA: Tensor | None = None,
     ) -> Tensor:
-        """Final, normalised states [B, T, D] of tokens and patches; `logits` makes token scores of them.
+        """Final hidden states, normalised, [B, T, D], of tokens and patches; `logits` maps them to the vocabulary.
 
-        With a mask, the last layer computes only the positions `selected_BA` of each row; other states are zero.
+        With `selected_BA`, the last layer computes only these positions of each row; other states are zero.
         """
         angles = self.ops.rotary_angles(positions_BT, self.config.head_dim, self.config.rope_base)
         context = Context(self.ops, self.attend, *angles, mask_BTS, cache)
@@ -118,5 +118,5 @@ class Transformer(nn.Module):
         return attention.cache_spec
 
     def logits(self, x_BTD: Tensor) -> Tensor:
-        """Scores of the next token, [..., V]."""
+        """Logits of the next token, [..., V]."""
         return self.ops.linear(x_BTD, self.lm_head.weight)

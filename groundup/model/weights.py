@@ -1,4 +1,4 @@
-"""Weights in and out, in the Hugging Face layout: `model.safetensors` (or its shards) beside `config.json`."""
+"""Loads and saves weights in the Hugging Face layout: `model.safetensors` (or its shards) beside `config.json`."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -27,14 +27,14 @@ _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernor
 
 
 def save(model: Transformer, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
-    """Write `config.json` and `model.safetensors`; the head is left out where it is tied, as the layout wants."""
+    """Write `config.json` and `model.safetensors`; a tied head is left out, as the layout requires."""
     save_tensors(model.config, model.state_dict(), folder, end, dtype)
 
 
 def save_tensors(
     config: ModelConfig, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
 ) -> None:
-    """The same for a state dict of whole tensors."""
+    """The same for a state dict of full (unsharded) tensors."""
     layout = LAYOUTS[WRITTEN]
     kept = {
         stored: tensor.detach().to("cpu", dtype).contiguous()
@@ -95,13 +95,13 @@ def _weights_in(file: Path) -> int:
 
 
 def fill(model: Transformer, folder: Path) -> None:
-    """Copy the weights of a folder into a model of the same config."""
+    """Load the weights of a folder into a model of the same config."""
     own = _layout(read_json(folder / "config.json"), folder).own
     _fill(model, folder, lambda name: own(model.config, name))
 
 
 def fill_tower(tower: VisionTower, folder: Path) -> None:
-    """Copy a SigLIP 2 model's weights, the whole or its vision part, into a tower, without text part and pooling."""
+    """Load a SigLIP 2 model's weights into a vision tower, without its text part and pooling."""
     _fill(tower, folder, lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
 
 

@@ -53,27 +53,27 @@ async def prepare(
 ) -> Sequence[engine.Request]:
     """One engine request a choice of a chat payload, with images and compiled grammar. Raises ApiError (400), Busy."""
     messages, refs = await run_in_threadpool(images.extract, [_reasoned(each) for each in payload.messages])
-    views = await serving.image_loader.load(model.service.config, refs)
+    loaded = await serving.image_loader.load(model.service.config, refs)
     engine_requests = await run_in_threadpool(
-        requests, payload.model_copy(update={"messages": messages}), model, serving.temperature, views
+        requests, payload.model_copy(update={"messages": messages}), model, serving.temperature, loaded
     )
     return await _with_grammar(request, payload, model, engine_requests)
 
 
 def requests(
-    payload: ChatRequest, model: ServedModel, temperature: float, views: Sequence[ImageInput] = ()
+    payload: ChatRequest, model: ServedModel, temperature: float, loaded: Sequence[ImageInput] = ()
 ) -> Sequence[engine.Request]:
     """One engine request a choice of a chat payload, images included, grammar left out. Raises ApiError (400)."""
     prompts.check_choices(payload, 1, MAX_CHOICES)
     tokenizer = model.service.tokenizer
     sampling = prompts.sampling(payload, tokenizer, temperature)
     with invalid_request("messages"):
-        ids, looks = image_inputs.prompt(tokenizer, payload.messages, views, _visible_tools(payload))
+        ids, placed = image_inputs.prompt(tokenizer, payload.messages, loaded, _visible_tools(payload))
     prompts.require_room(model, ids, "messages")
     limit = _limit(payload) or model.context
     return [
         engine.Request(ids, limit, sampling, number, prompts.stop_texts(payload), None, _logprobs(payload),
-        images=looks) for number in range(payload.n)
+        images=placed) for number in range(payload.n)
     ]  # fmt: skip
 
 

@@ -32,11 +32,13 @@ async def _answer(serving: Serving, request: Request, payload: DetectionRequest,
     refs = [
         images.single(item if isinstance(item, dict) else {}, f"input[{place}]") for place, item in enumerate(items)
     ]
-    views = await serving.image_loader.load(model.service.config, refs)
+    loaded = await serving.image_loader.load(model.service.config, refs)
     stats = request_stats.of(request.scope)
-    stats.prompt_tokens = sum(view.grid.patches for view in views)
+    stats.prompt_tokens = sum(image.grid.patches for image in loaded)
     try:
-        found = await unless_disconnected(request.receive, stats, result_of(model.service, model.service.detect(views)))
+        found = await unless_disconnected(
+            request.receive, stats, result_of(model.service, model.service.detect(loaded))
+        )
     except InputError as error:
         raise ApiError(400, str(error), "input") from None
     stats.finish = "stop"

@@ -35,13 +35,13 @@ def routes(serving: Serving) -> APIRouter:
 async def _answer(serving: Serving, request: Request, payload: EmbeddingRequest, model: ServedModel) -> Response:
     items, config = prompts.as_list(payload.input, "input", MAX_EMBEDDINGS), model.service.config
     refs = [images.single(item, f"input[{place}]") for place, item in enumerate(items) if isinstance(item, dict)]
-    views = await serving.image_loader.load(config, refs)
-    rows = await run_in_threadpool(_rows, model, items, views)
+    loaded = await serving.image_loader.load(config, refs)
+    rows = await run_in_threadpool(_rows, model, items, loaded)
     if (longest := max(len(ids) for ids, _ in rows)) > config.context:
         raise errors.context_length_exceeded(longest, config.context, "input")
     stats = request_stats.of(request.scope)
     stats.prompt_tokens = sum(len(ids) for ids, _ in rows)
-    job = model.service.embed([ids for ids, _ in rows], [looks for _, looks in rows])
+    job = model.service.embed([ids for ids, _ in rows], [images for _, images in rows])
     vectors = await unless_disconnected(request.receive, stats, result_of(model.service, job))
     data = [
         {"object": "embedding", "index": place, "embedding": _encode(payload, vector)}
@@ -52,9 +52,9 @@ async def _answer(serving: Serving, request: Request, payload: EmbeddingRequest,
     return JSONResponse({"object": "list", "model": payload.model, "data": data, "usage": usage})
 
 
-def _rows(model: ServedModel, items: list[Any], views: list[ImageInput]) -> list[Row]:
+def _rows(model: ServedModel, items: list[Any], loaded: list[ImageInput]) -> list[Row]:
     """Token ids of each item, and its image inputs."""
-    left, tokenizer = iter(views), model.service.tokenizer
+    left, tokenizer = iter(loaded), model.service.tokenizer
     with errors.invalid_request("input"):
         return [
             image_inputs.alone(tokenizer, next(left))

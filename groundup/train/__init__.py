@@ -1,1 +1,1 @@
-"""Training: one loop, its objective, the optimisers, checkpoints, and more than one process."""
+"""Training: the training loop, losses and objectives, optimisers, checkpoints, and distributed training."""

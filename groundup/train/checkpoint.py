@@ -1,7 +1,7 @@
-"""Checkpoints: written aside and renamed, safetensors only, hashed, readable by any number of processes.
+"""Checkpoints: safetensors files, written atomically, hashed, and readable by any number of processes.
 
-A folder `step-00000400` has `state.json` (step, fingerprint, hashes of each file and of itself) and one
-`part-00001-of-00002.safetensors` a process: its rows of every tensor, their first row's number in the metadata.
+A folder `step-00000400` has `state.json` (step, fingerprint, hashes of each file and of itself) and one file
+`part-00001-of-00002.safetensors` for each process: its rows of every tensor, with the number of the first row.
 `end.json` beside the folders says that the final weights are written.
 """
 
@@ -36,7 +36,7 @@ class Checkpoint:
 
 
 class Saver:
-    """Writes checkpoints in the background: training goes on as soon as the tensors are copied."""
+    """Writes checkpoints in the background: training continues as soon as the tensors are copied."""
 
     def __init__(self, folder: Path, fingerprint: str, mesh: ProcessMesh, keep: int):
         self.folder, self.fingerprint, self.mesh, self.keep = folder, fingerprint, mesh, keep
@@ -49,7 +49,7 @@ class Saver:
         return self.pending is not None and not self.pending[1].done()
 
     def clear(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove the unfinished files of a killed process."""
         if self.mesh.is_main and self.folder.exists():
             clear(self.folder)
             for leftover in self.folder.glob(".step-*.tmp"):
@@ -57,16 +57,16 @@ class Saver:
         self.mesh.barrier()
 
     def save(self, step: int, tensors: dict[str, Tensor]) -> None:
-        """Copy the tensors and write them while training goes on. Raises InputError when the disk was full before."""
+        """Copy the tensors and write them in the background. Raises InputError if the last write met a full disk."""
         self.finish()
         copies = {name: local(tensor).detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         places = {name: _first_row(tensor, self.mesh) for name, tensor in tensors.items()}
         self.pending = (step, self.thread.submit(self._write, step, copies, places))
 
     def finish(self) -> None:
-        """Wait for the current write, then drop checkpoints older than the last K. Every process must call it.
+        """Wait for the current write, then delete checkpoints older than the last K. Every process must call it.
 
-        Raises InputError when the disk is full; the checkpoints before are untouched.
+        Raises InputError when the disk is full; earlier checkpoints stay unchanged.
         """
         if self.pending is None:
             return
@@ -103,7 +103,7 @@ class Saver:
         hashes = {file.name: file.with_suffix(".sha256").read_text() for file in sorted(beside.glob("*.safetensors"))}
         state = {"step": step, "fingerprint": self.fingerprint, "files": hashes}
         write_json(beside / "state.json", state | {"digest": digest(state)})
-        discard(final)  # there when it was found damaged
+        discard(final)  # it exists if it was found damaged
         beside.rename(final)
         sync(self.folder)
         for old in complete(self.folder)[self.keep :]:
@@ -121,9 +121,9 @@ def complete(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path, fingerprint: str, mesh: ProcessMesh, note: Callable[[str], None]) -> Checkpoint | None:
-    """The newest undamaged checkpoint, or None; `note` is told of damaged ones. Every process must call it.
+    """The newest undamaged checkpoint, or None; `note` is called for damaged ones. Every process must call it.
 
-    Raises InputError when it was made from other data or another recipe.
+    Raises InputError when it was made from other data or another recipe (fingerprint).
     """
     for path in complete(folder):
         problem = _damage(path, mesh)
@@ -176,7 +176,7 @@ def _end(path: Path) -> dict[str, Any] | None:
 
 
 def _is_whole(state: Any) -> bool:
-    """Whether it has the hash it was written with."""
+    """Whether the state still has the hash that it was written with."""
     return isinstance(state, dict) and digest(
         {key: value for key, value in state.items() if key != "digest"}
     ) == state.get("digest")
@@ -200,7 +200,7 @@ def _damage(path: Path, mesh: ProcessMesh) -> str | None:
 
 @torch.no_grad()
 def read_into(checkpoint: Checkpoint, tensors: dict[str, Tensor], mesh: ProcessMesh) -> None:
-    """Fill tensors, whole or sharded over any number of processes, from a checkpoint of any number."""
+    """Fill tensors, full or sharded over any number of processes, from a checkpoint of any number of processes."""
     missing = set(tensors)
     for file in sorted(read_json(checkpoint.folder / "state.json")["files"]):  # only these were verified
         with safe_open(checkpoint.folder / file, framework="pt") as stored:

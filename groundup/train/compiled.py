@@ -1,4 +1,4 @@
-"""Compiled code checked against eager code, for each shape of a batch, before training relies on it."""
+"""Checks compiled against eager code (loss and gradients) for each shape of a batch, before training uses it."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from groundup.device import Device
 from groundup.train.distributed.mesh import ProcessMesh, local
 from groundup.train.loss_module import LossModule, tensors
 
-PIECES = 4  # of a batch in eager code, as it keeps more activations than compiled code
+PIECES = 4  # forwards of a batch in eager code, which stores more activations than compiled code
 # Compiled code keeps in fp32 what eager code rounds to bf16, and sums in another order. In bf16, gradients of queries
 # and keys (sums with cancellation) differ by 3.5 % of their norm in two layers and 5 % in eight, as independent errors
 # grow with the root of the depth; in fp32 by 4e-6 (`groundup doctor`). A wrongly transposed tile gives 100 %.
@@ -26,7 +26,7 @@ Sizes = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Difference:
-    """Relative difference of compiled from eager code on a batch: of the loss and of the worst parameter's gradient."""
+    """Relative difference of compiled and eager code on a batch: of the loss, and of the worst parameter's gradient."""
 
     batch: str
     loss: float
@@ -36,7 +36,7 @@ class Difference:
 
     @property
     def right(self) -> bool:
-        """Whether rounding explains it; a NaN is never right."""
+        """Whether rounding can explain the difference; False for NaN."""
         return self.loss <= self.limit and self.gradient <= self.limit
 
     def __str__(self) -> str:
@@ -61,10 +61,10 @@ class Checks:
         return eagerly() if _sizes(batch) in self.eager else nullcontext()
 
     def run(self, batches: Iterable[Batch]) -> list[Difference]:
-        """Compare compiled with eager code on the first batch of each shape: loss, and gradients where enabled.
+        """Compare compiled with eager code on the first batch of each shape: loss, and gradients if enabled.
 
-        Zero weights, which would hide an error, are noise meanwhile; weights, gradients and random states are restored.
-        All processes must call it with batches of the same shapes; a shape that is wrong for one is eager for all.
+        Zero weights would hide errors, so they are noise meanwhile; weights, gradients and random states are restored.
+        All processes must call it with batches of the same shapes; a shape that fails on one runs eagerly on all.
         """
         firsts: dict[Sizes, Batch] = {}
         for batch in batches:
@@ -78,7 +78,7 @@ class Checks:
         return found
 
     def _compare(self, batch: Batch) -> Difference:
-        """The compiled gradient is negated and added to the eager one, which leaves their difference."""
+        """The difference on one batch: the compiled gradient is negated and the eager one accumulated on it."""
         began = time.perf_counter()
         with eagerly():
             expected = sum(self._pass(piece, 1.0) for piece in batch.micro(-(-len(batch.ids) // PIECES)))
@@ -92,7 +92,7 @@ class Checks:
         parts = {name: _part(left[name], max(size, SMALL * whole)) for name, size in sizes.items()}
         worst = max(parts, key=lambda name: math.inf if math.isnan(parts[name]) else parts[name], default="")
         told = " x ".join(map(str, batch.ids.shape)) + (" tokens" if torch.is_grad_enabled() else " tokens, held out")
-        if not math.isfinite(expected + whole):  # nothing to compare with, and no fault of the compiler's
+        if not math.isfinite(expected + whole):  # nothing to compare with; not an error of the compiler
             return Difference(told, 0.0, 0.0, "", self._limit)
         return Difference(told, _part(abs(loss - expected), abs(expected)), parts.get(worst, 0.0), worst, self._limit)
 
@@ -108,7 +108,7 @@ class Checks:
         return float(loss.detach().item())
 
     def _norms(self) -> dict[str, float]:
-        """Norms of this process's slices of the gradients."""
+        """Norms of this process's slices of the gradients, by parameter."""
         return {
             name: local(each.grad).float().norm().item()
             for name, each in self.parameters.items()
@@ -117,7 +117,7 @@ class Checks:
 
 
 def eagerly() -> AbstractContextManager[Any]:
-    """A context in which nothing is compiled, and nothing compiled is run."""
+    """A context in which nothing is compiled and no compiled code runs."""
     return torch.compiler.set_stance("force_eager")
 
 
@@ -132,7 +132,7 @@ def _part(error: float, size: float) -> float:
 
 @contextmanager
 def _noise(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
-    """Weights that are all zero filled from a fixed seed, and zero again at the end."""
+    """Fill parameters that are all zero with noise from a fixed seed; zero them again at the end."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         zeros = [weight for parameter in parameters if not (weight := local(parameter.data)).any()]

@@ -59,12 +59,12 @@ GRID = (
 
 
 def precisions(device: Device) -> tuple[torch.dtype, ...]:
-    """The machine's own precision, and bf16, in which compilers have failed."""
+    """The machine's default precision, and bf16, in which compilers have failed."""
     return tuple(dict.fromkeys((device.precision("auto"), torch.bfloat16)))
 
 
 def tried(device: Device) -> Iterator[tuple[str, Difference]]:
-    """Each cell in each precision, described, with its difference under compilation; none if nothing is compiled."""
+    """Yield a description of each cell and precision, and its difference if compiled; nothing without a compiler."""
     for precision in precisions(device):
         for cell in GRID:
             if (found := _try(cell, precision, device)) is None:

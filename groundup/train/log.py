@@ -1,4 +1,4 @@
-"""The training log `metrics.jsonl`: one JSON object a line, one line a step, verified before training goes on."""
+"""The training log `metrics.jsonl`: one JSON object a line, one line a step, repaired before training resumes."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ NUMBERS = (
     "share_of_peak",
     "flops",
 )  # of a stage's figures and charts, beside the loss
-LARGEST = 1e30  # more than any training has of anything: sums of such numbers are finite
+LARGEST = 1e30  # above any number of a training; sums of such numbers are finite
 ESCAPED = str.maketrans(
     {mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
-)  # JSON leaves them; some readers end a line there
+)  # not escaped by JSON; some readers end a line there
 Record = dict[str, Any]
 
 
@@ -32,12 +32,12 @@ class Log:
             file.write(line_of(record))
 
     def sync(self) -> None:
-        """Wait until the records so far would survive a power cut, as those before a checkpoint must."""
+        """Sync the records so far to disk, as a checkpoint needs them to survive a power cut."""
         if self.path.exists():
             sync(self.path)
 
     def repair(self, steps: int, note: Callable[[str], None], known: Sequence[Record] = ()) -> None:
-        """Keep one record of each of the first `steps`, in order; `note` is told of lost ones that are not `known`."""
+        """Keep one record of each of the first `steps`, in order; `note` is called for lost ones not `known`."""
         with disk_errors(self.path):
             whole, broken = self._sorted_out() if self.path.exists() else ({}, 0)
         whole = {record["step"]: line_of(record) for record in known} | whole
@@ -77,7 +77,7 @@ def read(line: bytes) -> Record | None:
     """The record on a line, or None if the line is torn or no record."""
     try:
         record = json.loads(line)
-        line_of(record)  # not so where a text holds half a character
+        line_of(record)  # raises for text with lone surrogates
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not _is_step(record.get("step")) or not _is_loss(record.get("loss", "")):
@@ -93,7 +93,7 @@ def _is_step(value: object) -> bool:
 
 
 def _is_loss(value: object) -> bool:
-    return value is None or _is_number(value)  # None: nothing counted in the step
+    return value is None or _is_number(value)  # None: the step had no supervised token
 
 
 def _is_number(value: object) -> bool:

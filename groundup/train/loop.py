@@ -1,4 +1,4 @@
-"""The one loop: every stage that trains runs through it."""
+"""The training loop: every training stage runs through it."""
 
 import math
 import signal
@@ -30,14 +30,14 @@ from groundup.train.optim.optimizer import Optimizer
 from groundup.train.result import TrainingResult
 
 VERSION = 2  # raised when the same rows and schedule give other weights
-FEW = 16  # batches, of which the first that teaches anything is the one that compiled code is tried on
+FEW = 16  # batches among which the first one with a target is searched, for the check of compiled code
 
 CHECKPOINTS, WEIGHTS = "checkpoints", "model.safetensors"  # in a stage's folder
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The config of one training stage."""
+    """All inputs of one training stage."""
 
     title: str
     model: ModelConfig
@@ -59,7 +59,7 @@ class TrainingConfig:
 
     @property
     def fingerprint(self) -> str:
-        """What a checkpoint must agree with to be continued: data, config, schedule, length, seed and start."""
+        """The fingerprint that a checkpoint must share: data, config, schedule, length, seed, initial weights."""
         start = [sha256(file) for folder in (self.start, self.tower) if folder is not None for file in files_of(folder)]
         return digest(
             [
@@ -81,7 +81,7 @@ class Callbacks(Protocol):
         """One sentence for the user."""
 
     def begin(self, done: int) -> None:
-        """Training starts, so many steps being done."""
+        """Training starts after so many finished steps."""
 
     def step(self, record: dict[str, Any]) -> None:
         """One step is done."""
@@ -91,12 +91,12 @@ class Callbacks(Protocol):
 
 
 class Trainer:
-    """Runs one job, from its newest checkpoint if there is one, to its final weights."""
+    """Trains one stage, from its newest checkpoint if there is one, to its final weights."""
 
     def __init__(self, job: TrainingConfig, device: Device, mesh: ProcessMesh, watch: Callbacks):
         self.job, self.device, self.mesh, self.watch = job, device, mesh, watch
         self.memory_growth = device.memory_growth()
-        with device.handle:  # built where it stays: moving it would untie tied weights on some devices
+        with device.handle:  # built on the device: moving it would untie tied weights on some devices
             self.model = Transformer(job.model, job.precision).train()
         self.model.initialise(job.seed)
         fingerprint = job.fingerprint
@@ -168,7 +168,7 @@ class Trainer:
         self.mesh.barrier()
 
     def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> TrainingResult:
-        """Figures of the whole training from its log; records lost in a crash count as the mean of the others."""
+        """The result of the whole training, from its log; records lost in a crash count as the mean of the others."""
         job, speeds = self.job, records[2:] or records
         return TrainingResult(
             parameters=cost.parameters(job.model),
@@ -203,7 +203,7 @@ class Trainer:
         return losses[-1] if losses else None
 
     def _keep(self, step: int, asked: bool) -> bool:
-        """Save if due or if a process got a stop signal; return whether to stop."""
+        """Save a checkpoint if one is due or a process got a stop signal; return whether to stop."""
         stop, writing = self.mesh.any_reduce(asked, self.saver.writing)
         if not writing:
             self.saver.finish()
@@ -215,7 +215,7 @@ class Trainer:
         return stop
 
     def _resume(self) -> int:
-        """Restore the end of an earlier run or its newest undamaged checkpoint, if any; return the steps done."""
+        """Restore the final weights or newest undamaged checkpoint of an earlier run, if any; return the steps done."""
         self.saver.clear()
         if self.last is not None:
             self._keep_log(self.job.steps)
@@ -249,7 +249,7 @@ class Trainer:
         )
 
     def _first(self) -> Batch:
-        """The first batch with a target, of a few."""
+        """The first batch with a target, among the first `FEW`."""
         few = (self.job.batches[step] for step in range(min(self.job.steps, FEW)))
         return next((batch for batch in few if batch.count), self.job.batches[0])
 
@@ -278,7 +278,7 @@ class Trainer:
         }
 
     def _gradients(self, batch: Batch) -> tuple[float, float]:
-        """Leave the clipped gradients of a global batch in the weights; returns its mean loss and their norm before."""
+        """Accumulate and clip the gradients of a global batch; returns its mean loss and the norm before clipping."""
         count = max(batch.count, 1.0)
         total = torch.zeros((), device=self.device.handle)
         for micro in self._micro(batch):
@@ -292,7 +292,7 @@ class Trainer:
         ).item()
 
     def _not_finite(self, step: int, batch: Batch, mean: float, norm: float) -> str:
-        """Why a loss or gradient is not finite, by an eager rerun of the batch: compiler, initial weights or rates."""
+        """The cause of a non-finite loss or gradient, by an eager rerun: compiler, initial weights or rates."""
         found = f"{self.job.title}: the loss is {mean} and the gradient's norm {norm} at step {step + 1}"
         for parameter in self.learner.parameters():
             parameter.grad = None
@@ -312,7 +312,7 @@ class Trainer:
         )
 
     def _cause(self) -> str:
-        """Why a first step fails: initial weights that are not finite, or an overflow of the precision."""
+        """The cause if the first step fails: initial weights that are not finite, or an overflow of the precision."""
         for name, parameter in self.learner.named_parameters():
             if not local(parameter.detach()).isfinite().all():
                 return (
@@ -389,7 +389,7 @@ class Trainer:
 
 
 class Prefetcher:
-    """Prefetches batches: each is made while the one before it is trained on, a pure function of the step."""
+    """Prefetches batches: a thread prepares each batch, a pure function of the step, during the step before it."""
 
     def __init__(self, batches: Batches, steps: int):
         self.batches, self.steps = batches, steps
@@ -397,7 +397,7 @@ class Prefetcher:
         self._made: tuple[int, Future[Batch]] | None = None
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of a step; the next one is begun."""
+        """The batch of a step; starts to prepare the next one."""
         number, made = self._made or (-1, None)
         batch = made.result() if made is not None and number == step else self.batches[step]
         self._made = (

@@ -1,6 +1,7 @@
-"""Losses over packed rows: cross-entropy of the next token; for images, patch prediction and detection.
+"""The training loss of all objectives: cross-entropy of the next token; for images, patch prediction and detection.
 
-Shapes: B rows, T tokens, D width, N patches.
+The loss mask `weights_BT` makes the difference between pre-training and instruction tuning (`data.batches`).
+Shapes: B rows, T tokens, D width, N patches, A selected positions.
 """
 
 import os
@@ -22,14 +23,14 @@ from groundup.model.losses import linear_cross_entropy
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised
 
-# compilations of a block: full, last and held-out batches and the last layer's columns, in every stage of a run
+# most compilations of a block: full, last and held-out batches, and selected positions, in every stage of a run
 SIZES = 64
 BACKEND: Any = "inductor"
 
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """A batch on the device: the arrays of `data.batches.Batch`, its images, and their targets."""
+    """A batch on the device: the arrays of `data.batches.Batch`, its image inputs, and the image targets."""
 
     ids_BT: Tensor
     targets_BT: Tensor
@@ -53,14 +54,17 @@ class ImageTargets:
 
 
 class LossModule(nn.Module):
-    """A model with its loss as one module, which sharding and gradients see as a whole; batch weights mask the loss."""
+    """A model with its loss as one module, so that sharding and autograd treat both together."""
 
     def __init__(self, model: Transformer):
         super().__init__()
         self.model = model
 
     def forward(self, inputs: ModelInputs) -> Tensor:
-        """Sum over the batch of weight times loss. Heads are computed only where the weight is not zero."""
+        """The loss: the sum over the batch of weight times cross-entropy, plus the image losses.
+
+        The language model head is computed only where the loss mask `weights_BT` is not zero.
+        """
         mask_BTT = document_mask(inputs.segments_BT, None if inputs.images is None else inputs.blocks_BT)
         x_ND = self.model(
             inputs.ids_BT, inputs.positions_BT, mask_BTT, images=inputs.images, selected_BA=inputs.selected_BA
@@ -72,7 +76,7 @@ class LossModule(nn.Module):
         )  # fmt: skip
         if self.model.vision is None:
             return loss
-        # every process has gradients for all weights, whether or not it was inputs an image
+        # every process needs gradients of all weights, with or without an image in its rows
         loss = loss + sum(weight.sum() * 0.0 for weight in self.model.vision.parameters())
         if inputs.images is None or inputs.image_targets is None:
             return loss
@@ -80,7 +84,7 @@ class LossModule(nn.Module):
 
 
 def _patches(vision: VisionEncoder, x_ND: Tensor, images: ImageInputs, targets: ImageTargets) -> Tensor:
-    """Squared error of predicted patches, mean over a patch; for annotations cross-entropy and the box error."""
+    """Patch prediction loss (squared error, mean over a patch), or detection loss (cross-entropy plus smooth L1)."""
     loss = x_ND.new_zeros((), dtype=torch.float32)
     if len(chosen_N := targets.weights_N.nonzero()[:, 0]):
         truth_NP = normalised(images.patches_NP[chosen_N + targets.ahead])
@@ -136,7 +140,7 @@ def speed_up(model: Transformer, device: Device, length: int) -> bool:
     """
     if not device.compiles:
         return False
-    # beyond its limit the compiler leaves code as it is, without a word, and a run that resumes would end in other bits
+    # beyond its limit the compiler silently falls back to eager code, and a resumed run would end with other bits
     torch._dynamo.config.recompile_limit = SIZES
     if length <= device.dense_attention_length:
         model.attend = dense_attention
@@ -144,4 +148,4 @@ def speed_up(model: Transformer, device: Device, length: int) -> bool:
         block.compile(dynamic=False, backend=BACKEND)
     return not (
         torch._dynamo.config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1"
-    )  # where the user wants it so
+    )  # switched off by the user

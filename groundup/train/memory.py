@@ -19,17 +19,17 @@ from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, normalised
 from groundup.train.distributed.mesh import ProcessMesh
 
-# Bytes that a host's process holds for each one in use, as its allocator keeps freed pieces. Measured: 1.1 to 2.3, most
-# when recomputing; compiled code keeps less of what it computes, which leaves 1.1.
+# Bytes that a host process holds for each byte in use, as its allocator keeps freed memory. Measured: 1.1 to 2.3, most
+# with recomputation; compiled code stores fewer activations: 1.1.
 HOLDS, COMPILED_HOLDS = 1.7, 1.2
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
 def predict(model: Transformer, rows: int, mesh: ProcessMesh, device: Device, saves: bool) -> int:
-    """Peak bytes of training a model on one process, without the program itself; right within a factor of 1.6.
+    """Predict the peak bytes of training on one process, without the program itself; accurate within a factor of 1.6.
 
-    Weights, optimiser state, gradients, activations and temporaries of `rows` rows a forward; on the host also the copy
-    of a checkpoint being written, if the run `saves`.
+    Counts weights, optimiser state, gradients, activations and temporaries of `rows` rows a forward; on the host also
+    the copy of a checkpoint being written, if the run `saves`.
     """
     held = _held(model, mesh)
     used = _used(model, rows, mesh) + _gathered(model, mesh)

@@ -1,4 +1,4 @@
-"""The objectives of images: the next patch, masked patches, or the class and box of each patch."""
+"""Training targets of image patches: the next patch, masked patches, or the class and box of each patch."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -22,8 +22,8 @@ class PatchObjective:
 
     `predict`: "next" patch, after a bidirectional prefix of random length (AIM, arXiv:2401.08541); "masked" patches
     among visible ones; "none", for instruction tuning: the whole image is visible, and its patches learn detection.
-    `classes` are all that the model knows, in order; with `mirror`, augmentation flips too; `rotated` boxes or upright
-    ones are regressed.
+    `classes` are the model's detection classes, in order; with `mirror`, augmentation also flips; `rotated`: rotated
+    boxes are regressed, else upright ones.
     """
 
     predict: Literal["next", "masked", "none"]
@@ -33,10 +33,10 @@ class PatchObjective:
     rotated: bool = False
 
     def example(self, image: TrainingImage, images: ShardImages, random: np.random.Generator) -> ImageExample:
-        """An image of a shard with its targets; all that is random follows from `random`."""
+        """An image of a shard with its training targets; all randomness comes from `random`."""
         if self.augment or self.mirror:
             image = augment(image, self.augment, random, self.mirror)
-            if self.predict == "none" and image.detections is None:  # a mixture is no image to predict or to annotate
+            if self.predict == "none" and image.detections is None:  # no MixUp for patch prediction and detection
                 image = mixup(image, images.random_pixels(random), self.augment, random)
         classes, boxes = self._detection_targets(image)
         N = image.grid.patches
@@ -61,11 +61,11 @@ class PatchObjective:
         return to_targets(np.array([each.box for each in found], np.float32), numbers, image.grid)
 
     def without_augmentation(self) -> "PatchObjective":
-        """The same for the held-out loss."""
+        """The same objective without augmentation, for the held-out loss."""
         return replace(self, augment=0.0, mirror=False)
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that decides the examples, by the names that checkpoints know."""
+        """The fields that decide the examples, under the names in checkpoints."""
         variants = {"augment": self.augment} | ({"mirror": True} if self.mirror else {})
         rotated = {"rotated": True} if self.rotated else {}
         return {"predict": self.predict, "kinds": self.classes, **variants, **rotated}

@@ -1,4 +1,4 @@
-"""The result of a training stage, as its manifest keeps it."""
+"""The typed result of a training stage, as its manifest stores it."""
 
 from dataclasses import dataclass
 

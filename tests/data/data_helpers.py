@@ -62,7 +62,7 @@ def boxes_source(path: str, **knobs: Any) -> BoxesSource:
 
 
 def encoded(seed: int = 0, size: tuple[int, int] = (24, 16), form: str = "PNG", mode: str = "RGB") -> bytes:
-    """An image of blocks of noise, encoded: another seed gives one that looks quite different."""
+    """An image of blocks of noise, encoded: another seed gives a quite different image."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 9, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize(size, Image.Resampling.NEAREST).convert(mode).save(file, form)

@@ -204,10 +204,10 @@ def test_a_long_conversation_loses_whole_images_only(tmp_path: Path) -> None:
     assert int((batch.ids == codec.special("<|image_pad|>")).sum()) == 3 * grid.patches == len(positions(batch))
 
 
-def test_a_model_without_eyes_refuses_images(tmp_path: Path) -> None:
+def test_a_model_without_a_vision_encoder_refuses_images(tmp_path: Path) -> None:
     documents = write_parquet(tmp_path / "d.parquet", [shown(1)])
     with pytest.raises(
-        InputError, match=r"source 'shown': 1 has an image, and the model has no eyes; set model\.patch"
+        InputError, match=r"source 'shown': 1 has an image, but the model has no vision encoder; set model\.patch"
     ):
         write_shards(documents, tokenizer(), CONTEXT, tmp_path / "s", ignore)
 

@@ -1,4 +1,4 @@
-"""A small tokenizer and an engine with random weights; the same with eyes, and small images."""
+"""A small tokenizer and an engine with random weights; the same with a vision encoder, and small images."""
 
 import io
 from collections.abc import Callable
@@ -26,15 +26,15 @@ def engine(tokenizer: Tokenizer) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def seeing_tokenizer() -> Tokenizer:
+def vision_tokenizer() -> Tokenizer:
     return Tokenizer.learn(TEXTS, 256 + len(VISION_TOKENS) + 20, VISION_TOKENS)
 
 
 @pytest.fixture(scope="session")
-def seer(seeing_tokenizer: Tokenizer) -> Engine:
-    """An engine whose model has eyes, and labels of kinds a and b."""
-    eyes = {"patch": 4, "patches": 16, "classes": ("a", "b"), "context": 128, "vocab": seeing_tokenizer.size}
-    return Engine(random_model(**eyes), seeing_tokenizer)
+def vision_engine(vision_tokenizer: Tokenizer) -> Engine:
+    """An engine whose model has a vision encoder and detects the classes a and b."""
+    vision = {"patch": 4, "patches": 16, "classes": ("a", "b"), "context": 128, "vocab": vision_tokenizer.size}
+    return Engine(random_model(**vision), vision_tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -118,9 +118,9 @@ def test_a_rotated_box_is_found_by_its_angle_not_by_its_bounds():
         assert matches([image]).recall.value == right
 
 
-def test_kept_pictures_show_corners(seer, pictured):
+def test_kept_pictures_show_corners(vision_engine, pictured):
     pytest.importorskip("pycocotools")
-    found = boxes.detect(seer, [pictured(detections=((Detection.rotated("a", BAR),),))])
+    found = boxes.detect(vision_engine, [pictured(detections=((Detection.rotated("a", BAR),),))])
     shown = boxes.display(boxes.Boxes({"bars": found}))
     assert found.pictures[0].truth[0].box == pytest.approx(tuple(BAR.flatten()))
     width, height = found.pictures[0].size
@@ -155,11 +155,11 @@ def test_without_boxes_there_is_no_figure():
     assert set(vars(matches([ScoredImage((8, 8), [], [])])).values()) == {None}
 
 
-def test_a_perfect_head_detects_everything(seer, pictured, monkeypatch):
+def test_a_perfect_head_detects_everything(vision_engine, pictured, monkeypatch):
     pytest.importorskip("pycocotools")
     things = (Detection("a", (0.0, 0.0, 0.5, 0.5)), Detection("b", (0.5, 0.5, 1.0, 1.0)))
     documents = [pictured(seed=seed, detections=(things,), heldout=True) for seed in range(10)]
-    grid = prompt_of(seer, documents[0]).images[0].grid
+    grid = prompt_of(vision_engine, documents[0]).images[0].grid
 
     def labels(states_ND):
         kinds, values = to_targets(
@@ -167,14 +167,14 @@ def test_a_perfect_head_detects_everything(seer, pictured, monkeypatch):
         )
         return torch.nn.functional.one_hot(torch.from_numpy(kinds), 3) * 20.0, torch.from_numpy(values)
 
-    monkeypatch.setattr(seer.model.vision, "detect", labels)
-    table = to_json(boxes.detect(seer, documents))
+    monkeypatch.setattr(vision_engine.model.vision, "detect", labels)
+    table = to_json(boxes.detect(vision_engine, documents))
     assert table["ap"]["value"] == table["f1"]["value"] == table["kinds"]["b"]["value"] == pytest.approx(1)
     assert len(table["pictures"]) == boxes.PICTURES
     assert table["pictures"][0]["image"].startswith("data:image/jpeg;base64,")
     assert json.loads(json.dumps(table, allow_nan=False)) == table
 
 
-def test_images_without_annotations_do_not_count(seer, pictured):
+def test_images_without_annotations_do_not_count(vision_engine, pictured):
     pytest.importorskip("pycocotools")
-    assert boxes.detect(seer, [pictured()]) is None
+    assert boxes.detect(vision_engine, [pictured()]) is None

@@ -31,9 +31,9 @@ def zoo(pictured):
     return [pictured(CLASSES[seed % 3 and 1], seed=seed) for seed in range(9)]  # cats and dogs, no mat
 
 
-def test_the_confusions_sum_to_the_cases(seer, zoo):
+def test_the_confusions_sum_to_the_cases(vision_engine, zoo):
     done: list[int] = []
-    found = classify(seer, zoo, CLASSES, done.append)
+    found = classify(vision_engine, zoo, CLASSES, done.append)
     assert [sum(row) for row in found.counts] == [3, 6, 0]
     assert sum(map(sum, found.counts)) == found.accuracy.n == sum(done) == 9
     assert found.accuracy.value == sum(found.counts[place][place] for place in range(3)) / 9
@@ -45,13 +45,13 @@ def test_the_confusions_sum_to_the_cases(seer, zoo):
     assert result_of(Classification, table) == found
 
 
-def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zoo, monkeypatch):
+def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(vision_engine, zoo, monkeypatch):
     sure = [
         torch.tensor([float(number), 9.0, 0.0]) for number in range(9)
     ]  # always the dog, of the cats the first the most surely
     monkeypatch.setattr(Scorer, "log_probabilities", lambda self, rows, continuations: torch.stack(sure))
     monkeypatch.setattr(classification, "WORST", 2)
-    found = classify(seer, zoo, CLASSES)
+    found = classify(vision_engine, zoo, CLASSES)
     assert found.counts == [[0, 3, 0], [0, 6, 0], [0, 0, 0]]
     assert (found.accuracy.value, found.recall["cat"].value, found.recall["dog"].value) == (6 / 9, 0, 1)
     worst = found.worst
@@ -63,16 +63,16 @@ def test_the_likeliest_class_is_said_and_the_surest_mistakes_come_first(seer, zo
     )
 
 
-def test_without_images_there_is_no_accuracy(seer):
-    assert classify(seer, [], CLASSES) is None
+def test_without_images_there_is_no_accuracy(vision_engine):
+    assert classify(vision_engine, [], CLASSES) is None
 
 
-def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
+def test_answers_are_matched_exactly_by_family(vision_engine, pictured, monkeypatch):
     labels = {"family": "count", "language": "en", "level": 1}
     documents = [pictured(str(number), f"{number}?", number, labels=labels) for number in range(3)] + [pictured("x")]
     said = iter([["0", " 1\n", "7"], ["y"]])
     monkeypatch.setattr(exact_match, "answer", lambda engine, rows, limit, advance: next(said))
-    rows = [to_json(each) for each in ask(seer, documents, "talks")]
+    rows = [to_json(each) for each in ask(vision_engine, documents, "talks")]
     assert [(row["family"], row["language"], row["exact_match"]["n"]) for row in rows] == [
         ("count", "en", 3),
         ("talks", "any", 1),
@@ -82,35 +82,35 @@ def test_answers_are_matched_exactly_by_family(seer, pictured, monkeypatch):
     assert rows[0]["boxes"] is None
 
 
-def test_boxes_of_an_answer_are_measured_as_boxes(seer, pictured, monkeypatch):
+def test_boxes_of_an_answer_are_measured_as_boxes(vision_engine, pictured, monkeypatch):
     right = "a<loc0><loc0><loc500><loc500>; b<loc500><loc500><loc999><loc999>"
     near = "b<loc510><loc500><loc999><loc990>"
     monkeypatch.setattr(exact_match, "answer", lambda engine, rows, limit, advance: [right, near])
-    (row,) = ask(seer, [pictured(right), pictured(right, seed=1)], "talks")
+    (row,) = ask(vision_engine, [pictured(right), pictured(right, seed=1)], "talks")
     assert row.exact_match.value == 0.5
     assert (row.boxes.precision.value, row.boxes.recall.value, row.boxes.f1.value) == pytest.approx((1, 3 / 4, 6 / 7))
 
 
-def test_an_answer_may_be_longer_than_the_longest_right_one(seer, pictured, monkeypatch):
+def test_an_answer_may_be_longer_than_the_longest_right_one(vision_engine, pictured, monkeypatch):
     limits: list[int] = []
     monkeypatch.setattr(
         exact_match, "answer", lambda engine, rows, limit, advance: limits.append(limit) or [""] * len(rows)
     )
-    ask(seer, [pictured("a<loc0><loc0><loc500><loc500>")], "talks")
+    ask(vision_engine, [pictured("a<loc0><loc0><loc500><loc500>")], "talks")
     assert limits == [1 + 4 + 1 + 8]  # the kind, four locations, the end, and what is spare
 
 
-def test_the_probe_tells_plainly_different_images_apart(seer, pictured):
+def test_the_probe_tells_plainly_different_images_apart(vision_engine, pictured):
     def part(start: int, count: int):
         return [
             pictured(CLASSES[seed % 2], seed=seed, colour=(200, 60, 60) if seed % 2 else (60, 60, 200))
             for seed in range(start, start + count)
         ]
 
-    found = probe(seer, part(0, 80), part(1000, 40), CLASSES[:2])
+    found = probe(vision_engine, part(0, 80), part(1000, 40), CLASSES[:2])
     assert found.n == 40 and found.value > 0.9
-    assert probe(seer, part(0, 80), part(1000, 40), CLASSES[:2]) == found  # its chances follow from a seed
-    assert probe(seer, [], part(0, 2), CLASSES[:2]) is None
+    assert probe(vision_engine, part(0, 80), part(1000, 40), CLASSES[:2]) == found  # its chances follow from a seed
+    assert probe(vision_engine, [], part(0, 2), CLASSES[:2]) is None
 
 
 # --- the suites of a recipe -------------------------------------------------------------------------------------------
@@ -131,11 +131,11 @@ def written(folder, documents):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, seer, pictured):
+def home(tmp_path_factory, vision_engine, pictured):
     """A folder with a model that sees, and documents of images."""
     home = tmp_path_factory.mktemp("home")
-    weights.save(seer.model, home / "model", seer.tokenizer.im_end)
-    seer.tokenizer.save(home / "model")
+    weights.save(vision_engine.model, home / "model", vision_engine.tokenizer.im_end)
+    vision_engine.tokenizer.save(home / "model")
     zoo = [pictured(CLASSES[seed % 3], seed=seed, heldout=seed % 2 == 1) for seed in range(12)]
     written(home / "zoo", zoo)
     things = tuple(SimpleNamespace(class_name=kind, box=(0.0, 0.0, 0.5, 0.5), corners=None) for kind in "ab")

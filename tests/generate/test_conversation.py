@@ -60,9 +60,9 @@ def test_each_answer_sees_the_images_before_it(engine, images):
     second = "".join(talk.answer("three"))
     assert [part["type"] for part in talk.messages[3]["content"]] == ["image", "text"]
     seen = [image_inputs.from_file(engine.config, file) for file in images]
-    for views, messages, said in ((seen[:1], talk.messages[:2], first), (seen, talk.messages[:4], second)):
-        prompt, looks = image_inputs.prompt(engine.tokenizer, messages, views)
-        assert engine.tokenizer.decode(engine.complete([prompt], 6, images=[looks])[0]) == said
+    for pictures, messages, said in ((seen[:1], talk.messages[:2], first), (seen, talk.messages[:4], second)):
+        prompt, placed = image_inputs.prompt(engine.tokenizer, messages, pictures)
+        assert engine.tokenizer.decode(engine.complete([prompt], 6, images=[placed])[0]) == said
     talk.reset()
     talk.show(images[1])
     assert "".join(talk.answer("two")) != first
@@ -76,10 +76,10 @@ def test_files_that_show_nothing_are_named(engine, images, tmp_path):
     for name, words in (("words.png", "not an image"), *((name, "cannot be read") for name in unread)):
         with pytest.raises(InputError, match=words):
             talk.show(tmp_path / name)
-    blind = Conversation(engine, None, GREEDY, 6)
-    blind.engine = type("Blind", (), {"config": replace(engine.config, patch=0)})
-    with pytest.raises(InputError, match="no eyes"):
-        blind.show(images[0])
+    text_only = Conversation(engine, None, GREEDY, 6)
+    text_only.engine = type("Blind", (), {"config": replace(engine.config, patch=0)})
+    with pytest.raises(InputError, match="no vision encoder"):
+        text_only.show(images[0])
 
 
 def test_chat_shows_images_with_the_first_question(model, images):

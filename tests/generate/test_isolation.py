@@ -12,7 +12,7 @@ from groundup.generate.request import Request
 from groundup.generate.sampling import Sampling
 from groundup.generate.service import Service
 from tests.generate.generate_helpers import Heard, Waited, answers, ask, engine, random_prompts
-from tests.generate.test_engine_images import EYES, request, view
+from tests.generate.test_engine_images import VISION, image_input, request
 from tests.generate.test_service import NEVER, until
 
 FAULTS = [
@@ -87,15 +87,15 @@ def test_a_grammar_that_fails_ends_its_request_alone(service, fault, where):
 
 
 def test_an_image_that_fails_ends_its_request_alone(monkeypatch):
-    made = engine(tokenizer=NEVER, **EYES)
-    seeing, damaged = made._steps.images.encode, view(3)
-    wanted = request(4, view(1), limit=6)
+    made = engine(tokenizer=NEVER, **VISION)
+    encode, damaged = made._steps.images.encode, image_input(3)
+    wanted = request(4, image_input(1), limit=6)
     expected = ask(made, wanted)[0].ids
 
     def failing(image: ImageInput) -> torch.Tensor:
         if image.digest == damaged.digest:
             raise MemoryError
-        return seeing(image)
+        return encode(image)
 
     monkeypatch.setattr(made._steps.images, "encode", failing)
     bad, good = ask(made, request(4, damaged, limit=6), wanted)

@@ -31,7 +31,7 @@ SMALL = VisionTowerConfig(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, patch_size=4, num_patches=16
 )
 TOWER_CONFIG = {"model_type": "siglip2_vision_model", **asdict(SMALL)}
-SEEING = {"patch": 4, "patches": 24, "classes": ("cup",), "tower": SMALL}
+VISION = {"patch": 4, "patches": 24, "classes": ("cup",), "tower": SMALL}
 
 
 def random_tower(config: VisionTowerConfig = SMALL, seed: int = 0) -> VisionTower:
@@ -189,7 +189,7 @@ def image_inputs(images: tuple[Frame, ...]) -> ImageInputs:
 
 
 def test_a_model_with_a_tower_is_written_and_read_again(tmp_path: Path) -> None:
-    model, images = random_model(**SEEING), image_inputs((Frame(2, 3, 6), Frame(3, 4, 12)))
+    model, images = random_model(**VISION), image_inputs((Frame(2, 3, 6), Frame(3, 4, 12)))
     weights.save(model, tmp_path, None)
     again = weights.load(tmp_path, torch.device("cpu"))
     assert again.config == model.config
@@ -210,16 +210,16 @@ def test_parameters_of_a_tower_equal_the_built_one(config: VisionTowerConfig) ->
 
 
 def test_groups_of_parameters_sum_to_the_whole_and_are_what_is_built() -> None:
-    config = replace(CONFIG, **SEEING)
+    config = replace(CONFIG, **VISION)
     assert cost.total(config) == sum(weight.numel() for weight in Transformer(config).parameters())
     assert cost.parameters(config)["tower"] == SMALL.parameters
 
 
-def test_flops_of_seeing_equal_those_counted() -> None:
+def test_flops_of_the_vision_tower_equal_those_counted() -> None:
     """Of the kernels for attention only the plain one is counted; what resizes positions, which no patch takes part in,
     is taken off.
     """
-    model, images = random_model(**SEEING), (Frame(4, 4, 16),) * 3
+    model, images = random_model(**VISION), (Frame(4, 4, 16),) * 3
     assert model.vision is not None
     with FlopCounterMode(display=False) as resizing, torch.no_grad():
         model.vision.tower.embeddings.position_embedding(4, 4)
@@ -229,7 +229,7 @@ def test_flops_of_seeing_equal_those_counted() -> None:
 
 
 def test_weights_and_state_are_counted_exactly() -> None:
-    config = replace(CONFIG, **SEEING)
+    config = replace(CONFIG, **VISION)
     model = Transformer(config).initialise(0)
     optimizer = Optimizer(model, SCHEDULE, 10, ProcessMesh())
     optimizer.prepare()
@@ -238,7 +238,7 @@ def test_weights_and_state_are_counted_exactly() -> None:
 
 
 def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
-    tower = Transformer(replace(CONFIG, **SEEING)).initialise(0).vision.tower
+    tower = Transformer(replace(CONFIG, **VISION)).initialise(0).vision.tower
     for name, weight in tower.named_parameters():
         assert weight.isfinite().all()
         if weight.ndim == 1:
@@ -248,7 +248,7 @@ def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
 def test_a_config_says_nothing_of_a_tower_that_is_not_there() -> None:
     plain = replace(CONFIG, patch=4, patches=24)
     assert "tower" not in qwen3.write_config(plain, "float32", None)["groundup"]
-    for config in (plain, replace(CONFIG, **SEEING)):
+    for config in (plain, replace(CONFIG, **VISION)):
         assert (
             qwen3.read_config(json.loads(json.dumps(qwen3.write_config(config, "float32", None))), "config.json")
             == config

@@ -1,4 +1,4 @@
-"""What a run looks at: what its stages start from, and whether what they read stayed what it was. Training is made up:
+"""What a run verifies: the inputs of its stages, and that the files they read did not change. Training is made up:
 only files count.
 """
 

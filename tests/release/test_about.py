@@ -73,15 +73,15 @@ def test_what_is_no_purpose_is_refused_in_one_sentence(told, tmp_path, table, wo
 def test_a_model_is_named_by_what_it_takes_in(original):
     found = lineage(original / "instruct")
 
-    def seeing(*kinds: str) -> str:
+    def kind_of_model(*kinds: str) -> str:
         parts = {each.stage: {"kind": kind} for each, kind in zip(found.sources, kinds, strict=True)}
         parts |= {each.stage: {"model": {"patch": 8}} for each in found.trainings}
         stages = tuple(replace(each, part=parts.get(each.stage, each.part)) for each in found.stages)
         return tables.kind(replace(found, stages=stages))
 
     assert tables.kind(found) == "language model"
-    assert seeing("text", "images", "tasks") == "multimodal model"
-    assert seeing("boxes", "images", "scenes") == "vision model"
+    assert kind_of_model("text", "images", "tasks") == "multimodal model"
+    assert kind_of_model("boxes", "images", "scenes") == "vision model"
 
 
 def test_a_purpose_trains_nothing(tmp_path):

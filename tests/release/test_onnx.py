@@ -30,10 +30,10 @@ HEIGHT, WIDTH = 16, 24  # 4 rows of 6 patches
 
 
 def model(home: Path, **changes: object) -> Path:
-    """A finished stage whose model has random weights and eyes of 24 patches of 4 pixels."""
-    run = Run(home / "runs" / "seer")
+    """A finished stage whose model has random weights and a vision encoder of 24 patches of 4 pixels."""
+    run = Run(home / "runs" / "vision_engine")
     tokenizer = Tokenizer.learn(TEXTS, 256 + len(VISION_TOKENS) + 20, VISION_TOKENS)
-    eyes = {
+    vision = {
         "depth": 2,
         "patch": 4,
         "patches": 24,
@@ -41,43 +41,43 @@ def model(home: Path, **changes: object) -> Path:
         "context": 128,
         "vocab": tokenizer.size,
     } | changes
-    weights.save(random_model(**eyes), run.folder("instruct"), tokenizer.im_end)
+    weights.save(random_model(**vision), run.folder("instruct"), tokenizer.im_end)
     tokenizer.save(run.folder("instruct"))
     run.record("instruct", {"stage": {}}, (), flops=1.0)
     return run.folder("instruct")
 
 
 @pytest.fixture(scope="module")
-def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model(tmp_path_factory.mktemp("seer"))
+def vision_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model(tmp_path_factory.mktemp("vision_engine"))
 
 
 @pytest.fixture(scope="module")
-def edge(seer: Path) -> Path:
+def edge(vision_engine: Path) -> Path:
     """Its graph for pictures that are no square."""
-    out = seer.parent / "edge"
-    onnx.export(seer, out, f"{WIDTH}x{HEIGHT}")
+    out = vision_engine.parent / "edge"
+    onnx.export(vision_engine, out, f"{WIDTH}x{HEIGHT}")
     return out
 
 
 @pytest.mark.slow
-def test_onnxruntime_finds_what_the_engine_finds(seer, edge):
-    agree(seer, edge)
+def test_onnxruntime_finds_what_the_engine_finds(vision_engine, edge):
+    agree(vision_engine, edge)
 
 
 @pytest.mark.slow
 def test_onnxruntime_finds_the_rotated_boxes_that_the_engine_finds(tmp_path):
-    seer, out = model(tmp_path, rotated=True), tmp_path / "out"
-    onnx.export(seer, out, f"{WIDTH}x{HEIGHT}")
+    vision_engine, out = model(tmp_path, rotated=True), tmp_path / "out"
+    onnx.export(vision_engine, out, f"{WIDTH}x{HEIGHT}")
     contract = json.loads((out / "model.json").read_text(encoding="utf-8"))
     assert contract["outputs"]["values"]["shape"] == [24, 7]
     assert "turned clockwise" in contract["boxes"]["how"]
-    agree(seer, out)
+    agree(vision_engine, out)
 
 
-def agree(seer, edge):
+def agree(vision_engine, edge):
     """The graph's outputs, and the detections that follow, are those of the engine."""
-    engine = Engine.load(seer, pick("cpu"), "fp32")
+    engine = Engine.load(vision_engine, pick("cpu"), "fp32")
     session = onnxruntime.InferenceSession(edge / "model.onnx", providers=["CPUExecutionProvider"])
     contract = json.loads((edge / "model.json").read_text(encoding="utf-8"))
     for seed in range(5):
@@ -97,11 +97,11 @@ def agree(seer, edge):
 
 
 @pytest.mark.slow
-def test_a_graph_carries_its_record_and_no_more_than_it_needs(seer, edge):
+def test_a_graph_carries_its_record_and_no_more_than_it_needs(vision_engine, edge):
     assert {path.name for path in edge.iterdir()} == {"model.onnx", "model.json", "about.json", "lineage.json"}
     found = lineage(edge, verify=True).require()
     assert [stage.stage for stage in found.stages] == ["instruct", "export"] and found.model.part["grid"] == [4, 6]
-    model = weights.load(seer, pick("cpu").handle)
+    model = weights.load(vision_engine, pick("cpu").handle)
     unread = 4 * model.model.embed_tokens.weight.numel()
     graph = (edge / "model.onnx").read_bytes()
     assert len(graph) < 4 * cost.total(model.config) - unread + 60_000  # the nodes
@@ -123,6 +123,6 @@ def test_a_model_without_detection_classes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("size", ["96", "0x8", "8x", "8 x 8", "-4x4"])
-def test_what_is_no_size_is_refused(seer, tmp_path, size):
+def test_what_is_no_size_is_refused(vision_engine, tmp_path, size):
     with pytest.raises(InputError, match="write width and height in pixels"):
-        onnx.export(seer, tmp_path / "out", size)
+        onnx.export(vision_engine, tmp_path / "out", size)

@@ -109,7 +109,7 @@ def small_tokenizer() -> Tokenizer:
     return Tokenizer.learn([WORDS * 20], 290)
 
 
-def seeing_tokenizer() -> Tokenizer:
+def vision_tokenizer() -> Tokenizer:
     return Tokenizer.learn([WORDS * 20], 256 + len(VISION_TOKENS) + 20, VISION_TOKENS)
 
 

@@ -28,7 +28,7 @@ from groundup.serve.access_log import AccessLog
 from groundup.serve.command import IMAGE_BODY_BYTES, Options, SignalledServer, parse_models
 from tests.random_models import random_model
 from tests.serve.overload_server import OPTIONS
-from tests.serve.serve_helpers import IMAGE_MODEL, seeing_tokenizer, small_tokenizer, until
+from tests.serve.serve_helpers import IMAGE_MODEL, small_tokenizer, until, vision_tokenizer
 
 
 def write(folder: Path, seed: int = 0) -> Path:
@@ -199,7 +199,7 @@ def test_keys_let_in_those_who_have_one(tmp_path):
 
 
 def test_a_server_whose_model_sees_reads_images_of_its_folder(tmp_path):
-    tokenizer = seeing_tokenizer()
+    tokenizer = vision_tokenizer()
     weights.save(random_model(vocab=tokenizer.size, context=256, **IMAGE_MODEL), tmp_path / "small", None)
     tokenizer.save(tmp_path / "small")
     (tmp_path / "shop").mkdir()

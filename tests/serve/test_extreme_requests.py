@@ -9,7 +9,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from tests.serve.serve_helpers import IMAGE_MODEL, Server, seeing_tokenizer, serving, small_service
+from tests.serve.serve_helpers import IMAGE_MODEL, Server, serving, small_service, vision_tokenizer
 from tests.serve.test_command import serving as program
 from tests.serve.test_command import write
 
@@ -105,7 +105,7 @@ def test_numbers_of_any_size_are_answered_or_refused(server, path, name):
 
 
 def test_numbers_of_detections(page):
-    service = small_service(seeing_tokenizer(), vocab=seeing_tokenizer().size, **IMAGE_MODEL)
+    service = small_service(vision_tokenizer(), vocab=vision_tokenizer().size, **IMAGE_MODEL)
     with serving(service, page) as server:
         for number in NUMBERS:
             text = f'{{"model": "small", "input": [], "least": {number}}}'

@@ -54,7 +54,7 @@ def error(response: httpx.Response, status: int) -> dict:
         ({"messages": [USER] * 1025}, "messages", "1024"),
         ({"messages": [{"role": "judge", "content": "one"}]}, "messages", "unknown role 'judge'"),
         ({"messages": [USER | {"mood": "good"}]}, "messages", "unknown key 'mood'"),
-        ({"messages": [IMAGE]}, "messages[0].content[0]", "no eyes"),
+        ({"messages": [IMAGE]}, "messages[0].content[0]", "no vision encoder"),
         ({"messages": [{"role": "user"}]}, "messages", "content is missing"),
         ({"messages": [USER | {"reasoning_content": "two"}]}, "messages", "unknown key 'reasoning_content'"),
         ({"messages": [{"role": "tool", "content": "one"}]}, "messages", "without a call"),

@@ -173,7 +173,7 @@ def test_what_changes_nothing_is_taken(server):
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0]", "'input_file'"),
         ({"input": [{"role": "judge", "content": "one"}], "instructions": "a"}, "input", "input[0]: unknown role"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,A"}]}],
-          "instructions": "a"}, "input[0].content[0]", "input[0].content[0]: the model has no eyes"),
+          "instructions": "a"}, "input[0].content[0]", "input[0].content[0]: the model has no vision encoder"),
         ({"input": CALLED[3:]}, "input", "input[0]: a tool's result without a call"),
         ({"input": "7" * 1100}, "input", "1024"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format", "needs a name and a schema"),

@@ -26,20 +26,20 @@ from tests.serve.serve_helpers import (
     Server,
     events,
     listening,
-    seeing_tokenizer,
     serving,
     small_service,
+    vision_tokenizer,
 )
 
 
 @pytest.fixture(scope="module")
-def seeing():
-    return seeing_tokenizer()
+def with_images():
+    return vision_tokenizer()
 
 
 @pytest.fixture(scope="module")
-def service(seeing):
-    service = small_service(seeing, vocab=seeing.size, **IMAGE_MODEL)
+def service(with_images):
+    service = small_service(with_images, vocab=with_images.size, **IMAGE_MODEL)
     yield service
     service.close(0)
 
@@ -100,18 +100,18 @@ def bomb():
 # --- seen -------------------------------------------------------------------------------------------------------
 
 
-def test_an_image_is_answered_as_by_the_engine(server, seeing):
+def test_an_image_is_answered_as_by_the_engine(server, with_images):
     engine = server.service.engine
     first, second = (image_inputs.from_bytes(engine.config, png(shade=shade)) for shade in (90, 200))
     messages = [{"role": "user", "content": [{"type": "image"}, text("one"), {"type": "image"}, text("two")]}]
-    ids, looks = image_inputs.prompt(seeing, messages, [first, second])
+    ids, placed = image_inputs.prompt(with_images, messages, [first, second])
     pieces = []
-    server.service.submit(Request(ids, 8, images=looks), pieces.append)
+    server.service.submit(Request(ids, 8, images=placed), pieces.append)
     found = see(server, part(), text("one"), part(uri(png(shade=200)), detail="low"), text("two")).json()
     server.idle()
     assert found["choices"][0]["message"]["content"] == "".join(piece.text for piece in pieces)
     assert found["usage"]["prompt_tokens"] == len(ids) > 2 * 12
-    assert [each.grid.patches for each in looks] == [12, 12]
+    assert [each.grid.patches for each in placed] == [12, 12]
 
 
 def test_the_same_image_comes_from_the_cache_and_another_does_not(server):
@@ -160,7 +160,7 @@ def test_openais_client_shows_an_image(server):
 # --- embedded ---------------------------------------------------------------------------------------------------
 
 
-def test_images_and_texts_are_embedded_together(server, seeing):
+def test_images_and_texts_are_embedded_together(server, with_images):
     payload = {"model": "small", "input": ["one", {"image": uri()}, {"image": uri(png(shade=200))}]}
     found = server.post("/v1/embeddings", payload).json()
     vectors = [item["embedding"] for item in found["data"]]
@@ -170,7 +170,7 @@ def test_images_and_texts_are_embedded_together(server, seeing):
         vectors[1]
         == server.post("/v1/embeddings", payload | {"input": {"image": uri()}}).json()["data"][0]["embedding"]
     )
-    assert found["usage"]["prompt_tokens"] == len(seeing.encode("one")) + 2 * (12 + 2)
+    assert found["usage"]["prompt_tokens"] == len(with_images.encode("one")) + 2 * (12 + 2)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_what_cannot_be_embedded_is_refused(server, value, where, words):
 # --- what lies where ------------------------------------------------------------------------------------------------
 
 
-def test_things_are_those_that_evaluation_finds(server, service, seeing):
+def test_things_are_those_that_evaluation_finds(server, service, with_images):
     images = [png(), png(shade=200)]
     found = server.post(
         "/v1/detections", {"model": "small", "least": 0.05, "input": [{"image": uri(data)} for data in images]}
@@ -207,8 +207,8 @@ def test_things_are_those_that_evaluation_finds(server, service, seeing):
     assert any(item["things"] for item in found["data"])
 
 
-def test_rotated_things_have_their_corners(seeing, page):
-    service = small_service(seeing, vocab=seeing.size, **IMAGE_MODEL | {"rotated": True})
+def test_rotated_things_have_their_corners(with_images, page):
+    service = small_service(with_images, vocab=with_images.size, **IMAGE_MODEL | {"rotated": True})
     with serving(service, page) as running:
         payload = {"model": "small", "least": 0.05, "input": {"image": uri()}}
         [item] = running.post("/v1/detections", payload).json()["data"]
@@ -346,8 +346,8 @@ def test_a_large_file_is_refused(server, monkeypatch):
     refused(see(server, text("one"), part()), HERE, "too large")
 
 
-def test_images_that_leave_no_room_are_refused(page, seeing):
-    service = small_service(seeing, vocab=seeing.size, context=64, **IMAGE_MODEL)
+def test_images_that_leave_no_room_are_refused(page, with_images):
+    service = small_service(with_images, vocab=with_images.size, context=64, **IMAGE_MODEL)
     with serving(service, page) as small:
         found = see(small, *[part()] * 6).json()["error"]
         assert (found["code"], found["param"]) == ("context_length_exceeded", "messages")
@@ -361,12 +361,16 @@ def test_only_a_user_shows_images(server, role):
     refused(server.post("/v1/chat/completions", body), "messages[1].content[0]", "only a user")
 
 
-def test_a_model_without_eyes_says_so(page, tokenizer):
+def test_a_model_without_a_vision_encoder_refuses_images(page, tokenizer):
     service = small_service(tokenizer)
-    with serving(service, page) as blind:
-        refused(see(blind, text("one"), part()), HERE, "no eyes")
-        refused(blind.post("/v1/embeddings", {"model": "small", "input": {"image": uri()}}), "input[0]", "no eyes")
-        assert blind.client.get(blind.url + "/v1/models/small").json()["images"] is False
+    with serving(service, page) as text_only:
+        refused(see(text_only, text("one"), part()), HERE, "no vision encoder")
+        refused(
+            text_only.post("/v1/embeddings", {"model": "small", "input": {"image": uri()}}),
+            "input[0]",
+            "no vision encoder",
+        )
+        assert text_only.client.get(text_only.url + "/v1/models/small").json()["images"] is False
     service.close(0)
 
 
@@ -374,7 +378,7 @@ def test_a_model_without_eyes_says_so(page, tokenizer):
 
 
 @pytest.fixture
-def shop(seeing, tmp_path):
+def shop(with_images, tmp_path):
     """A server that may read the images of a folder."""
     folder = tmp_path / "shop"
     (folder / "in").mkdir(parents=True)
@@ -382,7 +386,7 @@ def shop(seeing, tmp_path):
     (folder / "words.png").write_text("no image")
     (tmp_path / "secret.png").write_bytes(png())
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    service = small_service(seeing, vocab=seeing.size, **IMAGE_MODEL)
+    service = small_service(with_images, vocab=with_images.size, **IMAGE_MODEL)
     shelf = FakeRegistry(Model("small", service))
     with (
         listening(make_app(Serving(shelf, image_loader=ImageLoader(folder)))) as port,

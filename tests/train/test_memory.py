@@ -60,8 +60,8 @@ def test_prediction_holds_within_its_factor(data: Path, tmp_path: Path, changes:
     assert 1 / 1.6 < predicted / measured < 1.6
 
 
-SEEING = replace(CONFIG, patch=4, patches=8, classes=("cup", "pen"))
-SHAPES = pytest.mark.parametrize("config", [CONFIG, SEEING], ids=["blind", "seeing"])
+VISION = replace(CONFIG, patch=4, patches=8, classes=("cup", "pen"))
+SHAPES = pytest.mark.parametrize("config", [CONFIG, VISION], ids=["text", "vision"])
 
 
 @SHAPES
@@ -84,7 +84,7 @@ def test_what_sharding_adds_is_what_is_gathered_and_copied() -> None:
     """By hand for one process that has everything: two blocks, the rest, gradients, and of each matrix a copy with its
     gradient.
     """
-    model = Transformer(SEEING)
+    model = Transformer(VISION)
     owners = Optimizer(LossModule(model), SCHEDULE, 10, ProcessMesh()).owners
     blocks = [sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2) for layer in model.model.layers]
     every = sum(weight.numel() for weight in model.parameters())

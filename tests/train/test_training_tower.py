@@ -36,12 +36,12 @@ OBJECTIVES = {
     "masked": PatchObjective("masked", 0.0, CLASSES),
     "labels": OBJECTIVE,
 }
-SEEING = {"patch": SIDE, "patches": 24, "classes": CLASSES, "tower": SMALL, "context": 96}
+VISION = {"patch": SIDE, "patches": 24, "classes": CLASSES, "tower": SMALL, "context": 96}
 ALONE = Document("shown", "alone", "CC0-1.0", text="", images=(picture(1, 20, 12),))
 
 
 def config() -> ModelConfig:
-    return replace(CONFIG, vocab=tokenizer().size, **SEEING)
+    return replace(CONFIG, vocab=tokenizer().size, **VISION)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def batch_of(shards: Shards, objective: PatchObjective) -> Batch:
 
 def job_of(shards: Shards, folder: Path, tower: Path | None, data: Path, **changes: Any) -> TrainingConfig:
     batches = Batches({"shown": shards}, {"shown": 1.0}, 2, 1, False, OBJECTIVES["next"])
-    own = {"vocab": tokenizer().size, **SEEING}
+    own = {"vocab": tokenizer().size, **VISION}
     job = make_job(
         data, folder, batches=batches, heldout={}, steps=4, checkpoint_steps=1, batch_tokens=192, **own, **changes
     )
@@ -194,17 +194,17 @@ def test_what_is_served_is_what_was_trained(shards: Shards, tower: Path, data: P
     tokenizer().save(tmp_path)
     engine = Engine.load(tmp_path, Eager("cpu"), "fp32")
     view = from_bytes(engine.config, ALONE.images[0])
-    ids, looks = alone(engine.tokenizer, view)
+    ids, placed = alone(engine.tokenizer, view)
     inputs = tensors(batch_of(shards, OBJECTIVE), CPU)
     ((row, start),) = (inputs.ids_BT.unfold(1, len(ids), 1) == torch.tensor(ids)).all(2).nonzero().tolist()
     with torch.no_grad():
         mask = document_mask(inputs.segments_BT, inputs.blocks_BT)
         states = trainer.model.eval()(inputs.ids_BT, inputs.positions_BT, mask, images=inputs.images)[
-            row, start + looks[0].position : start + looks[0].end
+            row, start + placed[0].position : start + placed[0].end
         ]
     expected = torch.nn.functional.normalize(states.mean(0), dim=0)
     # fp32: the batch pads images, and kernels sum in another order
-    torch.testing.assert_close(torch.tensor(engine.embed(ids, looks)), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(engine.embed(ids, placed)), expected, rtol=0, atol=1e-5)
 
 
 def recipe_of(**model: Any) -> Recipe:
@@ -230,6 +230,6 @@ def test_only_the_stage_that_begins_reads_the_tower(tower: Path) -> None:
     assert set(training.files) == {tower / "config.json", tower / "model.safetensors"}
 
 
-def test_weights_to_start_with_bring_their_own_eyes() -> None:
+def test_initial_weights_bring_their_own_vision_encoder() -> None:
     with pytest.raises(ValueError, match="brings its own vision encoder"):
         recipe_of(vision_tower="tower", start="model")

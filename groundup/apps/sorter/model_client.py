@@ -55,9 +55,7 @@ class LocalModel:
     def __init__(self, model: Path, device: Device):
         engine = Engine.load(model, device)
         if not engine.config.classes:
-            raise InputError(
-                f"{model}: the model detects nothing in images; give one that was tuned on a source of boxes"
-            )
+            raise InputError(f"{model}: the model has no detection head; give one that was tuned on a source of boxes")
         self._service = Service(engine)
 
     def detect(self, picture: Pixels) -> list[Detection]:

@@ -109,10 +109,10 @@ def detect(engine: Engine, documents: Iterable[Document], advance: Advance = ign
     for chunk in chunks(document for document in documents if document.detections is not None):
         rows = [prompt_of(engine, document) for document in chunk]
         for document, row, detected in zip(chunk, rows, engine.detector.detect(rows), strict=True):
-            for data, look, truth, boxes in zip(
+            for data, image, truth, boxes in zip(
                 document.images, row.images, document.detections or (), detected, strict=True
             ):
-                grid = look.grid
+                grid = image.grid
                 images.append(ScoredImage((grid.columns * side, grid.rows * side), truth, boxes))
                 if len(kept) < PICTURES and truth:
                     kept.append(_kept(data, truth, boxes))

@@ -11,8 +11,8 @@ from groundup.model.config import ModelConfig
 class Layout:
     """A family of published weights: its config.json, and the names of its tensors.
 
-    `read_config` takes the table and its path, and raises InputError for an unsupported model; `write_config` the dtype
-    and the end-of-text id. `stored` and `own` map a parameter's name to the file's and back; None: there is none.
+    `read_config` takes the table and its path, and raises InputError for an unsupported model; `write_config` takes the
+    dtype and the end-of-text id. `stored` and `own` map a parameter's name to the file's name and back; None: absent.
     """
 
     read_config: Callable[[dict[str, Any], str], ModelConfig]

@@ -10,7 +10,7 @@ from groundup.model.config_file import LENGTH, ConfigFile
 from groundup.model.layouts import Layout
 from groundup.model.vision.tower import VisionTowerConfig
 
-# beginnings of the vision encoder's names, here and in files
+# prefixes of the vision encoder's parameter names, here and in files
 VISION = (
     ("vision.stem.projection.", "eyes.parts.look."),
     ("vision.next_patch.", "eyes.next."),

@@ -16,7 +16,7 @@ from groundup.model.linear import Linear, RMSNorm
 from groundup.model.parameters import HEAD, OUTPUT_MATRIX
 from groundup.model.vision.tower import VisionTower
 
-WAVES = 64  # patches of the longest wave of the positions: grids are rarely larger
+WAVES = 64  # patches of the longest wavelength of the position embedding: grids are rarely larger
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ImageInputs:
     patches_NP: Tensor  # uint8
     index_N: Tensor  # in the flattened rows: row * T + column
     grid_N2: Tensor  # row and column of each patch in its image
-    masked_N: Tensor | None = None  # True: masked, only its position is given
-    frames: tuple[Frame, ...] = ()  # the images they are of, in order; a tower reads images as wholes
+    masked_N: Tensor | None = None  # True: pixels are masked, only the position is given
+    frames: tuple[Frame, ...] = ()  # the images of the patches, in order; a vision tower needs whole images
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,4 @@ def normalised(patches_NP: Tensor) -> Tensor:
     """Patches with mean 0 and deviation 1 each, in fp32: the targets of patch prediction (as in arXiv:2111.06377)."""
     values = patches_NP.float()
     deviation, mean = torch.std_mean(values, dim=1, keepdim=True, correction=0)
-    return (values - mean) / (deviation + 4.0)  # a patch of one colour has noise, no contents
+    return (values - mean) / (deviation + 4.0)  # a patch of one colour has only noise

@@ -27,24 +27,24 @@ NAMES = {
     "siglip2": "vision_config",
     "siglip2_vision_model": None,
 }  # model_type, and the key of the tower in its config.json
-ONLY = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3}  # the supported one
+ONLY = {"hidden_act": "gelu_pytorch_tanh", "num_channels": 3}  # the only supported values
 
 
 @dataclass(frozen=True)
 class VisionTowerConfig:
-    """Every number that fixes a tower, named as in its config.json; defaults are the published base model's."""
+    """The shape of a vision tower, named as in its config.json; defaults are the published base model's."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     patch_size: int = 16
-    num_patches: int = 256  # of the square grid that positions were learnt on
+    num_patches: int = 256  # cells of the square grid on which positions were learnt
     layer_norm_eps: float = 1e-6
 
     @staticmethod
     def of(folder: Path) -> "VisionTowerConfig":
-        """The tower of a SigLIP 2 model's folder, the whole or its vision part. Raises InputError for another model."""
+        """The vision tower in the folder of a SigLIP 2 model or its vision part. Raises InputError for any other."""
         where = folder / "config.json"
         if not where.exists():
             raise InputError(f"{where}: no such file; give the folder of a SigLIP 2 (NaFlex) model")
@@ -64,7 +64,7 @@ class VisionTowerConfig:
 
     @staticmethod
     def read(file: ConfigFile) -> "VisionTowerConfig":
-        """The tower of an object of a config.json. Raises InputError for a value of another type or range."""
+        """The vision tower of a config.json's object. Raises InputError for a value of another type or range."""
         values: dict[str, Any] = {
             field.name: file.count(field.name) if isinstance(field.default, int) else file.number(field.name, 0)
             for field in fields(VisionTowerConfig)
@@ -209,7 +209,7 @@ class Encoder(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """The whole tower: features of patches, normalised at the end."""
+    """The vision tower: features of patches, with a final layer norm."""
 
     def __init__(self, config: VisionTowerConfig):
         super().__init__()

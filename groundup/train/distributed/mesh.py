@@ -29,7 +29,7 @@ class ProcessMesh:
         return self.rank == 0
 
     def divide(self, rows: int) -> int:
-        """The rows of a batch, checked to split equally over the processes."""
+        """Check that the rows of a batch split equally over the processes, and return them."""
         if rows % self.size:
             raise InputError(
                 f"a batch of {rows} rows does not split over {self.size} processes; set batch_tokens to a multiple of"
@@ -71,7 +71,7 @@ def join(device: Device) -> ProcessMesh:
 
 
 def shard(learner: LossModule, mesh: ProcessMesh) -> None:
-    """Shard every parameter; a block gathers its own in the compute dtype, embedding and head theirs in fp32."""
+    """Shard every parameter (FSDP2); blocks gather theirs in the compute dtype, embedding and head theirs in fp32."""
     if mesh.device_mesh is None:
         return
     policy = MixedPrecisionPolicy(
@@ -89,7 +89,7 @@ def slice_of(length: int, rank: int, size: int) -> slice:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's slice."""
+    """This process's slice of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 

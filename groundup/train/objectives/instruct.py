@@ -1,4 +1,7 @@
-"""Instruction tuning: the loss mask keeps the assistant's tokens; all parameters train."""
+"""Instruction tuning: the loss mask keeps only the assistant's tokens; all parameters train.
+
+The loss itself is computed in `train/loss_module.py`; `data/batches.py` applies the mask (`weights`).
+"""
 
 from groundup.config.objective import Objective
 from groundup.core.tables import OBJECTIVES

@@ -1,4 +1,7 @@
-"""Pre-training: every token is a target, and images are learnt from by the patches to come or hidden ones."""
+"""Pre-training: every token is a target; of images, the next patch or masked patches are predicted.
+
+The loss itself is computed in `train/loss_module.py`, the image targets in `train/patch_objective.py`.
+"""
 
 from groundup.config.objective import Objective
 from groundup.core.tables import OBJECTIVES

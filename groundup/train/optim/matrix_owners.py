@@ -1,7 +1,7 @@
-"""Updates that need a full matrix, of which every process holds only some rows.
+"""Muon's updates need full matrices, but each process holds only some rows of each.
 
-Each matrix has one owner, to which the rows travel and back in one message a peer: the update has the bits of a
-single process, and the work is divided.
+Each matrix has one owner process. The owner receives all rows, updates the full matrix, and sends the rows back, in one
+message a peer. The update has the same bits as on a single process, and the work is divided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from groundup.train.distributed.mesh import ProcessMesh, local, slice_of
 
 
 class MatrixShardOwners:
-    """Matrices, sharded or not, and `full`: those this process updates, by name; `gathered` fills copies if sharded."""
+    """Matrices by name, and `full`, the full ones that this process owns; `gathered` fills them if they are sharded."""
 
     def __init__(self, matrices: dict[str, nn.Parameter], mesh: ProcessMesh):
         self.matrices, self.mesh = list(matrices.values()), mesh
@@ -30,7 +30,7 @@ class MatrixShardOwners:
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Inside, `full` has weights and gradients; on exit, each rank gets its updated rows. All must call it."""
+        """A context in which `full` has weights and gradients; then each rank gets its updated rows. All call it."""
         if self.mesh.device_mesh is None:
             yield
             return

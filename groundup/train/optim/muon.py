@@ -8,13 +8,13 @@ from torch import Tensor
 
 A, B, C = 3.4445, -4.7750, 2.0315  # of the quintic that lifts singular values towards 1 fastest (Jordan et al. 2024)
 ITERATIONS = 5
-TINY = 1e-7  # under which a norm does not divide
-TOGETHER = 1 << 22  # elements that are multiplied at once: more of them gain nothing, and their copies take memory
+TINY = 1e-7  # smallest norm to divide by
+TOGETHER = 1 << 22  # most elements that are multiplied at once: more gain no speed, and their copies take memory
 
 
 @dataclass(frozen=True)
 class _Alike:
-    """Names of matrices of one shape, with their momentum in one tensor."""
+    """Matrices of one shape by name, with their momentum in one tensor."""
 
     names: list[str]
     momentum_NRC: Tensor

@@ -13,9 +13,9 @@ from groundup.train.optim.muon import Muon
 class Optimizer:
     """Muon and torch's AdamW (arXiv:1711.05101) over one module, with one schedule.
 
-    Rates rise linearly over the first `warmup` fraction of the steps, stay, and fall linearly to zero over the last
-    `decay` fraction (warm-up/stable/decay, arXiv:2404.06395). Owners update sharded matrices. Muon multiplies in
-    `precision`.
+    Rates rise linearly over the first `warmup` fraction of the steps, stay constant, and fall linearly to zero over the
+    last `decay` fraction (warm-up/stable/decay, arXiv:2404.06395). Sharded matrices are updated by their owners. Muon
+    multiplies in `precision`.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 PERIOD, STEP = 0.1, 0.005  # seconds from one picture to the next, and of one step of the mechanics
 LOW, HIGH = (-0.7, -0.6, 0.45), (0.7, 0.6, 1.2)  # metres: where it may be sent; the arm stays below
 SIDE, FLOOR = 0.24, -0.4  # metres: of a bin; where its floor is
-OVER = FLOOR + HEIGHT  # metres: at which it looks into a bin from as far as the line's camera looks at the belt
+OVER = FLOOR + HEIGHT  # metres: as far above a bin's floor as the line's camera is above the belt
 MASS, ARM, WEIGHT = 0.25, 0.08, 9.81  # kg; metres from its middle to a rotor; m/s^2
 INERTIA = np.array((4e-4, 4e-4, 7e-4))  # kg m^2
 MOST, LAG, TWIST, DRAG = (
@@ -37,7 +37,7 @@ MOST, LAG, TWIST, DRAG = (
 SPEED, PUSH, BRAKE = 0.8, 3.0, 6.0  # m/s; m/s^2 that it may ask of itself; to stop
 STILL, NEAR = 0.05, 0.02  # m/s, and metres off its place, at which it hovers
 FULL = 0.9  # covered share of a bin's floor from which it takes no more
-LEG, LOOKS = 8.0, 3  # seconds that one bin may take; pictures of it
+LEG, IMAGES = 8.0, 3  # seconds that one bin may take; pictures of it
 _ROTORS = np.array(
     [[1, 1, 1, 1], *(ARM * 0.5**0.5 * np.array([[1, -1, -1, 1], [-1, -1, 1, 1]])), [TWIST, -TWIST, TWIST, -TWIST]]
 )
@@ -168,13 +168,13 @@ def survey(robot: Robot, client: ModelClient) -> dict[int, float]:
     A bin that was not seen is missing: the model timed out, or the bin was not reached in time. A robot that is stopped
     ends the flight.
     """
-    shares: dict[int, float] = {}
+    fractions: dict[int, float] = {}
     with suppress(Stopped):
         for number in sorted(
             BINS, key=lambda each: (each % 2, BINS[each][0] * (-1) ** each)
         ):  # along one side and back along the other
-            target, looks, began = f32((*BINS[number], OVER)), list[float](), robot.now()
-            while len(looks) < LOOKS and robot.now() - began < LEG:
+            target, measured, began = f32((*BINS[number], OVER)), list[float](), robot.now()
+            while len(measured) < IMAGES and robot.now() - began < LEG:
                 seen = robot.observe()
                 robot.act({"target": target})
                 if (
@@ -182,10 +182,10 @@ def survey(robot: Robot, client: ModelClient) -> dict[int, float]:
                     and np.linalg.norm(seen.numbers["velocity"]) < STILL
                 ):
                     with suppress(InferenceTimeout):
-                        looks.append(covered(client.detect(seen.images["down"])))
-            if looks:
-                shares[number] = float(np.median(looks))
-    return shares
+                        measured.append(covered(client.detect(seen.images["down"])))
+            if measured:
+                fractions[number] = float(np.median(measured))
+    return fractions
 
 
 def covered(things: Sequence[Detection]) -> float:

@@ -1,4 +1,4 @@
-"""The quadrotor: it finds the full bins with eyes that know the truth, and hovers when it is told to stop."""
+"""The quadrotor: it finds the full bins with a ground-truth oracle, and hovers when it is told to stop."""
 
 from dataclasses import dataclass, field
 
@@ -38,10 +38,10 @@ class Oracle:
 
     robot: Quadrotor
     on: object = lambda: None
-    looks: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
 
     def detect(self, picture: np.ndarray) -> list[Detection]:
-        self.looks.append(self.robot.now())
+        self.times.append(self.robot.now())
         self.on()
         return [
             Detection(each.kind, tuple(np.array(each.box) / PART.pixels), 0.9)
@@ -87,13 +87,13 @@ def test_a_bin_that_no_answer_came_for_is_missing(monkeypatch):
     monkeypatch.setattr(quadrotor, "LEG", 2.0)
     oracle = Oracle(robot, silent)
     assert survey(guard, oracle) == {}
-    assert oracle.looks
+    assert oracle.times
 
 
 def test_a_flight_that_is_stopped_ends_and_tells_what_it_saw():
     robot, guard = flying()
     oracle = Oracle(robot)
-    oracle.on = lambda: guard.stop() if len(oracle.looks) == 4 else None
+    oracle.on = lambda: guard.stop() if len(oracle.times) == 4 else None
     shares = survey(guard, oracle)
     assert len(shares) == 1
     for _ in steps(2 * Quadrotor.HALT):

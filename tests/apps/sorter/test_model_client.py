@@ -23,7 +23,7 @@ from groundup.generate.grammar import Constraint, Grammar
 from groundup.generate.service import Service
 from groundup.model import weights
 from tests.random_models import random_model
-from tests.serve.serve_helpers import seeing_tokenizer, serving, until
+from tests.serve.serve_helpers import serving, until, vision_tokenizer
 
 TEXTS = ("brown glass to bin three, leave paper today", "把电池单独放到红色箱子", "<|im_end|>route hazard 1")
 PICTURE = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8)
@@ -31,9 +31,9 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made, tokenizer = tmp_path_factory.mktemp("model"), seeing_tokenizer()
-    eyes = {"patch": 4, "patches": 16, "classes": ("can", "film")}
-    weights.save(random_model(5, context=256, vocab=tokenizer.size, **eyes), made, None)
+    made, tokenizer = tmp_path_factory.mktemp("model"), vision_tokenizer()
+    vision = {"patch": 4, "patches": 16, "classes": ("can", "film")}
+    weights.save(random_model(5, context=256, vocab=tokenizer.size, **vision), made, None)
     tokenizer.save(made)
     return made
 
@@ -102,7 +102,7 @@ def test_a_line_sorts_with_either(folder, address):
 def test_it_detects_while_it_interprets_an_order(own, monkeypatch):
     monkeypatch.setattr(
         clients, "ORDER_TIMEOUT", 60.0
-    )  # looks without a pause leave little of the processor, and other tests may run
+    )  # detection without a pause leaves little of the processor, and other tests may run
     expected, alone = own.detect(PICTURE), own.interpret(TEXTS[0])
     lines: list[str] = []
     listener = threading.Thread(target=lambda: lines.extend(own.interpret(TEXTS[0]) for _ in range(3)))
@@ -135,9 +135,9 @@ def test_a_server_that_does_not_answer_times_out(monkeypatch):
 
 
 def test_a_model_without_detection_classes_is_refused(tmp_path):
-    weights.save(random_model(vocab=seeing_tokenizer().size), tmp_path, None)
-    seeing_tokenizer().save(tmp_path)
-    with pytest.raises(InputError, match="detects nothing in images"):
+    weights.save(random_model(vocab=vision_tokenizer().size), tmp_path, None)
+    vision_tokenizer().save(tmp_path)
+    with pytest.raises(InputError, match="has no detection head"):
         LocalModel(tmp_path, Device("cpu"))
 
 

@@ -274,12 +274,12 @@ def test_a_stop_waits_for_no_thread_and_no_other_connection(address, line, monke
     waits = threading.Event()
     monkeypatch.setattr(line, "picture", lambda: waits.wait(20) and np.zeros((8, 8, 3), np.uint8))
     host = ("127.0.0.1", int(address.rpartition(":")[2]))
-    looks = b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    polling = b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with ExitStack() as open_:
         for each in range(300):
             one = open_.enter_context(socket.create_connection(host))
             if each < 80:
-                one.sendall(looks)
+                one.sendall(polling)
         began = time.monotonic()
         assert httpx.post(f"{address}/api/stop", timeout=10, trust_env=False).status_code == 200
         assert httpx.post(f"{address}/api/resume?stop=1", timeout=10, trust_env=False).status_code == 200

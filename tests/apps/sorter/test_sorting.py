@@ -1,4 +1,4 @@
-"""The sorter on the simulated line with eyes that know the truth: what it picks, where it puts it, and what it does
+"""The sorter on the simulated line with a ground-truth oracle: what it picks, where it puts it, and what it does
 when it sees nothing.
 """
 
@@ -132,11 +132,11 @@ def test_overlapping_detections_of_two_classes_are_one_item():
     assert likeliest(track) == ("film", pytest.approx(0.59, abs=0.01))
 
 
-def seen_as(*looks: dict[str, float]) -> tuple[str, float]:
+def seen_as(*scores: dict[str, float]) -> tuple[str, float]:
     made = Track(0, 0.0, 0.0, 0.0, 0.05)
-    made.add_evidence(looks[0])
-    for number, look in enumerate(looks[1:], 1):
-        made.update(Measurement(0.0, 0.0, 0.05, look), 0.1 * number)
+    made.add_evidence(scores[0])
+    for number, each in enumerate(scores[1:], 1):
+        made.update(Measurement(0.0, 0.0, 0.05, each), 0.1 * number)
     return likeliest(made)
 
 

@@ -75,7 +75,7 @@ class StandIn:
             "version": "0.1.0",
             "models": [
                 {"id": "demo", "context": 4096, "images": False, "weights": "full", "parameters": 3_500_000},
-                {"id": "seer", "context": 4096, "images": True, "weights": "int8", "parameters": 25_000_000},
+                {"id": "vision_engine", "context": 4096, "images": True, "weights": "int8", "parameters": 25_000_000},
             ],
             "limits": {"body_bytes": 4 << 20, "messages": 1000, "stops": 4, "answers": 16, "top_logprobs": 20},
             "defaults": {"temperature": 1.0, "top_p": 1.0, "max_tokens": None},

@@ -16,7 +16,7 @@ TEXTS = ["cup: left 10 %, top 25 %, right 50 %, bottom 100 %", "left hand: left 
 
 @pytest.fixture
 def sight(chat):
-    chat.page.get_by_label("Model").select_option("seer")
+    chat.page.get_by_label("Model").select_option("vision_engine")
     attach(chat, ("a.png", "image/png", png(200, 100)))
     chat.page.wait_for_selector(".previews img")
     return chat
@@ -135,7 +135,7 @@ def test_axe_finds_nothing(visit, host, scheme):
     checker = pytest.importorskip("axe_playwright_python.base")
     one = visit(bypass_csp=True, color_scheme=scheme)
     one.open()
-    one.page.get_by_label("Model").select_option("seer")
+    one.page.get_by_label("Model").select_option("vision_engine")
     attach(one, ("a.png", "image/png", png(200, 100)))
     one.page.wait_for_selector(".previews img")
     host.script = says(f"Two things: \n{CUP}; {HAND}")

@@ -43,8 +43,8 @@ def test_a_model_says_what_it_is_for_and_an_example_goes_into_the_field(visit, h
     assert page.locator(".welcome .purpose").inner_text() == "Counts <b>legs</b>."
     buttons = page.get_by_role("list", name="Examples").get_by_role("button")
     assert buttons.all_inner_texts() == ["Three cats?", "<i>Two</i> dogs?"]
-    page.get_by_label("Model").select_option("seer")
-    assert page.locator(".welcome h2").inner_text() == "Chat with seer"
+    page.get_by_label("Model").select_option("vision_engine")
+    assert page.locator(".welcome h2").inner_text() == "Chat with vision_engine"
     assert page.locator(".purpose, .examples").count() == 0
     page.get_by_label("Model").select_option("demo")
     buttons.nth(1).click()
@@ -222,10 +222,10 @@ def test_a_knob_stays_within_its_bounds(chat, host):
 
 
 def test_the_chosen_model_answers(chat, host):
-    chat.page.get_by_label("Model").select_option("seer")
+    chat.page.get_by_label("Model").select_option("vision_engine")
     chat.say("Hi")
-    assert host.asked[0]["model"] == "seer"
-    assert chat.page.locator(".message.assistant .who").inner_text() == "seer"
+    assert host.asked[0]["model"] == "vision_engine"
+    assert chat.page.locator(".message.assistant .who").inner_text() == "vision_engine"
 
 
 def test_figures_of_an_answer_are_shown(chat, host):

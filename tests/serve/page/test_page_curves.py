@@ -136,12 +136,12 @@ def test_no_two_curves_look_alike(visit, host):
     one = visit()
     page = one.open("#/runs/demo")
     page.wait_for_selector(".plot svg")
-    look = (
+    style = (
         "all => all.map(line => getComputedStyle(line)).map(({ stroke, strokeDasharray }) => stroke + strokeDasharray)"
     )
     for places in (".curve > path", ".key path"):
-        looks = page.locator("figure.chart").nth(2).locator(places).evaluate_all(look)
-        assert len(looks) == len(set(looks)) == 12
+        styles = page.locator("figure.chart").nth(2).locator(places).evaluate_all(style)
+        assert len(styles) == len(set(styles)) == 12
 
 
 @pytest.mark.parametrize("role, name", [("button", "held out: library"), ("link", "Report")])

@@ -31,7 +31,7 @@ def png(width, height):
 
 @pytest.fixture
 def sight(chat):
-    chat.page.get_by_label("Model").select_option("seer")
+    chat.page.get_by_label("Model").select_option("vision_engine")
     return chat
 
 
@@ -44,7 +44,7 @@ def attach(chat, *files):
 
 def test_a_model_that_does_not_see_gets_no_pictures(chat):
     assert not chat.page.get_by_role("button", name="Attach images").is_visible()
-    chat.page.get_by_label("Model").select_option("seer")
+    chat.page.get_by_label("Model").select_option("vision_engine")
     assert chat.page.get_by_role("button", name="Attach images").is_visible()
 
 

@@ -21,7 +21,7 @@ from groundup.serve.metrics import Metrics
 from groundup.serve.models import Registry
 from groundup.serve.rate_limit import RateLimiter
 from tests.random_models import random_model
-from tests.serve.serve_helpers import IMAGE_MODEL, listening, seeing_tokenizer, small_tokenizer
+from tests.serve.serve_helpers import IMAGE_MODEL, listening, small_tokenizer, vision_tokenizer
 from tests.serve.test_runs import RECIPE
 
 pytestmark = pytest.mark.browser
@@ -50,7 +50,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def tokenizer(request):
-    """A blind one, unless the test names another."""
+    """A tokenizer without image tokens, unless the test names another."""
     return getattr(request, "param", small_tokenizer)()
 
 
@@ -138,7 +138,7 @@ def test_a_stopped_answer_frees_the_engine(visit, real):
     one.wait(f"{running}.then(number => number === 0)")
 
 
-@pytest.mark.parametrize("tokenizer", [seeing_tokenizer], indirect=True, ids=["seeing"])
+@pytest.mark.parametrize("tokenizer", [vision_tokenizer], indirect=True, ids=["vision"])
 def test_the_page_shows_an_image_to_the_engine(visit, real):
     one = visit(host=real)
     page = one.open()

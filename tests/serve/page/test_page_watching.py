@@ -1,4 +1,4 @@
-"""Watching a run: what is said when stages end, when the server fails or wants a key, and while nobody looks."""
+"""Watching a run: messages when stages end, when the server fails or requires a key, and polling while the page is hidden."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def watched(visit, host):
     one.page.clock.install()
     one.open("#/runs/demo")
     one.page.wait_for_selector(".plot svg")
-    one.looks = lambda: host.paths.count("/api/runs/demo")
+    one.polls = lambda: host.paths.count("/api/runs/demo")
     return one
 
 
@@ -70,14 +70,14 @@ def test_a_stage_says_when_it_finished(visit, host):
 
 
 def test_a_live_run_is_looked_at_every_two_seconds_and_an_ended_one_seldom(watched, host):
-    before = watched.looks()
+    before = watched.polls()
     pass_by(watched, 10)
-    assert watched.looks() - before in (4, 5)
+    assert watched.polls() - before in (4, 5)
     host.runs["demo"] = a_run(live=False, done=400)
     pass_by(watched, 4)
-    before = watched.looks()
+    before = watched.polls()
     pass_by(watched, 14)
-    assert watched.looks() - before <= 1
+    assert watched.polls() - before <= 1
 
 
 def test_a_server_that_fails_is_asked_ever_less_and_what_was_shown_stays(watched):
@@ -109,20 +109,20 @@ def test_nobody_is_asked_while_the_page_is_hidden(watched):
     }"""
     watched.page.evaluate(hide, True)
     pass_by(watched, 3)
-    before = watched.looks()
+    before = watched.polls()
     pass_by(watched, 20)
-    assert watched.looks() == before
+    assert watched.polls() == before
     watched.page.evaluate(hide, False)
     watched.calm()
-    assert watched.looks() == before + 1
+    assert watched.polls() == before + 1
 
 
 def test_whoever_leaves_asks_no_more(watched):
     watched.page.evaluate("location.hash = '#/chat'")
     watched.page.wait_for_selector(".composer")
-    before = watched.looks()
+    before = watched.polls()
     pass_by(watched, 10)
-    assert watched.looks() == before
+    assert watched.polls() == before
 
 
 def test_a_key_is_asked_for_and_then_the_run_is_shown(watched, host):

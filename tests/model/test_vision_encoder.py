@@ -16,7 +16,7 @@ from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised
 from tests.random_models import random_model
 
 GRID = PatchGrid(2, 3)
-EYES = {"patch": 4, "patches": 8, "classes": ("cup", "pen")}
+VISION = {"patch": 4, "patches": 8, "classes": ("cup", "pen")}
 FIRST, LENGTH = 3, 16  # of the image's patches in the row, and of the row
 
 
@@ -37,7 +37,7 @@ def states(model: Transformer, images: ImageInputs, ids: torch.Tensor | None = N
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    return random_model(**EYES)
+    return random_model(**VISION)
 
 
 def test_any_patch_moves_all_patches_and_what_follows_but_nothing_before(model: Transformer) -> None:
@@ -104,10 +104,10 @@ def test_a_model_that_sees_is_written_and_read_again(tmp_path, model: Transforme
     assert torch.equal(states(again, image_inputs()), states(model, image_inputs()))
 
 
-def test_a_model_without_eyes_has_the_config_it_had(model: Transformer) -> None:
-    blind = replace(model.config, patch=0, patches=0, classes=())
-    assert "groundup" not in qwen3.write_config(blind, "float32", None)
-    assert qwen3.read_config(qwen3.write_config(blind, "float32", None), "config.json") == blind
+def test_a_model_without_a_vision_encoder_has_no_fields_of_one_in_its_config(model: Transformer) -> None:
+    text_only = replace(model.config, patch=0, patches=0, classes=())
+    assert "groundup" not in qwen3.write_config(text_only, "float32", None)
+    assert qwen3.read_config(qwen3.write_config(text_only, "float32", None), "config.json") == text_only
 
 
 @pytest.mark.parametrize(("patch", "part"), [(8, 4), (16, 4), (12, 4), (6, 6), (10, 5), (14, 7), (3, 3)])
