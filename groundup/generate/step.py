@@ -28,10 +28,10 @@ class StepRunner:
         self.cache: KVCache
         self._decoder: Decoder | None = None
         if backend is None:
-            self.cache = TorchKVCache(model.cache_spec, config.depth, blocks, model.device, model.precision)
+            self.cache = TorchKVCache(model.cache_specs, blocks, model.device, model.precision)
         else:
             tokens = MAX_STEP_TOKENS + config.patches
-            self.cache = cpu = CpuKVCache(model.cache_spec, config, blocks, model.precision, backend, tokens)
+            self.cache = cpu = CpuKVCache(model.cache_specs, config, blocks, model.precision, backend, tokens)
             self._decoder = Decoder(model, cpu, backend, MAX_SEQUENCES, tokenizer.size)
         self._prefill = Prefill(model, self.cache, scheduler, tokenizer.size)
         self.images = ImageEncoder(model, scheduler)
@@ -76,10 +76,10 @@ class StepRunner:
 def cache_blocks(model: Transformer, cache_bytes: int) -> int:
     """Number of blocks of a KV cache: as many as fit, at most the usable ones. Raises InputError for too few."""
     config, size = model.config, model.precision.itemsize
-    block_bytes = config.depth * model.cache_spec.bytes(BLOCK_SIZE, size)
+    block_bytes = sum(spec.bytes(BLOCK_SIZE, size) for spec in model.cache_specs)
     blocks = min(MAX_SEQUENCES * -(-config.context // BLOCK_SIZE), cache_bytes // block_bytes)
     if blocks * BLOCK_SIZE < config.context:
-        needed = config.depth * model.cache_spec.bytes(config.context + BLOCK_SIZE, size)
+        needed = sum(spec.bytes(config.context + BLOCK_SIZE, size) for spec in model.cache_specs)
         raise InputError(
             f"a cache of {cache_bytes:,} bytes does not hold one context of {config.context} tokens; it needs"
             f" {needed:,}"

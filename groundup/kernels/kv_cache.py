@@ -51,12 +51,13 @@ class KVCache(Protocol):
 class TorchKVCache:
     """Blocks in tensors of any device, attended to by torch's scaled dot-product attention: the reference."""
 
-    def __init__(self, spec: KVCacheSpec, layers: int, blocks: int, device: torch.device, dtype: torch.dtype):
-        size = (layers, blocks * BLOCK_SIZE, spec.heads, spec.features)
+    def __init__(self, specs: Sequence[KVCacheSpec], blocks: int, device: torch.device, dtype: torch.dtype):
+        self._windows = [spec.window for spec in specs]
+        size = (len(specs), blocks * BLOCK_SIZE, specs[0].heads, specs[0].features)
         # Zeros: a masked slot has weight 0, and 0 times uninitialised memory may be NaN.
         self._k_LSKE = torch.zeros(size, device=device, dtype=dtype)
         self._v_LSKE = torch.zeros(size, device=device, dtype=dtype)
-        self._groups: list[tuple[slice, Tensor, Tensor]] = []
+        self._groups: list[tuple[slice, Tensor, dict[int | None, Tensor]]] = []
 
     def begin(self, chunks: Sequence[CacheChunk]) -> Tensor:
         """Prepare the step; neighbouring sequences with one new token each attend in one batch."""
@@ -74,9 +75,15 @@ class TorchKVCache:
             ).to(device)
             count = chunks[first].count
             attended_NT = torch.from_numpy(np.stack([chunk.attended() for chunk in chunks[first:last]])).to(device)
-            mask_NTS = torch.arange(longest, device=device) < attended_NT[..., None]
-            self._groups.append((slice(row, row + count * (last - first)), table, mask_NTS))
-            row += count * (last - first)
+            rows = slice(row, row + count * (last - first))
+            positions_NT = torch.from_numpy(positions[rows].reshape(-1, count)).to(device)
+            keys_S = torch.arange(longest, device=device)
+            masks = {
+                window: (keys_S < attended_NT[..., None]) & (keys_S > positions_NT[..., None] - (window or longest))
+                for window in set(self._windows)
+            }
+            self._groups.append((rows, table, masks))
+            row = rows.stop
         return torch.from_numpy(positions)[None].to(device)
 
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
@@ -84,7 +91,8 @@ class TorchKVCache:
         keys, values = self._k_LSKE[layer], self._v_LSKE[layer]
         keys[self._new_R], values[self._new_R] = k_BTKE[0], v_BTKE[0]
         outputs = []
-        for rows, table_NS, mask_NTS in self._groups:
+        for rows, table_NS, masks in self._groups:
+            mask_NTS = masks[self._windows[layer]]
             q_NHTE = q_BTHE[0, rows].view(*mask_NTS.shape[:2], *q_BTHE.shape[2:]).transpose(1, 2)
             k_NKSE, v_NKSE = keys[table_NS].transpose(1, 2), values[table_NS].transpose(1, 2)
             o_NHTE = F.scaled_dot_product_attention(

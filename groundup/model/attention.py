@@ -5,14 +5,13 @@ Shapes: B rows, T tokens, A selected positions, S keys, D width, H query heads, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundup.model.config import ModelConfig
-from groundup.model.linear import Linear, RMSNorm
+from groundup.model.linear import Linear, NoNorm, RMSNorm
 from groundup.model.ops import Ops
 from groundup.model.parameters import OUTPUT_MATRIX
 
@@ -21,7 +20,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 @dataclass(frozen=True)
 class KVCacheSpec:
-    """A layer's KV cache: `heads` heads of `features` for keys and values; `window` of tokens, None for all."""
+    """A layer's KV cache: `heads` heads of `features` for keys and values; only the last `window` are attended to."""
 
     heads: int
     features: int
@@ -29,7 +28,7 @@ class KVCacheSpec:
 
     def bytes(self, tokens: int, itemsize: int) -> int:
         """Bytes of keys and values."""
-        return 2 * self.heads * self.features * min(tokens, self.window or tokens) * itemsize
+        return 2 * self.heads * self.features * tokens * itemsize
 
 
 class Cache(Protocol):
@@ -41,12 +40,11 @@ class Cache(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """The inputs that all layers share in one forward."""
+    """What all layers of one kind have in common in one forward."""
 
     ops: Ops
     attend: Attend
-    cos_BTE: Tensor
-    sin_BTE: Tensor
+    angles: tuple[Tensor, Tensor] | None  # cosines and sines, [B, T, E]; None: no rotary embedding
     mask_BTS: Tensor | None  # True where a query attends to a key; None: causal
     cache: Cache | None
     selected_BA: Tensor | None = None  # positions that the layer computes; None: all
@@ -59,36 +57,42 @@ class Context:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention (arXiv:2305.13245) with normalised queries and keys."""
+    """Grouped-query attention (arXiv:2305.13245); queries and keys may be normalised, a head or all heads at a time."""
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         self.layer, self.head_dim = layer, config.head_dim
-        self.q_proj = Linear(config.width, config.heads * config.head_dim)
-        self.k_proj = Linear(config.width, config.kv_heads * config.head_dim)
-        self.v_proj = Linear(config.width, config.kv_heads * config.head_dim)
-        self.o_proj = Linear(config.heads * config.head_dim, config.width, OUTPUT_MATRIX)
-        self.q_norm = RMSNorm(config.head_dim, config.norm_epsilon)
-        self.k_norm = RMSNorm(config.head_dim, config.norm_epsilon)
-        self.cache_spec = KVCacheSpec(config.kv_heads, config.head_dim)
+        biased, inner, shared = config.bias != "none", config.heads * config.head_dim, config.kv_heads * config.head_dim
+        self.q_proj = Linear(config.width, inner, bias=biased)
+        self.k_proj = Linear(config.width, shared, bias=biased)
+        self.v_proj = Linear(config.width, shared, bias=biased)
+        self.o_proj = Linear(inner, config.width, OUTPUT_MATRIX, config.bias == "qkvo")
+        norm, self.norms_width = NoNorm if config.qk_norm == "none" else RMSNorm, config.qk_norm == "width"
+        self.q_norm = norm(inner if self.norms_width else config.head_dim, config.norm_epsilon)
+        self.k_norm = norm(shared if self.norms_width else config.head_dim, config.norm_epsilon)
+        self.cache_spec = KVCacheSpec(config.kv_heads, config.head_dim, config.kind(layer).window)
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         ops = context.ops
-        q_BTHE = self._heads(ops.linear(context.select(x_BTD), self.q_proj.weight))
-        q_BTHE = ops.rms_norm(q_BTHE, self.q_norm.weight, self.q_norm.epsilon)
-        q_BTHE = ops.rotary_embedding(q_BTHE, context.select(context.cos_BTE), context.select(context.sin_BTE))
-        k_BTKE = self._heads(ops.linear(x_BTD, self.k_proj.weight))
-        k_BTKE = ops.rms_norm(k_BTKE, self.k_norm.weight, self.k_norm.epsilon)
-        k_BTKE = ops.rotary_embedding(k_BTKE, context.cos_BTE, context.sin_BTE)
-        v_BTKE = self._heads(ops.linear(x_BTD, self.v_proj.weight))
+        q_BTHE = self._heads(self.q_proj(context.select(x_BTD), ops), self.q_norm, ops)
+        if context.angles is not None:
+            q_BTHE = ops.rotary_embedding(q_BTHE, *map(context.select, context.angles))
+        k_BTKE = self._heads(self.k_proj(x_BTD, ops), self.k_norm, ops)
+        if context.angles is not None:
+            k_BTKE = ops.rotary_embedding(k_BTKE, *context.angles)
+        v_BTKE = self._split(self.v_proj(x_BTD, ops))
         if context.cache is None:
             mask_BTS = None if context.mask_BTS is None else context.select(context.mask_BTS)
             o_BTHE = context.attend(q_BTHE, k_BTKE, v_BTKE, mask_BTS)
         else:
             o_BTHE = context.cache.attend(self.layer, q_BTHE, k_BTKE, v_BTKE)
-        return ops.linear(o_BTHE.flatten(2), self.o_proj.weight)
+        return self.o_proj(o_BTHE.flatten(2), ops)
 
-    def _heads(self, x_BTX: Tensor) -> Tensor:
+    def _heads(self, x_BTX: Tensor, norm: nn.Module, ops: Ops) -> Tensor:
+        """Normalised heads, [B, T, heads, E]."""
+        return self._split(norm(x_BTX, ops)) if self.norms_width else norm(self._split(x_BTX), ops)
+
+    def _split(self, x_BTX: Tensor) -> Tensor:
         return x_BTX.view(*x_BTX.shape[:2], -1, self.head_dim)
 
 
@@ -101,40 +105,17 @@ def fused_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Te
     )
 
 
-def dense_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
-    """Attention as two matrix products around a softmax: if compiled, faster than the kernel for short rows.
-
-    The query heads that share a key head are stacked into one taller matrix.
-    """
-    q_BHTE, k_BKSE, v_BKSE = (each.transpose(1, 2) for each in (q_BTHE, k_BSKE, v_BSKE))
-    (B, H, T, E), (K, S) = q_BHTE.shape, k_BKSE.shape[1:3]
-    mask_BTS = torch.ones(1, T, S, dtype=torch.bool, device=q_BHTE.device).tril(S - T) if mask_BTS is None else mask_BTS
-    scores = torch.bmm(q_BHTE.reshape(B * K, -1, E), k_BKSE.reshape(B * K, S, E).transpose(1, 2)).view(B, K, -1, T, S)
-    weights: Tensor = _AttentionWeights.apply(scores, mask_BTS, E**-0.5)  # type: ignore[no-untyped-call]
-    return torch.bmm(weights.view(B * K, -1, S), v_BKSE.reshape(B * K, S, E)).view(B, H, T, E).transpose(1, 2)
-
-
-class _AttentionWeights(torch.autograd.Function):
-    """Masked softmax in fp32; for the backward pass it stores only the weights, in the precision of the product."""
-
-    @staticmethod
-    def forward(context: Any, scores_BKGTS: Tensor, mask_BTS: Tensor, scale: float) -> Tensor:
-        masked = (scores_BKGTS.float() * scale).masked_fill(~mask_BTS[:, None, None], float("-inf"))
-        weights = masked.softmax(-1).to(scores_BKGTS.dtype)
-        context.save_for_backward(weights)
-        context.scale = scale
-        return weights
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (weights,), gradient = context.saved_tensors, gradients[0].float()
-        product = gradient * weights.float()
-        return ((product - weights * product.sum(-1, keepdim=True)) * context.scale).to(weights.dtype), None, None
-
-
 def document_mask(segments_BT: Tensor, blocks_BT: Tensor | None = None) -> Tensor:
     """The attention mask of packed rows, [B, T, T]: causal within a document, bidirectional in an image's `blocks`."""
     same = segments_BT[:, :, None] == segments_BT[:, None, :]
     if blocks_BT is None:
         return same.tril()
     return same.tril() | ((blocks_BT[:, :, None] == blocks_BT[:, None, :]) & (blocks_BT > 0)[:, :, None])
+
+
+def window_mask(positions_BT: Tensor, window: int | None, mask_BTS: Tensor | None) -> Tensor | None:
+    """A mask (None: the causal one) without the keys that lie `window` positions or more before a query."""
+    if window is None:
+        return mask_BTS
+    near_BTT = positions_BT[:, :, None] - positions_BT[:, None, :] < window
+    return near_BTT.tril() if mask_BTS is None else near_BTT & mask_BTS

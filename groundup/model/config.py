@@ -1,19 +1,39 @@
-"""The config of a model: all hyperparameters of its shape."""
+"""The config of a model: every number that fixes it."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from groundup.codecs import rotated_boxes
-from groundup.codecs.detections import BOX_VALUES
-from groundup.model.vision.tower import VisionTowerConfig
+from groundup.model.rotary import RopeScaling, Rotary
+from groundup.model.vision.config import VisionFields
 
 if TYPE_CHECKING:
     from groundup.config.model import ModelPart
 
 
+LATER = [
+    "rotated",
+    "qk_norm",
+    "bias",
+    "norms",
+    "activation",
+    "embed_scale",
+    "rope_scaling",
+    "layers",
+    "window",
+    "window_rope_base",
+]
+
+
+class LayerKind(NamedTuple):
+    """What differs between layers: tokens attended to, the last ones (None: all); rotary embedding (None: without)."""
+
+    window: int | None
+    rotary: Rotary | None
+
+
 @dataclass(frozen=True)
-class ModelConfig:
-    """The shape of a dense decoder in the Qwen3 layout.
+class ModelConfig(VisionFields):
+    """Every number that fixes a dense decoder; the defaults are those of the Qwen3 layout.
 
     `width` of the residual stream, `heads` query heads that share `kv_heads` key/value heads of `head_dim` features,
     `ffn` features of the feed-forward, `vocab` ids, `context` tokens.
@@ -30,61 +50,33 @@ class ModelConfig:
     tied: bool = True
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-6
-    patch: int = 0  # pixels a side of an image's patches; 0: no image input
-    patches: int = 0  # most patches of an image
-    classes: tuple[str, ...] = ()  # of detections
-    tower: VisionTowerConfig | None = None  # pretrained vision tower; None: a patch stem on the pixels
-    rotated: bool = False  # whether detections have rotated boxes
+    qk_norm: Literal["head", "width", "none"] = "head"  # over the features of each head, or of all
+    bias: Literal["none", "qkv", "qkvo"] = "none"  # of the projections of attention
+    norms: Literal["before", "after", "around"] = "before"  # attention and feed-forward, on the residual stream's side
+    activation: Literal["silu", "gelu"] = "silu"
+    embed_scale: float = 1.0
+    rope_scaling: RopeScaling | None = None
+    layers: tuple[Literal["full", "window", "unrotated"], ...] = ("full",)  # their attention, repeated over the depth
+    window: int = 0  # tokens that a layer of a window attends to
+    window_rope_base: float = 0.0  # of layers with a window, unscaled; 0: the rotary embedding of the others
 
     @staticmethod
-    def of(
-        part: "ModelPart",
-        vocab: int,
-        patch: int = 0,
-        classes: tuple[str, ...] = (),
-        tower: VisionTowerConfig | None = None,
-        rotated: bool = False,
-    ) -> "ModelConfig":
-        """The config of a recipe's `[model]`; values not set follow from the depth; `patch` > 0: vision encoder."""
-        config = ModelConfig(
-            depth=part.depth, vocab=vocab, context=part.context, tied=part.tied, rope_base=part.rope_base,
-            classes=classes,
-            tower=tower,
-            rotated=rotated,
-            **part.dimensions(),
-        )  # fmt: skip
-        return replace(config, patch=patch, patches=part.patches) if patch else config
+    def of(part: "ModelPart", vocab: int, patch: int = 0, **vision: Any) -> "ModelConfig":
+        """The config of a recipe's `part`, gaps derived from the depth; with a vision encoder if `patch` is not 0."""
+        own = {name: getattr(part, name) for name in ("depth", "context", "tied", "rope_base")} | part.dimensions()
+        return ModelConfig(vocab=vocab, patch=patch, patches=part.patches if patch else 0, **own, **vision)
 
-    @property
-    def patch_values(self) -> int:
-        """Values of a patch: red, green and blue of each pixel."""
-        return 3 * self.patch**2
-
-    @property
-    def part(self) -> int:
-        """Pixels a side of the patch stem's squares: 4, or the next larger divisor of the patch; 0: no image input."""
-        return next((side for side in range(min(4, self.patch) or 1, self.patch + 1) if self.patch % side == 0), 0)
-
-    @property
-    def part_features(self) -> int:
-        """Features of a square of the patch stem: four a pixel, a third more than its colour values."""
-        return 4 * self.part**2
-
-    @property
-    def seen_values(self) -> int:
-        """Input features of a patch: those of the patch stem, or of the vision tower."""
-        return 4 * self.patch**2 if self.tower is None else self.tower.hidden_size
-
-    @property
-    def label_values(self) -> int:
-        """Outputs of the detection head: class scores (no detection, each class) and a box; 0 without classes."""
-        return 1 + len(self.classes) + self.box_values if self.classes else 0
-
-    @property
-    def box_values(self) -> int:
-        """Number of box regression values."""
-        return rotated_boxes.VALUES if self.rotated else BOX_VALUES
+    def kind(self, layer: int) -> LayerKind:
+        """Window and rotary embedding of a layer."""
+        kind = self.layers[layer % len(self.layers)]
+        window = self.window if kind == "window" else None
+        if kind == "unrotated":
+            return LayerKind(window, None)
+        if window is not None and self.window_rope_base:
+            return LayerKind(window, Rotary(self.head_dim, self.window_rope_base))
+        return LayerKind(window, Rotary(self.head_dim, self.rope_base, self.rope_scaling))
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name; `rotated` only if true, as older checkpoints of upright boxes lack the field."""
-        return {name: value for name, value in asdict(self).items() if name != "rotated" or value}
+        """The fields by name; those that checkpoints may lack only where they differ from their default."""
+        later = {field.name: field.default for field in fields(self) if field.name in LATER}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}

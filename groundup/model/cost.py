@@ -13,14 +13,18 @@ def _vision_matrices(config: ModelConfig) -> int:
 def parameters(config: ModelConfig) -> dict[str, int]:
     """Parameters by group; the sum of the groups is the total."""
     inner, shared = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    biases = {"none": 0, "qkv": inner + 2 * shared, "qkvo": inner + 2 * shared + config.width}[config.bias]
+    qk_norms = {"none": 0, "head": 2 * config.head_dim, "width": inner + shared}[config.qk_norm]
+    norms = (4 if config.norms == "around" else 2) * config.width
     vision = {"vision": _vision_matrices(config) + config.width * (config.label_values + 1)} if config.patch else {}
     tower = {"tower": config.tower.parameters} if config.tower is not None else {}
     return {
         "embedding": config.vocab * config.width,
         "attention": config.depth * config.width * (2 * inner + 2 * shared),
         "feed-forward": config.depth * 3 * config.width * config.ffn,
-        "norms": config.depth * (2 * config.width + 2 * config.head_dim) + config.width,
+        "norms": config.depth * (norms + qk_norms) + config.width,
         "head": 0 if config.tied else config.vocab * config.width,
+        **({"biases": config.depth * biases} if biases else {}),
         **vision,
         **tower,
     }

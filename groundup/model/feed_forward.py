@@ -9,14 +9,16 @@ from groundup.model.parameters import OUTPUT_MATRIX
 
 
 class FeedForward(nn.Module):
-    """SwiGLU (arXiv:2002.05202): down(silu(gate(x)) * up(x))."""
+    """A gated linear unit (arXiv:2002.05202): down(activation(gate(x)) * up(x))."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        self.activation = config.activation
         self.gate_proj = Linear(config.width, config.ffn)
         self.up_proj = Linear(config.width, config.ffn)
         self.down_proj = Linear(config.ffn, config.width, OUTPUT_MATRIX)
 
     def forward(self, x_BTD: Tensor, ops: Ops) -> Tensor:
-        gate_BTF, up_BTF = ops.linear(x_BTD, self.gate_proj.weight), ops.linear(x_BTD, self.up_proj.weight)
-        return ops.linear(ops.swiglu(gate_BTF, up_BTF), self.down_proj.weight)
+        gated = ops.swiglu if self.activation == "silu" else ops.geglu
+        gate_BTF, up_BTF = self.gate_proj(x_BTD, ops), self.up_proj(x_BTD, ops)
+        return self.down_proj(gated(gate_BTF, up_BTF), ops)

@@ -3,10 +3,9 @@
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundup.model.ops import TORCH
+from groundup.model.ops import TORCH, Ops
 from groundup.model.parameters import BIAS, MATRIX, NORM, Role
 
 
@@ -17,12 +16,12 @@ class Linear(nn.Linear):
         super().__init__(inputs, outputs, bias)
         self.roles = {"weight": role, "bias": BIAS}
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+    def forward(self, x: Tensor, ops: Ops = TORCH) -> Tensor:
+        return ops.linear(x, self.weight, self.bias)
 
 
 class RMSNorm(nn.Module):
-    """The weight of an RMS norm."""
+    """An RMS norm over the last dimension."""
 
     roles: ClassVar = {"weight": NORM}
 
@@ -31,8 +30,18 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.epsilon = epsilon
 
-    def forward(self, x: Tensor) -> Tensor:
-        return TORCH.rms_norm(x, self.weight, self.epsilon)
+    def forward(self, x: Tensor, ops: Ops = TORCH) -> Tensor:
+        return ops.rms_norm(x, self.weight, self.epsilon)
+
+
+class NoNorm(nn.Module):
+    """In the place of a norm where an architecture has none."""
+
+    def __init__(self, width: int, epsilon: float):
+        super().__init__()
+
+    def forward(self, x: Tensor, ops: Ops = TORCH) -> Tensor:
+        return x
 
 
 class Embedding(nn.Embedding):

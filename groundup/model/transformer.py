@@ -1,4 +1,4 @@
-"""The one transformer: a decoder in the Qwen3 layout (arXiv:2505.09388), its parameters named as `Qwen3ForCausalLM`'s.
+"""The one transformer: a decoder whose parts the fields of its config choose; parameters as in `Qwen3ForCausalLM`.
 
 Shapes: B rows, T tokens, S tokens attended to, A selected positions, D width, E features a head, V vocabulary.
 """
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from groundup.model.attention import Attend, Attention, Cache, Context, KVCacheSpec, fused_attention
-from groundup.model.config import ModelConfig
+from groundup.model.attention import Attend, Attention, Cache, Context, KVCacheSpec, fused_attention, window_mask
+from groundup.model.config import LayerKind, ModelConfig
 from groundup.model.feed_forward import FeedForward
-from groundup.model.linear import Embedding, Linear, RMSNorm
+from groundup.model.linear import Embedding, Linear, NoNorm, RMSNorm
 from groundup.model.ops import TORCH, Ops
 from groundup.model.parameters import EMBEDDING, initialise
-from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs, VisionEncoder
+from groundup.model.vision.encoder import ImageEmbeddings, ImageInputs, VisionEncoder, insert_images
 
 
 class Block(nn.Module):
@@ -23,17 +23,22 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.input_layernorm = RMSNorm(config.width, config.norm_epsilon)
+        before = NoNorm if config.norms == "after" else RMSNorm
+        after = NoNorm if config.norms == "before" else RMSNorm
+        self.input_layernorm = before(config.width, config.norm_epsilon)
         self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.width, config.norm_epsilon)
+        self.post_attention_layernorm = before(config.width, config.norm_epsilon)
         self.mlp = FeedForward(config)
+        self.attention_output_norm = after(config.width, config.norm_epsilon)
+        self.feed_forward_output_norm = after(config.width, config.norm_epsilon)
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        ops, norms = context.ops, (self.input_layernorm, self.post_attention_layernorm)
-        residual_BTD = context.select(x_BTD)  # selected first: autograd sums gradients in the order of use
-        attended_BTD = self.self_attn(ops.rms_norm(x_BTD, norms[0].weight, norms[0].epsilon), context)
-        x_BTD = ops.residual_add(residual_BTD, attended_BTD)
-        return ops.residual_add(x_BTD, self.mlp(ops.rms_norm(x_BTD, norms[1].weight, norms[1].epsilon), ops))
+        ops = context.ops
+        residual_BTD = context.select(x_BTD)  # first: autograd adds up gradients in the order of use
+        attended_BTD = self.self_attn(self.input_layernorm(x_BTD, ops), context)
+        x_BTD = ops.residual_add(residual_BTD, self.attention_output_norm(attended_BTD, ops))
+        fed_BTD = self.mlp(self.post_attention_layernorm(x_BTD, ops), ops)
+        return ops.residual_add(x_BTD, self.feed_forward_output_norm(fed_BTD, ops))
 
 
 class Stack(nn.Module):
@@ -79,32 +84,33 @@ class Transformer(nn.Module):
 
         With `selected_BA`, the last layer computes only these positions of each row; other states are zero.
         """
-        angles = self.ops.rotary_angles(positions_BT, self.config.head_dim, self.config.rope_base)
-        context = Context(self.ops, self.attend, *angles, mask_BTS, cache)
-        last = context if selected_BA is None else replace(context, selected_BA=selected_BA)
-        x_BTD = self.ops.embedding(ids_BT, self.model.embed_tokens.weight, self.precision)
+        contexts = self._contexts(positions_BT, mask_BTS, cache)
+        x_BTD = self.ops.embedding(ids_BT, self.model.embed_tokens.weight, self.config.embed_scale, self.precision)
         if images is not None:
-            x_BTD = x_BTD.flatten(0, 1).index_copy(0, images.index_N, self._embeddings(images)).view(x_BTD.shape)
-        for layer, block in enumerate(self.model.layers, 1):
-            shared = context if layer < self.config.depth else last
+            x_BTD = insert_images(x_BTD, images, self.vision, self.recompute and self.training)
+        for layer, block in enumerate(self.model.layers):
+            context = contexts[self.config.kind(layer)]
+            if selected_BA is not None and layer == self.config.depth - 1:
+                context = replace(context, selected_BA=selected_BA)
             if self.recompute and self.training:
-                x_BTD = checkpoint(block, x_BTD, shared, use_reentrant=False)
+                x_BTD = checkpoint(block, x_BTD, context, use_reentrant=False)
             else:
-                x_BTD = block(x_BTD, shared)
-        x_BTD = self.ops.rms_norm(x_BTD, self.model.norm.weight, self.model.norm.epsilon)
+                x_BTD = block(x_BTD, context)
+        x_BTD = self.model.norm(x_BTD, self.ops)
         if selected_BA is None:
             return x_BTD
         return x_BTD.new_zeros(*ids_BT.shape, self.config.width).scatter(
             1, selected_BA[..., None].expand_as(x_BTD), x_BTD
         )
 
-    def _embeddings(self, images: ImageInputs | ImageEmbeddings) -> Tensor:
-        """The embeddings of image patches, [N, D]."""
-        if isinstance(images, ImageEmbeddings):
-            return images.x_ND
-        assert self.vision is not None, "a model without a vision encoder gets no images"
-        x_ND: Tensor = self.vision(images, self.precision, self.recompute and self.training)
-        return x_ND
+    def _contexts(self, positions_BT: Tensor, mask_BTS: Tensor | None, cache: Cache | None) -> dict[LayerKind, Context]:
+        """The context of each kind of layer; a cache has its own masks."""
+        contexts = {}
+        for kind in dict.fromkeys(map(self.config.kind, range(self.config.depth))):
+            angles = None if kind.rotary is None else self.ops.rotary_angles(positions_BT, kind.rotary)
+            mask = mask_BTS if cache is not None else window_mask(positions_BT, kind.window, mask_BTS)
+            contexts[kind] = Context(self.ops, self.attend, angles, mask, cache)
+        return contexts
 
     @property
     def device(self) -> torch.device:
@@ -112,11 +118,10 @@ class Transformer(nn.Module):
         return self.model.embed_tokens.weight.device
 
     @property
-    def cache_spec(self) -> KVCacheSpec:
+    def cache_specs(self) -> list[KVCacheSpec]:
         """The KV cache of each layer."""
-        attention: Attention = self.model.layers[0].self_attn  # type: ignore[assignment]
-        return attention.cache_spec
+        return [block.self_attn.cache_spec for block in self.model.layers]  # type: ignore[union-attr, misc]
 
     def logits(self, x_BTD: Tensor) -> Tensor:
-        """Logits of the next token, [..., V]."""
-        return self.ops.linear(x_BTD, self.lm_head.weight)
+        """Scores of the next token, [..., V]."""
+        return self.lm_head(x_BTD, self.ops)

@@ -1,115 +1,183 @@
-"""Loads and saves weights in the Hugging Face layout: `model.safetensors` (or its shards) beside `config.json`."""
+"""Weights in and out: a source's table and tensors through the layout of their architecture, in both directions."""
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from groundup.core.errors import InputError
-from groundup.core.files import read_json, write_json, write_with
+from groundup.core.files import write_json, write_with
 from groundup.core.tables import LAYOUTS
 from groundup.model import cost
 from groundup.model.config import ModelConfig
 from groundup.model.config_file import ConfigFile
-from groundup.model.layouts import Layout
+from groundup.model.layouts import Layout, Names
+from groundup.model.source import Folder, Source
 from groundup.model.tensor_file import write_tensors
 from groundup.model.transformer import Transformer
-from groundup.model.vision.tower import VisionTower
+from groundup.model.vision.config import VisionFields
+from groundup.model.vision.tower import VisionTower, VisionTowerConfig
 
-WRITTEN = "qwen3"  # the layout of models trained here
 _OF_TOWER = re.compile(r"(?:vision_model\.)?((?:embeddings|encoder|post_layernorm)\..*)")
+VISION: Names = (  # of the vision encoder, beside any decoder
+    ("vision.stem.projection", "eyes.parts.look"),
+    ("vision.next_patch", "eyes.next"),
+    ("vision.detection_head", "eyes.labels"),
+    ("vision", "eyes"),
+)
 
 
 def save(model: Transformer, folder: Path, end: int | None, dtype: torch.dtype = torch.float32) -> None:
-    """Write `config.json` and `model.safetensors`; a tied head is left out, as the layout requires."""
+    """Write `config.json` and `model.safetensors`; the head is left out where it is tied."""
     save_tensors(model.config, model.state_dict(), folder, end, dtype)
 
 
 def save_tensors(
     config: ModelConfig, tensors: dict[str, Tensor], folder: Path, end: int | None, dtype: torch.dtype = torch.float32
 ) -> None:
-    """The same for a state dict of full (unsharded) tensors."""
-    layout = LAYOUTS[WRITTEN]
-    kept = {
-        stored: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in tensors.items()
-        if (stored := layout.stored(config, name)) is not None
-    }
+    """The same for a state dict of whole tensors."""
+    kept = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in stored(config, tensors)}
     write_with(folder / "model.safetensors", lambda path: write_tensors(kept, path, {"format": "pt"}))
-    write_json(folder / "config.json", layout.write_config(config, str(dtype).removeprefix("torch."), end))
+    write_json(folder / "config.json", write_config(config, str(dtype).removeprefix("torch."), end))
 
 
-def config_of(folder: Path) -> ModelConfig:
-    """The config of the model in a folder."""
-    if not (folder / "config.json").exists():
-        raise InputError(
-            f"{folder}: holds no config.json, so no model; give the folder of a finished stage or of an exported model"
-        )
-    table = read_json(folder / "config.json")
-    return _layout(table, folder).read_config(table, str(folder / "config.json"))
+def write_config(config: ModelConfig, dtype: str, end: int | None) -> dict[str, Any]:
+    """The `config.json` of a config, with the dtype of its weights and the id that ends a text."""
+    ends = {"bos_token_id": None, "eos_token_id": end, "dtype": dtype}
+    return layout_of(config)[1] | ends | _vision_table(config)
 
 
-def _layout(table: dict[str, Any], folder: Path) -> Layout:
-    """The layout of a folder's weights; raises InputError for one that is not known."""
-    kind = ConfigFile(table, str(folder / "config.json")).table.get("model_type")
-    if not isinstance(kind, str) or kind not in LAYOUTS:
-        raise InputError(f"{folder / 'config.json'}: model_type is {kind!r}; loaded are {', '.join(LAYOUTS)}")
-    return LAYOUTS[kind]
+def layout_of(config: ModelConfig) -> tuple[Layout, dict[str, Any]]:
+    """The layout that can express a config, the first by name, and its table. Raises InputError where there is none."""
+    decoder = replace(config, **asdict(VisionFields()))
+    for name, layout in LAYOUTS.items():
+        table = layout.write_config(decoder)
+        try:
+            if layout.read_config(ConfigFile(table, name)) == decoder:
+                return layout, table
+        except InputError:
+            continue
+    raise InputError(f"none of the layouts {', '.join(LAYOUTS)} can express {decoder}")
 
 
-def load(folder: Path, device: torch.device, precision: torch.dtype = torch.float32) -> Transformer:
-    """Build the model of a folder on a device, weights in fp32, activations in `precision`.
+def stored(config: ModelConfig, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """A state dict under the names and in the notation of files; a tied head is left out."""
+    layout, table = layout_of(config)
+    for name, tensor in tensors.items():
+        if not (config.tied and name == "lm_head.weight"):
+            yield _renamed(name, (*layout.names, *VISION)), layout.unfold(table, name, tensor.detach())
+
+
+def _renamed(name: str, names: Names) -> str:
+    """A name with the first of the parts it has replaced."""
+    found = next((pair for pair in names if f".{pair[0]}." in f".{name}."), None)
+    return name if found is None else f".{name}.".replace(f".{found[0]}.", f".{found[1]}.", 1)[1:-1]
+
+
+def config_of(source: Path | Source) -> ModelConfig:
+    """The config of the model of a folder or another source."""
+    source = _source(source)
+    return read_config(source.table(), source.where)
+
+
+def _source(source: Path | Source) -> Source:
+    return Folder(source) if isinstance(source, Path) else source
+
+
+def read_config(table: Any, where: str) -> ModelConfig:
+    """The config of a `config.json`; raises InputError for an unknown architecture or key, or an unsupported value."""
+    file = ConfigFile(table, where)
+    config, vision = _layout(file).read_config(file), _vision_fields(file.part("groundup"))
+    file.finish()
+    return replace(config, **vision)
+
+
+def _layout(file: ConfigFile) -> Layout:
+    """The layout of an architecture; raises InputError for one that is not known."""
+    kind = file.table.get("model_type")
+    layouts = {model_type: layout for _, layout in LAYOUTS.items() for model_type in layout.model_types}
+    if not isinstance(kind, str) or kind not in layouts:
+        raise InputError(f"{file.where}: model_type is {ascii(kind)[:60]}; loaded are {', '.join(sorted(layouts))}")
+    return layouts[kind]
+
+
+def _vision_fields(file: ConfigFile) -> dict[str, Any]:
+    """The fields of the vision encoder, as `ModelConfig` names them."""
+    if not file.table:
+        return {}
+    shape = {"patch": file.count("patch", 1024), "patches": file.count("patches"), "classes": file.texts("kinds")}
+    tower = VisionTowerConfig.read(file.part("tower")) if "tower" in file.table else None
+    return shape | {"tower": tower, "rotated": file.flag("rotated")}
+
+
+def _vision_table(config: ModelConfig) -> dict[str, Any]:
+    if not config.patch:
+        return {}
+    tower = {} if config.tower is None else {"tower": asdict(config.tower)}
+    rotated = {"rotated": True} if config.rotated else {}
+    shape = {"patch": config.patch, "patches": config.patches, "kinds": list(config.classes)}
+    return {"groundup": shape | tower | rotated}
+
+
+def load(source: Path | Source, device: torch.device, precision: torch.dtype = torch.float32) -> Transformer:
+    """Build the model of a folder or another source on a device, weights in fp32, activations in `precision`.
 
     Raises InputError for a missing or damaged file, another architecture, or tensors that do not fit.
     """
-    config = config_of(folder)
-    _check_size(config, folder)
+    source = _source(source)
+    config = config_of(source)
+    _check_size(config, source)
     with torch.device("meta"):
         model = Transformer(config, precision)
     model.to_empty(device=device)
     if config.tied:
         model.lm_head.weight = model.model.embed_tokens.weight
-    fill(model, folder)
+    fill(model, source)
     return model.eval()
 
 
-def _check_size(config: ModelConfig, folder: Path) -> None:
+def _check_size(config: ModelConfig, source: Source) -> None:
     """Raise InputError before a model is allocated for a config with more than twice the weights of its files."""
-    wanted, there = cost.total(config), sum(map(_weights_in, files_of(folder)))
+    wanted, there = cost.total(config), sum(map(prod, source.shapes().values()))
     if wanted > 2 * there:
         raise InputError(
-            f"{folder}: config.json describes {wanted:,} weights, its files hold {there:,}; they do not belong together"
+            f"{source.where} describes {wanted:,} weights, its files hold {there:,}; they do not belong together"
         )
 
 
-def _weights_in(file: Path) -> int:
-    """The number of weights that a file's header lists."""
-    with _opened(file) as tensors:
-        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - not a mapping
+def fill(model: Transformer, source: Path | Source) -> None:
+    """Copy the weights of a folder or another source into a model of the same config."""
+    source = _source(source)
+    file = ConfigFile(source.table(), source.where)
+    layout = _layout(file)
+    names = tuple((theirs, ours) for ours, theirs in (*layout.names, *VISION))
 
+    def ours(stored: str) -> str | None:
+        return None if model.config.tied and stored == "lm_head.weight" else _renamed(stored, names)
 
-def fill(model: Transformer, folder: Path) -> None:
-    """Load the weights of a folder into a model of the same config."""
-    own = _layout(read_json(folder / "config.json"), folder).own
-    _fill(model, folder, lambda name: own(model.config, name))
+    _fill(model, source, ours, lambda name, tensor: layout.fold(file.table, name, tensor))
 
 
 def fill_tower(tower: VisionTower, folder: Path) -> None:
-    """Load a SigLIP 2 model's weights into a vision tower, without its text part and pooling."""
-    _fill(tower, folder, lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
+    """Copy a SigLIP 2 model's weights, the whole or its vision part, into a tower, without text part and pooling."""
+    _fill(tower, Folder(folder), lambda name: found[1] if (found := _OF_TOWER.fullmatch(name)) else None)
 
 
 @torch.no_grad()
-def _fill(module: nn.Module, folder: Path, ours: Callable[[str], str | None]) -> None:
-    """Copy the tensors of a folder into the parameters whose names are `ours`; tensors without a name are skipped."""
+def _fill(
+    module: nn.Module,
+    source: Source,
+    ours: Callable[[str], str | None],
+    fold: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
+) -> None:
+    """Copy tensors into the parameters whose names are `ours`; those without a name are skipped."""
     waiting = dict(module.named_parameters())
-    for stored, tensor, file in _tensors(folder):
+    for stored, tensor, file in source.tensors():
         if (name := ours(stored)) is None:
             continue
         if name not in waiting or waiting[name].shape != tensor.shape:
@@ -118,30 +186,11 @@ def _fill(module: nn.Module, folder: Path, ours: Callable[[str], str | None]) ->
                 f"{file}: tensor {stored} has shape {tuple(tensor.shape)}, the model has {wanted}; it belongs to"
                 " another config.json"
             )
-        waiting.pop(name).copy_(tensor)
+        waiting.pop(name).copy_(fold(name, tensor))
     if waiting:
-        raise InputError(f"{folder}: the weights lack {len(waiting)} tensors, among them {sorted(waiting)[0]}")
+        raise InputError(f"{source.where}: the weights lack {len(waiting)} tensors, among them {sorted(waiting)[0]}")
 
 
 def files_of(folder: Path) -> list[Path]:
     """The files of a folder's weights; raises InputError where there is none."""
-    if not (files := sorted(folder.glob("model*.safetensors"))):
-        raise InputError(f"{folder}: holds no model.safetensors")
-    return files
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, Tensor, Path]]:
-    for file in files_of(folder):
-        with _opened(file) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                yield name, tensors.get_tensor(name), file
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    """A safetensors file. Raises InputError for another or a damaged one, while it is read too."""
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            yield tensors
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: damaged or not a safetensors file ({error})") from error
+    return Folder(folder).files()

@@ -210,7 +210,7 @@ def train(
     config = (
         config_of(start)
         if start is not None
-        else ModelConfig.of(recipe.model, codec.size, recipe.patch, classes, tower, rotated)
+        else ModelConfig.of(recipe.model, codec.size, recipe.patch, classes=classes, tower=tower, rotated=rotated)
     )
     if rotated and not config.rotated:
         console.warn(f"{stage.title}: the weights regress upright boxes; of rotated ones they learn the upright bounds")

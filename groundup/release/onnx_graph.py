@@ -19,8 +19,9 @@ from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
 from groundup.core.files import write_json
 from groundup.generate.image_inputs import ImageInput, user_turn
+from groundup.kernels.dense_attention import dense_attention
 from groundup.model import weights
-from groundup.model.attention import dense_attention, document_mask
+from groundup.model.attention import document_mask
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from groundup.codecs.patches import Frame
 from groundup.data.batches import Batch
 from groundup.device import Device
-from groundup.model.attention import dense_attention, document_mask
+from groundup.kernels.dense_attention import dense_attention
+from groundup.model.attention import document_mask
 from groundup.model.losses import linear_cross_entropy
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, VisionEncoder, normalised

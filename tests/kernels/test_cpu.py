@@ -1,4 +1,4 @@
-"""The kernels: each computes what `TorchOps` computes, and a row's bits depend on that row alone."""
+"""The kernels: each computes what `Ops` computes, and a row's bits depend on that row alone."""
 
 import math
 import shutil
@@ -18,6 +18,7 @@ from groundup.kernels.cpu.backend import cpu_backend, pack_weights
 from groundup.kernels.cpu.matrix import Packed, quantise
 from groundup.model.linear import Linear
 from groundup.model.ops import TORCH
+from groundup.model.rotary import Rotary
 from tests.generate.generate_helpers import Ids, native_model, random_prompts
 from tests.random_models import CONFIG, random_model
 
@@ -83,7 +84,7 @@ def test_rms_norm_equals_torch(backend, dtype):
 @BOTH
 def test_rotary_embedding_equals_torch(backend, dtype):
     x = noise(2, 9, 4, 16).to(dtype)
-    angles = TORCH.rotary_angles(torch.stack([torch.arange(9), torch.arange(40, 49)]), 16, 10_000.0)
+    angles = Rotary(16, 10_000.0).angles(torch.stack([torch.arange(9), torch.arange(40, 49)]))
     expected = TORCH.rotary_embedding(x, *angles)
     torch.testing.assert_close(backend.rotary_embedding(x.clone(), *angles), expected, **CLOSE[dtype])
 
@@ -189,6 +190,9 @@ FAULTS = {
         "put(y, at + e, first * c[e] - second * s[e], wide)",
         "put(y, at + e, first * c[e] + second * s[e], wide)",
     ),
+    "biases": ("out[i][j] += bias[p * LANES + j]", "out[i][j] += bias[j]"),
+    "windows": ("(t->positions[row + i / group] - a->window)", "(t->positions[row] - a->window)"),
+    "gelu": ("if (gelu) z = 1.59576912f", "if (!gelu) z = 1.59576912f"),
     "keys of a second block": ("queries[i * E + e + 1];", "queries[i * E + e];"),
     "a trap": (
         "static void best(",

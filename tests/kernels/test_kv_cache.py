@@ -23,9 +23,9 @@ def whole(model: Transformer, ids: list[int]) -> torch.Tensor:
 def made(native: bool, **changes: object) -> tuple[Transformer, KVCache]:
     if native:
         model, backend = native_model(**changes)
-        return model, CpuKVCache(model.cache_spec, model.config, 12, torch.float32, backend, 128)
+        return model, CpuKVCache(model.cache_specs, model.config, 12, torch.float32, backend, 128)
     model = random_model(**changes)
-    return model, TorchKVCache(model.cache_spec, model.config.depth, 12, torch.device("cpu"), torch.float32)
+    return model, TorchKVCache(model.cache_specs, 12, torch.device("cpu"), torch.float32)
 
 
 def random_rows(lengths: list[int]) -> list[list[int]]:

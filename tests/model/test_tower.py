@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from groundup.codecs.patches import Frame, PatchGrid, frames
 from groundup.core.errors import InputError
 from groundup.model import cost, weights
-from groundup.model.layouts import qwen3
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs
 from groundup.model.vision.tower import VisionTower, VisionTowerConfig
@@ -247,9 +246,9 @@ def test_a_fresh_tower_has_neutral_norms_and_no_biases() -> None:
 
 def test_a_config_says_nothing_of_a_tower_that_is_not_there() -> None:
     plain = replace(CONFIG, patch=4, patches=24)
-    assert "tower" not in qwen3.write_config(plain, "float32", None)["groundup"]
+    assert "tower" not in weights.write_config(plain, "float32", None)["groundup"]
     for config in (plain, replace(CONFIG, **VISION)):
         assert (
-            qwen3.read_config(json.loads(json.dumps(qwen3.write_config(config, "float32", None))), "config.json")
+            weights.read_config(json.loads(json.dumps(weights.write_config(config, "float32", None))), "config.json")
             == config
         )

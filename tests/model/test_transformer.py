@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from groundup.model.attention import dense_attention, document_mask, fused_attention
+from groundup.kernels.dense_attention import dense_attention
+from groundup.model.attention import document_mask, fused_attention
 from groundup.model.losses import linear_cross_entropy
 from groundup.model.transformer import Transformer
 from tests.random_models import CONFIG, random_model

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from groundup.core.errors import InputError
-from groundup.model.attention import dense_attention
+from groundup.kernels.dense_attention import dense_attention
 from groundup.train import loop
 from groundup.train import loss_module as objective
 from groundup.train.compiled import Difference

@@ -11,13 +11,14 @@ from groundup.kernels.cpu.kernels import Attention, Call, Kind, Table, library
 from groundup.kernels.cpu.matrix import LANES, Packed, Weights, fits
 from groundup.model.config import ModelConfig
 from groundup.model.linear import Linear, RMSNorm
-from groundup.model.ops import TORCH
+from groundup.model.ops import Ops
+from groundup.model.rotary import Rotary
 from groundup.model.transformer import Transformer
 
 GROUP = 8  # query heads that may share a key head
 
 
-class CpuBackend:
+class CpuBackend(Ops):
     """`model.ops.Ops` by the C kernels; batch-invariant: the bits of a row depend on that row alone.
 
     While `graph` is set, calls are also captured for replay. Rotary angles start as a table of `context` positions.
@@ -27,7 +28,7 @@ class CpuBackend:
         self.kernels, self.context = kernels, context
         self.threads = torch.get_num_threads()
         self.graph: CapturedGraph | None = None
-        self._angles: dict[tuple[int, float], tuple[Tensor, Tensor]] = {}
+        self._angles: dict[Rotary, tuple[Tensor, Tensor]] = {}
 
     def call(
         self,
@@ -45,19 +46,19 @@ class CpuBackend:
             self.graph.add(call, operands)
         self.kernels.run(ctypes.byref(call), 1, tokens, self.threads)
 
-    def embedding(self, ids_BT: Tensor, weight: Tensor, precision: torch.dtype) -> Tensor:
-        """As `Ops`; the table is kept in the precision."""
+    def embedding(self, ids_BT: Tensor, weight: Tensor, scale: float, precision: torch.dtype) -> Tensor:
+        """The table is kept in the precision, times the scale."""
         ids_BT, width = ids_BT.contiguous(), weight.shape[1]
         x_BTD = torch.empty((*ids_BT.shape, width), dtype=precision)
         self.call(Kind.EMBED, ids_BT.numel(), (ids_BT, weight, x_BTD), (1, width), precision == torch.float32)
         return x_BTD
 
-    def linear(self, x: Tensor, weight: Packed) -> Tensor:
+    def linear(self, x: Tensor, weight: Packed, bias: Tensor | None = None) -> Tensor:
         x = x.contiguous()
         rows = x.numel() // weight.inputs
         y = torch.empty((*x.shape[:-1], weight.outputs), dtype=x.dtype)
         space = torch.empty(rows * weight.row_bytes, dtype=torch.uint8)
-        self.call(Kind.LINEAR, rows, (weight.address, x, y, space), (1,), x.dtype == torch.float32)
+        self.call(Kind.LINEAR, rows, (weight.address, x, y, space, bias), (1,), x.dtype == torch.float32)
         return y
 
     def rms_norm(self, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -66,20 +67,20 @@ class CpuBackend:
         self.call(Kind.NORM, tokens, (x, weight, y), size, x.dtype == torch.float32, epsilon)
         return y
 
-    def rotary_angles(self, positions_BT: Tensor, features: int, base: float) -> tuple[Tensor, Tensor]:
+    def rotary_angles(self, positions_BT: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
         positions_BT = positions_BT.contiguous()
-        tables = self._tables(max(self.context, int(positions_BT.max()) + 1), features, base)
-        cos_BTE, sin_BTE = (torch.empty((*positions_BT.shape, features)) for _ in tables)
+        tables = self._tables(max(self.context, int(positions_BT.max()) + 1), rotary)
+        cos_BTE, sin_BTE = (torch.empty((*positions_BT.shape, rotary.features)) for _ in tables)
         operands = (positions_BT, *tables, cos_BTE, sin_BTE)
-        self.call(Kind.ANGLES, positions_BT.numel(), operands, (1, features), True)
+        self.call(Kind.ANGLES, positions_BT.numel(), operands, (1, rotary.features), True)
         return cos_BTE, sin_BTE
 
-    def _tables(self, positions: int, features: int, base: float) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [S, E] of at least so many positions; evaluation scores rows longer than the context."""
-        known = self._angles.get((features, base))
+    def _tables(self, positions: int, rotary: Rotary) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [S, E] of at least so many positions; evaluation scores rows beyond the context."""
+        known = self._angles.get(rotary)
         if known is None or len(known[0]) < positions:
-            cos, sin = TORCH.rotary_angles(torch.arange(positions)[None], features, base)
-            known = self._angles[features, base] = cos[0].contiguous(), sin[0].contiguous()
+            cos, sin = rotary.angles(torch.arange(positions)[None])
+            known = self._angles[rotary] = cos[0].contiguous(), sin[0].contiguous()
         return known
 
     def rotary_embedding(self, x_BTHE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
@@ -92,12 +93,15 @@ class CpuBackend:
     def swiglu(self, gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
         return self._pairwise(Kind.GATE, gate_BTF, up_BTF)
 
+    def geglu(self, gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
+        return self._pairwise(Kind.GATE, gate_BTF, up_BTF, 1)
+
     def residual_add(self, residual_BTD: Tensor, x_BTD: Tensor) -> Tensor:
         return self._pairwise(Kind.ADD, residual_BTD, x_BTD)
 
-    def _pairwise(self, kind: Kind, x: Tensor, other: Tensor) -> Tensor:
+    def _pairwise(self, kind: Kind, x: Tensor, other: Tensor, variant: int = 0) -> Tensor:
         y, width = torch.empty_like(x), x.shape[-1]
-        self.call(kind, x.numel() // width, (x, other, y), (width,), x.dtype == torch.float32)
+        self.call(kind, x.numel() // width, (x, other, y), (width, variant), x.dtype == torch.float32)
         return y
 
 
@@ -143,12 +147,12 @@ def store(backend: CpuBackend, new: tuple[Tensor, Tensor], blocks: tuple[Tensor,
 
 
 def paged_attention(
-    backend: CpuBackend, q_BTHE: Tensor, blocks: tuple[Tensor, Tensor], table: Table, space: Tensor
+    backend: CpuBackend, q_BTHE: Tensor, blocks: tuple[Tensor, Tensor], table: Table, window: int, space: Tensor
 ) -> Tensor:
-    """Attention of queries [1, R, H, E] over the blocks of the cache that a table lists."""
+    """Attention of queries [1, R, H, E] over the blocks that a table lists; `window`: of positions, or 0 for all."""
     o_BTHE, wide = torch.empty_like(q_BTHE), q_BTHE.dtype == torch.float32
     addresses = [each.data_ptr() for each in (q_BTHE, *blocks, o_BTHE)]
-    call = ctypes.pointer(Attention(ctypes.pointer(table), *addresses, wide))
+    call = ctypes.pointer(Attention(ctypes.pointer(table), *addresses, window, wide))
     address = ctypes.addressof(call.contents)
     backend.call(Kind.ATTEND, q_BTHE.shape[1], (address, space), (1,), wide)
     if backend.graph is not None:
@@ -180,15 +184,17 @@ def pack_weights(model: Transformer, weights: Weights, backend: CpuBackend | Non
             )
         return sum(weight.nbytes for weight in model.parameters())
     size, linears = 0, [each for each in model.model.modules() if isinstance(each, Linear)]
+    norms = [each for each in model.model.modules() if isinstance(each, RMSNorm)]
+    for vector in (*(each.bias for each in linears if each.bias is not None), *(each.weight for each in norms)):
+        vector.data = vector.data.float().contiguous()
     for linear in (*linears, model.lm_head):
         head_of_int4 = linear is model.lm_head and weights == "int4"
         packed = Packed(linear.weight.to(model.precision), "int8" if head_of_int4 else weights)
         del linear.weight
         linear.weight = packed  # type: ignore[assignment]
         size += packed.bytes
-    for norm in (each for each in model.model.modules() if isinstance(each, RMSNorm)):
-        norm.weight.data = norm.weight.data.float().contiguous()
     table = model.model.embed_tokens
-    table.weight = nn.Parameter(table.weight.detach().to(model.precision).contiguous(), requires_grad=False)
+    scaled = table.weight.detach() * model.config.embed_scale
+    table.weight = nn.Parameter(scaled.to(model.precision).contiguous(), requires_grad=False)
     model.ops = backend
     return size + table.weight.nbytes

@@ -245,8 +245,8 @@ static void prepare(const Matrix *m, const void *x, long row, int wide, const Ro
     }
 }
 
-/* y [rows, N] = x [rows, K] W^T; `space` holds rows * K * 4 + rows * K / group * 8 bytes. */
-static void linear(const Matrix *m, const void *x, void *y, void *space, long rows, int wide) {
+/* y [rows, N] = x [rows, K] W^T + bias (or none); `space` holds rows * K * 4 + rows * K / group * 8 bytes. */
+static void linear(const Matrix *m, const void *x, void *y, void *space, const float *bias, long rows, int wide) {
     long K = m->inputs, N = m->outputs, panels = (N + LANES - 1) / LANES, groups = m->group ? K / m->group : 0;
     long most = m->kind < INT8 ? TILE : TILE / 2; /* the integers of a group and the sum of all groups take two registers a row */
     int ready = (m->kind == FLOAT && wide) || (m->kind == BF16 && !wide);
@@ -265,6 +265,7 @@ static void linear(const Matrix *m, const void *x, void *y, void *space, long ro
             v16f out[TILE];
             panel_of(m, &tile, p, out, count);
             for (int i = 0; i < count; i++) {
+                if (bias) for (long j = 0; j < width; j++) out[i][j] += bias[p * LANES + j];
                 if (width == LANES) put16(y, (r + i) * N + p * LANES, out[i], wide);
                 else for (long j = 0; j < width; j++) put(y, (r + i) * N + p * LANES + j, out[i][j], wide);
             }
@@ -326,11 +327,12 @@ static void rotate(const void *x, const float *cosines, const float *sines, void
     }
 }
 
-/* y = silu(gated) * up, over n numbers. */
-static void gate(const void *gated, const void *up, void *y, long n, int wide) {
+/* y = silu(gated) * up, or gelu by tanh, over n numbers. (1 + tanh(z)) / 2 = 1 / (1 + exp(-2 z)); 1.59576912 = 2 sqrt(2 / pi). */
+static void gate(const void *gated, const void *up, void *y, long n, int gelu, int wide) {
     SHARE for (long i = 0; i < n; i += LANES) {
-        v16f x = get16(gated, i, wide);
-        put16(y, i, round16(x / (1.0f + exp16(-x)), wide) * get16(up, i, wide), wide);
+        v16f x = get16(gated, i, wide), z = x;
+        if (gelu) z = 1.59576912f * (x + 0.044715f * x * x * x);
+        put16(y, i, round16(x / (1.0f + exp16(-z)), wide) * get16(up, i, wide), wide);
     }
 }
 
@@ -372,6 +374,7 @@ typedef struct {
     const int32_t *blocks;    /* [sequences, width]: the blocks of each sequence, in order */
     const int32_t *sequence; /* [rows] */
     const int32_t *attended;     /* [rows]: how many positions of its sequence a token attends to */
+    const int64_t *positions; /* [rows] */
     const int32_t *tiles;    /* [count, 2]: first row and number of neighbours of one sequence that are worked on together */
     long count, width, H, K, E, space; /* `space` floats for each thread: 8 * (E + the longest sequence in whole blocks) */
 } Table;
@@ -380,6 +383,7 @@ typedef struct {
     const Table *table;
     const void *q, *keys, *values;
     void *o;
+    long window; /* a token attends to this many positions before the next one; 0: to all */
     int wide;
 } Attention;
 
@@ -397,12 +401,12 @@ INLINE void score_block(const void *keys, long at, const float *queries, long E,
 }
 
 /* softmax of n rows of scores, in place but for the division; the sums. */
-INLINE void weigh(float *scores, long blocks, const v16f *best, float *total, int n) {
+INLINE void weigh(float *scores, long first, long blocks, const v16f *best, float *total, int n) {
     for (int i = 0; i < n; i++) {
         v16f sum = {};
         float highest = -INFINITY;
         for (int j = 0; j < LANES; j++) highest = fmaxf(highest, best[i][j]);
-        for (long p = 0; p < blocks; p++) {
+        for (long p = first; p < blocks; p++) {
             v16f *score = (v16f *)(scores + (i * blocks + p) * LANES);
             *score = choose(*score > splat(-INFINITY), exp16(*score - highest), splat(0));
             sum += *score;
@@ -412,10 +416,10 @@ INLINE void weigh(float *scores, long blocks, const v16f *best, float *total, in
     }
 }
 
-/* 16 or, with `both`, 32 features of the values of all blocks, weighed for n queries. */
-INLINE void gather(const void *values, const int32_t *table, long blocks, long stride, long offset, long E, const float *scores, v16f *low, v16f *high, int n, int both, int wide) {
+/* 16 or, with `both`, 32 features of the values of the blocks from `first`, weighed for n queries. */
+INLINE void gather(const void *values, const int32_t *table, long first, long blocks, long stride, long offset, long E, const float *scores, v16f *low, v16f *high, int n, int both, int wide) {
     UNROLL for (int i = 0; i < n; i++) low[i] = high[i] = splat(0);
-    for (long p = 0; p < blocks; p++) {
+    for (long p = first; p < blocks; p++) {
         long at = table[p] * stride + offset;
         for (int j = 0; j < LANES; j++) {
             v16f value = get16(values, at + j * E, wide), next = both ? get16(values, at + j * E + LANES, wide) : splat(0);
@@ -432,6 +436,7 @@ INLINE void gather(const void *values, const int32_t *table, long blocks, long s
 INLINE void attend_tile(const Attention *a, long row, long head, int tokens, float *space, int n) {
     const Table *t = a->table;
     long H = t->H, K = t->K, E = t->E, group = H / K, most = t->attended[row + tokens - 1], blocks = (most + LANES - 1) / LANES;
+    long before = a->window ? t->positions[row] - a->window + 1 : 0, first = before > 0 ? before / LANES : 0; /* block of the first key */
     const int32_t *table = t->blocks + t->sequence[row] * t->width;
     float *queries = space, *scores = space + n * E; /* [n][E], then [n][blocks * 16] */
     float scale = 1.0f / sqrtf((float)E), total[QUERIES];
@@ -443,19 +448,20 @@ INLINE void attend_tile(const Attention *a, long row, long head, int tokens, flo
     v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     v16f best[QUERIES], score[QUERIES];
     UNROLL for (int i = 0; i < n; i++) best[i] = splat(-INFINITY);
-    for (long p = 0; p < blocks; p++) {
+    for (long p = first; p < blocks; p++) {
         score_block(a->keys, (table[p] * K + head) * E * LANES, queries, E, score, n, a->wide);
         UNROLL for (int i = 0; i < n; i++) {
             score[i] = choose(lane + (int32_t)(p * LANES) < t->attended[row + i / group], score[i], splat(-INFINITY));
+            if (a->window) score[i] = choose(lane + (int32_t)(p * LANES) > (int32_t)(t->positions[row + i / group] - a->window), score[i], splat(-INFINITY));
             best[i] = larger(score[i], best[i]);
             *(v16f *)(scores + (i * blocks + p) * LANES) = score[i];
         }
     }
-    weigh(scores, blocks, best, total, n);
+    weigh(scores, first, blocks, best, total, n);
     for (long c = 0; c < E; c += 2 * LANES) {
         v16f low[QUERIES], high[QUERIES];
         int both = c + LANES < E;
-        gather(a->values, table, blocks, K * E * LANES, head * E * LANES + c, E, scores, low, high, n, both, a->wide);
+        gather(a->values, table, first, blocks, K * E * LANES, head * E * LANES + c, E, scores, low, high, n, both, a->wide);
         for (int i = 0; i < n; i++) {
             put16(a->o, place[i] + c, low[i] / total[i], a->wide);
             if (both) put16(a->o, place[i] + c + LANES, high[i] / total[i], a->wide);
@@ -505,12 +511,12 @@ static void carry_out(const Call *c, long tokens) {
     void *const *p = c->at;
     const long *n = c->size, count = tokens * c->size[0];
     switch (c->kind) {
-        case LINEAR: linear(p[0], p[1], p[2], p[3], count, c->wide); break;
+        case LINEAR: linear(p[0], p[1], p[2], p[3], p[4], count, c->wide); break;
         case EMBED: embed(p[0], p[1], p[2], count, n[1], c->wide); break;
         case ANGLES: angles(p[0], p[1], p[2], p[3], p[4], count, n[1]); break;
         case NORM: norm(p[0], p[1], p[2], count, n[1], c->epsilon, c->wide); break;
         case ROTATE: rotate(p[0], p[1], p[2], p[3], count, n[1], n[2], c->wide); break;
-        case GATE: gate(p[0], p[1], p[2], count, c->wide); break;
+        case GATE: gate(p[0], p[1], p[2], count, (int)n[1], c->wide); break;
         case ADD: add(p[0], p[1], p[2], count, c->wide); break;
         case BEST: best(p[0], p[1], count, n[1], n[2], c->wide); break;
         case STORE: store(p[0], p[1], p[2], p[3], p[4], count, n[1], n[2], c->wide); break;

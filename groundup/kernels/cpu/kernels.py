@@ -29,7 +29,7 @@ class Table(ctypes.Structure):
     """`Table` of kernels.c."""
 
     _fields_ = (
-        *((name, ADDRESS) for name in ("blocks", "sequence", "attended", "tiles")),
+        *((name, ADDRESS) for name in ("blocks", "sequence", "attended", "positions", "tiles")),
         *((name, LONG) for name in ("count", "width", "H", "K", "E", "space")),
     )
 
@@ -40,6 +40,7 @@ class Attention(ctypes.Structure):
     _fields_ = (
         ("table", ctypes.POINTER(Table)),
         *((name, ADDRESS) for name in ("q", "keys", "values", "o")),
+        ("window", LONG),
         ("wide", INT),
     )
 

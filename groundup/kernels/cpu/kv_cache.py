@@ -21,7 +21,7 @@ class CpuKVCache:
 
     def __init__(
         self,
-        spec: KVCacheSpec,
+        specs: Sequence[KVCacheSpec],
         config: ModelConfig,
         blocks: int,
         dtype: torch.dtype,
@@ -29,7 +29,8 @@ class CpuKVCache:
         tokens: int,
     ):
         self._backend = backend
-        L, K, E = config.depth, spec.heads, spec.features
+        self._windows = [spec.window or 0 for spec in specs]
+        L, K, E = len(specs), specs[0].heads, specs[0].features
         self.keys = torch.zeros((L, blocks, K, E, BLOCK_SIZE), dtype=dtype)
         self.values = torch.zeros((L, blocks, K, BLOCK_SIZE, E), dtype=dtype)
         width = -(-config.context // BLOCK_SIZE)
@@ -39,8 +40,8 @@ class CpuKVCache:
         self._positions, self._slots = self._positions_R.numpy(), self._slots_R.numpy()
         space = GROUP * (E + width * BLOCK_SIZE)
         self._space = torch.empty(backend.threads * space)
-        addresses = (each.ctypes.data for each in (self._block_tables, self._sequence, self._attended, self._tiles))
-        self._table = Table(*addresses, 0, width, config.heads, K, E, space)
+        tables = (self._block_tables, self._sequence, self._attended, self._positions, self._tiles)
+        self._table = Table(*(each.ctypes.data for each in tables), 0, width, config.heads, K, E, space)
         self._tile_rows = GROUP // (config.heads // K)
 
     def begin(self, chunks: Sequence[CacheChunk]) -> Tensor:
@@ -76,4 +77,4 @@ class CpuKVCache:
         """Store, then attend in place."""
         blocks = self.keys[layer], self.values[layer]
         store(self._backend, (k_BTKE, v_BTKE), blocks, self._slots_R)
-        return paged_attention(self._backend, q_BTHE, blocks, self._table, self._space)
+        return paged_attention(self._backend, q_BTHE, blocks, self._table, self._windows[layer], self._space)

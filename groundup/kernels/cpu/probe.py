@@ -20,6 +20,7 @@ from groundup.kernels.kv_cache import BLOCK_SIZE, CacheChunk, TorchKVCache
 from groundup.model.attention import KVCacheSpec
 from groundup.model.config import ModelConfig
 from groundup.model.ops import TORCH
+from groundup.model.rotary import Rotary
 
 # Tolerance relative to the largest number: a few roundings; int8 activations add 1/254 of their largest.
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 2**-6}
@@ -41,6 +42,7 @@ LENGTHS = (
     (37, 1),
     (33, 9),
 )  # cached and new tokens of a sequence: within a block, across blocks
+WINDOWS = (None, 20, 1)
 
 
 def main(path: str) -> int:
@@ -70,12 +72,12 @@ def _products(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
     for outputs, inputs in MATRICES:
         weight = (torch.randn(outputs, inputs) / inputs**0.5).to(dtype)
         for weights in kinds:
-            packed, meant = Packed(weight, weights), _meant(weight, weights)
+            packed, meant, bias = Packed(weight, weights), _meant(weight, weights), torch.randn(outputs)
             for rows in ROWS:
                 x = torch.randn(rows, inputs).to(dtype)
-                yield _close(
-                    backend.linear(x, packed), x.float() @ meant.T, CLOSE[dtype] + (WHOLE if weights != "full" else 0)
-                )
+                product, tolerance = x.float() @ meant.T, CLOSE[dtype] + (WHOLE if weights != "full" else 0)
+                yield _close(backend.linear(x, packed), product, tolerance)
+                yield _close(backend.linear(x, packed, bias), product + bias, tolerance)
 
 
 def _meant(weight_NK: Tensor, weights: Weights) -> Tensor:
@@ -96,13 +98,14 @@ def _rows(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
         x, y = torch.randn(1, 11, width).to(dtype), 20 * torch.randn(1, 11, width).to(dtype)
         yield _close(backend.rms_norm(x, weight, 1e-6), TORCH.rms_norm(x, weight, 1e-6), CLOSE[dtype])
         yield _close(backend.swiglu(y, x), TORCH.swiglu(y, x), CLOSE[dtype])
-        yield torch.equal(backend.residual_add(x, y), x + y)  # one rounding, so the bits are equal
+        yield _close(backend.geglu(y, x), TORCH.geglu(y, x), CLOSE[dtype])
+        yield torch.equal(backend.residual_add(x, y), x + y)  # one rounding, which is the same everywhere
         ids = torch.randint(0, 23, (2, 7))
-        yield torch.equal(backend.embedding(ids, table, dtype), TORCH.embedding(ids, table, dtype))
+        yield torch.equal(backend.embedding(ids, table, 1.0, dtype), TORCH.embedding(ids, table, 1.0, dtype))
     for heads, _, features in HEADS:
         x, positions = torch.randn(2, 9, heads, features).to(dtype), torch.arange(18).view(2, 9)
-        angles = TORCH.rotary_angles(positions, features, 10_000.0)
-        found = backend.rotary_angles(positions, features, 10_000.0)
+        rotary = Rotary(features, 10_000.0)
+        found, angles = backend.rotary_angles(positions, rotary), rotary.angles(positions)
         yield all(torch.equal(one, other) for one, other in zip(found, angles, strict=True))
         yield _close(backend.rotary_embedding(x, *angles), TORCH.rotary_embedding(x, *angles), CLOSE[dtype])
 
@@ -120,18 +123,20 @@ def _attention(backend: CpuBackend, dtype: torch.dtype) -> Iterator[bool]:
         config = ModelConfig(
             depth=1, width=16, heads=heads, kv_heads=kv_heads, head_dim=features, ffn=16, vocab=16, context=64
         )
-        count, spec = sum(before + new for before, new in LENGTHS), KVCacheSpec(kv_heads, features)
+        specs = [KVCacheSpec(kv_heads, features, window) for window in WINDOWS]
+        count = sum(before + new for before, new in LENGTHS)
         pages = [
             list(range(4 * n, 4 * n + -(-(before + new) // BLOCK_SIZE))) for n, (before, new) in enumerate(LENGTHS)
         ]
-        native = CpuKVCache(spec, config, 4 * len(LENGTHS), dtype, backend, count)
-        plain = TorchKVCache(spec, 1, 4 * len(LENGTHS), torch.device("cpu"), dtype)
+        native = CpuKVCache(specs, config, 4 * len(LENGTHS), dtype, backend, count)
+        plain = TorchKVCache(specs, 4 * len(LENGTHS), torch.device("cpu"), dtype)
         begun = [CacheChunk(0, before, own) for (before, _), own in zip(LENGTHS, pages, strict=True)]
         for step in (begun, [CacheChunk(before, new, own) for (before, new), own in zip(LENGTHS, pages, strict=True)]):
             R = sum(part.count for part in step)
             q, k, v = (torch.randn(1, R, n, features).to(dtype) for n in (heads, kv_heads, kv_heads))
             yield torch.equal(native.begin(step), plain.begin(step))
-            yield _close(native.attend(0, q, k, v), plain.attend(0, q, k, v), CLOSE[dtype])
+            for layer in range(len(specs)):
+                yield _close(native.attend(layer, q, k, v), plain.attend(layer, q, k, v), CLOSE[dtype])
 
 
 if __name__ == "__main__":

@@ -86,6 +86,18 @@ class VisionEncoder(nn.Module):
         return found[:, : 1 + self.classes], found[:, 1 + self.classes :]
 
 
+def insert_images(
+    x_BTD: Tensor, images: ImageInputs | ImageEmbeddings, encoder: VisionEncoder | None, recompute: bool
+) -> Tensor:
+    """The residual stream with the embeddings of image patches in their positions."""
+    if isinstance(images, ImageEmbeddings):
+        x_ND = images.x_ND
+    else:
+        assert encoder is not None, "a model without a vision encoder gets no images"
+        x_ND = encoder(images, x_BTD.dtype, recompute)
+    return x_BTD.flatten(0, 1).index_copy(0, images.index_N, x_ND).view(x_BTD.shape)
+
+
 def positions(grid_N2: Tensor, width: int) -> Tensor:
     """Sines and cosines of row and column, half the features each, [N, width] (arXiv:1706.03762, two-dimensional)."""
     count = -(-width // 4)
