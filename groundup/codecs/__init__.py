@@ -1,1 +1,1 @@
-"""Codecs: text, conversations, images and detections to sequences of elements and back, one file each."""
+"""Codecs: encode text, conversations, images and detections as sequences of elements, and decode them."""

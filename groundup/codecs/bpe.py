@@ -1,22 +1,22 @@
-"""Byte pair encoding as data: the two halves every token is made of.
+"""Byte-pair encoding: the merge list of a vocabulary, that is, the pair of tokens that each token is merged from.
 
 tiktoken merges the neighbours whose *result* has the lowest id; Hugging Face tokenizers merge those that come first in
-a list of *pairs*. Both agree on every text if each token is made of one pair only: the one at which merging the token's
-own bytes arrives. As long as nothing merges across a token's ends, no other pair meets.
+a list of *pairs*. Both agree on every text if each token has exactly one pair: the last merge when the token's own
+bytes are tokenised. As long as nothing merges across a token's ends, no other pair occurs.
 """
 
 from collections.abc import Iterable, Iterator
 
 
 class Merges:
-    """The pair of each token, filled in the order of merging; ids of merged tokens rise in that order."""
+    """The pair of each token, in the order of merging; the ids of merged tokens are in ascending order."""
 
     def __init__(self) -> None:
         self._token: dict[tuple[int, int], int] = {}
         self._halves: dict[int, tuple[int, int]] = {}
 
     def add(self, left: int, right: int, token: int) -> bool:
-        """Record that `token` is `left` then `right`, if merging arrives there; returns whether it does."""
+        """Record `left`, `right` as the pair of `token`, if merging gives this pair last; returns whether it does."""
         if not self._arrives(left, right, token):
             return False
         self._token[left, right] = token
@@ -27,7 +27,7 @@ class Merges:
         """Whether the bytes of `left` and `right` become these two before anything merges across their seam.
 
         At the seam, a token of the right edge of `left` meets one of the left edge of `right`. They merge if their rank
-        precedes that of the tokens that swallow them; at the same rank, the merge further left comes first.
+        precedes that of the tokens they are merged into; at the same rank, the merge further left comes first.
         """
         right_edge = list(self._edge(right, 0, token))
         for before, before_ends in self._edge(left, 1, token):
@@ -38,7 +38,7 @@ class Merges:
         return True
 
     def _edge(self, part: int, side: int, swallowed_by: int) -> Iterator[tuple[int, int]]:
-        """Tokens at one edge of `part`, largest first, each with the token that swallows it."""
+        """Tokens at one edge of `part`, largest first, each with the token that it is merged into."""
         yield part, swallowed_by
         while part in self._halves:
             swallowed_by, part = part, self._halves[part][side]
@@ -46,7 +46,7 @@ class Merges:
 
 
 def halves(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """The merge list of a vocabulary: the halves of each longer token, by rank; ValueError for one without halves."""
+    """The merge list of a vocabulary: the pair of each longer token, by rank. Raises ValueError if one has no pair."""
     known = {token: rank for token, rank in ranks.items() if len(token) == 1}
     merges, pairs = Merges(), []
     for token in sorted(ranks.keys() - known.keys(), key=ranks.__getitem__):
@@ -60,9 +60,9 @@ def halves(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 
 def reachable(ids: dict[bytes, int], pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, int]:
-    """The tokens, with ids, that a merge list makes. Merging by lowest id makes the same.
+    """The tokens, with ids, that a merge list can produce; merging by lowest id must produce the same.
 
-    Raises ValueError where they would differ: a result without id, falling ids, a token made only of a later one.
+    Raises ValueError if it would not: a result without id, falling ids, a token that needs a later one.
     """
     known = {token: id for token, id in ids.items() if len(token) == 1}
     merges, last, early = Merges(), -1, []

@@ -1,7 +1,7 @@
 """Conversations to ids and back: one Jinja template, in the ChatML form, for tuning, evaluation, serving and export.
 
 Only the template, and an assistant that thinks or calls a tool, can write special tokens: "<|im_end|>" in a user's text
-ends no turn.
+is encoded as ordinary text.
 """
 
 import json
@@ -33,7 +33,7 @@ _ANSWER = _START + "assistant\n"
 
 _IMAGE = "".join((IMAGE_TOKENS[0], IMAGE_TOKENS[2], IMAGE_TOKENS[1]))
 
-# Literals that must stay text are written with a mark while the template is filled in; the mark itself too.
+# While the template is rendered, literals that must stay text contain a mark; so does the mark itself.
 _MARK = "\ue000"
 _HIDDEN = {literal: _MARK + chr(0xE001 + place) for place, literal in enumerate((_MARK, *VISION_TOKENS))}
 _SHOWN = {hidden: literal for literal, hidden in _HIDDEN.items()}
@@ -70,25 +70,25 @@ def prompt(
     tools: list[dict[str, Any]] | None = None,
     grids: Sequence[PatchGrid] = (),
 ) -> list[int]:
-    """The ids of a prompt: the first of `encode`'s for the same messages and any answer. Raises InputError likewise."""
+    """The ids of a prompt: a prefix of `encode`'s ids for the same messages with any answer. Raises as `encode`."""
     check(messages, tools)
     _check_images(messages, grids)
     return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True), iter(grids), iter(()))[0]
 
 
 def shown(images: int = 1) -> list[Message]:
-    """A user message of so many images and no text."""
+    """A user message with so many images and no text."""
     return [{"role": "user", "content": [{"type": "image"}] * images}]
 
 
 def image(tokenizer: Tokenizer, grid: PatchGrid) -> list[int]:
-    """The ids of an image: one a patch, and one before and after."""
+    """The ids of an image: a placeholder for each patch, and one id before and after."""
     start, end, pad = map(tokenizer.special, IMAGE_TOKENS)
     return [start, *[pad] * grid.patches, end]
 
 
 def image_positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
-    """Where the patches of each image begin."""
+    """The position of each image's first patch."""
     start = tokenizer.special(IMAGE_TOKENS[0]) if tokenizer.sees else -1
     return [place + 1 for place, id in enumerate(ids) if id == start]
 
@@ -96,7 +96,7 @@ def image_positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
 def _walk(
     tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid], learnt: Iterator[bool]
 ) -> tuple[list[int], list[bool]]:
-    """The ids of a rendered conversation and their loss mask; `learnt` says of each answer whether it is in it."""
+    """The ids of a rendered conversation and their loss mask; `learnt` says whether each answer is in the mask."""
     ids: list[int] = []
     mask: list[bool] = []
     for turn in rendered.split(_START)[1:]:
@@ -108,7 +108,7 @@ def _walk(
 
 
 def _stretches(turn: str, learnt: Iterator[bool]) -> list[tuple[str, bool]]:
-    """A turn in stretches that are all in the loss mask, True, or all not."""
+    """Split a turn into spans, each with whether it is in the loss mask."""
     if not turn.startswith(_ANSWER):
         return [(turn, False)]
     answer, end, rest = turn.removeprefix(_ANSWER).partition(_END)
@@ -132,7 +132,7 @@ def _spell(tokenizer: Tokenizer, rendered: str, grids: Iterator[PatchGrid]) -> l
 
 @cache
 def _template() -> Template:
-    """The compiled template, in the settings in which `transformers` runs the same text."""
+    """The compiled template, with the Jinja settings of `transformers`."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["tojson"] = to_json
     return environment.from_string(CHAT_TEMPLATE.read_text(encoding="utf-8"))
@@ -162,7 +162,7 @@ def _hide(text: str, literals: re.Pattern[str] = _FOREIGN) -> str:
 
 
 def _hide_all(value: Any) -> Any:
-    """A JSON value with the literals in all its texts hidden, keys included."""
+    """A JSON value with the special literals in all its texts marked as text, keys included."""
     match value:
         case str():
             return _hide(value)
@@ -183,7 +183,7 @@ def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str])
 
 
 def _joined(parts: Iterable[dict[str, str]]) -> str:
-    """Texts side by side as one, in its normal form: a literal, or a letter and its accent, may be spread over them."""
+    """Text parts joined and normalised: a literal, or a letter with its accent, may be split over two parts."""
     return normalise(repair_surrogates("".join(part["text"] for part in parts)))
 
 
@@ -198,7 +198,9 @@ def _check_images(messages: list[Message], grids: Sequence[PatchGrid]) -> None:
 
 
 def parse_answer(text: str) -> Message:
-    """An answer as a message: `content`, and `tool_calls` (arguments as JSON text) unless malformed or in reasoning."""
+    """Parse an answer as a message: `content`, and `tool_calls` (arguments as JSON text) if well-formed and not in
+    reasoning.
+    """
     thought = _THOUGHT.match(text)
     content, calls = thought[0] if thought else "", []
     rest = text[len(content) :]
@@ -227,9 +229,9 @@ def parse_call(text: str) -> tuple[dict[str, Any], str] | None:
         return None
     try:
         written = to_json(given)
-    except ValueError:  # Python reads numbers that JSON has not
+    except ValueError:  # Python accepts numbers that JSON does not have
         return None
-    # JSON can spell half a character, which is no text.
+    # JSON can contain a lone surrogate, which is not text.
     return {
         "type": "function",
         "function": {"name": repair_surrogates(name), "arguments": repair_surrogates(written)},

@@ -1,7 +1,7 @@
-"""Image files reduced to what their pixels need: no comments, profiles, previews or broken metadata reach a decoder.
+"""Strips image files of comments, profiles, previews and metadata, so that only the pixel data reaches a decoder.
 
-Of the metadata only the orientation is read. Each format is walked once, in time linear in the size of the file; a file
-too damaged for that is left for the decoder to refuse.
+Of the metadata only the orientation is read. Each file is parsed in one pass, in time linear in its size; a file too
+damaged for that is passed on unchanged, and the decoder refuses it.
 """
 
 import math
@@ -18,14 +18,14 @@ Piece = TypeVar("Piece")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MOST_PIECES = 100_000  # segments, chunks or comments of a file: each takes a microsecond or two
-MOST_SCANS = 30  # of a JPEG: each is work for all of its pixels; encoders write about ten
+MOST_SCANS = 30  # of a JPEG: each costs work for all of its pixels; encoders write about ten
 MOST_TABLES = 1 << 20  # bytes of a JPEG beside its scans; encoders write a few thousand
-MOST_TILED = 100_000_000  # pixels of a TIFF's tiles together, which are all unpacked
+MOST_TILED = 100_000_000  # pixels of all tiles of a TIFF together, as all are decoded
 MOST_PACKED = 4 << 20  # bytes of a run-length coded BMP: its decoder takes a microsecond for two
 
 
 class BadImage(InputError):
-    """An image that cannot be used: `reason` in few words, for counting, and the `detail`."""
+    """An unusable image: `reason` in few words, for counting, and the `detail`."""
 
     def __init__(self, reason: str, detail: str):
         super().__init__(f"{reason} ({detail})")
@@ -33,18 +33,18 @@ class BadImage(InputError):
 
 
 class Stripped(NamedTuple):
-    """An image's format, its file reduced to what pixels need, and its EXIF orientation, 1 to 8."""
+    """An image's format, its stripped file, and its EXIF orientation, 1 to 8."""
 
     form: str
     data: bytes
     orientation: int
 
 
-Walked = tuple[bytes, int | None, int | None]  # the file, and its orientation as EXIF and as XMP say it
+Walked = tuple[bytes, int | None, int | None]  # the stripped file, and its orientation by EXIF and by XMP
 
 
 def strip(data: bytes) -> Stripped:
-    """Reduce an image file to what its pixels need; raises BadImage for an unknown format or several pictures."""
+    """Strip an image file to its pixel data. Raises BadImage for an unknown format or several pictures."""
     for start, (form, walk) in _WALKS.items():
         if re.match(start, data, re.DOTALL):
             bare, exif, xmp = walk(data)
@@ -243,7 +243,7 @@ def _end(data: bytes, at: int) -> int:
 
 
 def _webp(data: bytes) -> Walked:
-    """Left as it is: its decoder passes over what pixels do not need."""
+    """Unchanged: its decoder ignores metadata."""
     frames, exif, xmp = 0, None, None
     for kind, body in _few(_parts(data)):
         frames += kind == b"ANMF"
@@ -306,7 +306,7 @@ def _is_page(found: tiff.Directory, first: tiff.Directory) -> bool:
 
 
 def _lacks_strips(first: tiff.Directory) -> bool:
-    """Whether there are fewer strips than rows need: a decoder would leave the others black."""
+    """Whether there are too few strips for the rows: a decoder would leave the missing rows black."""
     height, rows = first.value(tiff.HEIGHT) or 0, first.value(tiff.ROWS) or 0
     bands = (first.value(tiff.SAMPLES) or 1) if first.value(tiff.PLANAR) == 2 else 1
     return tiff.STRIPS in first.tags and rows > 0 and first.tags[tiff.STRIPS].values < -(-height // rows) * bands

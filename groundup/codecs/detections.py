@@ -1,7 +1,7 @@
 """Detections: objects with a class and a box, as location tokens in an answer or as targets of a dense detection head.
 
-A box is left, top, right, bottom in fractions of the image's width and height, 0 to 1; a rotated one has its corners
-beside these bounds.
+A box is left, top, right, bottom in fractions of the image's width and height, 0 to 1; a rotated box also has its
+corners.
 Shapes: N patches, K objects, C classes.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from groundup.codecs import rotated_boxes
 from groundup.codecs.patches import PatchGrid
 
-CELLS = 1000  # of the location grid, in each direction
+CELLS = 1000  # cells of the location grid in each direction
 LOCATIONS = tuple(f"<loc{cell}>" for cell in range(CELLS))
 _OBJECT = re.compile(r"([^<>;]+?)\s*((?:<loc\d{1,3}>){8}|(?:<loc\d{1,3}>){4})")
 
@@ -30,7 +30,7 @@ BOX_VALUES = 4  # regressed by a patch: offset of the box's centre, and logarith
 class Detection:
     """An object in an image: its class, its box and its score (1 for an annotation).
 
-    A rotated one has `corners` too, x1, y1 to x4, y4, clockwise; they may lie outside of the image, its box does not.
+    A rotated one also has `corners`, x1, y1 to x4, y4, clockwise. They may lie outside of the image; the box does not.
     """
 
     class_name: str
@@ -40,7 +40,7 @@ class Detection:
 
     @staticmethod
     def rotated(class_name: str, corners_42: rotated_boxes.Array, score: float = 1.0) -> "Detection":
-        """An object in a rotated box."""
+        """A detection with a rotated box."""
         left, top, right, bottom = np.clip(rotated_boxes.bounds(corners_42[None])[0], 0, 1).tolist()
         return Detection(class_name, (left, top, right, bottom), score, tuple(corners_42.flatten().tolist()))
 
@@ -73,7 +73,7 @@ def _located(values: Sequence[float]) -> str:
 
 
 def from_text(text: str) -> list[Detection]:
-    """The detections of an answer, to half a cell; malformed objects and those without area are left out."""
+    """Parse the detections of an answer (to half a cell); malformed objects and those without area are left out."""
     detections = []
     for name, written in _OBJECT.findall(text):
         left, top, right, bottom, *more = ((int(cell) + 0.5) / CELLS for cell in re.findall(r"\d+", written))
@@ -107,7 +107,7 @@ def to_targets(boxes: Floats, classes: npt.NDArray[np.int64], grid: PatchGrid) -
     x, y = _centres(grid)
     extents = np.maximum(scaled[:, 2:] - scaled[:, :2], 1e-3)
     centres = (scaled[:, 2:] + scaled[:, :2]) / 2
-    for number in np.argsort(-extents.prod(1), kind="stable"):  # the smallest last: it stays on top
+    for number in np.argsort(-extents.prod(1), kind="stable"):  # the smallest last: it overwrites larger ones
         (cx, cy), (w, h) = centres[number], extents[number]
         inside = (np.abs(x - cx) <= max(w / 4, 0.5)) & (np.abs(y - cy) <= max(h / 4, 0.5))
         labels[inside] = classes[number]
@@ -149,9 +149,9 @@ def from_predictions(
     """Detections, sorted by score, from an image's per-patch class probabilities [N, 1 + C] and box regressions.
 
     The regressions are [N, 4], of rotated boxes [N, 7].
-    A patch proposes a box for each class of at least the probability `min_score`. Of a class's boxes that overlap by
-    more than `max_iou`, the best score stays, with the mean of the boxes (of rotated ones, of what is regressed)
-    weighted by probability.
+    A patch proposes a box for each class with at least the probability `min_score`. Suppression: of a class's boxes
+    that overlap by more than `max_iou`, one stays, with the best score and the mean of the boxes (of rotated ones, the
+    mean of the regression values), weighted by probability.
     """
     rotated = values.shape[1] == rotated_boxes.VALUES
     proposals: _Proposals = _Rotated(values, grid) if rotated else _Upright(values, grid)
@@ -178,7 +178,7 @@ class _Proposals(Protocol):
         """Intersection over union of one with each of others."""
 
     def merged(self, chosen: npt.NDArray[np.int64], weights: Floats) -> Detection:
-        """The mean of some boxes, of no class."""
+        """The weighted mean of some boxes, without a class."""
 
 
 class _Upright:

@@ -22,8 +22,8 @@ from groundup.codecs.patches import PatchGrid, Pixels
 
 Found = TypeVar("Found")
 
-MOST_PIXELS = 50_000_000  # before decoding: 150 MB of memory
-LEAST_SIDE = 4  # pixels: less shows nothing, and is mostly a tracking pixel or an accident
+MOST_PIXELS = 50_000_000  # checked before decoding: 150 MB of memory
+LEAST_SIDE = 4  # pixels: smaller images are mostly tracking pixels or accidents
 MOST_BYTES = 64 << 20  # of a file
 
 _TURNS = dict(
@@ -41,7 +41,7 @@ _TURNS = dict(
         strict=True,
     )
 )
-# what the decoders of damaged files raise is not narrower than this
+# decoders raise any of these for damaged files
 _OF_DECODERS: tuple[type[Exception], ...] = (
     OSError,
     SyntaxError,
@@ -61,7 +61,7 @@ def decode(data: bytes) -> Pixels:
 
     EXIF or XMP orientation is applied; transparency lies on white; grey, palettes and CMYK become RGB. Samples of
     more than 8 bits are scaled by their type's range. Broken metadata is ignored. Raises BadImage for a damaged image;
-    and before decoding, for a format not in `containers.FORMATS`, a moving image, more than MOST_BYTES or MOST_PIXELS,
+    also, before decoding, for a format not in `containers.FORMATS`, an animation, more than MOST_BYTES or MOST_PIXELS,
     less than LEAST_SIDE, or samples without a range.
     """
     return _opened(data, _upright)

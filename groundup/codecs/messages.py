@@ -212,7 +212,7 @@ def _check_json(where: str, value: Any) -> None:
 
 
 def to_json(value: Any) -> str:
-    """A JSON value as the template writes it; raises TypeError or ValueError for anything else."""
+    """A JSON value as the template writes it. Raises TypeError or ValueError for any other value."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # every control character but tab and line feed
-_MARK = "\ufeff"  # a byte-order mark: no text, wherever joined files have left it
+_MARK = "\ufeff"  # a byte-order mark: not text, also where joined files have left one inside
 
-# The same steps for Hugging Face tokenizers, in regular expressions that other readers of the file know as well.
+# The same steps for Hugging Face tokenizers, in regular expressions that other readers of the file support too.
 NORMALIZER: dict[str, Any] = {
     "type": "Sequence",
     "normalizers": [
@@ -22,8 +22,8 @@ NORMALIZER: dict[str, Any] = {
 def normalise(text: str) -> str:
     r"""Line ends as \n, no control characters but tab and line feed, no byte-order marks, then Unicode NFC.
 
-    Nothing else: spaces at line ends, blank lines and compatibility forms carry meaning in Markdown, code and names.
-    NFC comes last: a removed control character may have parted a letter from its accent.
+    Nothing else changes: spaces at line ends, blank lines and compatibility forms have meaning in Markdown, code and
+    names. NFC comes last: a removed control character may have separated a letter from its accent.
 
     >>> normalise("cafe\u0301\r\nbar\x07")
     'café\nbar'
@@ -38,7 +38,7 @@ def normalise(text: str) -> str:
 
 @cache
 def _many_accents() -> re.Pattern[str]:
-    """More accents on one letter than any writing has: `unicodedata` sorts them in quadratic time."""
+    """Matches more accents on one letter than any script has: `unicodedata` sorts them in quadratic time."""
     known = range(0x300, 0x1F000)
     places = {place for place in known if unicodedata.combining(unicodedata.normalize("NFD", chr(place))[0])}
     first = sorted(places - {place + 1 for place in places})
@@ -54,7 +54,7 @@ def _in_order(accents: re.Match[str]) -> str:
 
 
 def repair_surrogates(text: str) -> str:
-    """The text with paired surrogates joined and lone ones, which are no text, as U+FFFD."""
+    """The text with surrogate pairs joined and lone surrogates, which are not text, replaced by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:

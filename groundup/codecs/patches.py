@@ -1,4 +1,4 @@
-"""Images as grids of square patches: the grid that fits an image, and its pixels as patches, with numpy alone.
+"""Images as grids of square patches: the grid that fits an image, and its pixels as patches, with numpy only.
 
 An image of any size is scaled to whole patches, as many as a budget allows; the aspect ratio is kept but for rounding
 (NaViT, arXiv:2307.06304). Patches are numbered row by row.
@@ -34,7 +34,7 @@ class PatchGrid(NamedTuple):
 def fit(width: int, height: int, side: int, budget: int) -> PatchGrid:
     """The patch grid of an image: as fine as `budget` patches of `side` pixels allow, never finer than its pixels.
 
-    Of the grids around the exact one, that of the nearest aspect ratio.
+    Of the integer grids around the exact one, the one with the nearest aspect ratio.
 
     >>> fit(320, 240, 16, 192)
     PatchGrid(rows=12, columns=16)
@@ -59,7 +59,7 @@ def to_patches(pixels: Pixels, side: int) -> Patches:
 
 
 class Frame(NamedTuple):
-    """An image in a batch of patches: its grid, and how many first patches attend to each other in both directions."""
+    """An image in a batch of patches: its grid, and the number of patches of its bidirectional prefix."""
 
     rows: int
     columns: int
@@ -67,12 +67,12 @@ class Frame(NamedTuple):
 
     @property
     def patches(self) -> int:
-        """How many it has."""
+        """The number of patches."""
         return self.rows * self.columns
 
 
 def frames(grid: npt.NDArray[np.int64], together: npt.NDArray[np.bool_]) -> tuple[Frame, ...]:
-    """The images that patches at `grid` [N, 2] belong to; `together` [N]: the patch attends in both directions."""
+    """The images of patches at `grid` [N, 2]; `together` [N]: whether the patch is in its bidirectional prefix."""
     starts = np.flatnonzero((grid == 0).all(1))
     last = grid[np.append(starts[1:], len(grid)) - 1] + 1
     return tuple(

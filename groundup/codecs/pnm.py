@@ -26,7 +26,7 @@ class Header(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the pixels."""
+        """The shape of the pixel array."""
         return (self.height, self.width, 3) if self.kind in (3, 6) else (self.height, self.width)
 
 
@@ -57,7 +57,7 @@ def pixels(head: Header, data: bytes) -> npt.NDArray[np.uint8]:
     if values.size and (values.min() < 0 or values.max() > head.top):
         raise ValueError(f"a value above the {head.top} of white, or below 0")
     if head.kind in (1, 4):
-        values = 1 - values  # where 1 is black
+        values = 1 - values  # in bitmaps 1 is black
     scale = np.round(np.arange(head.top + 1) * 255 / head.top).astype(np.uint8)
     return scale[values].reshape(head.shape)
 

@@ -1,4 +1,4 @@
-"""Rotated boxes: intersection over union, exactly, and the values that a detection head regresses.
+"""Rotated boxes: exact intersection over union, and the regression targets of a detection head.
 
 A box is four corners, clockwise as the image is seen. Ratios of areas are the same in pixels, in patches and in
 fractions of an image's sides; angles are not, so a box is regressed in patches, which are square.
@@ -8,7 +8,7 @@ Shapes: K boxes, each [4, 2]: x and y of its corners.
 import numpy as np
 import numpy.typing as npt
 
-VALUES = 7  # regressed: centre, size, elongation along two axes, orientation modulo a quarter turn
+VALUES = 7  # regression values: centre, size, elongation along two axes, orientation modulo a quarter turn
 TINY = 1e-12  # in squares of a box's longer side: rounding
 SHORTEST = 1e-3  # patches of a side, so that its logarithm is finite
 
@@ -59,7 +59,7 @@ def iou(corners_42: Array, others_K42: Array) -> Array:
 
 
 def intersections(corners_42: Array, others_K42: Array) -> Array:
-    """The area that one box shares with each of others, [K]."""
+    """The area of the intersection of one box with each of others, [K]."""
     bounds_4, bounds_K4 = bounds(corners_42[None])[0], bounds(others_K42)
     near_K = ((bounds_4[:2] < bounds_K4[:, 2:]) & (bounds_K4[:, :2] < bounds_4[2:])).all(1)
     shared = np.zeros(len(others_K42))
@@ -68,7 +68,7 @@ def intersections(corners_42: Array, others_K42: Array) -> Array:
 
 
 def _intersections(corners_42: Array, others_K42: Array) -> Array:
-    """The shared polygon has as vertices the corners of one that lie in the other, and the crossings of their edges."""
+    """Vertices of the intersection are the corners of one box inside the other, and the crossings of their edges."""
     unit = float(np.ptp(corners_42, 0).max()) or 1.0
     other_K42 = (others_K42 - corners_42[0]) / unit
     one_K42 = np.broadcast_to((corners_42 - corners_42[0]) / unit, other_K42.shape)
@@ -108,7 +108,7 @@ def _crossings(one_K42: Array, other_K42: Array) -> tuple[Array, Flags]:
     theirs = (np.roll(other_K42, -1, 1) - other_K42)[:, None]
     apart = other_K42[:, None] - one_K42[:, :, None]
     turn = _cross(ours, theirs)
-    slanted = np.abs(turn) > TINY  # parallel edges share corners, which count on their own
+    slanted = np.abs(turn) > TINY  # parallel edges overlap in corners, which count anyway
     turn = np.where(slanted, turn, 1.0)
     along, beside = _cross(apart, theirs) / turn, _cross(apart, ours) / turn
     crossed: Flags = np.all([slanted, along >= 0, along <= 1, beside >= 0, beside <= 1], axis=0)
@@ -127,7 +127,7 @@ def _cross(one: Array, other: Array) -> Array:
 def rectangles(corners_K42: Array) -> tuple[Array, Array, Array]:
     """Centre [K, 2], sides [K, 2] and angle of the first side [K], clockwise in radians.
 
-    Of a quadrilateral that is no rectangle these are those of its midlines.
+    For a quadrilateral that is not a rectangle, sides and angle are those of its midlines.
     """
     first, second, third, fourth = np.moveaxis(corners_K42, 1, 0)
     wide, high = (second + third - first - fourth) / 2, (third + fourth - first - second) / 2
@@ -137,12 +137,12 @@ def rectangles(corners_K42: Array) -> tuple[Array, Array, Array]:
 
 
 def to_values(corners_K42: Array) -> Array:
-    """What is regressed of boxes in patches, [K, 7].
+    """The regression targets [K, 7] of boxes in units of patches.
 
     Centre; mean of the sides' logarithms; their difference times cosine and sine of twice the angle; cosine and sine of
-    four times the angle. A box stays the same when its sides change places and it makes a quarter turn: so do all of
-    these values, as those of a Gaussian do (arXiv:2101.11952). None jumps where the angle or the longer side does; the
-    last two keep the orientation of a square.
+    four times the angle. Swapping the sides of a box and turning it by a quarter turn leaves the box the same, and all
+    of these values (cf. the Gaussian of arXiv:2101.11952). So they are continuous where the angle wraps around or the
+    longer side changes; the last two keep the orientation of a square.
     """
     centre, sides, angle = rectangles(corners_K42)
     logs = np.log(sides)
@@ -152,7 +152,7 @@ def to_values(corners_K42: Array) -> Array:
 
 
 def from_values(values_K7: npt.NDArray[np.floating]) -> Array:
-    """The corners of boxes from what was regressed; logarithms of sides are clipped to -4 and 6."""
+    """The corners of boxes from regression values; logarithms of sides are clipped to -4 and 6."""
     x, y, size, even, odd, cosine, sine = np.asarray(values_K7, np.float64).T
     angle = np.arctan2(sine, cosine) / 4
     angle = angle + np.round((np.arctan2(odd, even) / 2 - angle) / (np.pi / 2)) * (np.pi / 2)

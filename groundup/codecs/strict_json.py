@@ -9,12 +9,12 @@ from typing import Any
 
 from groundup.core.errors import InputError
 
-MOST_DIGITS = 1000  # of a whole number: parsing takes time quadratic in them
+MOST_DIGITS = 1000  # of an integer: parsing time is quadratic in the number of digits
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError for no JSON, deep nesting, duplicate keys, NaN and huge numbers."""
+    """Parse a JSON text. Raises ValueError for invalid JSON, deep nesting, duplicate keys, NaN and huge numbers."""
     try:
         return _DECODER.decode(text)
     except RecursionError:

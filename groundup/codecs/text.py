@@ -1,4 +1,4 @@
-"""Text to ids and back: byte-level byte pair encoding (Sennrich et al. 2016; on bytes, Radford et al. 2019).
+"""The tokenizer: text to ids and back by byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019).
 
 rustbpe learns the merges and tiktoken applies them: each is several times as fast as Hugging Face tokenizers
 (`benchmarks/tokenizer.py`), which reads the same file and gives the same ids.
@@ -33,20 +33,20 @@ ANSWER_TOKENS = (*SPECIAL_TOKENS[3:], *LOCATIONS)  # special tokens inside an as
 CHAT_TEMPLATE = Path(__file__).with_name("chat.jinja")
 BYTES = 256
 
-# The pre-tokeniser of Qwen2 ("qwen2" in llama.cpp): a word with the mark before it, a digit, marks, line ends; then
-# spaces, less the last if text follows.
+# The pre-tokeniser of Qwen2 ("qwen2" in llama.cpp): a word with the punctuation mark before it, a digit, punctuation,
+# line ends; then spaces, without the last one if text follows.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
 _SPACES = r"|\s+(?!\S)|"
 PATTERN = _WORDS + _SPACES + r"\s+"
 
-# At _SPACES the regex engine keeps a backtrack entry a space, and gives up at a million. The same with one for 256:
+# In _SPACES the regex engine stores a backtrack entry for each space, and fails at a million. This needs one for 256:
 _MANY_SPACES = r"|(?=\s{512})(?:(?>\s+)(?!\S)|(?:\s{256})*(?:\s(?=\s))+)" + _SPACES
 
 
 class Tokenizer:
     """A vocabulary of `size` ids: bytes, merged bytes, and special tokens that no text encodes to.
 
-    Made by `learn` or `load`; `origin` is the name that errors give it, `table` the tokenizer.json it was read from.
+    Made by `learn` or `load`; `origin` is its name in errors, `table` the tokenizer.json that it was read from.
     """
 
     def __init__(self, vocabulary: Vocabulary, origin: str, table: dict[str, Any] | None = None):
@@ -65,10 +65,10 @@ class Tokenizer:
 
     @staticmethod
     def learn(texts: Iterable[str], vocab_size: int, specials: Sequence[str] = SPECIAL_TOKENS) -> "Tokenizer":
-        """Learn a vocabulary of `vocab_size` ids, or fewer where the texts do not support that many merges.
+        """Learn a vocabulary of `vocab_size` ids, or fewer if the texts do not support that many merges.
 
-        The same for the same texts, on any number of threads. Texts stream: memory grows with the number of different
-        words. Raises InputError if `vocab_size` cannot hold the bytes and the `specials`.
+        The result is the same for the same texts, on any number of threads. Texts are streamed: memory grows with the
+        number of different words. Raises InputError if `vocab_size` cannot hold the bytes and the `specials`.
         """
         merged = vocab_size - len(specials)
         if merged < BYTES:
@@ -102,7 +102,7 @@ class Tokenizer:
 
     @staticmethod
     def read(table: Any, origin: str = "tokenizer.json") -> "Tokenizer":
-        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for another sort."""
+        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for an unsupported one."""
         return Tokenizer(tokenizer_json.read(table, origin), origin, table)
 
     def save(self, folder: Path) -> None:
@@ -127,7 +127,7 @@ class Tokenizer:
 
     @property
     def json(self) -> str:
-        """The tokenizer.json without its normalizer, for grammars, which spell answers byte by byte."""
+        """The tokenizer.json without its normalizer, for grammars, which constrain answers byte by byte."""
         return json.dumps(self._table | {"normalizer": None}, ensure_ascii=False)
 
     @cached_property
@@ -146,7 +146,7 @@ class Tokenizer:
         """The ids of each text, on parallel threads: the encoder releases the interpreter's lock."""
         if threads == 1 or len(texts) < 2:
             return [self.encode(text) for text in texts]
-        step = -(-len(texts) // (8 * threads))  # eight chunks a thread: they end at nearly the same time
+        step = -(-len(texts) // (8 * threads))  # eight chunks a thread, so that all threads end at nearly the same time
         shares = [texts[start : start + step] for start in range(0, len(texts), step)]
         with ThreadPoolExecutor(threads) as pool:
             return [ids for share in pool.map(self.encode_batch, shares) for ids in share]
@@ -167,7 +167,7 @@ class Tokenizer:
         return self.decode_bytes((id,))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """The text of ids as they come, a character only once it is whole; together equal to `decode`."""
+        """Decode ids incrementally, whole characters only; the pieces together equal `decode`."""
         decoder = getincrementaldecoder("utf-8")(errors="replace")
         for id in ids:
             if text := decoder.decode(self.token_bytes(id)):
@@ -212,8 +212,8 @@ class Tokenizer:
 def _engine_pattern(pattern: str) -> str:
     """The same pattern for rustbpe and tiktoken: they match _WORDS in one step if it is a group.
 
-    They drop text that no alternative matches, where Hugging Face tokenizers makes it a piece: so an unknown pattern
-    gets one more alternative.
+    They drop text that no alternative matches; Hugging Face tokenizers keeps it as a piece. So an unknown pattern gets
+    one more alternative.
     """
     whole = f"(?:{_WORDS}){_SPACES}\\s+" if pattern == PATTERN else rf"{pattern}|(?:(?!{pattern})[\s\S])+"
     return whole.replace(_SPACES, _MANY_SPACES)

@@ -1,4 +1,4 @@
-"""The structure of TIFF files and EXIF blocks: directories of tags, and a file reduced to what its pixels need."""
+"""The structure of TIFF files and EXIF blocks: directories of tags, and files stripped to the pixel data."""
 
 import struct
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 SUBFILE, WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, FORMAT, XMP = 254, 256, 257, 258, 262, 274, 339, 700
 STRIPS, SAMPLES, ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT = 273, 277, 278, 284, 322, 323
-# Tags that pixels need, from 322 on: tiles, inks, JPEG inside, YCbCr.
+# Tags that decoding needs, from 322 on: tiles, inks, JPEG inside, YCbCr.
 _NEEDED = {WIDTH, HEIGHT, BITS, 259, PHOTOMETRIC, 266, STRIPS, SAMPLES, ROWS, 279, PLANAR, 292, 293, 317, 320}
 _NEEDED |= {*range(322, 326), 332, 338, FORMAT, 347, *range(512, 522), *range(529, 533)}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -86,7 +86,7 @@ def directories(data: bytes) -> Iterator[Directory]:
 
 
 def alone(found: Directory) -> bytes:
-    """The file with one directory, and the tags its pixels need; ValueError if the tags are longer than the file."""
+    """The file with one directory and the tags that decoding needs. Raises ValueError if the tags exceed the file."""
     kept = {number: tag for number in sorted(_NEEDED) if (tag := found.tags.get(number))}
     if sum(tag.size for tag in kept.values()) > len(found.data):
         raise ValueError("its tags are longer than the file")

@@ -1,7 +1,7 @@
-"""The file form of a tokenizer: `tokenizer.json` as Hugging Face `tokenizers` reads and writes it.
+"""The file format of a tokenizer: `tokenizer.json` as Hugging Face `tokenizers` reads and writes it.
 
-Only byte-level BPE behind one Split pattern is read, as of Qwen and of every tokenizer learned here. Anything else that
-would change the ids is refused.
+Only byte-level BPE after one Split pattern is supported, as in Qwen's and in every tokenizer learned here. Anything
+else that would change the ids is refused.
 """
 
 from collections import Counter
@@ -100,7 +100,7 @@ class Vocabulary:
     """The content of a tokenizer.json."""
 
     pattern: str  # regular expression that splits text into the pieces inside which bytes merge
-    ranks: dict[bytes, int]  # ids of the tokens that merging makes, bytes included; a lower id merges first
+    ranks: dict[bytes, int]  # ids of the tokens that merging can produce, bytes included; a lower id merges first
     specials: dict[str, int]  # ids of the added tokens, which no text encodes to
     tokens: dict[int, bytes]  # the bytes of every id
 

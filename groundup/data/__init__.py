@@ -1,1 +1,1 @@
-"""Data: raw files, or generated documents, to clean documents, to packed shards, to the batch of any step."""
+"""Data: reads or generates documents, cleans and splits them, packs them into shards, and makes training batches."""

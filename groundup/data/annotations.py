@@ -1,4 +1,4 @@
-"""What annotations of all formats are made of: an annotated image, and boxes that are checked as they are read."""
+"""Shared by all annotation formats: an annotated image, and boxes that are validated as they are read."""
 
 import json
 import math
@@ -23,7 +23,7 @@ Box = tuple[float, ...]  # left, top, right, bottom, or of a rotated one x1, y1 
 
 @dataclass
 class AnnotatedImage:
-    """An annotated image, not loaded yet: its boxes by class, in fractions or, if `pixels`, in pixels."""
+    """An annotated image that is not loaded yet: its boxes with classes, in fractions or, if `pixels`, in pixels."""
 
     file: Path
     origin: str
@@ -33,7 +33,7 @@ class AnnotatedImage:
     pixels: bool = False
     size: tuple[int, int] | None = None  # width and height as annotated
     problem: BadImage | None = None
-    part: str = ""  # of the split that the files bring along
+    part: str = ""  # of the given split
 
     @property
     def path(self) -> str:
@@ -41,7 +41,7 @@ class AnnotatedImage:
         return legible(self.file.as_posix())
 
     def take(self, boxes: Iterable[tuple[str, Box]]) -> "AnnotatedImage":
-        """Take over boxes; the first that cannot be read is remembered, for when the image turns out to be used."""
+        """Add boxes; the first invalid one is recorded and reported only if the image is used."""
         try:
             self.boxes = list(boxes)
         except BadImage as error:
@@ -74,7 +74,7 @@ def images_beside(path: Path, chosen: Path | None, names: Iterable[str]) -> Path
 
 
 def numbers(value: Any, counts: tuple[int, ...]) -> list[float]:
-    """A list of as many numbers as one of `counts`; raises BadImage for any other."""
+    """A list of numbers whose length is one of `counts`. Raises BadImage for any other value."""
     if (
         not isinstance(value, list)
         or len(value) not in counts
@@ -105,7 +105,7 @@ def rotated_box(cx: float, cy: float, width: float, height: float, clockwise: fl
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a label file that are not empty, with their numbers; raises BadImage for one that is no text."""
+    """The non-empty lines of a label file, with their numbers. Raises BadImage for a file that is not text."""
     try:
         rows = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -120,7 +120,7 @@ def paired(
     folder: Path,
     damage: Damage,
 ) -> Iterator[AnnotatedImage]:
-    """Images with the boxes of their label files, which have the same key; what has no partner is counted."""
+    """Pair images with label files of the same key; files without a partner are counted."""
     for path, key in images.items():
         if file := labels.pop(key, None):
             damage.seen += 1
@@ -133,5 +133,5 @@ def paired(
 
 
 def name_of(value: Any) -> str:
-    """The name of a class; empty, which is refused later, for what is none."""
+    """The name of a class; an invalid one becomes empty, which is refused later."""
     return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""Augmentation: a random variant of an image each time it is used, a pure function of the random numbers given."""
+"""Augmentation: a random variant of an image each time it is read, a pure function of the given random numbers."""
 
 import math
 
@@ -14,16 +14,16 @@ from groundup.data.image_shards import TrainingImage
 
 VERSION = 2  # raised when the same image, strength and random numbers give another variant
 MIN_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and the most its aspect ratio is stretched
-MIN_VISIBLE = 0.4  # fraction of an object that a crop must leave visible, else its annotation goes
+MIN_VISIBLE = 0.4  # fraction of an object that a crop must leave visible, else its annotation is removed
 COLOUR = 0.4  # most that brightness, contrast and saturation change
 ERASED = 0.25  # largest fraction of the image that is erased
-MIXED = 0.4  # largest weight of the other image of a mixup: below a half, so that the text stays true of the first
+MIXED = 0.4  # largest weight of the other image of a MixUp: below a half, so that the answer stays true
 
 
 def augment(image: TrainingImage, strength: float, random: np.random.Generator, mirror: bool) -> TrainingImage:
-    """A random crop and colour jitter, without boxes also erasing; drops boxes that the crop mostly hides.
+    """A random crop and colour jitter; for images without boxes also erasing. Removes boxes that the crop mostly hides.
 
-    With `mirror` also a flip: a choice of its own, as it changes what letters and signs say.
+    With `mirror` also a random flip, which is optional because it changes letters and signs.
     """
     crop = _crop(strength, random)
     height, width = image.pixels.shape[:2]
@@ -66,7 +66,7 @@ def _cropped(detections: tuple[Detection, ...], crop: tuple[float, float, float,
 def _cropped_outlines(
     detections: tuple[Detection, ...], crop: tuple[float, float, float, float]
 ) -> tuple[Detection, ...]:
-    """Rotated boxes in a crop; they keep their angles, so what it cuts off of them stays."""
+    """Rotated boxes in a crop; they keep their angles and may extend beyond it."""
     left, top, right, bottom = crop
     outlines = (np.array([each.outline for each in detections]) - [left, top]) / [right - left, bottom - top]
     visible = rotated_boxes.intersections(rotated_boxes.WHOLE, outlines)
@@ -90,7 +90,7 @@ def _coloured(pixels: Pixels, strength: float, random: np.random.Generator) -> P
     """Brightness, contrast and saturation, each by a factor of its own."""
     brightness, contrast, saturation = 1 + strength * COLOUR * random.uniform(-1, 1, 3)
     own, other = (contrast * brightness * part for part in (saturation + (1 - saturation) / 3, (1 - saturation) / 3))
-    shift = brightness * (1 - contrast) * pixels.mean()  # contrast turns about the mean
+    shift = brightness * (1 - contrast) * pixels.mean()  # contrast is relative to the mean
     matrix = (own, other, other, shift, other, own, other, shift, other, other, own, shift)
     return np.asarray(Image.fromarray(pixels).convert("RGB", matrix))  # far faster than in floats
 
@@ -107,7 +107,7 @@ def _erased(pixels: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def mixup(image: TrainingImage, other: Pixels, strength: float, random: np.random.Generator) -> TrainingImage:
-    """At random, a mixup with another image scaled to the same grid; the first weighs more (arXiv:1710.09412)."""
+    """At random, MixUp with another image scaled to the same grid; the first weighs more (arXiv:1710.09412)."""
     if random.random() >= strength / 4:
         return image
     other = other if other.shape == image.pixels.shape else resized(other, image.grid, image.side)

@@ -18,9 +18,9 @@ from groundup.data.order import assign, mixing_tree, shuffled, stream_key
 from groundup.data.shards import IMAGE, LOSS, PADDING, START, Shards
 
 SELECTED_STEP = 16  # columns: sizes that kernels like
-HELDOUT_ROWS = 64  # rows a source for the held-out loss while training: enough to see a trend, little time
-HELDOUT_PIECE = 16  # of them in one forward
-CHECK_ROWS = 64  # read at a time to find out whether a source has targets
+HELDOUT_ROWS = 64  # rows a source for the held-out loss during training: enough for a trend, little time
+HELDOUT_PIECE = 16  # of these rows in one forward
+CHECK_ROWS = 64  # read at a time to check whether a source has targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,11 @@ class Batch:
     positions: npt.NDArray[np.int64]  # [B, T], from 0 in each document
     blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) attend to each other in both directions
     images: tuple[tuple[ImageExample, ...], ...] = ()  # of each row
-    selected: npt.NDArray[np.int64] | None = None  # [B, A], columns with all that has a loss, ascending; None: any may
+    selected: npt.NDArray[np.int64] | None = None  # [B, A], columns that include all with a loss, ascending; None: all
 
     @property
     def count(self) -> float:
-        """How many predictions count in the loss."""
+        """How many predictions (tokens and patches) count in the loss."""
         return float(self.weights.sum()) + sum(image.count for row in self.images for image in row)
 
     @property
@@ -52,7 +52,7 @@ class Batch:
         return self._rows(rows * rank // world, rows * (rank + 1) // world)
 
     def micro(self, rows: int) -> list["Batch"]:
-        """The batch in pieces of at most `rows` rows, in order."""
+        """The batch in micro-batches of at most `rows` rows, in order."""
         return [self._rows(start, start + rows) for start in range(0, len(self.ids), rows)]
 
     def _rows(self, start: int, stop: int) -> "Batch":
@@ -64,11 +64,11 @@ class Batch:
 class Batches:
     """The endless training data of one stage.
 
-    `mix` gives the fraction of the tokens of each source. Padding is no token: a source with emptier rows gives more
-    rows. After any number of rows a source is at most two rows off its fraction, half a row of two sources
-    (`order.deviation` is the exact bound). Each source is read in epochs, every row once, in an order of its own. With
-    `assistant_only`, only tokens flagged LOSS count in the loss. The image objective `images` gives the targets of
-    images; None for sources without any.
+    `mix` gives the fraction of the tokens of each source. Padding does not count: a source with emptier rows gives more
+    rows. After any number of rows a source is at most two rows off its fraction; with two sources, half a row
+    (`order.deviation` is the exact bound). Each source is read in epochs, each row once, in a new order. The loss mask
+    `weights`: with `assistant_only` (instruction tuning) only tokens flagged LOSS, else all. The image objective
+    `images` gives the targets of images; None without images.
 
     Raises InputError for a source without rows, or shards of different contexts.
     """
@@ -111,7 +111,7 @@ class Batches:
                 )
 
     def require_lessons(self) -> None:
-        """Raise InputError for a source whose rows have no targets: its fraction of the tokens would train nothing."""
+        """Raise InputError for a source whose rows have no targets: nothing would be learnt from its tokens."""
         for name, part in zip(self.names, self.shards, strict=True):
             if not any(self._teach(part, start) for start in range(0, part.rows, CHECK_ROWS)):
                 raise InputError(
@@ -130,7 +130,7 @@ class Batches:
                 )
 
     def _teach(self, part: Shards, start: int) -> bool:
-        """Whether rows have targets: patches, or tokens; in answers two different ones, as an empty one is its end."""
+        """Whether rows have targets: patches or tokens; of answers two different tokens, as an empty answer has one."""
         numbers = np.arange(start, min(start + CHECK_ROWS, part.rows))
         ids, flags = part.take(numbers)
         batch = _batch(ids, flags, self.assistant_only, self._examples([(part, int(each)) for each in numbers], 0))
@@ -146,7 +146,7 @@ class Batches:
         return batch if self._selected is None else replace(batch, selected=_selected(batch, self._selected))
 
     def _examples(self, rows: list[tuple[Shards, int]], first: int) -> tuple[tuple[ImageExample, ...], ...]:
-        """The images of rows, each a shard and a row of it; `first` is the number of the first row in the stream.
+        """The images of rows, each given as a shard and a row; `first` is the number of the first row in the stream.
 
         Augmentation follows from the seed, the row's number and the position in it.
         """
@@ -173,7 +173,7 @@ class Batches:
 
 
 def heldout(name: str, shards: Shards, assistant_only: bool, images: ImageObjective) -> list[Batch]:
-    """Rows of the held-out part for the loss while training, in pieces, without augmentation; InputError for none."""
+    """Batches of held-out rows for the loss during training, without augmentation. Raises InputError without rows."""
     rows = min(HELDOUT_ROWS, shards.rows)
     batches = Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, images.without_augmentation())
     return batches[0].micro(HELDOUT_PIECE)
@@ -187,7 +187,7 @@ def _batch(
 ) -> Batch:
     padding = (flags & PADDING) > 0
     starts = (flags & START) > 0
-    starts[:, 1:] |= padding[:, 1:] & ~padding[:, :-1]  # padding is a document of its own
+    starts[:, 1:] |= padding[:, 1:] & ~padding[:, :-1]  # padding counts as a separate document
     targets, counts = np.zeros_like(ids), np.zeros(ids.shape, bool)
     targets[:, :-1] = ids[:, 1:]
     counts[:, :-1] = ~starts[:, 1:] & ~padding[:, 1:] & ((flags[:, 1:] & IMAGE) == 0)
@@ -215,13 +215,13 @@ def _blocks(images: tuple[tuple[ImageExample, ...], ...], shape: tuple[int, ...]
 
 
 def _rounded(most: int, context: int) -> int | None:
-    """The number of columns to select of each row, constant for compiled code; None if that is nearly all of them."""
+    """The number of columns to select in each row, constant for compiled code; None if it is nearly all columns."""
     columns = -(-max(most, 1) // SELECTED_STEP) * SELECTED_STEP
     return columns if columns <= 0.75 * context else None
 
 
 def _selected(batch: Batch, most: int) -> npt.NDArray[np.int64]:
-    """Columns with a loss, and others to make them `most` in every row, [B, most]."""
+    """Columns with a loss, filled up with others to `most` in every row, [B, most]."""
     silent = batch.weights == 0
     for row, images in enumerate(batch.images):
         for image in images:

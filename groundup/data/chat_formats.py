@@ -1,7 +1,7 @@
-"""The formats in which conversations are published, recognised by their keys: OpenAI, ShareGPT, Alpaca, pairs.
+"""The published formats of conversations, recognised by their keys: OpenAI, ShareGPT, Alpaca, pairs.
 
-A row becomes messages in the OpenAI form. A key that is neither used nor bookkeeping is refused by name: it may change
-the meaning of the row.
+A row is converted to messages in the OpenAI format. A key that is neither used nor bookkeeping is refused by name, as
+it may change the meaning of the row.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")  # keys of a list of turns
 QUESTIONS = ("instruction", "prompt", "question", "query", "problem", "input", "inputs", "user", "human")
-CONTEXTS = ("input", "context")  # beside a question: what it is about
+CONTEXTS = ("input", "context")  # keys beside a question: its subject
 ANSWERS = ("output", "completion", "response", "answer", "chosen", "solution", "target", "targets", "assistant")
 SYSTEMS = ("system", "system_prompt")
 REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -25,7 +25,7 @@ PREFERENCES = (
     *("rejected", "rejected_response", "non_preferred_output", "preferred_output", "chosen_response"),
     *("score_rejected", "rejected_score"),
 )
-# Keys of a row's provenance: not read, and reported. The index that pandas writes has no name, or one of two.
+# Bookkeeping keys of a row: not read, but reported. The index that pandas writes has no name, or one of two.
 BOOKKEEPING = (
     *("id", "uuid", "idx", "index", "hash", "conversation_id", "prompt_id", "conversation_hash", "turn", "num_turns"),
     *("source", "dataset", "dataset_name", "data_source", "subset", "split", "category", "task", "domain", "topic"),
@@ -57,14 +57,14 @@ class Conversation(NamedTuple):
 
 
 class PreferencePair(InputError):
-    """A row of preference learning in a source of conversations."""
+    """Raised for a row of preference learning in a source of conversations."""
 
 
 def conversation(row: Row, ignore: Collection[str] = ()) -> Conversation:
-    """The conversation of a row; keys in `ignore` are passed over, in its turns too.
+    """The conversation of a row; keys in `ignore` are skipped, in its turns too.
 
-    Raises PreferencePair for a chosen and a rejected answer, and InputError for a row that is no conversation or has a
-    key that is not used.
+    Raises PreferencePair for a chosen and a rejected answer, and InputError for a row that is not a conversation or has
+    a key that is not used.
     """
     rest = {
         key: _passing_over(ignore, _structure(value, key) if key in TURNS else value)
@@ -80,7 +80,7 @@ def conversation(row: Row, ignore: Collection[str] = ()) -> Conversation:
     system = next((rest.pop(key) for key in SYSTEMS if isinstance(rest.get(key), str)), None)
     form, messages = _messages(rest)
     if any(isinstance(message, dict) and message.get("content") == rest.get("prompt", ()) for message in messages):
-        del rest["prompt"]  # once more what is among the messages
+        del rest["prompt"]  # a copy of one of the messages
     unread = [key for key in BOOKKEEPING if rest.pop(key, None) is not None]
     _refuse(rest, "a conversation", f"take it out, or pass over it with ignore = {[*ignore, *rest]} in the source")
     if any(isinstance(message, dict) and message.get("name") for message in messages):
@@ -89,7 +89,7 @@ def conversation(row: Row, ignore: Collection[str] = ()) -> Conversation:
 
 
 def _passing_over(ignore: Collection[str], value: Any) -> Any:
-    """A list of turns without some of their keys; any other value as it is."""
+    """A list of turns without the ignored keys; any other value unchanged."""
     if not ignore or not isinstance(value, list):
         return value
     return [
@@ -99,14 +99,14 @@ def _passing_over(ignore: Collection[str], value: Any) -> Any:
 
 
 def _refuse(rest: Row, what: str, remedy: str = "take it out") -> None:
-    """Raise InputError for the first key that is left."""
+    """Raise InputError for the first remaining key."""
     if rest:
         key = next(iter(rest))[:60]
         raise InputError(f"unknown key {key!r} in {what}; {_REMEDIES.get(key, remedy)}")
 
 
 def _messages(rest: Row) -> tuple[str, list[Any]]:
-    """The format and the messages; takes the keys it uses out of `rest`."""
+    """The format and the messages; removes the used keys from `rest`."""
     if key := next((key for key in TURNS if key in rest), None):
         turns = rest.pop(key)
         if not isinstance(turns, list):
@@ -129,13 +129,13 @@ def _messages(rest: Row) -> tuple[str, list[Any]]:
 
 
 def _is_whole(answer: list[Any]) -> bool:
-    """Whether what stands in the place of an answer begins with its question."""
+    """Whether the list in the place of an answer is the whole conversation, with its question."""
     first = _turn(answer[0]) if answer else None
     return isinstance(first, dict) and first["role"] != "assistant"
 
 
 def _pair(rest: Row, where: str = "") -> Iterator[Any]:
-    """A question and its answer, texts or messages, after their history; `where` is named if other keys are left."""
+    """A question and its answer, as texts or messages, after their history; `where` is named in errors."""
     if isinstance(system := rest.pop("system", None), str) and system:
         yield {"role": "system", "content": system}
     question, answer = (next((key for key in keys if key in rest), None) for keys in (QUESTIONS, ANSWERS))
@@ -148,7 +148,7 @@ def _pair(rest: Row, where: str = "") -> Iterator[Any]:
         yield from _said(before[0], "history", "user") + _said(before[1], "history", "assistant")
     if context and isinstance(asked[0][-1].get("content"), str):
         asked[0][-1]["content"] += f"\n\n{context}"
-    # What a list of messages says before the completion is given, not learnt (as TRL has it).
+    # In a list of messages, everything before the completion is left out of the loss mask (as in TRL).
     yield from ({**each, "weight": 0} if each.get("role") == "assistant" else each for each in asked[0])
     yield from _said(rest.pop(answer), answer, "assistant") if answer else []
     if where:
@@ -156,7 +156,7 @@ def _pair(rest: Row, where: str = "") -> Iterator[Any]:
 
 
 def _said(value: Any, key: str, role: str) -> list[Message]:
-    """A text as a message of a role, or the messages that stand in its place."""
+    """A text as a message of a role, or the messages in its place."""
     if isinstance(value, str):
         return [{"role": role, "content": value}]
     turns = value if isinstance(value, list) else [value]
@@ -166,7 +166,7 @@ def _said(value: Any, key: str, role: str) -> list[Message]:
 
 
 def _opened(system: str | None, messages: list[Any]) -> list[Any]:
-    """The messages after a system prompt that stood beside them."""
+    """The messages, with a system prompt from beside them as the first one."""
     if system is None:
         return messages
     if messages and isinstance(messages[0], dict) and messages[0].get("role") in ("system", "developer"):
@@ -180,7 +180,7 @@ def _opened(system: str | None, messages: list[Any]) -> list[Any]:
 
 
 def _turn(turn: Any) -> Any:
-    """A turn as a message in the OpenAI form, as far as it is known; the rest is left for `messages.check`."""
+    """A turn as a message in the OpenAI format; unknown parts are left for `messages.check`."""
     if not isinstance(turn, dict):
         return turn
     message = {key: value for key, value in turn.items() if not says_nothing(value) or key in ("role", "content")}
@@ -204,7 +204,7 @@ def _is_typed(content: list[Any]) -> bool:
 
 
 def _typed(content: list[dict[str, str]]) -> Message:
-    """What a message says, thinks and calls, of typed parts."""
+    """Text, reasoning and tool calls of a message with typed parts."""
     said, thought, called = (
         [part["value"] for part in content if part["type"] == kind] for kind in ("text", "reasoning", "tool_call")
     )
@@ -214,7 +214,7 @@ def _typed(content: list[dict[str, str]]) -> Message:
 
 
 def _answer(message: Message) -> Message:
-    """An assistant's message with its reasoning and its calls in the places of today."""
+    """An assistant's message with its reasoning and its tool calls in their current OpenAI fields."""
     if isinstance(called := message.get("function_call"), dict):
         message = {key: value for key, value in message.items() if key != "function_call"}
         message["tool_calls"] = [*(message.get("tool_calls") or []), {"type": "function", "function": called}]
@@ -225,7 +225,7 @@ def _answer(message: Message) -> Message:
 
 
 def with_reasoning(message: Message) -> Message:
-    """An assistant's message whose reasoning stands in its content, where the model writes it."""
+    """An assistant's message with its reasoning inside the content, where the model writes it."""
     for key in REASONING:
         thought, content = message.get(key), message.get("content")
         if isinstance(thought, str) and isinstance(content, str | list | None):
@@ -236,13 +236,13 @@ def with_reasoning(message: Message) -> Message:
 
 
 def _thought(thought: str, content: Any) -> Any:
-    """Content after the reasoning, which the model writes between <think> and </think>."""
+    """The content with the reasoning before it, between <think> and </think>."""
     written = f"<think>\n{thought.strip()}\n</think>\n\n"
     return [{"type": "text", "text": written}, *content] if isinstance(content, list) else written + (content or "")
 
 
 def _calls(content: Any) -> list[dict[str, Any]]:
-    """The calls of a ShareGPT turn: the JSON of one or several."""
+    """The tool calls of a ShareGPT turn: JSON of one or several."""
     calls = _structure(content, "function_call")
     return [{"type": "function", "function": call} for call in (calls if isinstance(calls, list) else [calls])]
 

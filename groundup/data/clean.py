@@ -36,7 +36,7 @@ def _content(content: str | list[dict[str, str]] | None) -> str | list[dict[str,
 
 
 def clean(documents: Iterator[Document], source: SourceConfig, filtered: Filtered) -> Iterator[Document]:
-    """Normalise each document; filter, by reason, empty, short, long and invalid ones, and chats without answer."""
+    """Normalise documents; filter empty, short, long and invalid ones, and conversations without answer, by reason."""
     for document in documents:
         document = normalised(document)
         if reason := _unfit(document, source):
@@ -58,21 +58,21 @@ def _unfit(document: Document, source: SourceConfig) -> str | None:
         return "no answer"
     try:
         _ = document.digest
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON's \u escapes can spell
+    except UnicodeEncodeError:  # a lone surrogate, which JSON's \u escapes can contain
         return "invalid Unicode"
     return None
 
 
 def _answers(message: dict[str, Any]) -> bool:
-    """Whether a message is an answer: text or tool calls of the assistant in the loss mask."""
+    """Whether a message is an answer: text or tool calls of the assistant that are in the loss mask."""
     return supervised(message) and bool(said(message).strip() or message.get("tool_calls"))
 
 
 def is_heldout(digest: bytes, share: float) -> bool:
-    """Whether content with this digest is held out: a pure function of the content and the fraction.
+    """Whether content with this digest is held out: a pure function of the content and the fraction `share`.
 
-    A document stays on its side when others come or go, and so do its duplicates. A larger fraction holds out all that
-    a smaller one does.
+    A document stays on its side when other documents are added or removed, and so do its duplicates. A larger fraction
+    holds out all documents of a smaller one.
     """
     return int.from_bytes(digest[8:16], "big") < share * 2**64
 
@@ -83,11 +83,11 @@ def set_aside(share: float, count: int) -> int:
 
 
 class DigestSet:
-    """A set of digests, 8 bytes each (16 for the moment in which two runs merge).
+    """A set of digests, 8 bytes each (16 while two runs are merged).
 
-    Sorted runs, merged when a later one has grown to half the one before it (a log-structured merge): a look-up is a
-    binary search in at most log2(n) runs. Among a billion documents the chance that any two share their 64 bits, and
-    one is dropped as a duplicate, is 3 % (the birthday bound, n^2 / 2^65).
+    It consists of sorted runs; two are merged when the later one has grown to half of the earlier (log-structured
+    merge). A look-up is a binary search in at most log2(n) runs. Among a billion documents the probability that any two
+    share their 64 bits, so that one is filtered as a duplicate, is 3 % (the birthday bound, n^2 / 2^65).
     """
 
     def __init__(self) -> None:

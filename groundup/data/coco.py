@@ -1,4 +1,4 @@
-"""Annotations in COCO's form: one JSON file of images, their boxes or polygons, and the names of the classes."""
+"""Annotations in COCO's format: one JSON file with images, their boxes or polygons, and the names of the classes."""
 
 import json
 import math
@@ -38,7 +38,7 @@ _OF_IMAGE = ("id", "file_name", "width", "height")
 
 
 def read(path: Path, images: Path | None, folder: Path, damage: Damage) -> Iterator[AnnotatedImage]:
-    """Stream the images of a file; annotations of none are counted as damage. Raises InputError for another form."""
+    """Stream the images of a file; annotations of no image count as damage. Raises InputError for another format."""
     root = _root(path)
     name = shown(path, folder)
     images = images_beside(path, images, filter(None, map(_file_name, root["images"])))
@@ -95,7 +95,7 @@ def _kinds(path: Path, categories: list[Any]) -> dict[Any, str]:
 
 
 def _id(value: Any, key: str) -> int | str | None:
-    """The id under a key of an object; whole numbers are one in any JSON type: 1, 1.0 and "1". None for no id."""
+    """The id under a key of an object; 1, 1.0 and "1" are the same id. None if there is no id."""
     id = value.get(key) if isinstance(value, dict) else None
     if isinstance(id, str):
         return int(id) if id.isascii() and id.isdecimal() and len(id) < 19 and str(int(id)) == id else id
@@ -110,7 +110,7 @@ def _file_name(image: Any) -> str | None:
 
 
 def _unread(value: Any, known: tuple[str, ...]) -> list[str]:
-    """The keys with a value that are not read."""
+    """The keys with a value that are not read, for the report."""
     return (
         [key for key, item in value.items() if key not in known and not says_nothing(item)]
         if isinstance(value, dict)
@@ -124,12 +124,12 @@ def _image(
     size = (image.get("width"), image.get("height"))
     listed.where += f" {image['file_name']}"
     listed.pixels = True
-    listed.size = None if size == (None, None) else size  # type: ignore[assignment] # what is no pair of numbers fits no image either
+    listed.size = None if size == (None, None) else size  # type: ignore[assignment] # other values match no image size
     return listed.take((kinds.get(_id(each, "category_id"), ""), _box(each)) for each in annotations)
 
 
 def _told(bbox: Any, drops: Filtered) -> None:
-    """Count what is no upright box."""
+    """Count boxes that are not upright."""
     if bbox is None:
         drops.recognise(POLYGONS)
     elif isinstance(bbox, list) and len(bbox) == 5:

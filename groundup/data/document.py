@@ -1,4 +1,4 @@
-"""The document: what every source yields and every later step reads."""
+"""The document: every source yields documents, and every later data step reads them."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ SCHEMA = pa.schema(
         ("text", pa.string()),  # plain text, or null for a conversation
         ("messages", pa.string()),  # a conversation as JSON in the OpenAI shape, or null for text
         ("tools", pa.string()),  # the tools a conversation may call, as JSON, or null
-        ("images", pa.list_(pa.binary())),  # the encoded images that it shows, in order
+        ("images", pa.list_(pa.binary())),  # its encoded images, in order
         (
             "look",
             pa.uint64(),
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("heldout", pa.bool_()),  # belongs to the validation part
     ]
 )
-UPRIGHT = 5  # values of a detection in the column `things`: its class and its box; corners follow
+UPRIGHT = 5  # values of a detection in the column `things`: its class and its box; corners follow if it is rotated
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Document:
 
     @property
     def size(self) -> int:
-        """About the bytes it takes in memory."""
+        """Approximate bytes in memory."""
         return self.characters + sum(map(len, self.images))
 
     @cached_property
@@ -94,7 +94,7 @@ class Document:
 
 
 def said(message: dict[str, Any]) -> str:
-    """The text of a message, that of its parts joined."""
+    """The text of a message, with its parts joined."""
     content = message.get("content")
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part["type"] == "text")

@@ -1,4 +1,4 @@
-"""The account of what was left out: every drop counted by its reason, the first ones by name."""
+"""Filtered documents and damaged files: each is counted by its reason, and the first ones are named."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from groundup.data.streams import guessed
 
 EXAMPLES, EXAMPLES_A_REASON = 20, 5
 UNREAD = 100  # names of keys and columns that are reported
-SAMPLE = 1 << 16  # bytes by which an encoding is guessed
+SAMPLE = 1 << 16  # bytes from which an encoding is guessed
 
 
 @dataclass
@@ -19,26 +19,26 @@ class Filtered:
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
-    unread: set[str] = field(default_factory=set)  # keys and columns that no document takes anything from
+    unread: set[str] = field(default_factory=set)  # keys and columns that are not read
     recognised: Counter[str] = field(default_factory=Counter)  # layouts recognised and things converted: no drops
 
     def note(self, reason: str, where: str, detail: str = "") -> None:
-        """Count one drop; `where` is a file, with the line or row inside it."""
+        """Count one filtered document; `where` is a file, with the line or row inside it."""
         self.counts[reason] += 1
         if self.counts[reason] <= EXAMPLES_A_REASON and len(self.examples) < EXAMPLES:
             self.examples.append(sentence(reason, where, detail))
 
     def recognise(self, what: str, count: int = 1) -> None:
-        """Count what was taken for something by its form, or converted, as users should know: "12 of it"."""
+        """Count a recognised format or a conversion, which is reported as "12 of it"."""
         self.recognised[what] += count
 
     def pass_over(self, names: Iterable[str]) -> None:
-        """Remember unread keys or columns, at most UNREAD of them."""
+        """Record unread keys or columns, at most UNREAD of them."""
         self.unread.update(name for name in names if len(self.unread) < UNREAD)
 
 
 def sentence(reason: str, where: str, detail: str = "") -> str:
-    """One drop in words.
+    """One filtered document in words.
 
     >>> sentence("broken line", "a.jsonl:7", "not valid JSON")
     'a.jsonl:7: broken line (not valid JSON)'
@@ -56,17 +56,17 @@ class Damage:
     seen: int = 0
     bad: int = 0
     first: str = ""
-    undecoded: int = 0  # of the bad ones, those that are no UTF-8
+    undecoded: int = 0  # of the damaged ones, those that are not UTF-8
     sample: bytes = b""  # of their bytes
 
     def note(self, reason: str, where: str, detail: str = "") -> None:
-        """Count one damaged file or line, and remember the first."""
+        """Count one damaged file or line, and record the first."""
         self.bad += 1
         self.first = self.first or sentence(reason, where, detail)
         self.drops.note(reason, where, detail)
 
     def note_undecodable(self, where: str, error: UnicodeDecodeError) -> None:
-        """Count a file, line or row that is no UTF-8, nor in the encoding that the source names."""
+        """Count a file, line or row that is neither UTF-8 nor in the encoding that the source names."""
         start = error.object.rfind(b"\n", 0, error.start) + 1
         self.sample += error.object[start : start + SAMPLE - len(self.sample)] + b"\n"
         self.undecoded += 1
@@ -82,7 +82,7 @@ class Damage:
             )
 
     def _encoding(self) -> str:
-        """What to do about those that are in another encoding."""
+        """The remedy for files in another encoding."""
         if not self.undecoded:
             return ""
         guess = guessed(self.sample)

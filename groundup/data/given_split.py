@@ -1,7 +1,7 @@
-"""The split that files bring along: folders, tables or annotations called train, val and test.
+"""The given split of a data set: folders, tables or annotations called train, val and test.
 
-One part is held out, val where there is one, else test; the other of the two is left out. Names count above the folder
-of a class, in any case, and with a year behind them, as COCO's train2017.
+One part is held out, val if there is one, else test; the other of the two is left out. The names are those of folders
+above the class folders, in upper or lower case, and with or without a year, as COCO's train2017.
 """
 
 import os
@@ -24,7 +24,7 @@ _WORD = re.compile(r"([a-z]+|t10k)(?:[12][0-9]{3})?")
 
 
 def part_of(names: Iterable[str]) -> str:
-    """The part that the first of some names stands for; empty for none.
+    """The part of the split that the first of some names means; empty for none.
 
     >>> part_of(["photos", "Validation"]), part_of(["train2017"]), part_of(["cats"])
     ('val', 'train', '')
@@ -39,7 +39,7 @@ def words(stem: str) -> list[str]:
 
 
 def parts_of_files(paths: Sequence[Path]) -> dict[Path, str]:
-    """The part of each file by the folders it lies in, below the one that is common to all."""
+    """The part of each file, by the names of its folders below the common folder of all files."""
     folders = {path.parent for path in paths}
     shared = Path(os.path.commonpath(folders))
     parts = {folder: part_of(folder.relative_to(shared).parts) for folder in folders}
@@ -54,9 +54,9 @@ class GivenSplit:
 
     @staticmethod
     def of(source: ImageFilesConfig, parts: Iterable[str]) -> "GivenSplit":
-        """The split of a source whose images are of these parts; a list of what is held out goes before it.
+        """The split of a source whose images have these parts; a list of held-out files overrides it.
 
-        Raises InputError where the part to hold out is not among them.
+        Raises InputError if the part to hold out is not among them.
         """
         found = set(parts) - {""}
         if source.heldout_files:
@@ -77,7 +77,7 @@ class GivenSplit:
         return True if part == self.heldout else None
 
     def tell(self, part: str, drops: Filtered) -> None:
-        """Count an image by what its part means."""
+        """Count an image by the use of its part."""
         if not self.heldout:
             return
         side = self.holds_out(part)

@@ -1,7 +1,7 @@
-"""IDX files, in which MNIST and its like come: arrays of bytes behind a header, one file of images and one of labels.
+"""IDX files, the format of MNIST: arrays of bytes after a header, one file of images and one of labels.
 
 The header is two zero bytes, the type, the number of dimensions, and each dimension in four bytes, big-endian; a file
-may be compressed with gzip. Images are handed on as PGM or PPM, which their bytes are but for the header.
+may be compressed with gzip. Images are passed on as PGM or PPM, which have the same bytes after another header.
 """
 
 import gzip
@@ -85,7 +85,7 @@ def _names(path: Path) -> list[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file, unpacked as it is read; raises InputError for what cannot be."""
+    """Open a file, decompressed while it is read. Raises InputError for one that cannot be read."""
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"

@@ -1,4 +1,4 @@
-"""Images of a batch with their training targets, and what makes them: an image objective."""
+"""Images of a batch with their training targets, and the interface of the image objective that makes them."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,10 +17,10 @@ class ImageExample:
     position: int  # of the first patch in its row of tokens
     grid: PatchGrid
     patches: Patches  # [N, P]
-    prefix: int  # so many patches, from the first, attend to each other in both directions
-    hidden: npt.NDArray[np.bool_]  # [N], the model's input hides the pixels
-    ahead: int  # a patch predicts the one so many further on
-    weights: npt.NDArray[np.float32]  # [N], 1 where the patch that is predicted counts in the loss
+    prefix: int  # number of first patches that attend to each other in both directions (bidirectional prefix)
+    hidden: npt.NDArray[np.bool_]  # [N], True: masked in the model's input
+    ahead: int  # a patch predicts the patch so many positions later
+    weights: npt.NDArray[np.float32]  # [N], 1 where the predicted patch counts in the loss
     classes: npt.NDArray[np.int64]  # [N], 0 background, from 1 the classes of the objective, -1 not annotated
     boxes: npt.NDArray[np.float32]  # [N, 4], regression targets (`codecs.detections.to_targets`)
 
@@ -36,13 +36,13 @@ class ImageExample:
 
 
 class ImageObjective(Protocol):
-    """What a stage learns from images, and how it varies them (`train.patch_objective`)."""
+    """The image objective of a stage: targets and augmentation of images (`train.patch_objective`)."""
 
     def example(self, image: TrainingImage, images: ShardImages, random: np.random.Generator) -> ImageExample:
-        """An image of a shard with its targets; all that is random follows from `random`."""
+        """An image of a shard with its training targets; all randomness comes from `random`."""
 
     def without_augmentation(self) -> "ImageObjective":
-        """The same for the held-out loss."""
+        """The same objective without augmentation, for the held-out loss."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that decides the examples, as JSON."""
+        """The fields that decide the examples, as JSON."""

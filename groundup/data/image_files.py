@@ -1,4 +1,4 @@
-"""Shared parts of the image sources: suffixes, reading and checking, and the lists of held-out and left-out images."""
+"""Shared by the image sources: suffixes, reading and checking, and the lists of held-out and left-out images."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from groundup.data.given_split import NO_SPLIT, GivenSplit
 from groundup.data.paths import legible, placed, shown, there
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-UNREAD = (".heic", ".heif", ".avif")  # images of no format that is read: named, not passed over
+UNREAD = (".heic", ".heif", ".avif")  # unsupported image formats: reported, not ignored
 _NAMED = re.compile(rf".*(?:{'|'.join(map(re.escape, SUFFIXES))})(?=[\s,]|$)", re.IGNORECASE)
 NO_CLASS = "class without a name"
 LEFT_OUT = "listed in without_files"
@@ -34,7 +34,7 @@ def load(path: Path) -> bytes:
     missing = BadImage("missing image", f"no file {legible(path.name)[:80]!r}")
     try:
         file = path.stat()
-    except (OSError, ValueError):  # also for a name that no file can have
+    except (OSError, ValueError):  # also for an invalid file name
         raise missing from None
     if not S_ISREG(file.st_mode):  # such as a pipe, which would never end
         raise missing
@@ -54,7 +54,7 @@ def checked(data: bytes) -> Pixels:
 
 
 def contained(folder: Path, name: str) -> Path:
-    """The file that others' data names inside a folder; raises BadImage for one outside."""
+    """The file inside a folder that a data file names. Raises BadImage for a file outside of the folder."""
     try:
         return inside(folder, name)
     except InputError as error:
@@ -75,7 +75,7 @@ def asked(question: str, answer: str) -> list[dict[str, Any]]:
 
 
 class Found(Protocol):
-    """An image that a source has come upon: the path by which lists may name it, and what reports call it."""
+    """An image that a source has found: the path by which lists may name it, and its name in reports."""
 
     @property
     def path(self) -> str:
@@ -87,11 +87,11 @@ class Found(Protocol):
 
     @property
     def where(self) -> str:
-        """What is to be mended if it cannot be used."""
+        """The place to repair if the image cannot be used."""
 
     @property
     def part(self) -> str:
-        """Its part of the split that the files bring along (`data.given_split`), or empty."""
+        """Its part of the given split (`data.given_split`), or empty."""
 
 
 F = TypeVar("F", bound=Found)
@@ -100,15 +100,15 @@ F = TypeVar("F", bound=Found)
 def _by_side(
     found: Callable[[], Iterable[F]], given: GivenSplit, source: ImageFilesConfig, folder: Path, drops: Filtered
 ) -> Iterator[tuple[F, bool]]:
-    """All images of a source, each with whether a list or the given split holds it out; those first, none left out.
+    """Images of a source, each with whether a list or the given split holds it out; held-out ones first.
 
-    `found` is called for each of the two parts, and gives the same images in the same order. Raises InputError for an
-    unreadable list, and for a name in it that fits no image or several, or is in both lists.
+    `found` is called for each of the two parts and must give the same images in the same order. Raises InputError for
+    an unreadable list, and for a name in it that matches no image or several, or is in both lists.
     """
     heldout, without = _entries(source.heldout_files, source, folder), _entries(source.without_files, source, folder)
     for part in (
         (True, False) if heldout or without or given.heldout else (False,)
-    ):  # a bad list is refused before images are decoded
+    ):  # an invalid list is refused before images are decoded
         for each in found():
             held, left = _lists(heldout, each), _lists(without, each)
             if held and left:
@@ -139,7 +139,7 @@ def documents(
     damage: Damage,
     given: GivenSplit = NO_SPLIT,
 ) -> Iterator[Document]:
-    """What `make` makes of each image, given whether it is held out; unusable images count as damage.
+    """Documents that `make` makes of each image and whether it is held out; unusable images count as damage.
 
     Raises InputError as `_by_side` does, and for damage over `bad_share`.
     """
@@ -159,7 +159,7 @@ def lists(source: ImageFilesConfig, folder: Path) -> list[Path]:
 
 
 def _list(name: str, source: ImageFilesConfig, folder: Path) -> Path:
-    """The file of a list; raises InputError for what is there and no file: a pipe would never end."""
+    """The file of a list. Raises InputError if it is not a regular file: a pipe would never end."""
     path = placed(name, folder)
     if not there(path) and os.path.lexists(path):
         raise InputError(f"source {source.name!r}: the list {path} is no regular file; name a file of text")
@@ -176,7 +176,7 @@ class _Entry:
 
 
 def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict[str, _Entry]:
-    """The names of a list, one a line; empty lines and those that begin with # are passed over."""
+    """The names of a list, one a line; empty lines and lines that begin with # are skipped."""
     if listed is None:
         return {}
     path = _list(listed, source, folder)
@@ -202,7 +202,7 @@ def _entries(listed: str | None, source: ImageFilesConfig, folder: Path) -> dict
 def _written(line: str) -> list[str]:
     """The name on a line of a list, in quotes or not, columns after it left out.
 
-    Without quotes and suffix it is the line, or its first word.
+    Without quotes and suffix the candidates are the whole line and its first word.
 
     >>> _written("in/my cat.JPG 3"), _written("my cat"), _written("'my cat' 3")
     (['in/my cat.JPG'], ['my cat', 'my'], ['my cat'])

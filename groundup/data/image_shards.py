@@ -1,4 +1,4 @@
-"""The images of a shard, memory-mapped: pixels at the model's resolution, positions in the rows and annotated objects.
+"""The images of a shard, memory-mapped: pixels at the model's resolution, positions in the rows, and detections.
 
 Beside the rows of tokens lie `pixels.bin` (RGB, one image after the other), `images.bin` (one IMAGE record each, in the
 order of the rows), `things.bin` (one DETECTION record each) and, in `shards.json`, the names of the classes.
@@ -67,7 +67,7 @@ class TrainingImage(NamedTuple):
 
 
 class ImageWriter:
-    """Writes the images of the rows as they come; a context manager."""
+    """Writes the images of rows one after the other; a context manager."""
 
     def __init__(self, out: Path, rotated: bool = False):
         self._out, self._stack = out, ExitStack()

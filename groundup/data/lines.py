@@ -1,4 +1,4 @@
-"""JSON objects of a file, one a line or in an array, read so that one endless line cannot fill memory."""
+"""Streams JSON objects of a file, one a line or in an array; an endless line cannot fill memory."""
 
 import codecs
 import json
@@ -15,15 +15,15 @@ from groundup.data.streams import CHUNK, opened
 LONGEST_ESCAPE = 12  # bytes of one character in JSON: an escaped surrogate pair
 LINE_OVERHEAD = 65_536  # bytes a line may have beyond its characters: braces, keys, numbers
 
-_ENDS = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)  # finds where a value ends, and no more
+_ENDS = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)  # used only to find where a value ends
 _BETWEEN = " \t\r\n,"
 
 
 def records(path: Path, name: str, damage: Damage, encoding: str = "utf-8") -> Iterator[tuple[str, bytes]]:
     """Stream the JSON objects of a file with their origin: those of an array, or one a line.
 
-    Too long lines are dropped and counted; in an array, what follows a broken object cannot be found, so it is refused.
-    Raises InputError for that, and when the file cannot be read.
+    Lines that are too long are filtered and counted. In an array, the object after a broken one cannot be found: this
+    raises InputError, as does a file that cannot be read.
     """
     with _reading(path, damage), opened(path, encoding) as file:
         first = file.peek().removeprefix(codecs.BOM_UTF8).lstrip()
@@ -32,7 +32,7 @@ def records(path: Path, name: str, damage: Damage, encoding: str = "utf-8") -> I
 
 
 def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
-    """Stream a file's lines with their origin, `name:number`; empty or too long ones are dropped and counted.
+    """Stream a file's lines with their origin, `name:number`; empty or too long ones are filtered and counted.
 
     Raises InputError when the file cannot be read.
     """
@@ -51,7 +51,7 @@ def _reading(path: Path, damage: Damage) -> Iterator[None]:
 
 
 def record(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line. Raises ValueError for anything else, or JSON that readers would read differently."""
+    """The JSON object of a line. Raises ValueError for anything else, and for ambiguous JSON (duplicate keys)."""
     value = strict_json.loads(line.decode("utf-8-sig"))
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found {type(value).__name__}")
@@ -82,7 +82,7 @@ def _skip_line(file: IO[bytes], limit: int) -> None:
 
 
 def _elements(file: IO[bytes], path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
-    """The objects of an array, or one after another, with their number."""
+    """The objects of an array, or objects one after another, with their numbers."""
     text, number = _Ahead(file), 0
     array = text.starts("[")
     text.at += array
@@ -107,7 +107,7 @@ def _broken(path: Path, damage: Damage, line: int, what: str) -> InputError:
 
 
 class _Ahead:
-    """The text of a file, a chunk ahead of what has been read; bytes that are no UTF-8 are kept as surrogates."""
+    """The text of a file, read in chunks ahead of the parser; bytes that are not UTF-8 become surrogates."""
 
     def __init__(self, file: IO[bytes]):
         self._file, self._more = file, True
@@ -116,11 +116,11 @@ class _Ahead:
 
     @property
     def line(self) -> int:
-        """The number of the line that is reached."""
+        """The number of the current line."""
         return self._before + self.text.count("\n", 0, self.at)
 
     def starts(self, start: str) -> bool:
-        """Whether more than blanks and commas are left, and begin so."""
+        """Skip blanks and commas; whether the rest begins with `start`."""
         while True:
             while self.at < len(self.text) and self.text[self.at] in _BETWEEN:
                 self.at += 1
@@ -130,7 +130,7 @@ class _Ahead:
                 return False
 
     def value(self, limit: int) -> str | None:
-        """The JSON value that begins here, as it is written; None if it is broken or longer than `limit`."""
+        """The JSON text of the value that begins here; None if it is broken or longer than `limit`."""
         while True:
             try:
                 end = _ENDS.raw_decode(self.text, self.at)[1]
@@ -142,7 +142,7 @@ class _Ahead:
                 return self.text[start:end]
 
     def _fill(self) -> bool:
-        """Read as much again as is left, so that a long value is parsed few times; whether there was more."""
+        """Double the buffered text, so that a long value is parsed only a few times; False at the end of the file."""
         if self._more:
             self._before = self.line
             chunk = self._file.read(max(CHUNK, len(self.text) - self.at))

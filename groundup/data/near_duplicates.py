@@ -1,4 +1,4 @@
-"""Near duplicates: images with a similar 64-bit perceptual hash lie on one side of the split.
+"""Near duplicates: images with similar 64-bit perceptual hashes are kept on one side of the split.
 
 The difference hash (dHash): an image at 9 x 8 grey pixels, one bit for each pixel that is brighter than its left
 neighbour. Another size, format or compression changes few bits. It ignores colour, and flat images all hash alike.
@@ -44,8 +44,8 @@ def dhash(pixels: Pixels) -> int:
 class HashIndex:
     """Hashes of images with the side of the split of each: 9 bytes an image, twice that while the arrays grow.
 
-    A look-up compares with all: seconds in total for 100,000 images, far less than decoding them. It is as fast for any
-    distance, and needs less memory than an index by parts of the hash.
+    A look-up compares with all hashes: seconds in total for 100,000 images, far less than decoding them. Its speed does
+    not depend on the distance, and it needs less memory than an index by parts of the hash.
     """
 
     def __init__(self, bits: int):
@@ -80,9 +80,9 @@ def split(
 ) -> Iterator[list[Document]]:
     """Mark what is held out, near images on one side; `index` holds those of sources before this one.
 
-    With a `given` split, whose held-out part comes first: a training image near a held-out one is dropped and counted,
-    and so is a held-out one that another source trains on. Without: a `share` is held out by the content's hash, but an
-    image near an earlier one takes its side, and one that is near both sides is dropped.
+    With a `given` split, whose held-out part comes first: a training image near a held-out one is filtered and counted,
+    and so is a held-out image that another source trains on. Without: the fraction `share` is held out by the content's
+    hash, but an image near an earlier one takes its side, and an image near both sides is filtered.
     """
     side = _listed if given else _hashed
     for group in groups:
@@ -97,7 +97,7 @@ def split(
 
 
 def _listed(document: Document, index: HashIndex, share: float) -> bool | None:
-    """Whether a list holds a document out; None: an image near it is on the other side. Indexes held-out ones only."""
+    """Whether a list holds a document out; None: a near image is on the other side. Only held-out ones are indexed."""
     near = index.sides(_hash(document))
     if (near != document.heldout).any():
         return None
@@ -107,7 +107,7 @@ def _listed(document: Document, index: HashIndex, share: float) -> bool | None:
 
 
 def _hashed(document: Document, index: HashIndex, share: float) -> bool | None:
-    """Whether a document is held out by its hash, or that of an earlier image near it; None: both sides are near."""
+    """Whether a document is held out by its hash, or by an earlier near image; None: images of both sides are near."""
     near = index.sides(_hash(document))
     if len(near) and near.any() != near.all():
         return None

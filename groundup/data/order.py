@@ -1,4 +1,4 @@
-"""The order of the data in closed form: source and row at position n, the same in any process, with nothing stored."""
+"""The order of the data in closed form: source and row at position n, the same in any process; no order is stored."""
 
 import hashlib
 import heapq
@@ -16,7 +16,7 @@ class Node(NamedTuple):
     """A node of the mixing tree: the fraction of the rows below it, and its source or its two halves."""
 
     share: float
-    number: int  # of the source at a leaf, or later ones inside; breaks ties when the tree is built
+    number: int  # at a leaf the number of the source; inside, later numbers; breaks ties when the tree is built
     halves: "tuple[Node, Node] | None" = None  # the smaller fraction first
 
 
@@ -105,5 +105,5 @@ def mix(bits: Bits) -> Bits:
 
 
 def stream_key(seed: int, name: str) -> int:
-    """A 64-bit key of its own for each seed and source name."""
+    """A different 64-bit key for each seed and source name."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little")

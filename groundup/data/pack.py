@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from groundup.data.image_shards import TrainingImage
 
-OPEN_TOKENS = 1 << 20  # room of the open rows: bounds the memory; 64 open rows already fill as well as any number
-OPEN_ROWS_IMAGES = 64  # the same where rows hold pixels, which are a hundred times as large
+OPEN_TOKENS = 1 << 20  # total size of the open rows, which bounds the memory; more than 64 open rows fill no better
+OPEN_ROWS_IMAGES = 64  # the number of open rows if they hold pixels, which are a hundred times as large
 
 
 class Piece(NamedTuple):
@@ -24,10 +24,11 @@ class Piece(NamedTuple):
 class Packer:
     """Best-fit packing: a piece goes into the open row with the least sufficient space, else into a new row.
 
-    Documents that fit a row are never cut, which keeps facts with the text they follow from (Ding et al. 2024, "Fewer
-    Truncations Improve Language Modeling"). They sort the whole corpus by length first; here documents stream past a
-    bounded number of open rows, and the fullest is closed when there are too many. Rows are queued by free space; the
-    bits of `_spaces` mark filled queues, so a shift finds the best one. Its oldest row goes first: deterministic.
+    Documents that fit a row are never cut, which keeps facts with the text that they follow from (Ding et al. 2024,
+    "Fewer Truncations Improve Language Modeling"). That paper sorts the whole corpus by length first; here documents
+    are streamed past a bounded number of open rows, and the fullest row is closed when there are too many. Rows are
+    queued by free space; the bits of `_spaces` mark non-empty queues, so a shift finds the best one. Its oldest row is
+    taken, which makes the result deterministic.
     """
 
     def __init__(self, context: int, most_open: int):

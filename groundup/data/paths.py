@@ -1,4 +1,4 @@
-"""Which files a source names, and how they are called in reports."""
+"""The files that a source's path matches, and their names in reports."""
 
 import glob
 import os
@@ -15,8 +15,8 @@ def names(source: FileSourceConfig, folder: Path, suffixes: tuple[str, ...]) -> 
     """The files of a source's path, sorted: one file, what a glob matches, or what a folder holds under `suffixes`.
 
     `suffixes` are lower-case, and match in any case. Relative paths start at `folder`, the recipe's; `~` is the home
-    folder. Hidden files match only an explicit dot. As text, a quarter of the size of a Path: there may be millions.
-    Raises InputError when there is none.
+    folder. Hidden files match only an explicit dot. Paths are returned as text, which is a quarter of the size of a
+    Path, as there may be millions. Raises InputError when there is none.
     """
     place = located(source, folder)
     if place.is_dir():
@@ -27,7 +27,7 @@ def names(source: FileSourceConfig, folder: Path, suffixes: tuple[str, ...]) -> 
         problem = "no regular file"
     else:
         pattern = str(Path(source.path).expanduser())
-        literal = pattern.replace("[", "[[]")  # brackets stand in names more often than for one of several characters
+        literal = pattern.replace("[", "[[]")  # brackets are more often part of a name than a character class
         found = matching(literal, folder) or matching(pattern, folder)
         problem = "matches no file" if glob.has_magic(source.path) else "no such file"
     if not found:
@@ -95,8 +95,8 @@ def legible(name: str) -> str:
 def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
     """The files in a folder that match a pattern and `suffixes`: regular files and links, dangling ones too. Unordered.
 
-    No folders, pipes, sockets or devices. Links are followed, but `**` enters each folder once. Suffixes are in small
-    letters, those of files in any. Raises InputError for a folder under `**` that may not be read.
+    Folders, pipes, sockets and devices are left out. Links are followed, but `**` enters each folder once. `suffixes`
+    are lower-case; those of files match in any case. Raises InputError for an unreadable folder under `**`.
     """
     parts = tuple(pattern.split("/"))
     found = dict.fromkeys(name for name in _matching(parts, folder) if name.lower().endswith(suffixes))
@@ -104,7 +104,7 @@ def matching(pattern: str, folder: Path, suffixes: tuple[str, ...] = ("",)) -> l
 
 
 def _is_matched(path: str) -> bool:
-    """Whether it is a regular file, or a link to nothing; in one look, as there may be millions."""
+    """Whether a path is a regular file or a dangling link; in one system call, as there may be millions."""
     try:
         return S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def _is_matched(path: str) -> bool:
 
 
 def _matching(parts: tuple[str, ...], folder: Path) -> Iterator[str]:
-    """What the parts of a pattern match, as paths from `folder`."""
+    """The matches of the parts of a pattern, as paths relative to `folder`."""
     if "**" not in parts:
         yield from glob.iglob("/".join(parts), root_dir=folder)  # noqa: PTH207 - Path.glob would take hidden files too
         return
@@ -140,7 +140,7 @@ def _folders(top: Path) -> Iterator[str]:
             raise InputError(
                 f"the folder {top / name} may not be read ({error.strerror}); change that, or name those that are meant"
             ) from None
-        except OSError:  # no folder, or links in a circle
+        except OSError:  # not a folder, or a loop of links
             continue
         seen.add((stat.st_dev, stat.st_ino))
         yield name
@@ -152,5 +152,5 @@ def _folders(top: Path) -> Iterator[str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # links in a circle
+    except OSError:  # a loop of links
         return False

@@ -1,4 +1,4 @@
-"""One source to one file of clean documents, with a count of the filtered ones by reason."""
+"""Prepares one source: reads, cleans, deduplicates and splits it into one documents file, with a report."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The results of the stages that prepare data, as their manifests keep them."""
+"""The typed results of the data stages, as their manifests store them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DocumentsResult:
-    """Documents of one source: what was kept and what was filtered out."""
+    """Documents of one source: counts of kept and filtered ones."""
 
     documents: int
     heldout: int
@@ -20,7 +20,7 @@ class DocumentsResult:
     images: int
     detection_classes: list[str]  # of the boxes in the images
     image_classes: list[str]  # of whole images
-    recognised: dict[str, int] = field(default_factory=dict)  # layouts recognised and things converted, how often
+    recognised: dict[str, int] = field(default_factory=dict)  # recognised formats and conversions, with counts
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PackedRows:
     cut: int
     lost: int
     longest: int  # tokens of the longest document that was cut
-    fill: float  # fraction of the positions that are no padding
+    fill: float  # fraction of the positions that are not padding
     images: int
 
     @classmethod

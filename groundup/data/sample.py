@@ -1,4 +1,4 @@
-"""What a tokenizer learns from: some text of each source."""
+"""The training text of a tokenizer: some text of each source."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def _texts(tables: Sequence[Path], budget: int, advance: Callable[[int], None]) 
 
 
 def _plain(document: Document) -> str:
-    """What a tokenizer learns from: the roles' names too, which every turn begins with."""
+    """The text of a document for the tokenizer, with the names of the roles, with which every turn begins."""
     return (
         document.text
         if document.text is not None

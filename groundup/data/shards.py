@@ -30,9 +30,9 @@ from groundup.data.results import PackedRows, ShardsResult
 
 VERSION = 1  # raised when the same documents and tokenizer give other shards
 LOSS = 1  # loss mask of instruction tuning: tokens of the assistant, and every token of a plain text
-START = 2  # first token of a document, or of a later piece of one that is longer than a row
+START = 2  # first token of a document, or of a later piece of a document longer than a row
 PADDING = 4  # after the last piece of a row
-IMAGE = 8  # image placeholder, one a patch: no token to be predicted
+IMAGE = 8  # image placeholder, one for each patch: never a target
 
 
 def write_shards(
@@ -47,9 +47,9 @@ def write_shards(
 
     A text ends with <|endoftext|> and is cut into pieces if longer than `context` tokens; a conversation is rendered by
     the chat template and truncated at `context` (counted as `cut`; `longest` is the most tokens of one), as is a text
-    with images. One that loses all its supervised tokens is left out (counted as `lost` too). Images are scaled to the
-    `resolution`; None: no document may have one. `advance` gets the number of documents done. Memory is bounded by the
-    tokens and pixels of one chunk and of the open rows.
+    with images. A document that loses all its supervised tokens is left out (counted as `lost` too). Images are scaled
+    to the `resolution`; None: no document may have an image. `advance` gets the number of finished documents. Memory is
+    bounded by the tokens and pixels of one chunk and of the open rows.
     """
     rotated = resolution is not None and detection_classes([documents])[1]
     train, heldout = (
@@ -155,7 +155,7 @@ def _pieces(
 
 
 def _cut(piece: Piece, context: int) -> Piece:
-    """What fits the context; an image that does not fit whole goes, and all behind it."""
+    """Truncate a piece to the context; an image that does not fit as a whole is removed with everything after it."""
     limit = min([context, *(each.position - 1 for each in piece.images if each.position + each.grid.patches > context)])
     images = tuple(image for image in piece.images if image.position < limit)
     return Piece(piece.ids[:limit], piece.flags[:limit], images)
@@ -195,7 +195,7 @@ def _decoded(document: Document, image: bytes, resolution: ImageResolution | Non
 
 
 def _supervised(piece: Piece) -> int:
-    """How many of its tokens and patches have a loss in instruction tuning."""
+    """How many tokens and patches of a piece have a loss in instruction tuning."""
     annotated = sum(image.grid.patches for image in piece.images if image.detections is not None)
     return int((piece.flags & LOSS).sum()) + annotated
 
@@ -206,7 +206,7 @@ def _cores() -> int:
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """Packed rows of one part of one source: `rows` x `context` tokens, of which `tokens` are no padding.
+    """Packed rows of one part of one source: `rows` x `context` tokens, of which `tokens` are not padding.
 
     `supervised` is the most tokens and patches of a row with a loss in instruction tuning, `digest` the content's hash.
     """

@@ -1,4 +1,4 @@
-"""Sources: tables of the recipe that say which files are read, how, and how their documents are split.
+"""Sources: each is a table of the recipe; its class reads files into documents (`read`) and splits them.
 
 A source is one file, in `data/sources/`, an application or another package: a subclass of `Source` with its knobs and
 `read`, added to `core.tables.SOURCES` under its kind.
@@ -20,20 +20,20 @@ from groundup.data.filtered import Filtered
 
 
 class Source(SourceConfig):
-    """A source of documents; what a subclass leaves as it is fits a source of texts that reads no files."""
+    """A source of documents. The defaults here suit a source of text that reads no files."""
 
     version: ClassVar[int] = 1  # raised when the same knobs and files give other documents
     extra: ClassVar[str | None] = None  # the extra of this package that it needs
 
     @abstractmethod
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream the documents, always in the same order; filtered ones are counted in `drops`.
+        """Read the source: stream its documents, always in the same order; filtered ones are counted in `drops`.
 
         Relative paths start at `folder`, the recipe's. Raises InputError for missing files and damage over `bad_share`.
         """
 
     def files(self, folder: Path) -> list[Path]:
-        """The files that are read, in order, for hashing. Raises InputError when nothing is there."""
+        """The files that are read, in order, for hashing. Raises InputError if there are none."""
         return []
 
     def made_by(self) -> dict[str, str]:
@@ -49,27 +49,27 @@ class Source(SourceConfig):
 
     @property
     def split_order(self) -> int | None:
-        """Numbered sources are split in turn, lowest first, each kept apart from those before; None: on its own."""
+        """Numbered sources are split in turn, lowest first, each without near duplicates across; None: on its own."""
         return None
 
     def split(
         self, groups: Iterator[list[Document]], drops: Filtered, before: Iterable[Path]
     ) -> Iterator[list[Document]]:
-        """Drop duplicates and mark what is held out; `before` are the documents files of sources split before.
+        """Filter duplicates and mark held-out documents; `before` are the documents files of sources split before.
 
-        Here: exact duplicates are dropped, and the hash of the content decides what is held out.
+        By default exact duplicates are filtered, and the hash of the content decides which documents are held out.
         """
         return split.by_content(groups, self.heldout_share, drops)
 
     def nothing_to_train_on(self, documents: int) -> str:
-        """What to do when all documents are held out."""
+        """The remedy when all documents are held out."""
         return (
             f"all {documents} documents fall in the held-out part (heldout_share = {self.heldout_share:g}); lower"
             " heldout_share or add documents"
         )
 
     def nothing_held_out(self, documents: int) -> str:
-        """The warning when no document is held out; "" where none was wanted."""
+        """The warning when no document is held out; "" if `heldout_share` is 0."""
         if not self.heldout_share:
             return ""
         return (
@@ -79,9 +79,9 @@ class Source(SourceConfig):
 
 
 class ProceduralSource(Source):
-    """A source whose documents are made by a procedure, which says of each whether it is held out.
+    """A source that generates its documents and marks held-out ones itself.
 
-    They pass as they come: a small family of instances repeats them on purpose.
+    Duplicates are not filtered: a small family of instances repeats them on purpose.
     """
 
     def split(
@@ -126,7 +126,7 @@ class TextFilesSource(TextFilesConfig, Source):
         return super().split(groups, drops, before) if self.heldout_path is None else split.unique(groups, drops)
 
     def nothing_to_train_on(self, documents: int) -> str:
-        """What to do when all documents are held out."""
+        """The remedy when all documents are held out."""
         if self.heldout_path is None:
             return super().nothing_to_train_on(documents)
         return f"all {documents} documents that are left stand in heldout_path; add others to path"
@@ -139,11 +139,11 @@ class TextFilesSource(TextFilesConfig, Source):
 
 
 class ImageFilesSource(ImageFilesConfig, Source):
-    """A source that reads images from files: images that look alike lie on one side of the split, across sources."""
+    """A source that reads images from files; near duplicates are kept on one side of the split, across sources."""
 
     @property
     def split_order(self) -> int | None:
-        """Sources with a list of what they hold out come first."""
+        """Sources with a list of held-out files come first."""
         return 0 if self.heldout_files else 1
 
     def split(
@@ -157,7 +157,7 @@ class ImageFilesSource(ImageFilesConfig, Source):
         return near.split(one_class, given, self.heldout_share, drops, near.HashIndex.of(before, self.near_duplicates))
 
     def nothing_to_train_on(self, documents: int) -> str:
-        """What to do when all images are held out."""
+        """The remedy when all images are held out."""
         if not self.heldout_files:
             return super().nothing_to_train_on(documents)
         listed = f"all {documents} images that are left are listed in {self.heldout_files}"

@@ -1,4 +1,4 @@
-"""Files as streams of UTF-8: unpacked from gzip or zstd, and recoded from another encoding."""
+"""Opens files as streams of UTF-8: decompressed from gzip or zstd, and converted from another encoding."""
 
 import codecs
 import io
@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-PACKINGS = {".gz": "gzip", ".zst": "zstd"}  # suffixes of packed files
+PACKINGS = {".gz": "gzip", ".zst": "zstd"}  # suffixes of compressed files
 CHUNK = 1 << 18  # bytes read at once
 _MARKS = (  # byte-order marks, longer ones first: one begins as another
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -20,12 +20,12 @@ _MARKS = (  # byte-order marks, longer ones first: one begins as another
     (codecs.BOM_UTF8, "utf-8"),
 )
 _WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}
-_DAMAGE, MARKED = "groundup-damage", "groundup-marked"  # what happens to bytes that an encoding does not know
-MARK = "\ufdd0"  # no character, and never one of texts
+_DAMAGE, MARKED = "groundup-damage", "groundup-marked"  # error handlers for bytes that are invalid in an encoding
+MARK = "\ufdd0"  # a noncharacter, never part of a text
 
 
 def _damage(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What cannot be decoded becomes the byte 0xFF, which is no UTF-8: whoever reads the line or row counts it."""
+    """Error handler: invalid bytes become the byte 0xFF, not UTF-8, so that the line or row counts as damaged."""
     if isinstance(error, UnicodeEncodeError):
         return b"\xff", error.end
     assert isinstance(error, UnicodeDecodeError)
@@ -33,7 +33,7 @@ def _damage(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _marked(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What cannot be decoded becomes UTF-8 for readers that take nothing else; `unmarked` gives it back."""
+    """Error handler: invalid bytes become marked UTF-8, for readers that need UTF-8; `unmarked` restores them."""
     if isinstance(error, UnicodeEncodeError):
         return (MARK + "\u01ff").encode(), error.end
     assert isinstance(error, UnicodeDecodeError)
@@ -69,7 +69,7 @@ def packed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
 def opened(path: Path, encoding: str = "utf-8", errors: str = _DAMAGE) -> Iterator[io.BufferedReader]:
     """A file's content as UTF-8; a byte-order mark decides over `encoding`. Raises OSError.
 
-    Bytes that the encoding does not know stay bytes that are no UTF-8, or are MARKED.
+    Bytes that are invalid in the encoding become bytes that are not UTF-8, or are MARKED.
     """
     packing = PACKINGS.get(path.suffix.lower())
     raw: Any = pa.input_stream(str(path), packing) if packing else path.open("rb", 0)

@@ -1,4 +1,4 @@
-"""Tables in files: Parquet, Arrow IPC, CSV, and Hugging Face datasets saved to disk, a few rows at a time."""
+"""Reads tables a few rows at a time: Parquet, Arrow IPC, CSV, and Hugging Face datasets saved to disk."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,14 +19,14 @@ from groundup.data.paths import located, names, there
 from groundup.data.streams import MARK, MARKED, guessed, opened, packed, suffix, unmarked
 
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
-_DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}  # the first that stands in the line of the columns' names
+_DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}  # the first of these in the header line
 JSON = (".jsonl", ".ndjson", ".json")
 PLAIN = (*_DELIMITERS, *JSON)  # those that are text
 SUFFIXES = (".parquet", ".arrow", *packed(PLAIN))
 _DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of datasets, no rows
 CSV_BLOCK = 1 << 23  # bytes parsed at once
 
-Choose = Callable[[list[str]], list[str]]  # the columns to read, of those there are
+Choose = Callable[[list[str]], list[str]]  # selects the columns to read
 
 
 def paths(source: TextFilesConfig, folder: Path) -> list[Path]:
@@ -98,7 +98,7 @@ def _unmarked(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _delimiter(path: Path, source: TextFilesConfig) -> str:
-    """What stands between the columns: a comma, or what spreadsheets write where that is the decimal point."""
+    """The delimiter: a comma, or a semicolon, which spreadsheets write where the comma is the decimal point."""
     with opened(path, source.encoding) as file:
         names = file.peek().split(b"\n")[0].decode(errors="replace")
     known = _DELIMITERS[suffix(path)]
@@ -170,7 +170,7 @@ def readable(source: FileSourceConfig, path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:
-        why = " ".join(str(error).split())  # some are of several lines
+        why = " ".join(str(error).split())  # some messages have several lines
         raise InputError(
             f"source {source.name!r}: {path} cannot be read as a table ({why}); mend or remove it"
         ) from error

@@ -1,6 +1,6 @@
-"""Annotations in the form of Pascal VOC: a file of XML for each image, and lists of the images of each part.
+"""Annotations in the format of Pascal VOC: an XML file for each image, and lists of the images of each part.
 
-The XML is parsed without document types, so that no entity is ever expanded, in bounded size and depth.
+The XML is parsed without document types, so that no entity is expanded, and with bounded size and depth.
 """
 
 import math
@@ -17,7 +17,7 @@ from groundup.data.filtered import Damage, Filtered
 from groundup.data.given_split import TEST, TRAIN, VAL
 from groundup.data.paths import shown, there
 
-MOST_BYTES, MOST_DEPTH = 8 << 20, 32  # of a file: the largest of known sets has some hundred objects, 5 deep
+MOST_BYTES, MOST_DEPTH = 8 << 20, 32  # of a file: known data sets have at most some hundred objects, 5 deep
 _SETS = (("train", TRAIN), ("val", VAL), ("test", TEST), ("trainval", TRAIN))  # of VOC; the last only where no other is
 
 

@@ -46,7 +46,7 @@ def _named(place: Path) -> Parts:
         for value in _values(rows, part):
             found = _found(place, value)
             if found is not None and named.setdefault(found, part) != part:
-                return {}  # as in samples whose images are both trained and validated on
+                return {}  # as in sample data whose images are in both parts
     return named
 
 
@@ -65,7 +65,7 @@ def _values(rows: list[str], key: str) -> Iterator[str]:
 
 
 def _found(place: Path, value: str) -> Path | None:
-    """The folder or list of a value, from the folder of data.yaml; some programs write one folder too many above it."""
+    """The folder or list of a value, relative to data.yaml; some programs write one parent folder too many."""
     inner = re.sub(r"^(\.{0,2}/)+", "", value.replace("\\", "/"))
     names = Path(inner).parts if stays_inside(inner) else ()
     return next(filter(exists, (place.joinpath(*names[at:]) for at in range(len(names)))), None)

@@ -1,1 +1,1 @@
-"""Where documents come from."""
+"""The sources, one file a kind: each reads files, or generates data, into documents (`read`)."""

@@ -1,4 +1,4 @@
-"""Images with boxes, upright or rotated. A bad box drops its image, as a missing label would teach absence."""
+"""Images with boxes, upright or rotated. An invalid box filters its image: a missing label would teach "no object"."""
 
 import math
 from collections.abc import Iterator
@@ -38,9 +38,9 @@ from groundup.data.paths import located, matching, names, placed, shown, there
 from groundup.data.source import ImageFilesSource
 
 FORMS = (".json", ".jsonl", ".xml")
-BEYOND = 0.01  # of the image's side: how far a box may stick out, by rounding, and is clipped
-MOST = 1e15  # of a coordinate; areas of larger ones are no numbers
-MIN_INSIDE = 0.5  # of a rotated box's area
+BEYOND = 0.01  # fraction of the image's side by which a box may exceed it (rounding) and is clipped
+MOST = 1e15  # largest coordinate; areas of larger ones overflow
+MIN_INSIDE = 0.5  # fraction of a rotated box's area that must be inside the image
 UPRIGHT = 4  # numbers of a box; a rotated one has eight
 _RESERVED = "<>;"  # in an answer they end a class name
 
@@ -148,7 +148,7 @@ def _outline(box: Box, size: tuple[int, int]) -> rotated_boxes.Array:
 
 
 def _kind(name: str) -> str:
-    """A class as answers spell it."""
+    """The name of a class as it is written in answers."""
     kind = " ".join(normalise(name).split())
     if not kind:
         raise BadImage(image_files.NO_CLASS, "every box needs one")
@@ -160,7 +160,7 @@ def _kind(name: str) -> str:
 
 
 def _within(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A box in fractions of an image's size, clipped to it."""
+    """A box in fractions of an image's size, clipped to the image."""
     if not all(map(math.isfinite, box)):
         raise BadImage("box that is no number", f"{box}")
     left, top, right, bottom = (value / size[place % 2] for place, value in enumerate(box))
@@ -179,7 +179,7 @@ def _within(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float
 
 
 def _annotations(source: BoxesSource, folder: Path) -> list[Path]:
-    """The files of annotations, all of one form."""
+    """The annotation files, all of one format."""
     place = located(source, folder)
     if labels := _dota_labels(place):
         return labels
@@ -189,7 +189,7 @@ def _annotations(source: BoxesSource, folder: Path) -> list[Path]:
 
 
 def _of_one_form(source: BoxesSource, folder: Path) -> list[Path]:
-    """The files of COCO, VOC or JSON lines; raises InputError for those of several forms, or of another one."""
+    """The files of COCO, VOC or JSON lines. Raises InputError for files of several formats, or of an unknown one."""
     found = [Path(name) for name in names(source, folder, FORMS)]
     forms = sorted({path.suffix.lower() for path in found})
     if odd := [path for path in found if path.suffix.lower() not in FORMS]:

@@ -30,7 +30,7 @@ from groundup.data.source import ImageFilesSource
 TABLES = (".parquet", ".arrow")
 SAMPLES = 32  # images that are measured for defaults
 TEMPLATE, ALONE = 12, 3  # tokens of the chat template around a question with an image, and around an image alone
-BATCH_ROWS = 16  # few, since one row may be an image of many megabytes
+BATCH_ROWS = 16  # rows read at a time: few, since one row may be an image of many megabytes
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ImagesSource(ImageFilesSource):
 
     @property
     def has_classes(self) -> bool:
-        """Unless it is of images alone."""
+        """True unless `classes` is "none"."""
         return self.classes == "folders"
 
     def files(self, folder: Path) -> list[Path]:
@@ -73,7 +73,7 @@ class ImagesSource(ImageFilesSource):
         return [*files, *filter(None, dict.fromkeys(beside)), *image_files.lists(self, folder)]
 
     def image_shape(self, folder: Path) -> ImageShape | None:
-        """By some of the images, and by the longest name of a class, where folders or labels name them."""
+        """The shape of a sample of the images, with the longest class name if folders or labels name the classes."""
         places = _places(self, _files(self, folder), _root(self, folder))
         sides = sorted(max(image.measure(data)) for data in _samples(self, places, folder))
         if not sides:
@@ -146,7 +146,7 @@ def _of_idx(source: ImagesSource, path: Path, name: str, part: str) -> Iterator[
 
 
 def _samples(source: ImagesSource, places: dict[Path, "_Place"], folder: Path) -> Iterator[bytes]:
-    """Some good images, spread over the files, of each file of many its first."""
+    """A sample of valid images, spread over the files; of a file with many images, the first."""
     chosen = list(places)[:: max(1, len(places) // SAMPLES)]
     for found in chosen:
         some = islice(_found(source, {found: places[found]}, folder, Filtered()), 1)
@@ -163,7 +163,7 @@ def _classes(places: dict[Path, "_Place"]) -> set[str]:
 
 
 def _words(text: str) -> int:
-    """About the tokens of a text whose words all are in the vocabulary."""
+    """Approximate number of tokens of a text if each word is one token."""
     return len(re.findall(r"[^\W\d_]+|\d|_|[^\w\s]", text))
 
 
@@ -171,7 +171,7 @@ def _words(text: str) -> int:
 
 
 class _Place(NamedTuple):
-    """What the place of a file says: its part of the split, and the class of an image."""
+    """What the path of a file says: its part of the split, and the class of its image."""
 
     part: str
     kind: str
@@ -195,7 +195,7 @@ def _below(root: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _by_name(path: Path) -> str:
-    """The part that a file of many images has in its name."""
+    """The part of the split in the name of a file with many images."""
     return part_of(words(path.stem)) if path.suffix.lower() in TABLES or _is_idx(path) else ""
 
 
@@ -223,7 +223,7 @@ def _is_idx(path: Path) -> bool:
 
 
 def _root(source: ImagesSource, folder: Path) -> Path:
-    """The folder that names no class: that of the source, or before a pattern's first wildcard."""
+    """The folder above the class folders: that of the source, or the part of a pattern before its first wildcard."""
     place = located(source, folder)
     if place.is_dir():
         return place

@@ -79,7 +79,7 @@ Unread = bytes | dict[str, Any]  # a row: JSON as it is written, or a table's
 
 
 def _rows(source: MessagesSource, path: Path, folder: Path, damage: Damage) -> Iterator[tuple[str, Unread]]:
-    """The rows of a file, with their origin."""
+    """Stream the rows of a file, with their origin."""
     name = shown(path, folder)
     if suffix(path) in table_files.JSON:
         yield from records(path, name, damage, source.encoding)
@@ -100,14 +100,14 @@ def _rows(source: MessagesSource, path: Path, folder: Path, damage: Damage) -> I
 
 
 def _record(row: Unread) -> dict[str, Any]:
-    """A row as keys and values. Raises ValueError for what is no JSON object or no UTF-8."""
+    """A row as keys and values. Raises ValueError if it is not a JSON object or not UTF-8."""
     if isinstance(row, bytes):
         return record(row)
     return {key: value.decode() if isinstance(value, bytes) else _without_nulls(value) for key, value in row.items()}
 
 
 def _without_nulls(value: Any) -> Any:
-    """A value of a table, in which each object has the keys of all."""
+    """A value of a table without null keys: in a table each object has the keys of all objects."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
@@ -169,7 +169,7 @@ def _elsewhere(url: str) -> bool:
 
 
 def _shows_images(source: MessagesSource, path: Path) -> bool:
-    """Whether a file mentions images anywhere: most do not, and are not parsed for them."""
+    """Whether a file contains an image part anywhere; most do not and need no parsing for images."""
     if suffix(path) in table_files.PLAIN:
         with table_files.readable(source, path), opened(path, source.encoding) as file:
             pieces = iter(lambda: file.read(CHUNK), b"")

@@ -1,4 +1,4 @@
-"""The running Python's own library as a corpus: docstrings, documentation topics and source, in one order for ever."""
+"""The running Python's own library as a corpus: docstrings, documentation topics and source, in a fixed order."""
 
 import ast
 import sysconfig
@@ -38,7 +38,7 @@ class LibrarySource(Source):
     )
 
     def made_by(self) -> dict[str, str]:
-        """Another Python has another library."""
+        """The version of Python: another one has another library."""
         return {"python": python_version()}
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:

@@ -1,7 +1,7 @@
 """Rendered scenes of shapes, text and numbers, with questions about them.
 
-Each scene has a conversation of five questions in one language, as its patches cost most. A hash of its objects decides
-whether it is held out: training and held-out scenes never meet, whatever the seed and the language.
+Each scene has a conversation of five questions in one language, since its patches cost most. A hash of its objects
+decides whether it is held out: no scene is in both parts, whatever the seed and the language.
 """
 
 import hashlib
@@ -88,7 +88,7 @@ def _document(source: ScenesSource, number: int, heldout: bool, most: int = 5) -
 
 
 def _lane(source: ScenesSource, number: int) -> tuple[str, Language]:
-    """The family of the first question, and the language, of a document: each pair in turn."""
+    """The family of a document's first question, and its language: each pair in turn."""
     names = tuple(FAMILIES)
     return names[number % len(names)], source.languages[number // len(names) % len(source.languages)]
 

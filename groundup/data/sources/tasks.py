@@ -1,4 +1,4 @@
-"""Verifiable instructions made by procedures: training and held-out documents of the families that a recipe names."""
+"""Procedurally generated, verifiable instructions: training and held-out documents of a recipe's task families."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class _Lane:
 
 
 class TasksSource(ProceduralSource):
-    """Verifiable instructions made by procedures; training and held-out instances never meet."""
+    """Procedurally generated, verifiable instructions; no instance is both in training and held out."""
 
     holds = "conversations"
     exact_answers = True
@@ -114,7 +114,7 @@ def _endless(source: TasksSource, lane: _Lane) -> Iterator[Task]:
 
 
 def _distinct(lane: _Lane, rng: Random, share: float, heldout: bool, key: Callable[[Task], str]) -> Iterator[Task]:
-    """Distinct instances of one part until new ones cease; of n equally likely keys one is missed 1 in e^10 runs."""
+    """Distinct instances of one part, until no new ones come; of n equally likely keys one is missed 1 in e^10 runs."""
     seen: set[str] = set()
     misses, part = 0, share if heldout else 1 - share
     while misses * part < 100 + 10 * len(seen):

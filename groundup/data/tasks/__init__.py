@@ -1,7 +1,7 @@
-"""Verifiable instructions made by procedures, in English and Chinese.
+"""Task families: procedurally generated, verifiable instructions in English and Chinese.
 
-A `Family` makes `Task`s: a question, its one right answer, and a payload that names the instance. A hash of family and
-payload decides what is held out: training and held-out instances never meet.
+A `Family` generates `Task`s: a question, its only right answer, and a payload that identifies the instance. A hash of
+family and payload decides what is held out: no instance is both in training and held out.
 """
 
 from groundup.data.tasks.families import FAMILIES, family

@@ -1,4 +1,4 @@
-"""Tasks and families of tasks, and the small steps that every family shares."""
+"""Tasks and task families, and the helpers that all families share."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Phrases = Mapping[Language, tuple[str, ...]]
 class Task:
     """One verifiable instruction: question, the only right `answer`, compared exactly, and payload.
 
-    `payload` names the instance in its family, whatever the wording and, if it exists in both, the language.
+    `payload` identifies the instance in its family, independent of the wording and the language.
     """
 
     question: str
