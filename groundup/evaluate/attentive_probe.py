@@ -16,7 +16,7 @@ from groundup.evaluate.prompts import prompt_of
 from groundup.evaluate.suite import Advance, ignored
 from groundup.generate.engine import Engine
 
-IMAGES = 2000  # images of each split at most: their states are in memory
+IMAGES = 2000  # most images of each split: their states are in memory
 EPOCHS = 20
 BATCH = 64
 RATE, DECAY = 2e-3, 0.05
@@ -35,7 +35,7 @@ class Probe(nn.Module):
         self.classes = nn.Linear(width, classes)
 
     def forward(self, x_NPD: Tensor, there_NP: Tensor) -> Tensor:
-        """Scores of the classes, [N, C]; `there` is False at the padding of smaller images."""
+        """Logits of the classes, [N, C]; `there` is False at the padding of smaller images."""
         x_NPD = self.norm(x_NPD.float())
         scores_NP = (self.keys(x_NPD) @ self.query) * x_NPD.shape[-1] ** -0.5
         weights_NP = scores_NP.masked_fill(~there_NP, float("-inf")).softmax(-1)
@@ -53,7 +53,7 @@ def probe(
     classes: Sequence[str],
     advance: Advance = ignored,
 ) -> Figure | None:
-    """The probe's accuracy on held-out images after training on the others; None where either are missing.
+    """The probe's accuracy on held-out images after training on the others; None if either part is empty.
 
     Documents are conversations about one image that end with one of the `classes`.
     """
@@ -68,7 +68,7 @@ def probe(
 
 
 def _states(engine: Engine, documents: Iterable[Document], classes: Sequence[str], advance: Advance) -> States | None:
-    """The patch states of each document's first image, in half precision, as they are normalised."""
+    """The normalised patch states of each document's first image, in half precision."""
     found: list[Tensor] = []
     places: list[int] = []
     for chunk in chunks(documents):

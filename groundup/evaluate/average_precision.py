@@ -1,7 +1,7 @@
 """Object detection metrics: COCO's average precision; precision, recall and F1 at one IoU and one `min_score`.
 
-Boxes are left, top, right, bottom as fractions of the image; IoU is intersection over union, that of rotated boxes
-where the ground truth or a detection is one. All else is as for upright ones, as COCO has it.
+Boxes are left, top, right, bottom as fractions of the image. IoU is intersection over union; if the ground truth or a
+detection is rotated, it is that of the rotated boxes. All else is as COCO defines it.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from groundup.core.errors import InputError
 from groundup.evaluate.display import Cell, interval
 from groundup.evaluate.figure import Figure, proportion
 
-IOU = 0.5  # of a match, for precision, recall and F1
-MIN_SCORE = 0.5  # of a detection that counts for them; average precision takes all
+IOU = 0.5  # least IoU of a match, for precision, recall and F1
+MIN_SCORE = 0.5  # least score of a detection for these; average precision uses all
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Matches:
     f1: Figure | None
 
     def cells(self) -> list[str]:
-        """The figures with their intervals, in words alone: three drawn intervals are wider than the page."""
+        """The figures with their intervals as text: three drawn intervals are wider than the page."""
         cells = map(interval, (self.precision, self.recall, self.f1))
         return [cell.text if isinstance(cell, Cell) else cell for cell in cells]
 
 
 def matches(images: Sequence[ScoredImage], min_score: float = MIN_SCORE, min_iou: float = IOU) -> Matches:
-    """Match detections from `min_score` up, sorted by score, to the free box of their class with the largest IoU."""
+    """Match detections of at least `min_score`, by score, to the unmatched box of their class with the best IoU."""
     kept = [[each for each in image.detections if each.score >= min_score] for image in images]
     right = sum(_matched(image.truth, found, min_iou) for image, found in zip(images, kept, strict=True))
     detected, truth = sum(map(len, kept)), sum(len(image.truth) for image in images)
@@ -82,7 +82,7 @@ def _matched(truth: Sequence[Detection], detections: Sequence[Detection], min_io
 
 
 def coco() -> tuple[Any, Any]:
-    """The classes of pycocotools that hold boxes and compare them; raises InputError where it is not installed."""
+    """The classes COCO and COCOeval of pycocotools. Raises InputError if it is not installed."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -121,7 +121,7 @@ def rotated(images: Sequence[ScoredImage]) -> bool:
 
 
 def _rotated_iou(judged: Any, image: int, category: int) -> Any:
-    """IoU of the best detections of a class in an image, by score, with its ground truth, as COCOeval asks for it."""
+    """IoU of the best detections of a class in an image, by score, with its ground truth, as COCOeval needs it."""
     truth, found = judged._gts[image, category], judged._dts[image, category]
     order = np.argsort([-each["score"] for each in found], kind="mergesort")[: judged.params.maxDets[-1]]
     if not truth or not found:
@@ -133,7 +133,7 @@ def _rotated_iou(judged: Any, image: int, category: int) -> Any:
 def _coco(
     images: Sequence[ScoredImage], detections: Sequence[Sequence[Detection]], classes: list[str]
 ) -> dict[str, Any]:
-    """One side as COCO's tables, in pixels. Ids start at 1: COCO's matching takes 0 for none."""
+    """Detections or ground truth as COCO's tables, in pixels. Ids start at 1: in COCO's matching 0 means none."""
     annotations: list[dict[str, Any]] = []
     for number, (image, inside) in enumerate(zip(images, detections, strict=True), 1):
         for each in inside:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from groundup.evaluate.figure import Figure, ratio
 from groundup.evaluate.ngram import NGram
 
-TRAINING_BYTES = 4 << 20  # training text the baselines get: xz -9e takes seconds for each MB
+TRAINING_BYTES = 4 << 20  # training text for the baselines: xz -9e takes seconds for each MB
 ORDER = 6  # bytes of a gram
 
 
@@ -28,7 +28,7 @@ def baselines(
 ) -> dict[str, Figure]:
     """Bits per byte of the held-out texts by method: single measurements without an interval.
 
-    `gzip` (-9) and `xz` (-9e) compress the texts joined, which is kinder than one by one; `... after training` takes
+    `gzip` (-9) and `xz` (-9e) compress the joined texts, which favours them over one by one; `... after training` uses
     the training texts as a dictionary (gzip: the last 32 KB). `n-gram` is a byte model (order 6, modified Kneser-Ney)
     of the training texts that predicts each text by itself.
     """

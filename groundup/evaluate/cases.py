@@ -1,4 +1,4 @@
-"""Held-out documents as cases: in chunks that bound the memory of their images, and their last message."""
+"""Held-out documents as evaluation cases: chunks that bound the memory of images, question and right answer."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Images by class: the class that is likeliest as the answer, with the confusion matrix and the worst mistakes."""
+"""Image classification: the class that is likeliest as the answer, the confusion matrix and the worst mistakes."""
 
 import heapq
 from collections import Counter
@@ -61,7 +61,7 @@ class _Candidate:
     """A mistake; the more probable the wrong class, the worse."""
 
     probability: float
-    number: int  # of the image: settles ties
+    number: int  # of the image; breaks ties
     document: Document = field(compare=False)
     predicted: str = field(compare=False)
 
@@ -157,7 +157,7 @@ def cut(count: int) -> str:
 
 
 def _matrix(source: str, entry: Classification) -> Table:
-    """The confusion matrix, where it is small enough to read."""
+    """The confusion matrix, if it is small enough for a table."""
     counted = zip(entry.classes, entry.counts, strict=True) if len(entry.classes) <= WIDEST else ()
     rows: list[Row] = [
         [Cell(name, verbatim=True), *(f"{count:,}" if count else "·" for count in row)] for name, row in counted

@@ -1,4 +1,4 @@
-"""The display of a result: headline figures, tables, pictures, the only types that page, card and terminal render."""
+"""The display of a result: headline figures, tables, pictures: the only types that page, card and terminal render."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -132,7 +132,7 @@ def embedded(uri: str) -> str:
 
 @dataclass(frozen=True)
 class Display:
-    """All that a result displays. `answers` are prompts with the model's answers; `notes` say what was not measured."""
+    """The display of a result. `answers` are prompts with the model's answers; `notes` list what was not measured."""
 
     headline: Sequence[Headline] = ()
     tables: Sequence[Table] = ()

@@ -55,10 +55,10 @@ def exact_match(
     same: Same = exact,
     grammar: Grammar | None = None,
 ) -> list[Row]:
-    """Answer the last message of each task greedily; a row for each family and language, in order of first occurrence.
+    """Exact match of greedy answers: a row for each family and language, in order of first occurrence.
 
     Documents are conversations that end with the right answer, with `family`, `language` and `level` in their labels. A
-    question too long for the context counts as answered with nothing; `same` compares answers; `grammar` constrains.
+    question too long for the context has an empty answer; `same` compares answers; `grammar` constrains the decoding.
     """
     groups: dict[tuple[str, str, int], list[Case]] = {}
     for document, answered in zip(documents, _answers(engine, documents, advance, grammar), strict=True):
@@ -101,7 +101,7 @@ def greedy_cases(
 
 
 def row_of(key: tuple[str, str, int], cases: list[Case], same: Same = exact) -> Row:
-    """The row of the cases of one family, language and level, in this order in the key."""
+    """The row of the cases of one family, language and level; the key has these in this order."""
     wrong = [case for case in cases if not same(case.answer, case.expected)]
     return Row(*key, proportion(len(cases) - len(wrong), len(cases)), wrong[:MISTAKES])
 
@@ -120,7 +120,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 
 def by_language(rows: Sequence[Row], family: str) -> list[str | Cell]:
-    """The exact matches of a family, a cell a language."""
+    """The exact matches of a family, one cell for each language."""
     figures = {row.language: row.exact_match for row in rows if row.family == family}
     return [interval(figures.get(language)) for language in languages(rows)]
 
@@ -131,7 +131,7 @@ def largest(rows: Sequence[Row]) -> int:
 
 
 def cells(case: Case) -> list[Cell]:
-    """Question, right answer and answer as they are written."""
+    """Question, right answer and the model's answer, verbatim."""
     return [Cell(text, verbatim=True) for text in asdict(case).values()]
 
 

@@ -51,7 +51,7 @@ def records(path: Path, keys: Sequence[str] | None, what: str = "questions") -> 
 
 
 def by_subject(items: Iterable[T], subject: Callable[[T], str]) -> dict[str, list[T]]:
-    """All items under "", and those of each subject, if they have one, under its name."""
+    """All items under "", and the items of each subject under its name."""
     groups: dict[str, list[T]] = {"": []}
     for item in items:
         for name in dict.fromkeys(("", subject(item))):

@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Suite results by name (in JSON all fields side by side), answers to prompts, notes on what was not measured."""
+    """Suite results by name (in JSON all fields side by side), answers to prompts, notes on missing measurements."""
 
     results: Mapping[str, Any]
     prompts: list[Answer]
@@ -46,7 +46,7 @@ class Evaluation:
 
     @staticmethod
     def from_json(table: Mapping[str, Any]) -> "Evaluation":
-        """An evaluation from JSON. Raises InputError for figures of another form."""
+        """An evaluation from JSON. Raises InputError for fields of another type."""
         results: dict[str, Any] = {name: result_of(suite.result, table) for name, suite in SUITES.items()}
         prompts = [Answer(**each) for each in table.get("prompts", [])]
         return Evaluation(results, prompts, list(table.get("notes", [])))
@@ -94,7 +94,7 @@ def _evaluate(inputs: SuiteInputs, notes: list[str]) -> Evaluation:
 
 
 def _measure(name: str, suite: Suite[Any], inputs: SuiteInputs, notes: list[str]) -> Any:
-    """A suite's result, with a note where it measured nothing."""
+    """Run a suite and return its result; adds a note if it measured nothing."""
     noted, nothing = len(notes), suite.result()
     reason = suite.missing
     if suite.image_inputs and not inputs.engine.config.patch:

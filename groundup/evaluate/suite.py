@@ -36,20 +36,20 @@ class SuiteInputs:
     note: Callable[[str], None]
 
     def of(self, kind: type[AnySource]) -> Iterator[AnySource]:
-        """The sources of a class, for a suite that belongs to them; others choose by what a source declares."""
+        """The sources of a class, for a suite of that kind; other suites choose by the sources' declarations."""
         return (source for source in self.sources if isinstance(source, kind))
 
     def paths(self, names: Sequence[str]) -> dict[str, Path]:
-        """Files that the options name, by these names."""
+        """The paths of files that the options name, by name."""
         return {name: (self.home / name).expanduser() for name in names}
 
     def file(self, source: Source) -> Path | None:
-        """The documents of a source, or None where the run has none."""
+        """The documents file of a source, or None if the run has none."""
         path = self.documents[source.name] / "documents.parquet" if source.name in self.documents else None
         return path if path is not None and path.is_file() else None
 
     def files(self) -> Iterator[tuple[Source, Path]]:
-        """The sources that have documents, with these."""
+        """The sources that have documents, each with its documents file."""
         return ((source, path) for source in self.sources if (path := self.file(source)) is not None)
 
 

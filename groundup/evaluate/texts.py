@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from groundup.data.document import Document, read, said
 
-_SHOWN = '"type": "image"'  # in a conversation's JSON where it shows an image; inside a text the quotes are escaped
+_SHOWN = '"type": "image"'  # an image part in a conversation's JSON; inside a text the quotes are escaped
 
 
 def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
-    """Texts of one part of a documents file, as few as reach `limit` bytes, by lowest digest (a fixed random draw)."""
+    """Texts of one part of a documents file up to `limit` bytes, by lowest digest (a fixed random sample)."""
     kept: list[tuple[int, str]] = []  # a heap with the highest digest first
     total = 0
     for document in read(documents, heldout):
@@ -29,9 +29,9 @@ def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
 
 
 def conversations(documents: Path, heldout: bool, limit: int, images: bool) -> Iterator[Document]:
-    """Stream at most `limit` conversations of one part of a documents file: those of the lowest digests.
+    """Stream at most `limit` conversations of one part of a documents file: those with the lowest digests.
 
-    They are those with `images`, or those without.
+    `images`: whether they must have images, or must have none.
     """
     lowest: list[bytes] = []
     with pq.ParquetFile(documents) as file:
@@ -47,7 +47,7 @@ def conversations(documents: Path, heldout: bool, limit: int, images: bool) -> I
 
 
 def _shows(messages: pa.Array, images: bool) -> pa.Array:
-    """Where a conversation is one with images, or one without."""
+    """A filter for conversations with images, or without."""
     shows = pc.match_substring(messages, _SHOWN)
     return pc.fill_null(shows if images else pc.invert(shows), False)
 

@@ -1,1 +1,1 @@
-"""A recipe as stages, and their runs."""
+"""The pipeline: the stages of a recipe, which of them are stale, and running them."""

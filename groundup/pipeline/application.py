@@ -1,4 +1,4 @@
-"""Stages that applications declare: they run at the end of a run, on the model of its last training."""
+"""Stages that applications declare: they run at the end of a run, with the model of its last training stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ P = TypeVar("P", bound=ApplicationPart)
 
 @dataclass(frozen=True)
 class ApplicationStage(Generic[P]):
-    """An entry of the table `STAGES`, run where a recipe has the application's table of class `part`.
+    """An entry of the table `STAGES`; the stage exists if a recipe has the application's table of class `part`.
 
     `work` gets the run, the model's folder and that table. `version` rises when the result changes, which also depends
     on the versions of `packages` (of the `extra`) and the code of `module`. `shown` are the outputs the report reads.

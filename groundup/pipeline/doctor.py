@@ -1,4 +1,4 @@
-"""What this machine can do, for `groundup doctor` and for bug reports."""
+"""The capabilities of this machine, for `groundup doctor` and for bug reports."""
 
 import os
 import platform
@@ -47,7 +47,7 @@ def compare(name: str | None, advance: Callable[[float], None]) -> dict[str, str
 
 
 def cells(name: str | None) -> int:
-    """How many shapes `compare` tries."""
+    """How many shapes `compare` compares."""
     return len(grid.GRID) * len(grid.precisions(device.pick(name)))
 
 

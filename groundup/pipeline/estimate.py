@@ -1,4 +1,4 @@
-"""How long a recipe will train on the device at hand: two models with few of its layers are timed."""
+"""Estimates the training time of a recipe on this device, by timing two models with few of its layers."""
 
 import time
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from groundup.train.optim.optimizer import Optimizer
 
 SCHEDULE = Schedule(1, 1, muon_lr=0.0, adamw_lr=0.0, weight_decay=0.0, clip=1.0, warmup=0.0, decay=0.0)
 TOKENS = 512  # of a timed forward, in whole rows
-PATIENCE = 5.0  # seconds that timing may take; a model for which it takes longer has no estimate
+PATIENCE = 5.0  # most seconds for timing; a slower model has no estimate
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of a forward and backward pass a token, and of an update a batch."""
+    """Seconds of a forward and backward pass for each token, and of an optimizer update for each batch."""
 
     token: float
     update: float
 
 
 def training_seconds(recipe: Recipe, config: ModelConfig, device: Device) -> float | None:
-    """Seconds of all training stages by eager code, without their image encoder; None for a model too large to time."""
+    """Seconds of all training stages in eager code, without the vision encoder; None for a model too large to time."""
     precision = device.precision(recipe.model.precision)
     largest = _layers(config, 2)
     work = 4 * max(TOKENS, config.context) * cost.training_flops(largest)
@@ -49,7 +49,7 @@ def training_seconds(recipe: Recipe, config: ModelConfig, device: Device) -> flo
 
 
 def timed(config: ModelConfig, precision: torch.dtype, device: Device) -> Seconds:
-    """Build a model and train it twice on random ids; the second time counts."""
+    """Build a model and time two training steps on random ids; the second one counts."""
     with device.handle:
         model = Transformer(config, precision).train()
     learner = LossModule(model.initialise(0))

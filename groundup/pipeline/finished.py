@@ -33,7 +33,7 @@ def model_folder(path: Path) -> Path:
 
 
 def evaluate(model: Path, recipe_file: Path | None, name: str | None, runs: Path, weights: Weights) -> dict[str, Any]:
-    """Measure a finished model by its recipe's suites, or by another recipe's."""
+    """Evaluate a finished model with its recipe's suites, or with another recipe's."""
     folder = model_folder(model)
     if recipe_file is not None:
         recipe, home = load(recipe_file), recipe_file.parent
@@ -50,13 +50,13 @@ def evaluate(model: Path, recipe_file: Path | None, name: str | None, runs: Path
 
 
 def evaluate_files(model: Path, options: EvaluatePart, name: str | None, weights: Weights) -> dict[str, Any]:
-    """Measure a finished model, whatever its recipe, on files alone."""
+    """Evaluate a finished model on files alone, without its recipe."""
     with console.progress("evaluate", None, "items") as advance:
         return runner.evaluate_files(model_folder(model), options, device.pick(name), advance, weights).as_json()
 
 
 def recall(root: Path) -> tuple[Recipe, Path]:
-    """The recipe a run's folder was made by, and the folder its paths are relative to."""
+    """The recipe of a run's folder, and the folder to which its paths are relative."""
     path = root / RECIPE
     if not path.exists():
         raise InputError(f"{path}: not there, so the model's recipe is unknown; name one with --recipe, or {A_FILE}")

@@ -1,4 +1,4 @@
-"""A recipe as a chain of stages."""
+"""Plans the chain of stages of a recipe: names, parents, cache keys and work."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,16 +27,16 @@ class Stage:
     """One stage: its dependencies and its work."""
 
     name: str
-    module: str  # whose code it runs
+    module: str  # the module whose code it runs
     versions: dict[str, int]  # declared, of the work that decides the result
     part: Any  # the part of the recipe in its key
     parents: tuple[str, ...]
     listed: Callable[[], Iterable[Path]]  # the files it reads, as they are now
     work: Callable[[StageContext], Result]
     trains: bool = False
-    reads: tuple[str, ...] = ()  # of its parents' outputs, by name; none: all
-    reads_manifests: bool = False  # of its parents: their records decide the result as well
-    files: tuple[Path, ...] = field(init=False)  # as they were when it was planned
+    reads: tuple[str, ...] = ()  # names of the parents' outputs that it reads; empty: all
+    reads_manifests: bool = False  # whether its parents' manifests decide the result as well
+    files: tuple[Path, ...] = field(init=False)  # the files it reads, listed when it was planned
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", tuple(self.listed()))
@@ -71,7 +71,7 @@ def plan(recipe: Recipe, home: Path) -> list[Stage]:
 
 
 def _documents(used: list[Source], home: Path) -> Iterator[Stage]:
-    """A stage for each source; those that are split in an order come one after the other."""
+    """A stage for each source; sources with a split order follow one after the other."""
     before: tuple[str, ...] = ()
     for source in sorted(used, key=lambda source: source.split_order != 0):
         if source.extra:
@@ -126,7 +126,7 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
 
 
 def _model(recipe: Recipe) -> dict[str, Any]:
-    """The key of a model's shape: the knobs that are set, and every derived value, as its derivation may change."""
+    """The model's part of the key: the knobs that are set, and every derived value, as its derivation may change."""
     part = recipe.model
     derived = {"depth": part.depth, "context": part.context, "patch": recipe.patch, **part.dimensions()}
     return part.non_defaults() | derived
@@ -170,20 +170,20 @@ def _ending(recipe: Recipe, home: Path, names: list[str], all_names: list[str]) 
 
 
 def _named(recipe: Recipe) -> dict[str, Any]:
-    """The key of a run's report beside its stages: the run's name, and the model's purpose where it is stated."""
+    """The report's part of the key: the run's name, and the model's purpose if it is stated."""
     return recipe.model_dump(mode="json", include={"name", "purpose"}, exclude_defaults=True)
 
 
 def _suites(recipe: Recipe) -> dict[str, int]:
     """Versions of the suites that measure a model."""
     assert recipe.evaluate is not None, "a recipe without suites has no such stage"
-    makers = {f"source {source.kind}": source.version for source in sources(recipe)}  # suites make instances of some
+    makers = {f"source {source.kind}": source.version for source in sources(recipe)}  # suites generate some
     suites = {f"suite {name}": SUITES[name].version for name in recipe.evaluate.suites}
     return {"evaluate": runner.VERSION} | suites | makers
 
 
 def _questions(recipe: Recipe) -> dict[str, Any]:
-    """The key of a model's figures: its suites, the sources that they make instances of, and the precision."""
+    """The evaluation's part of the key: the suites, the sources that generate their instances, and the precision."""
     assert recipe.evaluate is not None, "a recipe without suites has no such stage"
     return recipe.evaluate.non_defaults() | {
         "suites": list(recipe.evaluate.suites),

@@ -1,4 +1,4 @@
-"""Run the stages of a recipe that are stale."""
+"""Runs the stale stages of a recipe."""
 
 import fcntl
 import os
@@ -37,7 +37,7 @@ from groundup.train.loop import CHECKPOINTS
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: last stage, permission to retrain, device, TensorBoard events or not."""
+    """Options of a run: last stage, permission to retrain, device, TensorBoard events."""
 
     until: str | None = None
     retrain: bool = False
@@ -84,7 +84,7 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
 def _corrupted(
     recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, mesh: ProcessMesh, retrain: bool
 ) -> dict[str, str]:
-    """`corrupted_outputs` in all processes, verified by the first. Raises InputError for a finished training."""
+    """`corrupted_outputs` for all processes, verified by the first. Raises InputError for a corrupted trained model."""
     found = list(states(recipe, chain, root, hashes))
     corrupted = corrupted_outputs(root, found) if mesh.is_main else {}
     anywhere = mesh.any_reduce(*(stage.name in corrupted for stage in chain))
@@ -104,7 +104,7 @@ def _until(chain: list[Stage], name: str) -> list[Stage]:
 
 
 def _clear(chain: list[Stage], root: Path) -> None:
-    """Remove what killed runs left, and take back the record of a stage that one had begun again but not changed."""
+    """Remove files of killed runs, and restore the manifest of a stage that was started again but not changed."""
     for folder, _, _ in os.walk(root):
         clear(Path(folder))
     for stage in chain:
@@ -114,7 +114,7 @@ def _clear(chain: list[Stage], root: Path) -> None:
 
 
 def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, retrain: bool) -> None:
-    """Refuse, before any change, to lose a finished training to a changed input; lost outputs do not count."""
+    """Refuse, before any change, to overwrite a finished training for a changed input; lost outputs do not count."""
     changed: set[str] = set()
     for state in states(recipe, chain, root, hashes):
         cause = _possible_change(state, recipe.seed, changed)
@@ -124,7 +124,7 @@ def _require_kept(recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes
 
 
 def _possible_change(state: State, seed: int, changed: set[str]) -> str:
-    """Why a finished stage may give another result, else empty; a changed parent counts, as its outputs may differ."""
+    """Why a finished stage may give another result, else empty. A changed parent counts, as its outputs may differ."""
     if state.manifest is None:
         return ""
     if state.key:
@@ -144,7 +144,7 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
 
 
 def _perform(context: StageContext, state: State, hashes: Hashes, retrain: bool) -> None:
-    """Run one stage and record it. Stages that do not train run on the first process alone."""
+    """Run one stage and write its manifest. Stages that do not train run only on the first process."""
     stage, folder = state.stage, context.folder(state.stage.name)
     if context.mesh.is_main:
         _begin(context, state, retrain)
@@ -161,7 +161,7 @@ def _perform(context: StageContext, state: State, hashes: Hashes, retrain: bool)
 
 
 def _begin(context: StageContext, state: State, retrain: bool) -> None:
-    """Prepare a stage's folder: set its record aside, and drop another training's checkpoints before a new one."""
+    """Prepare a stage's folder: set its manifest aside, and delete checkpoints of another training before a new one."""
     folder = context.folder(state.stage.name)
     if not (context.root / RECIPE).exists():
         remember(context.recipe, context.home, context.root)
@@ -173,7 +173,7 @@ def _begin(context: StageContext, state: State, retrain: bool) -> None:
 
 
 def _own(checkpoints: Path, key: str, retrain: bool) -> None:
-    """Note the stage's key beside its checkpoints; training again first drops the checkpoints of another key."""
+    """Write the stage's key beside its checkpoints; with `retrain`, first delete the checkpoints of another key."""
     begun = checkpoints / "key.json"
     if retrain and not (begun.exists() and read_json(begun) == key):
         discard(checkpoints)
@@ -182,7 +182,7 @@ def _own(checkpoints: Path, key: str, retrain: bool) -> None:
 
 
 def _work(context: StageContext, state: State, hashes: Hashes) -> None:
-    """The work of a stage, and its manifest."""
+    """Do the work of a stage, and write its manifest."""
     stage, folder = state.stage, context.folder(state.stage.name)
     began, joules = time.perf_counter(), device.energy()
     parents = {
@@ -228,7 +228,7 @@ def _work(context: StageContext, state: State, hashes: Hashes) -> None:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Hold a run's folder; the lock goes with the process, however it ends."""
+    """Lock a run's folder; the lock is released when the process ends, however it ends."""
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         file = (root / ".lock").open("w")
@@ -244,5 +244,5 @@ def locked(root: Path) -> Iterator[None]:
 
 @contextmanager
 def nothing() -> Iterator[None]:
-    """Hold nothing."""
+    """A context that locks nothing."""
     yield

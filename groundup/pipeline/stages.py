@@ -1,4 +1,4 @@
-"""The work of each stage of a run: which function of which room, on which folders."""
+"""The work of each stage of a run: calls the function of a room on the run's folders."""
 
 import shutil
 from collections.abc import Callable
@@ -42,8 +42,8 @@ from groundup.train.loop import Trainer, TrainingConfig
 from groundup.train.patch_objective import PatchObjective
 from groundup.train.result import TrainingResult
 
-LOG = "metrics.jsonl"  # of training, a line a step
-SAMPLE_TOKENS = 32  # longest sample while training
+LOG = "metrics.jsonl"  # the training log, one line for each step
+SAMPLE_TOKENS = 32  # longest sample during training
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StageContext:
     device: Device
     mesh: ProcessMesh
     events: bool = False  # TensorBoard event files as well
-    # called by training once it has read its files; raises InputError if they changed meanwhile
+    # training calls it once it has read its files; raises InputError if they changed meanwhile
     loaded: Callable[[], None] = lambda: None
 
     def folder(self, stage: str) -> Path:
@@ -72,11 +72,11 @@ class Result:
     metrics: Any  # the stage's typed result: a frozen dataclass
     flops: float = 0.0
     licences: dict[str, int] = field(default_factory=dict)
-    logs: list[str] = field(default_factory=list)  # outputs that hold figures of a clock
+    logs: list[str] = field(default_factory=list)  # outputs that contain times
 
 
 def remember(recipe: Recipe, home: Path, root: Path) -> None:
-    """Write the recipe beside the run's stages, once one begins or all are fresh; a refused run leaves the old one."""
+    """Write the recipe into the run's folder, once a stage begins or all are fresh; a refused run keeps the old one."""
     table = {"home": str(home.resolve()), "recipe": recipe.model_dump(mode="json")}
     with suppress(InputError, FileNotFoundError):
         if read_json(root / RECIPE) == table:
@@ -85,7 +85,7 @@ def remember(recipe: Recipe, home: Path, root: Path) -> None:
 
 
 def documents(context: StageContext, source: Source, before: tuple[str, ...]) -> Result:
-    """Raw files to documents; images near one of an earlier stage stay on its side of the split."""
+    """Stage `documents`: raw files to documents; near duplicates keep the side of the split of an earlier stage."""
     folder = context.folder(f"documents-{source.name}")
     with console.progress(f"documents {source.name}", None, "documents") as advance:
         report = write_documents(
@@ -103,7 +103,7 @@ def documents(context: StageContext, source: Source, before: tuple[str, ...]) ->
 
 
 def tokenizer(context: StageContext, sources: list[str]) -> Result:
-    """Documents to a vocabulary, or one that is given."""
+    """Stage `tokenizer`: documents to a vocabulary, or a given tokenizer."""
     part, folder = context.recipe.tokenizer, context.folder("tokenizer")
     given = part.path or context.recipe.model.start
     if given is not None:
@@ -125,7 +125,7 @@ def tokenizer(context: StageContext, sources: list[str]) -> Result:
 
 
 def shards(context: StageContext, source: str) -> Result:
-    """Documents to packed rows."""
+    """Stage `shards`: documents to packed rows."""
     folder = context.folder(f"shards-{source}")
     table = context.folder(f"documents-{source}")
     total = _documents(context, source).documents
@@ -143,7 +143,7 @@ def shards(context: StageContext, source: str) -> Result:
 
 
 def cut_off(source: str, total: int, report: ShardsResult, context: int) -> str | None:
-    """What of a source's documents did not fit the context. Raises InputError where nothing is left to train on."""
+    """Report a source's documents that did not fit the context. Raises InputError if nothing is left to train on."""
     remedy = f"raise model.context, to {report.longest:,} for all of them, or shorten them"
     if report.lost and not report.train.rows:
         raise InputError(
@@ -164,7 +164,7 @@ def _image_resolution(recipe: Recipe) -> ImageResolution | None:
 
 
 def _documents(context: StageContext, source: str) -> DocumentsResult:
-    """The result of a source's documents."""
+    """The typed result of a source's stage `documents`."""
     manifest = ledger.read(context.folder(f"documents-{source}"))
     assert manifest is not None, "documents come before what is made of them"
     return manifest.result(DocumentsResult)
@@ -178,7 +178,7 @@ def _classes(context: StageContext, sources: list[str]) -> tuple[tuple[str, ...]
 
 
 def pretrained_tower(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTowerConfig | None]:
-    """Folder and shape of the recipe's vision tower. Raises InputError for one that does not fit its patches."""
+    """Folder and config of the recipe's vision tower. Raises InputError if it does not fit the recipe's patches."""
     if recipe.model.vision_tower is None:
         return None, None
     folder = (home / recipe.model.vision_tower).expanduser()
@@ -192,7 +192,7 @@ def pretrained_tower(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTow
 
 
 def planned_config(recipe: Recipe, home: Path) -> ModelConfig:
-    """The config as far as it is known before documents are read: of the weights that are given, or the recipe's."""
+    """The model's config as far as it is known before documents are read: of given weights, or the recipe's."""
     if recipe.model.start is not None:
         return config_of((home / recipe.model.start).expanduser())
     tower = pretrained_tower(recipe, home)[1]
@@ -202,7 +202,7 @@ def planned_config(recipe: Recipe, home: Path) -> ModelConfig:
 def train(
     context: StageContext, stage: StagePart, schedule: Schedule, start: Path | None, sources: list[str]
 ) -> Result:
-    """Packed rows to weights; `sources` are all that any stage of the run learns from."""
+    """A training stage: packed rows to weights; `sources` are those of all training stages of the run."""
     recipe, folder, chosen = context.recipe, context.folder(stage.title), OBJECTIVES[stage.do]
     codec = Tokenizer.load(context.folder("tokenizer"))
     tower_folder, tower = (None, None) if start is not None else pretrained_tower(recipe, context.home)
@@ -303,7 +303,7 @@ class _TrainingCallbacks:
         return samples
 
     def _ids(self, prompt: str) -> list[int]:
-        """A text to go on with while pre-training, a question afterwards."""
+        """The ids of a sample's prompt: plain text in pre-training, a question in the chat template afterwards."""
         return (
             self.codec.encode(prompt)
             if OBJECTIVES[self.stage.do].completes
@@ -322,7 +322,7 @@ def _events(folder: Path) -> Any:
 
 
 def measure(context: StageContext, model: Path, sources: list[str], weights: Weights = "full") -> Result:
-    """Weights to figures."""
+    """Stage `evaluate`: weights to figures."""
     with console.progress("evaluate", None, "items") as advance:
         documents = {name: context.folder(f"documents-{name}") for name in sources}
         figures = evaluate(model, context.recipe, context.home, documents, context.device, advance, weights)
@@ -330,11 +330,11 @@ def measure(context: StageContext, model: Path, sources: list[str], weights: Wei
 
 
 def report(context: StageContext) -> Result:
-    """Manifests to a page."""
+    """Stage `report`: manifests to a page."""
     write_report(context.root, context.recipe, context.folder("report") / "report.html")
     return Result(["report.html"], ReportResult())
 
 
 def seeded(context: StageContext) -> None:
-    """Seed the global random state, which libraries may use."""
+    """Seed the global random state, as libraries may use it."""
     torch.manual_seed(context.recipe.seed)

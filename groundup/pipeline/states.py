@@ -27,13 +27,13 @@ class State:
 def states(
     recipe: Recipe, chain: list[Stage], root: Path, hashes: Hashes, corrupted: Mapping[str, str] | None = None
 ) -> Iterator[State]:
-    """The state of each stage in turn, lazily, as its key needs those before it done; `corrupted`: outputs by stage."""
+    """The state of each stage in turn; lazy, as its key needs the earlier results. `corrupted`: outputs by stage."""
     done: dict[str, Manifest] = {}
     for stage in chain:
         manifest = ledger.read(root / stage.name)
         if any(parent not in done for parent in stage.parents):
             yield State(stage, "", {}, "a stage before it has to run first", manifest)
-            continue  # nobody ran it
+            continue  # it was never run
         state = _state(recipe, stage, root, hashes, {parent: done[parent] for parent in stage.parents}, manifest)
         if not state.reason and corrupted and stage.name in corrupted:
             state = corrupted_state(state, corrupted)
@@ -70,7 +70,7 @@ def _state(
 
 
 def own_changes(stage: Stage, seed: int, manifest: Manifest) -> list[str]:
-    """What changed of a stage itself since it finished: its part of the recipe, or versions of the work it does."""
+    """What changed in a stage itself since it finished: its part of the recipe, or its versions."""
     names = sorted(set(stage.versions) | set(manifest.versions))
     raised = [name for name in names if stage.versions.get(name) != manifest.versions.get(name)]
     recipe = manifest.part != stage.part or manifest.seed != seed
@@ -83,7 +83,7 @@ def _inputs(stage: Stage, hashes: Hashes) -> dict[str, str]:
 
 
 def require_files(stage: Stage) -> None:
-    """Raises InputError for a file of a stage that is not there, or no regular file."""
+    """Raise InputError for an input file of a stage that is missing or not a regular file."""
     for path in stage.files:
         if not os.path.lexists(path):
             raise InputError(f"{path}: no such file, but {stage.name} needs it")
@@ -92,9 +92,9 @@ def require_files(stage: Stage) -> None:
 
 
 def require_unchanged(stage: Stage, hashes: Hashes) -> None:
-    """Raises InputError unless a stage's input files still have the names and hashes of its key.
+    """Raise InputError unless a stage's input files still have the names and hashes of its key.
 
-    All are read again: what had the same hash before and after was not written to in between.
+    All files are read again: one with the same hash before and after was not changed in between.
     """
     for path in sorted(set(stage.files) ^ set(stage.listed())):
         raise InputError(
@@ -110,7 +110,7 @@ def require_unchanged(stage: Stage, hashes: Hashes) -> None:
 
 
 def corrupted_outputs(root: Path, found: list[State]) -> dict[str, str]:
-    """The first corrupted output of each stage that stages about to run start from; a corrupted stage must run too."""
+    """The first corrupted output of each stage whose outputs are about to be read; a corrupted stage must run too."""
     corrupted: dict[str, str] = {}
     starting: list[Stage] = []
     for state in reversed(found):

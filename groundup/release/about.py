@@ -1,4 +1,4 @@
-"""What a model is for: the name, purpose and examples of its recipe, from beside a run's stages or inside an export."""
+"""The purpose of a model: name, purpose and examples of its recipe, read from a run's folder or an export."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ class About(BaseModel):
     examples: Examples = ()
 
     def stated(self) -> dict[str, object]:
-        """Purpose and examples as JSON, those that are given."""
+        """Purpose and examples as JSON, without empty ones."""
         return self.model_dump(mode="json", include={"purpose", "examples"}, exclude_defaults=True)
 
 
 def about(model: Path) -> About:
-    """What a finished stage's or exported model's folder says; nothing for other weights. Raises InputError."""
+    """The `About` of a finished stage's or exported model's folder; empty for other weights. Raises InputError."""
     if (model / ABOUT).exists():
         return _parse(model / ABOUT, read_json(model / ABOUT))
     recipe = model.resolve().parent / RECIPE

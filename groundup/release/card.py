@@ -17,7 +17,7 @@ _MARKED = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
 def card(found: Lineage, stated: About) -> str:
-    """The card of a model, the text of its README.md, with what its recipe states."""
+    """The card of a model, the text of its README.md, with the purpose that its recipe states."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -47,7 +47,7 @@ def card(found: Lineage, stated: About) -> str:
 
 
 def plain(value: str | Cell) -> str:
-    """A text that Markdown shows as it is, on one line: a model's text must not become a link or a heading.
+    """A text escaped for Markdown, on one line: a model's text must not become a link or a heading.
 
     >>> print(plain("a|b <b>\\n# c"))
     a\\|b \\<b\\> \\# c

@@ -1,4 +1,4 @@
-"""An export's folder: written aside and moved into place, with the model's lineage."""
+"""Writes an export's folder atomically, with the model's lineage."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ def release(
     """
     _require_free(out)
     found, stated = _sound(model), about(model)
-    with disk_errors(out), temporary_folder(out.resolve()) as folder:  # "." has no name to write beside
+    with disk_errors(out), temporary_folder(out.resolve()) as folder:  # "." has no parent to write beside
         write(folder)
         write_json(folder / ABOUT, stated.model_dump(mode="json"))
         link = _manifest(found, folder, part, module)
@@ -84,7 +84,7 @@ def _manifest(found: Lineage, folder: Path, part: dict[str, Any], module: str) -
 
 
 def _put(folder: Path, out: Path) -> list[Path]:
-    """Move a new export at once, or over an older one file by file, the lineage first: it lists the other files."""
+    """Rename a new export into place, or replace an older one file by file, the lineage first: it lists the others."""
     names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != LINEAGE, name))
     for name in names:
         sync(folder / name)

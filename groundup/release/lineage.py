@@ -2,7 +2,7 @@
 
 A stage's chain is read from the manifests in the folders beside it; an exported model carries the same manifests in
 `lineage.json`, with the export as the last link. Each manifest names the result and record of those before it, so any
-change shows, unless all that follow are rewritten. The last record is displayed so that it can be kept elsewhere.
+change is detected, unless all later manifests are rewritten. The last record is displayed, to be kept elsewhere.
 """
 
 from collections import Counter
@@ -19,8 +19,8 @@ from groundup.core.tables import REPORTS
 
 LINEAGE = "lineage.json"
 FORMAT = "groundup-lineage-3"
-EVALUATION = "evaluate"  # the stage that measures a model by its recipe's suites
-REPORT = "report"  # the stage that shows them all, the last of a run
+EVALUATION = "evaluate"  # the stage that evaluates a model with its recipe's suites
+REPORT = "report"  # the stage that reports all results, the last of a run
 UNSTATED = "unstated"
 
 
@@ -38,9 +38,9 @@ class File:
 class Lineage:
     """A model's chain.
 
-    `stages` come after their parents, the model's own last; `measured` measured this model (an export keeps the
-    evaluation); `report` the page of its run (not exported); `base` the chain of its initial weights, if recorded;
-    `breaks` a sentence for each place where the chain does not hold, behind which nothing is claimed.
+    `stages` come after their parents, the model's own last; `measured` are the stages that measured this model (an
+    export keeps the evaluation); `report` is the page of its run (not exported); `base` is the chain of its initial
+    weights, if recorded; `breaks` has a sentence for each break of the chain, before which nothing is claimed.
     """
 
     stages: tuple[Manifest, ...]
@@ -56,12 +56,12 @@ class Lineage:
 
     @property
     def evaluation(self) -> Manifest | None:
-        """The figures of the model by its recipe's suites."""
+        """The stage that evaluated the model with its recipe's suites."""
         return next((stage for stage in self.measured if stage.stage == EVALUATION), None)
 
     @property
     def sources(self) -> list[Manifest]:
-        """The stages that took in documents, in the order in which the first stage made from them names them."""
+        """The stages that read documents, in the order in which the first later stage names them."""
         named = [*(parent for stage in self.stages for parent in stage.parents), self.model.stage]
         return sorted((stage for stage in self.stages if stage.licences), key=lambda stage: named.index(stage.stage))
 
@@ -72,7 +72,7 @@ class Lineage:
 
     @property
     def timed(self) -> list[Manifest]:
-        """The stages that took time, those with figures among them, in the order in which they ran."""
+        """All stages with a duration, also those that measured the model, in the order in which they ran."""
         stages = (stage for stage in (*self.stages, *self.measured) if stage.seconds)
         return sorted(stages, key=lambda stage: stage.finished)
 
@@ -96,7 +96,7 @@ class Lineage:
         return dict(counts.most_common())
 
     def require(self) -> "Lineage":
-        """The lineage itself; raises InputError that names the first break."""
+        """The lineage itself if it has no break. Raises InputError that names the first break."""
         if self.breaks:
             raise InputError(self.breaks[0])
         return self
@@ -148,7 +148,7 @@ def lineage(model: Path, verify: bool = False, advance: Callable[[int], None] = 
 
 
 def kept(model: Path, found: Lineage) -> list[tuple[Path, Manifest]]:
-    """The stages whose files are here, with their folders: all of a run's, and of an exported model its own."""
+    """The stages whose files are stored here, with their folders: all stages of a run, or the export of a model."""
     if (model / LINEAGE).exists():
         return [(model, found.model)]
     folder = model.resolve()
@@ -166,7 +166,7 @@ def _damage(folder: Path, stage: Manifest, advance: Callable[[int], None]) -> It
 
 
 def _traced(model: Path, report: bool) -> Lineage:
-    """From the manifests of a run's folder; with the `report`, which must show this very model."""
+    """The lineage from the manifests of a run's folder; with the `report`, which must show this very model."""
     model = model.resolve()
     root = model.parent
     chain = _Chain(lambda stage: ledger.read(root / stage), lambda stage: str(root / stage / ledger.MANIFEST))
@@ -178,7 +178,7 @@ def _traced(model: Path, report: bool) -> Lineage:
 
 
 def _base(stages: Iterable[Manifest]) -> Lineage | None:
-    """The chain of the initial weights, if their folder still holds both."""
+    """The chain of the initial weights, if their folder still holds manifest and weights."""
     for stage in stages:
         for path in stage.inputs if stage.flops else ():
             folder = Path(path).parent
@@ -188,7 +188,7 @@ def _base(stages: Iterable[Manifest]) -> Lineage | None:
 
 
 def begun_with(files: Iterable[Path]) -> dict[str, str]:
-    """The records, by folder, of the models whose files training starts from."""
+    """The records, by folder, of the models from whose files training starts."""
     folders = dict.fromkeys(path.parent for path in files)
     return {str(folder): lineage(folder).model.record for folder in folders if _on_record(folder)}
 
@@ -234,7 +234,7 @@ def _exported(path: Path) -> Lineage:
 
 
 def _carried(table: Any, path: Path) -> Lineage:
-    """From the manifests that an exported model carries."""
+    """The lineage from the manifests that an exported model contains."""
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         raise InputError(f"{path}: not a lineage of this version ({FORMAT}); export the model again")
     try:
@@ -251,7 +251,7 @@ def _carried(table: Any, path: Path) -> Lineage:
 
 
 def company(found: Lineage) -> dict[str, str]:
-    """What an export records beside the model's chain: identities of its figures and of the base model's chain."""
+    """What an export records beside the model's chain: records of its evaluation and of the base model's chain."""
     figures = {} if found.evaluation is None else {EVALUATION: found.evaluation.record}
     return figures if found.base is None else {**figures, "base": digest(found.base.as_json())}
 
@@ -265,7 +265,7 @@ def _uncarried(found: Lineage, path: Path) -> Iterator[str]:
 
 
 class _Chain:
-    """Walks from a stage to everything before it, and notes where a link does not hold."""
+    """Follows the chain from a stage to all stages before it, and notes broken links."""
 
     def __init__(self, read: Callable[[str], Manifest | None], name: Callable[[str], str]):
         self.read, self.name = read, name
@@ -282,7 +282,7 @@ class _Chain:
         return tuple(self.found.values())
 
     def ending(self, name: str, *models: Manifest) -> Manifest | None:
-        """The stage of a name that follows a model and was made from the weights of these; its links are checked."""
+        """The stage of a name that was made from these weights; its links are checked."""
         manifest = self._known(name)
         if manifest is None or not any(
             manifest.parents.get(model.stage) == model.digest for model in models if model.flops
@@ -292,7 +292,7 @@ class _Chain:
         return manifest
 
     def showing(self, name: str, model: Manifest) -> Manifest | None:
-        """The stage of a name that was made from a model or an earlier one in its place; its links are checked."""
+        """The stage of a name that was made from a model, or from one that it replaced; its links are checked."""
         manifest = self._known(name)
         if manifest is None or model.stage not in manifest.parents:
             return None
@@ -300,7 +300,7 @@ class _Chain:
         return manifest
 
     def _known(self, stage: str) -> Manifest | None:
-        """The manifest of a stage; of one that cannot be read, None, and its break."""
+        """The manifest of a stage; if it cannot be read, None and a break."""
         if stage not in self.found and stage not in self.unreadable:
             try:
                 return self.read(stage)
@@ -313,7 +313,7 @@ class _Chain:
         self.breaks[sentence] = None
 
     def _visit(self, manifest: Manifest) -> None:
-        if _edited(manifest):  # and so its parents may be any, itself among them
+        if _edited(manifest):  # its parents cannot be trusted and may even include itself
             self._broken(
                 f"{self.name(manifest.stage)}: was edited, as its key does not follow from what it says went in; run it"
                 " again"

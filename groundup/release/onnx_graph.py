@@ -55,7 +55,7 @@ HOW_ROTATED = (
 class VisionPath(nn.Module):
     """Pixels [H, W, 3] to per-patch class probabilities [N, 1 + K] and box regression [N, 4 or 7], as the engine does.
 
-    Takes the model over; of the token embeddings it keeps those of the ids before the image.
+    Changes the model: of the token embeddings only those of the ids before the image are kept.
     """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, grid: PatchGrid):
@@ -66,7 +66,7 @@ class VisionPath(nn.Module):
         used, self.ids_1T = torch.unique(torch.tensor([ids[: image.end]]), return_inverse=True)
         model.model.embed_tokens.weight = nn.Parameter(
             model.model.embed_tokens.weight[used].detach()
-        )  # no other is read
+        )  # other embeddings are not used
         model.attend = dense_attention  # the fused kernel has no ONNX operator
         self.model, self.grid = model, grid
         self.positions_1T = torch.arange(image.end)[None]
@@ -75,7 +75,7 @@ class VisionPath(nn.Module):
         self.index_N, self.grid_N2 = torch.arange(image.position, image.end), torch.from_numpy(grid.coordinates())
 
     def forward(self, pixels_HW3: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores [N, 1 + K] and values [N, 4], of rotated boxes [N, 7], of uint8 pixels."""
+        """Class probabilities [N, 1 + K] and box regression [N, 4] (rotated: [N, 7]) of uint8 pixels."""
         (rows, columns), side, vision = self.grid, self.model.config.patch, self.model.vision
         assert vision is not None, "a model that detects has a vision encoder"
         patches_NP = pixels_HW3.reshape(rows, side, columns, side, 3).transpose(1, 2).reshape(rows * columns, -1)
@@ -119,7 +119,7 @@ def write(model: Transformer, tokenizer: Tokenizer, grid: PatchGrid, folder: Pat
 
 
 def _contract(config: ModelConfig, grid: PatchGrid, shape_hw3: tuple[int, int, int], off: float) -> dict[str, Any]:
-    """The contract of a program that runs the graph."""
+    """The description (`model.json`) for a program that runs the graph."""
     return {
         "input": {
             "pixels": {

@@ -11,13 +11,13 @@ from groundup.evaluate.display import Display
 
 
 def no_commands(root: Path, metrics: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    """A stage after which a run ends with no lines of its own."""
+    """No closing lines of a run."""
     return ()
 
 
 @dataclass(frozen=True)
 class ReportPart:
-    """How a stage's metrics (and films in its folder) are displayed, and the (word, value) lines that end a run."""
+    """How a stage's result (and films in its folder) is displayed, and the (word, value) lines at the end of a run."""
 
     display: Callable[[dict[str, Any], Path | None], Display]
     commands: Callable[[Path, dict[str, Any]], Sequence[tuple[str, str]]] = no_commands

@@ -18,7 +18,7 @@ from groundup.core import units
 Record = dict[str, Any]  # a line of metrics.jsonl
 
 POINTS = 300  # points a curve: about one a pixel; more steps are averaged
-WIDTH, HEIGHT = 4.9, 2.8  # inches of 72 units: near the size it is shown at on a phone, so that its text stays readable
+WIDTH, HEIGHT = 4.9, 2.8  # inches of 72 units: about the displayed size on a phone, so that text stays readable
 SERIES = 6  # the page's colours for curves
 INK, LINE = "#000001", "#000002"  # stand-ins for the page's colours
 _VARIABLES = {INK: "var(--muted)", LINE: "var(--line)"} | {
@@ -57,7 +57,7 @@ class Chart:
 def loss(stage: str, records: Sequence[Record]) -> Chart:
     """Training loss, and held-out loss of each source, in nats a token, over training tokens."""
     heldout = _heldout(records)
-    records = [record for record in records if record["loss"] is not None]  # where nothing counted
+    records = [record for record in records if record["loss"] is not None]  # None: a step without supervised token
     steps = _curve(records, "loss")
     last = "; ".join(f"held out {source} {values[-1][1]:.2f}" for source, values in heldout.items())
     label = (
@@ -119,7 +119,7 @@ def _colour(place: int) -> str:
 
 
 def _curve(records: Sequence[Record], key: str) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Tokens, and mean, least and largest value, of at most POINTS stretches of steps."""
+    """Tokens, and mean, smallest and largest value, of at most POINTS intervals of steps."""
     stretch = -(-len(records) // POINTS)
     parts = [records[start : start + stretch] for start in range(0, len(records), stretch)]
     values = [[float(record[key]) for record in part] for part in parts]

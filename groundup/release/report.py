@@ -24,9 +24,9 @@ from groundup.release.picture import picture
 from groundup.release.plots import Chart, Record
 from groundup.train.result import TrainingResult
 
-VERSION = 2  # raised when the same manifests and logs should be shown anew
+VERSION = 2  # raised when the same manifests and logs should give a new page
 HERE = Path(__file__).parent
-SAMPLES = 6  # moments of training whose samples are shown
+SAMPLES = 6  # steps of training whose samples are shown
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_log(path: Path) -> list[Record]:
 
 
 def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]], displays: list[Display]) -> dict[str, Any]:
-    """Everything the template shows."""
+    """The variables of the template."""
     return {
         "name": recipe.name,
         "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
@@ -94,7 +94,7 @@ def _page(found: Lineage, recipe: Recipe, logs: dict[str, list[Record]], display
 
 
 def _measured(found: Lineage) -> list[Manifest]:
-    """The stages that measured the model: applications of it first, then its evaluation."""
+    """The stages that measured the model: applications first, then the evaluation."""
     return sorted(found.measured, key=lambda stage: stage.stage == EVALUATION)
 
 
@@ -142,7 +142,7 @@ def _charts(stage: str, records: list[Record]) -> list[Chart]:
 
 
 def _samples(stage: str, records: list[Record]) -> Table:
-    """Samples of a few moments, spread evenly, grouped by prompt."""
+    """Samples of a few steps, spread evenly, grouped by prompt."""
     moments = [record for record in records if record.get("samples")]
     kept = moments[:: -(-len(moments) // SAMPLES) or 1]
     prompts = dict.fromkeys(sample["prompt"] for record in kept for sample in record["samples"])

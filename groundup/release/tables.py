@@ -67,7 +67,7 @@ def model(found: Lineage) -> Table:
 
 
 def kind(found: Lineage) -> str:
-    """What a model is by what it takes in: a language model, a vision model, or one of both."""
+    """The kind of model by its input: a language model, a vision model, or a multimodal model."""
     if not found.trainings[-1].part["model"].get("patch"):
         return "language model"
     kinds = [SOURCES[name] for stage in found.sources if (name := stage.part["kind"]) in SOURCES]
@@ -117,7 +117,7 @@ def _heldout(losses: dict[str, float]) -> str:
 
 
 def cost(stages: Iterable[Manifest]) -> Table:
-    """The cost of each stage. Memory is training's peak without the program itself."""
+    """The cost of each stage. Memory is the peak of training without the program itself."""
     stages = list(stages)
     rows = [[stage.stage, *_effort(stage), *_work(stage), units.energy(stage.joules)] for stage in stages]
     energy = [stage.joules for stage in stages]
@@ -167,7 +167,7 @@ def _work(stage: Manifest) -> list[str]:
 
 
 def environment(stages: Iterable[Manifest]) -> Table:
-    """Devices and versions; where stages differ, all that were used."""
+    """Devices and versions; if stages differ, all of them."""
     seen: dict[str, list[str]] = {}
     for stage in stages:
         described = {

@@ -1,4 +1,4 @@
-"""The end of a run in the terminal: the tables and answers of the report."""
+"""Prints the tables and answers of the report in the terminal, at the end of a run."""
 
 import rich.table
 from rich import box

@@ -1,4 +1,4 @@
-"""A lineage for the terminal: the chain as a tree, then its sources as tables."""
+"""Prints a lineage in the terminal: the chain as a tree, then its sources as tables."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,11 +10,11 @@ from groundup.core.ledger import Manifest
 from groundup.data.results import DocumentsResult
 from groundup.release.lineage import UNSTATED, Lineage
 
-FILES_SHOWN = 40  # a corpus can have a million; all of them are in the JSON
+FILES_SHOWN = 40  # a corpus can have a million files; the JSON lists all of them
 
 
 def render(found: Lineage) -> RenderableType:
-    """A model's full lineage, for a rich console."""
+    """A model's full lineage as a rich renderable."""
     parts: list[RenderableType] = [_tree(found), "", _sources(found)]
     if found.files:
         parts += ["", _files(found)]
@@ -55,7 +55,7 @@ def _label(stage: Manifest) -> Text:
 
 
 def _record(stage: Manifest) -> Text:
-    """The record of the chain up to a stage: kept elsewhere, it shows whether the chain was written anew."""
+    """The record of the chain up to a stage; a copy kept elsewhere reveals whether the chain was rewritten."""
     return Text(f"Record of {stage.stage}: {stage.record}", overflow="fold")
 
 

@@ -17,7 +17,7 @@ from groundup.evaluate.texts import sample
 from groundup.generate.engine import Engine
 from groundup.generate.scoring import ScoredText
 
-CHARACTERS = 1 << 20  # text measured at a time: bounds the memory of its ids
+CHARACTERS = 1 << 20  # of text measured at a time, which bounds the memory of the ids
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ def bits_per_byte(engine: Engine, texts: Iterable[str], advance: Advance = ignor
 
 
 def code_lengths(engine: Engine, texts: Iterable[str], advance: Advance = ignored) -> Iterator[tuple[str, float]]:
-    """Each text that is not empty, in normal form, with its code length in bits as `bits_per_byte` tells it."""
+    """Each non-empty text, in normal form, with its code length in bits as `bits_per_byte` defines it."""
     for group in _groups(texts):
         yield from zip(group, _bits(engine, [engine.tokenizer.encode(text) for text in group]), strict=True)
         advance(len(group))
 
 
 def windows(ids: list[int], context: int) -> Iterator[ScoredText]:
-    """Cut a text into rows that together count every id but the text's first, each once."""
+    """Cut a text into rows that together score every id except the first, each once."""
 
     if len(ids) > 1:
         yield ScoredText(ids[: context + 1], 1)
@@ -125,7 +125,7 @@ def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def display(result: BitsPerByte) -> Display:
-    """A headline and a row a source: the model beside each baseline."""
+    """A headline and a row for each source: the model beside the baselines."""
     entries = result.bits_per_byte
     methods = list(dict.fromkeys(method for entry in entries.values() for method in entry.baselines))
     rows = [

@@ -1,4 +1,4 @@
-"""Suite: object detection on held-out images, judged as COCO judges it."""
+"""Suite: object detection on held-out images, with COCO's metrics."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class DetectedImage:
 
 @dataclass(frozen=True)
 class Detections:
-    """The figures of one source: COCO's, without intervals; those at one IoU and `min_score`; and a few pictures."""
+    """The figures of one source: COCO's, without intervals; those at one IoU and `min_score`; some pictures."""
 
     ap: Figure
     ap50: Figure
@@ -76,7 +76,7 @@ class Boxes:
 
 
 def measure(inputs: SuiteInputs) -> Boxes:
-    """Detect in the held-out images of each source with boxes."""
+    """Run detection on the held-out images of each source with boxes."""
     if not inputs.engine.config.classes:
         inputs.note("the suite 'boxes' has nothing to measure: the model has no detection classes")
         return Boxes()
@@ -139,7 +139,7 @@ def _kept(data: bytes, truth: Sequence[Detection], detections: Sequence[Detectio
 
 
 def display(result: Boxes) -> Display:
-    """A headline and a row a source, AP by class, and pictures with both sides' boxes."""
+    """A headline and a row for each source, AP by class, and pictures with annotated and detected boxes."""
     entries = result.boxes.items()
     return Display(
         [_headline(source, entry) for source, entry in entries],
@@ -172,7 +172,7 @@ def _table(entries: dict[str, Detections]) -> Table:
 
 
 def _is_rotated(entry: Detections) -> bool:
-    """Whether its boxes were compared as rotated ones."""
+    """Whether boxes were compared as rotated ones."""
     return any(len(box.box) > 4 for picture in entry.pictures for box in (*picture.truth, *picture.detections))
 
 

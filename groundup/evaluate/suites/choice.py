@@ -19,7 +19,7 @@ from groundup.generate.scoring import ScoredText
 class Accuracy:
     """Accuracy by the largest log-likelihood, `raw` or `per_byte`; `chance` is guessing's.
 
-    `cut` counts questions too long for the context, which lost their beginning.
+    `cut` counts questions that are too long for the context; they are truncated at the beginning.
     """
 
     raw: Figure
@@ -37,7 +37,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Mark:
-    """Whether one question was answered right, and whether it was cut."""
+    """Whether one question was answered right, and whether it was truncated."""
 
     question: Question
     raw: bool

@@ -1,4 +1,4 @@
-"""Suite: questions of one's own with their answers, asked in the chat template and answered greedily."""
+"""Suite: a user's own questions, asked in the chat template and answered by greedy decoding."""
 
 import json
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ _KEYS = ("question", "answer", "match", "subject")
 
 @dataclass(frozen=True)
 class OpenQuestion:
-    """A question, the answers that are right, how they are compared, and its subject ("" if it has none)."""
+    """A question, its accepted answers, how they are compared, and its subject ("" if it has none)."""
 
     text: str
     answers: tuple[str, ...]
@@ -34,7 +34,7 @@ class OpenQuestion:
 
 @dataclass(frozen=True)
 class Answered:
-    """The fraction answered right, questions too long for the context counted as wrong, and a few wrong answers."""
+    """The fraction answered right (a question too long for the context is wrong), and a few wrong answers."""
 
     right: Figure
     mistakes: list[Case]
@@ -96,7 +96,7 @@ def _question(value: dict[str, Any], where: str) -> OpenQuestion:
 
 
 def _answers(found: Any, where: str) -> tuple[str, ...]:
-    """The right answers: one, or a list of them; numbers as they are written."""
+    """The accepted answers: one, or a list; numbers as they are written."""
     several = found if isinstance(found, list) else [found]
     if not several or any(isinstance(each, bool) or not isinstance(each, str | int | float) for each in several):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Suite: bits per byte and perplexity a word of text files of one's own."""
+"""Suite: bits per byte and perplexity a word of a user's own text files."""
 
 import math
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def _perplexity(bits: Sequence[float], words: Sequence[int]) -> Figure:
 
 
 def _power(bits: float) -> float:
-    """2 to the bits; where a float ends, as with scripts that do not separate words, the largest float."""
+    """2 to the power of the bits; on overflow, as with scripts that do not separate words, the largest float."""
     return math.exp2(min(bits, 1023.0))
 
 

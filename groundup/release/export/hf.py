@@ -29,7 +29,7 @@ def _write_model(model: Path, folder: Path, dtype: Literal["fp32", "bf16"]) -> N
     weights.save(weights.load(model, torch.device("cpu")), folder, tokenizer.im_end, DTYPES[dtype])
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(model / name, folder / name)
-    ends = [tokenizer.im_end, tokenizer.end]  # where groundup's own generation stops, greedy as it is by default
+    ends = [tokenizer.im_end, tokenizer.end]  # stop tokens, as in groundup's engine; greedy by default
     write_json(
         folder / "generation_config.json", {"do_sample": False, "eos_token_id": ends, "pad_token_id": tokenizer.end}
     )

@@ -1,1 +1,1 @@
-"""How the results of the stages that measure a model are displayed, one file a stage."""
+"""Report parts: how the results of measuring stages are displayed, one file for each stage."""
