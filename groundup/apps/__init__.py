@@ -1,1 +1,1 @@
-"""What people use: applications that talk to a model as users do, and to what moves through a `Robot`."""
+"""Applications: programs that use a model through the same API as users, and machines through the `Robot` interface."""

@@ -1,4 +1,4 @@
-"""The access log: one JSON line a request on standard error, without prompts and answers unless requested.
+"""The access log: one JSON line for each request on standard error, without prompts and answers by default.
 
 A thread of its own writes it, so a slow reader delays no response; lines beyond the queue are dropped and counted.
 """
@@ -46,11 +46,11 @@ class AccessLog:
         self.event(line)
 
     def event(self, line: dict[str, Any]) -> None:
-        """Log any other event."""
+        """Log an event of the server."""
         try:
             self._lines.put_nowait(
                 json.dumps(line if not self._lost else line | {"lines_lost": self._lost})
-            )  # ASCII: no other character ends a line
+            )  # ASCII, so that only the line feed ends a line
         except queue.Full:
             self._lost += 1
         else:

@@ -1,6 +1,6 @@
 """Admission control: host, origin, API key and rate limit of each request; then the access log and the metrics.
 
-A key is a header that no browser adds by itself, so where there are keys, pages of any origin may send one (CORS).
+With keys, requests of any origin are allowed (CORS): a key is a header that no browser adds by itself.
 """
 
 import math
@@ -20,7 +20,7 @@ from groundup.serve.keys import Key, Keys
 from groundup.serve.metrics import Metrics
 from groundup.serve.rate_limit import RateLimited, RateLimiter
 
-KEY_PATHS = ("/v1", "/api", "/metrics")  # need a key, where there are keys
+KEY_PATHS = ("/v1", "/api", "/metrics")  # paths that need a key, if there are keys
 RATE_LIMITED_PATHS = ("/v1",)
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "[::1]"}
 LOGGED_BODY_BYTES = 64 * 1024  # bytes of a request body that the log may hold
@@ -40,7 +40,7 @@ class _Request:
 
     @property
     def client(self) -> str:
-        """The client whose rate limit counts: the key, else the address."""
+        """The client for rate limits: the key, else the address."""
         if self.key is not None:
             return f"key {self.key.name}"
         address = self.scope.get("client")
@@ -48,7 +48,7 @@ class _Request:
 
 
 def for_any_origin(app: ASGIApp) -> ASGIApp:
-    """The app, with the headers by which browsers let pages of other origins use it; cookies are not allowed."""
+    """The app with CORS headers for pages of any origin; cookies are not allowed."""
     return CORSMiddleware(
         app,
         allow_origins=("*",),
@@ -99,7 +99,7 @@ class AdmissionControl:
             self.limiter.release(request.client)
 
     def _admit(self, request: _Request) -> None:
-        """Check the key; where there are no keys, host and origin. Raises ApiError (401, 403)."""
+        """Check the key; without keys, host and origin. Raises ApiError (401, 403)."""
         if self.keys is None:
             _require_own_page(request.headers.get("host", ""), request.headers.get("origin"))
         elif _under(request.scope["path"], KEY_PATHS):

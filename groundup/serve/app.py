@@ -24,13 +24,13 @@ def make_app(serving: Serving) -> FastAPI:
 
 
 class Head:
-    """ASGI middleware: HEAD answers as GET does, without the body, which the server leaves out."""
+    """ASGI middleware: HEAD is answered as GET; the server omits the body."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the app, with GET in the place of HEAD."""
+        """Call the app, with HEAD replaced by GET."""
         head = scope["type"] == "http" and scope["method"] == "HEAD"
         await self.app({**scope, "method": "GET"} if head else scope, receive, send)
 

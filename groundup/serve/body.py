@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
-LIMIT = "groundup.body_bytes"  # ASGI scope key: the most bytes of a body, decompressed as well
+LIMIT = "groundup.body_bytes"  # ASGI scope key: the limit of a body in bytes, compressed and decompressed
 CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # by Content-Encoding: zlib's window bits, and its format
-MARKS = {  # first bytes of what is no JSON in UTF-8
+MARKS = {  # first bytes of bodies that are not UTF-8
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, which it begins with
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
@@ -26,7 +26,7 @@ MARKS = {  # first bytes of what is no JSON in UTF-8
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 _REMEDIES = {"gzip": "say so with Content-Encoding: gzip", "zstd": "send it as it is, or as gzip"}
-# Over the limit, so much more is read: a connection that closes with unread bytes may lose its response.
+# Bytes that are read beyond the limit: a connection that closes with unread bytes may lose its response.
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 16, 0.5
 
 
@@ -68,7 +68,7 @@ class BodyLimit:
 
 
 async def _drain(receive: Receive, most: int) -> None:
-    """Read and discard the rest of a body, if it is small and arrives soon."""
+    """Read and discard the rest of a body, if it is small and arrives in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             while most > 0:
@@ -98,7 +98,7 @@ async def read(request: Request, model: type[Model]) -> Model:
 
 
 def decompressed(body: bytes, coding: str, most: int) -> bytes:
-    """A body without its content coding. Raises ApiError (400, 413, 415)."""
+    """Decompress a body by its content coding. Raises ApiError (400, 413, 415)."""
     name = coding.strip().lower()
     if name in ("", "identity"):
         return body
@@ -122,7 +122,7 @@ def decompressed(body: bytes, coding: str, most: int) -> bytes:
 
 
 def text(body: bytes) -> bytes:
-    """A body in UTF-8, without byte-order mark. Raises ApiError (400) that names another encoding."""
+    """Decode a body as UTF-8, without byte-order mark. Raises ApiError (400) that names another encoding."""
     for mark, name in MARKS.items():
         if body.startswith(mark):
             raise _unreadable(f"the body is {name}; {_REMEDIES.get(name, 'send JSON in UTF-8')}")

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions: messages in, the assistant's next message out."""
+"""POST /v1/chat/completions: generates the assistant's next message."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ async def _answer(serving: Serving, request: Request, payload: ChatRequest, mode
 async def prepare(
     serving: Serving, request: Request, payload: ChatRequest, model: ServedModel
 ) -> Sequence[engine.Request]:
-    """One engine request a choice of a chat payload, with images and compiled grammar. Raises ApiError (400), Busy."""
+    """One engine request for each choice, with images and compiled grammar. Raises ApiError (400) and Busy."""
     messages, refs = await run_in_threadpool(images.extract, [_reasoned(each) for each in payload.messages])
     loaded = await serving.image_loader.load(model.service.config, refs)
     engine_requests = await run_in_threadpool(
@@ -63,7 +63,7 @@ async def prepare(
 def requests(
     payload: ChatRequest, model: ServedModel, temperature: float, loaded: Sequence[ImageInput] = ()
 ) -> Sequence[engine.Request]:
-    """One engine request a choice of a chat payload, images included, grammar left out. Raises ApiError (400)."""
+    """One engine request for each choice of a payload, with images, without the grammar. Raises ApiError (400)."""
     prompts.check_choices(payload, 1, MAX_CHOICES)
     tokenizer = model.service.tokenizer
     sampling = prompts.sampling(payload, tokenizer, temperature)
@@ -80,7 +80,7 @@ def requests(
 async def _with_grammar(
     request: Request, payload: ChatRequest, model: ServedModel, engine_requests: Sequence[engine.Request]
 ) -> Sequence[engine.Request]:
-    """Engine requests with the compiled grammar of tools or response format. Raises ApiError (400) and Busy."""
+    """The engine requests with the compiled grammar of tools or response format. Raises ApiError (400) and Busy."""
     grammar = await run_in_threadpool(tools.grammar, payload, model.service.tokenizer)
     if grammar is None:
         return engine_requests
@@ -93,7 +93,7 @@ async def _with_grammar(
 
 
 def _reasoned(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of an earlier turn; other servers and their clients keep its reasoning apart."""
+    """A message of an earlier turn, with `reasoning_content` (which other servers use) moved into the content."""
     return with_reasoning(message) if message.get("role") == "assistant" else message
 
 
@@ -175,7 +175,7 @@ class MessageDeltas:
         self._begun, self._called = False, 0
 
     def add(self, delta: OutputDelta) -> list[dict[str, Any]]:
-        """The deltas of a delta; the first of all says whose message it is."""
+        """The message deltas of an output delta; the very first has the role."""
         text, calls = self._split(delta)
         deltas: list[dict[str, Any]] = [{"content": text}] if text else []
         for call in calls:

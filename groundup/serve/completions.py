@@ -1,4 +1,4 @@
-"""POST /v1/completions: a prompt in, its continuation out."""
+"""POST /v1/completions: generates the continuation of a prompt."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -49,7 +49,7 @@ async def _answer(serving: Serving, request: Request, payload: CompletionRequest
 def requests(
     payload: CompletionRequest, model: ServedModel, found: list[Prompt], temperature: float
 ) -> Sequence[engine.Request]:
-    """Engine requests: `n` for the first prompt, then `n` for the next. Raises ApiError (400)."""
+    """The engine requests of a payload: `n` for the first prompt, then `n` for the next. Raises ApiError (400)."""
     prompts.check_choices(payload, len(found), MAX_CHOICES)
     if payload.max_tokens == 0 and not payload.echo:
         raise ApiError(

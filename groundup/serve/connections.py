@@ -1,4 +1,4 @@
-"""The accept loop and its limits: a new connection is always accepted, so operators always reach the server.
+"""The accept loop and the connection limit: a new connection is always accepted, so operators always reach the server.
 
 Connections are limited to half of the file descriptors; at the limit one is evicted for the new one. User requests in
 flight are limited to half of the connections, so one can always be evicted. Operator requests (health, stop) are
@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from groundup.serve.errors import ApiError
 from groundup.serve.protocol import COUNTED, Protocol
 
-CONNECTIONS = 2048  # the most that are open, idle ones included
-BATCH = 16  # connections accepted at once: for a moment, so many more than the limit are open
+CONNECTIONS = 2048  # most open connections, idle ones included
+BATCH = 16  # connections accepted at once: for a moment so many more than the limit are open
 ACCEPT_RETRY = 0.02  # seconds, when the system has no file descriptor left
 
 
@@ -30,7 +30,7 @@ def max_connections() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = 2 * CONNECTIONS
     if soft != resource.RLIM_INFINITY and soft < enough:
-        with suppress(ValueError, OSError):  # some systems permit less than the hard limit they report
+        with suppress(ValueError, OSError):  # some systems allow less than the hard limit they report
             resource.setrlimit(
                 resource.RLIMIT_NOFILE, (enough if hard == resource.RLIM_INFINITY else min(enough, hard), hard)
             )

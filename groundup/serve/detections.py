@@ -1,4 +1,4 @@
-"""POST /v1/detections: images in, detections (class, box, score; corners of rotated ones) out. OpenAI has none such."""
+"""POST /v1/detections: object detection in images (class, box, score, corners). OpenAI has no such endpoint."""
 
 from functools import partial
 

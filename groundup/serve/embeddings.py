@@ -1,4 +1,4 @@
-"""POST /v1/embeddings: texts and images in, one vector each out: the mean of the last hidden states."""
+"""POST /v1/embeddings: one vector for each text or image, the mean of the last hidden states."""
 
 import struct
 from base64 import b64encode

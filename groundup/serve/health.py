@@ -20,7 +20,7 @@ from groundup.serve.serving import Serving
 def routes(
     serving: Serving, registry: Registry, metrics: Metrics, ready: Callable[[], bool], weights: str, runs: Path
 ) -> APIRouter:
-    """The endpoints. None needs a thread of the pool or a lock that user requests may hold."""
+    """The endpoints. None needs a thread of the pool, or a lock that user requests may hold."""
     api = APIRouter()
 
     @api.get("/health")

@@ -1,4 +1,4 @@
-"""Images of a request: extracted from messages, limited, decoded and cut into patches. No URL is ever fetched."""
+"""Images of a request: extracted from messages, checked, decoded and cut into patches. No URL is ever fetched."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from groundup.model.config import ModelConfig
 from groundup.serve.errors import ApiError
 from groundup.serve.schema import MAX_IMAGE_BYTES, MAX_IMAGES
 
-CONCURRENT_REQUESTS = 2  # that decode images: a large image takes 200 MB until it is scaled
+CONCURRENT_REQUESTS = 2  # requests that decode images at a time: a large image takes 200 MB until it is scaled
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ImageRef:
 
 
 class ImageLoader:
-    """Decodes images, of a few requests at a time. Files of `folder` may be named by path."""
+    """Decodes the images of a few requests at a time. Requests may name files in `folder` by path."""
 
     def __init__(self, folder: Path | None = None):
         self._folder = None if folder is None else folder.resolve()

@@ -1,6 +1,6 @@
-"""API keys: random tokens, of which only hashes are stored.
+"""API keys: random tokens; only their hashes are stored, in a file.
 
-A line is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` is the server's limit, `#` begins a comment. A changed
+A line is `NAME SHA256 [REQUESTS-A-MINUTE [AT-A-TIME]]`; `-` means the server's limit, `#` begins a comment. A changed
 file is read again, so deleting a line revokes its key.
 """
 

@@ -23,7 +23,7 @@ _FIELDS |= {"prompt_tokens": "prefilled_tokens", "cached_tokens": "prefix_hit_to
 
 
 class Metrics:
-    """Counters, gauges and histograms of one server; `states` gives each engine's by model."""
+    """Counters, gauges and histograms of one server; `states` gives the engines' statistics by model."""
 
     def __init__(self, states: Callable[[], Iterable[tuple[str, ServiceStats]]]):
         self._registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The served models by name, and their hot reload: a new version replaces the old one without a failed request."""
+"""The served models by name, with hot reload: a new version replaces the old one without a failed request."""
 
 import threading
 import time

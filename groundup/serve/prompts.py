@@ -12,7 +12,7 @@ from groundup.serve.errors import ApiError, context_length_exceeded
 from groundup.serve.models import ServedModel
 from groundup.serve.schema import Generation
 
-MAX_SEED = 2**53  # of drawn seeds: integers that every JSON parser represents exactly
+MAX_SEED = 2**53  # of random seeds: every JSON parser represents integers up to it exactly
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def parse_prompt(model: ServedModel, value: Any, param: str) -> Prompt:
         raise ApiError(400, f"{param} is empty; it needs at least one token", param)
     if len(ids) > context:  # before decoding: millions of ids would hold the interpreter's lock for seconds
         raise context_length_exceeded(len(ids), context, param)
-    return Prompt(ids, tokenizer.decode(ids))  # the normal form, in which an echo counts offsets
+    return Prompt(ids, tokenizer.decode(ids))  # normalised, as text offsets of an echo refer to the normal form
 
 
 def _is_id(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Output of the Responses API: the typed events of a stream, and the response object that they build up."""
+"""Output of the Responses API: the typed events of a stream, and the response object that results from them."""
 
 import secrets
 import time
@@ -122,7 +122,7 @@ class EventWriter(ResponseWriter):
         ]
 
     def _call(self, call: Json) -> list[Json]:
-        """A tool call, which is complete."""
+        """The events of a complete tool call."""
         name, arguments = call["function"]["name"], call["function"]["arguments"]
         item = {"id": f"fc_{secrets.token_hex(12)}", "type": "function_call", "call_id": call["id"], "name": name}
         self._output.append(item | {"arguments": arguments, "status": "completed"})

@@ -24,7 +24,7 @@ _NOT_STORED = "nothing is stored here; send the item itself"
 
 @dataclass
 class Conversation:
-    """Messages of a chat, and for each the place in the request that it came from, for errors."""
+    """Messages of a chat, each with its position in the request, for errors."""
 
     messages: list[Json] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ def _add_message(found: Conversation, item: Json, where: str) -> None:
 
 
 def _add_call(found: Conversation, item: Json, where: str) -> None:
-    """A call is part of the assistant's message before it, if there is one."""
+    """Add a tool call to the assistant's message before it, if there is one."""
     function = {"name": item.get("name"), "arguments": item.get("arguments")}
     call = {"type": "function", "id": item.get("call_id"), "function": function}
     if not found.messages or found.messages[-1]["role"] != "assistant":
@@ -86,7 +86,7 @@ _ADDERS: Mapping[str, Callable[[Conversation, Json, str], None]] = {
 
 
 def _content(content: Any, where: str) -> Any:
-    """Content as a chat has it; what is no list of parts is left to the check of the conversation."""
+    """Content in the format of a chat; a value that is not a list is left to the validation of the conversation."""
     if not isinstance(content, list):
         return content
     return [_part(part, f"{where}[{number}]") for number, part in enumerate(content)]

@@ -1,6 +1,6 @@
 """The API of the page's run view: stages, training curves, evaluation tables and lineage, read from the runs' folders.
 
-A run may be in progress, so what cannot be read is left out. Reading has threads of its own, none of the models'.
+A run may be in progress, so unreadable files are left out. Reading has its own threads, separate from those of models.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ DAMAGED = (
     AttributeError,
     RecursionError,
 )  # exceptions of reading a damaged file
-POINTS = 500  # of a curve
-THREADS = 2  # that read runs
-LOG_BYTES = 64 << 20  # of a log that are read
+POINTS = 500  # most points of a curve
+THREADS = 2  # threads that read runs
+LOG_BYTES = 64 << 20  # bytes of a log that are read
 REPORT_HEADERS = {
     "Content-Security-Policy": (
         "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'none'"

@@ -15,7 +15,7 @@ MAX_PROMPTS = 64
 MAX_EMBEDDINGS = 256  # texts to embed
 MAX_TOOLS = 128
 MAX_LOGIT_BIASES = 1024
-MAX_FIELDS = 64  # of an object, more than any has: checking a million unknown fields would delay other requests
+MAX_FIELDS = 64  # of an object, more than any schema has: checking a million unknown fields would delay other requests
 MAX_METADATA = 16  # metadata
 MAX_IMAGES = 16  # of a request
 MAX_IMAGE_BYTES = 8 << 20  # of an image, as a file
@@ -54,7 +54,7 @@ def _by_type(value: Any) -> Any:
 
 
 class ObfuscationOption(RequestObject):
-    """Option of a stream of events, which are never padded."""
+    """Option of an event stream, accepted without effect: events are never padded."""
 
     include_obfuscation: Literal[False] = False
 
@@ -72,7 +72,7 @@ def _not_stored(value: Any) -> Any:
 
 
 class Harmless(RequestObject):
-    """Fields of OpenAI's API that change no answer here: accepted without effect."""
+    """Fields of OpenAI's API that are accepted without effect."""
 
     user: str | None = None
     safety_identifier: str | None = None
@@ -84,7 +84,7 @@ class Harmless(RequestObject):
 
 
 class Sampled(Harmless):
-    """Fields that all endpoints share which generate text."""
+    """Fields shared by all endpoints that generate text."""
 
     model: str
     temperature: float | None = Field(None, ge=0, le=2)
@@ -99,7 +99,7 @@ class Sampled(Harmless):
 
 
 class Generation(Sampled):
-    """Fields that chat and completions share."""
+    """Fields shared by chat and completions."""
 
     logit_bias: Annotated[
         dict[str, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(_at_most(MAX_LOGIT_BIASES))

@@ -17,7 +17,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-TYPES = {  # not the machine's table, which may say anything
+TYPES = {  # instead of the machine's table, which differs between systems
     ".html": "text/html",
     ".js": "text/javascript",
     ".css": "text/css",

@@ -36,7 +36,7 @@ class LoopDispatcher:
         """Run a callback in the loop, in order; from any thread. A closed loop drops it."""
         self._calls.append(callback)
         if not self._scheduled:
-            self._scheduled = True  # before the wake-up: later calls are in the queue before it is emptied
+            self._scheduled = True  # set before the wake-up, so that later calls are queued before the queue is emptied
             try:
                 loop.call_soon_threadsafe(self._run)
             except RuntimeError:  # the loop is closed: the server has stopped
@@ -44,7 +44,7 @@ class LoopDispatcher:
                 self._calls.clear()
 
     def _run(self) -> None:
-        self._scheduled = False  # first: calls that arrive during the loop below may wake it again
+        self._scheduled = False  # cleared first, so that calls during the loop below wake the event loop again
         for _ in range(len(self._calls)):
             self._calls.popleft()()
 
@@ -52,8 +52,8 @@ class LoopDispatcher:
 class OutputCollector:
     """Collects the output deltas of several engine requests to one service; created and read in an event loop.
 
-    Submits all requests or none, as `Service.submit` does. Above `backlog` unread deltas a request, all are cancelled
-    and `slow` is set.
+    Submits all requests or none, as `Service.submit` does. With more than `backlog` unread deltas for each request, all
+    are cancelled and `slow` is set.
     """
 
     def __init__(

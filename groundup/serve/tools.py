@@ -24,7 +24,7 @@ TEXT = f"TEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"
 
 
 def grammar(payload: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | None:
-    """The grammar of the answer, not yet compiled; None if it is free. Raises ApiError (400) for invalid options."""
+    """The grammar of the answer, not compiled; None without constraint. Raises ApiError (400) for invalid options."""
     choice = resolve_tool_choice(payload)
     if choice.type == "none":
         return None if payload.response_format is None else format_grammar(payload.response_format)
@@ -65,7 +65,7 @@ def resolve_tool_choice(payload: ChatRequest) -> ToolChoice:
 
 
 def _start(payload: ChatRequest, choice: ToolChoice, tokenizer: Tokenizer) -> str | None:
-    """The start rule of the grammar; None where the answer is free."""
+    """The start rule of the grammar; None without constraint."""
     form = payload.response_format
     if form is not None and form.type not in ("text", "json_object", "json_schema"):
         raise ApiError(

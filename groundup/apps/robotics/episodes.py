@@ -1,8 +1,9 @@
 """Recorded episodes of a robot, in the layout of LeRobot data sets (version 3.0); `replay` reads them.
 
-`data` holds sensor values and actions, a row a frame, `videos` a video a camera, `meta` the description. The layout
-lets episodes share files; here each has its own, written beside and renamed, `meta/info.json` last: a crash costs only
-the episode in progress. `meta/limb.json` is an addition to the layout: the robot's specification with units and limits.
+`data` holds sensor values and actions, one row for each frame; `videos` a video for each camera; `meta` the
+description. The layout lets episodes share files; here each episode has its own. Files are written under temporary
+names and renamed, `meta/info.json` last, so a crash loses only the episode in progress. `meta/limb.json` is an addition
+to the layout: the robot's specification with units and limits.
 """
 
 import json
@@ -26,13 +27,13 @@ from groundup.core.files import read_json, replacing, write_json, write_with
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODE = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-CHUNK = 1000  # files a folder
+CHUNK = 1000  # files in a folder
 CODEC = (
     "libvpx-vp9",
     {"crf": "20", "b": "0", "deadline": "realtime", "cpu-used": "6", "g": "10"},
-)  # open, and plays in every browser
+)  # an open codec that plays in every browser
 COUNTED = ("frame_index", "episode_index", "index", "task_index")
-TASKS = {  # makes pandas, with which LeRobot reads it, take the column "task" for the index
+TASKS = {  # pandas metadata: LeRobot reads the file with pandas, and "task" must be the index
     "index_columns": ["task"],
     "column_indexes": [],
     "columns": [
@@ -46,8 +47,8 @@ Stats = dict[str, npt.NDArray[np.float64]]
 
 
 def layout(robot: Description) -> dict[str, Any]:
-    """What `meta/info.json` says of a robot before its first episode. Raises InputError where a second is no whole
-    number of its periods.
+    """The content of `meta/info.json` before the first episode. Raises InputError if a second is not a whole number of
+    the robot's periods.
     """
     fps = round(1 / robot.period)
     if abs(fps * robot.period - 1) > 1e-6:
@@ -89,7 +90,7 @@ def layout(robot: Description) -> dict[str, Any]:
 
 
 class Episode:
-    """An episode while it is recorded: its films are written on the way, its numbers kept in memory."""
+    """An episode while it is recorded: videos are written during recording, numbers are kept in memory."""
 
     def __init__(self, robot: Description, films: Mapping[str, Any]):
         self._robot, self._films = robot, films
@@ -99,9 +100,9 @@ class Episode:
         }  # of each picture every eighth pixel of every eighth row
 
     def add(self, seen: Observation, action: Numbers) -> None:
-        """One frame: what was seen and what was done upon it, within the limits, as a guard passes it on.
+        """Add one frame: an observation and the action that followed it, clipped to the limits as by a guard.
 
-        Raises InputError for pictures or numbers other than the robot describes.
+        Raises InputError for images or numbers other than the robot describes.
         """
         row = {
             "observation.state": _vector(self._robot, self._robot.observes, seen.numbers),
@@ -147,8 +148,8 @@ class Recorder:
 
     @contextmanager
     def episode(self, task: str) -> Iterator[Episode]:
-        """Record an episode of a task, said in words: `add` its frames. It is kept when the block ends, and nothing of
-        it when that fails.
+        """Record an episode of a task, described in words: `add` its frames. It is stored when the block ends, and
+        discarded if the block raises.
         """
         with ExitStack() as stack:
             films = {}
@@ -216,7 +217,7 @@ class Recorder:
 
 
 def described(folder: Path) -> Description:
-    """The robot whose episodes a folder holds; raises InputError where it holds none."""
+    """The specification of the robot whose episodes a folder holds. Raises InputError if it holds none."""
     about = folder / "meta/limb.json"
     if not (folder / "meta/info.json").exists() or not about.exists():
         raise InputError(
@@ -235,7 +236,7 @@ def _place(number: int) -> dict[str, Any]:
 
 
 def located(folder: Path, template: str, number: int, key: str = "") -> Path:
-    """The file of an episode, after one of the templates."""
+    """The path of an episode's file, from a path template."""
     return folder / template.format(video_key=key, **_place(number))
 
 
@@ -257,7 +258,7 @@ def _column(feature: dict[str, Any], values: npt.NDArray[Any]) -> pa.Array:
 
 
 def _stats(values: npt.NDArray[Any], shape: tuple[int, ...]) -> Stats:
-    """Of each column of [n, d], in a shape."""
+    """Statistics of each column of values [n, d], in a shape."""
     found = {
         "min": values.min(0),
         "max": values.max(0),
@@ -281,7 +282,7 @@ def _both(a: Stats, b: Stats) -> Stats:
 
 
 def av_library() -> Any:
-    """The module av, or InputError."""
+    """The module av. Raises InputError if it is not installed."""
     try:
         import av
     except ImportError:
@@ -291,7 +292,7 @@ def av_library() -> Any:
 
 @contextmanager
 def _film(path: Path, camera: Camera, fps: int) -> Iterator[Any]:
-    """A function that adds a picture to a film."""
+    """Open a video; yields the function that adds an image."""
     av = av_library()
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream(CODEC[0], rate=fps, options=CODEC[1])

@@ -11,16 +11,17 @@ from groundup.apps.robotics.robot import Description, Numbers, Observation, Robo
 
 
 class Stopped(Exception):
-    """An action was refused because the robot is stopped or held; says why."""
+    """Raised for an action while the robot is stopped or held; the message says why."""
 
 
 class Guarded:
-    """A robot behind its guard, itself a robot: controllers drive a robot through here.
+    """A robot behind a guard; implements `Robot` itself. Controllers drive a robot only through this class.
 
     There are two states without motion. *Held*: no action for `patience` periods, or no observation younger than that;
-    the next action on a fresh observation goes on. *Stopped*: `stop` was called, or a call to the robot failed; until
-    `reset`. An `Interlock` decides on the state: a stop that began before a reset ended holds. Calls to the robot are
-    made without a lock, so `stop` waits for nobody, and an action that it overtook is halted as soon as it returns.
+    the next action on a fresh observation resumes. *Stopped*: `stop` was called, or a call to the robot failed; until
+    `reset`. An `Interlock` decides the state: a stop that began before a reset ended stays in force. Calls to the robot
+    are made without a lock, so `stop` waits for no other call; if a stop comes during an action, the robot is halted as
+    soon as that call returns.
     """
 
     def __init__(self, robot: Robot, patience: int = 4):
@@ -29,17 +30,17 @@ class Guarded:
 
     @property
     def stopped(self) -> str | None:
-        """Why it is stopped, until `reset`; None where it is not."""
+        """Why the robot is stopped; None if it is not."""
         return self._interlock.stopped
 
     @property
     def held(self) -> str | None:
-        """Why it is held, until the next action; None where it is not."""
+        """Why the robot is held; None if it is not."""
         return self._interlock.held
 
     @property
     def newest(self) -> int:
-        """The number of the newest stop, to be answered by `reset`; they count from 1."""
+        """The number of the newest stop, for `reset`; stops are numbered from 1."""
         return self._interlock.newest
 
     def describe(self) -> Description:
@@ -61,7 +62,7 @@ class Guarded:
         with self._or_stop("observe"):
             epoch = self._interlock.epoch
             seen = self._robot.observe()
-            self._interlock.saw(min(seen.time, self.now()), epoch)  # an observation of the future is one of now
+            self._interlock.saw(min(seen.time, self.now()), epoch)  # a time in the future counts as now
         self.check()
         return seen
 
@@ -78,39 +79,39 @@ class Guarded:
                         self._robot.act(action)
                     finally:
                         self._interlock.action_ended()
-            self.check()  # halts it where it was overtaken
+            self.check()  # halts the robot if a stop came meanwhile
         if why := self._interlock.refusal:
             raise Stopped(why)
 
     def stop(self, why: str = "stop was called") -> None:
-        """Stop now, from any thread, and stay stopped until `reset`. If the robot fails to stop, raises that, and each
-        `check` tries again.
+        """Stop now, from any thread, and stay stopped until `reset`. If the robot fails to stop, raises its exception,
+        and each `check` tries again.
         """
         self.stopping(why)()
 
     def stopping(self, why: str = "stop was called") -> Callable[[], None]:
-        """Begin a stop without waiting: no action begins from now on. The returned function tells the robot.
+        """Begin a stop without waiting: no action begins from now on. The returned function stops the robot.
 
-        Until that has been called, and has returned, every reset is refused.
+        Until that function has returned, every reset is refused.
         """
         return partial(self._tell_stop, self._interlock.stop_begins(why))
 
     def reset(self, answers: int | None = None) -> bool:
-        """Allow actions again, once the robot has been told to stop without failing; whether it took effect.
+        """Allow actions again after the robot has confirmed a stop; returns whether the reset took effect.
 
-        A person's decision: never call it from a program. It takes no effect where somebody stopped meanwhile or is
-        stopping still, where an action is still under way, and where the newest stop is another than the one that the
-        person knows of and `answers`. Raises what the robot raises when it is told to stop.
+        This is a person's decision: never call it from a program. It has no effect if a stop came meanwhile or is still
+        in progress, if an action is still in progress, or if the newest stop is not the one that the person knows of
+        (`answers`). Raises the exception of a robot that fails to stop.
         """
         return self.resetting(answers)()
 
     def resetting(self, answers: int | None = None) -> Callable[[], bool]:
-        """Begin a reset without waiting: a stop from now on holds. The returned function tells the robot."""
+        """Begin a reset without waiting: a stop from now on stays in force. The returned function completes it."""
         number = self._interlock.reset_begins(answers)
         return (lambda: False) if number is None else partial(self._tell_reset, number)
 
     def check(self) -> None:
-        """The watchdog: called by what advances the clock, a simulator after each step, `watching` for a machine."""
+        """The watchdog, called whenever the clock advances: by a simulator after each step, or by `watching`."""
         if not self._interlock.moving:
             return
         if self._interlock.refusal is None:
@@ -128,7 +129,7 @@ class Guarded:
             while not done.wait(self._about.period / 2):
                 try:
                     self.check()
-                except Exception:  # of any kind: the robot is told again
+                except Exception:  # any error: the next check tries again
                     logging.getLogger(__name__).exception("%s: the watchdog could not stop it", self._about.name)
 
         thread = Thread(target=watch, name=f"watchdog of {self._about.name}", daemon=True)

@@ -1,4 +1,4 @@
-"""The state machine of `guard.Guarded`: whether a robot may act. It knows no robot and calls nothing."""
+"""The interlock: the state machine of `guard.Guarded`, which decides whether a robot may act. It makes no calls."""
 
 import math
 from enum import Enum
@@ -6,12 +6,12 @@ from threading import Lock
 
 
 class State(Enum):
-    """What a robot may do."""
+    """The states: whether actions are allowed."""
 
-    GOING = "going"  # act
-    HELD = "held"  # nothing, until an action on a fresh observation
-    STOPPED = "stopped"  # nothing, until a reset
-    RESETTING = "resetting"  # nothing, until the reset has ended
+    GOING = "going"  # actions are allowed
+    HELD = "held"  # no motion until an action on a fresh observation
+    STOPPED = "stopped"  # no motion until a reset
+    RESETTING = "resetting"  # no motion until the reset has ended
 
 
 class Interlock:
@@ -24,24 +24,23 @@ class Interlock:
     | stopped | stopped | resetting | stopped | stopped | stopped: refused |
     | resetting | stopped | resetting | going, or stopped if the robot failed | resetting | resetting: refused |
 
-    A reset is refused, and the state stays, while a stop or an action is under way, and where it answers another stop
-    than the newest. Of two resets at a time the last one's end leads on to going.
+    A reset is refused, and the state stays, while a stop or an action is in progress, and if it answers another stop
+    than the newest. Of two concurrent resets, the end of the last one leads to going.
 
-    Stops are numbered. Each is one `append` to a list, atomic and without a lock, so a stop waits for nothing, not
-    even in a signal handler. No other event can undo it: a reset answers only the stops that had begun, and ended,
-    when it began.
+    Stops are numbered. Each stop is one `append` to a list, atomic and without a lock, so it never waits, not even in a
+    signal handler. No other event can undo it: a reset answers only the stops that had begun and ended before it began.
     `limit` is the greatest age of the last action and observation, in seconds.
     """
 
     def __init__(self, limit: float):
         self._limit, self._lock = limit, Lock()
-        self._stops: list[str] = []  # why, by number from 1; only ever grows
-        self._answered = self._ticket = 0  # the newest stop that a reset answered; the one that the last reset is about
-        self._stopping, self._resets = set[object](), 0  # stops, and how many resets, under way
+        self._stops: list[str] = []  # reasons, by number from 1; append-only
+        self._answered = self._ticket = 0  # the newest answered stop; the stop that the last reset answers
+        self._stopping, self._resets = set[object](), 0  # stops in progress; number of resets in progress
         self._seen = self._acted = -math.inf
         self._begun = self._ended = 0  # actions
-        self._halted = 0  # how many actions had begun when the robot was told to stop, with none under way
-        self.epoch = 0  # resets that took effect: what was seen before does not count
+        self._halted = 0  # number of actions begun when the robot was last halted, with none in progress
+        self.epoch = 0  # number of resets that took effect; older observations do not count
         self.held: str | None = None  # why, until the next action
 
     @property
@@ -51,18 +50,18 @@ class Interlock:
 
     @property
     def stopped(self) -> str | None:
-        """Why it is stopped, by the first stop that no reset has answered; None where it is not."""
+        """The reason of the first stop that no reset has answered; None if there is none."""
         answered = self._answered
         return self._stops[answered] if len(self._stops) > answered else None
 
     @property
     def refusal(self) -> str | None:
-        """Why no action is allowed; None where one is, if the observation is fresh."""
+        """Why no action is allowed; None if one is allowed, given a fresh observation."""
         return self.stopped or ("a reset is under way" if self._resets else self.held)
 
     @property
     def moving(self) -> bool:
-        """Whether the robot was not told to stop since its last action."""
+        """Whether the robot may be moving: it was not halted since its last action."""
         return self._halted != self._begun
 
     @property
@@ -77,29 +76,29 @@ class Interlock:
     # --- stop, without the lock -------------------------------------------------------------------------------------
 
     def stop_begins(self, why: str) -> object:
-        """From now on no action begins. Returns what ends the stop."""
+        """Begin a stop: from now on no action begins. Returns the token for `stop_ends`."""
         stop = object()
-        self._stopping.add(stop)  # first: a reset that does not know its number yet must know that it is there
+        self._stopping.add(stop)  # before the append: a reset that cannot see the number yet must see the stop
         self._stops.append(why)
         return stop
 
     def stop_ends(self, stop: object) -> None:
-        """The robot was told, or could not be."""
+        """End a stop: the robot was halted, or failed to halt."""
         self._stopping.discard(stop)
 
     def halt_begins(self) -> None:
-        """The robot is being told to stop; an action that is under way, or begins, is not halted by that."""
-        ended, begun = self._ended, self._begun  # in this order: equal if no action was under way in between
+        """The robot is about to be halted; an action that is in progress, or begins now, is not covered by that."""
+        ended, begun = self._ended, self._begun  # read in this order: equal if no action was in progress in between
         self._halted = begun if ended == begun else -1
 
     def halt_failed(self) -> None:
-        """The robot has to be told again."""
+        """The robot failed to halt and must be halted again."""
         self._halted = -1
 
     # --- all else ---------------------------------------------------------------------------------------------------
 
     def reset_begins(self, answers: int | None = None) -> int | None:
-        """Begin a reset that answers the stop of this number, or the newest; its number, or None where refused."""
+        """Begin a reset that answers the stop of this number, or the newest; the reset's number, or None if refused."""
         with self._lock:
             number = len(self._stops)
             if (answers is not None and answers != number) or self._stopping or self._begun != self._ended:
@@ -108,7 +107,7 @@ class Interlock:
             return number
 
     def reset_ends(self, number: int, halted: bool) -> bool:
-        """End a reset, the robot having been told to stop or not; whether it took effect."""
+        """End a reset, with whether the robot was halted; returns whether the reset took effect."""
         with self._lock:
             self._resets -= 1
             if not halted:
@@ -120,7 +119,7 @@ class Interlock:
             return True
 
     def action_begins(self, now: float) -> bool:
-        """Whether an action may be passed on to the robot now; if so, `action_ended` must follow."""
+        """Whether an action may be passed to the robot now; if so, `action_ended` must follow."""
         with self._lock:
             if self.stopped is not None or self._resets:
                 return False
@@ -141,13 +140,13 @@ class Interlock:
                 self._seen = max(self._seen, time)
 
     def watch(self, now: float) -> None:
-        """Hold the robot where there is no recent action or observation."""
+        """Hold the robot if there is no recent action or observation."""
         with self._lock:
             if self.state is State.GOING:
                 self.held = self._late(now)
 
     def _late(self, now: float) -> str | None:
-        if not now - self._acted <= self._limit:  # so also by a clock that is no number
+        if not now - self._acted <= self._limit:  # also true for a clock of NaN
             return f"no action for {now - self._acted:.2f} s"
         if not now - self._seen <= self._limit:
             return f"the last picture is {now - self._seen:.2f} s old"

@@ -1,4 +1,4 @@
-"""Recorded episodes again: as a stream of frames, and as a robot that plays one."""
+"""Reads recorded episodes: as a stream of frames, and as a robot that replays one."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from groundup.core.files import read_json
 
 
 def read(folder: Path, number: int) -> Iterator[tuple[Observation, Numbers]]:
-    """Stream the frames of an episode: what was seen, and the action upon it.
+    """Stream the frames of an episode: each observation with the action that followed it.
 
-    Raises InputError where there is no such episode, or where a film ends before its numbers.
+    Raises InputError if there is no such episode, or if a video is shorter than the numbers.
     """
     robot, info = described(folder), read_json(folder / "meta/info.json")
     if not 0 <= number < info["total_episodes"]:
@@ -38,28 +38,28 @@ class Ended(Exception):
 
 
 class Replay:
-    """A robot that sees a recorded episode again. What was recorded goes on whatever is done: actions are kept, beside
-    the recorded ones.
+    """A robot whose observations are those of a recorded episode, whatever actions it gets. New actions are stored
+    beside the recorded ones.
     """
 
     def __init__(self, folder: Path, number: int = 0):
         self._robot, self._frames, self._time = described(folder), read(folder, number), -np.inf
-        self.recorded: list[Numbers] = []  # the action upon each picture so far, then
-        self.told: list[Numbers] = []  # the actions now
+        self.recorded: list[Numbers] = []  # the recorded actions so far
+        self.told: list[Numbers] = []  # the new actions
 
     def describe(self) -> Description:
-        """The robot that was recorded."""
+        """The specification of the recorded robot."""
         return self._robot
 
     def connect(self) -> None:
         """Nothing to do."""
 
     def now(self) -> float:
-        """When the last picture was taken."""
+        """The recorded time of the last observation."""
         return self._time
 
     def observe(self) -> Observation:
-        """The next frame; raises Ended after the last."""
+        """The observation of the next frame. Raises Ended after the last."""
         try:
             seen, action = next(self._frames)
         except StopIteration:
@@ -69,7 +69,7 @@ class Replay:
         return seen
 
     def act(self, action: Numbers) -> None:
-        """Kept in `told`."""
+        """Store the action in `told`."""
         self.told.append(action)
 
     def stop(self) -> None:

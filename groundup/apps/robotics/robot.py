@@ -85,15 +85,13 @@ class Robot(Protocol):
         """The specification; works before `connect`."""
 
     def connect(self) -> None:
-        """Get ready to observe, without motion."""
+        """Connect, without motion."""
 
     def now(self) -> float:
         """Seconds on the robot's own monotonic clock: wall time for a machine, simulated time in a simulator."""
 
     def observe(self) -> Observation:
-        """Wait for the next control period; its observation. A simulator advances here and nowhere else, under the last
-        action.
-        """
+        """Wait for the next control period; its observation. A simulator advances only here, under the last action."""
 
     def act(self, action: Numbers) -> None:
         """Begin an action within its limits, until the next one or `stop`. Returns at once."""
