@@ -1,4 +1,4 @@
-"""A robot that sorts waste: simulator, policy, orders, tracks, plan, shift and page."""
+"""The sorter: detection, tracking and pick planning for a waste-sorting arm, orders, simulator and page."""
 
 from groundup.core.tables import APPLICATIONS, Application
 

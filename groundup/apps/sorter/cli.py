@@ -82,7 +82,7 @@ def replay(
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Show a model a recorded episode of the line again, and compare its actions with the recorded ones."""
+    """Run a model on a recorded episode of the line, and compare its actions with the recorded ones."""
     from groundup.core.extras import require
 
     require("sorter")

@@ -1,4 +1,4 @@
-"""The work of `groundup sort`: the simulated line with a model, run to a number of items or under a live page."""
+"""The work of `groundup sort`: runs the simulated line with a model, up to a number of items or with the live page."""
 
 import math
 import signal
@@ -21,12 +21,12 @@ from groundup.core import console
 from groundup.core.errors import InputError
 from groundup.core.process import stoppable
 
-ITEMS = 500  # that leave the line before it ends, without a page
+ITEMS = 500  # items that leave the line before a run without a page ends
 
 
 @dataclass(frozen=True)
 class SortOptions:
-    """What is sorted, and by which model: a folder, or http://HOST:PORT with the model's `name` there and a `key`;
+    """Options of `groundup sort`. `model`: a folder, or http://HOST:PORT with the model's `name` there and a `key`;
     None: an oracle.
 
     A line with a `page` runs in real time until Ctrl-C, unless `items` are given.
@@ -68,7 +68,7 @@ class SortOptions:
 
 def sort(options: SortOptions, find_model: Callable[[Path], Path]) -> dict[str, Any]:
     """Run the line and return its figures; `find_model` gives the model's folder of a run. Raises InputError for
-    options that cannot be used.
+    invalid options.
     """
     options.require()
     robot = SimulatedLine(setting(options.setting), options.seed, 1 if options.page or options.record else PICTURES)
@@ -107,8 +107,8 @@ def _run(shift: WorkShift, episode: Episode | None, options: SortOptions, each_p
 def _run_with_page(
     shift: WorkShift, episode: Episode | None, options: SortOptions, each_period: Callable[[], None]
 ) -> None:
-    """Run the line while the page shows it, until Ctrl-C."""
-    from groundup.apps.sorter.page import serving  # it needs an extra of its own
+    """Run the line with the live page, until Ctrl-C."""
+    from groundup.apps.sorter.page import serving  # it needs another extra
 
     with serving(shift, options.port or 0) as address, stoppable(signal.SIGINT) as interrupted:
         console.note(f"the line is at {address}; Ctrl-C ends it")

@@ -28,7 +28,7 @@ class SimulatorConfig(Part):
 
 
 class LinePart(ApplicationPart):
-    """The stage "line" at the end of a run: the sorting line with the grown model, and with a ground-truth oracle."""
+    """The stage "line" at the end of a run: the sorting line with the trained model, and with a ground-truth oracle."""
 
     items: int = knob(500, "items", "that leave the line in each setting; more items narrow the intervals", ge=1)
     settings: tuple[
@@ -37,7 +37,7 @@ class LinePart(ApplicationPart):
     sure: int = knob(80, "percent", "confidence threshold: items below it go to manual sorting", ge=50, le=99)
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse a recipe from which no model can learn to detect anything."""
+        """Raise InvalidCombination for a recipe without a source of boxes to learn detection from."""
         if not any(source.has_boxes for source in recipe.source):
             raise InvalidCombination(
                 ("line",),

@@ -22,8 +22,8 @@ MIN_IOU = 0.5  # of a detection that matches an item
 
 @dataclass
 class Tally:
-    """Counts of items by outcome. At all times arrived = sorted + manual + passed + those in `on`; each item is in one
-    of them.
+    """Counts of items by outcome. At all times arrived = sorted + manual + passed + items in `on`; each item counts
+    once.
     """
 
     arrived: int = 0
@@ -31,7 +31,7 @@ class Tally:
     slipped: int = 0  # picks at which suction did not hold
     dropped: int = 0  # items that fell on the way
     sorted: int = 0  # items in bins, without the one for manual sorting
-    right: int = 0  # of these, in the bin that the policy says
+    right: int = 0  # of these, in the bin of the policy
     manual: int = 0
     passed: int = 0
     sortable: int = 0  # items that left the line and for which the policy has a bin
@@ -40,10 +40,10 @@ class Tally:
     )  # by number: its destination when it was last picked
 
     def add(self, event: Event, destinations: Mapping[str, Destination]) -> None:
-        """Count an event under the policy's `destinations`. The right destination of an item is that of when it was
-        picked, or else passed.
+        """Count an event under the policy's `destinations`. The right destination of an item is that at the time when
+        it was picked, or passed.
 
-        Raises KeyError where an item leaves that never came, or twice.
+        Raises KeyError if an item leaves that never arrived, or leaves twice.
         """
         wanted = destinations.get(event.kind, "manual")
         match event.what:
@@ -79,7 +79,7 @@ class Tally:
         return proportion(self.right, self.sortable) if self.sortable else None
 
     def as_dict(self, seconds: float) -> dict[str, Any]:
-        """Counts and figures after so many simulated seconds. A pick is one that ended in a bin."""
+        """Counts and figures after so many simulated seconds. Only picks that ended in a bin count as picks."""
         counts = {name: value for name, value in vars(self).items() if name != "on"}
         rates = {
             name: made and made.as_dict() for name, made in (("purity", self.purity()), ("recovery", self.recovery()))
@@ -112,8 +112,8 @@ class Reliability(NamedTuple):
 
 
 def reliability(client: ModelClient, pictures: Iterable[tuple[Pixels, list[VisibleItem]]]) -> Reliability:
-    """The calibration of a model on images with ground truth. A detection is right where it matches an item of its
-    class that no other one matches.
+    """The calibration of a model on images with ground truth. A detection is right if it matches an item of its class
+    that no other detection matches.
     """
     pairs = [pair for picture, truth in pictures for pair in _judged(client.detect(picture), truth, len(picture))]
     return calibration(np.array(pairs, float).reshape(-1, 2))

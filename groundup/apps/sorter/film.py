@@ -26,7 +26,7 @@ PAINT = {
 
 
 class Film:
-    """Records the first seconds of a shift, the last `SECONDS` before `LAST`: all bins hold something by then."""
+    """Records `SECONDS` of a shift, up to second `LAST`, when all bins contain items."""
 
     def __init__(self) -> None:
         self._frames = deque[Image.Image](maxlen=round(SECONDS / PERIOD / EVERY))
@@ -100,6 +100,6 @@ def _at(x: float, y: float) -> tuple[float, float]:
 
 
 def _colour(shift: WorkShift, kind: str, probability: float) -> str:
-    """The colour of the bin decided on; grey for manual sorting and for what stays on the belt."""
+    """The colour of the chosen bin; grey for manual sorting and for items that stay on the belt."""
     number, bins = shift.sorter.decide({kind: probability}).bin, shift.sorter.policy.bins
     return PAINT["grey"] if number is None or number == MANUAL else PAINT[bins[number - 1].colour]

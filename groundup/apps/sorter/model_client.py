@@ -27,17 +27,17 @@ from groundup.generate.image_inputs import from_pixels, prompt
 from groundup.generate.request import OutputDelta, Request
 from groundup.generate.service import Service
 
-DETECTION_TIMEOUT = 5.0  # seconds, over HTTP: the line has stopped long before
+DETECTION_TIMEOUT = 5.0  # seconds, over HTTP; the line stops long before
 ORDER_TIMEOUT = 1.0  # seconds that an operator waits for a sentence to be interpreted
 MAX_ANSWER = 4 << 20  # bytes of an answer of a model server
 _OTHER = "give the address of a `groundup serve`"
 Fraction = Annotated[float, Field(ge=0, le=1)]  # NaN is neither
 Answer = TypeVar("Answer", bound=BaseModel)
-MAX_TOKENS = 96  # of an order: three clauses have some thirty
+MAX_TOKENS = 96  # most tokens of an order: three clauses have about thirty
 
 
 class InferenceTimeout(Exception):
-    """The model did not answer in time: the line goes on without this image, an order changes nothing."""
+    """The model did not answer in time: the line continues without this image; an order changes nothing."""
 
 
 class ModelClient(Protocol):
@@ -172,7 +172,7 @@ class _Connection:
         self._http: http.client.HTTPConnection | None = None
 
     def post(self, path: str, value: Any, kind: type[Answer]) -> Answer:
-        """The answer to a JSON body. Raises InferenceTimeout for no answer, InputError for a refusal or another."""
+        """The answer to a JSON body. Raises InferenceTimeout without an answer, InputError for an error or another."""
         try:
             connection = self._http = self._http or http.client.HTTPConnection(*self._host, timeout=self._timeout)
             connection.request("POST", path, json.dumps(value), self._headers)
@@ -184,7 +184,7 @@ class _Connection:
         if response.status >= 500:
             raise InferenceTimeout(f"the model server answered {response.status}")
         if len(answer) > MAX_ANSWER:
-            self.close()  # the rest was not read
+            self.close()  # the rest of the answer was not read
             raise InputError(f"the model server answered {path} with more than {MAX_ANSWER:,} bytes; {_OTHER}")
         try:
             if response.status != 200:

@@ -1,9 +1,9 @@
 """Synthetic pairs of an operator's sentence and the order it means (`policy.parse`), from phrasings in two languages.
 
 A phrasing is a sentence with gaps for classes and bins, with politeness and joined clauses. The clauses come from
-templates, and each template is in one split only: for training; or, by its hash, held out (its structure is trained
-on in other words); or novel (its structure is not trained on). A held-out sentence thus differs from all training
-sentences in each of its clauses.
+templates, and each template is in one split only: train; held out (its structure is in training, in other words); or
+novel (its structure is not in training). So an evaluated sentence differs from all training sentences in each of its
+clauses.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from groundup.apps.sorter.policy import COLOURS, ORDER_CLASSES, Clause, Language, render
 
 Part = Literal["train", "heldout", "novel"]
-HELDOUT = 5  # one of so many templates of a verb is held out
+HELDOUT = 5  # one in five templates of a verb is held out
 MANY = ("leave", "manual", "only", "resume", "first", "route")  # verbs that take several classes
 BINS = {"en": ("one", "two", "three", "four", "five", "six", "seven"), "zh": tuple("一二三四五六七")}
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
@@ -65,7 +65,7 @@ HARD = Draw(
     0.12,
     {"en": 0.3, "zh": 0.12},
 )
-"""The distribution of training has more of what is learnt slowly than that of the evaluation, `USUAL`."""
+"""The training distribution has more of the sentences that are learnt slowly than the evaluation's, `USUAL`."""
 
 
 class Template(NamedTuple):
@@ -90,7 +90,7 @@ class Pair(NamedTuple):
 
 
 def prompt(text: str) -> list[dict[str, Any]]:
-    """The prompt, in training and on the line."""
+    """The prompt of a sentence, the same in training and on the line."""
     return [{"role": "user", "content": text}]
 
 
@@ -103,8 +103,8 @@ def pairs(seed: int, part: Part, language: Language) -> Iterator[Pair]:
 
 @cache
 def templates(part: Part, language: Language) -> dict[str, tuple[Template, ...]]:
-    """The templates of a split, by verb; under "frame" the sentences around them, of which only "novel" has new
-    ones.
+    """The templates of a split, by verb; under "frame" the frame sentences around clauses, of which only "novel" has
+    new ones.
     """
     found: dict[str, tuple[Template, ...]] = {}
     for verb in dict.fromkeys(
@@ -124,7 +124,7 @@ def templates(part: Part, language: Language) -> dict[str, tuple[Template, ...]]
 
 
 def _heldout(known: list[Template]) -> list[Template]:
-    """The first templates whose every word is also in another one that stays: wordings are held out, not words."""
+    """The first templates whose words all occur in other, remaining templates: wordings are held out, not words."""
     uses = Counter(word for template in known for word in _words(template))
     held: list[Template] = []
     for template in known:
@@ -194,8 +194,8 @@ def _clauses(rng: Random, own: dict[str, tuple[Template, ...]], draw: Draw) -> l
 
 
 def _runs_on(chosen: list[Template]) -> bool:
-    """Whether classes at the end of a clause could be read with those that begin the next: "leave paper and cans to bin
-    2".
+    """Whether classes at the end of a clause and classes at the beginning of the next are ambiguous: "leave paper and
+    cans to bin 2".
     """
     return any(one.text.endswith("<k>") and other.text.startswith("<k>") for one, other in pairwise(chosen))
 
@@ -239,7 +239,7 @@ def _bin(rng: Random, name: str, language: Language) -> str:
 
 
 def _touched(rng: Random, text: str, language: Language, slip: float) -> str:
-    """The text as people type it: with or without a capital and a full stop, sometimes with a typing error."""
+    """Vary a text as people type it: with or without a capital and a full stop, sometimes with a typing error."""
     if language == "zh":
         slips = [character for character in text if character in SLIPS]
         if slips and rng.random() < slip:
@@ -250,7 +250,7 @@ def _touched(rng: Random, text: str, language: Language, slip: float) -> str:
         place = rng.randrange(start + 1, max(end - 1, start + 2))
         middle = rng.choice(
             ("", text[place] * 2, text[place + 1 : place + 2] + text[place])
-        )  # left out, doubled, or changed with the next
+        )  # omitted, doubled, or swapped with the next
         text = (
             text[:place] + middle + text[place + (2 if len(middle) == 2 and middle[0] != middle[1] else 1) :]
             if end

@@ -24,7 +24,7 @@ from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.generate.engine import Engine
 from groundup.generate.grammar import Grammar
 
-PHRASINGS = {"heldout": "known structure, other words", "novel": "another structure"}  # none is trained on
+PHRASINGS = {"heldout": "known structure, other words", "novel": "another structure"}  # none is in training
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Orders:
 
 
 def measure(inputs: SuiteInputs) -> Orders:
-    """Ask each source's orders in phrasings that are not trained on."""
+    """Measure each source's orders in phrasings that are not in training."""
 
     return Orders(
         {
@@ -60,8 +60,8 @@ def understood(engine: Engine, documents: list[Document], advance: Advance = ign
 def alike(answer: str, expected: str) -> bool:
     """Whether an answer is an order with the effect of the expected one: the same policy, refusal or question.
 
-    Two orders may have the same effect on one policy by chance (`resume paper` where paper is sorted anyway), so all of
-    eighteen are tried, which agree in nothing that an order can change.
+    Two orders may have the same effect on one policy by chance (`resume paper` if paper is sorted anyway), so eighteen
+    policies are tried, which differ in everything that an order can change.
     """
     try:
         order, wanted = parse(answer), parse(expected)

@@ -1,4 +1,4 @@
-"""The sorter's live page: state of the line, orders in a sentence, stop and resume. Served to this machine only."""
+"""The sorter's live page: state of the line, orders as sentences, stop and resume. Served to this machine only."""
 
 import base64
 import io
@@ -26,19 +26,18 @@ from groundup.serve.errors import HANDLERS, ApiError
 
 T = TypeVar("T")
 FOLDER = Path(__file__).with_name("page")
-BASE = Path(static.__file__).with_name("page")  # styles, controls and helpers that this page shares
+BASE = Path(static.__file__).with_name("page")  # styles, controls and helpers shared with the chat page
 HERE = ("localhost", "127.0.0.1")
-OPERATIONS = ("/api/stop", "/api/resume")  # answered whatever the load
+OPERATIONS = ("/api/stop", "/api/resume")  # answered under any load
 CONFIRM = 2.0  # seconds in which the robot must confirm a stop or a resume
-EVENTS, TEXT = 100, 400  # newest events in an answer; characters of an order
+EVENTS, TEXT = 100, 400  # most events in an answer; most characters of an order
 BODY, SECONDS = 4096, 10.0  # most bytes of a body, and seconds until it has come
 
 
 class ShiftControl(Protocol):
-    """What the page needs of a work shift (`shift.WorkShift`). Called from several threads while it runs.
+    """The page's interface of a work shift (`shift.WorkShift`). Called from several threads while it runs.
 
-    A stop and a resume have two halves. The first decides on their order without waiting; the second
-    tells the robot."""
+    A stop and a resume have two halves. The first decides their order without waiting; the second calls the robot."""
 
     def state(self) -> dict[str, Any]:
         """The state as JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour,
@@ -51,8 +50,8 @@ class ShiftControl(Protocol):
         """The image of the boxes: [height, width, 3]."""
 
     def order(self, text: str, language: Language) -> dict[str, str]:
-        """Change the policy by a sentence, whole or not at all: the new one in words under `policy`, or a `question`,
-        or a `refusal`.
+        """Change the policy by a sentence, completely or not at all; returns the new policy in words under `policy`, or
+        a `question`, or a `refusal`.
 
         Raises InferenceTimeout, and InputError for a sentence that the model cannot take.
         """
@@ -77,7 +76,7 @@ class Order(BaseModel):
 def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) -> FastAPI:
     """The page of a shift and its endpoints, for browsers of this machine and its own pages.
 
-    `stops` and `resumes` tell the robot.
+    `stops` and `resumes` are worker threads that call the robot.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.add_middleware(body.BodyLimit, max_bytes=BODY, seconds=SECONDS)
@@ -93,7 +92,7 @@ def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) ->
 def _read_routes(api: APIRouter, shift: ShiftControl) -> None:
     @api.get("/line")
     async def line() -> dict[str, Any]:
-        """What never changes: geometry in metres, classes and colours."""
+        """Constants of the line: geometry in metres, classes and colours."""
         return {
             "bins": BINS,
             "manual": MANUAL,
@@ -115,7 +114,7 @@ def _read_routes(api: APIRouter, shift: ShiftControl) -> None:
 def _write_routes(api: APIRouter, shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) -> None:
     """Orders, and stops and resumes in the order of their arrival, which the event loop knows.
 
-    The robot is told in one worker thread for each, not in a pool that may be busy.
+    One worker thread for each calls the robot, not a pool that may be busy.
     """
     ordering = Lock()
 
@@ -137,7 +136,7 @@ def _write_routes(api: APIRouter, shift: ShiftControl, stops: WorkerThread, resu
         resuming = shift.resuming(_number(request))
         try:
             goes_on = await _tell(resumes, resuming)
-        except ApiError:  # else it would take effect whenever the robot confirms
+        except ApiError:  # otherwise it would take effect whenever the robot confirms
             await _tell(stops, shift.stopping())
             raise
         if not goes_on:
@@ -148,8 +147,8 @@ def _write_routes(api: APIRouter, shift: ShiftControl, stops: WorkerThread, resu
 
 @contextmanager
 def serving(shift: ShiftControl, port: int = 0) -> Iterator[str]:
-    """Serve the page meanwhile, and return its address; port 0 is any that is free. Raises InputError for one that is
-    taken.
+    """A context in which the page is served; yields its address. Port 0 is any free port. Raises InputError for a port
+    in use.
     """
     try:
         listener = socket.create_server(("127.0.0.1", port))
@@ -167,7 +166,7 @@ def serving(shift: ShiftControl, port: int = 0) -> Iterator[str]:
 
 
 async def _tell(worker: WorkerThread, tell: Callable[[], T]) -> T:
-    """Tell the robot. Raises ApiError where it does not confirm in time; even so no action passes."""
+    """Call the robot in the worker thread. Raises ApiError if it does not confirm in time; no action passes."""
     try:
         return await worker.do(tell, CONFIRM)
     except TimeoutError:

@@ -11,16 +11,16 @@ from scipy.optimize import linear_sum_assignment
 from groundup.apps.sorter.tracker import Track
 
 HORIZON = 8  # picks that are planned
-# Fraction of an item's value that it loses on its way through the reach, where no camera sees it. The loss grows with
-# the square of the way: first come, first picked.
+# Fraction of its value that an item loses on its way through the arm's reach, where no camera sees it. The loss grows
+# with the square of the way, so the first item to come is picked first.
 DISCOUNT = 0.1
 FIRST = 0.5  # seconds until the first waiting item is picked
 SLACK = 1.5  # mean pick times that each waiting item takes, failed tries included
 
 
 class PickWindow(NamedTuple):
-    """From where to where items are picked (metres along the belt), the time until the first pick meets its item, and
-    the time from one pick to the next (seconds).
+    """The picking zone from low to high (metres along the belt), the time until the first pick meets its item, and the
+    time from one pick to the next (seconds).
     """
 
     low: float
@@ -36,8 +36,8 @@ def choose(
     speed: float,
     window: PickWindow,
 ) -> Track | None:
-    """The item for the next pick, such that the total value of the next `HORIZON` picks is greatest; None where none is
-    in the window by then.
+    """Choose the item of the next pick, so that the total value of the next `HORIZON` picks is largest; None if no item
+    is in the window by then.
 
     `positions` (metres along the line) are those of now, `speed` (m/s) is the belt's. The assignment is optimal (Jonker
     and Volgenant 1987, as SciPy solves it).

@@ -1,7 +1,7 @@
 """The sorting policy: the destination of each waste class, and the orders that change it.
 
-A model turns an operator's sentence into one order of this language (`PATTERN`; `parse` reads it, `render` writes it).
-What an order does, and whether it is allowed, is decided here, not learned:
+A model translates an operator's sentence into one order of this language (`PATTERN`; `parse` reads it, `render` writes
+it). The effect of an order, and whether it is allowed, is decided here, not learned:
 
     route CLASS.. BIN | leave CLASS.. | manual CLASS.. | only CLASS.. | resume CLASS.. | first CLASS.. | swap BIN BIN
     | reset | sure PERCENT | sure more | sure less, several joined by "; "
@@ -68,7 +68,7 @@ REASONS = {
     "sure": ("The confidence threshold must be from 50 to 99 %, not {0}.", "把握必须在50%到99%之间，不能是{0}。"),
 }
 LONGEST = 400  # characters of an order
-LOWEST, HIGHEST = 50, 99  # percent: range of the confidence threshold; below it every second pick may be wrong
+LOWEST, HIGHEST = 50, 99  # percent: range of the confidence threshold; below, every second pick may be wrong
 STEP, DEFAULT = 10, 80  # percent: of "more" and "less"; the standard threshold
 
 
@@ -147,7 +147,7 @@ class SortingPolicy(BaseModel):
         return self
 
     def bins_named(self, word: str) -> list[int]:
-        """The numbers of the bins that a number or a colour stands for."""
+        """The numbers of the bins that a number or a colour names."""
         return [number for number, each in enumerate(self.bins, 1) if word in (str(number), each.colour)]
 
 
@@ -194,9 +194,9 @@ def _clause(clause: str) -> Clause:
 
 
 def apply(clauses: tuple[Clause, ...], policy: SortingPolicy) -> SortingPolicy | Reply:
-    """The policy after an order, clause by clause; or the reply where nothing changes.
+    """Apply an order to a policy: the new policy, or the reply if nothing changes.
 
-    A clause about one colour of glass goes before one about all glass. Two other destinations for one class are a
+    A clause about one colour of glass overrides one about all glass. Any other two destinations of one class are a
     contradiction.
     """
     change = _Change(policy)
@@ -216,7 +216,7 @@ def apply(clauses: tuple[Clause, ...], policy: SortingPolicy) -> SortingPolicy |
 
 
 class _Change:
-    """What an order changes, while its clauses are added one by one."""
+    """The changes of an order, while its clauses are added one by one."""
 
     def __init__(self, policy: SortingPolicy):
         self.policy, self.destinations = policy, dict(policy.destinations)
@@ -225,7 +225,7 @@ class _Change:
         self.narrow: dict[str, Destination | None] = {}  # the same, of clauses about one colour of glass
 
     def add(self, clause: Clause) -> Reply | None:
-        """Add a clause; returns the reply where it is refused or unclear."""
+        """Add a clause; returns the reply if it is refused or unclear."""
         if (clause.verb, *clause.rest) in TOPICS:
             return Reply(clause.verb == "ask", TOPICS[clause.verb, clause.rest[0]])
         named = {each: "-" in kind for kind in clause.kinds for each in ORDER_CLASSES[kind]}  # whether by its colour
@@ -253,8 +253,8 @@ class _Change:
         return None
 
     def settled(self) -> dict[str, Destination]:
-        """The destinations after all claims; a class that is only to be sorted goes to its bin, or to the standard
-        one.
+        """The destinations after all clauses; a class that `only` or `resume` names goes to its bin, or to the
+        standard bin.
         """
         back = {
             each: before if isinstance(before := self.destinations[each], int) else self.policy.standard[each]
@@ -330,7 +330,7 @@ def _clash(one: Destination | None, other: Destination | None) -> bool:
 
 
 def _unsafe(bins: tuple[Bin, ...], destinations: Mapping[str, Destination]) -> bool:
-    """Whether hazards go anywhere but alone into a bin for hazards, or to manual sorting."""
+    """Whether hazards go anywhere except alone into a bin for hazards, or to manual sorting."""
     allowed = {number for number, each in enumerate(bins, 1) if each.hazards} | {"manual"}
     return destinations["hazard"] not in allowed or any(
         to in allowed - {"manual"} for each, to in destinations.items() if each != "hazard"

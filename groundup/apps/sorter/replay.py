@@ -1,4 +1,4 @@
-"""`groundup replay`: a recorded episode shown to a model again, and its actions beside the recorded ones."""
+"""`groundup replay`: runs a model on a recorded episode, and compares its actions with the recorded ones."""
 
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -18,8 +18,8 @@ from groundup.core.errors import InputError
 
 
 def replay(folder: Path, number: int, model: Path, min_confidence: int, device_name: str | None) -> dict[str, Any]:
-    """The mean absolute difference of the model's actions from the recorded ones, by field of the action, and the mean
-    number of detections an image. The recording goes on whatever the model does.
+    """The mean absolute difference between the model's actions and the recorded ones, by action field, and the mean
+    number of detections an image. The recording does not depend on the model's actions.
 
     Raises InputError for a folder without such an episode of the sorting line.
     """

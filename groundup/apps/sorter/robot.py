@@ -12,7 +12,7 @@ from groundup.apps.sorter.tracker import FieldOfView
 from groundup.codecs.detections import Detection
 from groundup.core.errors import InputError
 
-PICTURES = round(INFERENCE_PERIOD / PERIOD)  # periods from one image to the next: no more are used without a page
+PICTURES = round(INFERENCE_PERIOD / PERIOD)  # periods from one image to the next, as the model needs no more
 STANDARD = "standard"  # the setting without a domain shift
 LAYOUT = LineLayout(FieldOfView(AT, VIEW, HEIGHT), -0.5, 0.55, HOME[:2], BINS, MANUAL)
 
@@ -59,7 +59,7 @@ class SimulatedLine:
         return Observation(float(self._seen["taken"][0]), {"belt": self._seen["image"]}, numbers)
 
     def act(self, action: Numbers) -> None:
-        """Set the action of the periods to come."""
+        """Set the action of the following periods."""
         on = {name: int(action[name][0] > 0.5) for name in ("suction", "ride")}
         self._doing = {"target": action["target"], "belt": action["belt"], "stop": 0, **on}
 

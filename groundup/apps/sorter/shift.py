@@ -38,11 +38,11 @@ class TimedModel:
 
 
 class WorkShift:
-    """`run` is the control loop of one thread. The methods under "any thread" are called from any, and never wait for
-    inference on an image.
+    """A work shift: `run` is the control loop, in one thread. The methods under "any thread" may be called from any
+    thread and never wait for inference on an image.
 
-    `interpret` turns an operator's sentence into an order of the policy's language. `pace` is the most simulated
-    seconds that pass in one of wall time: 1 for people who watch; left out, as fast as it computes.
+    `interpret` translates an operator's sentence into an order. `pace` is the largest number of simulated seconds in a
+    second of wall time: 1 is real time; None: as fast as possible.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class WorkShift:
         self._holds: dict[int, Counter[str]] = {number: Counter() for number in LAYOUT.bins}
         self._events, self._told, self._steps, self._wall = deque[dict[str, Any]](maxlen=SHOWN), 0, 0, 0.0
         self._action: Numbers | None = (
-            None  # refused by the guard, and tried again: the sorter's state stands meanwhile
+            None  # refused by the guard and tried again; the sorter's state is frozen meanwhile
         )
         self._lock, self._ended = Lock(), Event()
         self.guard.connect()
@@ -77,7 +77,7 @@ class WorkShift:
     ) -> None:
         """Run the control loop until so many items have left the line, so many simulated seconds are over, or `end`.
 
-        Frames are recorded in `episode`; `after` each period is given the number of items that left the line in it."""
+        Frames are recorded in `episode`; `after` is called each period with the number of items that left the line."""
         until, due = self.guard.now() + seconds, time.perf_counter()
         while (left := self.tally.left) < items and self.guard.now() < until - 1e-9 and not self._ended.is_set():
             self.step(episode)
@@ -114,7 +114,7 @@ class WorkShift:
             self._events.append(event._asdict())
 
     def _snapshot(self) -> dict[str, Any]:
-        """The state that people see: one new dictionary a period, which never changes."""
+        """The displayed state: a new dictionary each period, which is never changed."""
         sorter, numbers, seen, now = self.sorter, self._seen.numbers, self._seen, self.guard.now()
         tally = self.tally.as_dict(now)
         travel, speed = float(numbers["belt"][0]), float(numbers["speed"][0])
@@ -173,10 +173,10 @@ class WorkShift:
     # --- any thread -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """The whole state, for JSON: what the page shows (`page.ShiftControl`), counts and figures by the ground truth
-        so far, tracks, the target, the last picks, and the model's latency.
+        """The whole state, for JSON: the fields of `page.ShiftControl`, counts and figures so far by the ground truth,
+        tracks, the target, the last picks, and the model's latency.
         """
-        newest = self.guard.newest  # before `stopped`: a stop that comes in between is not shown and has another number
+        newest = self.guard.newest  # read before `stopped`: a stop in between has another number
         policy = {"en": describe(self.sorter.policy, "en"), "zh": describe(self.sorter.policy, "zh")}
         return {
             **self._state,
@@ -192,14 +192,14 @@ class WorkShift:
         return self._seen.images["belt"]
 
     def order(self, text: str, language: Language) -> dict[str, str]:
-        """Carry out an operator's sentence from the next period on, wholly or not at all: its order under `line`, and
-        the new `policy` in words, a `question` or a `refusal`. Raises what `interpret` raises, with nothing changed.
+        """Carry out an operator's sentence from the next period on, completely or not at all; returns its order under
+        `line`, and the new `policy` in words, a `question` or a `refusal`. If `interpret` raises, nothing changes.
         """
         line = self.interpret(text)
         with self._lock:  # two operators at once: one after the other
             try:
                 after = apply(parse(line), self.sorter.policy)
-            except InputError:  # the model wrote no order
+            except InputError:  # the model's answer is not an order
                 after = Reply(False, TOPICS["refuse", "other"])
             if isinstance(after, SortingPolicy):
                 self.sorter.policy = after
@@ -215,19 +215,19 @@ class WorkShift:
         self.guard.stop(why)
 
     def stopping(self, why: str = PRESSED) -> Callable[[], None]:
-        """The first half of `stop`, which waits for nothing (`Guarded.stopping`); what it returns is the other half."""
+        """The first half of `stop`, which never waits (`Guarded.stopping`); returns the second half."""
         return self.guard.stopping(why)
 
     def resume(self, answers: int | None = None) -> bool:
-        """Go on after a stop: an operator's decision. False where another stop than `answers` is the newest, or
-        comes.
+        """Resume after a stop: an operator's decision. False if another stop than `answers` is the newest, or comes
+        meanwhile.
         """
         return self.resuming(answers)()
 
     def resuming(self, answers: int | None = None) -> Callable[[], bool]:
-        """Begin to resume and wait for nothing: a stop from now on holds. What this returns tells the robot.
+        """The first half of `resume`, which never waits: a stop from now on stays in force. Returns the second half.
 
-        A line that is not stopped goes on as it is, so a resume may come twice."""
+        A line that is not stopped continues unchanged, so a repeated resume is harmless."""
         if self.guard.stopped is None and answers in (None, self.guard.newest):
             return lambda: True
         return self.guard.resetting(answers)

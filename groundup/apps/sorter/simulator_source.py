@@ -1,6 +1,6 @@
 """Source "simulator": rendered images of the sorting line with bounding boxes, made on all cores.
 
-They carry no question: the model learns their per-patch labels.
+They have no question: the model learns per-patch classes and boxes from them.
 """
 
 import io
@@ -78,7 +78,7 @@ def _pictures(count: int, heldout: bool, world: SimulatorConfig) -> Iterator[tup
     chunks = [
         (seed_of(number, heldout), min(CHUNK, count - number * CHUNK), world) for number in range(-(-count // CHUNK))
     ]
-    if len(chunks) < 3:  # rendered before other processes would have started
+    if len(chunks) < 3:  # faster than starting other processes
         for chunk in chunks:
             yield from _draw(*chunk)
         return
@@ -101,7 +101,7 @@ def _draw(seed: int, count: int, world: SimulatorConfig) -> Drawn:
         file = io.BytesIO()
         Image.fromarray(pixels).save(
             file, "PPM"
-        )  # as it is: the file of documents is compressed, in a thirtieth of a PNG's time
+        )  # uncompressed: the documents file is compressed, in a thirtieth of a PNG's time
         drawn.append((file.getvalue(), tuple(_detection(each, world.pixels) for each in seen if _is_labelled(each))))
     return drawn
 

@@ -61,9 +61,7 @@ class Pick(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The class of an item, the probability that it belongs in its destination, and its bin; None: it stays on the
-    belt.
-    """
+    """The decision on an item: class, probability of the destination, and bin (None: it stays on the belt)."""
 
     kind: str
     probability: float
@@ -80,7 +78,8 @@ class _DelayedDetections(NamedTuple):
 class Sorter:
     """`step` turns an observation into an action.
 
-    Detections count from `latency` seconds after their image was taken: a simulator's clock stands during inference.
+    Detections are used `latency` seconds after their image was taken, since a simulator's clock stands still during
+    inference.
     `policy`, `belt` (m/s) and `full` (closed bins) may be changed at any time.
     """
 
@@ -133,7 +132,7 @@ class Sorter:
     # --- decision ---------------------------------------------------------------------------------------------------
 
     def decide(self, probabilities: Mapping[str, float]) -> Decision:
-        """Decide on a bin for an item with these class probabilities.
+        """Decide on a bin for an item, from its class probabilities.
 
         The probabilities of all classes with one destination are added, and the most probable destination is taken. If
         that is below the policy's confidence threshold, or its bin is full, the item goes to manual sorting.
@@ -170,7 +169,7 @@ class Sorter:
     # --- control ----------------------------------------------------------------------------------------------------
 
     def _control(self) -> Iterator[Motion]:
-        """The arm's motions without end, one a period: home, or pick after pick."""
+        """Generate the arm's actions, one each period: home, or pick after pick."""
         home = (*self.layout.home, HIGH)
         while True:
             window = PickWindow(self.layout.low, self.layout.high, LEAD, self.cycle)
@@ -220,7 +219,7 @@ class Sorter:
             yield (x, y, HIGH), 1.0, 0.0
         if self.holding:
             self.done.append(Pick(self.now, kind, probability, where))
-        for _ in range(WAY):  # an item may cling to the cup
+        for _ in range(WAY):  # the item may cling to the cup
             yield (x, y, HIGH), 0.0, 0.0
             if not self.holding:
                 break
@@ -232,7 +231,7 @@ class Sorter:
 
 
 def is_usable(picture: Pixels, last: Pixels) -> bool:
-    """Whether an image shows the belt: neither dark, overexposed nor flat, and not the last one again, which sensor
-    noise never repeats.
+    """Whether an image is usable: not dark, overexposed or flat, and not equal to the last one (sensor noise never
+    repeats).
     """
     return bool(DARK < picture.mean() < BRIGHT and picture.std() > FLAT) and not np.array_equal(picture, last)

@@ -1,4 +1,4 @@
-"""The stage "line": the sorting line runs with the grown model."""
+"""The stage "line": runs the sorting line with the trained model."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from groundup.pipeline.stages import Result, StageContext
 
 def work(context: StageContext, model: Path, part: LinePart) -> Result:
     """Run the line in each setting, with the model of a folder and with an oracle."""
-    from groundup.apps.sorter.trial import trial  # it needs an extra of its own
+    from groundup.apps.sorter.trial import trial  # it needs another extra
 
     with console.progress("line", 2 * len(part.settings) * part.items, "items") as advance:
         result = trial(model, part, context.recipe.seed, context.device, context.folder("line") / FILM, advance)

@@ -25,8 +25,11 @@ OTHER = 0.5  # fraction of the missing probability that counts for `BACKGROUND`,
 MAX_MISSES = 3  # consecutive images without a track's item that end the track
 MEMORY = 6  # last measurements that position and velocity are estimated from
 FADE = 1.0  # seconds in which a rolling item loses most of its speed
-STILL, PARALLAX = 0.012, 0.03  # m/s across and along the belt: slower items lie still; tall ones seem to move along
-MEAN_HEIGHT = 0.03  # metres over the belt: of what the camera sees of an item
+STILL, PARALLAX = (
+    0.012,
+    0.03,
+)  # m/s across and along the belt: slower items lie still; tall items seem to move along it (parallax)
+MEAN_HEIGHT = 0.03  # metres over the belt: of the visible surface of an item
 
 
 class FieldOfView(NamedTuple):
@@ -71,7 +74,7 @@ class Track:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """The probability of each class after all images of the item; what is missing to 1 is `BACKGROUND`.
+        """The probability of each class after all images of the item; the rest to 1 is `BACKGROUND`.
 
         Images of one item are correlated: n of them weigh as much as n / (1 + (n - 1) `CORRELATION`) independent ones.
         """
@@ -86,8 +89,8 @@ class Track:
             self.evidence[kind] = self.evidence.get(kind, 0.0) + math.log(max(score, FLOOR) / FLOOR)
 
     def predict(self, time: float) -> tuple[float, float]:
-        """u and y at a later time: a still item stays, a rolling one slows down. After a failed pick the other of the
-        two is assumed.
+        """Predict u and y at a later time: a still item stays, a rolling one slows down. After a failed pick the
+        opposite is assumed.
         """
         rolls = abs(self.velocity[0]) > PARALLAX or abs(self.velocity[1]) > STILL
         return self._rolled(time) if rolls != (self.tries % 2 == 1) else (self.u, self.y)
@@ -144,7 +147,7 @@ class Tracker:
             self._count += 1
 
     def remove(self, track: Track) -> None:
-        """End a track: its item is no longer on the belt, or never was."""
+        """End a track: its item is not on the belt, or never was."""
         self.tracks.pop(track.number, None)
 
     def remove_beyond(self, x: float, travel: float, time: float) -> None:

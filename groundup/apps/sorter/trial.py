@@ -1,5 +1,5 @@
-"""The work of the stage "line": the line runs with the grown model and, on the same items, with a ground-truth oracle;
-figures, and a film of the first shift.
+"""The work of the stage "line": runs the line with the trained model and, on the same items, with a ground-truth
+oracle; figures, and a film of the first shift.
 """
 
 from collections.abc import Callable

@@ -16,7 +16,9 @@ class WorkerThread:
         Thread(target=self._run, name=name, daemon=True).start()
 
     async def do(self, work: Callable[[], T], seconds: float) -> T:
-        """The result of a call. Raises what it raises, and TimeoutError after so many seconds; the call still runs."""
+        """Run a call and return its result. Raises its exception, or TimeoutError after so many seconds; the call
+        continues.
+        """
 
         async def call() -> T:
             return work()

@@ -65,7 +65,7 @@ class _Exposure(ctypes.Structure):
 
 @cache
 def fastest() -> Backend:
-    """C, if it compiles and a process of its own found that it renders as numpy does; else numpy."""
+    """The C backend, if it compiles and a separate process found that it renders as numpy does; else numpy."""
     made = native.library(SOURCE, (("-ffp-contract=off",),), probe=PROBE)
     return NUMPY if made is None else from_library(made)
 

@@ -20,7 +20,7 @@ AT, HEIGHT, VIEW = (
     -0.76,
     1.0,
     0.48,
-)  # metres: where it is, along and over the belt, and a side of the square that it sees of the belt
+)  # metres: its position along and over the belt, and the side of the square of belt in its image
 RAIL = 0.22  # metres from the belt's middle to each of its sides
 
 
@@ -45,8 +45,8 @@ class VisibleItem:
 
 
 class Camera:
-    """Renders square images of `config.pixels`; `relight` draws lamps and lens anew. `backend` is the fastest available
-    one, unless given.
+    """Renders square images of `config.pixels`; `relight` draws new lamps and lens. The default `backend` is the
+    fastest available one.
     """
 
     def __init__(self, config: SimulatorConfig, rng: Rng, backend: Backend | None = None):
@@ -62,7 +62,9 @@ class Camera:
         reach = np.exp(-0.5 * (np.arange(-3, 4) / max(draw(*config.blur), 0.1)) ** 2)
         self.kernel = f32(reach / reach.sum())
         angle = draw(0, 2 * np.pi)
-        self.lamp = f32((0.447 * np.cos(angle), 0.447 * np.sin(angle), 0.894))  # towards it: 27 degrees off the lens
+        self.lamp = f32(
+            (0.447 * np.cos(angle), 0.447 * np.sin(angle), 0.894)
+        )  # direction to it: 27 degrees off the lens
         self.half = f32((0.23 * np.cos(angle), 0.23 * np.sin(angle), 0.973))  # half way to the lens
         self.tint = f32(self.light * draw(0.94, 1.06, 3))
         self.strip, self.belt = self._strip(), self.tint * f32(draw(0.9, 1.1, 3))
@@ -93,7 +95,7 @@ class Camera:
             self.pixels,
             self.pixels // 2,
             self.scale,
-        )  # the margin shows how much of an item is cut off
+        )  # the margin is needed for the visible fraction of items at the edge
         turn = np.concatenate([p.turn @ p.item.turns for p in posed])  # n x 3 x 3
         place = np.concatenate([p.place + p.item.places @ p.turn.T for p in posed])  # n x 3
         size, form, paint = (
@@ -121,7 +123,7 @@ class Camera:
         )
 
     def _footprint(self, place: Array, reach: Array, margin: int) -> tuple[Whole, Whole]:
-        """First and past-the-last column and row of the frame that a box around each primitive may cover."""
+        """First and past-the-last column and row of the frame that the bounding box of each primitive may cover."""
         depth = HEIGHT - place[:, 2:] + reach[:, 2:] * f32((-1, 1))  # nearest, farthest
         middle, extent = (place[:, :2] - f32((AT, 0))) * f32((1, -1)), reach[:, :2]
         ends = (

@@ -19,7 +19,7 @@ except ImportError:
 
 PERIOD = 0.05  # simulated seconds: the control period
 MOST = 1.0  # m/s: fastest setpoint of the belt
-_LONG = 1e9  # seconds or metres: no observation is beyond
+_LONG = 1e9  # seconds or metres: upper limit of observations
 SHIFTS: dict[str, dict[str, Any]] = {  # domain shifts: conditions that training does not show
     "dark": {"light": (0.25, 0.4)},
     "bright": {"light": (1.9, 2.6)},

@@ -12,7 +12,7 @@ from groundup.apps.sorter.simulator.items import KINDS
 from groundup.apps.sorter.simulator.line import Line
 
 SETTLE = 60  # simulation steps until dropped items lie still
-MOST = 10  # items in and around an image; most images have many, as each item is a training example
+MOST = 10  # most items in and around an image; most images have many, as each item is a training example
 
 
 def frames(

@@ -1,8 +1,7 @@
 """The line: MuJoCo moves what lies on the belt, the arm that picks, and what falls into the bins.
 
-The simulation rides on the belt: its x is the world's x less the belt's travel. The belt is then a plane at rest, and a
-belt that gains speed is gravity that leans back: exact mechanics, with friction to carry the items and nothing to push
-them by hand.
+The simulation uses the belt's frame of reference: its x is the world's x minus the belt's travel. There the belt is a
+plane at rest, and an acceleration of the belt is a backward tilt of gravity. This is exact: friction alone moves items.
 """
 
 import math
@@ -24,7 +23,7 @@ STEP = 0.005  # seconds of one step of the mechanics
 START, END = (
     -1.32,
     0.8,
-)  # metres along the belt where items arrive and where it ends; 0 is the middle of what the arm reaches
+)  # metres along the belt where items arrive and where it ends; 0 is the middle of the arm's reach
 HOME, REACH = (
     (0.0, 0.0, 0.2),
     ((-0.6, -0.46, 0.0), (0.6, 0.46, 0.3)),
@@ -35,11 +34,11 @@ SPEED, PUSH, BRAKE, BELT_PUSH = (
     120.0,
     20.0,
 )  # m/s and m/s^2 of the arm's axes; in an emergency stop; of the belt
-GRIP, CENTRED = 0.01, 0.7  # metres over an item at which the cup seals; how far from its middle, in its half width
+GRIP, CENTRED = 0.01, 0.7  # largest distance of the sealing cup: over an item (metres), from its middle (half widths)
 BINS = {
     number: (0.24 * (number // 2) - 0.48, 0.36 * (-1) ** number) for number in range(10)
 }  # middles, metres; even ones on the left
-MOUTH = 0.04  # metres: of the bins over the belt, so that what was let go hardly flies on
+MOUTH = 0.04  # metres: height of the bins' openings over the belt, so that released items hardly move on
 MANUAL = 9  # the bin for manual sorting
 POOL, FIRST_BODY, FIRST_GEOM = (
     24,
@@ -63,7 +62,7 @@ class Event(NamedTuple):
 
 @dataclass
 class Faults:
-    """The faults from now on; set its fields at any time."""
+    """The injected faults; fields may be set at any time."""
 
     seal: float | None = None  # fraction of picks at which suction fails, instead of the config's
     drop: float | None = None  # fraction of held items that fall, likewise
@@ -87,8 +86,8 @@ class Carried:
 
 
 class Line:
-    """Belt, arm and bins; the same generators and orders give the same motion. Raises InputError without the extra
-    `sorter`.
+    """Belt, arm and bins; the same random generators and actions give the same motion. Raises InputError without the
+    extra `sorter`.
 
     In = in `bins` + `passed` + `on`, at all times; the item in the cup, `held`, is one of those that are `on`.
     """
@@ -208,8 +207,8 @@ class Line:
             self._seal()
 
     def _seal(self) -> None:
-        """Take hold of the topmost item under the cup, if luck and its place allow; one try each time that suction goes
-        on.
+        """Seal on the topmost item under the cup, if its position and the seal probability allow; one try each time
+        that suction goes on.
         """
         near = np.flatnonzero(np.abs(self.places[:, :2] - self.cup[:2]).max(1) < 0.15)
         for place in near[np.argsort(-self.places[near, 2])].tolist():
@@ -221,7 +220,7 @@ class Line:
             lying = np.argsort(np.abs(turn[2]))[:2]  # the two of its axes that lie along the belt
             along = turn[:2, lying] / np.linalg.norm(
                 turn[:2, lying], axis=0
-            )  # level: how far a round thing has rolled does not matter
+            )  # the roll angle of a round item does not matter
             centred = np.all(np.abs(away[:2] @ along) < CENTRED * known.item.extent[lying])
             if centred and self.luck.random() >= (self.config.seal if self.faults.seal is None else self.faults.seal):
                 self._hold(place)
@@ -239,7 +238,7 @@ class Line:
         self.model.eq_obj2id[0] = FIRST_BODY + place
         self.model.eq_data[0, 3:10] = (*(self.places[place, :3] - self.cup), *self.places[place, 3:])
         self.data.eq_active[0] = 1
-        self._touch(place, False)  # what it is lifted over stays where it is
+        self._touch(place, False)  # a lifted item does not collide with others
         self._note("picked", self.on[place])
 
     def _let_go(self, what: str) -> None:
@@ -252,7 +251,7 @@ class Line:
         self._note(what, self.on[place])
 
     def _leave(self) -> None:
-        """Take out the items that fell into a bin, or passed the end of the belt."""
+        """Remove the items that fell into a bin, or passed the end of the belt."""
         for place, known in list(self.on.items()):
             x, y, z = self.places[place, :3] + (self.travel, 0, 0)
             if known.falling and z < MOUTH:
@@ -268,7 +267,7 @@ class Line:
             self._park(place)
 
     def _arrive(self) -> None:
-        """Put the next item on the start of the belt; it waits where the pool is empty."""
+        """Put the next item on the start of the belt; it waits while the pool is empty."""
         if len(self.on) < POOL:
             kind = items.choose(self.feed, self.config, self.kinds)
             over = self.feed.random() < self.config.overlap

@@ -1,7 +1,7 @@
 """Ray tracing of painted primitives, vectorised in numpy: bitwise equal on every machine.
 
-Sums are written out term by term, so that `camera.c`, which does the same faster, rounds each of them alike. A ray
-moves by (across, down, -1) for each metre of depth, so its parameter is the depth itself.
+Sums are written out term by term, so that `camera.c`, the faster implementation, rounds each sum in the same way. A
+ray moves by (across, down, -1) for each metre of depth, so its parameter is the depth itself.
 """
 
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """The pixels of the image that show an item, in any order, and how many pixels of the frame each item would cover
-    alone.
+    """The pixels of the image that show an item, in any order, and the number of pixels of the frame that each item
+    would cover alone.
     """
 
     pixel: Whole  # m
