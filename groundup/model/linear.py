@@ -50,3 +50,8 @@ class Embedding(nn.Embedding):
     def __init__(self, rows: int, width: int, role: Role):
         super().__init__(rows, width)
         self.roles = {"weight": role}
+
+    def reset_parameters(self) -> None:
+        """Draw no weights where there is no memory for them: torch would load its compiler for that."""
+        if not self.weight.is_meta:
+            super().reset_parameters()

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from groundup.core.errors import InputError
 from groundup.core.files import write_json, write_with
+from groundup.core.gguf_file import SUFFIX
 from groundup.core.tables import LAYOUTS
 from groundup.model import cost
 from groundup.model.config import ModelConfig
 from groundup.model.config_file import ConfigFile
+from groundup.model.gguf import GGUFSource
 from groundup.model.layouts import Layout, Names
 from groundup.model.source import Folder, Source
 from groundup.model.tensor_file import write_tensors
@@ -86,7 +88,9 @@ def config_of(source: Path | Source) -> ModelConfig:
 
 
 def _source(source: Path | Source) -> Source:
-    return Folder(source) if isinstance(source, Path) else source
+    if not isinstance(source, Path):
+        return source
+    return GGUFSource(source) if source.suffix == SUFFIX else Folder(source)
 
 
 def read_config(table: Any, where: str) -> ModelConfig:
