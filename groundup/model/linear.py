@@ -51,7 +51,6 @@ class Embedding(nn.Embedding):
         super().__init__(rows, width)
         self.roles = {"weight": role}
 
-    def reset_parameters(self) -> None:
-        """Draw no weights where there is no memory for them: torch would load its compiler for that."""
+    def reset_parameters(self) -> None:  # of meta tensors torch would load its compiler
         if not self.weight.is_meta:
             super().reset_parameters()
