@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.generate.packing import PackedRow, attention_mask, batches, hidden_states
-from groundup.model.attention import fused_attention
+from groundup.model.attention import KVCacheSpec, fused_attention, window_mask
 from groundup.model.transformer import Transformer
 
 CHUNK = 1024  # positions whose logits are in memory at a time
@@ -94,7 +94,9 @@ class Scorer:
         """Attention weights of a row's last token in the last layer, mean of the heads: for each image [N]."""
         row = replace(row, continuations=())
         mask_BTT = attention_mask([row], row.size)
-        recorder = _AttentionRecorder(None if mask_BTT is None else mask_BTT.to(self._model.device))
+        recorder = _AttentionRecorder(
+            None if mask_BTT is None else mask_BTT.to(self._model.device), self._model.cache_specs
+        )
         hidden_states(self._model, [row], recorder)
         weights_T = recorder.weights()
         return [weights_T[image.position : image.end].cpu().numpy() for image in row.images]
@@ -103,19 +105,23 @@ class Scorer:
 class _AttentionRecorder:
     """A `Cache` without past tokens: it attends under a mask, and records queries and keys of the last layer called."""
 
-    def __init__(self, mask_BTT: Tensor | None):
-        self._mask_BTT = mask_BTT
+    def __init__(self, mask_BTT: Tensor | None, specs: Sequence[KVCacheSpec]):
+        self._mask_BTT, self._specs = mask_BTT, specs
 
     def attend(self, layer: int, q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor) -> Tensor:
         """Plain attention within the row."""
-        self._q_HE, self._k_TKE = q_BTHE[0, -1].float(), k_BTKE[0].float()
-        return fused_attention(q_BTHE, k_BTKE, v_BTKE, self._mask_BTT)
+        self._q_HE, self._k_TKE, window = q_BTHE[0, -1].float(), k_BTKE[0].float(), self._specs[layer].window
+        self._beyond = slice(0, -window if window else 0)  # keys that the last query does not attend to
+        positions_1T = torch.arange(k_BTKE.shape[1], device=k_BTKE.device)[None]
+        return fused_attention(q_BTHE, k_BTKE, v_BTKE, window_mask(positions_1T, window, self._mask_BTT))
 
     def weights(self) -> Tensor:
         """Attention weights of the last query, mean of the heads, [T]."""
         heads, E = self._q_HE.shape
         k_THE = self._k_TKE.repeat_interleave(heads // self._k_TKE.shape[1], 1)
-        weights_T: Tensor = (torch.einsum("he,the->ht", self._q_HE, k_THE) * E**-0.5).softmax(-1).mean(0)
+        scores_HT = torch.einsum("he,the->ht", self._q_HE, k_THE) * E**-0.5
+        scores_HT[:, self._beyond] = float("-inf")
+        weights_T: Tensor = scores_HT.softmax(-1).mean(0)
         return weights_T
 
 

@@ -11,6 +11,7 @@ from groundup.generate import scoring
 from groundup.generate.packing import PackedRow, hidden_states, image_inputs
 from groundup.model.attention import document_mask
 from groundup.model.ops import TORCH
+from groundup.model.transformer import Transformer
 from tests.generate.generate_helpers import Ids, engine
 from tests.generate.test_engine_images import NEVER, VISION, image_input, request
 
@@ -75,22 +76,25 @@ def test_many_continuations_take_several_rows(vision_engine, rows, monkeypatch):
     torch.testing.assert_close(vision_engine.scorer.log_probabilities(rows, CONTINUATIONS), whole, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("window", [0, 12])
 @torch.inference_mode()
-def test_attention_weights_are_those_of_the_last_layer(vision_engine, rows):
+def test_attention_weights_are_those_of_the_last_layer(vision_engine, rows, window):
     """Against scores computed from the last layer's own projections, for a row with an image."""
-    [weights] = vision_engine.scorer.attention_weights(rows[0])
+    model = vision_engine.model
+    if window:
+        model = Transformer(replace(model.config, layers=("window",), window=window)).eval()
+        model.load_state_dict(vision_engine.model.state_dict())
+    [weights] = scoring.Scorer(model).attention_weights(rows[0])
     assert weights.shape == (16,) and (weights >= 0).all() and 0 < weights.sum() < 1
     kept = []
-    hook = vision_engine.model.model.layers[-1].self_attn.register_forward_pre_hook(
-        lambda module, given: kept.append(given)
-    )
-    hidden_states(vision_engine.model, [rows[0]])
+    hook = model.model.layers[-1].self_attn.register_forward_pre_hook(lambda module, given: kept.append(given))
+    hidden_states(model, [rows[0]])
     hook.remove()
-    module, (x_BTD, context) = vision_engine.model.model.layers[-1].self_attn, kept[0]
+    module, (x_BTD, context) = model.model.layers[-1].self_attn, kept[0]
     q, k = module.q_proj(x_BTD).unflatten(2, (-1, 16)), module.k_proj(x_BTD).unflatten(2, (-1, 16))
-    angles = context.cos_BTE, context.sin_BTE
-    q, k = (TORCH.rotary_embedding(each, *angles)[0] for each in (module.q_norm(q), module.k_norm(k)))
+    q, k = (TORCH.rotary_embedding(each, *context.angles)[0] for each in (module.q_norm(q), module.k_norm(k)))
     scores_HT = torch.einsum("he,the->ht", q[-1], k.repeat_interleave(2, 1)) / 4
+    scores_HT = scores_HT.masked_fill(~context.mask_BTS[0, -1], float("-inf"))
     expected = scores_HT.softmax(-1).mean(0)[rows[0].images[0].position : rows[0].images[0].end]
     torch.testing.assert_close(torch.from_numpy(weights), expected, atol=1e-5, rtol=1e-4)
 

@@ -16,6 +16,12 @@ _NO_MATTER = (
     "cache_implementation", "transformers.js_config", "is_llama_config", "pretraining_tp", "auto_map", "id2label",
     "label2id", "output_attentions", "output_hidden_states", "return_dict", "unsloth_version", "unsloth_fixed",
 )  # fmt: skip
+# of norms before and after attention and feed-forward: our names and those of files
+NORMS = (
+    ("post_attention_layernorm", "pre_feedforward_layernorm"),
+    ("attention_output_norm", "post_attention_layernorm"),
+    ("feed_forward_output_norm", "post_feedforward_layernorm"),
+)
 LAYERS: dict[str, Literal["full", "window"]] = {"full_attention": "full", "sliding_attention": "window"}
 
 
@@ -49,6 +55,32 @@ def rotary(file: ConfigFile, base: float = 10_000.0) -> dict[str, Any]:
     part = file.part("rope_parameters", "rope_scaling")
     base = part.number("rope_theta", file.number("rope_theta", base))
     return {"rope_base": base, "rope_scaling": scaling(part, file.table.get("max_position_embeddings"))}
+
+
+def local_rotary(file: ConfigFile, layers: Sequence[str], base: float, local: float) -> dict[str, Any]:
+    """The same where layers with a window have an own rotary embedding, unscaled; with the defaults of both bases."""
+    local = file.number("rope_local_base_freq", local)
+    parts = file.part("rope_parameters")
+    if not parts.table.keys() & LAYERS.keys():
+        found = rotary(file, base)
+    else:
+        full, near = parts.part("full_attention"), parts.part("sliding_attention")
+        found = {"rope_base": full.number("rope_theta", file.number("rope_theta", base))}
+        found["rope_scaling"] = scaling(full, file.table.get("max_position_embeddings"))
+        local = near.number("rope_theta", local)
+        if scaling(near, None) is not None:
+            raise InputError(f"{near.where}: scaled frequencies of layers with a window are not supported")
+        file.ignore("rope_scaling")
+        parts.finish()
+    differs = "window" in layers and (found["rope_scaling"] is not None or local != found["rope_base"])
+    return found | {"window_rope_base": local if differs else 0.0}
+
+
+def local_rope_tables(config: ModelConfig) -> dict[str, Any]:
+    """The `rope_parameters` of both kinds of layers."""
+    full = {"rope_theta": config.rope_base} | rope_table(config.rope_scaling)
+    near = {"rope_theta": config.window_rope_base or config.rope_base, "rope_type": "default"}
+    return {"rope_parameters": {"full_attention": full, "sliding_attention": near}}
 
 
 def scaling(part: ConfigFile, context: Any) -> RopeScaling | None:
@@ -154,3 +186,21 @@ def layer_types(config: ModelConfig) -> dict[str, Any]:
     names = {ours: theirs for theirs, ours in LAYERS.items()} | {"unrotated": "full_attention"}
     kinds = [names[config.layers[layer % len(config.layers)]] for layer in range(config.depth)]
     return {"layer_types": kinds, "sliding_window": config.window or None}
+
+
+def late_windows(file: ConfigFile) -> dict[str, Any]:
+    """The layers of Qwen models: with `use_sliding_window`, those from `max_window_layers` on, or by `layer_types`."""
+    file.ignore("sliding_window", "max_window_layers", "layer_types")
+    if not file.flag("use_sliding_window"):
+        return {}
+    depth = file.count("num_hidden_layers", 10_000)
+    full = 0 if file.table.get("max_window_layers") == 0 else file.count("max_window_layers", default=28)
+    default = ["full_attention"] * min(full, depth) + ["sliding_attention"] * max(0, depth - full)
+    return layers(file, default, file.count("sliding_window"))
+
+
+def late_windows_table(config: ModelConfig) -> dict[str, Any]:
+    """The keys that `late_windows` reads."""
+    if "window" not in config.layers:
+        return {"use_sliding_window": False}
+    return {"use_sliding_window": True, "max_window_layers": 0} | layer_types(config)
