@@ -97,7 +97,7 @@ def test_a_truncated_file_is_refused(folder, kept):
 def test_another_model_type_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
-    with pytest.raises(InputError, match=r"config.json: model_type is 'gpt2'; loaded are llama, "):
+    with pytest.raises(InputError, match=r"config.json: model_type is 'gpt2'; loaded are gemma3_text, llama, "):
         weights.load(folder, CPU)
 
 
