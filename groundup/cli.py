@@ -34,7 +34,9 @@ Model = Annotated[
     Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)
 ]
 Images = Annotated[list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")]
-Questions = Annotated[list[str] | None, typer.Option(help="Ask this and leave; may be repeated (one conversation).")]
+Questions = Annotated[
+    list[str] | None, typer.Option(help="Ask this question and exit; may be repeated (one conversation).")
+]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
 
 
@@ -50,7 +52,7 @@ def main() -> None:
         console.note(str(stop))
         sys.exit(130)
     except KeyboardInterrupt:
-        console.note("stopped; the same command goes on from the last finished work")
+        console.note("stopped; the same command resumes from the last saved state")
         sys.exit(130)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the interpreter exits: a second Ctrl-C kills it at once
@@ -67,7 +69,7 @@ def run(
         bool, typer.Option("--dry-run", help="Print the plan and every derived value; run nothing.")
     ] = False,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train again a finished model that no longer fits the recipe: it is lost.")
+        bool, typer.Option("--retrain", help="Train a finished model again if it is stale; the old one is overwritten.")
     ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard event files beside metrics.jsonl.")
@@ -76,8 +78,8 @@ def run(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Run what is stale of a recipe: data, training, evaluation, report. Killed or stopped, the same command goes
-    on.
+    """Run the stale stages of a recipe: data, training, evaluation, report. After a stop or a crash, the same command
+    resumes.
     """
     from groundup.config.load import load
     from groundup.pipeline.run import Options
@@ -152,9 +154,7 @@ def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the new recipe; NAME.toml is written here.", show_default=False)],
-    like: Annotated[
-        str, typer.Option(help="A recipe to begin with: a file, or the name of one that comes along.")
-    ] = "demo",
+    like: Annotated[str, typer.Option(help="Recipe to copy: a file, or the name of an included one.")] = "demo",
 ) -> None:
     """Write a new recipe from an existing one."""
     import re
@@ -189,19 +189,19 @@ def chat(
     model: Model,
     ask: Questions = None,
     image: Images = None,
-    system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,
-    top_k: Annotated[int, typer.Option(min=0, help="Sample among this many; 0: all.")] = 0,
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0: greedy.")] = 0.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Sample among so many likeliest tokens; 0: all.")] = 0,
     top_p: Annotated[
-        float, typer.Option(min=0, max=1, help="Sample among the likeliest that hold this much probability.")
+        float, typer.Option(min=0, max=1, help="Sample among the likeliest tokens whose probabilities reach this sum.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same answers.")] = 0,
-    tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 256,
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Talk to a model in the terminal. /image FILE shows an image, /reset begins anew, /exit leaves, a backslash at a
-    line's end goes on.
+    """Chat with a model in the terminal. /image FILE attaches an image, /reset starts anew, /exit leaves; a backslash
+    at a line's end continues the message.
     """
     from groundup import device as devices
     from groundup.generate.conversation import Conversation
@@ -225,7 +225,7 @@ def chat(
         return
     _introduce(about(folder))
     console.note(
-        "/image FILE shows an image, /reset begins anew, /exit leaves, \\ at the end of a line goes on in the next"
+        "/image FILE attaches an image, /reset starts anew, /exit leaves; \\ at the end of a line continues the message"
     )
     while (line := _line()) is not None:
         if line == "/reset":
@@ -279,7 +279,7 @@ def _stream(text: str) -> None:
 def evaluate(
     model: Model,
     recipe: Annotated[
-        Path | None, typer.Option(help="Recipe with the suites; left out: the one the model was grown by.")
+        Path | None, typer.Option(help="Recipe with the suites; default: the recipe of the model's run.")
     ] = None,
     text: Annotated[
         list[Path] | None,
@@ -300,7 +300,7 @@ def evaluate(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Measure a model by the suites of its recipe, or on files of your own: text, questions, choices, programs."""
+    """Evaluate a model with its recipe's suites, or on files of your own: text, questions, choices, programs."""
     from groundup.evaluate.runner import Evaluation
     from groundup.pipeline import finished
     from groundup.release.terminal import render
@@ -342,11 +342,11 @@ def export(
     dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of the weights of hf.")] = "fp32",
     size: Annotated[
         str | None,
-        typer.Option(help="WxH of the pictures that onnx will see; left out: square, as fine as the model sees."),
+        typer.Option(help="onnx: WxH of the input images; default: the finest square grid of the model."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model for other tools, with its lineage."""
+    """Export a model for other tools, with its lineage."""
     from groundup.pipeline.finished import model_folder
     from groundup.release.exporter import export as write
 
@@ -383,27 +383,23 @@ def trace(
 def serve(
     models: Annotated[list[str], typer.Argument(help="Models, each FOLDER or NAME=FOLDER.", show_default=False)],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but this machine's own needs --keys.")
+        str, typer.Option(help="Address to listen on; any but the loopback address needs --keys.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free port.")] = 8000,
     keys: Annotated[Path | None, typer.Option(help="File of API keys; `groundup key` makes them.")] = None,
     weights: Weights = "full",
-    cache_gigabytes: Annotated[
-        float, typer.Option(min=0.001, help="Memory for keys and values, for each model.")
-    ] = 1.0,
-    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, for each model.")] = 256,
-    concurrent: Annotated[int, typer.Option(min=1, help="Requests at a time, for each key or address.")] = 64,
-    rate: Annotated[int, typer.Option(min=1, help="Requests a minute, for each key or address.")] = 6000,
-    together: Annotated[int, typer.Option(min=1, help="Requests at a time, all together.")] = 512,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds to finish answers when stopped.")] = 30.0,
-    temperature: Annotated[
-        float, typer.Option(min=0, max=2, help="Of requests that name none; 0: always the likeliest token.")
-    ] = 1.0,
+    cache_gigabytes: Annotated[float, typer.Option(min=0.001, help="Memory for the KV cache, for each model.")] = 1.0,
+    queue: Annotated[int, typer.Option(min=1, help="Length of the request queue, for each model.")] = 256,
+    concurrent: Annotated[int, typer.Option(min=1, help="Concurrent requests of each key or address.")] = 64,
+    rate: Annotated[int, typer.Option(min=1, help="Requests a minute of each key or address.")] = 6000,
+    together: Annotated[int, typer.Option(min=1, help="Concurrent requests of all clients.")] = 512,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds for requests in flight at shutdown.")] = 30.0,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="Default temperature of requests; 0: greedy.")] = 1.0,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Load new versions of the models as they appear (SIGHUP does it once).")
+        bool, typer.Option("--watch", help="Reload changed models every few seconds (SIGHUP reloads once).")
     ] = False,
     log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Write what is asked into the access log.")
+        bool, typer.Option("--log-prompts", help="Write request bodies into the access log.")
     ] = False,
     images_from: Annotated[
         Path | None, typer.Option(help="Folder whose images requests may name by path or file URL.")
@@ -411,7 +407,7 @@ def serve(
     device: DeviceName = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Serve models: an API that OpenAI's clients use, and a page to talk to them and to watch runs."""
+    """Serve models: an OpenAI-compatible API, a chat page, and a view of runs."""
     from groundup.core.extras import require
 
     require("serve")
@@ -433,16 +429,14 @@ def serve(
 
 @app.command()
 def key(
-    name: Annotated[str, typer.Argument(help="Whose key it is.", show_default=False)],
-    keys: Annotated[Path, typer.Option(help="File to add it to.")],
-    rate: Annotated[
-        int | None, typer.Option(min=1, help="Requests a minute; left out: what the server allows.")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="Name of the key's owner.", show_default=False)],
+    keys: Annotated[Path, typer.Option(help="File of API keys, to which the key is added.")],
+    rate: Annotated[int | None, typer.Option(min=1, help="Requests a minute; default: the server's limit.")] = None,
     concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Requests at a time; left out: what the server allows.")
+        int | None, typer.Option(min=1, help="Concurrent requests; default: the server's limit.")
     ] = None,
 ) -> None:
-    """Make an API key for `groundup serve`. It is shown this once; the file keeps only its hash."""
+    """Create an API key for `groundup serve`. It is printed once; the file stores only its hash."""
     from groundup.serve.keys import make
 
     print(make(keys, name, rate, concurrent))
@@ -451,12 +445,12 @@ def key(
 @app.command()
 def doctor(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Leave out the minutes in which compiled code is compared with eager code.")
+        bool, typer.Option("--quick", help="Skip the comparison of compiled with eager code, which takes minutes.")
     ] = False,
     device: DeviceName = None,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine can do: device, precision, memory, versions, what is missing for which extra, and whether
+    """Show what this machine can do: device, precision, memory, versions, missing packages of each extra, and whether
     compiled code is right.
     """
     from groundup.pipeline.doctor import cells, compare, examine

@@ -136,7 +136,7 @@ def pick(name: str | None = None) -> Device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"--device {name}: not available here ({str(error).splitlines()[0]}); leave it out to use what is there"
+            f"--device {name}: not available here ({str(error).splitlines()[0]}); leave it out for the default device"
         ) from None
     return Device(device.type, device.index if device.index is not None else local)
 

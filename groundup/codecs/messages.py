@@ -121,7 +121,7 @@ def _check_weight(where: str, message: Message) -> None:
         raise InputError(f"{where}: weight is {str(weight)[:20]!r}; it must be 0 or 1")
     if weight and message["role"] != "assistant":
         raise InputError(
-            f"{where}: weight 1 of a message of role {message['role']}; only the assistant's are learnt, so take it out"
+            f"{where}: weight 1 of a message of role {message['role']}; only the assistant's are trained: remove it"
         )
 
 

@@ -27,7 +27,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
         str(path.absolute().parent).encode()
     except UnicodeEncodeError:  # a JSON record cannot hold it
-        raise InputError(f"the recipe's folder {os.fsencode(path.parent)!r} is no UTF-8; rename it") from None
+        raise InputError(f"the recipe's folder {os.fsencode(path.parent)!r} is not UTF-8; rename it") from None
     try:
         text = path.read_text(encoding="utf-8-sig")
         table = tomllib.loads(text)

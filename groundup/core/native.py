@@ -65,8 +65,8 @@ def _make(target: Path, commands: Sequence[Sequence[str]], probe: str) -> bool:
                 made.replace(target)
                 return True
             warn(
-                f"{probe}: what {command[0]} made of {target.stem} does not compute here what it should; it is not"
-                " used, the slower way is taken"
+                f"{probe}: {target.stem}, compiled by {command[0]}, gives wrong results here; it is not used, and the"
+                " slower code runs instead"
             )
     return False
 
@@ -90,7 +90,7 @@ def folder(name: str) -> Path:
         made.mkdir(mode=0o700, exist_ok=True)
     if made.is_dir() and is_private(made):
         return made
-    warn(f"{made}: others can change it, so it is left alone and what is compiled is not kept; mend it with chmod 700")
+    warn(f"{made}: other users can change it, so it is not used and compiled code is not kept; fix it with chmod 700")
     return Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
 
@@ -104,7 +104,7 @@ def _folder() -> Iterator[Path]:
         yield folder
     else:
         warn(
-            f"{folder}: no folder that you can write and no others can change, so what is compiled is not kept; mend it"
+            f"{folder}: not a folder that you can write and others cannot change, so compiled code is not kept; fix it"
             " with chmod 700"
         )
         with tempfile.TemporaryDirectory() as once:

@@ -87,4 +87,4 @@ class Damage:
             return ""
         guess = guessed(self.sample)
         hint = f", by their letters {guess}: set encoding = {guess!r}" if guess else ": set encoding to theirs"
-        return f"{self.undecoded:,} of them no UTF-8{hint}, or "
+        return f"{self.undecoded:,} of them not UTF-8{hint}, or "

@@ -80,7 +80,7 @@ def shown(path: Path, folder: Path) -> str:
 
 
 def legible(name: str) -> str:
-    r"""A file's name as text: one that is no UTF-8 read as Latin-1, which gives every byte a character.
+    r"""A file's name as text; a name that is not UTF-8 is read as Latin-1, in which every byte is a character.
 
     >>> legible(os.fsdecode(b"caf\xe9.png"))
     'caf\xe9.png'
@@ -138,7 +138,7 @@ def _folders(top: Path) -> Iterator[str]:
             inside = sorted(os.scandir(top / name), key=lambda entry: entry.name)
         except PermissionError as error:
             raise InputError(
-                f"the folder {top / name} may not be read ({error.strerror}); change that, or name those that are meant"
+                f"the folder {top / name} may not be read ({error.strerror}); change its permissions, or name the files"
             ) from None
         except OSError:  # not a folder, or a loop of links
             continue

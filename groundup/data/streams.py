@@ -110,7 +110,7 @@ class _Recoded(io.RawIOBase):
 
 
 def guessed(sample: bytes) -> str | None:
-    """The encoding that a text which is no UTF-8 is probably in, by the frequencies of its letters."""
+    """Guess the encoding of a text that is not UTF-8, by the frequencies of its letters."""
     from charset_normalizer import from_bytes  # loads its tables, for an error only
 
     best = from_bytes(sample, cp_isolation=_PLAUSIBLE).best()

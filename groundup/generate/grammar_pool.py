@@ -200,7 +200,7 @@ class GrammarPool:
                 while self._full(client):
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise Busy(worker.COMPILE_SECONDS, "answers under way follow too many grammars") from None
+            raise Busy(worker.COMPILE_SECONDS, "running answers use too many grammars") from None
 
     def _full(self, client: str) -> bool:
         held = list(self._live.values())
@@ -222,7 +222,7 @@ class GrammarPool:
             if isinstance(error, InputError) and not self._closed:
                 _remember(self._refused, source, str(error))
             if isinstance(error, TimeoutError):
-                raise Busy(worker.COMPILE_SECONDS, "the machine has no time to compile a grammar") from None
+                raise Busy(worker.COMPILE_SECONDS, "the machine is too busy to compile a grammar") from None
             raise
         compiled = self._live[source] = CompiledGrammar(source, client, self._spawner, link, first)
         _remember(self._recent, source, compiled)

@@ -60,7 +60,7 @@ def check_images(images: Sequence[ImageInput], size: int, config: ModelConfig) -
         grid, patches = image.grid, image.patches
         if grid.patches > config.patches or patches.shape != (grid.patches, config.patch_values):
             raise InputError(
-                f"an image has {patches.shape} patches; the model sees at most {config.patches} of"
+                f"an image has {patches.shape} patches; the model takes at most {config.patches} of"
                 f" {config.patch_values} values"
             )
         if not before <= image.position < image.end < size:

@@ -138,8 +138,7 @@ def _guard(state: State, root: Path, retrain: bool) -> None:
     if state.stage.trains and state.manifest is not None and not retrain:
         raise InputError(
             f"{root / state.stage.name}: finished, but {state.reason} since; give the recipe another name to keep this"
-            " model, or run with --retrain to train it again, unless what it"
-            " starts from comes out the same"
+            " model, or run with --retrain, which trains it again if its inputs come out different"
         )
 
 

@@ -147,8 +147,7 @@ def cut_off(source: str, total: int, report: ShardsResult, context: int) -> str 
     remedy = f"raise model.context, to {report.longest:,} for all of them, or shorten them"
     if report.lost and not report.train.rows:
         raise InputError(
-            f"source {source!r}: all conversations lose their answers behind the context of {context:,} tokens;"
-            f" {remedy}"
+            f"source {source!r}: the context of {context:,} tokens truncates the answers of all conversations; {remedy}"
         )
     if not report.cut:
         return None
@@ -185,7 +184,7 @@ def pretrained_tower(recipe: Recipe, home: Path) -> tuple[Path | None, VisionTow
     tower = VisionTowerConfig.of(folder)
     if tower.patch_size != recipe.patch:
         raise InputError(
-            f"{folder}: sees patches of {tower.patch_size} pixels, but model.patch is {recipe.patch}; set it to"
+            f"{folder}: its patches have {tower.patch_size} pixels, but model.patch is {recipe.patch}; set it to"
             f" {tower.patch_size}"
         )
     return folder, tower

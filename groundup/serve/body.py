@@ -115,7 +115,7 @@ def decompressed(body: bytes, coding: str, most: int) -> bytes:
     except zlib.error as error:
         raise _unreadable(f"the body is not {name} as its Content-Encoding says ({error})") from None
     if len(found) > most:
-        raise ApiError(413, f"the body has more than {most:,} bytes once its {name} is undone")
+        raise ApiError(413, f"the body has more than {most:,} bytes after {name} decompression")
     if not stream.eof or stream.unused_data:
         raise _unreadable(f"the body is {'more than' if stream.eof else 'only a part of'} one {name} stream")
     return found

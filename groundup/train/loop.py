@@ -121,7 +121,7 @@ class Trainer:
         self.heldout = {name: batches for name, batches in job.heldout.items() if any(batch.count for batch in batches)}
         for name in sorted(job.heldout.keys() - self.heldout):
             watch.note(
-                f"{job.title}: warning: source {name!r} has no token to learn in its held-out part, so it has no"
+                f"{job.title}: warning: source {name!r} has no supervised token in its held-out part, so it has no"
                 " held-out loss"
             )
 
@@ -136,9 +136,7 @@ class Trainer:
         predicted = memory.predict(
             self.model, self.micro_rows, self.mesh, self.device, job.steps > job.checkpoint_steps
         )
-        self.watch.note(
-            f"{job.title}: memory predicted {predicted / 2**20:,.0f} MiB beside what the program itself needs"
-        )
+        self.watch.note(f"{job.title}: predicted peak memory {predicted / 2**20:,.0f} MiB, without the program itself")
         if self.compiled:
             self._check_compiled()  # on the first batch and initial weights, so that a resumed run gets the same result
         done = self._resume()
@@ -149,7 +147,7 @@ class Trainer:
                 self._record(step, self._update(step))
                 if self._keep(step + 1, stopped()):
                     raise Interrupted(
-                        f"{job.title}: stopped after step {step + 1}; the same command goes on from there"
+                        f"{job.title}: stopped after step {step + 1}; the same command resumes from there"
                     )
         self.saver.finish()
         seconds = time.perf_counter() - start
@@ -192,12 +190,12 @@ class Trainer:
         losses = [record["loss"] for record in records if record["loss"] is not None]
         if records and not losses:
             raise InputError(
-                f"{self.job.title}: in none of its {len(records)} steps was there a token to learn; train longer, or on"
+                f"{self.job.title}: none of its {len(records)} steps had a supervised token; train longer, or on"
                 " other data"
             )
         if missing := len(records) - len(losses):
             self.watch.note(
-                f"{self.job.title}: warning: in {missing:,} of {len(records):,} steps there was no token to learn, so"
+                f"{self.job.title}: warning: {missing:,} of {len(records):,} steps had no supervised token, so"
                 " they have no loss"
             )
         return losses[-1] if losses else None
@@ -227,7 +225,7 @@ class Trainer:
         self.optimizer.prepare()
         checkpoint.read_into(found, self._tensors(), self.mesh)
         self._keep_log(found.step)
-        self.watch.note(f"{self.job.title}: going on from step {found.step}")
+        self.watch.note(f"{self.job.title}: resuming from step {found.step}")
         return found.step
 
     def _check_compiled(self) -> None:

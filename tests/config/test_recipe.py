@@ -173,7 +173,7 @@ def test_what_no_reader_of_toml_takes_is_one_sentence(recipe: Path, kind: str) -
 
 
 def test_a_folder_whose_name_no_record_can_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the recipe's folder b'.*caf\\xe9' is no UTF-8; rename it"):
+    with pytest.raises(InputError, match=r"the recipe's folder b'.*caf\\xe9' is not UTF-8; rename it"):
         load(tmp_path / os.fsdecode(b"caf\xe9") / "small.toml")
 
 

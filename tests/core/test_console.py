@@ -67,4 +67,4 @@ def test_a_second_interrupt_ends_the_process_at_once_without_a_traceback():
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
-    assert said.splitlines() == ["stopped; the same command goes on from the last finished work"]
+    assert said.splitlines() == ["stopped; the same command resumes from the last saved state"]

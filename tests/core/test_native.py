@@ -64,7 +64,7 @@ def test_a_library_that_is_wrong_is_not_used_and_that_is_said(
     (home / "small.c").write_text(f"int answer(void) {{ {wrong} return 0; }}")
     assert not made(home)
     assert kept(home) == []
-    assert "does not compute here what it should; it is not used" in " ".join(capsys.readouterr().err.split())
+    assert "gives wrong results here; it is not used" in " ".join(capsys.readouterr().err.split())
 
 
 def test_flags_under_which_it_is_right_are_taken(home: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_library_that_others_may_have_put_there_is_not_loaded(
             monkeypatch.setattr("os.geteuid", lambda: 12345)
     assert made(home)
     assert (cached.read_bytes() == b"planted") is (loose != "library")
-    assert ("others can change" in " ".join(capsys.readouterr().err.split())) is (loose != "library")
+    assert ("compiled code is not kept" in " ".join(capsys.readouterr().err.split())) is (loose != "library")
 
 
 def test_where_nothing_can_be_kept_it_is_compiled_for_this_once(home: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_folder_that_is_no_longer_private_is_replaced_for_the_process(
     other = native.folder.__wrapped__("torch")
     assert first not in (other, *other.parents)
     assert native.is_private(other)
-    assert "others can change it" in " ".join(capsys.readouterr().err.split())
+    assert "other users can change it" in " ".join(capsys.readouterr().err.split())
 
 
 def test_flags_of_a_faulty_compiler_are_used_for_our_own_c(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

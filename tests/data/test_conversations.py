@@ -240,7 +240,7 @@ def test_a_source_whose_answers_are_all_cut_off_is_refused(tmp_path: Path, token
     report = write_shards(write_parquet(tmp_path / "d.parquet", documents), tokenizer, 48, tmp_path / "out", ignore)
     with pytest.raises(
         InputError,
-        match=r"'talks': all conversations lose their answers behind the context of 48 tokens; raise model.context",
+        match=r"'talks': the context of 48 tokens truncates the answers of all conversations; raise model.context",
     ):
         cut_off("talks", 3, report, 48)
 

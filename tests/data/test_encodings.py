@@ -54,7 +54,7 @@ def test_all_files_of_another_encoding_are_counted_and_the_knob_is_offered(tmp_p
     (tmp_path / "good.txt").write_text(GERMAN, encoding="utf-8")
     with pytest.raises(
         InputError,
-        match=r"7 of 8 files cannot.* the first is 0\.txt: invalid UTF-8 \(byte 5\); 7 of them no UTF-8, by their"
+        match=r"7 of 8 files cannot.* the first is 0\.txt: invalid UTF-8 \(byte 5\); 7 of them not UTF-8, by their"
         " letters cp1252: set encoding = 'cp1252', or mend",
     ):
         texts(text_source("*.txt"), tmp_path)
@@ -92,7 +92,7 @@ def test_conversations_in_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(f'question,answer\nWoher?,"{GERMAN}"\n'.encode("latin-1"))
     [document] = messages_source("a.csv", encoding="latin-1").read(tmp_path, Filtered())
     assert document.messages is not None and document.messages[1]["content"] == GERMAN
-    with pytest.raises(InputError, match=r"a\.csv:1: invalid UTF-8 .* 1 of them no UTF-8, by their letters cp1252"):
+    with pytest.raises(InputError, match=r"a\.csv:1: invalid UTF-8 .* 1 of them not UTF-8, by their letters cp1252"):
         list(messages_source("a.csv").read(tmp_path, Filtered()))
 
 

@@ -60,7 +60,7 @@ def test_a_script_without_spaces_gives_a_finite_number(engine: Engine, tmp_path:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "holds no text"), (b" \n ", "holds no text"), (b"caf\xe9", "byte 3 is no UTF-8"), (None, "cannot be read")],
+    [(b"", "holds no text"), (b" \n ", "holds no text"), (b"caf\xe9", "byte 3 is not UTF-8"), (None, "cannot be read")],
 )
 def test_a_file_that_cannot_be_measured_is_refused(engine: Engine, tmp_path: Path, content: Any, says: str) -> None:
     file = tmp_path / "a.txt"

@@ -111,7 +111,7 @@ def test_the_device_is_picked_by_its_name_or_because_it_is_there(on_pretend: Pre
 
 @pytest.mark.parametrize("name", ["pretend", "pretnd", "cuda:99", "cpu:x"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=f"--device {name}: not available here .*; leave it out to use what is there"):
+    with pytest.raises(InputError, match=f"--device {name}: not available here .*; leave it out for the default"):
         pick(name)
 
 

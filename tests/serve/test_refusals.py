@@ -289,7 +289,7 @@ def test_bodies_may_be_compressed_or_begin_with_a_mark(server, body, coding):
             gzip.compress(b" " * (5 << 20) + UTF8, mtime=0),
             "gzip",
             413,
-            "more than 4,194,304 bytes once its gzip is undone",
+            "more than 4,194,304 bytes after gzip decompression",
         ),
         (BODY.encode("utf-16"), "identity", 400, "is UTF-16; send JSON in UTF-8"),
         (BODY.encode("utf-32"), "identity", 400, "is UTF-32; send JSON in UTF-8"),

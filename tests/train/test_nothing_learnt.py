@@ -103,13 +103,13 @@ def test_a_step_without_a_target_has_no_loss(data: Path, tmp_path: Path) -> None
     losses = [record["loss"] for record in logged(tmp_path)]
     assert [loss is None for loss in losses] == [False, False, True, False, False, True]
     assert outcome.loss == losses[4]
-    assert any("in 2 of 6 steps there was no token to learn, so they have no loss" in note for note in watch.notes)
+    assert any("2 of 6 steps had no supervised token, so they have no loss" in note for note in watch.notes)
     records = [record | {"tokens_per_second": 1.0, "share_of_peak": 0.1} for record in logged(tmp_path)]
     assert "None" not in plots.loss("pretrain", records).label
 
 
 def test_training_without_any_target_ends_with_a_sentence_and_no_weights(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="in none of its 6 steps was there a token to learn"):
+    with pytest.raises(InputError, match="none of its 6 steps had a supervised token"):
         train(make_job(data, tmp_path, batches=gaps(data, *range(6))))
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -119,4 +119,4 @@ def test_a_held_out_part_without_a_target_has_no_loss(data: Path, tmp_path: Path
     blank = [replace(batch, weights=np.zeros_like(batch.weights)) for batch in held["texts"]]
     watch, outcome = train(make_job(data, tmp_path, heldout=held | {"blank": blank}))
     assert set(outcome.heldout) == {"texts"}
-    assert any("source 'blank' has no token to learn in its held-out part" in note for note in watch.notes)
+    assert any("source 'blank' has no supervised token in its held-out part" in note for note in watch.notes)

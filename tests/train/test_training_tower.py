@@ -214,7 +214,7 @@ def recipe_of(**model: Any) -> Recipe:
 
 
 def test_a_tower_of_other_patches_is_refused_before_anything_runs(tower: Path) -> None:
-    with pytest.raises(InputError, match=r"tower: sees patches of 4 pixels, but model.patch is 16; set it to 4"):
+    with pytest.raises(InputError, match=r"tower: its patches have 4 pixels, but model.patch is 16; set it to 4"):
         plan(recipe_of(vision_tower=str(tower)), Path())
 
 

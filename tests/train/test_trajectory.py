@@ -79,7 +79,7 @@ def test_a_resumed_compiled_run_ends_in_the_same_bits(data: Path, tmp_path: Path
 def test_an_interrupted_run_saves_and_goes_on(data: Path, tmp_path: Path, last: int) -> None:
     train(make_job(data, tmp_path / "whole"))
     asked = Record(after_step=lambda step: os.kill(os.getpid(), signal.SIGINT) if step == last else None)
-    with pytest.raises(Interrupted, match=f"stopped after step {last}; the same command goes on from there"):
+    with pytest.raises(Interrupted, match=f"stopped after step {last}; the same command resumes from there"):
         train(make_job(data, tmp_path / "cut"), asked)
     resumed, outcome = train(make_job(data, tmp_path / "cut"))
     assert resumed.done == last

@@ -48,7 +48,7 @@ def of_file(engine: Engine, path: Path, advance: Advance = ignored) -> TextFile:
     """The figures of a file: one text of UTF-8, or JSON lines with a text each under "text".
 
     Code lengths are those of the suite "bits-per-byte"; perplexity a word is 2 to the bits a word. Raises InputError
-    for a file without text, and one that is too large, not readable or no UTF-8.
+    for a file without text, and one that is too large, not readable or not UTF-8.
     """
     lengths = list(code_lengths(engine, _texts(path), advance))
     bits, sizes, words = (
@@ -83,7 +83,7 @@ def _texts(path: Path) -> list[str]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a text file") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is no UTF-8; convert the file to UTF-8") from None
+        raise InputError(f"{path}: byte {error.start} is not UTF-8; convert the file to UTF-8") from None
 
 
 # --- display -----------------------------------------------------------------------------------------------------

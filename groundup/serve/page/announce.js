@@ -7,7 +7,7 @@ const EVERY = 2500; // milliseconds between two stretches of an answer
 const LONGEST = 1200; // characters of the last stretch; the rest is there to be read
 const KEPT = 6; // stretches that stay in the region
 
-/** Announce a note when the screen reader is free. */
+/** Announce a note after the current announcement. */
 export function announce(text) {
   const region = byId("spoken");
   region.append(h("p", {}, text));
@@ -19,7 +19,7 @@ export class Speaker {
   #said = 0;
   #at = 0;
 
-  /** Take the text so far; says the sentences that are whole, if it is time. */
+  /** Take the text so far; announces complete sentences, if it is time. */
   grow(text) {
     const now = performance.now();
     if (now - this.#at < EVERY) return;
@@ -32,7 +32,7 @@ export class Speaker {
     }
   }
 
-  /** The answer is there: say what is left. */
+  /** The answer is complete: announce the rest. */
   end(text) {
     const rest = words(text).slice(this.#said).trim();
     if (rest) announce(rest.length > LONGEST ? `${rest.slice(0, LONGEST)}…` : rest);

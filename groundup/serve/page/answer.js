@@ -10,8 +10,8 @@ const CALL_END = "</tool_call>";
 /**
  * An answer's text in parts, in order.
  * @param {string} text
- * @param {boolean} running More may come: half a tag at the end is held back.
- * @returns {{kind: "thought"|"text"|"call"|"boxes", text: string, open?: boolean, name?: string, things?: import("./boxes.js").Thing[]}[]} A call that is no JSON object with a name stays text.
+ * @param {boolean} running More text may follow: an incomplete tag at the end is held back.
+ * @returns {{kind: "thought"|"text"|"call"|"boxes", text: string, open?: boolean, name?: string, detections?: import("./boxes.js").Detection[]}[]} A call that is no JSON object with a name stays text.
  */
 export function parts(text, running = false) {
   const found = [];
@@ -42,7 +42,7 @@ function* called(text) {
 
 function said(text) {
   return boxed(text).map((part) =>
-    typeof part === "string" ? { kind: "text", text: part } : { kind: "boxes", text: part.map(inPlace).join("\n"), things: part },
+    typeof part === "string" ? { kind: "text", text: part } : { kind: "boxes", text: part.map(inPlace).join("\n"), detections: part },
   );
 }
 

@@ -1,7 +1,7 @@
 /** Requests to the page's server, and their errors. */
 
 const KEY = "groundup.key";
-let unkept = null; // the key where the tab may keep nothing
+let unkept = null; // the key, if the tab may not store anything
 
 /**
  * An error of a request, independent of the language.
@@ -30,7 +30,7 @@ export function setApiKey(key) {
     if (key) sessionStorage.setItem(KEY, key);
     else sessionStorage.removeItem(KEY);
   } catch {
-    // Forbidden: it lives in this page alone.
+    // Storage is forbidden: the key is kept in this page only.
   }
 }
 

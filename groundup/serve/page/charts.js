@@ -15,8 +15,8 @@ const ROWS = 60; // of the table
 const HUES = 6; // after which they come again, dotted
 
 /**
- * @typedef {{name: string, points: [number, number|null][], dots?: boolean}} Series Steps grow; a value that is no number is null and leaves a gap.
- * `dots`: few measurements, each to be seen, and none to be averaged.
+ * @typedef {{name: string, points: [number, number|null][], dots?: boolean}} Series Steps ascend; a value that is not a number is null and leaves a gap.
+ * `dots`: few measurements, drawn one by one and not averaged.
  */
 
 export class Chart {
@@ -90,7 +90,7 @@ export class Chart {
     this.keys.setAttribute("aria-hidden", String(this.#series.length < 2)); // its room stays, so that plots beside each other stand level
   }
 
-  /** Hide a curve, or show it again; when the last one goes, all come back. */
+  /** Hide a curve, or show it again; hiding the last one shows all. */
   #toggle(name) {
     if (!this.#hidden.delete(name)) this.#hidden.add(name);
     if (this.#series.every((one) => this.#hidden.has(one.name))) this.#hidden.clear();
@@ -101,7 +101,7 @@ export class Chart {
 
   // --- drawing -----------------------------------------------------------------------------------------------
 
-  /** The curves as they are drawn: a logarithm has no place for what is not above zero. */
+  /** The curves as drawn; a logarithmic scale omits values that are not above zero. */
   #visible() {
     const placed = (points) => (this.#log ? points.map(([step, value]) => [step, value > 0 ? value : null]) : points);
     const shown = this.#series.filter(({ name }) => !this.#hidden.has(name)).map((one) => ({ ...one, points: placed(one.points) }));
@@ -154,7 +154,7 @@ export class Chart {
     );
   }
 
-  /** A line through the points, broken where there is no number. */
+  /** A line through the points, with gaps at missing values. */
   #path(points) {
     const { x, y } = this.places;
     let pen = "M";
@@ -220,7 +220,7 @@ export class Chart {
     return `${t("stepAt", { step: number(step) })}: ${values.join(", ")}`;
   }
 
-  /** The table as of when it is opened: one that changes under its reader is of no use. All measurements of dotted curves are in it, of the others some. */
+  /** The table, as of when it is opened, so that it does not change while it is read: all measurements of dotted curves, a sample of the others. */
   #tabulate() {
     this.table.querySelector(".scroll")?.remove();
     if (!this.table.open || !this.#series.length) return;

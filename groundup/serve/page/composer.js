@@ -55,7 +55,7 @@ export class Composer {
     this.focus();
   }
 
-  /** Show what belongs to the conversation: its draft, what the model can take, whether an answer is under way. */
+  /** Show the state of the conversation: its draft, the inputs that the model accepts, whether an answer is being generated. */
   show() {
     const { current } = this.session;
     if (this.#shown !== current.id) {
@@ -118,7 +118,7 @@ export class Composer {
     drafts.set(this.#shown, { text: this.field.value, images: this.#images });
   }
 
-  /** How much of the model's context the conversation fills, once the server has counted. */
+  /** How much of the context the conversation uses, once the server has counted its tokens. */
   #fullness() {
     const counted = path(this.session.current).findLast(({ usage }) => usage)?.usage;
     const context = this.session.model?.context;

@@ -7,7 +7,7 @@ import { t } from "./i18n.js";
 let count = 0;
 
 /**
- * Open a window; the browser gives the focus back when it closes.
+ * Open a dialog; the browser restores the focus when it closes.
  * @param {string} title
  * @param {Array<Node|string>} content
  * @param {{kind?: string, closed?: () => void}} [options] `kind`: a class, such as "sheet" for one at the right edge.

@@ -48,7 +48,7 @@ export function newId() {
 }
 
 /**
- * Put a text on the clipboard; also where the page comes over plain HTTP, in which browsers hide the modern way.
+ * Copy a text to the clipboard; also over plain HTTP, where browsers disable the Clipboard API.
  * @returns {Promise<boolean>} whether it worked
  */
 export async function copy(text) {

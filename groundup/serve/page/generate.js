@@ -7,7 +7,7 @@ const ADDRESS = "/v1/chat/completions";
 
 /**
  * Request an answer and stream it into `node`.
- * @param {object} body The request, less what streaming needs.
+ * @param {object} body The request without the fields for streaming.
  * @param {import("./tree.js").Node} node An empty message of the assistant.
  * @param {AbortSignal} signal
  * @param {() => void} grown Called after each delta.

@@ -1,6 +1,6 @@
 /** Image attachments: scaled down in the browser and stored as data URIs. */
 
-const SIDE = 1024; // pixels of the longer side; more shows a model of this kind nothing more
+const SIDE = 1024; // pixels of the longer side; models of this kind use no more
 const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 const SAFE = /^data:image\/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+=*$/;
 
@@ -13,9 +13,9 @@ export function isPicture(text) {
 }
 
 /**
- * A file as a data address, its longer side at most SIDE pixels; what the file says beside the picture (place, camera) is left out.
+ * A file as a data URI, its longer side at most SIDE pixels; metadata (location, camera) is removed.
  * @param {Blob} file
- * @returns {Promise<string|null>} null: no picture that this browser can read
+ * @returns {Promise<string|null>} null: not an image that this browser can decode
  */
 export async function picture(file) {
   if (!KINDS.includes(file.type)) return null;

@@ -13,7 +13,7 @@ const EDGE = 12; // between a box and its texts
 const FONTS = { title: "600 13px", line: "12px" }; // as runs.css has them
 
 /**
- * A picture of the nodes and edges, and the same as a list for those who do not see it.
+ * A drawing of the nodes and edges, and the same as a list for screen readers.
  * @param {{nodes: {id: string, kind: string, title: string, lines: string[]}[], edges: [string, string][]}} lineage
  */
 export function lineagePicture({ nodes, edges }) {

@@ -224,7 +224,7 @@ class Page {
     return Object.keys(nodes).length ? `#/chat/${id}` : "#/chat";
   }
 
-  /** On narrow screens the list comes in from the side. */
+  /** On narrow screens the list slides in from the side. */
   drawer(open) {
     const narrow = NARROW.matches;
     const shown = narrow && open;
@@ -269,7 +269,7 @@ class Page {
     this.#again(".brand ~ footer button:nth-of-type(4)");
   }
 
-  /** Build again and give the focus back to the switch that was pressed. */
+  /** Rebuild the page and restore the focus to the switch that was pressed. */
   async #again(selector) {
     const open = document.body.classList.contains("drawer");
     this.build();
@@ -290,7 +290,7 @@ function decoded(text) {
 
 const page = new Page(new ChatSession(await openStore()));
 
-// A conversation that was begun gets an address, so that going back and loading again lead to it.
+// A started conversation gets a URL, so that going back and reloading lead to it.
 page.session.addEventListener("shown", () => {
   const { current } = page.session;
   const address = `#/chat/${current.id}`;

@@ -39,7 +39,7 @@ const markdown = new Marked({ gfm: true, breaks: true });
 const asMath = ({ text, display }) => `<code class="math${display ? " display" : ""}">${escaped(text)}</code>`;
 
 const BLOCK_MATH = /^ {0,3}(?:\$\$([^$]{1,4000})\$\$|\\\[([\s\S]{1,4000}?)\\\])[ \t]*(?:\n|$)/;
-// What begins here: a formula, or bold text. A price is no formula: no space inside the dollars, and no digit behind them.
+// A formula or bold text begins here. A price is not a formula: no space inside the dollars, and no digit after them.
 const DISPLAY = /^(?:\$\$([^$]+?)\$\$|\\\[([\s\S]+?)\\\])/;
 const INLINE = /^(?:\\\(([\s\S]+?)\\\)|\$(?![\s$])((?:\\.|[^\\$\n])*?(?:\\.|[^\\$\s]))\$(?![\d$]))/;
 const BOLD = /^\*\*(?=\S)([^*\n]*[^*\s])\*\*/;
@@ -94,7 +94,7 @@ markdown.use({
   },
   renderer: {
     html: ({ text }) => escaped(text),
-    // Nothing is fetched for a picture: it is a link to follow or to leave.
+    // Pictures are not fetched: they become links.
     image: ({ href, text }) => `<a class="picture" href="${escaped(href)}">${escaped(text || href)}</a>`,
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
   },
@@ -187,11 +187,11 @@ export function copyButton(text, label = t("copy")) {
 // --- growing texts -------------------------------------------------------------------------------------------
 
 const LONGEST_STRETCH = 3000; // characters read for emphasis and links at once: the time that takes grows with the square
-const MOST_MARKS = 400; // characters in a stretch that may begin something
+const MOST_MARKS = 400; // characters in a span that may begin an element
 const WINDOW = 16_000; // characters read for blocks at once: what a block costs grows with what stands behind it
 const MOST_STEPS = 2e7; // characters that stand behind the beginnings of all blocks of a window; more is no text for people
 const BATCH = 4000; // characters of blocks that become elements at once
-const BUDGET = 40; // milliseconds of work before the page may do something else
+const BUDGET = 40; // milliseconds of work before the page yields to the browser
 const DEEP = /^((?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))){10})(?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t])))+/gm; // quotes and lists in each other
 const LINK_ADDRESS = /^ {0,3}\[[^\]\n]{1,999}\]:/m;
 
@@ -271,7 +271,7 @@ export class Prose {
     return this.#rest !== 0;
   }
 
-  /** Show a text; `done`: nothing will follow. What takes long is shown in turns. */
+  /** Show a text; `done`: it is complete. Slow parts are rendered in several turns. */
   show(said, done) {
     const text = said.replace(/\r\n?/g, "\n").replace(DEEP, "$1");
     if (text === this.#text && !done) return;

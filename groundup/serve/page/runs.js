@@ -11,7 +11,7 @@ import { label } from "./scale.js";
 import { toast } from "./toast.js";
 import { errorText } from "./error_text.js";
 
-const EVERY = 2000; // milliseconds between two looks at a run that is live
+const EVERY = 2000; // milliseconds between two polls of a live run
 const IDLE = 15_000; // and at one that is not: it may be started
 const LONGEST = 60_000; // between two tries to reach a server that fails
 const MOST = 1500; // points a curve may have before the server is asked for fewer
@@ -32,7 +32,7 @@ export class Runs {
     this.load();
   }
 
-  /** Look now, and then every few seconds. */
+  /** Poll now, and then every few seconds. */
   async load() {
     clearTimeout(this.#timer);
     try {
@@ -57,7 +57,7 @@ export class Runs {
     else this.#later(trouble.kind === "missing" ? IDLE : Math.min(LONGEST, Math.max(EVERY * 2 ** this.#failures, 1000 * (trouble.after ?? 0))));
   }
 
-  /** Look again after so many milliseconds; nobody is asked while the page is hidden, but at once when it is seen again. */
+  /** Poll again after so many milliseconds; not while the page is hidden, but at once when it is visible again. */
   #later(delay) {
     if (this.signal.aborted) return;
     const awake = () => document.addEventListener("visibilitychange", () => this.load(), { once: true, signal: this.signal });
@@ -171,7 +171,7 @@ class Run {
 
   #show(run, whole) {
     const brief = JSON.stringify([run.live, run.report, run.stages]);
-    if (brief !== this.#brief) this.#top(run); // what has the focus is not taken away for nothing
+    if (brief !== this.#brief) this.#top(run); // an unchanged element keeps the focus
     this.#brief = brief;
     this.#tell(run);
     if (whole) this.#stages.forEach((shown) => (shown.points = []));
@@ -187,7 +187,7 @@ class Run {
     this.stages.replaceChildren(...run.stages.map(stage));
   }
 
-  /** Say which stages ended since the last look, and that the run did. */
+  /** Announce the stages that ended since the last poll, and the end of the run. */
   #tell({ name, live, stages }) {
     const before = this.#before;
     this.#before = { live, states: new Map(stages.map((one) => [one.name, one.state])) };

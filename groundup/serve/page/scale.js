@@ -56,7 +56,7 @@ export function thinned(list, most) {
 }
 
 /**
- * A moving average that looks as far forward as back, so that it does not lag behind a curve that falls. What is no number stays none and is passed over.
+ * A centred moving average, which does not lag behind a falling curve. What is no number stays none and is passed over.
  * @param {[number, number|null][]} points
  */
 export function calmed(points) {

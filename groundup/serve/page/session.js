@@ -115,7 +115,7 @@ export class ChatSession extends EventTarget {
     this.dispatchEvent(new CustomEvent("proposed", { detail: text }));
   }
 
-  /** Say something else in a message's place; the old one stays on its branch. Of an answer only the text is put in place. */
+  /** Edit a message as a new version; the old one stays on its branch. Of an answer only the text is edited. */
   edit(node, text, images = node.images ?? []) {
     if (node.role === "assistant") {
       tree.add(this.current, node.parent, { role: "assistant", content: text, state: "done", edited: true, model: node.model });

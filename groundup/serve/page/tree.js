@@ -97,7 +97,7 @@ export function adopt(mine, theirs) {
 /**
  * Messages in the OpenAI shape, as the API takes them.
  * @param {string} system The system prompt; empty: none.
- * @param {Node[]} nodes Answers that failed before they said anything are left out.
+ * @param {Node[]} nodes Answers that failed without any text are left out.
  */
 export function messages(system, nodes) {
   const said = nodes.filter((node) => node.role !== "assistant" || node.content || node.calls?.length);
