@@ -54,11 +54,11 @@ class Device:
             case _:
                 return False
 
-    def precision(self, asked: Literal["auto", "bf16", "fp32"]) -> torch.dtype:
+    def precision(self, requested: Literal["auto", "bf16", "fp32"]) -> torch.dtype:
         """The dtype to compute in."""
-        if asked == "auto":
+        if requested == "auto":
             return torch.bfloat16 if self.multiplies_bf16 else torch.float32
-        return {"bf16": torch.bfloat16, "fp32": torch.float32}[asked]
+        return {"bf16": torch.bfloat16, "fp32": torch.float32}[requested]
 
     @property
     def collectives(self) -> str:

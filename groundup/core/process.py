@@ -33,17 +33,17 @@ def configure_process() -> None:
 @contextmanager
 def stoppable(*numbers: signal.Signals) -> Iterator[Callable[[], bool]]:
     """Turn the first stop signal into a flag, so that the step ends; the second interrupts. Main thread only."""
-    asked = False
+    stopped = False
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
             raise KeyboardInterrupt
-        asked = True
+        stopped = True
 
-    before = {number: signal.signal(number, ask) for number in numbers}
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield lambda: asked
+        yield lambda: stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

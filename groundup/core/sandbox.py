@@ -1,8 +1,8 @@
 """A sandbox for programs that a model wrote: bubblewrap's namespaces, resource limits, and an unused user id.
 
-A program sees the interpreter and the system's libraries, read-only, and an empty folder; no network, no process but
-its own, no other file, nothing of this process's environment. What it returns is text, which the caller judges: what
-is expected of it never enters the sandbox.
+A program can read the interpreter and the system's libraries and write to an empty folder. It has no network, sees no
+other process and no other file, and gets none of this process's environment. It returns text, which the caller judges:
+expected values never enter the sandbox.
 """
 
 import os
@@ -21,15 +21,15 @@ from typing import IO, Any, Literal
 
 from groundup.core.errors import InputError
 
-TOOLS = ("bwrap", "prlimit", "setpriv")  # of the packages bubblewrap and util-linux
+TOOLS = ("bwrap", "prlimit", "setpriv")  # from the packages bubblewrap and util-linux
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64")  # what an interpreter needs
-_PYTHON = Path("/python")  # where this one lies inside: its own folder may be in a home that only its user enters
+_PYTHON = Path("/python")  # where this interpreter is inside: its own folder may be private to its user
 _FIRST_USER = 1 << 24  # ids from here on belong to nobody
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use. Sizes in bytes; `memory` is that of each of its processes."""
+    """Resource limits of a program. Sizes in bytes; `memory` is per process."""
 
     seconds: float = 5.0
     memory: int = 512 << 20
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Ran:
-    """How a program ended: `end` is what ended it, `code` its exit code (negative: a signal), if it ended by itself."""
+    """The outcome of a program: `end` is what ended it, `code` its exit code (negative: a signal), if it exited."""
 
     end: Literal["exit", "time", "output"]
     code: int | None
@@ -49,7 +49,7 @@ class Ran:
 
 
 def require() -> None:
-    """Raise InputError where programs cannot be isolated."""
+    """Raise InputError if programs cannot be isolated on this machine."""
     if (lack := _lack()) is not None:
         raise InputError(f"programs of a model cannot be isolated here, so none is run: {lack}")
 
@@ -168,7 +168,7 @@ def _descriptors(files: Mapping[str, str]) -> Iterator[dict[str, int]]:
 
 
 def _outcome(process: "subprocess.Popen[bytes]", stdin: bytes, limits: Limits) -> Ran:
-    """Feed a started program and collect what it writes, until it ends or has used up its time or output."""
+    """Feed a started program and collect its output, until it ends or exceeds its limits of time or output."""
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     texts = {process.stdout: bytearray(), process.stderr: bytearray()}
     end: Literal["exit", "time", "output"] = "exit"

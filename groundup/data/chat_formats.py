@@ -118,7 +118,7 @@ def _messages(rest: Row) -> tuple[str, list[Any]]:
         ]
     names = [next((key for key in keys if key in rest), "") for keys in (QUESTIONS, ANSWERS)]
     if isinstance(rest.get(names[1]), list) and _is_whole(rest[names[1]]):
-        return names[1], _said(rest.pop(names[1]), names[1], "")
+        return names[1], _as_messages(rest.pop(names[1]), names[1], "")
     if not all(names):
         raise InputError(
             f"no conversation: its keys are {', '.join(rest)[:200] or 'none'}; known are messages (OpenAI),"
@@ -139,23 +139,23 @@ def _pair(rest: Row, where: str = "") -> Iterator[Any]:
     if isinstance(system := rest.pop("system", None), str) and system:
         yield {"role": "system", "content": system}
     question, answer = (next((key for key in keys if key in rest), None) for keys in (QUESTIONS, ANSWERS))
-    asked = [_said(rest.pop(question), question, "user")] if question else [[]]
+    questions = [_as_messages(rest.pop(question), question, "user")] if question else [[]]
     context = next((rest.pop(key) for key in CONTEXTS if isinstance(rest.get(key), str)), "") if question else ""
     history = _structure(rest.pop("history", None) or [], "history")
     if not isinstance(history, list) or not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
         raise InputError('"history" must be a list of [question, answer]')
     for before in history:
-        yield from _said(before[0], "history", "user") + _said(before[1], "history", "assistant")
-    if context and isinstance(asked[0][-1].get("content"), str):
-        asked[0][-1]["content"] += f"\n\n{context}"
+        yield from _as_messages(before[0], "history", "user") + _as_messages(before[1], "history", "assistant")
+    if context and isinstance(questions[0][-1].get("content"), str):
+        questions[0][-1]["content"] += f"\n\n{context}"
     # In a list of messages, everything before the completion is left out of the loss mask (as in TRL).
-    yield from ({**each, "weight": 0} if each.get("role") == "assistant" else each for each in asked[0])
-    yield from _said(rest.pop(answer), answer, "assistant") if answer else []
+    yield from ({**each, "weight": 0} if each.get("role") == "assistant" else each for each in questions[0])
+    yield from _as_messages(rest.pop(answer), answer, "assistant") if answer else []
     if where:
         _refuse(rest, where)
 
 
-def _said(value: Any, key: str, role: str) -> list[Message]:
+def _as_messages(value: Any, key: str, role: str) -> list[Message]:
     """A text as a message of a role, or the messages in its place."""
     if isinstance(value, str):
         return [{"role": role, "content": value}]
@@ -205,12 +205,12 @@ def _is_typed(content: list[Any]) -> bool:
 
 def _typed(content: list[dict[str, str]]) -> Message:
     """Text, reasoning and tool calls of a message with typed parts."""
-    said, thought, called = (
+    texts, reasoning, calls = (
         [part["value"] for part in content if part["type"] == kind] for kind in ("text", "reasoning", "tool_call")
     )
-    more: Message = {"reasoning_content": "\n\n".join(thought)} if thought else {}
-    more |= {"tool_calls": [call for each in called for call in _calls(each)]} if called else {}
-    return {"content": "".join(said) if said or not called else None} | more
+    more: Message = {"reasoning_content": "\n\n".join(reasoning)} if reasoning else {}
+    more |= {"tool_calls": [call for each in calls for call in _calls(each)]} if calls else {}
+    return {"content": "".join(texts) if texts or not calls else None} | more
 
 
 def _answer(message: Message) -> Message:

@@ -68,18 +68,18 @@ def _answers(message: dict[str, Any]) -> bool:
     return supervised(message) and bool(said(message).strip() or message.get("tool_calls"))
 
 
-def is_heldout(digest: bytes, share: float) -> bool:
-    """Whether content with this digest is held out: a pure function of the content and the fraction `share`.
+def is_heldout(digest: bytes, fraction: float) -> bool:
+    """Whether content with this digest is held out: a pure function of the content and the `fraction`.
 
     A document stays on its side when other documents are added or removed, and so do its duplicates. A larger fraction
     holds out all documents of a smaller one.
     """
-    return int.from_bytes(digest[8:16], "big") < share * 2**64
+    return int.from_bytes(digest[8:16], "big") < fraction * 2**64
 
 
-def set_aside(share: float, count: int) -> int:
+def set_aside(fraction: float, count: int) -> int:
     """The number of held-out documents beside `count` for training: enough for a held-out loss, quick to evaluate."""
-    return min(MOST_HELDOUT, max(LEAST_HELDOUT, ceil(share * count)))
+    return min(MOST_HELDOUT, max(LEAST_HELDOUT, ceil(fraction * count)))
 
 
 class DigestSet:

@@ -138,16 +138,16 @@ def _told(bbox: Any, drops: Filtered) -> None:
 
 def _box(annotation: dict[str, Any]) -> Box:
     inner = annotation.get("attributes")
-    said = annotation | inner if isinstance(inner, dict) else annotation
-    if said.get("ignore"):
+    keys = annotation | inner if isinstance(inner, dict) else annotation
+    if keys.get("ignore"):
         raise BadImage(
             "annotation to be ignored",
             "an image needs all of its boxes, and no others; take its image out, or the key 'ignore'",
         )
-    if said.get("rotation"):
+    if keys.get("rotation"):
         raise BadImage(
             "turned box",
-            f"its rotation is {str(said['rotation'])[:20]}; write bbox as [middle x, middle y, width, height, degrees]",
+            f"its rotation is {str(keys['rotation'])[:20]}; write bbox as [middle x, middle y, width, height, degrees]",
         )
     if annotation.get("bbox") is None:
         return bounds(_polygons(annotation.get("segmentation")))

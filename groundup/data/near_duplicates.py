@@ -76,19 +76,19 @@ class HashIndex:
 
 
 def split(
-    groups: Iterator[list[Document]], given: bool, share: float, filtered: Filtered, index: HashIndex
+    groups: Iterator[list[Document]], given: bool, fraction: float, filtered: Filtered, index: HashIndex
 ) -> Iterator[list[Document]]:
     """Mark what is held out, near images on one side; `index` holds those of sources before this one.
 
     With a `given` split, whose held-out part comes first: a training image near a held-out one is filtered and counted,
-    and so is a held-out image that another source trains on. Without: the fraction `share` is held out by the content's
+    and so is a held-out image that another source trains on. Without: the `fraction` is held out by the content's
     hash, but an image near an earlier one takes its side, and an image near both sides is filtered.
     """
     side = _listed if given else _hashed
     for group in groups:
         kept = []
         for document in group:
-            heldout = side(document, index, share)
+            heldout = side(document, index, fraction)
             if heldout is None:
                 filtered.note(NEAR_TRAINED if document.heldout else NEAR_HELDOUT, document.origin)
             else:
@@ -96,7 +96,7 @@ def split(
         yield kept
 
 
-def _listed(document: Document, index: HashIndex, share: float) -> bool | None:
+def _listed(document: Document, index: HashIndex, fraction: float) -> bool | None:
     """Whether a list holds a document out; None: a near image is on the other side. Only held-out ones are indexed."""
     near = index.sides(_hash(document))
     if (near != document.heldout).any():
@@ -106,12 +106,12 @@ def _listed(document: Document, index: HashIndex, share: float) -> bool | None:
     return document.heldout
 
 
-def _hashed(document: Document, index: HashIndex, share: float) -> bool | None:
+def _hashed(document: Document, index: HashIndex, fraction: float) -> bool | None:
     """Whether a document is held out by its hash, or by an earlier near image; None: images of both sides are near."""
     near = index.sides(_hash(document))
     if len(near) and near.any() != near.all():
         return None
-    heldout = bool(near[0]) if len(near) else is_heldout(document.digest, share)
+    heldout = bool(near[0]) if len(near) else is_heldout(document.digest, fraction)
     index.add(_hash(document), heldout)
     return heldout
 

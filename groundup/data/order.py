@@ -15,18 +15,18 @@ ROUNDS = 4
 class Node(NamedTuple):
     """A node of the mixing tree: the fraction of the rows below it, and its source or its two halves."""
 
-    share: float
+    fraction: float
     number: int  # at a leaf the number of the source; inside, later numbers; breaks ties when the tree is built
     halves: "tuple[Node, Node] | None" = None  # the smaller fraction first
 
 
-def mixing_tree(shares: list[float]) -> Node:
+def mixing_tree(fractions: list[float]) -> Node:
     """The Huffman tree of the fractions (each > 0): halves as equal as they can be, large fractions near the root."""
-    heap = [Node(share, number) for number, share in enumerate(shares)]
+    heap = [Node(fraction, number) for number, fraction in enumerate(fractions)]
     heapq.heapify(heap)
-    for number in range(len(shares), 2 * len(shares) - 1):
+    for number in range(len(fractions), 2 * len(fractions) - 1):
         small, large = heapq.heappop(heap), heapq.heappop(heap)
-        heapq.heappush(heap, Node(small.share + large.share, number, (small, large)))
+        heapq.heappush(heap, Node(small.fraction + large.fraction, number, (small, large)))
     return heap[0]
 
 
@@ -47,10 +47,10 @@ def _descend(node: Node, members: Indices, sources: Indices, indices: Indices) -
         sources[members] = node.number
         return
     small, large = node.halves
-    share = small.share / node.share
+    fraction = small.fraction / node.fraction
     rows = indices[members]
-    before = np.floor(rows * share + 0.5).astype(np.int64)
-    after = np.floor((rows + 1) * share + 0.5).astype(np.int64)
+    before = np.floor(rows * fraction + 0.5).astype(np.int64)
+    after = np.floor((rows + 1) * fraction + 0.5).astype(np.int64)
     in_small = after > before
     indices[members] = np.where(in_small, before, rows - before)
     _descend(small, members[in_small], sources, indices)
@@ -60,15 +60,15 @@ def _descend(node: Node, members: Indices, sources: Indices, indices: Indices) -
 def deviation(tree: Node, source: int) -> float:
     """The most rows by which a source can be off its fraction, after any number of rows (see `assign`)."""
     path = _path(tree, source)
-    return 0.5 * sum(path[-1] / share for share in path[1:])
+    return 0.5 * sum(path[-1] / fraction for fraction in path[1:])
 
 
 def _path(node: Node, source: int) -> list[float]:
     """Fractions from the root to the leaf of a source; empty when it is not below."""
     if node.halves is None:
-        return [node.share] if node.number == source else []
+        return [node.fraction] if node.number == source else []
     below = _path(node.halves[0], source) or _path(node.halves[1], source)
-    return [node.share, *below] if below else []
+    return [node.fraction, *below] if below else []
 
 
 def shuffled(indices: Indices, rows: int, key: int) -> Indices:

@@ -9,10 +9,10 @@ from groundup.data.document import Document
 from groundup.data.filtered import Filtered
 
 
-def by_content(groups: Iterator[list[Document]], share: float, filtered: Filtered) -> Iterator[list[Document]]:
-    """Filter exact duplicates, and hold out the fraction `share` of the rest by the hash of the content."""
+def by_content(groups: Iterator[list[Document]], fraction: float, filtered: Filtered) -> Iterator[list[Document]]:
+    """Filter exact duplicates, and hold out a `fraction` of the rest by the hash of the content."""
     return (
-        [replace(document, heldout=True) if is_heldout(document.digest, share) else document for document in group]
+        [replace(document, heldout=True) if is_heldout(document.digest, fraction) else document for document in group]
         for group in unique(groups, filtered)
     )
 

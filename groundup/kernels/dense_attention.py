@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def dense_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Tensor | None) -> Tensor:
-    """Attention as two matrix products around a softmax: faster than the kernel for short rows, once compiled.
+    """Attention as two matrix products around a softmax: if compiled, faster than the kernel for short rows.
 
     The query heads that share a key head are stacked into one taller matrix.
     """
@@ -23,7 +23,7 @@ def dense_attention(q_BTHE: Tensor, k_BSKE: Tensor, v_BSKE: Tensor, mask_BTS: Te
 
 
 class _AttentionWeights(torch.autograd.Function):
-    """Masked softmax in fp32; for the backward pass it keeps only the weights, in the precision of the product."""
+    """Masked softmax in fp32; for the backward pass it stores only the weights, in the precision of the product."""
 
     @staticmethod
     def forward(context: Any, scores_BKGTS: Tensor, mask_BTS: Tensor, scale: float) -> Tensor:

@@ -38,9 +38,9 @@ def compare(name: str | None, advance: Callable[[float], None]) -> dict[str, str
         found[cell] = f"right: {off}" if difference.right else f"WRONG: {difference}"
         advance(1)
     wrong = sum(text.startswith("WRONG") for text in found.values())
-    said = f"{wrong} of {len(found)} shapes are wrong; training finds such shapes and runs them eager, more slowly"
+    summary = f"{wrong} of {len(found)} shapes are wrong; training finds such shapes and runs them eager, more slowly"
     return (
-        found | {"in all": said if wrong else f"{len(found)} shapes, all right"}
+        found | {"in all": summary if wrong else f"{len(found)} shapes, all right"}
         if found
         else {"in all": "not tried: nothing is compiled here"}
     )

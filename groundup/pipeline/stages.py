@@ -292,10 +292,11 @@ class _TrainingCallbacks:
 
     def sample(self, model: Transformer, step: int) -> list[dict[str, str]]:
         prompts = self.context.recipe.evaluate.prompts if self.context.recipe.evaluate else ()
-        asked = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < model.config.context}
-        answers = Engine(model, self.codec).complete(list(asked.values()), SAMPLE_TOKENS)
+        prompt_ids = {prompt: ids for prompt in prompts if 0 < len(ids := self._ids(prompt)) < model.config.context}
+        answers = Engine(model, self.codec).complete(list(prompt_ids.values()), SAMPLE_TOKENS)
         samples = [
-            {"prompt": prompt, "text": self.codec.decode(answer)} for prompt, answer in zip(asked, answers, strict=True)
+            {"prompt": prompt, "text": self.codec.decode(answer)}
+            for prompt, answer in zip(prompt_ids, answers, strict=True)
         ]
         for each in samples:
             console.note(f"    {each['prompt']!r} -> {each['text']!r}")

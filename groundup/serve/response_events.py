@@ -56,8 +56,8 @@ class EventWriter(ResponseWriter):
     def error_chunks(self, error: ApiError) -> list[Json]:
         """The events of a failure."""
         self._response |= {"status": "failed", "error": {"code": error.code or "server_error", "message": str(error)}}
-        said = self._event("error", code=error.code, message=str(error), param=error.param)
-        return [said, self._about_all("response.failed")]
+        event = self._event("error", code=error.code, message=str(error), param=error.param)
+        return [event, self._about_all("response.failed")]
 
     def response(self, outputs: list[list[OutputDelta]], usage: Json) -> Json:
         """The whole response."""

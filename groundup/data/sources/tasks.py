@@ -94,9 +94,9 @@ class TasksSource(ProceduralSource):
             raise InputError(f"source {self.name}: {error}") from None
 
 
-def is_heldout(family: str, payload: str, share: float) -> bool:
+def is_heldout(family: str, payload: str, fraction: float) -> bool:
     """Whether an instance is held out: a function of its content alone, whatever language, level or seed."""
-    return int.from_bytes(hashlib.sha256(f"{family}\n{payload}".encode()).digest()[:8]) < share * 2**64
+    return int.from_bytes(hashlib.sha256(f"{family}\n{payload}".encode()).digest()[:8]) < fraction * 2**64
 
 
 def _endless(source: TasksSource, lane: _Lane) -> Iterator[Task]:
@@ -113,13 +113,13 @@ def _endless(source: TasksSource, lane: _Lane) -> Iterator[Task]:
     )
 
 
-def _distinct(lane: _Lane, rng: Random, share: float, heldout: bool, key: Callable[[Task], str]) -> Iterator[Task]:
+def _distinct(lane: _Lane, rng: Random, fraction: float, heldout: bool, key: Callable[[Task], str]) -> Iterator[Task]:
     """Distinct instances of one part, until no new ones come; of n equally likely keys one is missed 1 in e^10 runs."""
     seen: set[str] = set()
-    misses, part = 0, share if heldout else 1 - share
+    misses, part = 0, fraction if heldout else 1 - fraction
     while misses * part < 100 + 10 * len(seen):
         task = lane.family.make(rng, lane.level, lane.language)
-        if key(task) in seen or is_heldout(lane.name, task.payload, share) != heldout:
+        if key(task) in seen or is_heldout(lane.name, task.payload, fraction) != heldout:
             misses += 1
             continue
         misses = 0

@@ -1,1 +1,1 @@
-"""Verifiers: whether an answer is right, by rule. Rewards and evaluation share them."""
+"""Verifiers: decide by rule whether an answer is right, for verifiable rewards and for evaluation."""

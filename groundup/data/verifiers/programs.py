@@ -1,7 +1,7 @@
 """Verifies a Python program by what its functions return, in the sandbox.
 
-Only the calls enter the sandbox; the expected values stay here and are compared here. So a program can read nothing of
-them, and neither its exit code nor what it prints counts.
+Only the calls enter the sandbox; the expected values are compared in this process. So a program cannot read them, and
+neither its exit code nor its output counts.
 """
 
 import ast
@@ -35,9 +35,9 @@ _NOTHING = object()
 
 @dataclass(frozen=True)
 class Call:
-    """An expression that calls the program, and the value that it must have: a literal of Python.
+    """An expression that calls the program, and its expected value, a Python literal.
 
-    `tolerance`: by how much a number may differ from it.
+    `tolerance`: the largest difference of a number from the expected one.
     """
 
     expression: str
@@ -54,7 +54,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How many of the calls returned what is expected, and the first reason where one did not."""
+    """How many of the calls returned the expected value, and the reason of the first that did not."""
 
     passed: int
     calls: int

@@ -109,21 +109,21 @@ def _row(key: tuple[str, str, int], cases: list[Case]) -> QuestionRow:
 
 def display(result: Images) -> Display:
     """Classification, then questions."""
-    asked = result.questions.items()
+    questions = result.questions.items()
     return Display(
         [
             *(classification.headline(source, entry) for source, entry in result.images.items()),
-            *(_headline(source, entry) for source, entry in asked),
+            *(_headline(source, entry) for source, entry in questions),
         ],
         [
             *classification.tables(result.images),
-            *(tasks.table(source, entry.average, entry.rows) for source, entry in asked),
+            *(tasks.table(source, entry.average, entry.rows) for source, entry in questions),
             _boxes(result.questions),
         ],
         galleries=[
             gallery for source, entry in result.images.items() for gallery in classification.galleries(source, entry)
         ],
-        mistakes=[row for _, entry in asked for row in mistakes(entry.rows)],
+        mistakes=[row for _, entry in questions for row in mistakes(entry.rows)],
     )
 
 

@@ -1,4 +1,4 @@
-"""Suite: programming tasks in the format of HumanEval (arXiv:2107.03374); programs run in the sandbox alone."""
+"""Suite: programming tasks in the format of HumanEval (arXiv:2107.03374); programs run only in the sandbox."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _FENCED = re.compile(r"^```(?:python|py)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULT
 
 @dataclass(frozen=True)
 class ProgrammingTask:
-    """The beginning of a program, the function that it defines, and calls of it with what they must return."""
+    """The beginning of a program, the function that it defines, and calls of it with their expected values."""
 
     prompt: str
     function: str
@@ -58,7 +58,7 @@ def measure(inputs: SuiteInputs) -> Programs:
 
 
 def solve(engine: Engine, path: Path, advance: Advance = ignored) -> Solved:
-    """Ask for each program and judge it by its calls. Raises as `read`, and InputError without a sandbox."""
+    """Generate a program for each task and verify its calls. Raises as `read`, and InputError without a sandbox."""
     sandbox.require()
     tasks = read(path)
     messages = [[{"role": "user", "content": f"Complete this program:\n```python\n{task.prompt}```"}] for task in tasks]
@@ -68,7 +68,7 @@ def solve(engine: Engine, path: Path, advance: Advance = ignored) -> Solved:
 
 
 def judged(tasks: Sequence[ProgrammingTask], answers: Sequence[str]) -> Solved:
-    """Run each answer's program in the sandbox; one is solved if all of its calls return what they must."""
+    """Run each answer's program in the sandbox; a task is solved if all calls return the expected values."""
     wrong = []
     for task, given in zip(tasks, answers, strict=True):
         verdict = verify(program_of(task, given), task.calls)
@@ -79,7 +79,7 @@ def judged(tasks: Sequence[ProgrammingTask], answers: Sequence[str]) -> Solved:
 
 
 def program_of(task: ProgrammingTask, given: str) -> str:
-    """The program of an answer: its first fenced block, or all of it; behind the prompt, unless it begins anew."""
+    """The program of an answer: its first fenced block, or all of it, after the prompt unless it is a whole program."""
     fenced = _FENCED.search(given)
     written = fenced[1] if fenced else given
     return written if re.search(rf"^\s*def {task.function}\b", written, re.MULTILINE) else task.prompt + written
@@ -103,7 +103,7 @@ def _task(value: dict[str, Any], where: str) -> ProgrammingTask:
 
 
 def _code(value: dict[str, Any], key: str, where: str) -> str:
-    """A text as it is written: normal form would change a program."""
+    """A text without normalisation, which would change a program."""
     text(value, key, where)
     return str(value[key])
 
