@@ -1,12 +1,14 @@
 """Conversations to ids and back: one Jinja template, in the ChatML form, for tuning, evaluation, serving and export.
 
-Only the template, and an assistant that thinks or calls a tool, can write special tokens: "<|im_end|>" in a user's text
-is encoded as ordinary text.
+A model of another project brings its own template (`codecs.foreign_chat`), which the same functions apply. Only the
+template, and an assistant that thinks or calls a tool, can write special tokens: "<|im_end|>" in a user's text ends no
+turn.
 """
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -14,7 +16,10 @@ from typing import Any
 from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from groundup.codecs import foreign_chat
+from groundup.codecs.chat_template import A_DAY
 from groundup.codecs.detections import LOCATIONS
+from groundup.codecs.foreign import ForeignTokenizer
 from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, supervised, to_json
 from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.patches import PatchGrid
@@ -59,6 +64,9 @@ def encode(
     without grids, and for a tokenizer without image tokens.
     """
     check(messages, tools)
+    if isinstance(tokenizer, ForeignTokenizer):
+        _require_no_images(tokenizer, messages)
+        return foreign_chat.encode(tokenizer, messages, tools)
     _check_images(messages, grids)
     learnt = [supervised(message) for message in messages if message["role"] == "assistant"]
     return _walk(tokenizer, _render(messages, tools, add_generation_prompt=False), iter(grids), iter(learnt))
@@ -69,9 +77,16 @@ def prompt(
     messages: list[Message],
     tools: list[dict[str, Any]] | None = None,
     grids: Sequence[PatchGrid] = (),
+    today: datetime = A_DAY,
 ) -> list[int]:
-    """The ids of a prompt: a prefix of `encode`'s ids for the same messages with any answer. Raises as `encode`."""
+    """The ids of a prompt: the first of `encode`'s for the same messages and any answer. Raises InputError likewise.
+
+    `today` is told to a template of another project that asks for it.
+    """
     check(messages, tools)
+    if isinstance(tokenizer, ForeignTokenizer):
+        _require_no_images(tokenizer, messages)
+        return foreign_chat.prompt(tokenizer, messages, tools, today)
     _check_images(messages, grids)
     return _walk(tokenizer, _render(messages, tools, add_generation_prompt=True), iter(grids), iter(()))[0]
 
@@ -185,6 +200,14 @@ def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str])
 def _joined(parts: Iterable[dict[str, str]]) -> str:
     """Text parts joined and normalised: a literal, or a letter with its accent, may be split over two parts."""
     return normalise(repair_surrogates("".join(part["text"] for part in parts)))
+
+
+def _require_no_images(tokenizer: ForeignTokenizer, messages: list[Message]) -> None:
+    if images(messages):
+        raise InputError(
+            f"{tokenizer.template.origin}: the chat template of this model shows no images; leave them out, or ask a"
+            " model that was grown with images"
+        )
 
 
 def _check_images(messages: list[Message], grids: Sequence[PatchGrid]) -> None:

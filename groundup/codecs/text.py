@@ -16,11 +16,14 @@ import rustbpe
 import tiktoken
 
 from groundup.codecs import tokenizer_json
+from groundup.codecs.chat_template import ChatTemplate
 from groundup.codecs.detections import LOCATIONS
+from groundup.codecs.library import LibraryVocabulary
 from groundup.codecs.normal import NORMALIZER, normalise, repair_surrogates
+from groundup.codecs.tokenizer_files import TokenizerFiles
 from groundup.codecs.tokenizer_json import Vocabulary
 from groundup.core.errors import InputError
-from groundup.core.files import digest, read_json, write_json
+from groundup.core.files import digest, write_json
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
 IMAGE_TOKENS = (
@@ -46,8 +49,14 @@ _MANY_SPACES = r"|(?=\s{512})(?:(?>\s+)(?!\S)|(?:\s{256})*(?:\s(?=\s))+)" + _SPA
 class Tokenizer:
     """A vocabulary of `size` ids: bytes, merged bytes, and special tokens that no text encodes to.
 
-    Made by `learn` or `load`; `origin` is its name in errors, `table` the tokenizer.json that it was read from.
+    Made by `learn` or `load`; `origin` is the name that errors give it, `table` the tokenizer.json it was read from.
+    `template` is the chat template that a model brings; None for ours.
     """
+
+    template: ChatTemplate | None = None
+    opens_with_space = False  # whether a text's first token begins with a space that is none of the text's
+
+    _vocabulary: Vocabulary | LibraryVocabulary
 
     def __init__(self, vocabulary: Vocabulary, origin: str, table: dict[str, Any] | None = None):
         self._vocabulary = vocabulary
@@ -90,19 +99,27 @@ class Tokenizer:
 
     @staticmethod
     def load(folder: Path) -> "Tokenizer":
-        """Read a folder's tokenizer.json: byte-level BPE with one Split pattern. Raises InputError for any other."""
-        path = folder / "tokenizer.json"
-        try:
-            table = read_json(path)
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be read ({error.strerror}); name a folder that holds a tokenizer.json"
-            ) from None
-        return Tokenizer.read(table, str(path))
+        """Read a folder's tokenizer: one of ours, or another project's as it comes (`codecs.foreign`).
+
+        Raises InputError as `TokenizerFiles.read`, and for a tokenizer.json that cannot be used.
+        """
+        return Tokenizer.of(TokenizerFiles.read(folder))
+
+    @staticmethod
+    def of(files: TokenizerFiles) -> "Tokenizer":
+        """The same of files that are read. Ours are those that declare our normal form."""
+        from groundup.codecs.foreign import ForeignTokenizer  # which is made of this class
+
+        if isinstance(files.table, dict) and files.table.get("normalizer") != NORMALIZER:
+            return ForeignTokenizer(files)
+        return Tokenizer.read(files.table, files.origin)
 
     @staticmethod
     def read(table: Any, origin: str = "tokenizer.json") -> "Tokenizer":
-        """The tokenizer of a tokenizer.json's content. Raises InputError that names `origin` for an unsupported one."""
+        """The vocabulary of a tokenizer.json, behind our normal form and our chat template.
+
+        Raises InputError that names `origin` for any other sort than byte-level BPE behind one Split pattern.
+        """
         return Tokenizer(tokenizer_json.read(table, origin), origin, table)
 
     def save(self, folder: Path) -> None:
@@ -122,6 +139,7 @@ class Tokenizer:
     @cached_property
     def _table(self) -> dict[str, Any]:
         if self._loaded is None:
+            assert isinstance(self._vocabulary, Vocabulary), "another project's comes with its table"
             return tokenizer_json.compose(self._vocabulary, ANSWER_TOKENS)
         return self._loaded | {"normalizer": NORMALIZER}
 
@@ -135,12 +153,21 @@ class Tokenizer:
         """Hex SHA-256 of the vocabulary, for fingerprints."""
         return digest(self._table)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, opens: bool = True) -> list[int]:
         """The ids of a text in its normal form (`codecs.normal`); never a special id, whatever the text contains.
 
-        Training and prompts both encode here, so they agree. Decoding gives the normal form back.
+        Training and prompts both encode here, so they agree. Decoding gives the normal form back. `opens` says whether
+        the text stands at the start of a sequence, which is the same to a vocabulary of ours.
         """
         return self._encoding.encode_ordinary(normalise(repair_surrogates(text)))
+
+    def encode_start(self, text: str) -> list[int]:
+        """The ids of a text that begins a sequence, behind what stands before each (`begin`)."""
+        return [*self.begin, *self.encode(text)]
+
+    def encode_after(self, text: str) -> list[int]:
+        """The ids of a text, a space at its beginning included, that goes on with another."""
+        return self.encode(text, opens=False)
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The ids of each text, on parallel threads: the encoder releases the interpreter's lock."""
@@ -153,7 +180,8 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; invalid UTF-8 becomes U+FFFD. Raises InputError for an id outside the vocabulary."""
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+        text = self.decode_bytes(ids).decode("utf-8", errors="replace")
+        return text.removeprefix(" ") if self.opens_with_space else text
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of ids, special tokens as they are written. Raises InputError for an id outside the vocabulary."""
@@ -167,10 +195,13 @@ class Tokenizer:
         return self.decode_bytes((id,))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Decode ids incrementally, whole characters only; the pieces together equal `decode`."""
-        decoder = getincrementaldecoder("utf-8")(errors="replace")
+        """The text of ids as they come, a character only once it is whole; together equal to `decode`."""
+        decoder, opening = getincrementaldecoder("utf-8")(errors="replace"), self.opens_with_space
         for id in ids:
-            if text := decoder.decode(self.token_bytes(id)):
+            text = decoder.decode(self.token_bytes(id))
+            if opening and text:
+                text, opening = text.removeprefix(" "), False
+            if text:
                 yield text
         if rest := decoder.decode(b"", final=True):
             yield rest
@@ -194,9 +225,29 @@ class Tokenizer:
         return all(map(self.knows, IMAGE_TOKENS))
 
     @property
+    def begin(self) -> tuple[int, ...]:
+        """The ids that stand before a text."""
+        return ()
+
+    @property
     def end(self) -> int:
         """The id that ends a document."""
         return self.special("<|endoftext|>")
+
+    @property
+    def turn_end(self) -> int:
+        """The id that ends an assistant's turn."""
+        return self.im_end
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids at which generation stops, the end of a turn first."""
+        return (self.im_end, self.end)
+
+    @property
+    def pad(self) -> int:
+        """The id of padding."""
+        return self.end
 
     @property
     def im_start(self) -> int:

@@ -23,7 +23,7 @@ def _alphabet() -> list[str]:
 
 
 _CHARACTERS = _alphabet()
-_BYTES = {character: byte for byte, character in enumerate(_CHARACTERS)}
+BYTE_OF = {character: byte for byte, character in enumerate(_CHARACTERS)}
 
 
 def _written(token: bytes) -> str:
@@ -31,7 +31,7 @@ def _written(token: bytes) -> str:
 
 
 def _read(name: str) -> bytes:
-    return bytes(map(_BYTES.__getitem__, name))
+    return bytes(map(BYTE_OF.__getitem__, name))
 
 
 # --- the parts of the file that decide ids ------------------------------------------------------------------

@@ -169,7 +169,12 @@ def _encoded(chunk: list[Document], tokenizer: Tokenizer, resolution: ImageResol
         decoded = [_decoded(document, image, resolution) for image in document.images]
         grids = [grid for grid, _ in decoded]
         if document.messages is None:
-            ids = [*(id for grid in grids for id in chat.image(tokenizer, grid)), *next(texts), tokenizer.end]
+            ids = [
+                *(id for grid in grids for id in chat.image(tokenizer, grid)),
+                *tokenizer.begin,
+                *next(texts),
+                tokenizer.end,
+            ]
             flags = np.full(len(ids), LOSS, np.uint8)
         else:
             ids, loss_mask = chat.encode(tokenizer, document.messages, document.tools, grids)

@@ -23,8 +23,9 @@ def prompt_of(engine: Engine, document: Document) -> PackedRow:
 
 
 def supervised_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of an answer that are in the loss mask, including the <|im_end|> after it."""
-    ids, loss_mask = chat.encode(tokenizer, [{"role": "assistant", "content": text}])
+    """The ids of an answer that tuning trains on, what ends its turn among them."""
+    question = {"role": "user", "content": "?"}
+    ids, loss_mask = chat.encode(tokenizer, [question, {"role": "assistant", "content": text}])
     return [id for id, supervised in zip(ids, loss_mask, strict=True) if supervised]
 
 

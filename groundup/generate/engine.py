@@ -84,7 +84,7 @@ class Engine:
         None] = lambda done: None,
         images: Sequence[tuple[ImageInput, ...]] = (), grammar: Grammar | None = None,
     ) -> list[list[int]]:  # fmt: skip
-        """Continue each prompt by up to `limit` ids, to <|im_end|>, <|endoftext|> (both left out) or the context's end.
+        """Continue each prompt by up to `limit` ids, to an end-of-text id (left out) or the context's end.
 
         `grammar` constrains each continuation; `images` has the images of each prompt; `advance` is called with the
         number of newly finished prompts. Raises InputError as `Request.check` does.

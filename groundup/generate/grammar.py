@@ -130,4 +130,4 @@ def _matcher(grammar: Grammar, tokenizer: Tokenizer) -> Any:
 
 @lru_cache(maxsize=8)
 def _vocabulary(tokenizer: Tokenizer) -> Any:
-    return worker.vocabulary(tokenizer.json, tokenizer.size, [tokenizer.im_end, tokenizer.end])
+    return worker.vocabulary(tokenizer.json, tokenizer.size, list(tokenizer.ends))

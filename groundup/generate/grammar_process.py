@@ -46,7 +46,7 @@ class WorkerSpawner:
                 self._process = _run(theirs.fileno())
             self._stop = finalize(self, _end, self._process, self._control)
             tokenizer = self._tokenizer
-            vocabulary = {"table": tokenizer.json, "size": tokenizer.size, "ends": [tokenizer.im_end, tokenizer.end]}
+            vocabulary = {"table": tokenizer.json, "size": tokenizer.size, "ends": list(tokenizer.ends)}
             with suppress(OSError):  # it has ended; the next read detects that
                 self._control.sendall(framed(json.dumps(vocabulary).encode()))
 

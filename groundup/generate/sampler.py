@@ -22,7 +22,7 @@ class Sampler:
 
     def __init__(self, scheduler: Scheduler, tokenizer: Tokenizer, context: int):
         self._scheduler, self._context = scheduler, context
-        self._stop_ids = frozenset((tokenizer.im_end, tokenizer.end))
+        self._stop_ids = frozenset(tokenizer.ends)
 
     def sample(self, sequences: list[SequenceState], best: list[int], logits_NV: Tensor) -> None:
         """Sample the next id of each sequence (`best`: the argmax); sequences that await a mask keep their logits."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from groundup.codecs import tokenizer_files
 from groundup.config.derived import schedules
 from groundup.config.recipe import Recipe
 from groundup.core.errors import InputError
@@ -96,12 +97,19 @@ def _require_own_folders(names: list[str]) -> None:
 
 def _tokenizer(recipe: Recipe, home: Path, names: list[str]) -> Stage:
     given = recipe.tokenizer.path or recipe.model.start
-    files = () if given is None else ((home / given).expanduser() / "tokenizer.json",)
+    files = partial(_tokenizer_files, None if given is None else (home / given).expanduser())
     parents = tuple(f"documents-{name}" for name in names) if given is None else ()
     part = recipe.tokenizer.non_defaults() | {"vocab_size": recipe.tokenizer.vocab_size, "sees": bool(recipe.patch)}
     work = partial(stages.tokenizer, sources=names)
     versions = {"tokenizer": sample.VERSION}
-    return Stage("tokenizer", "groundup.data.sample", versions, part, parents, lambda: files, work)
+    if recipe.model.start is not None:
+        versions["given tokenizer"] = tokenizer_files.VERSION
+    return Stage("tokenizer", "groundup.data.sample", versions, part, parents, files, work)
+
+
+def _tokenizer_files(folder: Path | None) -> list[Path]:
+    """The files of a given tokenizer; tokenizer.json even if it is missing, for the error that says so."""
+    return [] if folder is None else tokenizer_files.files_of(folder) or [folder / tokenizer_files.TOKENIZER]
 
 
 def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:

@@ -1,10 +1,8 @@
 """The work of each stage of a run: calls the function of a room on the run's folders."""
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,14 @@ import torch
 
 from groundup.codecs import chat
 from groundup.codecs.text import SPECIAL_TOKENS, VISION_TOKENS, Tokenizer
+from groundup.codecs.tokenizer_files import TokenizerFiles, copy, files_of
 from groundup.config.derived import Schedule
 from groundup.config.load import RECIPE
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
-from groundup.core.files import read_json, write_json, write_with
+from groundup.core.files import read_json, write_json
 from groundup.core.tables import OBJECTIVES
 from groundup.data import sample
 from groundup.data.batches import Batches, heldout
@@ -105,9 +104,11 @@ def documents(context: StageContext, source: Source, before: tuple[str, ...]) ->
 def tokenizer(context: StageContext, sources: list[str]) -> Result:
     """Stage `tokenizer`: documents to a vocabulary, or a given tokenizer."""
     part, folder = context.recipe.tokenizer, context.folder("tokenizer")
-    given = part.path or context.recipe.model.start
-    if given is not None:
-        learned = Tokenizer.load((context.home / given).expanduser())
+    if part.path is not None:  # a vocabulary for a model of ours; that of given weights comes with its template
+        files = TokenizerFiles.read((context.home / part.path).expanduser())
+        learned = Tokenizer.read(files.table, files.origin)
+    elif context.recipe.model.start is not None:
+        learned = Tokenizer.load((context.home / context.recipe.model.start).expanduser())
     else:
         tables = [context.folder(f"documents-{source}") / "documents.parquet" for source in sources]
         with console.progress("tokenizer", None, "documents") as advance:
@@ -121,7 +122,7 @@ def tokenizer(context: StageContext, sources: list[str]) -> Result:
         if learned.size < part.vocab_size:
             console.note(f"  the text supports {learned.size:,} ids of tokenizer.vocab_size = {part.vocab_size:,}")
     learned.save(folder)
-    return Result(["tokenizer.json", "tokenizer_config.json"], TokenizerResult(learned.size))
+    return Result([file.name for file in files_of(folder)], TokenizerResult(learned.size))
 
 
 def shards(context: StageContext, source: str) -> Result:
@@ -236,7 +237,7 @@ def train(
         keep=stage.keep,
         sample_steps=stage.sample_steps,
         validate_steps=stage.validate_steps,
-        end=codec.im_end,
+        end=codec.turn_end,
         folder=folder,
     )
     with console.training(stage.title, job.steps) as update:
@@ -244,10 +245,10 @@ def train(
         context.loaded()
         outcome = trainer.run()
     if context.mesh.is_main:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            write_with(folder / name, partial(shutil.copyfile, context.folder("tokenizer") / name))
+        copy(context.folder("tokenizer"), folder)
     console.note(f"  {_summary(outcome)}")
-    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", LOG]
+    words = [file.name for file in files_of(context.folder("tokenizer"))]
+    names = ["config.json", "model.safetensors", *words, LOG]
     return Result(names, outcome, outcome.flops, logs=[LOG])
 
 
@@ -305,7 +306,7 @@ class _TrainingCallbacks:
     def _ids(self, prompt: str) -> list[int]:
         """The ids of a sample's prompt: plain text in pre-training, a question in the chat template afterwards."""
         return (
-            self.codec.encode(prompt)
+            self.codec.encode_start(prompt)
             if OBJECTIVES[self.stage.do].completes
             else chat.prompt(self.codec, [{"role": "user", "content": prompt}])
         )

@@ -41,13 +41,13 @@ def parse_prompt(model: ServedModel, value: Any, param: str) -> Prompt:
     """One prompt: a text or ids. Raises ApiError (400) for any other value, or one longer than the context."""
     tokenizer, context = model.service.tokenizer, model.context
     if isinstance(value, str):
-        ids = tokenizer.encode(value)
+        begin, ids = tokenizer.begin, tokenizer.encode(value)
     elif isinstance(value, list) and all(_is_id(item) for item in value):
         if foreign := next((id for id in value if not 0 <= id < tokenizer.size), None):
             raise ApiError(
                 400, f"{param}: there is no token with the id {foreign}; they go from 0 to {tokenizer.size - 1}", param
             )
-        ids = value
+        begin, ids = (), value
     else:
         raise ApiError(
             400,
@@ -56,9 +56,9 @@ def parse_prompt(model: ServedModel, value: Any, param: str) -> Prompt:
         )
     if not ids:
         raise ApiError(400, f"{param} is empty; it needs at least one token", param)
-    if len(ids) > context:  # before decoding: millions of ids would hold the interpreter's lock for seconds
-        raise context_length_exceeded(len(ids), context, param)
-    return Prompt(ids, tokenizer.decode(ids))  # normalised, as text offsets of an echo refer to the normal form
+    if len(begin) + len(ids) > context:  # before decoding: millions of ids hold the interpreter's lock for seconds
+        raise context_length_exceeded(len(begin) + len(ids), context, param)
+    return Prompt([*begin, *ids], tokenizer.decode(ids))  # the normal form, in which an echo counts offsets
 
 
 def _is_id(value: Any) -> bool:

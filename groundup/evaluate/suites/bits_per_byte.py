@@ -72,9 +72,10 @@ def _source(inputs: SuiteInputs, file: Path | None) -> Text | None:
 def bits_per_byte(engine: Engine, texts: Iterable[str], advance: Advance = ignored) -> Figure:
     """-log2 p of the texts divided by their bytes of UTF-8, both in normal form; texts are the cases of the interval.
 
-    Each token is coded once. A text's first token, untrained, costs log2 of the vocabulary; the closing <|endoftext|>
-    costs nothing. A text longer than the context is read in windows that overlap by half, so after the first window
-    every token has at least half a context before it. Raises InputError without text.
+    Each token is coded once. A text's first token, untrained, costs log2 of the vocabulary, or nothing where the
+    tokenizer puts it before each text; the closing <|endoftext|> costs nothing. A text longer than the context is read
+    in windows that overlap by half, so after the first window every token has at least half a context before it. Raises
+    InputError without text.
     """
     lengths = list(code_lengths(engine, texts, advance))
     if not lengths:
@@ -85,7 +86,7 @@ def bits_per_byte(engine: Engine, texts: Iterable[str], advance: Advance = ignor
 def code_lengths(engine: Engine, texts: Iterable[str], advance: Advance = ignored) -> Iterator[tuple[str, float]]:
     """Each non-empty text, in normal form, with its code length in bits as `bits_per_byte` defines it."""
     for group in _groups(texts):
-        yield from zip(group, _bits(engine, [engine.tokenizer.encode(text) for text in group]), strict=True)
+        yield from zip(group, _bits(engine, [engine.tokenizer.encode_start(text) for text in group]), strict=True)
         advance(len(group))
 
 
@@ -105,7 +106,7 @@ def _bits(engine: Engine, texts: list[list[int]]) -> list[float]:
 
     rows = [list(windows(ids, engine.config.context)) for ids in texts]
     values = iter(engine.scorer.negative_log_likelihoods([row for text in rows for row in text]))
-    first = math.log(engine.config.vocab)
+    first = 0.0 if engine.tokenizer.begin else math.log(engine.config.vocab)
     return [(first + sum(next(values) for _ in text)) / math.log(2) for text in rows]
 
 

@@ -92,8 +92,8 @@ def _marks(engine: Engine, questions: list[Question], path: Path, advance: Advan
 
 def _ids(question: Question, tokenizer: Tokenizer) -> list[tuple[list[int], list[int]]]:
     """The ids of the question and of each choice; the space before a choice keeps the tokens of the two apart."""
-    before = tokenizer.encode(f"Question: {question.text}\nAnswer:")
-    return [(before, tokenizer.encode(f" {choice}")) for choice in question.choices]
+    before = tokenizer.encode_start(f"Question: {question.text}\nAnswer:")
+    return [(before, tokenizer.encode_after(f" {choice}")) for choice in question.choices]
 
 
 def _scored(before: list[int], choice: list[int], context: int, path: Path) -> ScoredText:

@@ -1,6 +1,5 @@
 """Export in the Hugging Face layout, with model card and `lineage.json`; transformers, vLLM and llama.cpp load it."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 import torch
 
 from groundup.codecs.text import Tokenizer
+from groundup.codecs.tokenizer_files import GENERATION, copy
 from groundup.core.files import write_json
 from groundup.core.tables import EXPORTS
 from groundup.model import weights
@@ -26,13 +26,10 @@ def export(model: Path, out: Path, dtype: Literal["fp32", "bf16"] = "fp32") -> l
 
 def _write_model(model: Path, folder: Path, dtype: Literal["fp32", "bf16"]) -> None:
     tokenizer = Tokenizer.load(model)
-    weights.save(weights.load(model, torch.device("cpu")), folder, tokenizer.im_end, DTYPES[dtype])
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(model / name, folder / name)
-    ends = [tokenizer.im_end, tokenizer.end]  # stop tokens, as in groundup's engine; greedy by default
-    write_json(
-        folder / "generation_config.json", {"do_sample": False, "eos_token_id": ends, "pad_token_id": tokenizer.end}
-    )
+    weights.save(weights.load(model, torch.device("cpu")), folder, tokenizer.turn_end, DTYPES[dtype])
+    if GENERATION not in copy(model, folder):  # as groundup's own generation stops, greedy as it is by default
+        ends = list(tokenizer.ends)
+        write_json(folder / GENERATION, {"do_sample": False, "eos_token_id": ends, "pad_token_id": tokenizer.pad})
 
 
 def _write(model: Path, out: Path, options: Mapping[str, str]) -> list[Path]:
