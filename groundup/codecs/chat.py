@@ -5,7 +5,6 @@ template, and an assistant that thinks or calls a tool, can write special tokens
 turn.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -20,7 +19,7 @@ from groundup.codecs import foreign_chat
 from groundup.codecs.chat_template import A_DAY
 from groundup.codecs.detections import LOCATIONS
 from groundup.codecs.foreign import ForeignTokenizer
-from groundup.codecs.messages import NESTING, Message, arguments, check, deeper, images, in_order, supervised, to_json
+from groundup.codecs.messages import Message, arguments, check, images, in_order, supervised, to_json
 from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.patches import PatchGrid
 from groundup.codecs.text import (
@@ -45,8 +44,6 @@ _SHOWN = {hidden: literal for literal, hidden in _HIDDEN.items()}
 _MARKED = re.compile(f"{_MARK}[\ue001-{chr(0xE001 + len(VISION_TOKENS))}]")
 _LOCATION = r"<loc(?:0|[1-9][0-9]{0,2})>"  # any of LOCATIONS
 _SPECIAL = re.compile("(" + "|".join([*map(re.escape, (*SPECIAL_TOKENS, *IMAGE_TOKENS)), _LOCATION]) + ")")
-_THOUGHT = re.compile(r"\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
-_CLOSING = re.compile(r"\s*</tool_call>")
 _FOREIGN = re.compile("|".join([*(re.escape(literal) for literal in _HIDDEN if literal not in LOCATIONS), _LOCATION]))
 _FOREIGN_IN_ANSWER = re.compile("|".join(re.escape(literal) for literal in _HIDDEN if literal not in ANSWER_TOKENS))
 
@@ -215,47 +212,3 @@ def _check_images(messages: list[Message], grids: Sequence[PatchGrid]) -> None:
         raise InputError(
             f"the conversation shows {images(messages)} images, and {len(grids)} are given; give each its own"
         )
-
-
-# --- reading an answer --------------------------------------------------------------------------------------
-
-
-def parse_answer(text: str) -> Message:
-    """Parse an answer as a message: `content`, and `tool_calls` (arguments as JSON text) if well-formed and not in
-    reasoning.
-    """
-    thought = _THOUGHT.match(text)
-    content, calls = thought[0] if thought else "", []
-    rest = text[len(content) :]
-    while rest:
-        said, opened, rest = rest.partition("<tool_call>")
-        content += said
-        if call := parse_call(rest):
-            calls.append(call[0])
-            rest = call[1]
-        else:
-            content += opened
-    return {"role": "assistant", "content": content.strip()} | ({"tool_calls": calls} if calls else {})
-
-
-def parse_call(text: str) -> tuple[dict[str, Any], str] | None:
-    """The call after a <tool_call>, and the text that follows it; None if it cannot be parsed."""
-    try:
-        value, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip()))
-    except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
-        return None
-    closing = _CLOSING.match(text, end)
-    if not closing or not isinstance(value, dict) or value.keys() != {"name", "arguments"}:
-        return None
-    name, given = value["name"], value["arguments"]
-    if not isinstance(name, str) or not isinstance(given, dict) or deeper(given, NESTING):
-        return None
-    try:
-        written = to_json(given)
-    except ValueError:  # Python accepts numbers that JSON does not have
-        return None
-    # JSON can contain a lone surrogate, which is not text.
-    return {
-        "type": "function",
-        "function": {"name": repair_surrogates(name), "arguments": repair_surrogates(written)},
-    }, text[closing.end() :]

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from groundup.codecs.call_format import of_template
 from groundup.codecs.chat_template import ChatTemplate
 from groundup.codecs.library import LibraryVocabulary
 from groundup.codecs.normal import repair_surrogates
@@ -34,6 +35,7 @@ class ForeignTokenizer(Tokenizer):
         self._ids = {each.content: each.id for each in self.vocabulary.added}
         self._named = {key: name for key, name in named.items() if name in self._ids}
         self.template = self._template()
+        self.calls = of_template(self.template.tools_text)
 
     def encode(self, text: str, opens: bool = True) -> list[int]:
         """The ids of a text, as the file says; never a control token's, whatever the text contains."""
@@ -121,15 +123,23 @@ class ForeignTokenizer(Tokenizer):
             raise InputError(f"{self._origin}: no token ends a text; name it as eos_token in {CONFIG}")
         return ids
 
+    @cached_property
+    def opens_thought(self) -> bool:  # type: ignore[override]
+        """Whether a prompt ends with the mark that opens the reasoning."""
+        return self._rendered([{"role": "user", "content": "1"}], True).rstrip().endswith("<think>")
+
     def _behind_an_answer(self) -> list[int]:
         """The first control token that the template writes behind an answer, if it writes one."""
-        messages = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
-        try:
-            [whole] = self.template.render([{"messages": messages, "add_generation_prompt": False}])
-        except InputError:  # said where a conversation is rendered
-            return []
+        whole = self._rendered([{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}], False)
         found = self.vocabulary.pattern.search(whole, whole.rfind("2"))
         return [int(str(found.lastgroup)[1:])] if found else []
+
+    def _rendered(self, messages: list[dict[str, str]], asks: bool) -> str:
+        """What the template makes of a conversation; nothing where it fails, which is said when one is rendered."""
+        try:
+            return self.template.render([{"messages": messages, "add_generation_prompt": asks}])[0]
+        except InputError:
+            return ""
 
     def _template(self) -> ChatTemplate:
         """The model's chat template. Ours where it brings none, with the special tokens that it has."""

@@ -16,6 +16,8 @@ import rustbpe
 import tiktoken
 
 from groundup.codecs import tokenizer_json
+from groundup.codecs.call_format import CallFormat
+from groundup.codecs.call_formats.hermes import HERMES
 from groundup.codecs.chat_template import ChatTemplate
 from groundup.codecs.detections import LOCATIONS
 from groundup.codecs.library import LibraryVocabulary
@@ -54,6 +56,8 @@ class Tokenizer:
     """
 
     template: ChatTemplate | None = None
+    calls: CallFormat | None = HERMES  # how the model writes calls of tools; None: it writes none
+    opens_thought = False  # whether a prompt ends with what opens the reasoning
     opens_with_space = False  # whether a text's first token begins with a space that is none of the text's
 
     _vocabulary: Vocabulary | LibraryVocabulary

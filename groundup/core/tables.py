@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     # for the types of the tables alone: at run time this room imports none above it
     from pydantic import BaseModel
 
+    from groundup.codecs.call_format import CallFormat
     from groundup.config.objective import Objective
     from groundup.evaluate.suite import Suite
     from groundup.model.layouts import Layout
@@ -122,6 +123,7 @@ APPLICATIONS: Table[Application] = Table("groundup.applications", "groundup.apps
 SOURCES: Table["type[BaseModel]"] = Table("groundup.sources", "groundup.data.sources")
 OBJECTIVES: Table["Objective"] = Table("groundup.objectives", "groundup.train.objectives")
 SUITES: Table["Suite[Any]"] = Table("groundup.suites", "groundup.evaluate.suites")
+CALL_FORMATS: Table["CallFormat"] = Table("groundup.call_formats", "groundup.codecs.call_formats")
 LAYOUTS: Table["Layout"] = Table("groundup.layouts", "groundup.model.layouts")
 EXPORTS: Table["Export"] = Table("groundup.exports", "groundup.release.export")
 STAGES: Table["ApplicationStage[Any]"] = Table("groundup.stages")  # of applications

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from groundup.codecs import strict_json
-from groundup.codecs.chat import parse_answer
+from groundup.codecs.answers import parse_answer
 from groundup.codecs.messages import Message
 from groundup.codecs.strict_json import says_nothing
 from groundup.core.errors import InputError

@@ -1,10 +1,11 @@
 """The terminal chat: a conversation with a model, turn by turn."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from groundup.codecs import chat
+from groundup.codecs.answers import parse_answer
 from groundup.generate import image_inputs
 from groundup.generate.engine import Engine
 from groundup.generate.image_inputs import ImageInput
@@ -32,7 +33,7 @@ class Conversation:
     def answer(self, question: str) -> Iterator[str]:
         """Stream the answer to a question. Raises InputError when the conversation is too long for the context."""
         messages, images = [*self.messages, self._message(question)], [*self._images, *self._next_images]
-        prompt, placed = image_inputs.prompt(self.engine.tokenizer, messages, images)
+        prompt, placed = image_inputs.prompt(self.engine.tokenizer, messages, images, today=datetime.now())
         ids: list[int] = []
 
         def kept() -> Iterator[int]:
@@ -41,7 +42,7 @@ class Conversation:
                 yield token
 
         yield from self.engine.tokenizer.stream(kept())
-        self.messages = [*messages, chat.parse_answer(self.engine.tokenizer.decode(ids))]
+        self.messages = [*messages, parse_answer(self.engine.tokenizer.decode(ids), self.engine.tokenizer.calls)]
         self._images, self._next_images = images, []
 
     def _message(self, question: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from codecs import getincrementaldecoder
 
+from groundup.codecs.answers import overlap
 from groundup.codecs.text import Tokenizer
 
 
@@ -35,8 +36,3 @@ class Detokenizer:
         held = max((overlap(text, stop) for stop in self._stops), default=0)
         self._pending = text[len(text) - held :]
         return text[: len(text) - held]
-
-
-def overlap(text: str, stop: str) -> int:
-    """How many characters at the end of a text may be the beginning of a stop string."""
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

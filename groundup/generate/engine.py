@@ -1,6 +1,7 @@
 """The inference engine: takes requests and gives output deltas, for many sequences at a time (continuous batching)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from torch import nn
 
 from groundup.codecs.detections import Detection
 from groundup.codecs.text import Tokenizer
+from groundup.core import console
 from groundup.core.errors import InputError
 from groundup.device import Device
 from groundup.generate.detection import Detector
@@ -21,7 +23,7 @@ from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scheduler import Scheduler
 from groundup.generate.scoring import Scorer
 from groundup.generate.sequence import OnDelta, SequenceState
-from groundup.generate.step import StepRunner, cache_blocks
+from groundup.generate.step import StepRunner, cache_blocks, fitting_context
 from groundup.kernels.cpu.backend import CpuBackend, cpu_backend, pack_weights
 from groundup.kernels.cpu.matrix import Weights
 from groundup.model import weights as files
@@ -64,9 +66,16 @@ class Engine:
     ) -> "Engine":
         """Load the engine of a model folder, with matrices in the precision of the products, or in int8 or int4.
 
+        A context that the cache does not hold is cut to what it holds, with a warning.
         Raises InputError as `weights.load`, `Tokenizer.load` and `pack_weights` do.
         """
         model = files.load(folder, device.handle, device.precision(precision))
+        if 0 < (context := fitting_context(model, cache_bytes)) < model.config.context:
+            console.warn(
+                f"{folder}: of its context of {model.config.context:,} tokens the cache of {cache_bytes:,} bytes holds"
+                f" {context:,}; longer prompts are refused"
+            )
+            model.config = replace(model.config, context=context)
         backend = cpu_backend(model.config) if device.is_host else None
         pack_weights(model, weights, backend)
         for module in model.modules():

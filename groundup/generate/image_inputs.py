@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundup.codecs import chat
+from groundup.codecs.chat_template import A_DAY
 from groundup.codecs.image import MOST_BYTES, BadImage, decode
 from groundup.codecs.messages import Message
 from groundup.codecs.patches import PatchGrid, Pixels, to_patches
@@ -84,9 +86,10 @@ def prompt(
     messages: list[Message],
     images: Sequence[ImageInput],
     tools: list[dict[str, Any]] | None = None,
+    today: datetime = A_DAY,
 ) -> tuple[list[int], tuple[ImageInput, ...]]:
     """Ids of a conversation up to the assistant's answer, and its images with positions. Raises as `chat.prompt`."""
-    return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [image.grid for image in images]), images)
+    return placed(tokenizer, chat.prompt(tokenizer, messages, tools, [image.grid for image in images], today), images)
 
 
 def user_turn(tokenizer: Tokenizer, image: ImageInput) -> tuple[list[int], tuple[ImageInput, ...]]:

@@ -73,6 +73,12 @@ class StepRunner:
             self._scheduler.fail(chunk.sequence, error)
 
 
+def fitting_context(model: Transformer, cache_bytes: int) -> int:
+    """The model's context, or as much of it as a KV cache holds."""
+    block_bytes = model.config.depth * model.cache_spec.bytes(BLOCK_SIZE, model.precision.itemsize)
+    return min(model.config.context, cache_bytes // block_bytes * BLOCK_SIZE)
+
+
 def cache_blocks(model: Transformer, cache_bytes: int) -> int:
     """Number of blocks of a KV cache: as many as fit, at most the usable ones. Raises InputError for too few."""
     config, size = model.config, model.precision.itemsize

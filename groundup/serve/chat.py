@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from groundup.codecs import chat
+from groundup.codecs.answers import message_of, parser_of
 from groundup.codecs.text import Tokenizer
 from groundup.data.chat_formats import with_reasoning
 from groundup.generate import image_inputs
@@ -24,7 +25,6 @@ from groundup.serve.prompts import Envelope
 from groundup.serve.schema import MAX_CHOICES, ChatRequest
 from groundup.serve.serving import Serving
 from groundup.serve.stream import ResponseWriter, unless_disconnected
-from groundup.serve.tools import ToolCallParser
 
 
 def routes(serving: Serving) -> APIRouter:
@@ -68,7 +68,7 @@ def requests(
     tokenizer = model.service.tokenizer
     sampling = prompts.sampling(payload, tokenizer, temperature)
     with invalid_request("messages"):
-        ids, placed = image_inputs.prompt(tokenizer, payload.messages, loaded, _visible_tools(payload))
+        ids, placed = image_inputs.prompt(tokenizer, payload.messages, loaded, _visible_tools(payload), datetime.now())
     prompts.require_room(model, ids, "messages")
     limit = _limit(payload) or model.context
     return [
@@ -128,7 +128,7 @@ class ChatWriter(ResponseWriter):
         self._envelope, self._payload, self._tokenizer = envelope, payload, tokenizer
         self._calls = tools.resolve_tool_choice(payload).type != "none"
         self._usage = payload.stream_options is not None and payload.stream_options.include_usage
-        self._choices = [MessageDeltas(self._calls) for _ in range(payload.n)]
+        self._choices = [MessageDeltas(tokenizer, self._calls) for _ in range(payload.n)]
 
     def chunks(self, index: int, delta: OutputDelta) -> list[dict[str, Any]]:
         """The chunks of an output delta."""
@@ -156,8 +156,7 @@ class ChatWriter(ResponseWriter):
         return self._envelope.wrap([choice], **({"usage": None} if self._usage else {}))
 
     def _choice(self, index: int, deltas: list[OutputDelta]) -> dict[str, Any]:
-        text = "".join(delta.text for delta in deltas)
-        message: dict[str, Any] = chat.parse_answer(text) if self._calls else {"role": "assistant", "content": text}
+        message = message_of(self._tokenizer, "".join(delta.text for delta in deltas), self._calls)
         finish = str(deltas[-1].finish)
         if calls := message.get("tool_calls"):
             message |= {"content": message["content"] or None, "tool_calls": [tools.with_id(call) for call in calls]}
@@ -170,14 +169,16 @@ class ChatWriter(ResponseWriter):
 class MessageDeltas:
     """Turns output deltas of one choice into message deltas."""
 
-    def __init__(self, calls: bool):
-        self._parser = ToolCallParser() if calls else None
+    def __init__(self, tokenizer: Tokenizer, calls: bool):
+        self._parser = parser_of(tokenizer, calls)
         self._begun, self._called = False, 0
 
     def add(self, delta: OutputDelta) -> list[dict[str, Any]]:
         """The message deltas of an output delta; the very first has the role."""
         text, calls = self._split(delta)
-        deltas: list[dict[str, Any]] = [{"content": text}] if text else []
+        thought = self._parser.reasoning() if self._parser else ""
+        deltas: list[dict[str, Any]] = [{"reasoning_content": thought}] if thought else []
+        deltas += [{"content": text}] if text else []
         for call in calls:
             deltas.append({"tool_calls": [{"index": self._called} | tools.with_id(call)]})
             self._called += 1

@@ -4,6 +4,7 @@ import secrets
 import time
 from typing import Any
 
+from groundup.codecs.text import Tokenizer
 from groundup.generate.request import OutputDelta
 from groundup.generate.sampling import Sampling
 from groundup.serve.chat import MessageDeltas
@@ -24,9 +25,9 @@ class EventWriter(ResponseWriter):
 
     end = ""
 
-    def __init__(self, payload: ResponsesRequest, sampling: Sampling, calls: bool):
+    def __init__(self, payload: ResponsesRequest, sampling: Sampling, tokenizer: Tokenizer, calls: bool):
         self._response = _new_response(payload, sampling)
-        self._deltas = MessageDeltas(calls)
+        self._deltas = MessageDeltas(tokenizer, calls)
         self._output: list[Json] = self._response["output"]
         self._text: str | None = None  # of the message that is being written; the last of the output
         self._number, self._finish = 0, "stop"

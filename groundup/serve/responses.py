@@ -47,10 +47,10 @@ def routes(serving: Serving) -> APIRouter:
 async def _answer(serving: Serving, request: Request, payload: ResponsesRequest, model: ServedModel) -> Response:
     found = conversation(payload.input, payload.instructions)
     with _in_fields_of_responses(found):
-        chat_payload = chat_request(payload, found)
-        engine_requests = await chat.prepare(serving, request, chat_payload, model)
-    calls = tools.resolve_tool_choice(chat_payload).type != "none"
-    writer = EventWriter(payload, engine_requests[0].sampling, calls)
+        asked = chat_request(payload, found)
+        engine_requests = await chat.prepare(serving, request, asked, model)
+    calls = tools.resolve_tool_choice(asked).type != "none"
+    writer = EventWriter(payload, engine_requests[0].sampling, model.service.tokenizer, calls)
     return await serving.respond(request, model, engine_requests, writer, payload.stream)
 
 

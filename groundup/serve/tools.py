@@ -1,23 +1,22 @@
-"""Tool calls, as the chat template writes them: the grammar of an answer, and a streaming parser of calls."""
+"""Tool calls, in the format of the model: the grammar of an answer, and ids of calls."""
 
 import json
+import re
 import secrets
 from typing import Any
 
-from groundup.codecs import chat
+from groundup.codecs.answers import THINK, THOUGHT
+from groundup.codecs.call_format import CallFormat
 from groundup.codecs.text import Tokenizer
 from groundup.core.errors import InputError
-from groundup.generate.detokenizer import overlap
 from groundup.generate.grammar import UntrustedGrammar
 from groundup.serve.errors import ApiError, invalid_request
 from groundup.serve.schema import ChatRequest, Function, ResponseFormat, ToolChoice
 
-OPEN, CLOSE, THINK, THOUGHT = "<tool_call>", "</tool_call>", "<think>", "</think>"
 STYLE = {
     "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 }  # one line, as the template writes it
 PLAIN = {"type", "properties", "required", "title", "description", "$defs", "$schema"}
-TEXT = f"TEXT: /(?s:.+)/ & ~/(?s:.*){OPEN}(?s:.*)/"
 
 
 # --- grammars ----------------------------------------------------------------------------------
@@ -29,8 +28,7 @@ def grammar(payload: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | No
     if choice.type == "none":
         return None if payload.response_format is None else format_grammar(payload.response_format)
     with invalid_request("tools"):
-        for special in (OPEN, CLOSE):
-            tokenizer.special(special)
+        form = _format(tokenizer)
     start = _start(payload, choice, tokenizer)
     if start is None:
         return None
@@ -38,10 +36,13 @@ def grammar(payload: ChatRequest, tokenizer: Tokenizer) -> UntrustedGrammar | No
         tool.function for tool in payload.tools if choice.function is None or tool.function.name == choice.function.name
     ]
     names = " | ".join(f"call_{number}" for number in range(len(functions)))
-    calls = 'call ("\\n" call)*' if payload.parallel_tool_calls and choice.type != "function" else "call"
-    rules = [rule for number, function in enumerate(functions) for rule in _call(number, function)]
+    several = payload.parallel_tool_calls and choice.type != "function" and form.between is not None
+    calls = f"call ({json.dumps(form.between)} call)*" if several else "call"
+    calls = " ".join([*_spelled(tokenizer, form, form.before), calls, *_spelled(tokenizer, form, form.after)])
+    rules = [rule for number, each in enumerate(functions) for rule in _call(number, each, tokenizer, form)]
+    text = f"TEXT: /(?s:.+)/ & ~/(?s:.*){re.escape(form.opening)}(?s:.*)/" if form.opening else "TEXT: /(?s:[^{].*)/"
     with invalid_request("tools"):
-        lines = [f"start: {start}", f"calls: {calls}", f"call: {names}", *rules, TEXT, *_form(payload.response_format)]
+        lines = [f"start: {start}", f"calls: {calls}", f"call: {names}", *rules, text, *_form(payload.response_format)]
         return UntrustedGrammar("lark", "\n".join(lines))
 
 
@@ -83,21 +84,39 @@ def _start(payload: ChatRequest, choice: ToolChoice, tokenizer: Tokenizer) -> st
 
 
 def _thinks(tokenizer: Tokenizer) -> bool:
-    try:
-        return all(tokenizer.special(name) for name in (THINK, THOUGHT))
-    except InputError:
-        return False
+    return tokenizer.knows(THINK) and tokenizer.knows(THOUGHT)
 
 
-def _call(number: int, function: Function) -> list[str]:
+def _format(tokenizer: Tokenizer) -> CallFormat:
+    """The model's format of calls. Raises InputError for a model without one, and for ours without its tokens."""
+    if tokenizer.calls is None:
+        raise InputError("the chat template of this model writes no tool calls that can be read; leave tools out")
+    if tokenizer.template is None:
+        for marker in tokenizer.calls.markers:
+            tokenizer.special(marker)
+    return tokenizer.calls
+
+
+def _spelled(tokenizer: Tokenizer, form: CallFormat, text: str) -> list[str]:
+    """A text in llguidance's syntax: markers that are control tokens by their ids, all else as strings."""
+    known = [re.escape(marker) for marker in form.markers if tokenizer.knows(marker)]
+    pieces = re.split(f"({'|'.join(known) or '(?!)'})", text)
+    return [
+        f"<[{tokenizer.special(piece)}]>" if place % 2 else json.dumps(piece)
+        for place, piece in enumerate(pieces)
+        if piece
+    ]
+
+
+def _call(number: int, function: Function, tokenizer: Tokenizer, form: CallFormat) -> list[str]:
     schema = arguments_schema(function)
     if schema["type"] != "object":
         raise ApiError(
             400, f"the parameters of {function.name} are of type {schema['type']!r}; they must be an object", "tools"
         )
-    opening = json.dumps(f'\n{{"name": "{function.name}", "arguments": ')
+    head = _spelled(tokenizer, form, form.head.replace("NAME", function.name))
     return [
-        f'call_{number}: {OPEN} {opening} arguments_{number} "}}\\n" {CLOSE}',
+        " ".join([f"call_{number}:", *head, f"arguments_{number}", *_spelled(tokenizer, form, form.tail)]),
         f"arguments_{number}: %json {json.dumps(schema)}",
     ]
 
@@ -140,89 +159,6 @@ def _schema(form: ResponseFormat) -> dict[str, Any]:
     return STYLE | ({"type": "object"} if form.json_schema is None else form.json_schema.schema_)
 
 
-# --- parsing calls -----------------------------------------------------------------------------------
-
-
 def with_id(call: dict[str, Any]) -> dict[str, Any]:
     """The call with a new id."""
     return {"id": f"call_{secrets.token_hex(12)}"} | call
-
-
-class ToolCallParser:
-    """Splits an answer into text and tool calls while it is generated.
-
-    The results of `feed` and `close` together equal `chat.parse_answer` of the whole. Text and calls are returned once
-    they are complete; an unclosed or malformed call is returned as text, by `close`.
-    """
-
-    def __init__(self) -> None:
-        self._text = self._space = ""  # not parsed yet; trailing white space, returned only if text follows
-        self._state = self._at_start
-        self._begun = self._last = False
-
-    def feed(self, text: str) -> tuple[str, list[dict[str, Any]]]:
-        """Parse more of the answer; returns new text and calls."""
-        self._text += text
-        text, calls = "", []
-        while step := self._state():
-            text += step[0]
-            calls += step[1]
-        return self._hold_trailing_space(text), calls
-
-    def close(self) -> tuple[str, list[dict[str, Any]]]:
-        """End the answer; returns the remaining text and calls."""
-        self._last = True
-        return self.feed("")
-
-    def _at_start(self) -> tuple[str, list[dict[str, Any]]] | None:
-        start = self._text.lstrip()
-        if THINK.startswith(start) and start != THINK and not self._last:
-            return None
-        if not start.startswith(THINK):
-            self._state = self._in_text
-            return "", []
-        self._state = self._in_thought
-        space = len(self._text) - len(start)
-        return self._take(space + len(THINK)), []
-
-    def _in_thought(self) -> tuple[str, list[dict[str, Any]]] | None:
-        place = self._text.find(THOUGHT)
-        if place >= 0:
-            self._state = self._in_text
-            return self._take(place + len(THOUGHT)), []
-        return self._text_before(THOUGHT)
-
-    def _in_text(self) -> tuple[str, list[dict[str, Any]]] | None:
-        place = self._text.find(OPEN)
-        if place >= 0:
-            self._state = self._in_call
-            text = self._take(place)
-            self._take(len(OPEN))
-            return text, []
-        return self._text_before(OPEN)
-
-    def _in_call(self) -> tuple[str, list[dict[str, Any]]] | None:
-        found = chat.parse_call(self._text) if CLOSE in self._text else None
-        if found is not None:
-            self._text, self._state = found[1], self._in_text
-            return "", [found[0]]
-        if not self._last:
-            return None
-        self._state = self._in_text
-        return OPEN, []
-
-    def _text_before(self, mark: str) -> tuple[str, list[dict[str, Any]]] | None:
-        text = self._take(len(self._text) - (0 if self._last else overlap(self._text, mark)))
-        return (text, []) if text else None
-
-    def _take(self, count: int) -> str:
-        taken, self._text = self._text[:count], self._text[count:]
-        return taken
-
-    def _hold_trailing_space(self, text: str) -> str:
-        text = self._space + text
-        if not self._begun:
-            text = text.lstrip()
-        bare = text.rstrip()
-        self._space, self._begun = text[len(bare) :], self._begun or bool(bare)
-        return bare

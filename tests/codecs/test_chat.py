@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs import chat, messages
+from groundup.codecs.answers import parse_answer
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import SPECIAL_TOKENS, Tokenizer
 from groundup.core.errors import InputError
@@ -329,7 +330,7 @@ def test_a_written_answer_is_read_back(
     answer = tokenizer.decode([id for id, trained in zip(ids, answers, strict=True) if trained]).removesuffix(
         "<|im_end|>"
     )
-    assert chat.parse_answer(answer) == message
+    assert parse_answer(answer) == message
 
 
 @pytest.mark.parametrize(
@@ -351,11 +352,11 @@ def test_a_written_answer_is_read_back(
     ],
 )
 def test_what_is_no_call_stays_content(text: str) -> None:
-    assert chat.parse_answer(text) == {"role": "assistant", "content": text}
+    assert parse_answer(text) == {"role": "assistant", "content": text}
 
 
 def test_a_call_is_read_beside_a_broken_one() -> None:
-    answer = chat.parse_answer(
+    answer = parse_answer(
         '<think>t</think>a <tool_call>{"name": </tool_call> b <tool_call>{"name": "f", "arguments": {"</tool_call>":'
         " 1}}</tool_call>"
     )
@@ -364,10 +365,10 @@ def test_a_call_is_read_beside_a_broken_one() -> None:
 
 
 def test_the_end_of_thought_inside_a_call_is_part_of_the_call() -> None:
-    answer = chat.parse_answer('<tool_call>{"name": "f", "arguments": {"a": "</think>"}}</tool_call>')
+    answer = parse_answer('<tool_call>{"name": "f", "arguments": {"a": "</think>"}}</tool_call>')
     assert answer["tool_calls"][0]["function"]["arguments"] == '{"a": "</think>"}'
 
 
 def test_half_a_character_in_a_call_becomes_whole_text() -> None:
-    answer = chat.parse_answer('<tool_call>{"name": "f", "arguments": {"a": "\\ud83d"}}</tool_call>')
+    answer = parse_answer('<tool_call>{"name": "f", "arguments": {"a": "\\ud83d"}}</tool_call>')
     assert answer["tool_calls"][0]["function"]["arguments"] == '{"a": "\ufffd"}'

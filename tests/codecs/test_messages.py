@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.codecs import chat, messages
+from groundup.codecs.answers import parse_answer
 from groundup.codecs.normal import normalise
 from groundup.codecs.text import SPECIAL_TOKENS, Tokenizer
 from groundup.core.errors import InputError
@@ -298,7 +299,7 @@ def test_what_is_nested_as_deep_as_may_be_is_rendered(tokenizer: Tokenizer) -> N
 )
 def test_a_call_that_json_cannot_hold_stays_what_the_model_says(arguments: str) -> None:
     text = f'<tool_call>\n{{"name": "f", "arguments": {arguments}}}\n</tool_call>'
-    assert chat.parse_answer(text) == {"role": "assistant", "content": text}
+    assert parse_answer(text) == {"role": "assistant", "content": text}
 
 
 # --- weights, later system messages, calls without arguments ------------------------------------------------

@@ -3,8 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.codecs import chat
-from groundup.serve.tools import ToolCallParser
+from groundup.codecs.answers import AnswerParser, parse_answer
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"x": "</tool_call>"}}\n</tool_call>'
 PARTS = st.sampled_from(
@@ -29,7 +28,7 @@ PARTS = st.sampled_from(
 
 
 def heard(pieces: list[str]) -> dict:
-    parser = ToolCallParser()
+    parser = AnswerParser()
     found = [*map(parser.feed, pieces), parser.close()]
     calls = [call for _, calls in found for call in calls]
     return {"role": "assistant", "content": "".join(said for said, _ in found)} | (
@@ -43,12 +42,12 @@ def test_pieces_add_up_to_the_whole(parts, data):
     text = "".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    assert heard(pieces) == chat.parse_answer(text)
-    assert heard([*text]) == chat.parse_answer(text)
+    assert heard(pieces) == parse_answer(text)
+    assert heard([*text]) == parse_answer(text)
 
 
 def test_speech_is_not_held_back_longer_than_it_must():
-    parser = ToolCallParser()
+    parser = AnswerParser()
     assert parser.feed("one ") == ("one", [])
     assert parser.feed("two <tool") == (" two", [])
     assert parser.feed("box") == (" <toolbox", [])
@@ -58,7 +57,7 @@ def test_speech_is_not_held_back_longer_than_it_must():
 
 
 def test_a_thought_is_said_as_it_comes():
-    parser = ToolCallParser()
+    parser = AnswerParser()
     assert [parser.feed(text)[0] for text in ("<thi", "nk>one", "<tool_call></tool_call>")] == [
         "",
         "<think>one",
