@@ -75,7 +75,7 @@ class StepRunner:
 
 def fitting_context(model: Transformer, cache_bytes: int) -> int:
     """The model's context, or as much of it as a KV cache holds."""
-    block_bytes = model.config.depth * model.cache_spec.bytes(BLOCK_SIZE, model.precision.itemsize)
+    block_bytes = sum(spec.bytes(BLOCK_SIZE, model.precision.itemsize) for spec in model.cache_specs)
     return min(model.config.context, cache_bytes // block_bytes * BLOCK_SIZE)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from groundup.apps.sorter import model_client
+from groundup.codecs import chat
 from groundup.codecs.image import BadImage, decode
 from groundup.codecs.text import Tokenizer
 from groundup.config.load import load
@@ -23,7 +24,8 @@ from groundup.release.about import about
 from groundup.release.lineage import lineage
 from groundup.release.trace import render
 from groundup.serve import runs
-from tests.codecs import image_samples
+from tests.codecs import foreign_samples, image_samples
+from tests.codecs.chat_templates import TEMPLATES
 from tests.data import table_samples
 from tests.fuzz import samples, served
 from tests.random_models import random_model
@@ -96,6 +98,19 @@ def _load(folder: Path) -> None:
 
 def _tokenize(folder: Path) -> None:
     Tokenizer.load(folder).encode("the cat 猫 sat")
+
+
+def _foreign(folder: Path) -> None:
+    form, template = TEMPLATES["Qwen3"]
+    foreign_samples.write(folder, form, template, eos_token_id=[1, 2])
+
+
+def _converse(folder: Path) -> None:
+    tokenizer = Tokenizer.load(folder)
+    tokenizer.encode_start("the cat 猫 sat")
+    messages = [{"role": "user", "content": "a <think>"}, {"role": "assistant", "content": "b"}]
+    tokenizer.decode(chat.encode(tokenizer, messages)[0])
+    assert all(tokenizer.token_bytes(id) for id in tokenizer.ends)
 
 
 def _run(folder: Path) -> None:
@@ -192,6 +207,7 @@ TARGETS = [
         for name, (files, path, changed) in samples.labels().items()
     ),
     Target("tokenizer", _model, _tokenize, ("tokenizer.json",)),
+    Target("foreign tokenizer", _foreign, _converse),
     Target("config", _model, _load, ("config.json",)),
     Target("safetensors", _model, _load, ("*.safetensors",)),
     Target("records", _run, _records, ("manifest.json", "recipe.json", "shards.json", "metrics.jsonl", "hashes.json")),
