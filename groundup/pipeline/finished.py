@@ -10,6 +10,7 @@ from groundup.config.recipe import Recipe
 from groundup.core import console, ledger
 from groundup.core.errors import InputError
 from groundup.core.files import read_json
+from groundup.core.gguf_file import SUFFIX
 from groundup.evaluate import runner
 from groundup.kernels.cpu.matrix import Weights
 from groundup.pipeline import stages
@@ -20,15 +21,19 @@ A_FILE = "a file with --text, --questions, --choice or --programs"
 
 
 def model_folder(path: Path) -> Path:
-    """The model's folder: `path`, or the last finished training stage of that run. Raises InputError without one."""
-    if (path / "config.json").exists():
+    """The model's folder or GGUF file: `path`, or the last finished training stage of that run.
+
+    Raises InputError without one.
+    """
+    if (path / "config.json").exists() or (path.suffix == SUFFIX and path.is_file()):
         return path
     titles = [stage.title for stage in recall(path)[0].stage] if (path / RECIPE).exists() else []
     for title in reversed(titles):
         if ledger.read(path / title) is not None:
             return path / title
     raise InputError(
-        f"{path}: no finished model there; give a run's folder, a finished training stage, or an exported model"
+        f"{path}: no finished model there; give a run's folder, a finished training stage, an exported model, a folder"
+        " of open weights, or a GGUF file"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundup.codecs.tokenizer_files import files_of
 from groundup.core.errors import InputError
 from groundup.generate.service import Service, ServiceStats
 from groundup.release.about import ABOUT, About, about
@@ -109,8 +110,9 @@ def version_of(folder: Path) -> Version:
         [
             *folder.glob("model*.safetensors"),
             *folder.glob("config.json"),
-            *folder.glob("tokenizer*.json"),
+            *files_of(folder),
             *folder.glob(ABOUT),
+            *([folder] if folder.is_file() else []),
         ]
     )
     try:
