@@ -74,7 +74,7 @@ def groundup(depth: int, precision: str) -> dict[str, float]:
     model.precision = torch.float32 if precision == "fp32" else torch.bfloat16
     backend = cpu_backend(model.config)
     size = pack_weights(model, precision if precision.startswith("int") else "full", backend)  # type: ignore[arg-type]
-    tokenizer: Any = SimpleNamespace(size=model.config.vocab, im_end=-1, end=-1, token_bytes=lambda id: b"x")
+    tokenizer: Any = SimpleNamespace(size=model.config.vocab, ends=(-1,), token_bytes=lambda id: b"x")
     engine = Engine(model, tokenizer, backend)
 
     def rate(streams: int) -> float:

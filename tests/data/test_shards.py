@@ -147,6 +147,7 @@ def test_other_documents_have_another_digest(tmp_path: Path, tokenizer: Tokenize
 class Wide:
     """A tokenizer of one id a character, for ids beyond 65,535."""
 
+    begin = ()
     end = 70_000
     size = 70_001
 

@@ -25,6 +25,10 @@ class Ids:
     im_end: int = 26
     end: int = 40
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        return (self.im_end, self.end)
+
     def token_bytes(self, id: int) -> bytes:
         return f"{id} ".encode()
 
