@@ -334,12 +334,15 @@ def export(
         typer.Option(
             metavar=f"<{'|'.join(EXPORTS)}>",
             help=(
-                "hf: for transformers, vLLM and llama.cpp's converter. onnx: what finds things in images, for"
+                "hf: for transformers and vLLM. gguf: for llama.cpp and Ollama. onnx: what finds things in images, for"
                 " onnxruntime."
             ),
         ),
     ] = "hf",
     dtype: Annotated[Literal["fp32", "bf16"], typer.Option(help="Precision of the weights of hf.")] = "fp32",
+    kind: Annotated[
+        str | None, typer.Option("--type", help="How gguf stores matrices: F32, BF16, F16, Q8_0 or Q4_0.")
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(help="onnx: WxH of the input images; default: the finest square grid of the model."),
@@ -350,7 +353,7 @@ def export(
     from groundup.pipeline.finished import model_folder
     from groundup.release.exporter import export as write
 
-    options = {"dtype": dtype if dtype != "fp32" else None, "size": size}
+    options = {"dtype": dtype if dtype != "fp32" else None, "type": kind, "size": size}
     files = write(to, model_folder(model), out, {key: value for key, value in options.items() if value is not None})
     show(as_json, {"files": [str(file) for file in files]}, [str(file) for file in files])
 

@@ -103,7 +103,7 @@ class Tokenizer:
 
     @staticmethod
     def load(folder: Path) -> "Tokenizer":
-        """Read a folder's tokenizer: one of ours, or another project's as it comes (`codecs.foreign`).
+        """Read the tokenizer of a folder or a GGUF file: ours, or another project's as it comes (`codecs.foreign`).
 
         Raises InputError as `TokenizerFiles.read`, and for a tokenizer.json that cannot be used.
         """

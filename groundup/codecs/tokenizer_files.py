@@ -8,6 +8,7 @@ from typing import Any
 
 from groundup.core.errors import InputError
 from groundup.core.files import read_json, write_json, write_with
+from groundup.core.gguf_file import SUFFIX, GGUFFile
 
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GENERATION = "generation_config.json"
@@ -32,7 +33,14 @@ class TokenizerFiles:
 
     @staticmethod
     def read(folder: Path) -> "TokenizerFiles":
-        """The files of a folder. Raises InputError for one that is missing, too large, damaged or of another form."""
+        """The files of a folder, or what a GGUF file holds in their place.
+
+        Raises InputError for one that is missing, too large, damaged or of another form.
+        """
+        if folder.suffix == SUFFIX:
+            from groundup.codecs import gguf_tokenizer  # which makes them
+
+            return gguf_tokenizer.files(GGUFFile.open(folder))
         if not (folder / TOKENIZER).exists() and (folder / "tokenizer.model").exists():
             raise InputError(
                 f"{folder}: holds tokenizer.model and no {TOKENIZER}; load it with transformers' AutoTokenizer and"

@@ -21,6 +21,7 @@ from groundup.evaluate.suites import choice, programs, questions
 from groundup.model import weights
 from groundup.pipeline.finished import model_folder
 from groundup.release.about import about
+from groundup.release.export.gguf import write as write_gguf
 from groundup.release.lineage import lineage
 from groundup.release.trace import render
 from groundup.serve import runs
@@ -94,6 +95,18 @@ def _model(folder: Path) -> None:
 
 def _load(folder: Path) -> None:
     weights.load(folder, torch.device("cpu"))
+
+
+def _gguf(folder: Path) -> None:
+    _model(folder)
+    write_gguf(folder, folder / "a.gguf", "Q8_0")
+    for path in set(folder.iterdir()) - {folder / "a.gguf"}:
+        path.unlink()
+
+
+def _load_gguf(folder: Path) -> None:
+    _refusable(lambda: Tokenizer.load(folder / "a.gguf").encode("the cat 猫 sat"))
+    weights.load(folder / "a.gguf", torch.device("cpu"))
 
 
 def _tokenize(folder: Path) -> None:
@@ -210,6 +223,7 @@ TARGETS = [
     Target("foreign tokenizer", _foreign, _converse),
     Target("config", _model, _load, ("config.json",)),
     Target("safetensors", _model, _load, ("*.safetensors",)),
+    Target("GGUF", _gguf, _load_gguf),
     Target("records", _run, _records, ("manifest.json", "recipe.json", "shards.json", "metrics.jsonl", "hashes.json")),
     Target("lineage", _export, _carried, ("lineage.json", "about.json")),
     Target("multiple choice", _written({"q.jsonl": samples.choices()}), lambda folder: choice.read(folder / "q.jsonl")),

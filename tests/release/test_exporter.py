@@ -9,8 +9,8 @@ from groundup.release.exporter import export
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match="known: hf, onnx"):
-        export("gguf", tmp_path, tmp_path / "out", {})
+    with pytest.raises(InputError, match="known: gguf, hf, onnx"):
+        export("coreml", tmp_path, tmp_path / "out", {})
 
 
 def test_an_option_that_a_format_does_not_take_is_refused(tmp_path, monkeypatch):
@@ -28,4 +28,4 @@ def test_a_format_whose_extra_is_missing_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "require", require)
     with pytest.raises(InputError, match="extra edge"):
         export("onnx", tmp_path, tmp_path / "out", {})
-    assert list(EXPORTS) == ["hf", "onnx"]
+    assert list(EXPORTS) == ["gguf", "hf", "onnx"]

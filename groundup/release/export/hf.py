@@ -1,4 +1,4 @@
-"""Export in the Hugging Face layout, with model card and `lineage.json`; transformers, vLLM and llama.cpp load it."""
+"""Export in the Hugging Face layout, with model card and `lineage.json`; transformers and vLLM load it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,4 +37,5 @@ def _write(model: Path, out: Path, options: Mapping[str, str]) -> list[Path]:
 
 
 _ANY_SIZE = "the layout hf has pictures of any size; leave it out, or export --to onnx"
-EXPORTS.add("hf", Export(_write, {"size": _ANY_SIZE}))
+_TYPE = "the layout hf has --dtype instead; leave it out, or export --to gguf"
+EXPORTS.add("hf", Export(_write, {"type": _TYPE, "size": _ANY_SIZE}))

@@ -48,4 +48,4 @@ def _write(model: Path, out: Path, options: Mapping[str, str]) -> list[Path]:
 
 
 _FP32 = "graphs are written in fp32, which onnxruntime computes in everywhere; leave it out"
-EXPORTS.add("onnx", Export(_write, {"dtype": _FP32}, extra="edge"))
+EXPORTS.add("onnx", Export(_write, {"dtype": _FP32, "type": _FP32}, extra="edge"))
