@@ -107,7 +107,7 @@ def _joined(path: Path, shards: list[GGUFFile]) -> GGUFFile:
 def _opened(path: Path) -> GGUFFile:
     """One file. Raises InputError for one that cannot be read."""
     try:
-        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+        data = np.memmap(path, np.uint8, "r").view(np.ndarray) if path.stat().st_size else np.empty(0, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a GGUF file") from None
     header = _Header(path, data)
@@ -183,10 +183,25 @@ class _Header:
 
     def _array(self, kind: int, what: str) -> list[str] | NDArray[Any]:
         if kind == _STRING:
-            return [self.text(what) for _ in range(self._count(f"texts in {what}", 8))]
+            return self._texts(what)
         dtype = np.dtype("?" if kind == _BOOL else f"<{self._letter(kind, what)}")
         count = self._count(f"numbers in {what}", dtype.itemsize)
         return np.frombuffer(self._take(count * dtype.itemsize, what), np.uint8 if kind == _BOOL else dtype)
+
+    def _texts(self, what: str) -> list[str]:
+        """A list of texts, a hundred thousand of them in a tenth of a second."""
+        texts, view, length = [], self._view, struct.Struct("<Q").unpack_from
+        for _ in range(self._count(f"texts in {what}", 8)):
+            start = self.at + 8
+            if start > len(view) or (end := start + length(view, self.at)[0]) > len(view):
+                texts.append(self.text(what))  # which says what is wrong
+                continue
+            try:
+                texts.append(str(view[start:end], "utf-8"))
+            except UnicodeDecodeError:
+                raise self.fault(f"{what} is not UTF-8") from None
+            self.at = end
+        return texts
 
     def _letter(self, kind: int, what: str) -> str:
         if kind >= len(_NUMBERS) or not _NUMBERS[kind]:
