@@ -15,15 +15,15 @@ from groundup.core.errors import InputError
 
 # runs in the sandbox: returned values go to the real standard output, what the program prints to the standard errors
 _HARNESS = """
-import json, os, sys
+import json, os, sys, types
 results = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 calls = json.loads(sys.stdin.readline())
 names = {"__name__": "program"}
-exec(compile(open("/given/program.py").read(), "program.py", "exec"), names)
+types.FunctionType(compile(open("/given/program.py").read(), "program.py", "exec"), names)()
 for call in calls:
     try:
-        value = repr(eval(call, names))
+        value = repr(types.FunctionType(compile(call, "call", "eval"), names)())
     except Exception as error:
         value = None
         print(f"{call}: {type(error).__name__}: {error}", file=sys.stderr)
