@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from groundup import device
 from groundup.core.errors import InputError
 from groundup.device import Device
 from groundup.generate import engine as engine_module
@@ -320,3 +321,12 @@ def test_a_loaded_engine_answers_as_the_model_that_trained(tmp_path: Path, tied:
     loaded = Engine.load(tmp_path, Device("cpu"), "fp32")
     expected = Engine(model, loaded.tokenizer).complete(prompts, 10)
     assert loaded.complete(prompts, 10) == expected
+
+
+def test_a_context_that_the_cache_does_not_hold_is_cut_with_a_warning(tmp_path, capsys):
+    tokenizer = small_tokenizer(tmp_path)
+    weights.save(random_model(depth=1, width=16, ffn=16, vocab=tokenizer.size, context=131_072), tmp_path, None)
+    loaded = Engine.load(tmp_path, device.pick("cpu"), cache_bytes=1 << 20)
+    assert 0 < loaded.config.context < 131_072
+    assert "longer prompts are refused" in "".join(capsys.readouterr())
+    assert len(loaded.complete([[5] * (loaded.config.context - 4)], 100)[0]) <= 4
