@@ -138,7 +138,10 @@ def load(source: Path | Source, device: torch.device, precision: torch.dtype = t
     _check_size(config, source)
     with torch.device("meta"):
         model = Transformer(config, precision)
-    model.to_empty(device=device)
+    # as `to_empty`, which imports sympy for it
+    model._apply(  # type: ignore[no-untyped-call]
+        lambda each: torch.empty(each.shape, dtype=each.dtype, device=device)
+    )
     if config.tied:
         model.lm_head.weight = model.model.embed_tokens.weight
     fill(model, source)
