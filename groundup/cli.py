@@ -87,7 +87,9 @@ def run(
 
     table = load(recipe, overrides or [])
     if dry_run:
-        show(as_json, *_plan(table, recipe.parent, runs / table.name, device))
+        with console.working("files are read and this machine is measured"):
+            planned = _plan(table, recipe.parent, runs / table.name, device)
+        show(as_json, *planned)
         return
     manifests = run_stages(table, recipe.parent, runs / table.name, Options(until, retrain, device, tensorboard))
     if as_json and manifests:
@@ -211,7 +213,8 @@ def chat(
     from groundup.release.about import about
 
     folder = model_folder(model)
-    engine = Engine.load(folder, devices.pick(device))
+    with console.working(f"loading {folder}"):
+        engine = Engine.load(folder, devices.pick(device))
     talk = Conversation(engine, system, Sampling(temperature, top_k, top_p, seed), tokens)
     for file in image or []:
         talk.show(file)

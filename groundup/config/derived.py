@@ -53,7 +53,8 @@ def schedules(recipe: Recipe) -> list[tuple[Schedule, list[Derivation]]]:
         for key, (value, reason) in _derived_schedule(recipe, stage).items():
             origin: Literal["set", "derived", "inherited"] = "derived"
             if (given := getattr(stage, key)) is not None:
-                value, origin, reason = given, "set", "by the recipe"
+                reason = recipe.reasons.get(f"{stage.title}.{key}", "")
+                value, origin, reason = given, "derived" if reason else "set", reason or "by the recipe"
                 inherited[key] = given
             elif key in _INHERITED and key in inherited:
                 value, origin, reason = inherited[key], "inherited", "from the stage before"
@@ -85,11 +86,11 @@ def derivations(recipe: Recipe) -> list[Derivation]:
     model = [_of_shape(recipe, key, value) for key, value in shape.items()]
     if recipe.patch:
         model.append(_of_patch(recipe))
-    model += [
-        Derivation(key, getattr(recipe.model, key.partition(".")[2]), "derived", reason)
-        for key, reason in recipe.reasons.items()
-        if key.partition(".")[2] not in {"patch", *shape}
-    ]
+    parts = {"model": recipe.model} | {stage.title: stage for stage in recipe.stage}
+    for key, reason in recipe.reasons.items():
+        part, _, name = key.partition(".")
+        if name not in {"patch", "batch_tokens", *shape}:
+            model.append(Derivation(key, getattr(parts[part], name), "derived", reason))
     return model + [note for _, notes in schedules(recipe) for note in notes]
 
 

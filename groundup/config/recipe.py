@@ -46,17 +46,17 @@ class Recipe(Part):
     model: ModelPart = ModelPart()
     stage: tuple[StagePart, ...] = knob((), "tables", "training stages, in order")
     evaluate: EvaluatePart | None = None
-    _reasons: dict[str, str] = PrivateAttr(default_factory=dict)  # of model values that are derived from its images
+    _reasons: dict[str, str] = PrivateAttr(default_factory=dict)  # of values that its images gave
 
-    def derive(self, model: ModelPart, reasons: dict[str, str]) -> "Recipe":
-        """The recipe with model values that are derived from its data, each with its reason."""
-        derived = self.model_copy(update={"model": model})
+    def derive(self, model: ModelPart, stage: tuple[StagePart, ...], reasons: dict[str, str]) -> "Recipe":
+        """The recipe with values of model and stages that follow from its data, each with its reason."""
+        derived = self.model_copy(update={"model": model, "stage": stage})
         derived._reasons = reasons
         return derived
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Reasons of the model values that were derived from the data, by key."""
+        """Reasons of the values of model and stages that were derived from the data, by key."""
         return self._reasons
 
     @staticmethod

@@ -86,7 +86,10 @@ class ImageFilesConfig(FileSourceConfig):
         "list of the images to hold out, one path or file name a line; default: split by content hash",
     )
     heldout_part: Literal["val", "test"] | None = knob(
-        None, "name", "which of the folders train, val and test is held out; default: val, or test if there is no val"
+        None,
+        "name",
+        "which of the folders train, val and test is held out, the other left out; default: val, and test measures the"
+        " finished model",
     )
     without_files: str | None = knob(None, "file", "list of images to leave out, such as a published validation part")
     near_duplicates: int = knob(

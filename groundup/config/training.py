@@ -45,6 +45,14 @@ class StagePart(Part):
         "flag",
         "mirrors half of the images, whatever augment is; not if that changes the class, as of digits",
     )
+    affine: float | None = knob(
+        None,
+        "strength",
+        "of random rotations, shifts and scales of images without boxes, 0 to 1; default: 0.2 if instruct learns from"
+        " small pictures alone, else 0",
+        ge=0,
+        le=1,
+    )
     images: Literal["next", "masked"] = knob(
         "next", "name", "image objective of pre-training: predict the next patch, or masked patches"
     )

@@ -17,6 +17,7 @@ MIN_AREA, ASPECT = 0.35, 4 / 3  # of a crop at full strength: its area, and the 
 MIN_VISIBLE = 0.4  # fraction of an object that a crop must leave visible, else its annotation is removed
 COLOUR = 0.4  # most that brightness, contrast and saturation change
 ERASED = 0.25  # largest fraction of the image that is erased
+TURN, SHIFT, SCALE = math.pi / 6, 0.2, 4 / 3  # of an affine map at full strength: radians, fraction of a side, factor
 MIXED = 0.4  # largest weight of the other image of a MixUp: below a half, so that the answer stays true
 
 
@@ -39,6 +40,31 @@ def augment(image: TrainingImage, strength: float, random: np.random.Generator, 
     if detections is None and random.random() < strength / 2:
         pixels = _erased(pixels, random)
     return image._replace(pixels=np.ascontiguousarray(pixels), detections=detections)
+
+
+def affine(image: TrainingImage, strength: float, random: np.random.Generator) -> TrainingImage:
+    """A random rotation, shift and scale about the middle; the uncovered border has the mean colour of the old one.
+
+    Annotated images stay as they are: their boxes would need other corners.
+    """
+    if image.detections is not None:
+        return image
+    height, width = image.pixels.shape[:2]
+    angle, *shift, wider, taller = strength * random.uniform(-1, 1, 5) * (TURN, SHIFT, SHIFT, *[math.log(SCALE)] * 2)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    matrix = turn * np.exp([[wider], [taller]])  # from places of the result to those of the image
+    middle = np.array([width, height]) / 2
+    offset = middle - matrix @ (middle * (1 + np.array(shift) * 2))
+    values = np.column_stack((matrix, offset)).flatten().tolist()
+    picture, fill = Image.fromarray(image.pixels), tuple(_border(image.pixels).round().astype(int).tolist())
+    moved = picture.transform(picture.size, Image.Transform.AFFINE, values, Image.Resampling.BILINEAR, fillcolor=fill)
+    return image._replace(pixels=np.asarray(moved))
+
+
+def _border(pixels: Pixels) -> npt.NDArray[np.float64]:
+    """The mean colour of the outermost pixels, [3]."""
+    mean: npt.NDArray[np.float64] = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])).mean(0)
+    return mean
 
 
 def _crop(strength: float, random: np.random.Generator) -> tuple[float, float, float, float]:

@@ -1,9 +1,10 @@
-"""The published formats of conversations, recognised by their keys: OpenAI, ShareGPT, Alpaca, pairs.
+"""The published formats of conversations, recognised by their keys: OpenAI, ShareGPT, Alpaca, pairs, trees.
 
 A row is converted to messages in the OpenAI format. A key that is neither used nor bookkeeping is refused by name, as
 it may change the meaning of the row.
 """
 
+import math
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from groundup.codecs.answers import parse_answer
 from groundup.codecs.messages import Message
 from groundup.codecs.strict_json import says_nothing
 from groundup.core.errors import InputError
+from groundup.data import chat_images
 
 Row = dict[str, Any]
 
@@ -30,9 +32,10 @@ BOOKKEEPING = (
     *("id", "uuid", "idx", "index", "hash", "conversation_id", "prompt_id", "conversation_hash", "turn", "num_turns"),
     *("source", "dataset", "dataset_name", "data_source", "subset", "split", "category", "task", "domain", "topic"),
     *("title", "language", "lang", "url", "created", "created_at", "date", "timestamp", "metadata", "meta"),
-    *("model", "model_name", "views", "avatarUrl", "text", "parallel_tool_calls"),
+    *("message_tree_id", "model", "model_name", "views", "avatarUrl", "text", "parallel_tool_calls"),
     *("", "Unnamed: 0", "__index_level_0__"),
 )
+_READY = "ready_for_export"  # state of a tree of OpenAssistant that its reviewers have finished
 _CALLS = ("function_call", "tool_call")  # roles of ShareGPT whose text is the JSON of a call
 _ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
@@ -43,7 +46,6 @@ _MARKED = "it marks good and bad answers, which is for preference learning; keep
 _REMEDIES = {
     "label": _MARKED,
     "kto_tag": _MARKED,
-    "images": 'show each in a user\'s content, as {"type": "image_url", "image_url": {"url": ...}}',
 }
 
 
@@ -78,7 +80,10 @@ def conversation(row: Row, ignore: Collection[str] = ()) -> Conversation:
         )
     tools = _tools(rest)
     system = next((rest.pop(key) for key in SYSTEMS if isinstance(rest.get(key), str)), None)
+    shown = [rest.pop(key) for key in chat_images.KEYS if key in rest]
     form, messages = _messages(rest)
+    if shown:
+        messages = chat_images.illustrated(messages, shown[0])
     if any(isinstance(message, dict) and message.get("content") == rest.get("prompt", ()) for message in messages):
         del rest["prompt"]  # a copy of one of the messages
     unread = [key for key in BOOKKEEPING if rest.pop(key, None) is not None]
@@ -107,6 +112,10 @@ def _refuse(rest: Row, what: str, remedy: str = "take it out") -> None:
 
 def _messages(rest: Row) -> tuple[str, list[Any]]:
     """The format and the messages; removes the used keys from `rest`."""
+    if isinstance(rest.get("prompt"), dict) and "replies" in rest["prompt"]:
+        if (state := rest.pop("tree_state", _READY)) != _READY:
+            raise InputError(f"a tree of state {str(state)[:40]!r}; only those of state {_READY!r} are finished")
+        return "message tree, its best replies", list(_best_path(rest.pop("prompt")))
     if key := next((key for key in TURNS if key in rest), None):
         turns = rest.pop(key)
         if not isinstance(turns, list):
@@ -120,12 +129,31 @@ def _messages(rest: Row) -> tuple[str, list[Any]]:
     if isinstance(rest.get(names[1]), list) and _is_whole(rest[names[1]]):
         return names[1], _as_messages(rest.pop(names[1]), names[1], "")
     if not all(names):
+        if "parent_id" in rest:
+            raise InputError("a message of a tree, by itself; take the file of whole trees (.trees.jsonl.gz)")
         raise InputError(
             f"no conversation: its keys are {', '.join(rest)[:200] or 'none'}; known are messages (OpenAI),"
             " conversations (ShareGPT), instruction with output (Alpaca), prompt with completion or response, question"
             " with answer"
         )
     return "Alpaca" if names == ["instruction", "output"] else "/".join(names), list(_pair(rest))
+
+
+def _best_path(node: Any) -> Iterator[Any]:
+    """The messages of a tree of OpenAssistant along the replies of the best rank, without rejected and deleted ones."""
+    while isinstance(node, dict):
+        yield _turn({"role": node.get("role"), "content": node.get("text")})
+        replies = node.get("replies")
+        good = [
+            reply for reply in (replies if isinstance(replies, list) else [])
+            if isinstance(reply, dict) and not reply.get("deleted") and reply.get("review_result") is not False
+        ]  # fmt: skip
+        node = min(good, key=_rank, default=None)
+
+
+def _rank(reply: Row) -> float:
+    rank = reply.get("rank")
+    return rank if isinstance(rank, int | float) else math.inf
 
 
 def _is_whole(answer: list[Any]) -> bool:
@@ -189,8 +217,8 @@ def _turn(turn: Any) -> Any:
     message |= {"role": _ROLES.get(given, given) if isinstance(given, str) else given, "content": content}
     if isinstance(given, str) and given in _CALLS:
         return message | {"content": None, "tool_calls": _calls(content)}
-    if isinstance(content, list) and _is_typed(content):
-        message |= _typed(content)
+    if isinstance(content, list):
+        message |= _typed(content) if _is_typed(content) else {"content": list(map(chat_images.placed, content))}
     return _answer(message) if message["role"] == "assistant" else message
 
 

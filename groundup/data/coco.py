@@ -33,6 +33,7 @@ _OF_ANNOTATION = (
     "segmentation",
     "area",
     "iscrowd",
+    "rotation",
 )  # the area follows from the box
 _OF_IMAGE = ("id", "file_name", "width", "height")
 
@@ -52,7 +53,7 @@ def read(path: Path, images: Path | None, folder: Path, damage: Damage) -> Itera
             damage.note("broken annotation", f"{name}: annotations[{number}]", "it has no image_id")
         damage.drops.pass_over(_unread(annotation, _OF_ANNOTATION))
         if isinstance(annotation, dict):
-            _told(annotation.get("bbox"), damage.drops)
+            _told(annotation, damage.drops)
     taken = set()
     for number, image in enumerate(root["images"]):
         damage.seen += 1
@@ -128,30 +129,32 @@ def _image(
     return listed.take((kinds.get(_id(each, "category_id"), ""), _box(each)) for each in annotations)
 
 
-def _told(bbox: Any, drops: Filtered) -> None:
+def _told(annotation: dict[str, Any], drops: Filtered) -> None:
     """Count boxes that are not upright."""
+    bbox = annotation.get("bbox")
     if bbox is None:
         drops.recognise(POLYGONS)
-    elif isinstance(bbox, list) and len(bbox) == 5:
+    elif (isinstance(bbox, list) and len(bbox) == 5) or _said(annotation, "rotation"):
         drops.recognise(ROTATED)
 
 
-def _box(annotation: dict[str, Any]) -> Box:
+def _said(annotation: dict[str, Any], key: str) -> Any:
+    """The value of a key of an annotation, or of its attributes, where CVAT writes it."""
     inner = annotation.get("attributes")
-    keys = annotation | inner if isinstance(inner, dict) else annotation
-    if keys.get("ignore"):
+    return (inner if isinstance(inner, dict) and key in inner else annotation).get(key)
+
+
+def _box(annotation: dict[str, Any]) -> Box:
+    if _said(annotation, "ignore"):
         raise BadImage(
             "annotation to be ignored",
             "an image needs all of its boxes, and no others; take its image out, or the key 'ignore'",
         )
-    if keys.get("rotation"):
-        raise BadImage(
-            "turned box",
-            f"its rotation is {str(keys['rotation'])[:20]}; write bbox as [middle x, middle y, width, height, degrees]",
-        )
     if annotation.get("bbox") is None:
         return bounds(_polygons(annotation.get("segmentation")))
     x, y, width, height, *angle = numbers(annotation["bbox"], (4, 5))
+    if not angle and (clockwise := _said(annotation, "rotation")):  # of the upright box, about its middle
+        return rotated_box(x + width / 2, y + height / 2, width, height, math.radians(*numbers([clockwise], (1,))))
     if not angle:
         return x, y, x + width, y + height
     return rotated_box(x, y, width, height, -math.radians(angle[0]))  # theirs is counter-clockwise

@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("heldout", pa.bool_()),  # belongs to the validation part
     ]
 )
+TEST = "test.parquet"  # beside a documents file: the documents that a model is measured on at the end
 UPRIGHT = 5  # values of a detection in the column `things`: its class and its box; corners follow if it is rotated
 
 
@@ -49,6 +50,7 @@ class Document:
     detections: tuple[tuple[Detection, ...], ...] | None = None  # all objects of each image; None: not annotated
     perceptual_hash: int | None = None  # of the first image: images are decoded once, where they are checked
     heldout: bool = False
+    test: bool = False  # in memory only: held out, and for the last measurement alone
     labels: dict[str, Any] = field(default_factory=dict)  # in memory only: family, language, level of a task
 
     @property
@@ -113,6 +115,12 @@ def read(path: Path, heldout: bool | None = None) -> Iterator[Document]:
                     row[key] = None if row[key] is None else json.loads(row[key])
                 hashed, detections = row.pop("look"), _detections(row.pop("things"))
                 yield Document(**row | {"images": tuple(row["images"])}, perceptual_hash=hashed, detections=detections)
+
+
+def measured(path: Path) -> Path:
+    """The documents file whose held-out ones measure a finished model: that of the test part, if there is one."""
+    test = path.with_name(TEST)
+    return test if test.is_file() else path
 
 
 def detection_classes(paths: Iterable[Path]) -> tuple[tuple[str, ...], bool]:

@@ -1,12 +1,12 @@
 """The given split of a data set: folders, tables or annotations called train, val and test.
 
-One part is held out, val if there is one, else test; the other of the two is left out. The names are those of folders
-above the class folders, in upper or lower case, and with or without a year, as COCO's train2017.
+Val is held out while training, and test measures the finished model; one of them alone does both. The names are those
+of folders above the class folders, in upper or lower case, and with or without a year, as COCO's train2017.
 """
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +48,10 @@ def parts_of_files(paths: Sequence[Path]) -> dict[Path, str]:
 
 @dataclass(frozen=True)
 class GivenSplit:
-    """Which part is held out; empty: no split is given, and the hash of the content decides."""
+    """Which part is held out, and which is for the last measurement; empty: by the content's hash, and none."""
 
     heldout: str = ""
+    test: str = ""
 
     @staticmethod
     def of(source: ImageFilesConfig, parts: Iterable[str]) -> "GivenSplit":
@@ -67,22 +68,33 @@ class GivenSplit:
                 f" {' and '.join(sorted(found)) or 'no part'}; call their folders train and {source.heldout_part}, or"
                 " leave the key out"
             )
-        heldout = str(source.heldout_part or "") or next((part for part in (VAL, TEST) if part in found), "")
-        return GivenSplit(heldout if TRAIN in found else "")
+        if source.heldout_part:
+            return GivenSplit(source.heldout_part)
+        return GivenSplit.among(found)
+
+    @staticmethod
+    def among(found: Collection[str]) -> "GivenSplit":
+        """The split that some parts are."""
+        heldout = next((part for part in (VAL, TEST) if part in found), "")
+        return GivenSplit(heldout, TEST if {VAL, TEST} <= {*found} else "") if TRAIN in found else GivenSplit()
 
     def holds_out(self, part: str) -> bool | None:
         """Whether a part is held out; None: it is left out."""
         if not self.heldout or part == TRAIN:
             return False
-        return True if part == self.heldout else None
+        return True if part and part in (self.heldout, self.test) else None
 
     def tell(self, part: str, drops: Filtered) -> None:
         """Count an image by the use of its part."""
         if not self.heldout:
             return
-        side = self.holds_out(part)
-        use = "left out: neither trained on nor held out" if side is None else "held out" if side else "trained on"
-        drops.recognise(f"images of {part or 'no part of the split'}: {use}")
+        drops.recognise(f"images of {part or 'no part of the split'}: {self._use(part)}")
+
+    def _use(self, part: str) -> str:
+        if part and part == self.test:
+            return "for the last measurement alone"
+        uses = {None: "left out: neither trained on nor held out", True: "held out", False: "trained on"}
+        return uses[self.holds_out(part)]
 
 
 NO_SPLIT = GivenSplit()

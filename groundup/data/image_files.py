@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Protocol, TypeVar
@@ -149,7 +149,7 @@ def documents(
         except BadImage as error:
             damage.note(error.reason, each.where, error.detail)
         else:
-            yield document
+            yield replace(document, test=True) if given.test and each.part == given.test else document
     damage.settle()
 
 

@@ -26,9 +26,17 @@ def records(path: Path, name: str, damage: Damage, encoding: str = "utf-8") -> I
     raises InputError, as does a file that cannot be read.
     """
     with _reading(path, damage), opened(path, encoding) as file:
-        first = file.peek().removeprefix(codecs.BOM_UTF8).lstrip()
-        whole = first.startswith(b"[") or first.split(b"\n")[0].strip() == b"{"  # an array, or over several lines
+        first, _, rest = file.peek().removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")
+        whole = first.startswith(b"[") or first.strip() == b"{"  # an array, or over several lines
+        whole = whole and not (rest.lstrip().startswith(b"[") and _is_array(first))  # but for an array a line
         yield from _elements(file, path, name, damage) if whole else _lines(file, name, damage)
+
+
+def _is_array(line: bytes) -> bool:
+    try:
+        return isinstance(_ENDS.decode(line.decode()), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def lines(path: Path, name: str, damage: Damage) -> Iterator[tuple[str, bytes]]:
@@ -52,7 +60,16 @@ def _reading(path: Path, damage: Damage) -> Iterator[None]:
 
 def record(line: bytes) -> dict[str, Any]:
     """The JSON object of a line. Raises ValueError for anything else, and for ambiguous JSON (duplicate keys)."""
-    value = strict_json.loads(line.decode("utf-8-sig"))
+    return as_object(parsed(line))
+
+
+def parsed(line: bytes) -> Any:
+    """The JSON value of a line. Raises ValueError for anything else, and for ambiguous JSON (duplicate keys)."""
+    return strict_json.loads(line.decode("utf-8-sig"))
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """A JSON value that is an object; raises ValueError for any other."""
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found {type(value).__name__}")
     return value

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 from groundup.core.errors import InputError
 from groundup.core.files import replacing
 from groundup.data.clean import clean
-from groundup.data.document import SCHEMA, chunks, said
+from groundup.data.document import SCHEMA, TEST, Document, chunks, said
 from groundup.data.filtered import Filtered
 from groundup.data.results import DocumentsResult
 from groundup.data.source import Source
@@ -31,6 +33,8 @@ def write_documents(
 ) -> DocumentsResult:
     """Read, clean, deduplicate and split one source into `out/documents.parquet`; returns the report.
 
+    The documents of a test part, which nothing is chosen by, go into `out/test.parquet`.
+
     `folder` is the recipe's, where relative paths start; `advance` gets the number of documents written. An image near
     one of the documents files `before` stays on its side of the split. Memory is bounded by one row group (4 million
     characters) and, for the duplicates, 8 bytes a document and 25 an image.
@@ -42,9 +46,13 @@ def write_documents(
     detection_classes: set[str] = set()
     image_classes: set[str] = set()
     documents = clean(source.read(folder, filtered), source, filtered)
-    with replacing(out / "documents.parquet") as temporary, _writer(temporary) as writer:
-        for chunk in source.split(chunks(documents), filtered, before):
-            writer.write_table(pa.Table.from_pylist([document.row() for document in chunk], schema=SCHEMA))
+    with _Writer(out / "documents.parquet") as writer, _Writer(out / TEST) as tests:
+        for group in source.split(chunks(documents), filtered, before):
+            chunk = [document for document in group if not document.test]
+            writer.write(chunk)
+            if tested := [document for document in group if document.test]:
+                tests.write(tested)
+            kept["test"] += len(tested)
             kept["documents"] += len(chunk)
             kept["heldout"] += sum(document.heldout for document in chunk)
             kept["characters"] += sum(document.characters for document in chunk)
@@ -53,7 +61,7 @@ def write_documents(
             detection_classes |= {detection.class_name for image in images for detection in image}
             if source.has_classes:
                 image_classes |= {said(document.messages[-1]) for document in chunk if document.messages}
-            advance(len(chunk))
+            advance(len(group))
         _require(source, kept, filtered)
     return DocumentsResult(
         documents=kept["documents"],
@@ -67,11 +75,35 @@ def write_documents(
         images=kept["images"],
         detection_classes=sorted(detection_classes),
         image_classes=sorted(image_classes),
+        test=kept["test"],
         recognised=dict(sorted(filtered.recognised.items())),
     )
 
 
-def _writer(path: Path) -> pq.ParquetWriter:
+class _Writer:
+    """Writes documents to a file, which is there once the first ones come; an older one goes."""
+
+    def __init__(self, path: Path):
+        self.path, self._stack = path, ExitStack()
+        self._file: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+        if self._file is None and error[0] is None:
+            self.path.unlink(missing_ok=True)
+
+    def write(self, documents: list[Document]) -> None:
+        """Append documents as a row group."""
+        if self._file is None:
+            place = self._stack.enter_context(replacing(self.path))
+            self._file = self._stack.enter_context(_parquet(place))
+        self._file.write_table(pa.Table.from_pylist([document.row() for document in documents], schema=SCHEMA))
+
+
+def _parquet(path: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path, SCHEMA, compression="zstd", use_dictionary=["source", "licence"], write_statistics=False
     )

@@ -20,6 +20,7 @@ class DocumentsResult:
     images: int
     detection_classes: list[str]  # of the boxes in the images
     image_classes: list[str]  # of whole images
+    test: int = 0  # documents of a test part, beside those counted above
     recognised: dict[str, int] = field(default_factory=dict)  # recognised formats and conversions, with counts
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, NamedTuple, cast
 
 from groundup.config.recipe import Recipe
 from groundup.config.source import ImageFilesConfig, SourceConfig, TextFilesConfig
@@ -17,6 +17,7 @@ from groundup.data import near_duplicates as near
 from groundup.data import split
 from groundup.data.document import Document
 from groundup.data.filtered import Filtered
+from groundup.data.given_split import TEST, TRAIN, VAL, GivenSplit
 
 
 class Source(SourceConfig):
@@ -98,32 +99,53 @@ class TextFilesSource(TextFilesConfig, Source):
     def paths(self, folder: Path) -> list[Path]:
         """The files that `path` means, in order. Raises InputError for none."""
 
+    def split_paths(self, folder: Path) -> dict[str, list[Path]]:
+        """Those files by the part of a split that they bring along (`data.given_split`), empty for no part."""
+        return {"": self.paths(folder)}
+
     @abstractmethod
     def documents(self, paths: list[Path], folder: Path, drops: Filtered) -> Iterator[Document]:
         """Stream the documents of files, as `read` does."""
 
     def files(self, folder: Path) -> list[Path]:
         """The files of the validation part, then the others."""
-        return [path for paths in self._parts(folder).values() for path in paths]
+        return [path for part in self._parts(folder) for path in part.paths]
 
     def read(self, folder: Path, drops: Filtered) -> Iterator[Document]:
-        """Stream the documents, those of the validation part first, so that their duplicates are not trained on."""
-        for heldout, paths in self._parts(folder).items():
-            for document in self.documents(paths, folder, drops):
-                yield replace(document, heldout=heldout)
+        """Stream the documents, those that are held out first, so that their duplicates are not trained on."""
+        for part in self._parts(folder):
+            use = "for the last measurement alone" if part.test else "held out" if part.heldout else "trained on"
+            for document in self.documents(part.paths, folder, drops):
+                if part.name:
+                    drops.recognise(f"documents of {part.name}: {use}")
+                yield replace(document, heldout=part.heldout, test=part.test)
 
-    def _parts(self, folder: Path) -> dict[bool, list[Path]]:
-        """Files by whether they are held out; a file in both parts is."""
-        if self.heldout_path is None:
-            return {False: self.paths(folder)}
-        heldout = self.model_copy(update={"path": self.heldout_path}).paths(folder)
-        return {True: heldout, False: [path for path in self.paths(folder) if path not in set(heldout)]}
+    def _parts(self, folder: Path) -> list["_Part"]:
+        """The files by what they are for; a file that is held out too is held out, and of no part is trained on."""
+        if self.heldout_path is not None:
+            heldout = self.model_copy(update={"path": self.heldout_path}).paths(folder)
+            return [
+                _Part(heldout, heldout=True),
+                _Part([path for path in self.paths(folder) if path not in {*heldout}]),
+            ]
+        found = self.split_paths(folder)
+        given = GivenSplit.among(found)
+        if not given.heldout:
+            return [_Part([path for paths in found.values() for path in paths])]
+        return [
+            _Part(found[name], name, name in (VAL, TEST), name == given.test)
+            for name in (VAL, TEST, TRAIN, "")
+            if name in found
+        ]
 
     def split(
         self, groups: Iterator[list[Document]], drops: Filtered, before: Iterable[Path]
     ) -> Iterator[list[Document]]:
         """Drop exact duplicates; what is held out is what the validation part holds, or by content."""
-        return super().split(groups, drops, before) if self.heldout_path is None else split.unique(groups, drops)
+        first = next(groups, [])
+        given = self.heldout_path is not None or any(document.heldout for document in first)  # held out comes first
+        groups = chain([first], groups)
+        return split.unique(groups, drops) if given else super().split(groups, drops, before)
 
     def nothing_to_train_on(self, documents: int) -> str:
         """The remedy when all documents are held out."""
@@ -136,6 +158,15 @@ class TextFilesSource(TextFilesConfig, Source):
         if self.heldout_path is None:
             return super().nothing_held_out(documents)
         return f"none of its {documents} documents is of heldout_path, so it has no validation loss; look at its files"
+
+
+class _Part(NamedTuple):
+    """Files of a source that are for the same use."""
+
+    paths: list[Path]
+    name: str = ""
+    heldout: bool = False
+    test: bool = False
 
 
 class ImageFilesSource(ImageFilesConfig, Source):

@@ -1,5 +1,6 @@
 """Reads tables a few rows at a time: Parquet, Arrow IPC, CSV, and Hugging Face datasets saved to disk."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,18 +16,31 @@ from groundup.config.source import FileSourceConfig, TextFilesConfig
 from groundup.core.errors import InputError
 from groundup.core.files import inside, read_json
 from groundup.data.filtered import Damage
+from groundup.data.given_split import GivenSplit, part_of, words
 from groundup.data.paths import located, names, there
-from groundup.data.streams import MARK, MARKED, guessed, opened, packed, suffix, unmarked
+from groundup.data.streams import CHUNK, MARK, MARKED, PACKINGS, guessed, opened, packed, suffix, unmarked
 
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 _DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}  # the first of these in the header line
 JSON = (".jsonl", ".ndjson", ".json")
 PLAIN = (*_DELIMITERS, *JSON)  # those that are text
-SUFFIXES = (".parquet", ".arrow", *packed(PLAIN))
-_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of datasets, no rows
+BINARY = (".parquet", ".arrow")
+SUFFIXES = packed((*BINARY, *PLAIN))
+_SPLITS = "dataset_dict.json"  # of a saved dataset of several splits: their names
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", _SPLITS, "state.json")  # of datasets, no rows
+MOST_UNPACKED = 64  # times the size of a packed table: its columns are packed already
 CSV_BLOCK = 1 << 23  # bytes parsed at once
 
 Choose = Callable[[list[str]], list[str]]  # selects the columns to read
+
+
+def by_part(source: TextFilesConfig, folder: Path) -> dict[str, list[Path]]:
+    """The files of tables by the part of a split in their names, or that of a saved dataset; else all as of none."""
+    found = splits(source, folder) or [(words(path.stem), path) for path in paths(source, folder)]
+    parts: dict[str, list[Path]] = {}
+    for named, path in found:
+        parts.setdefault(part_of(named), []).append(path)
+    return parts if GivenSplit.among(parts).heldout else {"": [path for _, path in found]}
 
 
 def paths(source: TextFilesConfig, folder: Path) -> list[Path]:
@@ -35,7 +49,7 @@ def paths(source: TextFilesConfig, folder: Path) -> list[Path]:
         return found
     found = [Path(name) for name in names(source, folder, SUFFIXES) if Path(name).name not in _DESCRIPTIONS]
     if strange := next((path for path in found if not path.name.lower().endswith(SUFFIXES)), None):
-        known = f"{', '.join((*SUFFIXES[:2], *PLAIN))}, packed or not"
+        known = f"{', '.join((*BINARY, *PLAIN))}, packed or not"
         raise InputError(f"source {source.name!r}: {strange}: a table is one of {known}; convert it")
     return found
 
@@ -121,12 +135,34 @@ def saved(source: FileSourceConfig, folder: Path) -> list[Path]:
     Raises InputError for several splits, a file that is missing or outside the folder, and a malformed state.json.
     """
     place = located(source, folder)
-    if there(place / "dataset_dict.json"):
-        splits = ", ".join(map(str, _entry(place / "dataset_dict.json", "splits")))
+    if there(place / _SPLITS):
+        listed = ", ".join(map(str, _entry(place / _SPLITS, "splits")))
         raise InputError(
-            f"source {source.name!r}: {place} holds several splits ({splits}); name one of them, such as path ="
+            f"source {source.name!r}: {place} holds several splits ({listed}); name one of them, such as path ="
             f" '{source.path}/train'"
         )
+    return _saved(source, place)
+
+
+def splits(source: FileSourceConfig, folder: Path) -> list[tuple[list[str], Path]]:
+    """The files of a saved dataset of several splits, each with the words in its split's name; none for another path.
+
+    Raises InputError as `saved` does, and for a split that is no folder in it.
+    """
+    place = located(source, folder)
+    listed = _entry(place / _SPLITS, "splits") if there(place / _SPLITS) else []
+    found = [(split, path) for split in map(str, listed) for path in _split(source, place, split)]
+    return [(words(split), path) for split, path in found]
+
+
+def _split(source: FileSourceConfig, place: Path, split: str) -> list[Path]:
+    found = _saved(source, inside(place, split))
+    if not found:
+        raise InputError(f"source {source.name!r}: {place / split} holds no saved split; copy the whole folder again")
+    return found
+
+
+def _saved(source: FileSourceConfig, place: Path) -> list[Path]:
     if not there(place / "state.json"):
         return []
     paths = [_listed(place, entry) for entry in _entry(place / "state.json", "_data_files")]
@@ -182,11 +218,31 @@ def batches(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> 
     All lengths and offsets are checked, but for UTF-8, so that damage is never read beyond. For use in `readable`:
     raises pyarrow's exceptions, OSError, LookupError and ValueError for unreadable files.
     """
-    for batch in _parquet(path, choose, rows) if path.suffix.lower() == ".parquet" else _arrow(path, choose):
-        for column in batch.columns:
-            column.validate()
-            of_bytes(column).validate(full=True)
-        yield batch
+    with _seekable(path) as place:
+        for batch in _parquet(place, choose, rows) if suffix(path) == ".parquet" else _arrow(place, choose):
+            for column in batch.columns:
+                column.validate()
+                of_bytes(column).validate(full=True)
+            yield batch
+
+
+@contextmanager
+def _seekable(path: Path) -> Iterator[Path]:
+    """A file whose parts can be read in any order: itself, or unpacked as a temporary one."""
+    if path.suffix.lower() not in PACKINGS:
+        yield path
+        return
+    most = MOST_UNPACKED * path.stat().st_size
+    with (
+        tempfile.NamedTemporaryFile(prefix="groundup-") as out,
+        pa.input_stream(str(path), PACKINGS[path.suffix.lower()]) as file,
+    ):
+        while chunk := file.read(CHUNK):
+            out.write(chunk)
+            if out.tell() > most:
+                raise ValueError(f"it unpacks to more than {MOST_UNPACKED} times its size")
+        out.flush()
+        yield Path(out.name)
 
 
 def _parquet(path: Path, choose: Callable[[pa.Schema], list[str]], rows: int) -> Iterator[pa.RecordBatch]:

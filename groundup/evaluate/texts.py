@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from groundup.data.document import Document, read, said
+from groundup.data.document import Document, measured, read, said
 
 _SHOWN = '"type": "image"'  # an image part in a conversation's JSON; inside a text the quotes are escaped
 
 
 def sample(documents: Path, heldout: bool, limit: float) -> list[str]:
     """Texts of one part of a documents file up to `limit` bytes, by lowest digest (a fixed random sample)."""
+    documents = measured(documents) if heldout else documents
     kept: list[tuple[int, str]] = []  # a heap with the highest digest first
     total = 0
     for document in read(documents, heldout):
@@ -33,6 +34,7 @@ def conversations(documents: Path, heldout: bool, limit: int, images: bool) -> I
 
     `images`: whether they must have images, or must have none.
     """
+    documents = measured(documents) if heldout else documents
     lowest: list[bytes] = []
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(columns=["digest", "heldout", "messages"]):
@@ -54,10 +56,12 @@ def _shows(messages: pa.Array, images: bool) -> pa.Array:
 
 def answers(documents: Path) -> list[str]:
     """The different last answers of all conversations of a documents file, sorted: the classes of images by class."""
-    found = set()
+    return sorted({answer for path in {documents, measured(documents)} for answer in _answers(path)})
+
+
+def _answers(documents: Path) -> Iterator[str]:
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(columns=["messages"]):
-            found |= {
+            yield from {
                 said(json.loads(messages)[-1]) for messages in batch["messages"].to_pylist() if messages is not None
             }
-    return sorted(found)

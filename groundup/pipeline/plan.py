@@ -127,7 +127,7 @@ def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
         listed = partial(_weights, begun) if before is None and begun is not None else tuple
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
         versions = {"training": loop.VERSION, f"objective {stage.do}": OBJECTIVES[stage.do].version}
-        if stage.augment or stage.mirror:
+        if stage.augment or stage.mirror or stage.affine:
             versions["augmentation"] = augment.VERSION
         yield Stage(stage.title, "groundup.train.loop", versions, part, parents, listed, work, trains=True)
         before = stage.title

@@ -60,7 +60,8 @@ def run(recipe: Recipe, home: Path, root: Path, options: Options) -> dict[str, M
     if not mesh.is_main:
         console.silence()
     context = StageContext(recipe, home, root, chosen, mesh, options.tensorboard)
-    with full_disk(root), locked(root) if mesh.is_main else nothing():
+    files = console.working("files are compared with what was recorded of them")
+    with full_disk(root), locked(root) if mesh.is_main else nothing(), files:
         hashes = Hashes(root / "hashes.json")
         if mesh.is_main:
             _clear(chain, root)
@@ -150,7 +151,8 @@ def _perform(context: StageContext, state: State, hashes: Hashes, retrain: bool)
         hashes.keep()
     context.mesh.barrier()
     try:
-        _work(context, state, hashes)
+        with console.working(stage.name):
+            _work(context, state, hashes)
     finally:
         if context.mesh.is_main:
             ledger.take_back(folder)

@@ -21,7 +21,7 @@ from groundup.core.files import read_json, write_json
 from groundup.core.tables import OBJECTIVES
 from groundup.data import sample
 from groundup.data.batches import Batches, heldout
-from groundup.data.document import detection_classes
+from groundup.data.document import detection_classes, measured
 from groundup.data.image_shards import FILES, ImageResolution
 from groundup.data.prepare import write_documents
 from groundup.data.results import DocumentsResult, ShardsResult, TokenizerResult
@@ -88,7 +88,7 @@ def documents(context: StageContext, source: Source, before: tuple[str, ...]) ->
     folder = context.folder(f"documents-{source.name}")
     with console.progress(f"documents {source.name}", None, "documents") as advance:
         report = write_documents(
-            source, context.home, folder, advance, [context.folder(stage) / "documents.parquet" for stage in before]
+            source, context.home, folder, advance, [path for stage in before for path in _files(context.folder(stage))]
         )
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items()) or "none"
     console.note(f"  {report.documents:,} documents, {report.characters:,} characters; dropped: {dropped}")
@@ -98,7 +98,13 @@ def documents(context: StageContext, source: Source, before: tuple[str, ...]) ->
         console.note(f"  not read: {', '.join(map(repr, report.unread))}")
     for warning in report.warnings:
         console.warn(warning)
-    return Result(["documents.parquet"], report, licences=report.licences)
+    return Result([path.name for path in _files(folder)], report, licences=report.licences)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The documents files in a folder: that of a test part too, where there is one."""
+    path = folder / "documents.parquet"
+    return list(dict.fromkeys((path, measured(path))))
 
 
 def tokenizer(context: StageContext, sources: list[str]) -> Result:
@@ -215,7 +221,7 @@ def train(
     if rotated and not config.rotated:
         console.warn(f"{stage.title}: the weights regress upright boxes; of rotated ones they learn the upright bounds")
     predict = stage.images if chosen.predicts_patches else "none"
-    images = PatchObjective(predict, stage.augment, config.classes, stage.mirror, config.rotated)
+    images = PatchObjective(predict, stage.augment, config.classes, stage.mirror, config.rotated, stage.affine or 0.0)
     rows = context.mesh.divide(schedule.rows(recipe.model.context))
     learnt, held = (
         {name: Shards.open(context.folder(f"shards-{name}") / part) for name in stage.mix}

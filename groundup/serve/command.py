@@ -100,7 +100,7 @@ def serve(
                 f"loading {', '.join(models)}; port {listener.getsockname()[1]} answers /health and /ready meanwhile"
             )
             door = admission if keys is None else for_any_origin(admission)
-            with _answer_probes(door, listener):
+            with _answer_probes(door, listener), console.working("loading"):
                 registry.load()
             server = SignalledServer(door, registry, log, options, reload, end_process)
             _run(server, registry, admission, options, listener)

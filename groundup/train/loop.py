@@ -231,6 +231,7 @@ class Trainer:
     def _check_compiled(self) -> None:
         """Compare compiled with eager code on the first batch of each shape; shapes that differ run eager."""
         began = time.perf_counter()
+        self.watch.note(f"{self.job.title}: compiling for each shape of batches, held-out ones too")
         with torch.no_grad():
             found = self.checks.run(batch for batches in self.heldout.values() for batch in batches)
         found += self.checks.run(self._micro(self._first()))

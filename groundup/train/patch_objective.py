@@ -9,7 +9,7 @@ import numpy.typing as npt
 from groundup.codecs import rotated_boxes
 from groundup.codecs.detections import BOX_VALUES, to_rotated_targets, to_targets
 from groundup.codecs.patches import to_patches
-from groundup.data.augment import augment, mixup
+from groundup.data.augment import affine, augment, mixup
 from groundup.data.image_examples import ImageExample
 from groundup.data.image_shards import ShardImages, TrainingImage
 
@@ -23,7 +23,7 @@ class PatchObjective:
     `predict`: "next" patch, after a bidirectional prefix of random length (AIM, arXiv:2401.08541); "masked" patches
     among visible ones; "none", for instruction tuning: the whole image is visible, and its patches learn detection.
     `classes` are the model's detection classes, in order; with `mirror`, augmentation also flips; `rotated`: rotated
-    boxes are regressed, else upright ones.
+    boxes are regressed, else upright ones. `affine` is the strength of random rotations, shifts and scales.
     """
 
     predict: Literal["next", "masked", "none"]
@@ -31,9 +31,12 @@ class PatchObjective:
     classes: tuple[str, ...]
     mirror: bool = False
     rotated: bool = False
+    affine: float = 0.0
 
     def example(self, image: TrainingImage, images: ShardImages, random: np.random.Generator) -> ImageExample:
         """An image of a shard with its training targets; all randomness comes from `random`."""
+        if self.affine:
+            image = affine(image, self.affine, random)
         if self.augment or self.mirror:
             image = augment(image, self.augment, random, self.mirror)
             if self.predict == "none" and image.detections is None:  # no MixUp for patch prediction and detection
@@ -62,10 +65,11 @@ class PatchObjective:
 
     def without_augmentation(self) -> "PatchObjective":
         """The same objective without augmentation, for the held-out loss."""
-        return replace(self, augment=0.0, mirror=False)
+        return replace(self, augment=0.0, mirror=False, affine=0.0)
 
     def fingerprint(self) -> dict[str, Any]:
         """The fields that decide the examples, under the names in checkpoints."""
         variants = {"augment": self.augment} | ({"mirror": True} if self.mirror else {})
+        variants |= {"affine": self.affine} if self.affine else {}
         rotated = {"rotated": True} if self.rotated else {}
         return {"predict": self.predict, "kinds": self.classes, **variants, **rotated}

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from rich.table import Table
@@ -40,6 +41,49 @@ def test_tables_are_shown_so(capsys):
 def test_lines_of_results_are_shown_so_and_json_is_json(capsys):
     show(False, None, [NASTY])
     assert capsys.readouterr().out == SHOWN + "\n"
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """What is shown from now on, with its time, where a silence of 0.2 s is the longest."""
+    found: list[tuple[float, str]] = []
+    monkeypatch.setattr(console, "SILENCE", 0.2)
+    monkeypatch.setattr(console, "note", lambda text: (found.append((time.monotonic(), text)), shown()))
+
+    def shown() -> None:
+        console._Work.shown = time.monotonic()
+
+    return found
+
+
+def test_silent_work_is_told_of_after_a_while_then_after_twice_as_long(lines: list[tuple[float, str]]) -> None:
+    began = time.monotonic()
+    with console.working("sums are summed"):
+        time.sleep(1.7)
+    assert [text.partition(",")[0] for _, text in lines] == ["  sums are summed"] * 3  # after 0.2, 0.6 and 1.4 s
+    assert 0.15 < lines[0][0] - began < 0.5
+    assert lines[2][0] - lines[1][0] > 0.7
+
+
+def test_work_that_says_something_itself_is_not_told_of(lines: list[tuple[float, str]]) -> None:
+    with console.working("sums are summed"):
+        for _ in range(8):
+            time.sleep(0.05)
+            console.note("a sum")
+    assert {text for _, text in lines} == {"a sum"}
+
+
+def test_of_work_in_work_the_inner_is_told_of_with_what_its_bar_counts(lines: list[tuple[float, str]]) -> None:
+    with console.working("outer"), console.progress("sums", 40, "sums") as advance:
+        advance(1234)
+        time.sleep(0.5)
+    assert [text.partition(",  ")[0][:20] for _, text in lines] == ["  sums: 1,234 sums, "]
+
+
+def test_a_bar_on_a_terminal_needs_no_lines(lines: list[tuple[float, str]]) -> None:
+    with console.working("outer", drawn=True):
+        time.sleep(0.5)
+    assert not lines
 
 
 STOPPED = """

@@ -20,9 +20,10 @@ def picture(path: Path, seed: int = 0) -> None:
     save(path, encoded(seed, (WIDTH, HEIGHT)))
 
 
-def sides(folder: Path, path: str = "in", **knobs: Any) -> dict[str, bool]:
+def sides(folder: Path, path: str = "in", **knobs: Any) -> dict[str, bool | str]:
+    """Whether each image is held out, or "test"."""
     documents, _ = read(boxes_source(path, **knobs), folder)
-    return {each.origin.removeprefix("in/"): each.heldout for each in documents}
+    return {each.origin.removeprefix("in/"): "test" if each.test else each.heldout for each in documents}
 
 
 # --- YOLO ---------------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ def test_the_parts_that_data_yaml_names_are_the_split(tmp_path: Path, yaml: str)
     yolo(tmp_path, "images/a", "images/b", "images/c", yaml=yaml)
     for number, name in enumerate("abc"):
         save(tmp_path / "in" / f"{name}.txt", f"./images/{name}/{number}.png\n".encode())
-    assert sides(tmp_path) == {"images/b/1.png": True, "images/a/0.png": False}
+    assert sides(tmp_path) == {"images/b/1.png": True, "images/c/2.png": "test", "images/a/0.png": False}
     assert sides(tmp_path, heldout_part="test") == {"images/c/2.png": True, "images/a/0.png": False}
 
 
@@ -104,7 +105,7 @@ def test_annotations_in_the_folders_of_the_parts_are_the_split(tmp_path: Path) -
     for number, part in enumerate(("train", "valid", "test")):
         picture(tmp_path / "in" / part / "a.png", number)
         coco(tmp_path / "in" / part / "_annotations.coco.json", "a.png")
-    assert sides(tmp_path) == {"valid/a.png": True, "train/a.png": False}
+    assert sides(tmp_path) == {"valid/a.png": True, "test/a.png": "test", "train/a.png": False}
 
 
 def test_one_file_may_name_images_in_the_folders_of_the_parts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
 
 ASK, ANSWER = said("user", "2+2?"), said("assistant", "4")
 TALK = [ASK, ANSWER]
+PICTURE, SAYS = {"type": "image_url", "image_url": {"url": "a/b.png"}}, {"type": "text", "text": "2+2?"}
 CALL = [{"type": "function", "function": {"name": "add", "arguments": {"a": 2}}}]
 WRITTEN = [{"type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}]  # as JSON text
 DESCRIBED = {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}
@@ -89,6 +91,29 @@ FORMATS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
         {"conversation": [{"system": "Count.", "input": "2+2?", "output": "4"}]},
         "conversation of pairs",
         [said("system", "Count."), *TALK],
+    ),
+    "OpenAssistant's trees": (
+        {
+            "message_tree_id": "a",
+            "tree_state": "ready_for_export",
+            "prompt": {
+                "role": "prompter",
+                "text": "2+2?",
+                "replies": [
+                    {"role": "assistant", "text": "5", "rank": 1, "replies": []},
+                    {"role": "assistant", "text": "rude", "rank": None, "replies": []},
+                    {"role": "assistant", "text": "spam", "rank": 0, "deleted": True, "replies": []},
+                    {
+                        "role": "assistant",
+                        "text": "4",
+                        "rank": 0,
+                        "replies": [{"role": "prompter", "text": "Thanks.", "replies": []}],
+                    },
+                ],
+            },
+        },
+        "message tree, its best replies",
+        [*TALK, said("user", "Thanks.")],
     ),
     "Alpaca": ({"instruction": "2+2?", "input": "", "output": "4", "text": "### 2+2? 4"}, "Alpaca", TALK),
     "Alpaca with input": (
@@ -211,6 +236,41 @@ def test_tools_are_read_in_each_form(given: Any) -> None:
     assert conversation({"messages": TALK, "tools": given}).tools == [TOOL]
 
 
+ILLUSTRATED: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
+    "LLaVA": (
+        {
+            "id": "1",
+            "image": "a/b.png",
+            "conversations": [{"from": "human", "value": "<image>\n2+2?"}, GPT[1], {"from": "human", "value": "Why?"}],
+        },
+        "ShareGPT",
+        [said("user", [PICTURE, SAYS]), ANSWER, said("user", "Why?")],
+    ),
+    "a list of images without marks": (
+        {"images": ["a/b.png"], "question": "2+2?", "answer": "4"},
+        "question/answer",
+        [said("user", [PICTURE, SAYS]), ANSWER],
+    ),
+    "parts of images beside a list": (
+        {"messages": [said("user", [{"type": "image"}, SAYS]), ANSWER], "images": [{"bytes": None, "path": "a/b.png"}]},
+        "OpenAI messages",
+        [said("user", [PICTURE, SAYS]), ANSWER],
+    ),
+    "parts of images with their paths": (
+        {"messages": [said("user", [{"type": "image", "image": "file://a/b.png"}, SAYS]), ANSWER]},
+        "OpenAI messages",
+        [said("user", [PICTURE, SAYS]), ANSWER],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ILLUSTRATED)
+def test_images_stand_where_the_text_marks_them(kind: str) -> None:
+    row, form, messages = ILLUSTRATED[kind]
+    found = conversation(row)
+    assert (found.form, found.messages) == (form, messages)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another key": ({"prompt": "a", "completion": "b", "label": True}, "unknown key 'label' in a conversation; it"),
     "two questions": ({"prompt": "a", "question": "b", "answer": "c"}, "unknown key 'question'"),
@@ -226,7 +286,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown speaker": ({"conversations": [{"from": "wizard", "value": "x"}]}, "message 1: unknown role 'wizard'"),
     "a call that is none": ({"conversations": [GPT[0], {"from": "function_call", "value": "add(2)"}]}, "no JSON"),
     "tools as text": ({"messages": TALK, "tools": "add"}, '"tools" is a text that is no JSON'),
-    "images": ({"messages": TALK, "images": ["a.png"]}, "unknown key 'images' in a conversation; show each in a user"),
+    "more images than marks": (
+        {"messages": [said("user", "<image> or <image>?"), ANSWER], "images": ["a.png"]},
+        "2 places for images, such as <image>, and 1 images",
+    ),
+    "an image that is a number": ({"messages": TALK, "image": 7}, "an image is int; it must be a path, a data URI"),
+    "a tree that is not finished": (
+        {"tree_state": "aborted_low_grade", "prompt": {"role": "prompter", "text": "a", "replies": []}},
+        "a tree of state 'aborted_low_grade'; only those of state 'ready_for_export' are finished",
+    ),
+    "a message of a tree": (
+        {"message_id": "a", "parent_id": "b", "text": "x", "role": "assistant"},
+        "a message of a tree, by itself; take the file of whole trees",
+    ),
 }  # fmt: skip
 
 
@@ -285,6 +357,12 @@ def as_lines() -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 
 
+def as_parquet() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), file)
+    return file.getvalue()
+
+
 def as_csv(path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -301,11 +379,15 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "array.json": lambda path: path.write_text(json.dumps(ROWS)),
     "pretty.json": lambda path: path.write_bytes(b"\xef\xbb\xbf\n" + json.dumps(ROWS, indent=2).encode()),
     "objects.json": lambda path: path.write_text("\n".join(json.dumps(row, indent=2) for row in ROWS)),
+    "bare.jsonl": lambda path: path.write_text("\n".join(json.dumps(talk) for talk in EXPECTED) + "\n"),
+    "bare.json": lambda path: path.write_text(json.dumps(EXPECTED, indent=1)),
     "array.jsonl": lambda path: path.write_text(json.dumps(ROWS)),
     "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(as_lines()[:50]) + gzip.compress(as_lines()[50:])),
     "array.json.zst": lambda path: path.write_bytes(pa.Codec("zstd").compress(json.dumps(ROWS).encode(), asbytes=True)),
     "a.csv": as_csv,
     "a.parquet": lambda path: pq.write_table(pa.Table.from_pylist(ROWS), path),
+    "a.parquet.gz": lambda path: path.write_bytes(gzip.compress(as_parquet())),
+    "a.Parquet.zst": lambda path: path.write_bytes(pa.Codec("zstd").compress(as_parquet(), asbytes=True)),
     "set": lambda path: save_dataset(path, [pa.Table.from_pylist(ROWS[:1]), pa.Table.from_pylist(ROWS[1:])]),
 }
 
@@ -347,7 +429,7 @@ def test_columns_that_a_table_fills_with_null_are_as_absent(tmp_path: Path) -> N
 ARRAYS = {
     "cut off": (json.dumps(ROWS)[:-30], "a.json:1: object 2 is broken or too long"),
     "without its end": (json.dumps(ROWS)[:-1], "a.json:1: the array does not end: part of the file is missing"),
-    "with more behind": (json.dumps(ROWS) + "\n[]", "a.json:2: text after the end of the array"),
+    "with more behind": (json.dumps(ROWS) + "\n{}", "a.json:2: text after the end of the array"),
     "broken": (json.dumps(ROWS, indent=1).replace('"2?"', "2?"), "a.json:14: object 2 is broken"),
     "deep": ("[" * 100_000, "a.json:1: object 1 is broken or too long"),
     "of numbers": ("[1, 2]", "a.json:1: broken line (expected an object, found int)"),
@@ -376,6 +458,13 @@ def test_a_number_of_thousands_of_digits_is_a_broken_line(tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text('{"id": ' + "9" * 5000 + "}\n")
     with pytest.raises(InputError, match=r"a\.jsonl:1: broken line \(a number of 5,000 digits\)"):
         read(tmp_path, "a.jsonl")
+
+
+def test_a_file_that_is_one_list_of_messages_is_one_conversation(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text(json.dumps(EXPECTED[0], indent=1))
+    (tmp_path / "in" / "b.json").write_text(json.dumps(EXPECTED[1]))
+    assert [document.messages for document in read(tmp_path, "in")] == EXPECTED
 
 
 @pytest.mark.judge

@@ -48,7 +48,7 @@ CHANGES_THE_MEANING = {
     "score": 0.1,
     "chosen": "4",
     "prompt": "1+1?",
-    "images": ["a.png"],
+    "videos": ["a.mp4"],
     "function_call": "auto",
     "tool_choice": "none",
     "response_format": {"type": "json_object"},

@@ -301,8 +301,8 @@ BAD_ANNOTATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "class a list": ({"bbox": [10, 4, 20, 12], "category_id": []}, "class without a name"),
     "ignored": ({"bbox": [10, 4, 20, 12], "ignore": 1}, "annotation to be ignored"),
     "ignored in attributes": ({"bbox": [10, 4, 20, 12], "attributes": {"ignore": True}}, "annotation to be ignored"),
-    "turned": ({"bbox": [10, 4, 20, 12], "rotation": 30.0}, "turned box"),
-    "turned in attributes": ({"bbox": [10, 4, 20, 12], "attributes": {"rotation": -5}}, "turned box"),
+    "a rotation in words": ({"bbox": [10, 4, 20, 12], "rotation": "left"}, "broken annotation"),
+    "NaN rotation": ({"bbox": [10, 4, 20, 12], "attributes": {"rotation": float("nan")}}, "box that is no number"),
 }
 
 

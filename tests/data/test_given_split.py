@@ -9,12 +9,14 @@ import pytest
 
 from groundup.core.errors import InputError
 from groundup.data import given_split
-from groundup.data.document import Document
+from groundup.data.document import Document, measured, read
 from groundup.data.filtered import Filtered
 from groundup.data.prepare import write_documents
 from groundup.data.results import DocumentsResult
 from groundup.data.source import Source
+from groundup.evaluate.texts import conversations
 from tests.data.data_helpers import encoded, ignore, images_source, save
+from tests.data.test_tables import save_dataset
 
 
 def tree(folder: Path, *parts: str, kinds: tuple[str, ...] = ("cats", "dogs")) -> None:
@@ -42,11 +44,10 @@ def answers(documents: list[Document]) -> set[str]:
 @pytest.mark.parametrize(
     ("parts", "held", "left"),
     [
-        (("train", "val", "test"), "val", "test"),
         (("Train", "Valid"), "Valid", ""),
-        (("training", "validation", "testing"), "validation", "testing"),
         (("train2017", "val2017"), "val2017", ""),
         (("train", "test"), "test", ""),
+        (("train", "test", "more"), "test", "more"),
     ],
 )
 def test_folders_above_the_classes_are_the_split(tmp_path: Path, parts: tuple[str, ...], held: str, left: str) -> None:
@@ -68,8 +69,40 @@ def test_what_each_part_is_used_for_is_said(tmp_path: Path) -> None:
     assert prepared(images_source("in"), tmp_path).recognised == {
         "images of train: trained on": 4,
         "images of val: held out": 4,
-        "images of test: left out: neither trained on nor held out": 4,
+        "images of test: for the last measurement alone": 4,
     }
+
+
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("training", "validation", "testing")])
+def test_a_test_part_is_for_the_last_measurement(tmp_path: Path, parts: tuple[str, str, str]) -> None:
+    """It lies beside the documents, so that neither training nor the held-out loss sees it, and suites measure it."""
+    tree(tmp_path / "in", *parts)
+    save(tmp_path / "in" / parts[0] / "cats" / "copy.png", encoded(200))  # what the test part has too
+    result = prepared(images_source("in"), tmp_path)
+    assert (result.documents, result.heldout, result.test) == (8, 4, 4)
+    assert result.dropped == {"exact duplicate": 1}
+    stored = tmp_path / "out" / "documents.parquet"
+    assert {each.origin.split("/")[1] for each in read(stored)} == {*parts[:2]}
+    tested = list(read(measured(stored), heldout=True))
+    assert {each.origin.split("/")[1] for each in tested} == {parts[2]}
+    assert len(list(conversations(stored, heldout=True, limit=9, images=True))) == 4
+    assert len(list(conversations(stored, heldout=False, limit=9, images=True))) == 4
+
+
+def test_a_test_part_that_is_gone_leaves_no_file(tmp_path: Path) -> None:
+    tree(tmp_path / "in", "train", "val", "test")
+    prepared(images_source("in"), tmp_path)
+    prepared(images_source("in", heldout_part="val"), tmp_path)
+    assert measured(tmp_path / "out" / "documents.parquet").name == "documents.parquet"
+
+
+def test_saved_splits_of_images_are_used_as_such(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "validation", "test")):
+        rows: list[dict[str, Any]] = [{"image": {"bytes": encoded(number), "path": "a"}, "label": "cats"}]
+        save_dataset(tmp_path / "set" / split, [pa.Table.from_pylist(rows)])
+    (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "validation", "test"]}')
+    found = {(each.heldout, each.test) for each in images_source("set").read(tmp_path, Filtered())}
+    assert found == {(False, False), (True, False), (True, True)}
 
 
 def test_the_part_to_hold_out_can_be_chosen(tmp_path: Path) -> None:

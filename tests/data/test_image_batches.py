@@ -17,7 +17,7 @@ from groundup.codecs.image import decode
 from groundup.codecs.patches import PatchGrid, to_patches
 from groundup.codecs.text import VISION_TOKENS, Tokenizer
 from groundup.core.errors import InputError
-from groundup.data.augment import MIXED, augment, mixup
+from groundup.data.augment import MIXED, affine, augment, mixup
 from groundup.data.batches import HELDOUT_ROWS, Batch, Batches, heldout
 from groundup.data.document import Document
 from groundup.data.image_examples import ImageExample
@@ -305,6 +305,40 @@ def test_mirroring_is_a_choice_without_other_augmentation(shards: Shards) -> Non
     assert not same(plain[0], mirrored[0])
     assert plain.fingerprint != mirrored.fingerprint
     assert PatchObjective("none", 0.5, CLASSES, True).without_augmentation() == OBJECTIVE
+
+
+def unannotated(box: tuple[int, int, int, int]) -> TrainingImage:
+    return annotated(box)._replace(detections=None)
+
+
+def test_affine_maps_turn_shift_and_scale_within_their_strength() -> None:
+    """The middle of a square moves by at most a fifth of a side in each direction, and its area by (4/3)² at most."""
+    moved = [affine(unannotated((24, 24, 40, 40)), 1.0, np.random.default_rng(seed)).pixels for seed in range(60)]
+    places = np.array([np.mean(np.nonzero(pixels[:, :, 0] > 127), 1) + 0.5 for pixels in moved]) - 32
+    areas = np.array([(pixels[:, :, 0] / 255.0).sum() for pixels in moved]) / 256
+    assert 0.14 < np.abs(places).max() / 64 <= 0.31  # a shift of a fifth, scaled and turned
+    assert 1 / 1.9 < areas.min() < 0.75
+    assert 1.3 < areas.max() < 1.9
+    turned = [pixels[:, :, 0] for pixels in moved if len(np.unique(np.nonzero(pixels[:, :, 0] > 127)[0])) > 20]
+    assert turned  # a square on its corner is taller than one that lies
+
+
+def test_affine_maps_without_strength_change_nothing_and_uncover_the_colour_of_the_border() -> None:
+    image = unannotated((24, 24, 40, 40))
+    assert np.array_equal(affine(image, 0.0, np.random.default_rng(0)).pixels, image.pixels)
+    white = image._replace(pixels=255 - image.pixels)
+    assert all((affine(white, 1.0, np.random.default_rng(seed)).pixels[0] == 255).all() for seed in range(10))
+
+
+def test_annotated_images_have_no_affine_maps() -> None:
+    image = annotated((20, 24, 36, 44))
+    assert affine(image, 1.0, np.random.default_rng(0)) is image
+
+
+def test_affine_maps_are_a_choice_without_other_augmentation(shards: Shards) -> None:
+    plain, moved = (batches(shards, PatchObjective("none", 0.0, CLASSES, affine=value)) for value in (0.0, 0.3))
+    assert plain.fingerprint != moved.fingerprint
+    assert PatchObjective("none", 0.5, CLASSES, affine=0.3).without_augmentation() == OBJECTIVE
 
 
 def test_of_two_mixed_images_the_first_has_the_larger_share() -> None:

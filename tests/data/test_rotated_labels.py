@@ -135,18 +135,28 @@ def test_vocs_rotated_boxes_turn_clockwise(tmp_path: Path) -> None:
     assert np.degrees(angle) % 90 == pytest.approx(30, abs=1e-4)
 
 
-def test_cocos_angle_is_counter_clockwise(tmp_path: Path) -> None:
+COCO = {
+    "counter-clockwise": ({"bbox": [20, 10, 16, 2, 30]}, 60),  # clockwise: -30
+    "CVAT": ({"bbox": [12, 9, 16, 2], "attributes": {"rotation": 30.0, "occluded": False}}, 30),
+    "beside the box": ({"bbox": [12, 9, 16, 2], "rotation": 30}, 30),
+}
+
+
+@pytest.mark.parametrize("form", COCO)
+def test_coco_turns_boxes_counter_clockwise_and_cvat_clockwise(tmp_path: Path, form: str) -> None:
+    annotation, degrees = COCO[form]
     save(tmp_path / "a0.png", encoded(0, (WIDTH, HEIGHT)))
     content = {
         "images": [{"id": 1, "file_name": "a0.png"}],
-        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [20, 10, 16, 2, 30]}],
+        "annotations": [{"image_id": 1, "category_id": 1} | annotation],
         "categories": [{"id": 1, "name": "cup"}],
     }
     (tmp_path / "in.json").write_text(json.dumps(content))
     [thing] = things(documents(tmp_path, "in.json")[0])
-    _, sides, [angle] = rotated_boxes.rectangles(thing.outline[None] * [WIDTH, HEIGHT])
+    middle, sides, [angle] = rotated_boxes.rectangles(thing.outline[None] * [WIDTH, HEIGHT])
+    assert middle[0] == pytest.approx([20, 10])
     assert sorted(sides[0]) == pytest.approx([2, 16])
-    assert np.degrees(angle) % 90 == pytest.approx(60)  # clockwise: -30
+    assert np.degrees(angle) % 90 == pytest.approx(degrees)
     assert thing.outline[0].tolist() != pytest.approx(thing.box[:2])
 
 

@@ -1,5 +1,6 @@
 """Tables to documents: every format, and each way in which one can be wrong."""
 
+import gzip
 import json
 from collections.abc import Callable
 from functools import partial
@@ -159,13 +160,56 @@ def test_a_saved_dataset_with_a_file_missing_is_refused(tmp_path: Path) -> None:
         read("set", tmp_path)
 
 
-def test_a_saved_dataset_of_several_splits_asks_for_one(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        save_dataset(tmp_path / "set" / split, [table()])
+def save_splits(folder: Path, splits: dict[str, list[str]]) -> None:
+    """The layout of several splits saved together."""
+    for split, texts in splits.items():
+        save_dataset(folder / split, [table(texts)])
+    (folder / "dataset_dict.json").write_text(json.dumps({"splits": [*splits]}))
+
+
+def test_the_splits_of_a_saved_dataset_are_used_as_such(tmp_path: Path) -> None:
+    save_splits(
+        tmp_path / "set", {"train_sft": ["a", "b"], "test_sft": ["c", "a"], "validation": ["d"], "extra": ["e"]}
+    )
+    drops = Filtered()
+    found = {(each.text, each.heldout, each.test) for each in table_source("set").read(tmp_path, drops)}
+    held, tested = {("d", True, False)}, {("c", True, True), ("a", True, True)}
+    assert found == held | tested | {("a", False, False), ("b", False, False), ("e", False, False)}
+    assert drops.recognised["documents of test: for the last measurement alone"] == 2
+    assert len(read("set/test_sft", tmp_path)[0]) == 2
+
+
+def test_splits_without_one_to_train_on_are_split_by_content(tmp_path: Path) -> None:
+    save_splits(tmp_path / "set", {"en": ["a", "b"], "zh": ["c"], "test": ["d"]})
+    found = list(table_source("set").read(tmp_path, Filtered()))
+    assert [(each.text, each.heldout) for each in found] == [("a", False), ("b", False), ("c", False), ("d", False)]
+
+
+def test_a_split_that_is_missing_or_lies_outside_is_refused(tmp_path: Path) -> None:
+    save_splits(tmp_path / "set", {"train": ["a"]})
     (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    with pytest.raises(InputError, match=r"several splits \(train, test\); name one"):
+    with pytest.raises(InputError, match=r"set/test holds no saved split; copy the whole folder again"):
         read("set", tmp_path)
-    assert len(read("set/test", tmp_path)[0]) == len(TEXTS)
+    (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["../train"]}')
+    with pytest.raises(InputError, match=r"'\.\./train' does not lie in set"):
+        read("set", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("train.jsonl", "dev.jsonl"), ("data/train-0-of-1.jsonl", "data/Validation-0.jsonl")]
+)
+def test_files_named_after_parts_are_the_split(tmp_path: Path, names: tuple[str, str]) -> None:
+    for number, name in enumerate((*names, "more.jsonl")):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(json.dumps({"text": str(number)}) + "\n")
+    found = list(table_source("in").read(tmp_path, Filtered()))
+    assert [(each.text, each.heldout) for each in found] == [("1", True), ("0", False), ("2", False)]
+
+
+def test_a_given_split_is_not_split_again(tmp_path: Path, prepare: Prepare) -> None:
+    save_splits(tmp_path / "set", {"train": [f"text {n}" for n in range(40)] + ["a"], "validation": ["a"]})
+    result = prepare(table_source("set", heldout_share=0.5))
+    assert (result.documents, result.heldout, result.test, result.dropped) == (41, 1, 0, {"exact duplicate": 1})
 
 
 def test_a_folder_with_another_programs_state_is_told_apart(tmp_path: Path) -> None:
@@ -224,3 +268,11 @@ def test_another_column_may_stand_twice(tmp_path: Path, name: str) -> None:
     columns = [pa.array(["a"]), pa.array(["good"]), pa.array(["b"])]
     SAVERS[name](tmp_path / name, pa.Table.from_arrays(columns, names=["x", "text", "x"]))
     assert [text for _, text in read(name, tmp_path)[0]] == ["good"]
+
+
+def test_a_packed_table_that_unpacks_to_too_much_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    with pytest.raises(
+        InputError, match=r"a\.parquet\.gz cannot be read as a table \(it unpacks to more than 64 times"
+    ):
+        read("a.parquet.gz", tmp_path)

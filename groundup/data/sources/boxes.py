@@ -50,7 +50,7 @@ class BoxesSource(ImageFilesSource):
     Pascal VOC (.xml) or JSON lines of {file, boxes: [{class, xyxy}]}.
     """
 
-    version = 2  # polygons and corners of labels are read, and a split that the files bring along is used
+    version = 3  # a rotation beside an upright box is read, and a test part beside a validation part
     has_boxes = True
 
     images: str | None = knob(None, "folder", "folder of the images; default: beside the annotations")
@@ -74,9 +74,9 @@ class BoxesSource(ImageFilesSource):
         `path` is, matches as a pattern, or is a folder with
 
         - a COCO .json. A box is `bbox` [left, top, width, height] in pixels; a rotated box is [middle x, middle y,
-          width, height, degrees counter-clockwise]; a `segmentation` polygon alone becomes its axis-aligned bounds. A
-          crowd is one detection. `ignore` or `rotation` (also among its `attributes`) is damage. Other keys are
-          reported as not read.
+          width, height, degrees counter-clockwise], or an upright one with a `rotation` in degrees clockwise (CVAT has
+          it among its `attributes`); a `segmentation` polygon alone becomes its axis-aligned bounds. A crowd is one
+          detection. `ignore` is damage. Other keys are reported as not read.
         - a YOLO folder with data.yaml or classes.txt, images in `images` folders, and beside them `labels` folders with
           lines of `class cx cy w h` or, rotated, `class x1 y1 .. x4 y4`, in fractions of the image. Where there are
           polygons of more or fewer points, all of them become their bounds. An empty file means an empty image; an

@@ -51,7 +51,7 @@ class _Found:
 class ImagesSource(ImageFilesSource):
     """A folder or glob of images or IDX files, or a Hugging Face image dataset saved to disk."""
 
-    version = 2  # a split that the files bring along is used
+    version = 3  # a test part beside a validation part is for the last measurement
 
     classes: Literal["folders", "none"] = knob(
         "folders", "name", "folders: the folder of an image names its class; none: unlabelled images"
@@ -180,7 +180,8 @@ class _Place(NamedTuple):
 def _places(source: ImagesSource, files: list[Path], root: Path) -> dict[Path, _Place]:
     """The place of each file: parts are folders below the root, but for those of classes, or words in tables' names."""
     folders = {folder: _below(root, folder) for folder in {path.parent for path in files}}
-    of_class = 1 if source.has_classes else 0
+    tabular = bool(files) and files[0].suffix.lower() in TABLES
+    of_class = 1 if source.has_classes and not tabular else 0
     parts = {folder: part_of(names[: len(names) - of_class]) for folder, names in folders.items()}
     kinds = {folder: legible(folder.name) if folder != root else "" for folder in folders}
     if any(parts.values()):  # else a class may be called train
@@ -204,6 +205,8 @@ def _by_name(path: Path) -> str:
 
 def _files(source: ImagesSource, folder: Path) -> list[Path]:
     """Images, or tables of images."""
+    if of_splits := table_files.splits(source, folder):
+        return [path for _, path in of_splits]
     if saved := table_files.saved(source, folder):
         return saved
     kinds = (*image_files.SUFFIXES, *image_files.UNREAD)

@@ -1,7 +1,9 @@
 """Conversations in the formats in which they are published, with images from files or data URIs."""
 
+import re
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from contextlib import suppress
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,23 @@ from groundup.data import image_files, table_files
 from groundup.data.chat_formats import PreferencePair, conversation
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
-from groundup.data.lines import record, records
-from groundup.data.paths import shown, there
+from groundup.data.lines import as_object, parsed, records
+from groundup.data.paths import placed, shown, there
 from groundup.data.source import TextFilesSource
 from groundup.data.streams import CHUNK, opened, suffix
 
 BATCH_ROWS = 256  # of a table
-_IMAGE_URL = b"image_url"
+TURNS = 10_000  # most messages of a file that is one conversation
+_IMAGE = re.compile(rb'image_url|"images?"')  # in JSON that shows images
 
 
 class MessagesSource(TextFilesSource):
     """Conversations as they are published, recognised by their keys: JSON, CSV, Parquet, Arrow, saved datasets."""
 
-    version = 2
+    version = 3  # files named after the parts of a split are that split
     holds = "conversations"
 
+    images: str | None = knob(None, "folder", "folder that the paths of images start from; default: that of the conversations")
     ignore: tuple[str, ...] = knob(
         (), "keys", "keys or columns to skip although they may change the meaning of a row, such as a score"
     )
@@ -38,6 +42,10 @@ class MessagesSource(TextFilesSource):
         """The files of conversations."""
         return table_files.paths(self, folder)
 
+    def split_paths(self, folder: Path) -> dict[str, list[Path]]:
+        """Those files by the part of a split that their names say."""
+        return table_files.by_part(self, folder)
+
     def files(self, folder: Path) -> list[Path]:
         """The files of conversations, then those of their images; a broken row is reported when it is read."""
         files = super().files(folder)
@@ -45,7 +53,7 @@ class MessagesSource(TextFilesSource):
         for path in files:
             damage = Damage(self, Filtered(), "rows")
             for _, row in _rows(self, path, folder, damage) if _shows_images(self, path) else ():
-                found |= dict.fromkeys(_image_files(self, row, path.parent))
+                found |= dict.fromkeys(_image_files(self, row, _home(self, path, folder)))
         return [*files, *found]
 
     def documents(self, paths: list[Path], folder: Path, drops: Filtered) -> Iterator[Document]:
@@ -58,7 +66,7 @@ class MessagesSource(TextFilesSource):
             for origin, row in _rows(self, path, folder, damage):
                 try:
                     talk = conversation(_record(row), self.ignore)
-                    messages, shown_images = _with_images(talk.messages, path.parent)
+                    messages, shown_images = _with_images(talk.messages, _home(self, path, folder))
                     check(messages, talk.tools)
                 except PreferencePair as error:
                     raise InputError(f"source {self.name!r}: {origin}: {error}") from None
@@ -75,6 +83,11 @@ class MessagesSource(TextFilesSource):
         damage.settle()
 
 
+def _home(source: MessagesSource, path: Path, folder: Path) -> Path:
+    """The folder where the paths of a file's images begin."""
+    return path.parent if source.images is None else placed(source.images, folder)
+
+
 Unread = bytes | dict[str, Any]  # a row: JSON as it is written, or a table's
 
 
@@ -82,7 +95,7 @@ def _rows(source: MessagesSource, path: Path, folder: Path, damage: Damage) -> I
     """Stream the rows of a file, with their origin."""
     name = shown(path, folder)
     if suffix(path) in table_files.JSON:
-        yield from records(path, name, damage, source.encoding)
+        yield from _talks(records(path, name, damage, source.encoding), path, name)
         return
     number = 0
 
@@ -99,10 +112,36 @@ def _rows(source: MessagesSource, path: Path, folder: Path, damage: Damage) -> I
                 yield f"{name}:{number}", row
 
 
+def _talks(rows: Iterator[tuple[str, bytes]], path: Path, name: str) -> Iterator[tuple[str, Unread]]:
+    """The rows of a JSON file; one that is a list of messages is a single conversation."""
+    first = next(rows, None)
+    if first is None or not _is_message(first[1]):
+        yield from rows if first is None else chain([first], rows)
+        return
+    turns = [first, *islice(rows, TURNS)]
+    if len(turns) > TURNS:
+        raise InputError(
+            f"{path}: a list of more than {TURNS:,} messages; write each conversation as a list of its own"
+        )
+    yield name, b"[" + b",".join(line for _, line in turns) + b"]"
+
+
+def _is_message(line: bytes) -> bool:
+    with suppress(ValueError):
+        found = parsed(line)
+        return (
+            isinstance(found, dict)
+            and bool(found.keys() & {"role", "from"})
+            and bool(found.keys() & {"content", "value"})
+        )
+    return False
+
+
 def _record(row: Unread) -> dict[str, Any]:
-    """A row as keys and values. Raises ValueError if it is not a JSON object or not UTF-8."""
+    """A row as keys and values; a bare list of messages as one. Raises ValueError for other JSON, and for no UTF-8."""
     if isinstance(row, bytes):
-        return record(row)
+        found = parsed(row)
+        return {"messages": found} if isinstance(found, list) and found else as_object(found)
     return {key: value.decode() if isinstance(value, bytes) else _without_nulls(value) for key, value in row.items()}
 
 
@@ -173,9 +212,11 @@ def _shows_images(source: MessagesSource, path: Path) -> bool:
     if suffix(path) in table_files.PLAIN:
         with table_files.readable(source, path), opened(path, source.encoding) as file:
             pieces = iter(lambda: file.read(CHUNK), b"")
-            return any(_IMAGE_URL in before + piece for before, piece in pairwise(chain([b""], pieces)))
+            return any(_IMAGE.search(before + piece) for before, piece in pairwise(chain([b""], pieces)))
     batches = table_files.columns(path, source, list, BATCH_ROWS, Damage(source, Filtered(), "rows"))
-    return any("image_url" in str(batch.schema) or _IMAGE_URL in batch.serialize().to_pybytes() for batch in batches)
+    return any(
+        "image" in str(batch.schema) or _IMAGE.search(batch.serialize().to_pybytes()) is not None for batch in batches
+    )
 
 
 def _image_files(source: MessagesSource, row: Unread, folder: Path) -> list[Path]:

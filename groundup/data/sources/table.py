@@ -29,13 +29,17 @@ _TEXTS = (
 class TableSource(TextFilesSource):
     """Parquet, CSV, JSON or Arrow files (Hugging Face datasets saved to disk), one document a row."""
 
-    version = 2
+    version = 3  # files named after the parts of a split are that split
 
     column: str = knob("text", "column", "the column that holds the text")
 
     def paths(self, folder: Path) -> list[Path]:
         """The files of the path; of a dataset saved to disk, those that its state.json lists, in its order."""
         return table_files.paths(self, folder)
+
+    def split_paths(self, folder: Path) -> dict[str, list[Path]]:
+        """Those files by the part of a split that their names say."""
+        return table_files.by_part(self, folder)
 
     def documents(self, paths: list[Path], folder: Path, drops: Filtered) -> Iterator[Document]:
         """Stream the rows of files; null is dropped as "empty", invalid UTF-8 as damage.

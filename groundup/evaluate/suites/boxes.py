@@ -9,7 +9,7 @@ from pydantic import Field
 from groundup.codecs.detections import Detection
 from groundup.core import units
 from groundup.core.tables import SUITES
-from groundup.data.document import Document, read
+from groundup.data.document import Document, measured, read
 from groundup.evaluate.average_precision import (
     MIN_SCORE,
     AveragePrecision,
@@ -92,7 +92,7 @@ def _images(inputs: SuiteInputs) -> dict[str, Iterable[Document]]:
     """Annotated images by source: made for the measurement, or the held-out part of its documents."""
     made = {source.name: source.heldout(inputs.options.per_family) for source in inputs.sources if source.has_boxes}
     stored: dict[str, Iterable[Document]] = {
-        source.name: read(file, heldout=True)
+        source.name: read(measured(file), heldout=True)
         for source, file in inputs.files()
         if source.has_boxes and not made[source.name]
     }

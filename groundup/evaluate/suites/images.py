@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from groundup.codecs.detections import from_text
 from groundup.core import units
 from groundup.core.tables import SUITES
-from groundup.data.document import Document, read
+from groundup.data.document import Document, measured, read
 from groundup.evaluate import classification
 from groundup.evaluate.average_precision import Matches, ScoredImage, matches
 from groundup.evaluate.cases import answer_of, chunks
@@ -53,7 +53,7 @@ def measure(inputs: SuiteInputs) -> Images:
     """Classify the held-out images of each source with classes, and ask the held-out questions of each other source."""
     classes, questions = {}, {}
     for name, file, names in labelled(inputs):
-        if found := classify(inputs.engine, read(file, heldout=True), names, inputs.advance):
+        if found := classify(inputs.engine, read(measured(file), heldout=True), names, inputs.advance):
             classes[name] = found
     for name, documents in _conversations(inputs).items():
         if rows := ask(inputs.engine, documents, name, inputs.advance):
