@@ -478,10 +478,26 @@ def test_what_hugging_face_datasets_saves_is_read(tmp_path: Path) -> None:
 # --- anything -----------------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
-    ["", "hi", "human", "gpt", "assistant", "tool", "function_call", "[]", '{"name": "f"}', "\ud800"]
+    [
+        "",
+        "hi",
+        "<image>",
+        "image",
+        "human",
+        "gpt",
+        "assistant",
+        "tool",
+        "function_call",
+        "[]",
+        '{"name": "f"}',
+        "\ud800",
+    ]
 )
 NAMES = st.sampled_from(
-    [*TURNS, *QUESTIONS, *ANSWERS, *REASONING, "history", "tools", "from", "role", "value", "content"]
+    [
+        *(*TURNS, *QUESTIONS, *ANSWERS, *REASONING, "history", "tools", "from", "role", "value", "content"),
+        *("image", "images", "type", "url", "replies", "rank", "text"),
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS,

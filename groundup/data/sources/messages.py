@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain, islice, pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from groundup.data.source import TextFilesSource
 from groundup.data.streams import CHUNK, opened, suffix
 
 BATCH_ROWS = 256  # of a table
-TURNS = 10_000  # most messages of a file that is one conversation
+TURNS, TURNS_BYTES = 10_000, 1 << 26  # most messages, and bytes of them, in a file that is one conversation
 _IMAGE = re.compile(rb'image_url|"images?"')  # in JSON that shows images
 
 
@@ -33,7 +33,9 @@ class MessagesSource(TextFilesSource):
     version = 3  # files named after the parts of a split are that split
     holds = "conversations"
 
-    images: str | None = knob(None, "folder", "folder that the paths of images start from; default: that of the conversations")
+    images: str | None = knob(
+        None, "folder", "folder that the paths of images start from; default: that of the conversations"
+    )
     ignore: tuple[str, ...] = knob(
         (), "keys", "keys or columns to skip although they may change the meaning of a row, such as a score"
     )
@@ -118,12 +120,16 @@ def _talks(rows: Iterator[tuple[str, bytes]], path: Path, name: str) -> Iterator
     if first is None or not _is_message(first[1]):
         yield from rows if first is None else chain([first], rows)
         return
-    turns = [first, *islice(rows, TURNS)]
-    if len(turns) > TURNS:
-        raise InputError(
-            f"{path}: a list of more than {TURNS:,} messages; write each conversation as a list of its own"
-        )
-    yield name, b"[" + b",".join(line for _, line in turns) + b"]"
+    turns, size = [first[1]], 0
+    for _, line in rows:
+        turns.append(line)
+        size += len(line)
+        if len(turns) > TURNS or size > TURNS_BYTES:
+            raise InputError(
+                f"{path}: a list of messages alone is one conversation, and this one has more than {TURNS:,} messages"
+                f" or {TURNS_BYTES:,} bytes; write each conversation as a list of its own"
+            )
+    yield name, b"[" + b",".join(turns) + b"]"
 
 
 def _is_message(line: bytes) -> bool:
