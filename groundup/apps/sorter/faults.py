@@ -4,10 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 from groundup.apps.robotics.robot import Pixels
-from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
+from groundup.apps.sorter.model_client import ModelClient
 from groundup.apps.sorter.robot import SimulatedLine
 from groundup.apps.sorter.simulator.items import Rng
 from groundup.codecs.detections import Detection
+from groundup.serve.client import InferenceTimeout
 
 BETWEEN, DURATION = (3.0, 12.0), (0.2, 4.0)  # seconds from one fault to the next, and of one fault
 

@@ -4,7 +4,7 @@ calibration of a model's scores.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from groundup.apps.sorter.policy import Destination
 from groundup.apps.sorter.simulator.camera import VisibleItem
 from groundup.apps.sorter.simulator.line import MANUAL, Event
 from groundup.codecs.detections import Detection, box_iou
+from groundup.evaluate import calibration
+from groundup.evaluate.calibration import Reliability
 from groundup.evaluate.figure import Figure, proportion
 
-BINS = 10  # of score, in a reliability diagram
 MIN_IOU = 0.5  # of a detection that matches an item
 
 
@@ -101,31 +102,13 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
     return {"p50": middle, "p95": slow, "frames_a_second": len(seconds) / sum(seconds)}
 
 
-class Reliability(NamedTuple):
-    """Calibration: mean score, fraction that is right, and cases of each non-empty bin of score; and the expected
-    calibration error (Naeini et al. 2015), the mean distance of the two over all cases.
-    """
-
-    bins: list[tuple[float, float, int]]
-    error: float
-    cases: int
-
-
 def reliability(client: ModelClient, pictures: Iterable[tuple[Pixels, list[VisibleItem]]]) -> Reliability:
     """The calibration of a model on images with ground truth. A detection is right if it matches an item of its class
     that no other detection matches.
     """
-    pairs = [pair for picture, truth in pictures for pair in _judged(client.detect(picture), truth, len(picture))]
-    return calibration(np.array(pairs, float).reshape(-1, 2))
-
-
-def calibration(pairs: "np.ndarray[Any, np.dtype[np.float64]]") -> Reliability:
-    """The calibration of pairs of a score and whether it was right, [N, 2]."""
-    indices = np.minimum((pairs[:, 0] * BINS).astype(int), BINS - 1)
-    groups = [pairs[indices == index] for index in range(BINS)]
-    bins = [(float(each[:, 0].mean()), float(each[:, 1].mean()), len(each)) for each in groups if len(each)]
-    error = sum(abs(score - right) * count for score, right, count in bins) / max(len(pairs), 1)
-    return Reliability(bins, error, len(pairs))
+    return calibration.reliability(
+        [pair for picture, truth in pictures for pair in _judged(client.detect(picture), truth, len(picture))]
+    )
 
 
 def _judged(detections: Iterable[Detection], truth: Sequence[VisibleItem], side: int) -> list[tuple[float, bool]]:
@@ -154,6 +137,8 @@ def lines(figures: Mapping[str, Any]) -> list[str]:
         "picks": "{picked}, {slipped} slipped, {dropped} dropped".format(**figures),
         "simulator": f"{figures['steps_a_second']:.0f} periods a second",
     }
+    if "orders" in figures:
+        rows["orders"] = f"understood by {figures['orders']}"
     if model := figures["brain"]:
         rows["model"] = "{p50:.0f} ms an image, p95 {p95:.0f} ms, {frames_a_second:.1f} images/s; ".format(**model)
         rows["model"] += f"{model['budget']:.0%} of its latency budget, at p95"

@@ -43,15 +43,8 @@ class Film:
         """Write an animated WebP that plays in real time."""
         first, *others = self._frames
         with replacing(path) as temporary:
-            first.save(
-                temporary,
-                "WEBP",
-                save_all=True,
-                append_images=others,
-                duration=round(1000 * PERIOD * EVERY),
-                loop=0,
-                quality=QUALITY,
-            )
+            duration = round(1000 * PERIOD * EVERY)
+            first.save(temporary, "WEBP", save_all=True, append_images=others, duration=duration, quality=QUALITY)
 
 
 def drawn(shift: WorkShift) -> Image.Image:
@@ -63,9 +56,8 @@ def drawn(shift: WorkShift) -> Image.Image:
         left, top, right, bottom = (SIDE * min(max(value, 0.0), 1.0) for value in box["box"])
         colour = _colour(shift, box["kind"], box["score"])
         draw.rectangle((left, top, max(right, left), max(bottom, top)), outline=colour, width=2)
-        draw.text(
-            (left + 4, top + 2), f"{box['kind']} {box['score']:.0%}", INK, font, stroke_width=2, stroke_fill=GROUND
-        )
+        label = f"{box['kind']} {box['score']:.0%}"
+        draw.text((left + 4, top + 2), label, INK, font, stroke_width=2, stroke_fill=GROUND)
     _line(draw, font, shift, state)
     fractions = ", ".join(f"{name} {state[name]:.0%}" for name in ("purity", "recovery") if state[name] is not None)
     draw.text((SIDE + 12, SIDE - 48), f"{state['time']:.1f} s   {state['sorted'] + state['manual']} picked", INK, font)

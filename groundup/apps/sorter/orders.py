@@ -1,9 +1,10 @@
 """Synthetic pairs of an operator's sentence and the order it means (`policy.parse`), from phrasings in two languages.
 
 A phrasing is a sentence with gaps for classes and bins, with politeness and joined clauses. The clauses come from
-templates, and each template is in one split only: train; held out (its structure is in training, in other words); or
-novel (its structure is not in training). So an evaluated sentence differs from all training sentences in each of its
-clauses.
+templates, and each template is in one split only: train; or, by its hash, held out (its structure is in
+training, in other words); or novel (its structure is not in training). So an evaluated sentence differs from all
+training sentences in each of its clauses. Half of the templates that are not in training are for measuring, the other
+half for calibrating the probability of an answer.
 """
 
 import hashlib
@@ -16,56 +17,48 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from groundup.apps.sorter.policy import COLOURS, ORDER_CLASSES, Clause, Language, render
+from groundup.apps.sorter.policy import COLOURS, END, MOST, ORDER_CLASSES, Clause, Language, render
 
-Part = Literal["train", "heldout", "novel"]
+Part = Literal["train", "heldout", "novel", "three", "many", "heldout calibration", "novel calibration"]
+"""Splits of templates; "three" and "many" are held-out sentences of three clauses, and of more than an order has."""
 HELDOUT = 5  # one in five templates of a verb is held out
 MANY = ("leave", "manual", "only", "resume", "first", "route")  # verbs that take several classes
+REPEATED = ("route", "leave", "manual", "resume")  # verbs that a sentence may have twice
 BINS = {"en": ("one", "two", "three", "four", "five", "six", "seven"), "zh": tuple("一二三四五六七")}
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 COMMAS = {"en": ", ", "zh": "、"}
 ASKING = r"[?？]|you.*<o>|[你我]\w*<o>"  # frames that only an imperative goes into
-SLIPS = {
-    "号": "好",
-    "瓶": "平",
-    "箱": "厢",
-    "拣": "捡",
-    "板": "版",
-    "圾": "级",
-    "璃": "离",
-    "罐": "灌",
-    "厨": "橱",
-}  # characters that sound alike
+SLIPS = dict(zip("号瓶箱拣板圾璃罐厨", "好平厢捡版级离灌橱", strict=True))  # characters that sound alike
 
 
 class Draw(NamedTuple):
-    """The distribution of sentences: weights of one, two and three clauses and of verbs, and the probabilities of odd
-    content and of a typing error.
+    """The distribution of sentences: weights of one to six clauses and of verbs, and the probabilities of odd content,
+    of a typing error, and that several clauses are a series: "green glass in 1, clear glass in 2, brown glass in 3".
 
     Odd content is a sentence of one clause that is no order, or a gap filled with an ambiguous or unknown name.
     """
 
-    clauses: tuple[int, int, int]
+    clauses: tuple[int, int, int, int, int, int]
     verbs: dict[str, int]
     odd: float
     slips: dict[Language, float]
+    series: float = 0.3
 
 
-USUAL = Draw((60, 30, 10), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, 0.06, {"en": 0.12, "zh": 0.06})
+USUAL = Draw((57, 27, 10, 4, 1, 1), {"route": 6, **dict.fromkeys(MANY[:5], 3)}, 0.06, {"en": 0.12, "zh": 0.06})
 HARD = Draw(
-    (45, 33, 22),
-    {
-        "route": 6,
-        "resume": 5,
-        "leave": 4,
-        **dict.fromkeys(("manual", "only", "first", "swap", "more", "less"), 3),
-        "reset": 2,
-        "percent": 2,
-    },
+    (38, 27, 18, 12, 3, 2),
+    {"route": 6, "resume": 5, "leave": 4, **dict.fromkeys(("manual", "only", "first", "swap", "more", "less"), 3)}
+    | {"reset": 2, "percent": 2},
     0.12,
     {"en": 0.3, "zh": 0.12},
 )
 """The training distribution has more of the sentences that are learnt slowly than the evaluation's, `USUAL`."""
+DRAWS: dict[Part, Draw] = {
+    "train": HARD,
+    "three": USUAL._replace(clauses=(0, 0, 1, 0, 0, 0)),
+    "many": USUAL._replace(clauses=(0, 0, 0, 0, 1, 1)),
+}
 
 
 class Template(NamedTuple):
@@ -86,12 +79,34 @@ class Pair(NamedTuple):
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The training conversation."""
-        return [*prompt(self.text), {"role": "assistant", "content": self.answer}]
+        return [*prompt(self.text), {"role": "assistant", "content": self.answer + END}]
 
 
 def prompt(text: str) -> list[dict[str, Any]]:
     """The prompt of a sentence, the same in training and on the line."""
     return [{"role": "user", "content": text}]
+
+
+def complete(text: str, line: str) -> bool:
+    """Whether an order names each class and each number (in digits) of the sentence, as far as they are spelled right;
+    true of questions and refusals.
+    """
+    pattern, kinds = _names()
+    named = {kinds[name] for name in pattern.findall(text.lower())}  # a slip may leave "glass" of a colour
+    return line.startswith(("ask", "refuse")) or (
+        all(re.search(rf"\b{kind}\b", line) for kind in named)
+        and set(re.findall(r"\d+", text)) <= set(re.findall(r"\d+", line))
+    )
+
+
+@cache
+def _names() -> tuple[re.Pattern[str], dict[str, str]]:
+    """What finds names of classes in a text in small letters, the longest first, and the class of each name."""
+    kinds = {
+        name.lower(): kind for language in BINS for kind in ORDER_CLASSES for name in _choices(language, f"kind.{kind}")
+    }
+    names = "|".join(sorted(map(re.escape, kinds), key=len, reverse=True))
+    return re.compile(f"(?<![a-z])(?:{names})(?![a-z])"), kinds
 
 
 def pairs(seed: int, part: Part, language: Language) -> Iterator[Pair]:
@@ -111,14 +126,18 @@ def templates(part: Part, language: Language) -> dict[str, tuple[Template, ...]]
         name for name, _ in _lines(language) if "." not in name and name not in ("join", "stop", "and")
     ):
         made: dict[bool, dict[str, Template]] = {False: {}, True: {}}  # whether novel
+        half = int(part.endswith("calibration"))
         for line in (line for name, line in _lines(language) if name == verb):
             for text in _expanded(line.lstrip("!~")):
                 made[line.startswith("!")][text] = Template(verb, text, "~" not in line[:2])
         known = sorted(made[False].values(), key=lambda template: hashlib.sha256(template.text.encode()).digest())
         held = _heldout(known) if verb != "frame" else []
         kept = [template for template in known if template not in held]
-        found[verb] = tuple({"train": kept, "heldout": held or kept, "novel": [*made[True].values()]}[part])
-    if part == "novel":
+        if part == "train" or (verb == "frame" and not part.startswith("novel")):
+            found[verb] = tuple(kept)
+        else:
+            found[verb] = tuple([*made[True].values()] if part.startswith("novel") else held)[half::2]
+    if part.startswith("novel"):
         found["frame"] += templates("train", language)["frame"]
     return found
 
@@ -161,14 +180,19 @@ def _expanded(text: str) -> list[str]:
 
 
 def _pair(rng: Random, part: Part, language: Language) -> Pair:
-    own, draw = templates(part, language), HARD if part == "train" else USUAL
+    own, draw = templates(part, language), DRAWS.get(part, USUAL)
     chosen = _clauses(rng, own, draw)
     kinds = rng.sample([kind for kind in ORDER_CLASSES if kind != "glass"], 8)
     if rng.random() < 0.4:
         kinds = [kind for kind in kinds if not kind.startswith("glass-")]
         kinds.insert(rng.randrange(3), "glass")
-    filled = [_fill(rng, template, kinds, language, draw.odd / len(chosen)) for template in chosen]
+    filled = [
+        _fill(rng, template, kinds, len(chosen) - place, language, draw.odd / len(chosen))
+        for place, template in enumerate(chosen, 1)
+    ]
     alone = next((op for _, op in filled if op.verb in ("ask", "refuse")), None)
+    if len(chosen) > MOST:
+        alone = Clause("refuse", (), ("many",))
     join = rng.choice(_choices(language, "stop" if _runs_on(chosen) else "join"))
     commands = all(template.command for template in chosen)
     frame = rng.choice([each for each in own["frame"] if commands or not re.search(ASKING, each.text)])
@@ -180,17 +204,19 @@ def _pair(rng: Random, part: Part, language: Language) -> Pair:
 
 
 def _clauses(rng: Random, own: dict[str, tuple[Template, ...]], draw: Draw) -> list[Template]:
-    """Draw the templates of a sentence. Only route, leave and manual may repeat."""
-    count = rng.choices((1, 2, 3), draw.clauses)[0]
+    """Draw the templates of a sentence. Only verbs of `REPEATED` may repeat."""
+    count = rng.choices(range(1, 7), draw.clauses)[0]
     if count == 1 and rng.random() < draw.odd:
         return [rng.choice(own["other"])]
-    verbs = [verb for verb in own if verb not in ("frame", "other")]
-    drawn = rng.choices(verbs, [draw.verbs.get(verb, 1) for verb in verbs], k=count)
-    return [
-        rng.choice(own[verb])
-        for place, verb in enumerate(drawn)
-        if verb in ("route", "leave", "manual") or verb not in drawn[:place]
-    ]
+    if count > 1 and rng.random() < draw.series:
+        first = rng.choice(own["route"])
+        short = [each for each in own["route"] if each.text.startswith("<k>") and each.text.endswith("<b>")]
+        return [first, *[rng.choice([first, rng.choice(short or [first])])] * (count - 1)]
+    verbs, drawn = [verb for verb in own if verb not in ("frame", "other")], list[str]()
+    while len(drawn) < count:
+        [verb] = rng.choices(verbs, [draw.verbs.get(verb, 1) for verb in verbs])
+        drawn += [verb] if verb in REPEATED or verb not in drawn else []
+    return [rng.choice(own[verb]) for verb in drawn]
 
 
 def _runs_on(chosen: list[Template]) -> bool:
@@ -200,13 +226,18 @@ def _runs_on(chosen: list[Template]) -> bool:
     return any(one.text.endswith("<k>") and other.text.startswith("<k>") for one, other in pairwise(chosen))
 
 
-def _fill(rng: Random, template: Template, kinds: list[str], language: Language, odd: float) -> tuple[str, Clause]:
-    """Fill the gaps of a clause: its text and meaning. With a probability a gap gets an ambiguous or unknown name."""
+def _fill(
+    rng: Random, template: Template, kinds: list[str], kept: int, language: Language, odd: float
+) -> tuple[str, Clause]:
+    """Fill the gaps of a clause: its text and meaning; takes from `kinds`, but for some that are `kept`.
+
+    With a probability a gap gets an ambiguous or unknown name.
+    """
     text, verb, rest, classes = template.text, template.verb, [], []
     alone: Clause | None = Clause("refuse", (), ("other",)) if verb == "other" else None
     if "<k>" in text:
         most = rng.choices((1, 2, 3), (70, 25, 5) if verb in MANY[:4] else (85, 15, 0))[0]
-        classes = [kinds.pop(0) for _ in range(min(most, max(len(kinds) - 2, 1)))]
+        classes = [kinds.pop(0) for _ in range(min(most, len(kinds) - kept))]
         words = [rng.choice(_choices(language, f"kind.{kind}")) for kind in classes]
         if rng.random() < odd:
             topic = rng.choice(("?bottle", "?kind", "!kind"))

@@ -14,7 +14,6 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.policy import COLOURS, WASTE_CLASSES, Language
 from groundup.apps.sorter.simulator.camera import AT, RAIL, VIEW
 from groundup.apps.sorter.simulator.line import BINS, MANUAL
@@ -22,6 +21,7 @@ from groundup.apps.sorter.worker_thread import WorkerThread
 from groundup.codecs.patches import Pixels
 from groundup.core.errors import InputError
 from groundup.serve import body, connections, static
+from groundup.serve.client import InferenceTimeout
 from groundup.serve.errors import HANDLERS, ApiError
 
 T = TypeVar("T")
@@ -42,19 +42,22 @@ class ShiftControl(Protocol):
     def state(self) -> dict[str, Any]:
         """The state as JSON: time (s), picks (a minute), purity, recovery (0 to 1, or None), bins (number, colour,
         kinds: counts by class), boxes (kind: class, box in fractions of the image, score), arm (x, y, z in metres),
-        belt (m/s), policy (text by language), held, stopped (why, or None), stop (number of the newest stop), events
-        (time, what, kind, bin, or of an order its text and line), the newest last.
+        belt (m/s), policy (text by language), waiting (order, text, words; or None), held, stopped (why, or None),
+        stop (number of the newest stop), events (time, what, kind, bin, or of an order text, line, model; newest last).
         """
 
     def picture(self) -> Pixels:
         """The image of the boxes: [height, width, 3]."""
 
-    def order(self, text: str, language: Language) -> dict[str, str]:
-        """Change the policy by a sentence, completely or not at all; returns the new policy in words under `policy`, or
-        a `question`, or a `refusal`.
+    def order(self, text: str, language: Language) -> dict[str, Any]:
+        """Change the policy by a sentence, whole or not at all: the new one in words under `policy`, or a `question`,
+        or a `refusal`; or an order in words to `confirm`, with its number under `order`.
 
         Raises InferenceTimeout, and InputError for a sentence that the model cannot take.
         """
+
+    def confirm(self, number: int, yes: bool) -> dict[str, Any]:
+        """Carry out the order of this number or drop it. Raises InputError where it does not wait any more."""
 
     def stopping(self) -> Callable[[], None]:
         """Allow no action from now on. The returned function waits until the robot has confirmed."""
@@ -71,6 +74,14 @@ class Order(BaseModel):
     model_config = ConfigDict(extra="forbid")
     text: str = Field(min_length=1, max_length=TEXT)
     language: Language
+
+
+class Confirmation(BaseModel):
+    """An operator's answer to the words of an order: the body of `POST /api/confirm`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    order: int
+    yes: bool
 
 
 def make_app(shift: ShiftControl, stops: WorkerThread, resumes: WorkerThread) -> FastAPI:
@@ -119,12 +130,20 @@ def _write_routes(api: APIRouter, shift: ShiftControl, stops: WorkerThread, resu
     ordering = Lock()
 
     @api.post("/order")
-    async def post_order(request: Request) -> dict[str, str]:
+    async def post_order(request: Request) -> dict[str, Any]:
         """Carry out an order once its body is complete, whether or not the client still waits."""
         order = await body.read(request, Order)
         if not ordering.acquire(blocking=False):
             raise ApiError(409, "another order is being read; try again in a moment")
         return await run_in_threadpool(_carry_out, shift, order, ordering)
+
+    @api.post("/confirm")
+    async def confirm(request: Request) -> dict[str, Any]:
+        answer = await body.read(request, Confirmation)
+        try:
+            return shift.confirm(answer.order, answer.yes)
+        except InputError as late:
+            raise ApiError(409, str(late), "order", "not_waiting") from None
 
     @api.post("/stop")
     async def stop() -> dict[str, bool]:
@@ -183,7 +202,7 @@ def _number(request: Request) -> int:
     return int(number)
 
 
-def _carry_out(shift: ShiftControl, order: Order, ordering: Lock) -> dict[str, str]:
+def _carry_out(shift: ShiftControl, order: Order, ordering: Lock) -> dict[str, Any]:
     try:
         return shift.order(order.text, order.language)
     except InferenceTimeout as late:

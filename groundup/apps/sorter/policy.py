@@ -4,8 +4,8 @@ A model translates an operator's sentence into one order of this language (`PATT
 it). The effect of an order, and whether it is allowed, is decided here, not learned:
 
     route CLASS.. BIN | leave CLASS.. | manual CLASS.. | only CLASS.. | resume CLASS.. | first CLASS.. | swap BIN BIN
-    | reset | sure PERCENT | sure more | sure less, several joined by "; "
-    or alone: ask bottle | ask bin | ask kind        or: refuse kind | refuse other
+    | reset | sure PERCENT | sure more | sure less, up to four joined by "; "
+    or alone: ask bottle | ask bin | ask kind        or: refuse kind | refuse other | refuse many
 """
 
 import re
@@ -38,27 +38,36 @@ ORDER_CLASSES: dict[str, tuple[str, ...]] = {"glass": ("glass-brown", "glass-gre
     sort: (sort,) for sort in WASTE_CLASSES
 }
 """The names that an order may use, each with the waste classes it stands for."""
-COLOURS = {
-    "blue": "蓝",
-    "yellow": "黄",
-    "green": "绿",
-    "brown": "棕",
-    "red": "红",
-    "grey": "灰",
-    "black": "黑",
-    "white": "白",
-    "orange": "橙",
-    "purple": "紫",
-}
+_ENGLISH = ("blue", "yellow", "green", "brown", "red", "grey", "black", "white", "orange", "purple")
+COLOURS = dict(zip(_ENGLISH, "蓝黄绿棕红灰黑白橙紫", strict=True))
+"""The colours of bins, with their names in Chinese."""
 TOPICS = {
     ("ask", "bottle"): ("Which bottles: glass, or plastic?", "哪种瓶子：玻璃瓶还是塑料瓶？"),
     ("ask", "bin"): ("Which bin? Give its number or colour.", "哪个箱子？请说编号或颜色。"),
     ("ask", "kind"): ("Which kind of waste?", "哪一种垃圾？"),
     ("refuse", "kind"): ("I do not know that kind of waste.", "我不认识这种垃圾。"),
     ("refuse", "other"): ("That is not an order about sorting.", "这不是分拣指令。"),
+    ("refuse", "many"): (
+        "That is more than four orders at once. Give them one after another.",
+        "一次最多四条指令，请分开说。",
+    ),
 }
+WORDS: dict[str, tuple[str, str]] = {
+    "route": ("{kinds} into {0}", "{kinds}放到{0}"),
+    "leave": ("leave {kinds} on the belt", "{kinds}留在带上"),
+    "manual": ("{kinds} by hand", "{kinds}由人工处理"),
+    "only": ("sort only {kinds}", "只分拣{kinds}"),
+    "resume": ("sort {kinds} again", "恢复分拣{kinds}"),
+    "first": ("pick {kinds} first", "优先拣{kinds}"),
+    "swap": ("swap {0} and {1}", "对换{0}和{1}"),
+    "reset": ("back to the standard policy", "恢复标准规则"),
+    "sure": ("confidence threshold {0} %", "把握门槛{0}%"),
+    "more": ("a higher confidence threshold", "提高把握门槛"),
+    "less": ("a lower confidence threshold", "降低把握门槛"),
+}
+"""A clause in plain words, by its verb or its last word: `kinds` are classes; bins or a number fill the gaps."""
 REASONS = {
-    "bin": ("There is no {0} bin.", "没有{0}箱。"),
+    "bin": ("There is no {0}.", "没有{0}。"),
     "hazard": (
         "Hazards go alone into a box for hazards, or are taken by hand.",
         "危险品只能单独放进危险品箱，或由人工处理。",
@@ -68,6 +77,7 @@ REASONS = {
     "sure": ("The confidence threshold must be from 50 to 99 %, not {0}.", "把握必须在50%到99%之间，不能是{0}。"),
 }
 LONGEST = 400  # characters of an order
+MOST = 4  # clauses of an order
 LOWEST, HIGHEST = 50, 99  # percent: range of the confidence threshold; below, every second pick may be wrong
 STEP, DEFAULT = 10, 80  # percent: of "more" and "less"; the standard threshold
 
@@ -81,8 +91,14 @@ _CLAUSE = _either(
     f"route{_SEVERAL}{_BIN}", f"(leave|manual|only|resume|first){_SEVERAL}", f"swap{_BIN}{_BIN}", "reset",
     "sure (0|[1-9][0-9]?|100|more|less)"
 )  # fmt: skip
-PATTERN = _either(f"{_CLAUSE}(; {_CLAUSE})*", *map(" ".join, TOPICS))
+PATTERN = _either(f"{_CLAUSE}(; {_CLAUSE}){{0,{MOST - 1}}}", *map(" ".join, TOPICS))
 """The regular expression of an order. `parse` also refuses an order that is too long, and a class twice in a clause."""
+END = "."
+"""The end of a model's answer, a token with a probability of its own: that no clause follows is thus part of the
+probability of the answer, and an answer that was cut off is no order.
+"""
+ANSWER = PATTERN + re.escape(END)
+"""The regular expression of a model's answer."""
 
 
 class Clause(NamedTuple):
@@ -159,13 +175,7 @@ STANDARD: dict[str, Destination] = {
 
 def standard_policy(min_confidence: int = DEFAULT) -> SortingPolicy:
     """Five bins: blue for paper, yellow for packaging, green for glass, brown for food, and a red box for hazards."""
-    bins = (
-        Bin(colour="blue"),
-        Bin(colour="yellow"),
-        Bin(colour="green"),
-        Bin(colour="brown"),
-        Bin(colour="red", hazards=True),
-    )
+    bins = tuple(Bin(colour=colour, hazards=colour == "red") for colour in ("blue", "yellow", "green", "brown", "red"))
     return SortingPolicy(bins=bins, standard=STANDARD, destinations=STANDARD, min_confidence=min_confidence)
 
 
@@ -183,6 +193,18 @@ def parse(line: str) -> tuple[Clause, ...]:
 def render(clauses: tuple[Clause, ...]) -> str:
     """The text of an order."""
     return "; ".join(" ".join((each.verb, *each.kinds, *each.rest)) for each in clauses)
+
+
+def say(clauses: tuple[Clause, ...], language: Language) -> str:
+    """An order in plain words, for an operator to confirm."""
+    side = int(language == "zh")
+    said = []
+    for verb, kinds, rest in clauses:
+        names = (", ", "、")[side].join(WASTE_CLASSES.get(kind, ("glass", "玻璃"))[side] for kind in kinds)
+        bins = rest if verb == "sure" else [_bin_words(word)[side] for word in rest]
+        words = WORDS[rest[0] if rest and rest[0] in WORDS else verb][side]
+        said.append(words.format(*bins, kinds=names))
+    return ("; ", "；")[side].join(said)
 
 
 def _clause(clause: str) -> Clause:
@@ -322,7 +344,7 @@ def _refused(reason: str, english: str = "", chinese: str = "") -> Reply:
 
 
 def _bin_words(word: str) -> tuple[str, str]:
-    return word, f"{COLOURS[word]}色" if word in COLOURS else f"{word}号"
+    return (f"{word} bin", f"{COLOURS[word]}色箱") if word in COLOURS else (f"bin {word}", f"{word}号箱")
 
 
 def _clash(one: Destination | None, other: Destination | None) -> bool:

@@ -5,14 +5,25 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from threading import Event, Lock
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from groundup.apps.robotics.episodes import Episode
 from groundup.apps.robotics.guard import Guarded, Stopped
 from groundup.apps.robotics.robot import Numbers, Pixels
 from groundup.apps.sorter.figures import Tally, latency
+from groundup.apps.sorter.interpretation import Interpretation
 from groundup.apps.sorter.model_client import ModelClient
-from groundup.apps.sorter.policy import TOPICS, Language, Reply, SortingPolicy, apply, describe, parse, standard_policy
+from groundup.apps.sorter.policy import (
+    TOPICS,
+    Language,
+    Reply,
+    SortingPolicy,
+    apply,
+    describe,
+    parse,
+    say,
+    standard_policy,
+)
 from groundup.apps.sorter.robot import LAYOUT, SimulatedLine
 from groundup.apps.sorter.sorter import Sorter
 from groundup.codecs.detections import Detection
@@ -21,6 +32,7 @@ from groundup.core.errors import InputError
 SHOWN = 20  # last events and picks in the state
 PRESSED = "an operator pressed stop"
 MIN_SCORE = 0.3  # of the detections in the state
+PATIENCE = 60.0  # seconds that an order waits for a yes
 
 
 class TimedModel:
@@ -37,12 +49,28 @@ class TimedModel:
         return detections
 
 
+class WaitingOrder(NamedTuple):
+    """An order that waits for an operator's yes: its number, sentence and words, the policy after it, the newest stop
+    when it was shown, and until when it waits (monotonic seconds).
+    """
+
+    number: int
+    text: str
+    line: str
+    words: str
+    language: Language
+    after: SortingPolicy
+    stop: int
+    until: float
+
+
 class WorkShift:
     """A work shift: `run` is the control loop, in one thread. The methods under "any thread" may be called from any
     thread and never wait for inference on an image.
 
-    `interpret` translates an operator's sentence into an order. `pace` is the largest number of simulated seconds in a
-    second of wall time: 1 is real time; None: as fast as possible.
+    `interpret` turns an operator's sentence into an order of the policy's language. One that is less probable than
+    `threshold` waits for a yes; left out, all do but those that an operator writes in that language. `pace` is the most
+    simulated seconds that pass in one of wall time: 1 for people who watch; left out, as fast as it computes.
     """
 
     def __init__(
@@ -50,12 +78,14 @@ class WorkShift:
         robot: SimulatedLine,
         client: ModelClient,
         policy: SortingPolicy | None = None,
-        interpret: Callable[[str], str] = str,
+        interpret: Callable[[str], Interpretation] = Interpretation,
         pace: float = math.inf,
+        threshold: float = 1.0,
     ):
         self.robot, self.guard, self.client = robot, Guarded(robot), TimedModel(client)
         self.sorter = Sorter(self.client, policy or standard_policy(), LAYOUT, robot.line.config.belt)
-        self.tally, self.interpret, self.pace = Tally(), interpret, pace
+        self.tally, self.interpret, self.pace, self.threshold = Tally(), interpret, pace, threshold
+        self._orders, self._waiting = 0, cast("WaitingOrder | None", None)
         self._holds: dict[int, Counter[str]] = {number: Counter() for number in LAYOUT.bins}
         self._events, self._told, self._steps, self._wall = deque[dict[str, Any]](maxlen=SHOWN), 0, 0, 0.0
         self._action: Numbers | None = (
@@ -178,10 +208,12 @@ class WorkShift:
         """
         newest = self.guard.newest  # read before `stopped`: a stop in between has another number
         policy = {"en": describe(self.sorter.policy, "en"), "zh": describe(self.sorter.policy, "zh")}
+        waiting = self._still_waiting()
         return {
             **self._state,
             "brain": latency(self.client.seconds[-100:]),
             "policy": policy,
+            "waiting": waiting and {"order": waiting.number, "text": waiting.text, "words": waiting.words},
             "stop": newest,
             "stopped": self.guard.stopped,
             "held": self.guard.held,
@@ -191,24 +223,58 @@ class WorkShift:
         """The camera's last picture [H, W, 3]."""
         return self._seen.images["belt"]
 
-    def order(self, text: str, language: Language) -> dict[str, str]:
-        """Carry out an operator's sentence from the next period on, completely or not at all; returns its order under
-        `line`, and the new `policy` in words, a `question` or a `refusal`. If `interpret` raises, nothing changes.
+    def order(self, text: str, language: Language) -> dict[str, Any]:
+        """Carry out an operator's sentence from the next period on, wholly or not at all: its order under `line`, the
+        `model` that says so, and the new `policy` in words, a `question` or a `refusal`.
+
+        An improbable order changes nothing: its words come under `confirm`, and its number under `order` for `confirm`.
+        A waiting order is cancelled. Raises what `interpret` raises, with nothing changed.
         """
-        line = self.interpret(text)
-        with self._lock:  # two operators at once: one after the other
+        with self._lock:  # two operators at once: one after the other, the newer order is the one that may wait
+            self._orders, self._waiting = self._orders + 1, None
+            number = self._orders
+        line, probability, model = self.interpret(text)
+        with self._lock:
             try:
-                after = apply(parse(line), self.sorter.policy)
+                after = apply(clauses := parse(line), self.sorter.policy)
             except InputError:  # the model's answer is not an order
                 after = Reply(False, TOPICS["refuse", "other"])
-            if isinstance(after, SortingPolicy):
-                self.sorter.policy = after
-        if isinstance(after, SortingPolicy):
-            kind, answer = "policy", describe(after, language)
-        else:
-            kind, answer = ("question" if after.question else "refusal"), after.text(language)
-        self._events.append({"time": self.guard.now(), "what": f"order: {kind}", "text": text, "line": line})
-        return {kind: answer, "line": line}
+            said: dict[str, Any] = {"line": line, "model": model}
+            if isinstance(after, Reply):
+                return self._outcome("question" if after.question else "refusal", after.text(language), text, said)
+            if probability >= self.threshold:
+                self.sorter.policy, self._waiting = after, None  # what a newer order was to change is another policy
+                return self._outcome("policy", describe(after, language), text, said)
+            words, until = say(clauses, language), time.monotonic() + PATIENCE
+            if number == self._orders:
+                self._waiting = WaitingOrder(number, text, line, words, language, after, self.guard.newest, until)
+        return self._outcome("confirm", words, text, said | {"order": number})
+
+    def confirm(self, number: int, yes: bool) -> dict[str, Any]:
+        """Carry out the waiting order of this number, or drop it: the new `policy` in words, or that it is `dropped`.
+
+        Raises InputError where it waits no longer: after an answer, another order, a stop, or `PATIENCE` seconds.
+        """
+        with self._lock:
+            waiting = self._still_waiting()
+            if waiting is None or waiting.number != number:
+                raise InputError(f"order {number} does not wait for an answer any more; nothing was changed")
+            self._waiting = None
+            if not yes:
+                return self._outcome("dropped", waiting.words, waiting.text, {"line": waiting.line})
+            self.sorter.policy = waiting.after
+            words = describe(waiting.after, waiting.language)
+            return self._outcome("policy", words, waiting.text, {"line": waiting.line})
+
+    def _still_waiting(self) -> WaitingOrder | None:
+        """The order that waits, unless a stop came or its time is over."""
+        waiting = self._waiting
+        valid = waiting and waiting.stop == self.guard.newest and time.monotonic() < waiting.until
+        return waiting if valid else None
+
+    def _outcome(self, kind: str, answer: str, text: str, said: dict[str, Any]) -> dict[str, Any]:
+        self._events.append({"time": self.guard.now(), "what": f"order: {kind}", "text": text, **said})
+        return {kind: answer, **said}
 
     def stop(self, why: str = PRESSED) -> None:
         """Emergency stop: arm and belt stand still within 50 ms, until `resume`. Returns once the robot was told."""

@@ -84,9 +84,8 @@ def _pictures(count: int, heldout: bool, world: SimulatorConfig) -> Iterator[tup
         return
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[Future[Drawn]] = deque()
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn")
-    ) as pool:  # a fork would copy the locks of other threads
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
+    with ProcessPoolExecutor(workers, spawn) as pool:
         for chunk in chunks:
             waiting.append(pool.submit(_draw, *chunk))
             if len(waiting) > 2 * workers:
@@ -99,9 +98,8 @@ def _draw(seed: int, count: int, world: SimulatorConfig) -> Drawn:
     drawn = []
     for pixels, seen in frames(seed, count, world):
         file = io.BytesIO()
-        Image.fromarray(pixels).save(
-            file, "PPM"
-        )  # uncompressed: the documents file is compressed, in a thirtieth of a PNG's time
+        # uncompressed: the documents file is compressed, in a thirtieth of a PNG's time
+        Image.fromarray(pixels).save(file, "PPM")
         drawn.append((file.getvalue(), tuple(_detection(each, world.pixels) for each in seen if _is_labelled(each))))
     return drawn
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from groundup.apps.robotics.robot import Numbers, Observation, Pixels
-from groundup.apps.sorter.model_client import InferenceTimeout, ModelClient
+from groundup.apps.sorter.model_client import ModelClient
 from groundup.apps.sorter.plan import PickWindow, choose, max_belt_speed
 from groundup.apps.sorter.policy import SortingPolicy
 from groundup.apps.sorter.tracker import FieldOfView, Track, Tracker
 from groundup.codecs.detections import Detection
+from groundup.serve.client import InferenceTimeout
 
 HIGH, LOW = 0.15, 0.0  # metres: travel height, above all items; lowest point of the suction cup
 NEAR = 0.03  # metres: horizontal distance from the item at which the cup goes down

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from groundup.apps.sorter.policy import (
+    ANSWER,
     COLOURS,
+    END,
     LONGEST,
     ORDER_CLASSES,
     PATTERN,
@@ -24,6 +26,7 @@ from groundup.apps.sorter.policy import (
     describe,
     parse,
     render,
+    say,
     standard_policy,
 )
 from groundup.core.errors import InputError
@@ -48,7 +51,7 @@ CLAUSE = st.one_of(
 )
 ALONE = st.sampled_from(
     [Clause("ask", (), (topic,)) for topic in ("bottle", "bin", "kind")]
-    + [Clause("refuse", (), (topic,)) for topic in ("kind", "other")]
+    + [Clause("refuse", (), (topic,)) for topic in ("kind", "other", "many")]
 )
 ORDER = st.one_of(st.lists(CLAUSE, min_size=1, max_size=4).map(tuple), ALONE.map(lambda op: (op,)))
 LINES = [
@@ -115,6 +118,7 @@ HOSTILE = [
     "ask me",
     "ask bin; leave paper",
     "leave paper; refuse other",
+    "leave paper; leave can; reset; sure 90; leave film",
     "refuse",
     "refuse unsafe",
     "delete everything",
@@ -185,11 +189,11 @@ def test_what_the_pattern_matches_is_an_order_but_for_its_length_and_a_kind_twic
 def test_the_engine_keeps_to_the_pattern(tmp_path):
     """llguidance reads the expression as `re` does; an order may end where it does."""
     pytest.importorskip("llguidance", reason="needs the extra serve")
-    tokenizer, grammar = small_tokenizer(tmp_path), Grammar.regex(PATTERN)
+    tokenizer, grammar = small_tokenizer(tmp_path), Grammar.regex(ANSWER)
 
     def kept(line: str) -> bool:
         way = Constraint(grammar, tokenizer)
-        for id in tokenizer.encode(line):
+        for id in tokenizer.encode(line + END):
             if not way.token_mask()[id]:
                 return False
             way.accept(id)
@@ -267,9 +271,9 @@ def test_the_last_that_is_said_to_be_first_is_first():
         ("route paper hazard 5", "alone"),
         ("swap 1 5", "alone"),
         ("route hazard 1; leave paper", "alone"),
-        ("route paper 6", "no 6 bin"),
+        ("route paper 6", "no bin 6"),
         ("route paper purple", "no purple bin"),
-        ("swap 1 9", "no 9 bin"),
+        ("swap 1 9", "no bin 9"),
         ("route paper 1; route paper 2", "two things about paper"),
         ("leave paper; route paper 2", "two things"),
         ("only can; leave can", "two things"),
@@ -341,6 +345,39 @@ def test_a_policy_does_not_change():
 
 
 # --- in words --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "english", "chinese"),
+    [
+        ("route glass-brown can 3", "brown glass, cans into bin 3", "棕色玻璃、罐子放到3号箱"),
+        (
+            "route glass red; leave paper",
+            "glass into red bin; leave paper on the belt",
+            "玻璃放到红色箱；纸张留在带上",
+        ),
+        ("manual film", "film by hand", "薄膜由人工处理"),
+        ("only can", "sort only cans", "只分拣罐子"),
+        ("resume can", "sort cans again", "恢复分拣罐子"),
+        ("first can", "pick cans first", "优先拣罐子"),
+        ("swap 1 blue", "swap bin 1 and blue bin", "对换1号箱和蓝色箱"),
+        ("reset; sure 90", "back to the standard policy; confidence threshold 90 %", "恢复标准规则；把握门槛90%"),
+        ("sure more", "a higher confidence threshold", "提高把握门槛"),
+        ("sure less", "a lower confidence threshold", "降低把握门槛"),
+    ],
+)
+def test_an_order_is_said_in_plain_words(line, english, chinese):
+    assert (say(parse(line), "en"), say(parse(line), "zh")) == (english, chinese)
+
+
+@given(st.lists(CLAUSE, min_size=1, max_size=4).map(tuple), st.sampled_from(["en", "zh"]))
+def test_the_words_of_an_order_name_all_that_it_names(order, language):
+    words = say(order, language)
+    for clause in order:
+        for kind in clause.kinds:
+            assert WASTE_CLASSES.get(kind, ("glass", "玻璃"))[language == "zh"] in words
+        for word in clause.rest:
+            assert word in ("more", "less") or (COLOURS.get(word, word) if language == "zh" else word) in words
 
 
 @pytest.mark.parametrize(("language", "seed"), [*product(("en", "zh"), range(20))])

@@ -16,7 +16,8 @@ pytest.importorskip("scipy")
 
 from groundup.apps.sorter.config import LinePart, SimulatorConfig
 from groundup.apps.sorter.faults import FaultInjection, StalledModel
-from groundup.apps.sorter.figures import Tally, calibration, reliability
+from groundup.apps.sorter.figures import Tally, reliability
+from groundup.apps.sorter.interpretation import CERTAIN, Interpretation
 from groundup.apps.sorter.model_client import RemoteModel
 from groundup.apps.sorter.policy import standard_policy
 from groundup.apps.sorter.robot import STANDARD, Oracle, SimulatedLine, setting
@@ -72,14 +73,6 @@ def test_items_are_judged_by_the_policy_they_were_picked_under():
         tally.add(Event(4.0, "passed", 4, "can"), later)
 
 
-def test_a_model_that_is_right_as_often_as_its_scores_say_has_no_calibration_error():
-    rng = np.random.default_rng(0)
-    sure = rng.uniform(0.1, 1, 20_000)
-    right = rng.random(20_000) < sure
-    assert calibration(np.stack([sure, right], 1)).error < 0.02
-    assert calibration(np.stack([sure, np.ones(20_000)], 1)).error == pytest.approx(1 - sure.mean(), abs=1e-6)
-
-
 def test_reliability_counts_a_thing_once_and_only_by_its_kind():
     shift, robot, _ = shift_of()
     shift.run(seconds=5)
@@ -95,7 +88,10 @@ def test_reliability_counts_a_thing_once_and_only_by_its_kind():
             ]
 
     found = reliability(Twice(), [(robot.line.image, truth)])
-    assert [(round(sure, 3), right, cases) for sure, right, cases in found.bins] == [(0.3, 0.0, 1), (0.9, 0.5, 2)]
+    assert [(round(each.probability, 3), each.right.value, each.right.n) for each in found.bins] == [
+        (0.3, 0.0, 1),
+        (0.9, 0.5, 2),
+    ]
 
 
 # --- people -----------------------------------------------------------------------------------------------------
@@ -140,7 +136,8 @@ def test_an_order_takes_effect_within_a_second_wholly_or_not_at_all():
     shift, robot, _ = shift_of()
     shift.run(seconds=6)
     assert shift.order("route hazard 1", "en")["refusal"].startswith("Hazards go alone")
-    assert shift.order("ask bottle", "en") == {"question": "Which bottles: glass, or plastic?", "line": "ask bottle"}
+    said = shift.order("ask bottle", "en")
+    assert said == {"question": "Which bottles: glass, or plastic?", "line": "ask bottle", "model": ""}
     assert shift.order("no line of the language", "zh")["refusal"] == "这不是分拣指令。"
     assert shift.sorter.policy == standard_policy()
     said = shift.order("only glass", "en")
@@ -163,6 +160,118 @@ def test_what_interpret_raises_changes_nothing():
     with pytest.raises(ConnectionError):
         shift.order("leave paper", "en")
     assert shift.sorter.policy == standard_policy()
+
+
+def doubtful(probability: float = 0.5, threshold: float = 0.9):
+    """A shift whose model is not certain of what it says, which is the sentence."""
+    shift, _, _ = shift_of()
+    shift.interpret, shift.threshold = (lambda text: Interpretation(text, probability, "parrot")), threshold
+    return shift
+
+
+def left(shift) -> bool:
+    return shift.sorter.policy.destinations["paper"] == "leave"
+
+
+def test_an_improbable_order_changes_nothing_before_a_yes():
+    shift = doubtful()
+    said = shift.order("leave paper; route can 3", "en")
+    assert said == {
+        "confirm": "leave paper on the belt; cans into bin 3",
+        "line": "leave paper; route can 3",
+        "model": "parrot",
+        "order": 1,
+    }
+    shift.run(seconds=2)
+    assert shift.sorter.policy == standard_policy()
+    assert shift.state()["waiting"] == {"order": 1, "text": said["line"], "words": said["confirm"]}
+    assert "Left on the belt: paper" in shift.confirm(1, yes=True)["policy"]
+    assert left(shift) and shift.state()["waiting"] is None
+    assert [event["what"] for event in shift._events if "text" in event] == ["order: confirm", "order: policy"]
+
+
+def test_a_probable_order_is_carried_out_at_once():
+    shift = doubtful(0.9)
+    assert "policy" in shift.order("leave paper", "zh") and left(shift)
+
+
+@pytest.mark.parametrize("threshold", [1.0, 0.51])
+def test_a_model_that_was_not_calibrated_asks_about_all(threshold):
+    shift = doubtful(CERTAIN if threshold == 1.0 else 0.5, threshold)
+    assert shift.order("leave paper", "zh")["confirm"] == "纸张留在带上"
+
+
+def answered(shift) -> None:
+    shift.confirm(1, yes=True)
+
+
+def refused(shift) -> None:
+    shift.confirm(1, yes=False)
+
+
+def stopped(shift) -> None:
+    shift.stop()
+    assert shift.state()["waiting"] is None
+    assert shift.resume()
+
+
+def another(shift) -> None:
+    shift.order("sure more", "en")
+
+
+def asked_back(shift) -> None:
+    shift.order("ask bin", "en")
+
+
+def failed(shift) -> None:
+    shift.interpret = lambda text: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        shift.order("leave can", "en")
+
+
+def late(shift) -> None:
+    shift._waiting = shift._waiting._replace(until=time.monotonic() - 0.1)
+
+
+@pytest.mark.parametrize("after", [answered, refused, stopped, another, asked_back, failed, late])
+def test_a_yes_that_comes_late_or_twice_is_refused(after):
+    shift = doubtful()
+    shift.order("leave paper", "en")
+    after(shift)
+    before = shift.sorter.policy
+    for yes in (True, False):
+        with pytest.raises(InputError, match="order 1 does not wait for an answer any more"):
+            shift.confirm(1, yes)
+    assert shift.sorter.policy is before and left(shift) == (after is answered)
+
+
+@pytest.mark.parametrize("certain", [False, True])
+def test_of_two_orders_at_once_the_newer_one_may_wait(monkeypatch, certain):
+    shift, begun, go_on = doubtful(), threading.Event(), threading.Event()
+    quick = shift.interpret
+
+    def slow(text: str) -> Interpretation:
+        begun.set()
+        assert go_on.wait(60)
+        return quick(text)
+
+    shift.interpret = slow
+    older = threading.Thread(target=shift.order, args=("leave paper", "en"))
+    older.start()
+    assert begun.wait(60)
+    shift.interpret = quick
+    newer = shift.order("leave can", "en")
+    if certain:
+        monkeypatch.setattr(shift, "threshold", 0.5)
+    go_on.set()
+    older.join()
+    assert newer["order"] == 2
+    if certain:  # the policy that the newer one would have come to is no more
+        assert left(shift) and shift.state()["waiting"] is None
+        return
+    assert shift.state()["waiting"]["order"] == 2
+    with pytest.raises(InputError):
+        shift.confirm(1, yes=True)
 
 
 def test_a_watched_line_keeps_the_walls_time_and_takes_orders_from_other_threads():

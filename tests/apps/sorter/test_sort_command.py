@@ -16,9 +16,16 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
 import httpx
+import typer
+from typer.testing import CliRunner
 
+from groundup.apps.sorter.cli import confirmed
 from groundup.apps.sorter.command import SortOptions, sort
+from groundup.apps.sorter.interpretation import Interpretation
 from groundup.core.errors import InputError
+from groundup.model import weights
+from tests.random_models import random_model
+from tests.serve.serve_helpers import vision_tokenizer
 
 ORACLE = SortOptions(
     model=None,
@@ -66,6 +73,56 @@ def test_what_does_not_fit_is_refused_in_one_sentence(options, says):
 def test_it_ends_after_so_many_items_with_their_figures():
     figures = sort(ORACLE, lambda path: path)
     assert figures["setting"] == "standard" and figures["sorted"] + figures["manual"] + figures["passed"] >= 3
+
+
+def test_orders_are_carried_out_before_the_first_item():
+    figures = sort(but(orders=("leave paper; route can 3", "sure 90")), lambda path: path)
+    assert figures["passed"] + figures["sorted"] + figures["manual"] >= 3
+    for order, says in (
+        ("route paper 9", "There is no bin 9."),
+        ("ask bin", "Which bin?"),
+        ("no order", "not an order"),
+    ):
+        with pytest.raises(InputError, match=f"order {order!r}: .*{says}.*nothing was sorted"):
+            sort(but(orders=("leave paper", order)), lambda path: path)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_an_improbable_order_needs_a_yes_at_the_terminal(monkeypatch, yes):
+    shown: list[str] = []
+
+    def confirm(words: str) -> bool:
+        shown.append(words)
+        return yes
+
+    options = but(orders=("别拣纸",), threshold=0.9, confirm=confirm)
+    monkeypatch.setattr("groundup.apps.sorter.command.Interpretation", lambda text: Interpretation("leave paper", 0.8))
+    if yes:
+        sort(options, lambda path: path)
+    else:
+        with pytest.raises(InputError, match="was not confirmed; nothing was sorted"):
+            sort(options, lambda path: path)
+    assert shown == ["'别拣纸' means: 纸张留在带上"]
+
+
+@pytest.mark.parametrize(("typed", "yes"), [("y\n", True), ("n\n", False), ("", False), ("maybe\n", False)])
+def test_only_a_yes_confirms(typed, yes):
+    runner = CliRunner()
+    app = typer.Typer()
+    app.command()(lambda: print(f"confirmed: {confirmed('leave paper on the belt')}"))
+    result = runner.invoke(app, input=typed)
+    assert f"confirmed: {yes}" in result.stdout
+    assert "leave paper on the belt. Do that?" in result.stderr
+
+
+def test_a_language_model_takes_the_orders_while_an_oracle_sees(tmp_path):
+    pytest.importorskip("llguidance", reason="needs the extra serve")
+    weights.save(random_model(context=256, vocab=vision_tokenizer().size), tmp_path / "listener", None)
+    vision_tokenizer().save(tmp_path / "listener")
+    model = str(tmp_path / "listener")
+    assert sort(but(language_model=model), lambda path: path)["orders"] == "listener"
+    with pytest.raises(InputError, match="nothing was sorted"):  # no threshold was calibrated: it asks, or refuses
+        sort(but(language_model=model, orders=("leave paper",), device="cpu"), lambda path: path)
 
 
 def test_random_faults_are_injected_and_counted():

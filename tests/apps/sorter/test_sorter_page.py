@@ -19,10 +19,10 @@ pytest.importorskip("httpx")
 
 import httpx
 
-from groundup.apps.sorter.model_client import InferenceTimeout
 from groundup.apps.sorter.page import BODY, EVENTS, TEXT, serving
 from groundup.apps.sorter.policy import COLOURS, WASTE_CLASSES, describe, standard_policy
 from groundup.core.errors import InputError
+from groundup.serve.client import InferenceTimeout
 from tests.chromium import chromium
 
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[3] / "build" / "screenshots"))
@@ -56,6 +56,7 @@ class Line:
             "arm": [0.1, 0.2, 0.15],
             "belt": 0.35,
             "policy": {"en": describe(standard_policy(), "en"), "zh": describe(standard_policy(), "zh")},
+            "waiting": None,
             "held": None,
             "stopped": None,
             "stop": 0,
@@ -78,6 +79,13 @@ class Line:
         if self.raises:
             raise self.raises
         return self.says
+
+    def confirm(self, number: int, yes: bool) -> dict[str, str]:
+        self.calls.append(f"{number} {yes}")
+        if self.raises:
+            raise self.raises
+        self.now["waiting"] = None
+        return {"policy": "as you say"} if yes else {"dropped": "that"}
 
     def stopping(self) -> Callable[[], None]:
         self.calls.append("stop")
@@ -160,6 +168,25 @@ def test_what_is_no_order_is_refused(client, line, body, status):
     assert line.asked == []
 
 
+def test_a_yes_and_a_no_are_handed_on(client, line):
+    assert client.post("/api/confirm", json={"order": 3, "yes": True}).json() == {"policy": "as you say"}
+    assert client.post("/api/confirm", json={"order": 4, "yes": False}).json() == {"dropped": "that"}
+    assert line.calls == ["3 True", "4 False"]
+
+
+def test_a_yes_that_comes_late_is_a_conflict(client, line):
+    line.raises = InputError("order 3 does not wait for an answer any more")
+    answer = client.post("/api/confirm", json={"order": 3, "yes": True})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_waiting")
+    assert "does not wait" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [{}, {"order": 1}, {"order": "1", "yes": True}, {"order": 1, "yes": 1}])
+def test_what_is_no_answer_is_refused(client, line, body):
+    assert client.post("/api/confirm", json=body).status_code == 400
+    assert line.calls == []
+
+
 def test_an_order_that_breaks_off_half_way_is_none(client, line, address):
     head = (
         b"POST /api/order HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
@@ -187,7 +214,7 @@ def test_the_line_stops_while_an_order_is_being_read_and_takes_no_second_one(cli
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
-@pytest.mark.parametrize("path", ["stop", "resume", "order"])
+@pytest.mark.parametrize("path", ["stop", "resume", "order", "confirm"])
 def test_other_pages_and_other_names_get_nothing(client, line, headers, path):
     assert client.post(f"/api/{path}", json={"text": "x", "language": "en"}, headers=headers).status_code == 403
     assert client.get("/api/live", headers=headers).status_code == 403
@@ -366,6 +393,32 @@ def test_an_order_by_keyboard_is_answered_and_the_policy_shown(visit, line):
 
 
 @pytest.mark.browser
+def test_an_order_that_waits_is_shown_in_words_and_answered(visit, line):
+    page = visit()
+    line.says = {"confirm": "leave paper on the belt", "order": 7, "line": "leave paper", "model": "orders"}
+    page.get_by_label("Order in English or Chinese").fill("no paper")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("output >> text=Did you mean this? Nothing changes before a yes: leave paper on the belt")
+    page.wait_for_selector("output >> text=understood by orders")
+    assert page.get_by_role("button", name="Yes, do that").count() == 0  # the line says which order waits
+    line.now["waiting"] = {"order": 7, "text": "no paper", "words": "leave paper on the belt"}
+    page.screenshot(path=SCREENSHOTS / "sorter-waiting.png", full_page=True)
+    page.get_by_role("group", name="An order that waits").get_by_role("button", name="Yes, do that").click()
+    page.wait_for_selector("output >> text=Done.")
+    page.wait_for_selector(".waiting", state="hidden")
+    line.now["waiting"] = {"order": 8, "text": EVIL, "words": EVIL}
+    page.get_by_role("button", name="No", exact=True).click()
+    page.wait_for_selector("output >> text=Dropped.")
+    line.now["waiting"] = {"order": 9, "text": "x", "words": "x"}
+    late = page.get_by_role("button", name="Yes, do that")
+    late.wait_for()
+    page.evaluate("() => { window.fetch = async () => new Response('{}', { status: 409 }); }")
+    late.click()
+    page.wait_for_selector("output >> text=That order waits no longer.")
+    assert line.calls == ["7 True", "8 False"]
+
+
+@pytest.mark.browser
 def test_stop_is_first_at_the_keyboard_and_resume_goes_on(visit, line):
     page = visit()
     page.keyboard.press("Tab")
@@ -430,7 +483,7 @@ def test_a_chinese_browser_gets_a_chinese_page(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(visit, line, scheme):
     checker = pytest.importorskip("axe_playwright_python.base")
-    line.now["held"] = "no action for 0.20 s"
+    line.now |= {"held": "no action for 0.20 s", "waiting": {"order": 1, "text": "no paper", "words": "leave paper"}}
     page = visit(color_scheme=scheme)
     page.evaluate(Path(checker.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate(

@@ -61,6 +61,7 @@ function build() {
     figures: h("dl", { class: "figures" }),
     policy: h("p", { class: "policy" }),
     answer: h("output", { for: "order" }),
+    waiting: h("div", { class: "waiting", role: "group", "aria-label": t("waiting") }),
     bins: h("tbody"),
     log: h("ol", { class: "log", tabindex: "0", "aria-label": t("log") }),
   };
@@ -84,7 +85,7 @@ function build() {
       h("div", {},
         block("figures", elements.figures),
         block("policy", elements.policy,
-          h("form", { class: "order", onsubmit: (event) => order(event, field, send) }, h("label", { for: "order" }, t("order")), field, send, elements.answer)),
+          h("form", { class: "order", onsubmit: (event) => order(event, field, send) }, h("label", { for: "order" }, t("order")), field, send, elements.answer), elements.waiting),
         block("bins", h("table", { class: "bins" },
           h("thead", {}, h("tr", {}, ["bin", "inside", "count"].map((key) => h("th", { scope: "col" }, t(key))))), elements.bins)),
         block("log", elements.log))),
@@ -111,6 +112,7 @@ function paint(connected) {
   Object.assign(figures, { belt: live.belt.toFixed(2), time: live.time.toFixed(0) });
   show("figures", figures, () => Object.entries(figures).map(([key, value]) => h("div", {}, h("dt", {}, t(key)), h("dd", {}, value))));
   show("policy", live.policy, (policy) => String(policy[language]));
+  show("waiting", live.waiting, ask);
   show("bins", live.bins, (bins) => bins.map(row));
   show("log", live.events, (events) => events.toReversed().map((event) => h("li", {}, eventText(event))));
 }
@@ -149,9 +151,16 @@ function row(bin) {
   return h("tr", {}, h("th", { scope: "row" }, `${bin.number} (${binName(bin)})`), h("td", {}, inside), h("td", {}, String(sum)));
 }
 
-function eventText({ time, what, kind, bin, text, line }) {
+/** The words of an order that waits, and the buttons that answer it; nothing where none waits. */
+function ask(waiting) {
+  if (!waiting) return [];
+  const button = (yes) => h("button", { class: yes ? "main" : "plain", onclick: () => confirm(waiting.order, yes) }, t(yes ? "yes" : "no"));
+  return [h("p", {}, `${t("confirm")}${waiting.words}`), button(true), button(false)];
+}
+
+function eventText({ time, what, kind, bin, text, line, model }) {
   const where = bin === null || bin === undefined ? "" : ` → ${bin}`;
-  return `${Number(time).toFixed(1)} s ${kind ? `${className(kind)} ` : ""}${t(what)}${where}${text ? `: ${text} → ${line}` : ""}`;
+  return `${Number(time).toFixed(1)} s ${kind ? `${className(kind)} ` : ""}${t(what)}${where}${text ? `: ${text} → ${line}${model ? ` (${model})` : ""}` : ""}`;
 }
 
 /** Commands are numbered; the outcome of an older one is not shown. */
@@ -193,11 +202,29 @@ async function order(event, field, send) {
   try {
     const answer = await request("order", { text, language: of }, { signal: AbortSignal.timeout(ORDER_TIMEOUT) });
     if (answer.policy !== undefined) field.value = "";
-    elements.answer.textContent = answer.policy !== undefined ? t("changed") : answer.question !== undefined ? t("question") + answer.question : t("refusal") + answer.refusal;
+    const by = answer.model ? ` (${t("by")}${answer.model})` : "";
+    elements.answer.textContent = outcome(answer) + by;
   } catch (error) {
     elements.answer.textContent = t("unanswered") + error.message;
   }
   send.disabled = false;
+}
+
+/** What became of an order, in words. */
+function outcome(answer) {
+  if (answer.policy !== undefined) return t("changed");
+  if (answer.dropped !== undefined) return t("cancelled");
+  const kind = ["confirm", "question", "refusal"].find((each) => answer[each] !== undefined);
+  return t(kind) + answer[kind];
+}
+
+/** Answer the order that waits on the screen; refused where another order or a stop has cancelled it. */
+async function confirm(number, yes) {
+  try {
+    elements.answer.textContent = outcome(await request("confirm", { order: number, yes }));
+  } catch (error) {
+    elements.answer.textContent = error.status === 409 ? t("over") : t("unanswered") + error.message;
+  }
 }
 
 function changeLanguage() {
