@@ -11,18 +11,26 @@ from groundup.model.transformer import Transformer
 
 CONFIG = ModelConfig(depth=3, width=48, heads=4, kv_heads=2, head_dim=16, ffn=80, vocab=300, context=64)
 
+YARN = RopeScaling("yarn", 4.0, 16, 1.0, 32.0, 1.2)
 SCALING = RopeScaling("llama3", 8.0, 32, 1.0, 4.0)
 AROUND: dict[str, Any] = {"norms": "around", "activation": "gelu", "embed_scale": 48**0.5}
 # changes of CONFIG that make it of a family, by the model_type in which it is saved
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"qk_norm": "none", "bias": "qkvo", "rope_scaling": SCALING, "tied": False},
-    "mistral": {"qk_norm": "none", "layers": ("window",), "window": 7},
+    "mistral": {"qk_norm": "none", "layers": ("window",), "window": 7, "rope_scaling": YARN},
     "ministral": {"qk_norm": "none", "layers": ("window", "full"), "window": 7},
     "qwen2": {"qk_norm": "none", "bias": "qkv"},
     "qwen3": {"bias": "qkvo", "layers": ("full", "window"), "window": 7},
     "smollm3": {"qk_norm": "none", "layers": ("full", "full", "unrotated")},
     "olmo2": {"qk_norm": "width", "norms": "after", "bias": "qkvo"},
-    "olmo3": {"qk_norm": "width", "norms": "after", "layers": ("window", "full"), "window": 7},
+    "olmo3": {
+        "qk_norm": "width",
+        "norms": "after",
+        "layers": ("window", "full"),
+        "window": 7,
+        "rope_scaling": YARN,
+        "window_rope_base": 10_000.0,
+    },
     "gemma3_text": {**AROUND, "layers": ("window", "full"), "window": 7, "window_rope_base": 2e4},
 }
 

@@ -1,5 +1,6 @@
 """Where weights come from: a folder in the Hugging Face layout, or another source of the same table and tensors."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,9 +54,12 @@ class Folder:
             return files
         table = read_json(index)
         shards = table.get("weight_map") if isinstance(table, dict) else None
-        names = [*dict.fromkeys(shards.values())] if isinstance(shards, dict) else []
-        if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        names = list(shards.values()) if isinstance(shards, dict) else []
+        if not names or not all(
+            isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names
+        ):
             raise InputError(f"{index}: weight_map names no files of this folder; download the model again")
+        names = list(dict.fromkeys(names))
         for name in names:
             if not (self.path / name).exists():
                 raise InputError(f"{self.path}: lacks the shard {name}, which {index.name} names; download it")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from groundup.apps.sorter import model_client
 from groundup.codecs import chat
@@ -29,7 +30,7 @@ from tests.codecs import foreign_samples, image_samples
 from tests.codecs.chat_templates import TEMPLATES
 from tests.data import table_samples
 from tests.fuzz import samples, served
-from tests.random_models import random_model
+from tests.random_models import FAMILIES, random_model
 
 REFUSED = (InputError, BadImage)  # what a parser may raise: each a sentence
 MOST = 5_000  # documents of a source that claims to have more
@@ -91,6 +92,25 @@ def _model(folder: Path) -> None:
     tokenizer = samples.tokenizer()
     weights.save(random_model(depth=1, width=16, ffn=16, vocab=tokenizer.size), folder, tokenizer.im_end)
     tokenizer.save(folder)
+
+
+def _family(kind: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        weights.save(random_model(**{"ffn": 16} | FAMILIES[kind]), folder, 5)
+
+    return write
+
+
+def _shards(folder: Path) -> None:
+    """A model whose index names two files."""
+    _model(folder)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    placed = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(names)}
+    for file in {*placed.values()}:
+        save_file({name: tensors[name] for name in names if placed[name] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_bytes(samples.json_bytes({"metadata": {}, "weight_map": placed}))
 
 
 def _load(folder: Path) -> None:
@@ -222,6 +242,8 @@ TARGETS = [
     Target("tokenizer", _model, _tokenize, ("tokenizer.json",)),
     Target("foreign tokenizer", _foreign, _converse),
     Target("config", _model, _load, ("config.json",)),
+    *(Target(f"config {kind}", _family(kind), _load, ("config.json",)) for kind in FAMILIES),
+    Target("shards of weights", _shards, _load, ("*.index.json",)),
     Target("safetensors", _model, _load, ("*.safetensors",)),
     Target("GGUF", _gguf, _load_gguf),
     Target("records", _run, _records, ("manifest.json", "recipe.json", "shards.json", "metrics.jsonl", "hashes.json")),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,4 +119,83 @@ def test_a_shape_that_does_not_match_the_file_is_refused_before_anything_is_comp
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": CONFIG.depth + 1}))
     with pytest.raises(InputError, match=r"lack 11 tensors, among them model.layers.3"):
+        weights.load(folder, CPU)
+
+
+def sharded(folder: Path, named: dict[str, str] | None = None) -> Path:
+    """The saved model in two shards with an index, which may name other files."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    placed = {name: f"model-{1 + place % 2}.safetensors" for place, name in enumerate(sorted(tensors))}
+    for file in sorted({*placed.values()}):
+        save_file({name: tensors[name] for name in placed if placed[name] == file}, folder / file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": placed if named is None else named}))
+    return folder
+
+
+def test_the_shards_that_an_index_names_are_loaded_and_no_other(folder):
+    sharded(folder)
+    save_file({"other": torch.ones(3)}, folder / "model-old.safetensors")
+    assert equal(weights.load(folder, CPU), random_model())
+
+
+def test_a_shard_that_is_missing_is_named(folder):
+    (sharded(folder) / "model-2.safetensors").unlink()
+    with pytest.raises(InputError, match=r"lacks the shard model-2.safetensors, which model.safetensors.index.json"):
+        weights.load(folder, CPU)
+
+
+@pytest.mark.parametrize(
+    "named", [{}, {"a": "../model-1.safetensors"}, {"a": "/etc/passwd"}, {"a": 5}, {"a": []}, {"a": "x\0.safetensors"}]
+)
+def test_an_index_names_files_of_its_folder_alone(folder, named):
+    sharded(folder, named)
+    with pytest.raises(InputError, match=r"index.json: weight_map names no files of this folder"):
+        weights.load(folder, CPU)
+
+
+def test_a_tensor_in_two_files_is_refused(folder):
+    tensors = load_file(folder / "model.safetensors")
+    save_file({"model.norm.weight": tensors["model.norm.weight"]}, folder / "model-2.safetensors")
+    with pytest.raises(InputError, match=r"tensor model.norm.weight is also in another file"):
+        weights.load(folder, CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.bool])
+def test_numbers_that_are_no_plain_floats_are_refused_by_their_type(folder, dtype):
+    rewrite(folder, lambda tensors: tensors.update({"model.norm.weight": torch.ones(48).to(dtype)}))
+    with pytest.raises(InputError, match=r"tensor model.norm.weight is of type (I8|F8_E4M3|BOOL); only F32, BF16"):
+        weights.load(folder, CPU)
+
+
+def header(entries: dict[str, Any], data: bytes) -> bytes:
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+LYING = {
+    "beyond the file": {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
+    "overlapping": {
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+    },
+    "another size than its shape": {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}},
+    "a shape beyond all memory": {"a": {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 8]}},
+    "a negative size": {"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}},
+    "an unknown type": {"a": {"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}},
+}
+
+
+@pytest.mark.parametrize("lie", LYING)
+def test_a_header_that_lies_is_refused(folder, lie):
+    size = 12 if lie == "overlapping" else 8
+    (folder / "model.safetensors").write_bytes(header(LYING[lie], bytes(size)))
+    with pytest.raises(InputError, match=r"^[^\n]*model.safetensors: damaged or not a safetensors file[^\n]*$"):
+        weights.load(folder, CPU)
+
+
+def test_a_header_that_claims_more_than_the_file_is_refused(folder):
+    (folder / "model.safetensors").write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
+    with pytest.raises(InputError, match=r"damaged or not a safetensors file"):
         weights.load(folder, CPU)
