@@ -1,6 +1,5 @@
 """Where weights come from: a folder in the Hugging Face layout, or another source of the same table and tensors."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,15 +54,13 @@ class Folder:
         table = read_json(index)
         shards = table.get("weight_map") if isinstance(table, dict) else None
         names = list(shards.values()) if isinstance(shards, dict) else []
-        if not names or not all(
-            isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names
-        ):
-            raise InputError(f"{index}: weight_map names no files of this folder; download the model again")
-        names = list(dict.fromkeys(names))
-        for name in names:
-            if not (self.path / name).exists():
-                raise InputError(f"{self.path}: lacks the shard {name}, which {index.name} names; download it")
-        return [self.path / name for name in sorted(names)]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{index}: weight_map names no files; download the model again")
+        there = {file.name: file for file in self.path.glob("*.safetensors")}
+        if missing := sorted(set(names) - there.keys()):
+            shown = ascii(missing[0])[1:-1][:80]
+            raise InputError(f"{self.path}: lacks the shard {shown}, which {index.name} names; download it")
+        return [there[name] for name in dict.fromkeys(names)]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor. Raises InputError for one that is not of floating-point numbers, or there twice."""

@@ -27,6 +27,7 @@ def step(model: Transformer) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return loss.detach(), gradients
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.filterwarnings("ignore:.class 'torch.autograd.function.Function'> should not be:DeprecationWarning")
 @EACH
