@@ -126,6 +126,8 @@ def test_the_table_is_json_and_every_figure_has_its_interval_and_number(home):
         "boxes",
         "probe",
         "orders",
+        "order_calibration",
+        "programs",
         "conversations",
         "text_files",
         "open_questions",
