@@ -54,7 +54,7 @@ def test_folders_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             for copy in range(3):
                 picture(tmp_path / "digits" / part / kind / f"{copy}.png", 100 * number + 10 * place + copy)
     recipe, manifests, said = walk(tmp_path, "digits", capsys)
-    assert (recipe.patch, recipe.model.patches, recipe.model.context) == (4, 49, 72)
+    assert (recipe.patch, recipe.model.patches, recipe.model.context) == (7, 16, 40)
     result = manifests["documents-pictures"].metrics
     assert (result["documents"], result["heldout"]) == (12, 6)
     assert "6 images of val: held out" in said
