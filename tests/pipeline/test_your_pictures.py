@@ -58,7 +58,7 @@ def test_folders_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     result = manifests["documents-pictures"].metrics
     assert (result["documents"], result["heldout"]) == (12, 6)
     assert "6 images of val: held out" in said
-    assert "6 images of test: left out" in said
+    assert "6 images of test: for the last measurement alone" in said
     assert "the text supports" in said
     assert manifests["evaluate"].metrics["images"]["pictures"]["accuracy"]["n"] == 6
 
