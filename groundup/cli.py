@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from groundup.config.evaluation import EvaluatePart
     from groundup.config.recipe import Recipe
     from groundup.generate.conversation import Conversation
+    from groundup.pipeline.run import Options
     from groundup.release.about import About
 
 app = typer.Typer(
@@ -32,6 +33,13 @@ app = typer.Typer(
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML).", show_default=False)]
 Model = Annotated[
     Path, typer.Argument(help="A run's folder, a finished stage's folder, or an exported model.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, such as model.depth=6; may be repeated.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and every derived value; run nothing.")]
+Retrain = Annotated[
+    bool, typer.Option("--retrain", help="Train a finished model again if it is stale; the old one is overwritten.")
 ]
 Images = Annotated[list[Path] | None, typer.Option(help="Show this image with the first question; may be repeated.")]
 Questions = Annotated[
@@ -62,15 +70,9 @@ def main() -> None:
 def run(
     recipe: RecipeFile,
     until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, such as model.depth=6; may be repeated.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and every derived value; run nothing.")
-    ] = False,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train a finished model again if it is stale; the old one is overwritten.")
-    ] = False,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    retrain: Retrain = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard event files beside metrics.jsonl.")
     ] = False,
@@ -83,58 +85,62 @@ def run(
     """
     from groundup.config.load import load
     from groundup.pipeline.run import Options
-    from groundup.pipeline.run import run as run_stages
 
-    table = load(recipe, overrides or [])
+    _run(
+        load(recipe, overrides or []),
+        recipe.parent,
+        runs,
+        Options(until, retrain, device, tensorboard),
+        dry_run,
+        as_json,
+    )
+
+
+@app.command("continue")
+def continue_(
+    model: Model,
+    like: Annotated[
+        Path, typer.Option(help="The recipe (TOML) of the data and stages to go on with.", show_default=False)
+    ],
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    retrain: Retrain = False,
+    device: DeviceName = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Go on training a finished model on new data: sources and stages of a recipe, shape and tokenizer of the model."""
+    from groundup.config.load import load
+    from groundup.pipeline.finished import model_folder
+    from groundup.pipeline.run import Options
+
+    start = model_folder(model).resolve()
+    recipe = load(like, overrides or [], start)
+    if (runs / recipe.name).resolve() in start.parents:
+        raise InputError(
+            f"{like}: its name, {recipe.name!r}, is that of the model's own run; give the new run another with --set"
+            " name=NAME"
+        )
+    _run(recipe, like.parent, runs, Options(retrain=retrain, device=device), dry_run, as_json)
+
+
+def _run(recipe: "Recipe", home: Path, runs: Path, options: "Options", dry_run: bool, as_json: bool) -> None:
+    """Run a recipe, or print its plan; figures and the next commands at the end."""
+    from groundup.pipeline.dry_run import plan
+    from groundup.pipeline.run import run as run_stages
+    from groundup.pipeline.start import begun
+
+    table = begun(recipe, home)
     if dry_run:
         with console.working("files are read and this machine is measured"):
-            planned = _plan(table, recipe.parent, runs / table.name, device)
+            planned = plan(table, home, runs / table.name, options.device)
         show(as_json, *planned)
         return
-    manifests = run_stages(table, recipe.parent, runs / table.name, Options(until, retrain, device, tensorboard))
+    manifests = run_stages(table, home, runs / table.name, options)
     if as_json and manifests:
         print(json.dumps({name: manifest.metrics for name, manifest in manifests.items()}, ensure_ascii=False))
     elif "report" in manifests:
         _closing(runs / table.name, table.stage[-1].title, manifests)
-
-
-def _plan(recipe: "Recipe", home: Path, root: Path, device: str | None) -> tuple[dict[str, Any], list[str]]:
-    from groundup.config.derived import derivations
-    from groundup.core import units
-    from groundup.core.hashes import Hashes
-    from groundup.device import pick
-    from groundup.model import cost
-    from groundup.pipeline import stages
-    from groundup.pipeline.estimate import training_seconds
-    from groundup.pipeline.plan import plan
-    from groundup.pipeline.states import states
-
-    chosen = pick(device)
-    found = list(states(recipe, plan(recipe, home), root, Hashes(root / "hashes.json")))
-    values = derivations(recipe)
-    config = stages.planned_config(recipe, home)
-    seconds = training_seconds(recipe, config, chosen)
-    tokens = sum(stage.tokens for stage in recipe.stage)
-    table = {
-        "stages": {state.stage.name: state.reason or "fresh" for state in found},
-        "values": {
-            value.key: {"value": value.value, "origin": value.origin, "reason": value.reason} for value in values
-        },
-        "parameters": {**cost.parameters(config), "total": cost.total(config)},
-        "training_flops": tokens * cost.training_flops(config),
-        "training_seconds": seconds,
-    }
-    lines = ["stages"] + [f"  {state.stage.name:<28} {state.reason or 'fresh'}" for state in found]
-    lines += ["values"] + [
-        f"  {value.key:<28} {value.value!s:<12} {value.origin:<10} {value.reason}" for value in values
-    ]
-    lines += [
-        f"parameters  {cost.total(config):,}: "
-        + ", ".join(f"{name} {count:,}" for name, count in cost.parameters(config).items())
-    ]
-    time = "" if seconds is None else f", about {units.duration(seconds)} on {chosen.name} without compilation"
-    lines += [f"training    {tokens:,} tokens, {tokens * cost.training_flops(config):.2e} FLOPs{time}"]
-    return table, lines
 
 
 def _closing(root: Path, model: str, manifests: dict[str, Any]) -> None:

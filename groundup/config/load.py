@@ -18,9 +18,14 @@ from groundup.core.tables import SOURCES
 RECIPE = "recipe.json"  # in a run's folder: the recipe of the run
 
 
-def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+# of the table of the model, what a recipe keeps that goes on from a finished one: the rest is the weights'
+KEPT = {"context", "precision"}
+
+
+def load(path: Path, overrides: Iterable[str] = (), start: Path | None = None) -> Recipe:
     """Read and check a recipe with `key=value` overrides; its images, if they exist, decide some defaults.
 
+    With `start`, it goes on from those weights, with their shape and tokenizer in place of its own.
     Raises InputError with file, line and key of an error.
     """
     changes = list(overrides)
@@ -37,6 +42,8 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise InputError(f"{path}: not a readable TOML file (it is nested too deep); write it flatter") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, not TOML, or a number of thousands of digits
         raise InputError(f"{path}: not a readable TOML file ({_few_words(error)}); mend it") from None
+    if start is not None:
+        _begin_with(table, start)
     for change in changes:
         _override(table, change)
     if long := next((value for value in _numbers(table) if value.bit_length() > 63), None):
@@ -46,6 +53,14 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     except ValidationError as error:
         raise InputError(_explain(path, text, table, changes, error)) from None
     return settled(recipe, path.parent)
+
+
+def _begin_with(table: dict[str, Any], start: Path) -> None:
+    """Replace the shape and the tokenizer of a recipe by those of weights."""
+    table.pop("tokenizer", None)
+    model = table.get("model")
+    kept = {key: model[key] for key in KEPT & model.keys()} if isinstance(model, dict) else {}
+    table["model"] = kept | {"start": str(start)}
 
 
 def _numbers(value: Any) -> Iterator[int]:
@@ -59,7 +74,7 @@ def _numbers(value: Any) -> Iterator[int]:
 
 def stored(table: Any) -> Recipe:
     """The recipe that a run stores as JSON, in which null means "not set". Raises ValidationError."""
-    return Recipe.of(_without_nulls(table))
+    return Recipe.of(_without_nulls(table), stored=True)
 
 
 def _without_nulls(value: Any) -> Any:

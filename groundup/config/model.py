@@ -43,8 +43,14 @@ class ModelPart(Part):
         "SigLIP 2 (NaFlex) model whose vision tower replaces the patch stem; it is trained with the rest",
     )
     start: str | None = knob(
-        None, "folder", "model whose weights (Hugging Face layout) training starts from, instead of random ones"
+        None,
+        "path",
+        "weights to begin with, with their shape and tokenizer: a folder in the Hugging Face layout or a .gguf",
     )
+    licence: str | None = knob(
+        None, "SPDX id", "of the weights in start; left out: as their README.md or .gguf states it"
+    )
+    origin: str | None = knob(None, "text", "where the weights in start are from; left out: as they state it")
     precision: Literal["auto", "bf16", "fp32"] = knob(
         "auto", "name", "auto: bf16 if the device multiplies it in hardware, else fp32; master weights stay fp32"
     )

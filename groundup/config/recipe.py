@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, PrivateAttr, StringConstraints, create_model, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, create_model, model_validator
 
 from groundup.config.base import NAME, InvalidCombination, Part, knob
 from groundup.config.evaluation import EvaluatePart
@@ -29,6 +29,9 @@ class ApplicationPart(Part):
 
 P = TypeVar("P", bound=ApplicationPart)
 
+
+# of a model, what the weights in its `start` decide
+BROUGHT = {"depth", "width", "head_dim", "heads", "kv_heads", "ffn", "tied", "rope_base", "patch", "patches"}
 
 Purpose = Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\n]*$")]
 Examples = Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...], Field(max_length=8)]
@@ -60,9 +63,9 @@ class Recipe(Part):
         return self._reasons
 
     @staticmethod
-    def of(table: Any) -> "Recipe":
-        """The recipe that a table holds, with the tables that applications declare. Raises ValidationError."""
-        return recipe_class().model_validate(table)
+    def of(table: Any, stored: bool = False) -> "Recipe":
+        """The recipe that a table holds, or a run keeps, with the tables of applications. Raises ValidationError."""
+        return recipe_class().model_validate(table, context={"stored": True} if stored else None)
 
     def application(self, kind: type[P]) -> P | None:
         """The recipe's table of an application, by its class; None if the recipe has none."""
@@ -75,16 +78,34 @@ class Recipe(Part):
         return self.model.patch or (16 if self.model.vision_tower else 8 if seen else 0)
 
     @model_validator(mode="after")
-    def _combinations(self) -> "Recipe":
+    def _combinations(self, info: ValidationInfo) -> "Recipe":
         _unique("source", [source.name for source in self.source])
         _unique("stage", [stage.title for stage in self.stage])
         for number, stage in enumerate(self.stage):
             self._check_stage(number, stage)
         self._check_model()
+        if not info.context:  # a stored recipe has what was derived
+            self._check_start()
         for part in vars(self).values():
             if isinstance(part, ApplicationPart):
                 part.check(self)
         return self
+
+    def _check_start(self) -> None:
+        """Weights bring their shape and tokenizer; what is stated about them is about weights that are named."""
+        given = self.model.model_fields_set
+        if self.model.start is None:
+            for key in sorted(given & {"licence", "origin"}):
+                raise InvalidCombination(
+                    ("model", key), f"{key} is that of the weights in model.start; name them there"
+                )
+            return
+        for key in sorted(given & BROUGHT):
+            raise InvalidCombination(("model", key), f"the weights in model.start bring their own {key}; leave it out")
+        for key in sorted(self.tokenizer.model_fields_set):
+            raise InvalidCombination(
+                ("tokenizer", key), "the weights in model.start bring their own tokenizer; leave the table out"
+            )
 
     def _check_stage(self, number: int, stage: StagePart) -> None:
         names = [source.name for source in self.source]

@@ -56,6 +56,18 @@ class StagePart(Part):
     images: Literal["next", "masked"] = knob(
         "next", "name", "image objective of pre-training: predict the next patch, or masked patches"
     )
+    optimizer: Literal["muon", "adamw"] | None = knob(
+        None, "name", "of the matrices: muon, or adamw, which costs less where batches are small; adamw has the rest"
+    )
+    blocks: int | None = knob(
+        None,
+        "blocks",
+        "into which the parameters are divided to train in turn, all in little memory (BAdam): weights in bf16,"
+        " gradients and optimiser state of one block; 1: all at once in fp32",
+        ge=1,
+        le=4096,
+    )
+    block_steps: int | None = knob(None, "steps", "of one block, before the next one trains", ge=1)
     recompute: bool = knob(False, "flag", "gradient checkpointing: a third more compute, far less memory")
     checkpoint_steps: int = knob(200, "steps", "between checkpoints; a crash loses at most so many", ge=1)
     keep: int = knob(2, "checkpoints", "number kept; if the last one is damaged, the one before is used", ge=1)

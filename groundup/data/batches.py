@@ -83,7 +83,7 @@ class Batches:
         self.assistant_only, self.images = assistant_only, images
         self._check()
         most = max(part.supervised for part in self.shards)
-        self._selected = _rounded(most, self.shards[0].context) if assistant_only else None
+        self._selected = _rounded(most, self.context) if assistant_only else None
         self._keys = [stream_key(seed, name) for name in self.names]
         tokens_a_row = [part.tokens / part.rows for part in self.shards]
         self._tree = mixing_tree([mix[name] / tokens for name, tokens in zip(self.names, tokens_a_row, strict=True)])
@@ -97,6 +97,11 @@ class Batches:
                 "lesson": images.fingerprint() if images is not None else None,
             }
         )
+
+    @property
+    def context(self) -> int:
+        """Tokens of a row."""
+        return self.shards[0].context
 
     def _check(self) -> None:
         for name, part in zip(self.names, self.shards, strict=True):

@@ -26,12 +26,14 @@ def _slope(scores_NV: Tensor, norm_N: Tensor, targets_N: Tensor, weights_N: Tens
     return (((scores_NV - norm_N[:, None]).exp() - hit_NV.float()) * weights_N[:, None]).to(dtype)
 
 
-def _chunk(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss of some positions, and its gradient by states and by head."""
+def _chunk(
+    x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, rows: slice = slice(None)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of some positions, and its gradient by states and by rows of the head."""
     scores_NV, norm_N, nll_N = _scores(x_ND, head_VD, targets_N)
     loss = (nll_N * weights_N).sum()
     slope_NV = _slope(scores_NV, norm_N, targets_N, weights_N, x_ND.dtype)
-    return loss, slope_NV @ head_VD, slope_NV.T @ x_ND
+    return loss, slope_NV @ head_VD, slope_NV[:, rows].T @ x_ND
 
 
 class _TokenLogProbabilities(torch.autograd.Function):
@@ -67,24 +69,41 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Computes the gradients together with the loss, chunk by chunk, as they need the same logits."""
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, active_RD: Tensor, rows: slice
+    ) -> Tensor:
         head = head_VD.to(x_ND.dtype)
         loss = torch.zeros((), device=x_ND.device)
-        slope_x, slope_head = torch.empty_like(x_ND), torch.zeros_like(head_VD)
+        slope_x, slope_head = torch.empty_like(x_ND), torch.zeros_like(active_RD)
         for start in range(0, len(x_ND), CHUNK):
             part = slice(start, start + CHUNK)
-            chunk_loss, slope_x[part], chunk_head = _chunk(x_ND[part], head, targets_N[part], weights_N[part])
-            loss += chunk_loss
-            slope_head += chunk_head
+            chunk = _chunk(x_ND[part], head, targets_N[part], weights_N[part], rows)
+            loss += chunk[0]
+            slope_x[part] = chunk[1]
+            slope_head += chunk[2]
         ctx.save_for_backward(slope_x, slope_head)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None, Tensor, None]:
         slope_x, slope_head = ctx.saved_tensors
-        return slope_x * slopes[0].to(slope_x.dtype), slope_head * slopes[0].to(slope_head.dtype), None, None
+        return (
+            slope_x * slopes[0].to(slope_x.dtype),
+            None,
+            None,
+            None,
+            slope_head * slopes[0].to(slope_head.dtype),
+            None,
+        )
 
 
-def linear_cross_entropy(x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
-    """Sum over positions of weight * -log softmax(x head^T)[target], in nats: a scalar in fp32."""
-    return _LinearCrossEntropy.apply(x_ND, head_VD, targets_N, weights_N)  # type: ignore[no-untyped-call]
+def linear_cross_entropy(
+    x_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor, active: tuple[Tensor, slice] | None = None
+) -> Tensor:
+    """Sum over positions of weight * -log softmax(x head^T)[target], in nats: a scalar in fp32.
+
+    `active`: master weights of some rows of a frozen head, which get the gradient in its place.
+    """
+    if active is None:
+        active = (head_VD if head_VD.requires_grad else head_VD[:0], slice(None if head_VD.requires_grad else 0))
+    return _LinearCrossEntropy.apply(x_ND, head_VD.detach(), targets_N, weights_N, *active)  # type: ignore[no-untyped-call]

@@ -9,9 +9,11 @@ import torch
 from groundup.config.derived import Schedule, schedules
 from groundup.config.recipe import Recipe
 from groundup.device import Device, free_memory
+from groundup.kernels.dense_attention import dense_attention
 from groundup.model import cost
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
+from groundup.train import memory
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.grid import random_batch
 from groundup.train.loss_module import LossModule, tensors
@@ -33,6 +35,7 @@ class Seconds:
 def training_seconds(recipe: Recipe, config: ModelConfig, device: Device) -> float | None:
     """Seconds of all training stages in eager code, without the vision encoder; None for a model too large to time."""
     precision = device.precision(recipe.model.precision)
+    config = replace(config, context=recipe.model.context)  # of the rows
     largest = _layers(config, 2)
     work = 4 * max(TOKENS, config.context) * cost.training_flops(largest)
     if 24 * cost.total(largest) > free_memory() or work / device.matrix_peak(precision) > PATIENCE:
@@ -46,6 +49,27 @@ def training_seconds(recipe: Recipe, config: ModelConfig, device: Device) -> flo
         stage.tokens * token + schedule.steps(stage.tokens, config.context) * update
         for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True)
     )
+
+
+def training_memory(recipe: Recipe, config: ModelConfig, device: Device) -> dict[str, int]:
+    """Predicted peak bytes of each training stage on one process, beside what the program itself needs."""
+    with torch.device("meta"):
+        model = Transformer(config, device.precision(recipe.model.precision)).train()
+    found: dict[str, int] = {}
+    known: dict[tuple[object, ...], int] = {}
+    for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
+        context = recipe.model.context
+        model.recompute = stage.recompute
+        if device.compiles and context <= device.dense_attention_length:
+            model.attend = dense_attention
+        size = max(1, schedule.micro_tokens // context), context
+        saves = schedule.steps(stage.tokens, context) > stage.checkpoint_steps
+        muon = schedule.optimizer == "muon"
+        case = (size, saves, schedule.blocks, muon, stage.recompute)
+        if case not in known:
+            known[case] = memory.predict(model, size, ProcessMesh(), device, saves, schedule.blocks, muon)
+        found[stage.title] = known[case]
+    return found
 
 
 def timed(config: ModelConfig, precision: torch.dtype, device: Device) -> Seconds:

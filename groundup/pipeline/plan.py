@@ -15,10 +15,10 @@ from groundup.core.tables import OBJECTIVES, STAGES, SUITES
 from groundup.data import augment, prepare, sample, shards
 from groundup.data.source import Source, sources
 from groundup.evaluate import runner
-from groundup.model.weights import files_of
 from groundup.pipeline import stages
 from groundup.pipeline.application import ApplicationStage
 from groundup.pipeline.stages import LOG, Result, StageContext
+from groundup.pipeline.start import path_of, weight_files
 from groundup.release import report
 from groundup.train import loop
 
@@ -113,18 +113,18 @@ def _tokenizer_files(folder: Path | None) -> list[Path]:
 
 
 def _training(recipe: Recipe, home: Path, names: list[str]) -> Iterator[Stage]:
-    start = None if recipe.model.start is None else (home / recipe.model.start).expanduser()
+    start = path_of(recipe, home)
     begun = start if start is not None else stages.pretrained_tower(recipe, home)[0]
     before: str | None = None
     for stage, (schedule, _) in zip(recipe.stage, schedules(recipe), strict=True):
         part = {
             "stage": stage.non_defaults(exclude={"checkpoint_steps", "keep"}),
-            "schedule": vars(schedule),
+            "schedule": schedule.as_dict(),
             "model": _model(recipe),
         }
         classes = tuple(f"documents-{name}" for name in names) if recipe.patch else ()  # of the detections in them
         parents = (*(f"shards-{name}" for name in stage.mix), "tokenizer", *classes, *((before,) if before else ()))
-        listed = partial(_weights, begun) if before is None and begun is not None else tuple
+        listed = partial(weight_files, begun) if before is None and begun is not None else tuple
         work = partial(_train, stage=stage, schedule=schedule, before=before, start=start, sources=names)
         versions = {"training": loop.VERSION, f"objective {stage.do}": OBJECTIVES[stage.do].version}
         if stage.augment or stage.mirror or stage.affine:
@@ -138,11 +138,6 @@ def _model(recipe: Recipe) -> dict[str, Any]:
     part = recipe.model
     derived = {"depth": part.depth, "context": part.context, "patch": recipe.patch, **part.dimensions()}
     return part.non_defaults() | derived
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The files of a base model."""
-    return [folder / "config.json", *files_of(folder)]
 
 
 def _train(

@@ -35,6 +35,7 @@ from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.model.vision.tower import VisionTowerConfig
 from groundup.model.weights import config_of
+from groundup.release.lineage import UNSTATED
 from groundup.release.report import ReportResult, write_report
 from groundup.train.distributed.mesh import ProcessMesh
 from groundup.train.loop import Trainer, TrainingConfig
@@ -213,6 +214,10 @@ def train(
     codec = Tokenizer.load(context.folder("tokenizer"))
     tower_folder, tower = (None, None) if start is not None else pretrained_tower(recipe, context.home)
     classes, rotated = _classes(context, sources)
+    if start is not None and recipe.model.licence == UNSTATED:
+        console.warn(
+            f"{stage.title}: the licence of the weights in {recipe.model.start} is not stated; set model.licence"
+        )
     config = (
         config_of(start)
         if start is not None

@@ -38,6 +38,7 @@ def card(found: Lineage, stated: About) -> str:
         digest=model.digest,
         record=model.record,
         unstated=[stage.part["name"] for stage in found.sources if UNSTATED in stage.licences],
+        weights=found.weights,
         base=None if found.base is None else found.base.model,
         data=[tables.sources(found), tables.licences(found), tables.drops(found)],
         training=[tables.model(found), tables.training(found)],

@@ -35,6 +35,15 @@ class File:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Initial weights from elsewhere, as the recipe or they themselves state: licence, origin, and their path."""
+
+    licence: str
+    origin: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Lineage:
     """A model's chain.
 
@@ -79,13 +88,22 @@ class Lineage:
     @property
     def files(self) -> list[File]:
         """Every source file. Files of no source, such as initial weights, have the licences of their own sources."""
-        before = ", ".join(self.base.licences) if self.base is not None else UNSTATED
+        begun = UNSTATED if self.weights is None else self.weights.licence
+        before = ", ".join(self.base.licences) if self.base is not None else begun
         own = [
             File(path, stage.stage, sha256, ", ".join(stage.licences) or before)
             for stage in self.stages
             for path, sha256 in stage.inputs.items()
         ]
         return own + (self.base.files if self.base is not None else [])
+
+    @property
+    def weights(self) -> Weights | None:
+        """The initial weights, where the recipe names some that no run of this machine made."""
+        stated = self.trainings[0].part["model"] if self.trainings else {}
+        if self.base is not None or not stated.get("start"):
+            return None
+        return Weights(stated.get("licence", UNSTATED), stated.get("origin", UNSTATED), stated["start"])
 
     @property
     def licences(self) -> dict[str, int]:

@@ -105,7 +105,9 @@ def _lead(found: Lineage, name: str) -> str:
     model = found.trainings[-1]
     total = units.short(sum(model.result(TrainingResult).parameters.values()))
     sources = units.listed([stage.part["name"] for stage in found.sources])
-    start = "" if found.base is None else f" and the weights of {found.base.model.stage}"
+    before = found.weights.origin if found.base is None and found.weights is not None else None
+    before = found.base.model.stage if found.base is not None else before
+    start = "" if before is None else f" and the weights of {before}"
     stages = ", then ".join(stage.stage for stage in found.trainings)
     return (
         f"{name} is a {tables.kind(found)} of {total} parameters, grown from {sources}{start} by {stages}, on"

@@ -25,6 +25,11 @@ def render(found: Lineage) -> RenderableType:
             Text(f"{found.model.stage} began with the weights of {found.base.model.stage}, which has its own chain:"),
             render(found.base),
         ]
+    if (weights := found.weights) is not None:
+        told = (
+            f"{found.trainings[0].stage} began with the weights in {weights.path}, of origin {weights.origin}, licence "
+        )
+        parts += ["", Text(told).append_text(_licence(weights.licence))]
     return Group(*parts, *(Text(f"broken: {sentence}", style="bold red") for sentence in found.breaks))
 
 

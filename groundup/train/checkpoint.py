@@ -36,10 +36,13 @@ class Checkpoint:
 
 
 class Saver:
-    """Writes checkpoints in the background: training continues as soon as the tensors are copied."""
+    """Writes checkpoints in the background: training continues as soon as the tensors are copied.
 
-    def __init__(self, folder: Path, fingerprint: str, mesh: ProcessMesh, keep: int):
-        self.folder, self.fingerprint, self.mesh, self.keep = folder, fingerprint, mesh, keep
+    Without `copies` it waits for them to be written, and so needs no memory.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, mesh: ProcessMesh, keep: int, copies: bool = True):
+        self.folder, self.fingerprint, self.mesh, self.keep, self.copies = folder, fingerprint, mesh, keep, copies
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.pending: tuple[int, Future[None]] | None = None
 
@@ -59,9 +62,13 @@ class Saver:
     def save(self, step: int, tensors: dict[str, Tensor]) -> None:
         """Copy the tensors and write them in the background. Raises InputError if the last write met a full disk."""
         self.finish()
-        copies = {name: local(tensor).detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        copies = {
+            name: local(tensor).detach().to("cpu", copy=self.copies).contiguous() for name, tensor in tensors.items()
+        }
         places = {name: _first_row(tensor, self.mesh) for name, tensor in tensors.items()}
         self.pending = (step, self.thread.submit(self._write, step, copies, places))
+        if not self.copies:
+            self.finish()
 
     def finish(self) -> None:
         """Wait for the current write, then delete checkpoints older than the last K. Every process must call it.

@@ -52,9 +52,13 @@ class Checks:
 
     def __init__(self, learner: LossModule, device: Device, mesh: ProcessMesh):
         self.learner, self.device, self.mesh = learner, device, mesh
-        self.parameters = dict(learner.named_parameters())
         self.eager: set[Sizes] = set()
         self.eager_seconds = 0.0
+
+    @property
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters, by name; training in blocks changes them."""
+        return dict(self.learner.named_parameters())
 
     def of(self, batch: Batch) -> AbstractContextManager[Any]:
         """The context in which to run a batch: eager if compiled code is wrong for its shape."""

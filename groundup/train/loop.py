@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.model.weights import files_of, fill, fill_tower, save_tensors
 from groundup.train import checkpoint, memory
+from groundup.train.blocks import STORED, BlockOptimizer, stored
 from groundup.train.compiled import Checks, eagerly
 from groundup.train.distributed.mesh import ProcessMesh, full_tensor, local, shard
 from groundup.train.log import Log, Record
@@ -58,6 +59,11 @@ class TrainingConfig:
     tower: Path | None = None  # folder of the pretrained vision tower
 
     @property
+    def in_blocks(self) -> bool:
+        """Whether one block of the parameters trains at a time."""
+        return self.schedule.blocks > 1
+
+    @property
     def fingerprint(self) -> str:
         """The fingerprint that a checkpoint must share: data, config, schedule, length, seed, initial weights."""
         start = [sha256(file) for folder in (self.start, self.tower) if folder is not None for file in files_of(folder)]
@@ -65,7 +71,7 @@ class TrainingConfig:
             [
                 self.batches.fingerprint,
                 self.model.as_dict(),
-                asdict(self.schedule),
+                self.schedule.as_dict(),
                 self.steps,
                 self.seed,
                 str(self.precision),
@@ -96,9 +102,7 @@ class Trainer:
     def __init__(self, job: TrainingConfig, device: Device, mesh: ProcessMesh, watch: Callbacks):
         self.job, self.device, self.mesh, self.watch = job, device, mesh, watch
         self.memory_growth = device.memory_growth()
-        with device.handle:  # built on the device: moving it would untie tied weights on some devices
-            self.model = Transformer(job.model, job.precision).train()
-        self.model.initialise(job.seed)
+        self.model = _model(job, device).initialise(job.seed).train()
         fingerprint = job.fingerprint
         self.last = checkpoint.ended(job.folder / CHECKPOINTS, fingerprint, job.folder / WEIGHTS, mesh)
         if self.last is not None:
@@ -108,13 +112,17 @@ class Trainer:
         elif job.tower is not None and self.model.vision is not None and self.model.vision.tower is not None:
             fill_tower(self.model.vision.tower, job.tower)
         self.model.recompute = job.recompute
-        self.compiled = speed_up(self.model, device, job.model.context)
+        self.compiled = speed_up(self.model, device, job.batches.context)
         self.learner = LossModule(self.model)
-        shard(self.learner, mesh)
+        self.optimizer: Optimizer | BlockOptimizer
+        if job.in_blocks:
+            self.optimizer = BlockOptimizer(self.learner, job.schedule, job.steps, job.seed, device.precision("auto"))
+        else:
+            shard(self.learner, mesh)
+            self.optimizer = Optimizer(self.learner, job.schedule, job.steps, mesh, device.precision("auto"))
         self.checks = Checks(self.learner, device, mesh)
-        self.optimizer = Optimizer(self.learner, job.schedule, job.steps, mesh, device.precision("auto"))
-        self.saver = checkpoint.Saver(job.folder / CHECKPOINTS, fingerprint, mesh, job.keep)
-        self.micro_rows = max(1, job.schedule.micro_tokens // job.model.context)
+        self.saver = checkpoint.Saver(job.folder / CHECKPOINTS, fingerprint, mesh, job.keep, not job.in_blocks)
+        self.micro_rows = max(1, job.schedule.micro_tokens // job.batches.context)
         self.peak = device.matrix_peak(job.precision)
         self.log = Log(job.folder / "metrics.jsonl")
         self.ahead = Prefetcher(job.batches, job.steps)
@@ -134,8 +142,9 @@ class Trainer:
         job.batches.require_lessons()
         job.folder.mkdir(parents=True, exist_ok=True)
         predicted = memory.predict(
-            self.model, self.micro_rows, self.mesh, self.device, job.steps > job.checkpoint_steps
-        )
+            self.model, (self.micro_rows, job.batches.context), self.mesh, self.device,
+            job.steps > job.checkpoint_steps, job.schedule.blocks, job.schedule.optimizer == "muon"
+        )  # fmt: skip
         self.watch.note(f"{job.title}: predicted peak memory {predicted / 2**20:,.0f} MiB, without the program itself")
         if self.compiled:
             self._check_compiled()  # on the first batch and initial weights, so that a resumed run gets the same result
@@ -171,7 +180,7 @@ class Trainer:
         return TrainingResult(
             parameters=cost.parameters(job.model),
             steps=job.steps,
-            tokens=job.steps * job.batches.rows * job.model.context,
+            tokens=job.steps * job.batches.rows * job.batches.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),
             loss=loss,
             heldout=self._validate(),
@@ -222,7 +231,7 @@ class Trainer:
         if found is None:
             self._keep_log(0)
             return 0
-        self.optimizer.prepare()
+        self.optimizer.prepare(found.step)
         checkpoint.read_into(found, self._tensors(), self.mesh)
         self._keep_log(found.step)
         self.watch.note(f"{self.job.title}: resuming from step {found.step}")
@@ -234,7 +243,9 @@ class Trainer:
         self.watch.note(f"{self.job.title}: compiling for each shape of batches, held-out ones too")
         with torch.no_grad():
             found = self.checks.run(batch for batches in self.heldout.values() for batch in batches)
-        found += self.checks.run(self._micro(self._first()))
+        kinds = self.optimizer.each_kind() if isinstance(self.optimizer, BlockOptimizer) else (None,)
+        for _ in kinds:
+            found += self.checks.run(self._micro(self._first()))
         for each in found:
             if not each.right:
                 self.watch.note(
@@ -285,6 +296,7 @@ class Trainer:
                 loss = self.learner(tensors(micro, self.device.handle))
             (loss * (self.mesh.size / count)).backward()
             total += loss.detach()
+        self.mesh.average_gradients(self.learner.parameters())
         mean = self.mesh.all_reduce(total).item() / count
         return mean, full_tensor(
             torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)
@@ -321,11 +333,10 @@ class Trainer:
         return 'the numbers do not fit the precision; set model.precision = "fp32", or begin with other weights'
 
     def _record(self, step: int, values: dict[str, float]) -> None:
-        tokens = self.job.batches.rows * self.job.model.context
+        tokens = self.job.batches.rows * self.job.batches.context
         speed = tokens / values["seconds"]
-        flops = tokens * cost.training_flops(self.job.model) + 3 * values["patches"] * cost.image_flops(
-            self.job.model, self.job.model.patches
-        )
+        flops: float = tokens * cost.training_flops(self.job.model, self.job.batches.context)
+        flops += 3 * values["patches"] * cost.image_flops(self.job.model, self.job.model.patches)
         record: dict[str, Any] = {
             "step": step + 1,
             "tokens": (step + 1) * tokens,
@@ -365,6 +376,8 @@ class Trainer:
         return losses
 
     def _tensors(self) -> dict[str, Tensor]:
+        if self.job.in_blocks and not self.mesh.is_main:
+            return {}  # every process holds the same
         weights = {f"model/{name}": parameter for name, parameter in self.learner.named_parameters()}
         return weights | {f"optimizer/{name}": value for name, value in self.optimizer.state().items()}
 
@@ -373,7 +386,8 @@ class Trainer:
             name.removeprefix("model."): full_tensor(value).cpu() for name, value in self.learner.named_parameters()
         }
         if self.mesh.is_main:
-            save_tensors(self.job.model, gathered, self.job.folder, self.job.end)
+            dtype = STORED if self.job.in_blocks else torch.float32
+            save_tensors(self.job.model, gathered, self.job.folder, self.job.end, dtype)
         self.mesh.barrier()
 
     def _sync_log(self) -> None:
@@ -403,6 +417,14 @@ class Prefetcher:
             (step + 1, self._maker.submit(self.batches.__getitem__, step + 1)) if step + 1 < self.steps else None
         )
         return batch
+
+
+def _model(job: TrainingConfig, device: Device) -> Transformer:
+    """The model with its initial weights still to come."""
+    if job.in_blocks:
+        return stored(job.model, job.precision, device.handle)
+    with device.handle:  # built where it stays: moving it would untie tied weights on some devices
+        return Transformer(job.model, job.precision)
 
 
 def _due(step: int, every: int) -> bool:

@@ -19,6 +19,7 @@ from groundup.codecs.patches import Frame
 from groundup.data.batches import Batch
 from groundup.device import Device
 from groundup.kernels.dense_attention import dense_attention
+from groundup.model.active_rows import ActiveRows
 from groundup.model.attention import document_mask
 from groundup.model.losses import linear_cross_entropy
 from groundup.model.transformer import Transformer
@@ -60,6 +61,7 @@ class LossModule(nn.Module):
     def __init__(self, model: Transformer):
         super().__init__()
         self.model = model
+        self.rows: ActiveRows | None = None  # of a table that is frozen otherwise
 
     def forward(self, inputs: ModelInputs) -> Tensor:
         """The loss: the sum over the batch of weight times cross-entropy, plus the image losses.
@@ -71,10 +73,9 @@ class LossModule(nn.Module):
             inputs.ids_BT, inputs.positions_BT, mask_BTT, images=inputs.images, selected_BA=inputs.selected_BA
         ).flatten(0, 1)
         chosen_N = inputs.weights_BT.flatten().nonzero()[:, 0]
-        loss = linear_cross_entropy(
-            x_ND[chosen_N], self.model.lm_head.weight, inputs.targets_BT.flatten()[chosen_N],
-            inputs.weights_BT.flatten()[chosen_N]
-        )  # fmt: skip
+        loss = self.cross_entropy(
+            x_ND[chosen_N], inputs.targets_BT.flatten()[chosen_N], inputs.weights_BT.flatten()[chosen_N]
+        )
         if self.model.vision is None:
             return loss
         # every process needs gradients of all weights, with or without an image in its rows
@@ -82,6 +83,11 @@ class LossModule(nn.Module):
         if inputs.images is None or inputs.image_targets is None:
             return loss
         return loss + _patches(self.model.vision, x_ND[inputs.images.index_N], inputs.images, inputs.image_targets)
+
+    def cross_entropy(self, x_ND: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
+        """Sum of weight times negative log-likelihood of the targets, from the final states."""
+        active = None if self.rows is None or not self.rows.scores else (self.rows.weight, self.rows.rows)
+        return linear_cross_entropy(x_ND, self.model.lm_head.weight, targets_N, weights_N, active)
 
 
 def _patches(vision: VisionEncoder, x_ND: Tensor, images: ImageInputs, targets: ImageTargets) -> Tensor:

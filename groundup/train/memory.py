@@ -13,11 +13,12 @@ from torch.utils._pytree import tree_leaves
 from groundup.codecs.patches import Frame
 from groundup.device import Device
 from groundup.model.attention import document_mask
-from groundup.model.losses import linear_cross_entropy
 from groundup.model.parameters import matrices_of
 from groundup.model.transformer import Transformer
 from groundup.model.vision.encoder import ImageInputs, normalised
+from groundup.train.blocks import STORED, Block, activate, partition, stored
 from groundup.train.distributed.mesh import ProcessMesh
+from groundup.train.loss_module import LossModule
 
 # Bytes that a host process holds for each byte in use, as its allocator keeps freed memory. Measured: 1.1 to 2.3, most
 # with recomputation; compiled code stores fewer activations: 1.1.
@@ -25,24 +26,62 @@ HOLDS, COMPILED_HOLDS = 1.7, 1.2
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
-def predict(model: Transformer, rows: int, mesh: ProcessMesh, device: Device, saves: bool) -> int:
+def predict(
+    model: Transformer,
+    size: tuple[int, int],
+    mesh: ProcessMesh,
+    device: Device,
+    saves: bool,
+    blocks: int = 1,
+    muon: bool = True,
+) -> int:
     """Predict the peak bytes of training on one process, without the program itself; accurate within a factor of 1.6.
 
-    Counts weights, optimiser state, gradients, activations and temporaries of `rows` rows a forward; on the host also
-    the copy of a checkpoint being written, if the run `saves`.
+    Weights, optimiser state, gradients, activations and temporaries of a forward of `size` rows and tokens; on the host
+    also the copy of a checkpoint being written, if the run `saves`. Where `blocks` train in turn, of the first layers,
+    as the backward pass goes furthest there.
     """
-    held = _held(model, mesh)
-    used = _used(model, rows, mesh) + _gathered(model, mesh)
+    if blocks == 1:
+        held, used = _held(model, mesh, muon), _used(_fake(model), size, mesh) + _gathered(model, mesh)
+        return _on(device, held * (2 if saves and device.is_host else 1), used, model.recompute)
+    learner = _fake(model, next(block for block in partition(model, blocks) if block.modules))
+    return _on(device, _held_of_block(learner, muon), _used(learner, size, ProcessMesh()), model.recompute)
+
+
+def _on(device: Device, held: int, used: int, recompute: bool) -> int:
+    """Bytes that a device needs for those that are held and those in use meanwhile."""
     if not device.is_host:
         return held + used
     compiles = device.compiles
-    holds = COMPILED_HOLDS if compiles and not model.recompute else HOLDS
-    return int(held * (2 if saves else 1) + used * holds + COMPILER * compiles)
+    return int(held + used * (COMPILED_HOLDS if compiles and not recompute else HOLDS) + COMPILER * compiles)
 
 
-def _held(model: Transformer, mesh: ProcessMesh) -> int:
+def _held_of_block(learner: LossModule, muon: bool) -> int:
+    """Bytes of bf16 weights, and of a block's fp32 masters with one moment for Muon's matrices and two for the rest."""
+    active = {name: each for name, each in learner.named_parameters() if each.requires_grad}
+    matrices = [each for name, each in matrices_of(learner).items() if name in active]
+    saved = _count(matrices) if muon else 0
+    return STORED.itemsize * _count(learner.model.parameters()) + 4 * (3 * _count(active.values()) - saved)
+
+
+def _fake(model: Transformer, block: Block | None = None) -> LossModule:
+    """The model with its loss on fake tensors, all of it or a block getting gradients."""
+    with FakeTensorMode():
+        if block is None:
+            fake = Transformer(model.config, model.precision)
+        else:
+            fake = stored(model.config, model.precision, torch.device("cpu"))
+        fake.recompute, fake.attend = model.recompute, model.attend
+        learner = LossModule(fake.train())
+        if block is not None:
+            activate(learner, block)
+    return learner
+
+
+def _held(model: Transformer, mesh: ProcessMesh, muon: bool = True) -> int:
     """Bytes of fp32 weights with one moment for Muon's matrices and two for the rest."""
-    return 4 * (3 * _count(model.parameters()) - _count(matrices_of(model).values())) // mesh.size
+    saved = _count(matrices_of(model).values()) if muon else 0
+    return 4 * (3 * _count(model.parameters()) - saved) // mesh.size
 
 
 def _gathered(model: Transformer, mesh: ProcessMesh) -> int:
@@ -59,22 +98,20 @@ def _count(parameters: Iterable[Tensor]) -> int:
     return sum(each.numel() for each in parameters)
 
 
-def _used(model: Transformer, rows: int, mesh: ProcessMesh) -> int:
-    """Most bytes in use during a forward and backward: gradients, activations and temporaries."""
-    with FakeTensorMode():
-        fake = Transformer(model.config, model.precision).train()
-        fake.recompute, fake.attend = model.recompute, model.attend
+def _used(learner: LossModule, size: tuple[int, int], mesh: ProcessMesh) -> int:
+    """Most bytes in use during a forward and backward on fake tensors: gradients, activations and temporaries."""
+    fake = learner.model
+    with _mode_of(fake):
         if mesh.device_mesh is not None:
             for parameter in fake.parameters():
                 parameter.register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]
-        ids_BT = torch.zeros(rows, model.config.context, dtype=torch.long)
+        ids_BT = torch.zeros(size, dtype=torch.long)
         with _InUse() as in_use:
             images = _full_of_images(fake, ids_BT)
             x_ND = fake(
                 ids_BT, ids_BT, document_mask(ids_BT, None if images is None else ids_BT), images=images
             ).flatten(0, 1)
-            targets_N = ids_BT.flatten()
-            loss = linear_cross_entropy(x_ND[targets_N], fake.lm_head.weight, targets_N, targets_N.float())
+            loss = learner.cross_entropy(x_ND, ids_BT.flatten(), torch.ones(ids_BT.numel()))
             if fake.vision is not None and images is not None:
                 loss = (
                     loss
@@ -84,6 +121,13 @@ def _used(model: Transformer, rows: int, mesh: ProcessMesh) -> int:
                 )
             loss.backward()  # type: ignore[no-untyped-call]
     return in_use.most
+
+
+def _mode_of(model: Transformer) -> FakeTensorMode:
+    """The mode in which a model's tensors are fake."""
+    weight: Any = model.model.embed_tokens.weight.data
+    mode: FakeTensorMode = weight.fake_mode
+    return mode
 
 
 def _full_of_images(model: Transformer, ids_BT: Tensor) -> ImageInputs | None:

@@ -251,3 +251,40 @@ def test_recipes_that_come_along_are_valid(path: Path) -> None:
 
 if __name__ == "__main__":
     print("\n".join(knobs()))
+
+
+def values_of(recipe: Path, *overrides: str) -> dict[str, tuple[object, str]]:
+    return {note.key: (note.value, note.reason) for note in derivations(load(recipe, overrides))}
+
+
+def test_blocks_have_turns_by_the_steps_there_are(recipe: Path) -> None:
+    usual = values_of(recipe)
+    assert not [key for key in usual if key.endswith(("blocks", "block_steps", "optimizer"))]
+    found = values_of(recipe, "stage.0.blocks=2", "stage.0.tokens=100000", "stage.0.batch_tokens=1024")
+    assert found["pretrain.blocks"] == (2, "by the recipe")
+    reason = "98 steps give 3 turns to each of 2 blocks, at most 50 steps each"
+    assert found["pretrain.block_steps"] == (16, reason)
+    assert found["instruct.blocks"] == (2, "from the stage before")
+    assert found["instruct.block_steps"][0] == 1
+    assert found["pretrain.micro_tokens"][0] == 1024
+    assert values_of(recipe, "stage.0.blocks=2", "stage.0.tokens=9000000")["pretrain.block_steps"][0] == 50
+    assert values_of(recipe, "stage.0.blocks=2", "stage.0.block_steps=7")["pretrain.block_steps"] == (
+        7,
+        "by the recipe",
+    )
+    assert "instruct.blocks" not in values_of(recipe, "stage.0.blocks=2", "stage.1.blocks=1")
+
+
+def test_the_key_of_a_usual_schedule_knows_nothing_of_blocks(recipe: Path) -> None:
+    usual = schedules(load(recipe))[0][0].as_dict()
+    assert set(usual) == {
+        "batch_tokens", "micro_tokens", "muon_lr", "adamw_lr", "weight_decay", "clip", "warmup", "decay"
+    }  # fmt: skip
+    unusual = schedules(load(recipe, ["stage.0.blocks=2", "stage.0.optimizer=adamw"]))[0][0].as_dict()
+    assert set(unusual) - set(usual) == {"blocks", "block_steps", "optimizer"}
+
+
+def test_adamw_for_matrices_has_a_rate_of_its_own(recipe: Path) -> None:
+    assert values_of(recipe)["pretrain.adamw_lr"][0] == pytest.approx(
+        4 * values_of(recipe, "stage.0.optimizer=adamw")["pretrain.adamw_lr"][0]
+    )

@@ -231,7 +231,7 @@ def test_weights_and_state_are_counted_exactly() -> None:
     config = replace(CONFIG, **VISION)
     model = Transformer(config).initialise(0)
     optimizer = Optimizer(model, SCHEDULE, 10, ProcessMesh())
-    optimizer.prepare()
+    optimizer.prepare(0)
     tensors = [*model.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
     assert _held(model, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from groundup.config.load import KEPT
 from groundup.config.recipe import Recipe
 from groundup.core import ledger
 from groundup.core.errors import InputError
@@ -415,7 +416,8 @@ def begun(home: Path) -> dict[str, Any]:
     shutil.copytree(run(home) / "instruct", home / "start")
     shutil.copy(home / "run/tokenizer/tokenizer.json", home / "start/tokenizer.json")
     shutil.rmtree(home / "run")
-    return {"model": {"start": "start", **TABLE["model"]}, "tokenizer": {}}
+    kept = {key: TABLE["model"][key] for key in KEPT & TABLE["model"].keys()}
+    return {"model": {"start": "start", **kept}, "tokenizer": {}}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

@@ -19,7 +19,7 @@ def run(data: Path, folder: Path) -> None:
     train(make_job(data, folder, width=64, ffn=160, steps=STEPS, checkpoint_steps=1, validate_steps=5))
 
 
-def killed(data: Path, folder: Path, now: Callable[[float], bool]) -> bool:
+def killed(data: Path, folder: Path, now: Callable[[float], bool], run: Callable[[Path, Path], None] = run) -> bool:
     """Run until `now`, given the seconds since the start, says so; False: the run came to its end before."""
     child, began = start(run, data, folder), time.monotonic()
     while child.is_alive() and not now(time.monotonic() - began):

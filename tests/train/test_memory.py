@@ -68,7 +68,7 @@ SHAPES = pytest.mark.parametrize("config", [CONFIG, VISION], ids=["text", "visio
 def test_weights_and_state_are_counted_exactly(config: ModelConfig) -> None:
     learner = LossModule(Transformer(config).initialise(0))
     optimizer = Optimizer(learner, SCHEDULE, 10, ProcessMesh())
-    optimizer.prepare()
+    optimizer.prepare(0)
     tensors = [*learner.parameters(), *(value for value in optimizer.state().values() if value.ndim)]
     assert memory._held(learner.model, ProcessMesh()) == sum(tensor.nbytes for tensor in tensors)
 
@@ -97,5 +97,5 @@ def test_nothing_is_allocated() -> None:
     with torch.device("meta"):
         model = Transformer(replace(CONFIG, width=8192, ffn=32768), torch.bfloat16)
     growth = Eager("cpu").memory_growth()
-    assert memory.predict(model, 64, ProcessMesh(), Eager("cpu"), saves=True) > 1 << 34
+    assert memory.predict(model, (64, CONTEXT), ProcessMesh(), Eager("cpu"), saves=True) > 1 << 34
     assert growth() < 1 << 28

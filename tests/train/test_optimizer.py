@@ -79,7 +79,7 @@ def test_a_step_clears_the_gradients(learner: LossModule) -> None:
 def test_preparing_makes_every_state_tensor_and_moves_nothing(learner: LossModule) -> None:
     before = {name: parameter.detach().clone() for name, parameter in learner.named_parameters()}
     prepared = optimizer_of(learner)
-    prepared.prepare()
+    prepared.prepare(0)
     assert all(torch.equal(parameter, before[name]) for name, parameter in learner.named_parameters())
     stepped = optimizer_of(learner)
     give_gradients(learner, 0)
@@ -102,3 +102,23 @@ def test_the_rate_rises_stays_and_falls(warmup: float, decay: float, steps: int)
     peak = factors.index(max(factors))
     assert factors == sorted(factors[:peak]) + sorted(factors[peak:], reverse=True)
     assert all(factor == 1 for factor in factors[ceil(warmup * steps) : floor(steps - decay * steps)])
+
+
+def test_adamw_alone_equals_torchs_with_decay_on_matrices(learner: LossModule) -> None:
+    schedule = replace(SCHEDULE, optimizer="adamw", weight_decay=0.1, warmup=0.0, decay=0.0)
+    optimizer = Optimizer(learner, schedule, 10, ProcessMesh())
+    twins = {name: torch.nn.Parameter(parameter.detach().clone()) for name, parameter in learner.named_parameters()}
+    groups = [
+        {"params": [twin for name, twin in twins.items() if ("_proj" in name) == matrix], "weight_decay": decay}
+        for matrix, decay in ((True, 0.1), (False, 0.0))
+    ]
+    adamw = torch.optim.AdamW(groups, lr=SCHEDULE.adamw_lr, betas=(0.9, 0.95), eps=1e-10)
+    for step in range(3):
+        give_gradients(learner, step)
+        for name, parameter in learner.named_parameters():
+            twins[name].grad = parameter.grad.clone()
+        optimizer.step(step)
+        adamw.step()
+    for name, parameter in learner.named_parameters():
+        assert torch.equal(parameter, twins[name]), name
+    assert not optimizer.muon.state()

@@ -30,7 +30,7 @@ def _rehearse(rank: int) -> None:
         matrices = set(matrices_of(learner))
         shard(learner, mesh)
         optimizer = Optimizer(learner, SCHEDULE, 10, mesh)
-        optimizer.prepare()  # a whole update
+        optimizer.prepare(0)  # a whole update
         held = {name: local(parameter).numel() for name, parameter in learner.named_parameters()}
         state = sum(local(value).numel() for value in optimizer.state().values())
         owned = [shapes[name].numel() for name in optimizer.owners.full]

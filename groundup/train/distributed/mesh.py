@@ -1,6 +1,7 @@
 """The process mesh: FSDP2 (arXiv:2304.11277) shards the first dimension of each parameter by rank."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,12 @@ class ProcessMesh:
         if self.device_mesh is not None:
             dist.all_reduce(value)
         return value
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace gradients that are not sharded by their mean; sharded ones are averaged where they are computed."""
+        for parameter in parameters:
+            if self.device_mesh is not None and parameter.grad is not None and not isinstance(parameter, DTensor):
+                self.all_reduce(parameter.grad).div_(self.size)
 
     def any_reduce(self, *flags: bool) -> list[bool]:
         """Each flag, True where it is True on any process."""

@@ -31,7 +31,7 @@ class MatrixShardOwners:
     @contextmanager
     def gathered(self) -> Iterator[None]:
         """A context in which `full` has weights and gradients; then each rank gets its updated rows. All call it."""
-        if self.mesh.device_mesh is None:
+        if self.mesh.device_mesh is None or not self.matrices:
             yield
             return
         rows = [local(matrix).detach() for matrix in self.matrices]
