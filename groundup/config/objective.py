@@ -17,3 +17,4 @@ class Objective:
     completes: bool  # samples during training continue the prompts as text; else they answer them in the chat template
     muon_lr: float  # default peak learning rate of Muon
     decay: float  # default fraction of the steps in which the learning rate falls
+    pairs: bool = False  # it learns from pairs of a chosen and a rejected answer, and compares with the initial weights

@@ -17,7 +17,7 @@ from groundup.config.model import ModelPart, TokenizerPart
 from groundup.config.source import AnySource
 from groundup.config.training import StagePart
 from groundup.core.errors import InputError
-from groundup.core.tables import APPLICATIONS
+from groundup.core.tables import APPLICATIONS, OBJECTIVES
 
 
 class ApplicationPart(Part):
@@ -115,9 +115,35 @@ class Recipe(Part):
                     ("stage", number, "mix", name),
                     f"mix names {name!r}, which is no source; the sources are {', '.join(names)}",
                 )
+        self._check_objective(number, stage)
         if (stage.warmup or 0) + (stage.decay or 0) > 1:
             raise InvalidCombination(
                 ("stage", number, "decay"), "warmup and decay together are more than the whole stage; lower one"
+            )
+
+    def _check_objective(self, number: int, stage: StagePart) -> None:
+        """Preference pairs belong to the objective that learns from them, which needs weights to start from."""
+        pairs = OBJECTIVES[stage.do].pairs
+        for source in self.source:
+            if source.name in stage.mix and (source.holds == "preferences") != pairs:
+                fault = "learns from pairs of answers, which" if pairs else "cannot learn from pairs of answers, as"
+                raise InvalidCombination(
+                    ("stage", number, "mix", source.name),
+                    f"{stage.do} {fault} source {source.name!r} {'does not hold' if pairs else 'holds'}; pairs are"
+                    " of kind 'preferences', for the objective 'prefer'",
+                )
+        if stage.preference is not None and not pairs:
+            raise InvalidCombination(
+                ("stage", number, "preference"), f"{stage.do} has no preference loss; take the table out"
+            )
+        if pairs and not number and self.model.start is None:
+            raise InvalidCombination(
+                ("stage", number, "do"),
+                f"{stage.do} starts from a model that answers; put a stage before it, or name one in model.start",
+            )
+        if pairs and (stage.blocks or 1) > 1:
+            raise InvalidCombination(
+                ("stage", number, "blocks"), f"{stage.do} trains all parameters at once; take blocks out"
             )
 
     def _check_model(self) -> None:

@@ -19,7 +19,9 @@ class ImageShape(NamedTuple):
 class SourceConfig(Part):
     """The knobs that every source has, and the declared content of its documents, by which suites choose sources."""
 
-    holds: ClassVar[Literal["text", "conversations", "images"]] = "text"  # text is measured in bits per byte
+    holds: ClassVar[Literal["text", "conversations", "images", "preferences"]] = (
+        "text"  # text is measured in bits per byte
+    )
     has_boxes: ClassVar[bool] = False  # its images have annotated boxes
     exact_answers: ClassVar[bool] = False  # an answer is right if it equals the document's, character by character
     name: str = knob(..., "name", "name of this source in mixes and reports", pattern=NAME)

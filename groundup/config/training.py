@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from groundup.config.base import NAME, Part, knob
+from groundup.config.preference import PreferencePart
 from groundup.core.tables import OBJECTIVES
 
 
@@ -12,7 +13,9 @@ class StagePart(Part):
     """One training stage: an objective, its data and how to optimise."""
 
     do: Annotated[str, AfterValidator(OBJECTIVES.known)] = knob(
-        ..., "name", "objective; pretrain: every token is in the loss; instruct: only the assistant's"
+        ...,
+        "name",
+        "objective; pretrain: every token is in the loss; instruct: only the assistant's; prefer: pairs of answers",
     )
     name: str | None = knob(None, "name", "name of the stage's folder; default: the objective's name", pattern=NAME)
     tokens: int = knob(..., "tokens", "length of the training", ge=1)
@@ -68,6 +71,7 @@ class StagePart(Part):
         le=4096,
     )
     block_steps: int | None = knob(None, "steps", "of one block, before the next one trains", ge=1)
+    preference: PreferencePart | None = knob(None, "table", "the loss of the objective prefer; default: DPO")
     recompute: bool = knob(False, "flag", "gradient checkpointing: a third more compute, far less memory")
     checkpoint_steps: int = knob(200, "steps", "between checkpoints; a crash loses at most so many", ge=1)
     keep: int = knob(2, "checkpoints", "number kept; if the last one is damaged, the one before is used", ge=1)

@@ -35,10 +35,13 @@ class Batch:
     blocks: npt.NDArray[np.int32]  # [B, T], patches of one number (from 1) attend to each other in both directions
     images: tuple[tuple[ImageExample, ...], ...] = ()  # of each row
     selected: npt.NDArray[np.int64] | None = None  # [B, A], columns that include all with a loss, ascending; None: all
+    pairs: npt.NDArray[np.int64] | None = None  # [B], preference pairs: the segments are chosen, rejected in turn
 
     @property
     def count(self) -> float:
-        """How many predictions (tokens and patches) count in the loss."""
+        """How many predictions (tokens and patches), or else preference pairs, count in the loss."""
+        if self.pairs is not None:
+            return float(self.pairs.sum())
         return float(self.weights.sum()) + sum(image.count for row in self.images for image in row)
 
     @property
@@ -68,19 +71,19 @@ class Batches:
     rows. After any number of rows a source is at most two rows off its fraction; with two sources, half a row
     (`order.deviation` is the exact bound). Each source is read in epochs, each row once, in a new order. The loss mask
     `weights`: with `assistant_only` (instruction tuning) only tokens flagged LOSS, else all. The image objective
-    `images` gives the targets of images; None without images.
+    `images` gives the targets of images; None without images. With `pairs`, the sources hold preference pairs.
 
     Raises InputError for a source without rows, or shards of different contexts.
     """
 
     def __init__(
         self, shards: dict[str, Shards], mix: dict[str, float], rows: int, seed: int, assistant_only: bool,
-        images: ImageObjective | None = None
+        images: ImageObjective | None = None, pairs: bool = False
     ):  # fmt: skip
         self.names = sorted(mix)
         self.shards = [shards[name] for name in self.names]
         self.rows, self.seed = rows, seed
-        self.assistant_only, self.images = assistant_only, images
+        self.assistant_only, self.images, self.pairs = assistant_only, images, pairs
         self._check()
         most = max(part.supervised for part in self.shards)
         self._selected = _rounded(most, self.context) if assistant_only else None
@@ -148,6 +151,8 @@ class Batches:
             raise IndexError(f"step {step} is negative")
         ids, flags, places = self._take(np.arange(step * self.rows, (step + 1) * self.rows))
         batch = _batch(ids, flags, self.assistant_only, self._examples(places, step * self.rows))
+        if self.pairs:
+            batch = replace(batch, pairs=_pairs(batch))
         return batch if self._selected is None else replace(batch, selected=_selected(batch, self._selected))
 
     def _examples(self, rows: list[tuple[Shards, int]], first: int) -> tuple[tuple[ImageExample, ...], ...]:
@@ -177,10 +182,12 @@ class Batches:
         return ids, flags, [(self.shards[source], int(index)) for source, index in zip(sources, indices, strict=True)]
 
 
-def heldout(name: str, shards: Shards, assistant_only: bool, images: ImageObjective) -> list[Batch]:
+def heldout(
+    name: str, shards: Shards, assistant_only: bool, images: ImageObjective, pairs: bool = False
+) -> list[Batch]:
     """Batches of held-out rows for the loss during training, without augmentation. Raises InputError without rows."""
     rows = min(HELDOUT_ROWS, shards.rows)
-    batches = Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, images.without_augmentation())
+    batches = Batches({name: shards}, {name: 1.0}, rows, 0, assistant_only, images.without_augmentation(), pairs)
     return batches[0].micro(HELDOUT_PIECE)
 
 
@@ -208,6 +215,12 @@ def _batch(
         blocks=_blocks(images, ids.shape),
         images=images,
     )
+
+
+def _pairs(batch: Batch) -> npt.NDArray[np.int64]:
+    """The pairs of each row, [B]: those of its segments, but padding, that count in the loss."""
+    last: npt.NDArray[np.int64] = np.where(batch.weights > 0, batch.segments, -1).max(axis=1).astype(np.int64)
+    return (last + 1) // 2
 
 
 def _blocks(images: tuple[tuple[ImageExample, ...], ...], shape: tuple[int, ...]) -> npt.NDArray[np.int32]:

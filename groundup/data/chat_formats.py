@@ -126,7 +126,7 @@ def _messages(rest: Row) -> tuple[str, list[Any]]:
             _turn(turn) for turn in turns
         ]
     names = [next((key for key in keys if key in rest), "") for keys in (QUESTIONS, ANSWERS)]
-    if isinstance(rest.get(names[1]), list) and _is_whole(rest[names[1]]):
+    if isinstance(rest.get(names[1]), list) and is_whole(rest[names[1]]):
         return names[1], _as_messages(rest.pop(names[1]), names[1], "")
     if not all(names):
         if "parent_id" in rest:
@@ -156,7 +156,7 @@ def _rank(reply: Row) -> float:
     return rank if isinstance(rank, int | float) else math.inf
 
 
-def _is_whole(answer: list[Any]) -> bool:
+def is_whole(answer: list[Any]) -> bool:
     """Whether the list in the place of an answer is the whole conversation, with its question."""
     first = _turn(answer[0]) if answer else None
     return isinstance(first, dict) and first["role"] != "assistant"

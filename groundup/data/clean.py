@@ -54,7 +54,7 @@ def _unfit(document: Document, source: SourceConfig) -> str | None:
             return "too short"
     if characters > source.max_chars:
         return "too long"
-    if source.holds == "conversations" and not any(map(_answers, document.messages or [])):
+    if source.holds in ("conversations", "preferences") and not any(map(_answers, document.messages or [])):
         return "no answer"
     try:
         _ = document.digest

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
     ]
 )
 TEST = "test.parquet"  # beside a documents file: the documents that a model is measured on at the end
+REJECTED = "rejected"  # key of a pair's last message, the chosen answer: the rejected one, a message
 UPRIGHT = 5  # values of a detection in the column `things`: its class and its box; corners follow if it is rotated
 
 
@@ -52,6 +53,18 @@ class Document:
     heldout: bool = False
     test: bool = False  # in memory only: held out, and for the last measurement alone
     labels: dict[str, Any] = field(default_factory=dict)  # in memory only: family, language, level of a task
+
+    @property
+    def chosen(self) -> list[dict[str, Any]]:
+        """The messages; of a preference pair, those that end with the chosen answer."""
+        *before, last = self.messages or [{}]
+        return [*before, {key: value for key, value in last.items() if key != REJECTED}]
+
+    @property
+    def rejected(self) -> list[dict[str, Any]] | None:
+        """The messages of a preference pair that end with the rejected answer; None for what is no pair."""
+        *before, last = self.messages or [{}]
+        return [*before, last[REJECTED]] if REJECTED in last else None
 
     @property
     def characters(self) -> int:

@@ -32,6 +32,7 @@ VERSION = 1  # raised when the same documents and tokenizer give other shards
 LOSS = 1  # loss mask of instruction tuning: tokens of the assistant, and every token of a plain text
 START = 2  # first token of a document, or of a later piece of a document longer than a row
 PADDING = 4  # after the last piece of a row
+Flags = npt.NDArray[np.uint8]  # of tokens, [n]
 IMAGE = 8  # image placeholder, one for each patch: never a target
 
 
@@ -143,7 +144,7 @@ def _pieces(
                 counts["longest"] = max(counts["longest"], len(piece.ids))
                 counts["cut"] += 1
                 supervised, piece = _supervised(piece), _cut(piece, context)
-                if supervised and not _supervised(piece):
+                if document.rejected is not None or (supervised and not _supervised(piece)):
                     counts["lost"] += 1
                     continue
             for start in range(0, len(piece.ids), context):
@@ -177,8 +178,7 @@ def _encoded(chunk: list[Document], tokenizer: Tokenizer, resolution: ImageResol
             ]
             flags = np.full(len(ids), LOSS, np.uint8)
         else:
-            ids, loss_mask = chat.encode(tokenizer, document.messages, document.tools, grids)
-            flags = np.array(loss_mask, np.uint8) * np.uint8(LOSS)
+            ids, flags = _answers(tokenizer, document, grids)
         detections = document.detections or (None,) * len(decoded)
         positions = chat.image_positions(tokenizer, ids) if decoded else []
         images = tuple(
@@ -188,6 +188,18 @@ def _encoded(chunk: list[Document], tokenizer: Tokenizer, resolution: ImageResol
         for image in images:
             flags[image.position : image.position + image.grid.patches] = IMAGE
         yield Piece(np.array(ids, np.uint32), flags, images)
+
+
+def _answers(tokenizer: Tokenizer, document: Document, grids: list[PatchGrid]) -> tuple[list[int], Flags]:
+    """The ids and flags of a conversation; of a preference pair, those of both conversations, one after the other."""
+    ids, loss_mask = chat.encode(tokenizer, document.chosen, document.tools, grids)
+    flags = np.array(loss_mask, np.uint8) * np.uint8(LOSS)
+    if document.rejected is None:
+        return ids, flags
+    more, more_mask = chat.encode(tokenizer, document.rejected, document.tools, grids)
+    more_flags = np.array(more_mask, np.uint8) * np.uint8(LOSS)
+    more_flags[0] |= START
+    return ids + more, np.concatenate([flags, more_flags])
 
 
 def _decoded(document: Document, image: bytes, resolution: ImageResolution | None) -> tuple[PatchGrid, Pixels]:

@@ -13,6 +13,7 @@ from groundup.codecs.text import SPECIAL_TOKENS, VISION_TOKENS, Tokenizer
 from groundup.codecs.tokenizer_files import TokenizerFiles, copy, files_of
 from groundup.config.derived import Schedule
 from groundup.config.load import RECIPE
+from groundup.config.preference import PreferencePart
 from groundup.config.recipe import Recipe
 from groundup.config.training import StagePart
 from groundup.core import console, ledger
@@ -238,8 +239,12 @@ def train(
         start=start,
         tower=tower_folder,
         seed=recipe.seed,
-        batches=Batches(learnt, stage.mix, rows, recipe.seed, chosen.assistant_only, images),
-        heldout={name: heldout(name, part, chosen.assistant_only, images) for name, part in held.items() if part.rows},
+        batches=Batches(learnt, stage.mix, rows, recipe.seed, chosen.assistant_only, images, chosen.pairs),
+        heldout={
+            name: heldout(name, part, chosen.assistant_only, images, chosen.pairs)
+            for name, part in held.items()
+            if part.rows
+        },
         steps=schedule.steps(stage.tokens, recipe.model.context),
         schedule=schedule,
         precision=context.device.precision(recipe.model.precision),
@@ -250,6 +255,7 @@ def train(
         validate_steps=stage.validate_steps,
         end=codec.turn_end,
         folder=folder,
+        preference=(stage.preference or PreferencePart()) if chosen.pairs else None,
     )
     with console.training(stage.title, job.steps) as update:
         trainer = Trainer(job, context.device, context.mesh, _TrainingCallbacks(context, codec, stage, update))
@@ -299,7 +305,12 @@ class _TrainingCallbacks:
             for source, loss in record.get("heldout", {}).items():
                 self.events.add_scalar(f"{self.stage.title}/heldout/{source}", loss, record["step"])
         if "heldout" in record:
-            shown = ", ".join(f"{source} {loss:.3f}" for source, loss in record["heldout"].items())
+            figures = record.get("heldout_figures", {})
+            shown = ", ".join(
+                f"{source} {loss:.3f}"
+                + "".join(f", {name} {each:.3f}" for name, each in figures.get(source, {}).items())
+                for source, loss in record["heldout"].items()
+            )
             console.note(f"  step {record['step']:,}: {text}  held out: {shown}")
 
     def sample(self, model: Transformer, step: int) -> list[dict[str, str]]:

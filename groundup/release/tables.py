@@ -91,7 +91,7 @@ def training(found: Lineage) -> Table:
                 *counts,
                 *rates,
                 units.number(result.loss, 3),
-                _heldout(result.heldout),
+                _heldout(result),
             ]
         )
     columns = (
@@ -106,11 +106,16 @@ def training(found: Lineage) -> Table:
         ">last loss",
         "held-out loss",
     )
-    return Table("Training, losses in nats a token", columns, rows)
+    return Table("Training, losses in nats a token, or a pair of answers", columns, rows)
 
 
-def _heldout(losses: dict[str, float]) -> str:
-    return ", ".join(f"{source} {loss:.3f}" for source, loss in losses.items()) or units.NONE
+def _heldout(result: TrainingResult) -> str:
+    """The held-out loss of each source, and the figures beside it."""
+    figures = {
+        source: "".join(f", {name} {value:.3f}" for name, value in of_source.items())
+        for source, of_source in result.heldout_figures.items()
+    }
+    return ", ".join(f"{name} {loss:.3f}{figures.get(name, '')}" for name, loss in result.heldout.items()) or units.NONE
 
 
 # --- cost and environment --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from groundup.config.derived import Schedule
+from groundup.config.preference import PreferencePart
 from groundup.core.errors import InputError, Interrupted
 from groundup.core.files import digest, sha256
 from groundup.core.process import stoppable
@@ -28,6 +29,7 @@ from groundup.train.distributed.mesh import ProcessMesh, full_tensor, local, sha
 from groundup.train.log import Log, Record
 from groundup.train.loss_module import LossModule, speed_up, tensors
 from groundup.train.optim.optimizer import Optimizer
+from groundup.train.preference_loss import PreferenceLoss, reference_of
 from groundup.train.result import TrainingResult
 
 VERSION = 2  # raised when the same rows and schedule give other weights
@@ -57,11 +59,17 @@ class TrainingConfig:
     end: int  # id that ends a text, for config.json
     folder: Path
     tower: Path | None = None  # folder of the pretrained vision tower
+    preference: PreferencePart | None = None  # the loss over pairs; None: of the next token
 
     @property
     def in_blocks(self) -> bool:
         """Whether one block of the parameters trains at a time."""
         return self.schedule.blocks > 1
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the loss compares with the initial weights."""
+        return self.preference is not None and self.preference.compares
 
     @property
     def fingerprint(self) -> str:
@@ -76,6 +84,7 @@ class TrainingConfig:
                 self.seed,
                 str(self.precision),
                 start,
+                *([] if self.preference is None else [self.preference.non_defaults()]),
             ]
         )
 
@@ -113,7 +122,7 @@ class Trainer:
             fill_tower(self.model.vision.tower, job.tower)
         self.model.recompute = job.recompute
         self.compiled = speed_up(self.model, device, job.batches.context)
-        self.learner = LossModule(self.model)
+        self.learner = self._learner()
         self.optimizer: Optimizer | BlockOptimizer
         if job.in_blocks:
             self.optimizer = BlockOptimizer(self.learner, job.schedule, job.steps, job.seed, device.precision("auto"))
@@ -133,6 +142,19 @@ class Trainer:
                 " held-out loss"
             )
 
+    def _learner(self) -> LossModule:
+        """The model with its loss; over preference pairs it is compared with the initial weights."""
+        job, reference = self.job, None
+        if job.preference is None:
+            return LossModule(self.model)
+        if job.has_reference:
+            assert job.start is not None, "a recipe whose stage prefers has weights to start from"
+            with self.device.handle:
+                reference = Transformer(job.model, job.precision)
+            fill(reference, job.start)
+            speed_up(reference_of(reference), self.device, job.batches.context)
+        return PreferenceLoss(self.model, job.preference, reference)
+
     def run(self) -> TrainingResult:
         """Train to the end and write the final weights.
 
@@ -143,7 +165,7 @@ class Trainer:
         job.folder.mkdir(parents=True, exist_ok=True)
         predicted = memory.predict(
             self.model, (self.micro_rows, job.batches.context), self.mesh, self.device,
-            job.steps > job.checkpoint_steps, job.schedule.blocks, job.schedule.optimizer == "muon"
+            job.steps > job.checkpoint_steps, job.schedule.blocks, job.schedule.optimizer == "muon", job.has_reference
         )  # fmt: skip
         self.watch.note(f"{job.title}: predicted peak memory {predicted / 2**20:,.0f} MiB, without the program itself")
         if self.compiled:
@@ -177,13 +199,15 @@ class Trainer:
     def _outcome(self, seconds: float, predicted: int, loss: float | None, records: list[Record]) -> TrainingResult:
         """The result of the whole training, from its log; records lost in a crash count as the mean of the others."""
         job, speeds = self.job, records[2:] or records
+        heldout, figures = self._validate()
         return TrainingResult(
             parameters=cost.parameters(job.model),
             steps=job.steps,
             tokens=job.steps * job.batches.rows * job.batches.context,
             flops=sum(record["flops"] for record in records) * (job.steps / max(1, len(records))),
             loss=loss,
-            heldout=self._validate(),
+            heldout=heldout,
+            heldout_figures=figures,
             seconds=seconds,
             tokens_per_second=_median([record["tokens_per_second"] for record in speeds]),
             share_of_peak=_median([record["share_of_peak"] for record in speeds]),
@@ -273,6 +297,7 @@ class Trainer:
         batch = self.ahead[step]
         waited = time.perf_counter() - began
         mean, norm = self._gradients(batch)
+        figures = self._figures(batch.count)
         if not math.isfinite(mean + norm):
             self.saver.finish()
             raise InputError(self._not_finite(step, batch, mean, norm))
@@ -285,22 +310,29 @@ class Trainer:
             "waited": waited,
             "seconds": seconds,
             "patches": patches,
+            "figures": figures,
         }
 
     def _gradients(self, batch: Batch) -> tuple[float, float]:
         """Accumulate and clip the gradients of a global batch; returns its mean loss and the norm before clipping."""
         count = max(batch.count, 1.0)
         total = torch.zeros((), device=self.device.handle)
+        self.sums: dict[str, Tensor] = {}
         for micro in self._micro(batch):
             with self.checks.of(micro):
                 loss = self.learner(tensors(micro, self.device.handle))
             (loss * (self.mesh.size / count)).backward()
             total += loss.detach()
+            _add(self.sums, self.learner.figures)
         self.mesh.average_gradients(self.learner.parameters())
         mean = self.mesh.all_reduce(total).item() / count
         return mean, full_tensor(
             torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)
         ).item()
+
+    def _figures(self, count: float) -> dict[str, float]:
+        """Means of the loss module's figures over the last batch, of all processes."""
+        return {name: self.mesh.all_reduce(total).item() / max(count, 1.0) for name, total in self.sums.items()}
 
     def _not_finite(self, step: int, batch: Batch, mean: float, norm: float) -> str:
         """The cause of a non-finite loss or gradient, by an eager rerun: compiler, initial weights or rates."""
@@ -348,8 +380,9 @@ class Trainer:
             "share_of_peak": flops / values["seconds"] / self.peak / self.mesh.size,
             "waited": values["waited"] / values["seconds"],
         }
+        record |= {"figures": values["figures"]} if values["figures"] else {}
         if _due(step + 1, self.job.validate_steps):
-            record["heldout"] = self._validate()
+            record |= self._heldout_record()
         if _due(step + 1, self.job.sample_steps) and self.mesh.device_mesh is None:
             record["samples"] = self._sample(step + 1)
         if self.mesh.is_main:
@@ -363,17 +396,27 @@ class Trainer:
         self.model.train()
         return samples
 
+    def _heldout_record(self) -> dict[str, Any]:
+        losses, figures = self._validate()
+        return {"heldout": losses} | ({"heldout_figures": figures} if any(figures.values()) else {})
+
     @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """Held-out loss in nats a token, by source. Every process computes all of it, as the sets are small."""
-        losses = {}
+    def _validate(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Held-out loss, in nats a token or a pair, and the figures beside it, by source.
+
+        Every process computes all of it, as the sets are small.
+        """
+        losses, figures = {}, {}
         for source, batches in self.heldout.items():
-            total = 0.0
+            total, count = 0.0, sum(batch.count for batch in batches)
+            sums: dict[str, Tensor] = {}
             for batch in batches:
                 with self.checks.of(batch):
                     total += self.learner(tensors(batch, self.device.handle)).item()
-            losses[source] = total / sum(batch.count for batch in batches)
-        return losses
+                _add(sums, self.learner.figures)
+            losses[source] = total / count
+            figures[source] = {name: each.item() / count for name, each in sums.items()}
+        return losses, figures
 
     def _tensors(self) -> dict[str, Tensor]:
         if self.job.in_blocks and not self.mesh.is_main:
@@ -425,6 +468,12 @@ def _model(job: TrainingConfig, device: Device) -> Transformer:
         return stored(job.model, job.precision, device.handle)
     with device.handle:  # built where it stays: moving it would untie tied weights on some devices
         return Transformer(job.model, job.precision)
+
+
+def _add(sums: dict[str, Tensor], figures: dict[str, Tensor]) -> None:
+    """Add the figures of one forward."""
+    for name, figure in figures.items():
+        sums[name] = sums[name] + figure if name in sums else figure
 
 
 def _due(step: int, every: int) -> bool:

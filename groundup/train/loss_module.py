@@ -62,16 +62,14 @@ class LossModule(nn.Module):
         super().__init__()
         self.model = model
         self.rows: ActiveRows | None = None  # of a table that is frozen otherwise
+        self.figures: dict[str, Tensor] = {}  # of the last forward beside the loss: sums over what `Batch.count` counts
 
     def forward(self, inputs: ModelInputs) -> Tensor:
         """The loss: the sum over the batch of weight times cross-entropy, plus the image losses.
 
         The language model head is computed only where the loss mask `weights_BT` is not zero.
         """
-        mask_BTT = document_mask(inputs.segments_BT, None if inputs.images is None else inputs.blocks_BT)
-        x_ND = self.model(
-            inputs.ids_BT, inputs.positions_BT, mask_BTT, images=inputs.images, selected_BA=inputs.selected_BA
-        ).flatten(0, 1)
+        x_ND = self.states(self.model, inputs)
         chosen_N = inputs.weights_BT.flatten().nonzero()[:, 0]
         loss = self.cross_entropy(
             x_ND[chosen_N], inputs.targets_BT.flatten()[chosen_N], inputs.weights_BT.flatten()[chosen_N]
@@ -83,6 +81,15 @@ class LossModule(nn.Module):
         if inputs.images is None or inputs.image_targets is None:
             return loss
         return loss + _patches(self.model.vision, x_ND[inputs.images.index_N], inputs.images, inputs.image_targets)
+
+    @staticmethod
+    def states(model: Transformer, inputs: ModelInputs) -> Tensor:
+        """A model's final hidden states of a batch, [B * T, D]."""
+        mask_BTT = document_mask(inputs.segments_BT, None if inputs.images is None else inputs.blocks_BT)
+        states: Tensor = model(
+            inputs.ids_BT, inputs.positions_BT, mask_BTT, images=inputs.images, selected_BA=inputs.selected_BA
+        )
+        return states.flatten(0, 1)
 
     def cross_entropy(self, x_ND: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
         """Sum of weight times negative log-likelihood of the targets, from the final states."""

@@ -34,16 +34,19 @@ def predict(
     saves: bool,
     blocks: int = 1,
     muon: bool = True,
+    reference: bool = False,
 ) -> int:
     """Predict the peak bytes of training on one process, without the program itself; accurate within a factor of 1.6.
 
     Weights, optimiser state, gradients, activations and temporaries of a forward of `size` rows and tokens; on the host
-    also the copy of a checkpoint being written, if the run `saves`. Where `blocks` train in turn, of the first layers,
-    as the backward pass goes furthest there.
+    also the copy of a checkpoint being written, if the run `saves`. With a `reference`, its weights too. Where `blocks`
+    train in turn, of the first layers, as the backward pass goes furthest there.
     """
     if blocks == 1:
         held, used = _held(model, mesh, muon), _used(_fake(model), size, mesh) + _gathered(model, mesh)
-        return _on(device, held * (2 if saves and device.is_host else 1), used, model.recompute)
+        held *= 2 if saves and device.is_host else 1
+        held += model.precision.itemsize * _count(model.parameters()) if reference else 0
+        return _on(device, held, used, model.recompute)
     learner = _fake(model, next(block for block in partition(model, blocks) if block.modules))
     return _on(device, _held_of_block(learner, muon), _used(learner, size, ProcessMesh()), model.recompute)
 

@@ -1,6 +1,6 @@
 """The typed result of a training stage, as its manifest stores it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,3 +18,4 @@ class TrainingResult:
     share_of_peak: float
     predicted_memory: int  # bytes
     peak_memory: int
+    heldout_figures: dict[str, dict[str, float]] = field(default_factory=dict)  # beside the loss, by source

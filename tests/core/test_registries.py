@@ -154,7 +154,10 @@ def test_a_plug_in_brings_a_source_a_suite_and_an_application(home: Path) -> Non
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("source.cats.kind=guess", "known are boxes, images, messages, orders, python-library, rhymes, scenes"),
+        (
+            "source.cats.kind=guess",
+            "known are boxes, images, messages, orders, preferences, python-library, rhymes, scenes",
+        ),
         ("source.cats.count=0", "source.0.count: input should be greater than or equal to 1"),
         (
             "evaluate.suites=['guess']",

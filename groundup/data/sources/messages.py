@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from groundup.codecs import image
 from groundup.codecs.messages import DETAILS, check
@@ -14,7 +14,7 @@ from groundup.config.base import knob
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
 from groundup.data import image_files, table_files
-from groundup.data.chat_formats import PreferencePair, conversation
+from groundup.data.chat_formats import Conversation, PreferencePair, Row, conversation
 from groundup.data.document import Document
 from groundup.data.filtered import Damage, Filtered
 from groundup.data.lines import as_object, parsed, records
@@ -31,7 +31,7 @@ class MessagesSource(TextFilesSource):
     """Conversations as they are published, recognised by their keys: JSON, CSV, Parquet, Arrow, saved datasets."""
 
     version = 3  # files named after the parts of a split are that split
-    holds = "conversations"
+    holds: ClassVar[Literal["conversations", "preferences"]] = "conversations"
 
     images: str | None = knob(
         None, "folder", "folder that the paths of images start from; default: that of the conversations"
@@ -67,9 +67,8 @@ class MessagesSource(TextFilesSource):
         for path in paths:
             for origin, row in _rows(self, path, folder, damage):
                 try:
-                    talk = conversation(_record(row), self.ignore)
-                    messages, shown_images = _with_images(talk.messages, _home(self, path, folder))
-                    check(messages, talk.tools)
+                    talk = self.talk(_record(row))
+                    document = self._document(talk, origin, _home(self, path, folder))
                 except PreferencePair as error:
                     raise InputError(f"source {self.name!r}: {origin}: {error}") from None
                 except UnicodeDecodeError as error:
@@ -79,10 +78,20 @@ class MessagesSource(TextFilesSource):
                 else:
                     drops.pass_over(talk.unread)
                     drops.recognise(f"rows as {talk.form}")
-                    yield Document(
-                        self.name, origin, self.licence, messages=messages, tools=talk.tools, images=shown_images
-                    )
+                    yield document
         damage.settle()
+
+    def talk(self, row: Row) -> Conversation:
+        """The conversation of a row. Raises InputError for a row that is none, PreferencePair for a pair."""
+        return conversation(row, self.ignore)
+
+    def _document(self, talk: Conversation, origin: str, folder: Path) -> Document:
+        messages, shown_images = _with_images(talk.messages, folder)
+        document = Document(self.name, origin, self.licence, messages=messages, tools=talk.tools, images=shown_images)
+        check(document.chosen, talk.tools)
+        if document.rejected is not None:
+            check(document.rejected, talk.tools)
+        return document
 
 
 def _home(source: MessagesSource, path: Path, folder: Path) -> Path:
@@ -227,7 +236,7 @@ def _shows_images(source: MessagesSource, path: Path) -> bool:
 
 def _image_files(source: MessagesSource, row: Unread, folder: Path) -> list[Path]:
     try:
-        messages = conversation(_record(row), source.ignore).messages
+        messages = source.talk(_record(row)).messages
         contents = [
             message["content"]
             for message in messages
