@@ -23,6 +23,7 @@ from groundup.train.loss_module import LossModule
 # Bytes that a host process holds for each byte in use, as its allocator keeps freed memory. Measured: 1.1 to 2.3, most
 # with recomputation; compiled code stores fewer activations: 1.1.
 HOLDS, COMPILED_HOLDS = 1.7, 1.2
+BLOCKS_HOLD = 1.4  # where blocks train in turn. Measured: 0.9, and 2.1 with recomputation
 COMPILER = 128 << 20  # bytes of the compiler's own modules
 
 
@@ -48,15 +49,16 @@ def predict(
         held += model.precision.itemsize * _count(model.parameters()) if reference else 0
         return _on(device, held, used, model.recompute)
     learner = _fake(model, next(block for block in partition(model, blocks) if block.modules))
-    return _on(device, _held_of_block(learner, muon), _used(learner, size, ProcessMesh()), model.recompute)
+    used = _used(learner, size, ProcessMesh())
+    return _on(device, _held_of_block(learner, muon), used, model.recompute, BLOCKS_HOLD)
 
 
-def _on(device: Device, held: int, used: int, recompute: bool) -> int:
+def _on(device: Device, held: int, used: int, recompute: bool, holds: float = HOLDS) -> int:
     """Bytes that a device needs for those that are held and those in use meanwhile."""
     if not device.is_host:
         return held + used
     compiles = device.compiles
-    return int(held + used * (COMPILED_HOLDS if compiles and not recompute else HOLDS) + COMPILER * compiles)
+    return int(held + used * (COMPILED_HOLDS if compiles and not recompute else holds) + COMPILER * compiles)
 
 
 def _held_of_block(learner: LossModule, muon: bool) -> int:

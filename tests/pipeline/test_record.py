@@ -414,7 +414,9 @@ def test_questions_that_change_while_they_are_read_end_the_run(
 def begun(home: Path) -> dict[str, Any]:
     """A recipe that begins with the weights of a finished run."""
     shutil.copytree(run(home) / "instruct", home / "start")
-    shutil.copy(home / "run/tokenizer/tokenizer.json", home / "start/tokenizer.json")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(home / "run/tokenizer" / name, home / "start" / name)
+    (home / "start/config.json").write_text("{}")
     shutil.rmtree(home / "run")
     kept = {key: TABLE["model"][key] for key in KEPT & TABLE["model"].keys()}
     return {"model": {"start": "start", **kept}, "tokenizer": {}}
