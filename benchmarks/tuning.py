@@ -108,7 +108,7 @@ def own(folder: Path, train: "Any", heldout: "Any", blocks: int, rate: float) ->
             note=lambda text: print(text, file=sys.stderr), begin=lambda done: None, step=lambda record: None
         )
         trainer = Trainer(job, here, ProcessMesh(), quiet)  # type: ignore[arg-type]
-        before = trainer._validate()["text"]
+        before = trainer._validate()[0]["text"]
         outcome = trainer.run()
     return {
         "before": before,
