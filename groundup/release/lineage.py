@@ -100,7 +100,7 @@ class Lineage:
     @property
     def weights(self) -> Weights | None:
         """The initial weights, where the recipe names some that no run of this machine made."""
-        stated = self.trainings[0].part["model"] if self.trainings else {}
+        stated = self.trainings[0].part.get("model", {}) if self.trainings else {}
         if self.base is not None or not stated.get("start"):
             return None
         return Weights(stated.get("licence", UNSTATED), stated.get("origin", UNSTATED), stated["start"])
