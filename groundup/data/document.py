@@ -57,14 +57,16 @@ class Document:
     @property
     def chosen(self) -> list[dict[str, Any]]:
         """The messages; of a preference pair, those that end with the chosen answer."""
-        *before, last = self.messages or [{}]
+        if self.rejected is None:
+            return self.messages or []
+        *before, last = self.messages or []
         return [*before, {key: value for key, value in last.items() if key != REJECTED}]
 
     @property
     def rejected(self) -> list[dict[str, Any]] | None:
         """The messages of a preference pair that end with the rejected answer; None for what is no pair."""
         *before, last = self.messages or [{}]
-        return [*before, last[REJECTED]] if REJECTED in last else None
+        return [*before, last[REJECTED]] if isinstance(last, dict) and REJECTED in last else None
 
     @property
     def characters(self) -> int:

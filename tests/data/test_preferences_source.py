@@ -13,6 +13,7 @@ from groundup.data.document import REJECTED, Document
 from groundup.data.filtered import Filtered
 from groundup.data.shards import LOSS, START, _encoded
 from groundup.data.sources.preferences import PreferencesSource
+from tests.data.data_helpers import messages_source
 
 ASK, GOOD, BAD = (
     {"role": role, "content": text} for role, text in (("user", "2+2?"), ("assistant", "4"), ("assistant", "5"))
@@ -93,3 +94,9 @@ def test_a_pair_is_two_conversations_side_by_side(tmp_path: Path) -> None:
     assert [place for place, flag in enumerate(piece.flags) if flag & START] == [
         len(good)
     ]  # the first is set in packing
+
+
+def test_a_conversation_is_no_pair_by_a_key_of_its_last_message(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text(json.dumps({"messages": PAIR}), encoding="utf-8")
+    with pytest.raises(InputError, match="rejected"):
+        list(messages_source("c.jsonl").read(tmp_path, Filtered()))

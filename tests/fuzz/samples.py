@@ -148,6 +148,18 @@ def questions() -> bytes:
     return lines({"question": "3 + 4?", "answer": 7, "match": "numeric"}, {"question": "which?", "answer": ["a", "b"]})
 
 
+def preferences() -> bytes:
+    """Preference pairs in three formats."""
+    ask, good, bad = (
+        {"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("assistant", "c"))
+    )
+    return lines(
+        {"prompt": "a", "chosen": "b", "rejected": "c"},
+        {"chosen": [ask, good, ask, good], "rejected": [ask, good, ask, bad], "score_chosen": 1},
+        {"input": {"messages": [ask]}, "preferred_output": [good], "non_preferred_output": [bad]},
+    )
+
+
 def programs() -> bytes:
     """Programming tasks."""
     test = "assert candidate(1) == 2\nassert abs(candidate(0.5) - 1.5) < 1e-6"
@@ -163,9 +175,9 @@ def detections() -> bytes:
 
 def completion() -> bytes:
     """What a model server answers to a message."""
-    return json_bytes(
-        {"choices": [{"index": 0, "message": {"role": "assistant", "content": "one"}, "finish_reason": "stop"}]}
-    )
+    logprobs = {"content": [{"token": "one", "logprob": -0.1, "top_logprobs": []}]}
+    message = {"role": "assistant", "content": "one"}
+    return json_bytes({"choices": [{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "stop"}]})
 
 
 def requests() -> dict[str, bytes]:

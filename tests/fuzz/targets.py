@@ -25,7 +25,7 @@ from groundup.release.about import about
 from groundup.release.export.gguf import write as write_gguf
 from groundup.release.lineage import lineage
 from groundup.release.trace import render
-from groundup.serve import runs
+from groundup.serve import client, runs
 from tests.codecs import foreign_samples, image_samples
 from tests.codecs.chat_templates import TEMPLATES
 from tests.data import table_samples
@@ -213,7 +213,7 @@ def _refusing(post: Callable[[], None]) -> None:
 
 def _answer(kind: type[Any]) -> Callable[[Path], object]:
     def parse(folder: Path) -> None:
-        connection = model_client._Connection(("127.0.0.1", 1), {}, 1.0)
+        connection = client.Connection("http://127.0.0.1:1", None, 1.0)
         connection._http = _Wire((folder / "answer.json").read_bytes())  # type: ignore[assignment]
         connection.post("/v1", {}, kind)
 
@@ -223,6 +223,7 @@ def _answer(kind: type[Any]) -> Callable[[Path], object]:
 TARGETS = [
     Target("recipe", _written(samples.recipes()), lambda folder: load(next(folder.glob("*.toml")))),
     Target("text", _written({"a.txt": b"one\ntwo\n" * 20, "b.md": "drei ä 四".encode()}), _source("text", ".")),
+    Target("preferences", _written({"a.jsonl": samples.preferences()}), _source("preferences", "a.jsonl")),
     Target("messages", _written({"a.jsonl": samples.conversations()}), _source("messages", "a.jsonl")),
     Target("JSON lines", _written({"a.jsonl": samples.text_lines()}), _source("table", "a.jsonl", column="text")),
     Target("CSV", _written({"a.csv": samples.csv()}), _source("table", "a.csv", column="text")),

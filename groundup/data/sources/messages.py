@@ -88,10 +88,12 @@ class MessagesSource(TextFilesSource):
     def _document(self, talk: Conversation, origin: str, folder: Path) -> Document:
         messages, shown_images = _with_images(talk.messages, folder)
         document = Document(self.name, origin, self.licence, messages=messages, tools=talk.tools, images=shown_images)
-        check(document.chosen, talk.tools)
-        if document.rejected is not None:
-            check(document.rejected, talk.tools)
+        self.check(document)
         return document
+
+    def check(self, document: Document) -> None:
+        """Raise InputError for messages that are no conversation."""
+        check(document.messages or [], document.tools)
 
 
 def _home(source: MessagesSource, path: Path, folder: Path) -> Path:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from groundup.codecs.messages import Message
+from groundup.codecs.messages import Message, check
 from groundup.core.errors import InputError
 from groundup.core.tables import SOURCES
 from groundup.data.chat_formats import Conversation, Row, conversation, is_whole
-from groundup.data.document import REJECTED
+from groundup.data.document import REJECTED, Document
 from groundup.data.sources.messages import MessagesSource
 
 SIDES = (
@@ -37,12 +37,19 @@ class PreferencesSource(MessagesSource):
         if isinstance(inner := rest.get("input"), dict):
             rest = {key: value for key, value in rest.items() if key != "input"} | inner
         chosen, rejected = (self._side(rest, row[name]) for name in names)
+        if not chosen.messages or not rejected.messages:
+            raise InputError("a pair with an empty conversation; give both sides a prompt and an answer")
         *before, good = chosen.messages
         *other, bad = rejected.messages
-        _check(before, other, good, bad)
-        unlearnt = [each | {"weight": 0} if each["role"] == "assistant" else each for each in before]
+        _check_sides(before, other, good, bad)
+        unlearnt = [each | {"weight": 0} if each.get("role") == "assistant" else each for each in before]
         form = f"pairs of {' and '.join(names)}"
         return Conversation(form, [*unlearnt, good | {REJECTED: bad}], chosen.tools, chosen.unread)
+
+    def check(self, document: Document) -> None:
+        """Raise InputError unless both answers make a conversation."""
+        check(document.chosen, document.tools)
+        check(document.rejected or [], document.tools)
 
     def _side(self, rest: Row, answer: Any) -> Conversation:
         """The conversation that ends with one of the answers."""
@@ -60,8 +67,11 @@ def _messages(value: Any) -> Sequence[Message]:
     return value
 
 
-def _check(before: list[Message], other: list[Message], good: Message, bad: Message) -> None:
+def _check_sides(before: list[Message], other: list[Message], good: Message, bad: Message) -> None:
     """Raise InputError unless two conversations differ in their last message alone, an assistant's in both."""
+    for message in (*before, *other, good, bad):
+        if not isinstance(message, dict):
+            raise InputError(f"a message must be an object, found {type(message).__name__}")
     if not before:
         raise InputError("a pair without a prompt; give both answers one to answer")
     if before != other:
