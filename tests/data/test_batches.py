@@ -37,7 +37,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> di
     return {"notes": make(folder, tokenizer, "notes", 9), "talks": make(folder, tokenizer, "talks", 3, talks=True)}
 
 
-ARRAYS = [field.name for field in fields(Batch) if field.name not in ("images", "selected")]
+ARRAYS = [field.name for field in fields(Batch) if field.name not in ("images", "selected", "pairs")]
 
 
 def batches(shards: dict[str, Shards], rows: int = 8, seed: int = 1, assistant_only: bool = False) -> Batches:
