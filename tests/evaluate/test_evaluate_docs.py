@@ -59,6 +59,7 @@ def test_continuing_to_train_a_model(home: Path) -> None:
     (home / "letters").mkdir()
     (home / "letters/a.txt").write_text("dear cat\n" * 500)
     (home / "more.toml").write_text(block(text, "toml"))
-    plan = json.loads(run(block(text, "").strip() + " --json"))
+    [command] = re.findall(r"^groundup run .*$", text, re.MULTILINE)
+    plan = json.loads(run(f"{command} --json"))
     expected = sum(weight.numel() for weight in random_model(context=64, depth=3).parameters())
     assert plan["parameters"]["total"] == expected  # of the weights, not of a model with the recipe's defaults
