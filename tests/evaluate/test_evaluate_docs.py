@@ -41,7 +41,7 @@ def home(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) 
 def run(command: str) -> str:
     result = CliRunner().invoke(app, command.split()[1:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def test_own_evaluation(home: Path) -> None:
