@@ -33,7 +33,8 @@ def recipe(folder: Path, do: str) -> Path:
 
 
 def test_an_objective_nobody_declares_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"tiny\.toml:10: stage\.0\.do: .*'guess' is none of instruct, prefer, pretrain"):
+    says = r"tiny\.toml:10: stage\.0\.do: .*'guess' is none of instruct, prefer, pretrain"
+    with pytest.raises(InputError, match=says):
         load(recipe(tmp_path, "guess"))
 
 
