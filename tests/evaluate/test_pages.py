@@ -14,7 +14,7 @@ from groundup.config.recipe import Recipe
 from groundup.device import Device
 from groundup.evaluate.questions import read
 from groundup.evaluate.runner import evaluate
-from groundup.evaluate.suites import questions
+from groundup.evaluate.suites import programs, questions
 from groundup.generate.engine import Engine
 from groundup.generate.sampling import Sampling
 from groundup.model import weights
@@ -74,9 +74,11 @@ def test_a_printed_recipe_part_is_one(tmp_path: Path):
 
 
 def test_a_printed_question_is_one(tmp_path: Path):
-    open_question, with_choices = blocks("evaluate.md", "json")
+    open_question, task, with_choices = blocks("evaluate.md", "json")
     path = tmp_path / "questions.jsonl"
     path.write_text(with_choices, encoding="utf-8")
     assert [question.answer for question in read(path)] == [0]
+    path.write_text(task, encoding="utf-8")
+    assert [each.function for each in programs.read(path)] == ["add"]
     path.write_text(open_question, encoding="utf-8")
     assert [question.answers for question in questions.read(path)] == [("7",)]
