@@ -22,6 +22,7 @@ from groundup.codecs.foreign import ForeignTokenizer
 from groundup.codecs.messages import Message, arguments, check, images, in_order, supervised, to_json
 from groundup.codecs.normal import normalise, repair_surrogates
 from groundup.codecs.patches import PatchGrid
+from groundup.codecs.strict_json import in_texts
 from groundup.codecs.text import (
     ANSWER_TOKENS,
     CHAT_TEMPLATE,
@@ -175,14 +176,7 @@ def _hide(text: str, literals: re.Pattern[str] = _FOREIGN) -> str:
 
 def _hide_all(value: Any) -> Any:
     """A JSON value with the special literals in all its texts marked as text, keys included."""
-    match value:
-        case str():
-            return _hide(value)
-        case list():
-            return [_hide_all(item) for item in value]
-        case dict():
-            return {_hide_all(key): _hide_all(item) for key, item in value.items()}
-    return value
+    return in_texts(value, _hide)
 
 
 def _shown(content: str | list[dict[str, str]] | None, foreign: re.Pattern[str]) -> str:

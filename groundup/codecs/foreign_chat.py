@@ -15,6 +15,7 @@ from groundup.codecs.chat_template import A_DAY, ChatTemplate
 from groundup.codecs.foreign import ForeignTokenizer
 from groundup.codecs.messages import Message, arguments, in_order, supervised
 from groundup.codecs.normal import repair_surrogates
+from groundup.codecs.strict_json import in_texts
 from groundup.codecs.template_worker import CLOSED, OPENED
 from groundup.core.errors import InputError
 
@@ -135,14 +136,7 @@ class _Hidden:
 
     def value(self, value: Any) -> Any:
         """A JSON value with the literals in all its texts hidden, keys included."""
-        match value:
-            case str():
-                return self.text(value)
-            case list():
-                return [self.value(item) for item in value]
-            case dict():
-                return {self.value(key): self.value(item) for key, item in value.items()}
-        return value
+        return in_texts(value, self.text)
 
     def shown(self, text: str) -> str:
         """A rendered text with its literals given back."""

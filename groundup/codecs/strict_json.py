@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import isinf
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +47,18 @@ def _no_number(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=once, parse_float=_finite, parse_int=_whole, parse_constant=_no_number)
+
+
+def in_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with all its texts changed, keys included."""
+    match value:
+        case str():
+            return change(value)
+        case list():
+            return [in_texts(item, change) for item in value]
+        case dict():
+            return {change(key): in_texts(item, change) for key, item in value.items()}
+    return value
 
 
 # --- objects of known keys ----------------------------------------------------------------------------------

@@ -3,17 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from groundup.codecs import chat
 from groundup.data.document import Document
 from groundup.evaluate.cases import answer_of, question_of
 from groundup.evaluate.display import Cell, interval
 from groundup.evaluate.display import Row as TableRow
 from groundup.evaluate.figure import Figure, mean, proportion
 from groundup.evaluate.matching import exact
-from groundup.evaluate.prompts import answer
+from groundup.evaluate.prompts import answer, prompt_of
 from groundup.evaluate.suite import Advance, ignored
 from groundup.generate.engine import Engine
-from groundup.generate.grammar import Grammar
 from groundup.generate.packing import PackedRow
 
 MISTAKES = 3  # wrong answers of a family that are kept for the report
@@ -48,45 +46,29 @@ Same = Callable[[str, str], bool]
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
-def exact_match(
-    engine: Engine,
-    documents: list[Document],
-    advance: Advance = ignored,
-    same: Same = exact,
-    grammar: Grammar | None = None,
-) -> list[Row]:
+def exact_match(engine: Engine, documents: list[Document], advance: Advance = ignored) -> list[Row]:
     """Exact match of greedy answers: a row for each family and language, in order of first occurrence.
 
     Documents are conversations that end with the right answer, with `family`, `language` and `level` in their labels. A
-    question too long for the context has an empty answer; `same` compares answers; `grammar` constrains the decoding.
+    question too long for the context has an empty answer.
     """
+    prompts = [prompt_of(engine, document) for document in documents]
+    longest = max((len(engine.tokenizer.encode(answer_of(document))) for document in documents), default=0)
+    return rows_of(documents, greedy_cases(engine, documents, prompts, longest, advance))
+
+
+def rows_of(documents: Sequence[Document], cases: Sequence[Case], same: Same = exact) -> list[Row]:
+    """The cases of documents by the labels of these, a row for each; `same` compares answers."""
     groups: dict[tuple[str, str, int], list[Case]] = {}
-    for document, answered in zip(documents, _answers(engine, documents, advance, grammar), strict=True):
-        messages, labels = document.messages or [], document.labels
-        case = Case(messages[-2]["content"], messages[-1]["content"], answered)
+    for document, case in zip(documents, cases, strict=True):
+        labels = document.labels
         groups.setdefault((labels["family"], labels["language"], labels["level"]), []).append(case)
-    return [row_of(key, cases, same) for key, cases in groups.items()]
+    return [row_of(key, of_key, same) for key, of_key in groups.items()]
 
 
 def average(rows: Iterable[Row]) -> Figure:
     """The macro average: every family and language counts the same, however many cases it has."""
     return mean([row.exact_match for row in rows])
-
-
-def _answers(engine: Engine, documents: list[Document], advance: Advance, grammar: Grammar | None) -> list[str]:
-    tokenizer, context = engine.tokenizer, engine.config.context
-    prompts = [chat.prompt(tokenizer, (document.messages or [])[:-1], document.tools) for document in documents]
-    longest = max(
-        (len(tokenizer.encode((document.messages or [])[-1]["content"])) for document in documents), default=0
-    )
-    fitting = [number for number, prompt in enumerate(prompts) if len(prompt) < context]
-    answers = [""] * len(documents)
-    completed = engine.complete(
-        [prompts[number] for number in fitting], longest + SPARE, advance=advance, grammar=grammar
-    )
-    for number, ids in zip(fitting, completed, strict=True):
-        answers[number] = tokenizer.decode(ids)
-    return answers
 
 
 def greedy_cases(

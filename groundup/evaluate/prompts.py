@@ -22,6 +22,11 @@ def prompt_of(engine: Engine, document: Document) -> PackedRow:
     return PackedRow(*prompt(engine.tokenizer, messages, images, document.tools))
 
 
+def prompt_of_question(engine: Engine, text: str) -> PackedRow:
+    """The prompt of a question by itself, in the chat template."""
+    return PackedRow(chat.prompt(engine.tokenizer, [{"role": "user", "content": text}]))
+
+
 def supervised_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """The ids of an answer that tuning trains on, what ends its turn among them."""
     question = {"role": "user", "content": "?"}

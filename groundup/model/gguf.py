@@ -4,7 +4,6 @@ A GGUF file is read as the table of a config.json and tensors under their Huggin
 An architecture of llama.cpp is a row of `ARCHITECTURES`. Source: llama.cpp, whose loader is the format's definition.
 """
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from groundup.core.errors import InputError
 from groundup.core.gguf_file import GGUFFile, GGUFTensor
 from groundup.model.config_file import LENGTH, ConfigFile
+from groundup.model.rotary import RopeScaling
 
 _OUTER = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -244,11 +244,11 @@ def regrouped(values: NDArray[np.float32], heads: int, inner: int) -> NDArray[np
 
 def rope_freqs(rope: Mapping[str, Any], features: int) -> NDArray[np.float32]:
     """What Llama 3 divides the frequency of each pair of a head's `features` by, for `rope_parameters` of its type."""
-    frequencies = float(rope["rope_theta"]) ** -(np.arange(0, features, 2) / features)
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-    turns = rope["original_max_position_embeddings"] * frequencies / (2 * math.pi)
-    kept = np.clip((turns - low) / (high - low), 0, 1)
-    return (1 / (kept + (1 - kept) / rope["factor"])).astype(np.float32)
+    base, low, high = float(rope["rope_theta"]), rope["low_freq_factor"], rope["high_freq_factor"]
+    frequencies = base ** -(torch.arange(0, features, 2, dtype=torch.float64) / features)
+    scaling = RopeScaling("llama3", rope["factor"], rope["original_max_position_embeddings"], low, high)
+    divisors: NDArray[np.float32] = (frequencies / scaling.scaled(frequencies, base)).float().numpy()
+    return divisors
 
 
 # --- out ----------------------------------------------------------------------------------------------------

@@ -296,8 +296,7 @@ class Trainer:
         began = time.perf_counter()
         batch = self.ahead[step]
         waited = time.perf_counter() - began
-        mean, norm = self._gradients(batch)
-        figures = self._figures(batch.count)
+        mean, norm, figures = self._gradients(batch)
         if not math.isfinite(mean + norm):
             self.saver.finish()
             raise InputError(self._not_finite(step, batch, mean, norm))
@@ -313,26 +312,25 @@ class Trainer:
             "figures": figures,
         }
 
-    def _gradients(self, batch: Batch) -> tuple[float, float]:
-        """Accumulate and clip the gradients of a global batch; returns its mean loss and the norm before clipping."""
+    def _gradients(self, batch: Batch) -> tuple[float, float, dict[str, float]]:
+        """Accumulate and clip the gradients of a global batch.
+
+        Returns its mean loss, the norm before clipping, and the means of the loss module's figures.
+        """
         count = max(batch.count, 1.0)
         total = torch.zeros((), device=self.device.handle)
-        self.sums: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
         for micro in self._micro(batch):
             with self.checks.of(micro):
                 loss = self.learner(tensors(micro, self.device.handle))
             (loss * (self.mesh.size / count)).backward()
             total += loss.detach()
-            _add(self.sums, self.learner.figures)
+            _add(sums, self.learner.figures)
         self.mesh.average_gradients(self.learner.parameters())
         mean = self.mesh.all_reduce(total).item() / count
-        return mean, full_tensor(
-            torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)
-        ).item()
-
-    def _figures(self, count: float) -> dict[str, float]:
-        """Means of the loss module's figures over the last batch, of all processes."""
-        return {name: self.mesh.all_reduce(total).item() / max(count, 1.0) for name, total in self.sums.items()}
+        figures = {name: self.mesh.all_reduce(each).item() / count for name, each in sums.items()}
+        norm = torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.job.schedule.clip)
+        return mean, full_tensor(norm).item(), figures
 
     def _not_finite(self, step: int, batch: Batch, mean: float, norm: float) -> str:
         """The cause of a non-finite loss or gradient, by an eager rerun: compiler, initial weights or rates."""
@@ -340,7 +338,7 @@ class Trainer:
         for parameter in self.learner.parameters():
             parameter.grad = None
         with eagerly():
-            again = self._gradients(batch) if self.compiled else (mean, norm)
+            again = self._gradients(batch)[:2] if self.compiled else (mean, norm)
         if math.isfinite(sum(again)):
             return (
                 f"{found}, where eager code has {again[0]:.3f} and {again[1]:.3g}: the compiler is at fault, not the"

@@ -10,7 +10,6 @@ from groundup.codecs import chat
 from groundup.codecs.text import Tokenizer
 from groundup.data.document import Document
 from groundup.evaluate.exact_match import Case, average, exact_match
-from groundup.generate.grammar import Grammar
 
 
 @dataclass
@@ -22,14 +21,13 @@ class Parrot:
     context: int = 200
     asked: list[list[int]] = field(default_factory=list)
     limit: int = 0
-    grammar: Grammar | None = None
 
     @property
     def config(self) -> Any:
         return SimpleNamespace(context=self.context)
 
-    def complete(self, prompts, limit, advance, grammar):
-        self.asked, self.limit, self.grammar = prompts, limit, grammar
+    def complete(self, prompts, limit, advance, images):
+        self.asked, self.limit = prompts, limit
         advance(len(prompts))
         return [self.tokenizer.encode(answer) for answer in self.answers[: len(prompts)]]
 

@@ -126,3 +126,13 @@ def small_tokenizer(folder: Path) -> Tokenizer:
     tokenizer = Tokenizer.learn(["one two three four five six seven eight nine ten " * 20], 290)
     tokenizer.save(folder)
     return Tokenizer.load(folder)
+
+
+@torch.no_grad()
+def recompute(model: Transformer, prompt: list[int], limit: int) -> list[int]:
+    """Greedy continuation without a cache: one forward over the whole text for every id."""
+    ids = list(prompt)
+    while len(ids) < min(len(prompt) + limit, model.config.context):
+        states = model(torch.tensor([ids]), torch.arange(len(ids))[None])
+        ids.append(int(model.logits(states[0, -1]).argmax()))
+    return ids[len(prompt) :]

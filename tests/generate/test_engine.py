@@ -17,24 +17,13 @@ from groundup.generate.sampling import GREEDY, Sampling
 from groundup.generate.scoring import ScoredText, Scorer
 from groundup.kernels.kv_cache import BLOCK_SIZE
 from groundup.model import cost, weights
-from groundup.model.transformer import Transformer
-from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, small_tokenizer
+from tests.generate.generate_helpers import Heard, Ids, ask, engine, random_prompts, recompute, small_tokenizer
 from tests.random_models import CONFIG, random_model
 
 NEVER = Ids(im_end=-1, end=-2)
 BOTH = pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
 SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=4)
 POOL = cost.cache_bytes(CONFIG, 8 * BLOCK_SIZE, 4)  # eight pages: two contexts
-
-
-@torch.no_grad()
-def recompute(model: Transformer, prompt: list[int], limit: int) -> list[int]:
-    """Greedy continuation without a cache: one forward over the whole text for every id."""
-    ids = list(prompt)
-    while len(ids) < min(len(prompt) + limit, model.config.context):
-        states = model(torch.tensor([ids]), torch.arange(len(ids))[None])
-        ids.append(int(model.logits(states[0, -1]).argmax()))
-    return ids[len(prompt) :]
 
 
 def until(ids: list[int], *stops: int) -> list[int]:

@@ -8,22 +8,11 @@ import torch
 from groundup.generate.engine import Engine
 from groundup.generate.packing import PackedRow, hidden_states
 from groundup.generate.scoring import Scorer
-from groundup.model.transformer import Transformer
-from tests.generate.generate_helpers import Ids, engine, native_model, random_prompts
+from tests.generate.generate_helpers import Ids, engine, native_model, random_prompts, recompute
 from tests.random_models import FAMILIES, random_model
 
 EACH = pytest.mark.parametrize("kind", FAMILIES)
 NEVER = Ids(im_end=-1, end=-2)
-
-
-@torch.no_grad()
-def recompute(model: Transformer, prompt: list[int], limit: int) -> list[int]:
-    """Greedy continuation without a cache: one forward over the whole text for every id."""
-    ids = list(prompt)
-    while len(ids) < min(len(prompt) + limit, model.config.context):
-        states = model(torch.tensor([ids]), torch.arange(len(ids))[None])
-        ids.append(int(model.logits(states[0, -1]).argmax()))
-    return ids[len(prompt) :]
 
 
 @EACH

@@ -24,10 +24,11 @@ from groundup.core import ledger, units
 from groundup.core.errors import InputError
 from groundup.core.tables import SUITES
 from groundup.data.document import Document
-from groundup.evaluate import calibration
+from groundup.evaluate import calibration, exact_match
 from groundup.evaluate.calibration import Judged, Reliability
+from groundup.evaluate.cases import answer_of, question_of
 from groundup.evaluate.display import Display, Headline, Table, interval
-from groundup.evaluate.exact_match import Case, Row, average, by_language, columns, largest, mistakes, row_of
+from groundup.evaluate.exact_match import Case, Row, average, by_language, columns, largest, mistakes
 from groundup.evaluate.figure import Figure, proportion
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.generate.engine import Engine
@@ -86,7 +87,7 @@ def interpreted(engine: Engine, documents: Sequence[Document], advance: Advance 
 
     Raises InputError without the package llguidance.
     """
-    asked: list[tuple[str, list[OutputDelta]]] = [(question(each), []) for each in documents]
+    asked: list[tuple[str, list[OutputDelta]]] = [(question_of(each), []) for each in documents]
 
     def receive(deltas: list[OutputDelta], delta: OutputDelta) -> None:
         deltas.append(delta)
@@ -103,12 +104,11 @@ def interpreted(engine: Engine, documents: Sequence[Document], advance: Advance 
 
 def rows_of(documents: Sequence[Document], answers: Sequence[Interpretation]) -> list[Row]:
     """Exact match of the effects of orders, a row a family and language."""
-    groups: dict[tuple[str, str, int], list[Case]] = {}
-    for document, answer in zip(documents, answers, strict=True):
-        labels = document.labels
-        case = Case(question(document), expected(document), answer.line)
-        groups.setdefault((labels["family"], labels["language"], labels["level"]), []).append(case)
-    return [row_of(key, cases, alike) for key, cases in groups.items()]
+    cases = [
+        Case(question_of(document), expected(document), answer.line)
+        for document, answer in zip(documents, answers, strict=True)
+    ]
+    return exact_match.rows_of(documents, cases, alike)
 
 
 def changes(documents: Sequence[Document], answers: Sequence[Interpretation]) -> Judged:
@@ -136,14 +136,9 @@ def threshold(model: Path) -> float:
     return max((each.threshold or 1.0 for each in measured.result(Orders).order_calibration.values()), default=1.0)
 
 
-def question(document: Document) -> str:
-    """The sentence of a conversation."""
-    return str((document.messages or [])[-2]["content"])
-
-
 def expected(document: Document) -> str:
     """The order that it means."""
-    return str((document.messages or [])[-1]["content"]).removesuffix(END)
+    return answer_of(document).removesuffix(END)
 
 
 def alike(answer: str, expected: str) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from groundup.codecs import chat
 from groundup.core import sandbox, units
 from groundup.core.errors import InputError
 from groundup.core.tables import SUITES
@@ -14,11 +13,10 @@ from groundup.data.verifiers.programs import Call, calls_of, verify
 from groundup.evaluate.display import Cell, Display, Headline, Table, interval
 from groundup.evaluate.exact_match import MISTAKES, Case, cells
 from groundup.evaluate.figure import Figure, proportion
-from groundup.evaluate.prompts import answer
+from groundup.evaluate.prompts import answer, prompt_of_question
 from groundup.evaluate.questions import records, text
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.generate.engine import Engine
-from groundup.generate.packing import PackedRow
 
 LONGEST = 512  # tokens of an answer
 _FENCED = re.compile(r"^```(?:python|py)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -61,8 +59,7 @@ def solve(engine: Engine, path: Path, advance: Advance = ignored) -> Solved:
     """Generate a program for each task and verify its calls. Raises as `read`, and InputError without a sandbox."""
     sandbox.require()
     tasks = read(path)
-    messages = [[{"role": "user", "content": f"Complete this program:\n```python\n{task.prompt}```"}] for task in tasks]
-    prompts = [PackedRow(chat.prompt(engine.tokenizer, each)) for each in messages]
+    prompts = [prompt_of_question(engine, f"Complete this program:\n```python\n{task.prompt}```") for task in tasks]
     answers = answer(engine, prompts, LONGEST, advance)
     return judged(tasks, answers)
 

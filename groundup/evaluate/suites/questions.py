@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from groundup.codecs import chat
 from groundup.core import units
 from groundup.core.errors import InputError
 from groundup.core.tables import SUITES
@@ -13,11 +12,10 @@ from groundup.evaluate.display import Cell, Display, Headline, Table, interval
 from groundup.evaluate.exact_match import MISTAKES, SPARE, Case, cells
 from groundup.evaluate.figure import Figure, proportion
 from groundup.evaluate.matching import MATCHINGS, Matching, has_number
-from groundup.evaluate.prompts import answer, supervised_ids
+from groundup.evaluate.prompts import answer, prompt_of_question, supervised_ids
 from groundup.evaluate.questions import by_subject, records, text
 from groundup.evaluate.suite import Advance, Suite, SuiteInputs, ignored
 from groundup.generate.engine import Engine
-from groundup.generate.packing import PackedRow
 
 _KEYS = ("question", "answer", "match", "subject")
 
@@ -59,7 +57,7 @@ def measure(inputs: SuiteInputs) -> OpenQuestions:
 def ask(engine: Engine, path: Path, advance: Advance = ignored) -> dict[str, Answered]:
     """The answers to a file of questions: all under "", and each subject under its name. Raises as `read`."""
     questions = read(path)
-    prompts = [PackedRow(chat.prompt(engine.tokenizer, [{"role": "user", "content": each.text}])) for each in questions]
+    prompts = [prompt_of_question(engine, each.text) for each in questions]
     longest = max(len(supervised_ids(engine.tokenizer, right)) for each in questions for right in each.answers)
     answered = zip(questions, answer(engine, prompts, longest + SPARE, advance), strict=True)
     groups = by_subject(answered, lambda pair: pair[0].subject)
